@@ -1,22 +1,18 @@
 """Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
 
-Theory of operation. `parse_frame` takes one frame and never raises: a frame that says nothing to us
-comes back as `Ignored`, with a `kind` that is free of content so that it can be logged once per
-kind; no server, however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or
-a `result` without any type answers a command; any other is a push.
+`parse_frame` never raises: a frame that says nothing to us comes back as `Ignored`, and no server,
+however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or a `result`
+without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
 (reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
-and returns a value of ours, or None where there is nothing to be read. None of them raises, except
-`decode`, whose one exception says that there is no JSON at all.
+and returns a value of ours, or None where there is nothing to be read. Only `decode` raises.
 
-Content of agents (`msg` of a 210) and of the robot (301): the guide says no more than "image and
-voice are base64, location is JSON, a file is JSON about the file"; later revisions and the vendor's
-own clients know eight more spellings, and all are read. What cannot be read becomes
-`UnknownContent`, a placeholder for the customer: an agent's message is never dropped. No revision
-documents a 301; its shape is that of the vendor's phone clients.
-
-`PROTOCOL.md` lists every place where the guide leaves a choice.
+Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
+location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
+eight more spellings, and all are read. What cannot be read becomes `UnknownContent`, a placeholder
+for the customer: an agent's message is never dropped. No revision documents a 301; its shape is
+that of the vendor's phone clients. `PROTOCOL.md` lists every place where the guide leaves a choice.
 """
 
 import base64
@@ -25,9 +21,9 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -58,20 +54,20 @@ from bridge.webchat.frames import (
 )
 
 JsonObject = Mapping[str, object]
+_Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
 
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
+_SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
 def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received | Ignored:
-    """Read one frame. Never raises, whatever it is given.
+    """Read one frame, also a binary one that holds JSON.
 
-    Args:
-        text: the frame. Bytes are read as UTF-8: a binary frame that holds JSON is understood.
-        client_id: our own id, where the login told it: it takes us off people lists (trap T16).
+    `client_id` is our own id, where the login told it: it takes us off people lists (trap T16).
     """
     if isinstance(text, bytes):
         try:
@@ -84,10 +80,10 @@ def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received |
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
     """The reply to a 110 with nothing beside its result."""
 
-    result: _Int64
-    messageId: _Int64 | None = None  # noqa: N815 -- the wire's names
+    result: Annotated[int, _Range]
+    messageId: Annotated[CallId, _Range] | None = None  # noqa: N815 -- the wire's names
     message: str = ""
-    sessionId: _Int64 | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
 
 
 class _PlainText(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,7 +95,7 @@ class _PlainPush(msgspec.Struct, tag_field="type", tag=210, forbid_unknown_field
     """A 210 with a text, spelt as the guides do."""
 
     msg: _PlainText
-    sessionId: _Int64 | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
     agentId: str = ""  # noqa: N815
     rsId: str = ""  # noqa: N815
 
@@ -110,28 +106,26 @@ _PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.De
 
 
 def read_plain(text: str) -> Reply | Received | None:
-    """Read the two frames of which a busy server sends most; None for any other.
+    """Fast path of `read_any` for the two commonest frames in the guides' own spelling; else None.
 
-    The types let through nothing but the guides' own spelling, with no other key beside it. Of that
-    `read_any` would make the same (tests/unit/webchat/test_read.py).
+    Both read the same of them (tests/unit/webchat/test_read.py).
     """
     try:
         frame = _PLAIN_DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
-    session_id = frame.sessionId
     if isinstance(frame, _PlainReply):
         return Reply(
-            type=int(FrameType.SEND_MESSAGE),
-            result=frame.result,
-            message=frame.message.replace("\0", "\ufffd"),
-            call_id=None if frame.messageId is None else CallId(frame.messageId),
-            session_id=None if session_id is None else SessionId(session_id),
+            _SEND_MESSAGE,
+            frame.result,
+            frame.message.replace("\0", "\ufffd"),
+            frame.messageId,
+            session_id=frame.sessionId,
         )
     words = AgentText(_fragment(frame.msg.content))
     agent = AgentId(clean(frame.agentId).strip())
     rs_id = clean(frame.rsId) if frame.rsId.strip() else ""
-    received = MessageReceived(SessionId(session_id or 0), agent, words)
+    received = MessageReceived(frame.sessionId or SessionId(0), agent, words)
     return Received(received, rs_id, later=rs_id != "")
 
 
@@ -177,8 +171,6 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
         return Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
-    request_id, session_id = integer(frame.get("requestId")), integer(frame.get("sessionId"))
-    call_id = integer(frame.get("messageId"))
     robot_type = integer(frame.get("robotType"))
     if robot_type is None and flag(frame.get("robotMode")):
         robot_type = 0  # a robot, its make not said
@@ -186,10 +178,10 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
         message=_text(frame, "message"),
-        call_id=None if call_id is None else CallId(call_id),
-        request_id=None if request_id is None else RequestId(request_id),
+        call_id=_id(CallId, frame.get("messageId")),
+        request_id=_id(RequestId, frame.get("requestId")),
         queue_length=integer(frame.get("queueLength")),
-        session_id=None if session_id is None else SessionId(session_id),
+        session_id=_id(SessionId, frame.get("sessionId")),
         agents=_people(frame, client_id) or _sole_agent(frame),
         permanent="perm" in frame,
         robot_type=robot_type,
@@ -214,41 +206,28 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
                 agent_id=_agent_id(frame),
                 content=read_content(frame.get("msg")),
             )
-        case (
-            FrameType.CHAT_STARTED
-            | FrameType.RATING_PUSHED
-            | FrameType.AGENTS_UPDATED
-            | FrameType.SESSION_CLOSED
-        ):
-            session_id = integer(frame.get("sessionId"))
+        case FrameType.CHAT_STARTED | FrameType.AGENTS_UPDATED:
+            return _agents_push(kind, frame, client_id)
+        case FrameType.RATING_PUSHED | FrameType.SESSION_CLOSED:
+            session_id = _id(SessionId, frame.get("sessionId"))
             if session_id is None:
                 return Ignored(f"push {kind} without sessionId")
-            return _session_push(kind, SessionId(session_id), frame, client_id)
+            ends = kind == FrameType.SESSION_CLOSED
+            return (SessionClosed if ends else RatingPushed)(session_id, _agent_id(frame))
         case _:
             return Ignored(f"unknown type {kind}")
 
 
-def _session_push(kind: int, session_id: SessionId, frame: JsonObject, client_id: str) -> Push:
-    match kind:
-        case FrameType.CHAT_STARTED:
-            return ChatStarted(
-                session_id=session_id,
-                agents=_people(frame, client_id),
-                continued=flag(frame.get("continueLastSession")),
-                robot=flag(frame.get("robotMode")),
-            )
-        case FrameType.AGENTS_UPDATED:
-            queue_id = integer(frame.get("queueId"))
-            return AgentsUpdated(
-                session_id=session_id,
-                agents=_people(frame, client_id),
-                queue_id=None if queue_id is None else QueueId(queue_id),
-                queue_name=_text(frame, "queueName"),
-            )
-        case FrameType.RATING_PUSHED:
-            return RatingPushed(session_id, _agent_id(frame))
-        case _:
-            return SessionClosed(session_id, _agent_id(frame))
+def _agents_push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
+    session_id = _id(SessionId, frame.get("sessionId"))
+    if session_id is None:
+        return Ignored(f"push {kind} without sessionId")
+    agents = _people(frame, client_id)
+    if kind == FrameType.AGENTS_UPDATED:
+        queue_id = _id(QueueId, frame.get("queueId"))
+        return AgentsUpdated(session_id, agents, queue_id, _text(frame, "queueName"))
+    continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
+    return ChatStarted(session_id, agents, continued, robot)
 
 
 def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
@@ -260,19 +239,14 @@ def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
         if position is None:
             return Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # who has a place in the queue waits in it
-    request_id, session_id = integer(said.get("requestId")), integer(said.get("sessionId"))
-    return QueueStatus(
-        request_id=None if request_id is None else RequestId(request_id),
-        status=status,
-        position=position,
-        session_id=None if session_id is None else SessionId(session_id),
-    )
+    request_id = _id(RequestId, said.get("requestId"))
+    return QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
 
 
 def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage | Ignored:
     """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
-    position, session_id = integer(frame.get("queueLength")), integer(frame.get("sessionId"))
-    session = None if session_id is None else SessionId(session_id)
+    position = integer(frame.get("queueLength"))
+    session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
         return QueueStatus(None, RequestStatus.WAITING, position, session)
     words = string(first(frame, "message", "content"))
@@ -324,7 +298,7 @@ def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
 
 
 def _sole_agent(frame: JsonObject) -> tuple[Agent, ...]:
-    """A 101 reply names its agent by keys of its own (reference 1.3)."""
+    """The agent of a 101 reply, in keys of its own (reference 1.3)."""
     agent = _agent({key: value for key, value in frame.items() if key != "id"})
     return (agent,) if agent else ()
 
@@ -334,10 +308,10 @@ def _agent(person: JsonObject) -> Agent | None:
     if not agent_id:
         return None
     return Agent(
-        id=AgentId(agent_id),
-        name=string(first(person, "name", "agentName")),
-        icon=string(person.get("icon")),
-        comments=string(first(person, "comments", "commonts")),
+        AgentId(agent_id),
+        string(first(person, "name", "agentName")),
+        string(person.get("icon")),
+        string(first(person, "comments", "commonts")),
     )
 
 
@@ -407,9 +381,7 @@ def read_content(message: object) -> AgentContent:
 
 
 def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
-    """Read a system notice; a NORMAL one is words of the agent's. The seed's notices have no type
-    (reference 2.2).
-    """
+    """A system notice; a NORMAL one is words of the agent's, those of 2016 have no type (2.2)."""
     text = "" if content is None else _fragment(content)
     if kind == NoticeType.NORMAL and text.strip():
         return AgentText(text)
@@ -423,8 +395,8 @@ def _raw(content: object) -> str:
 def _fragment(content: object) -> str:
     """Text content as an HTML fragment.
 
-    A json-lib server turns a text that looks like JSON into JSON, or puts quotes around it (trap
-    T24): an agent who types `null` or `[1,2]` is to be read as having typed that.
+    A json-lib server turns a text that looks like JSON (`null`, `[1,2]`) into JSON, or puts quotes
+    around it (trap T24): both are undone.
     """
     if isinstance(content, str):
         quoted = _QUOTED_JSON.fullmatch(content)
@@ -442,10 +414,10 @@ def _location(content: object) -> AgentLocation | None:
     if latitude is None or longitude is None:
         return None
     return AgentLocation(
-        latitude=latitude,
-        longitude=longitude,
-        poi=string(first(place, "poi", "locationAddress")),
-        map=string(place.get("map")),
+        latitude,
+        longitude,
+        string(first(place, "poi", "locationAddress")),
+        string(place.get("map")),
     )
 
 
@@ -475,9 +447,8 @@ def _media(kind: str, content: object) -> AgentMedia | None:
 def locate(source: str) -> tuple[str, str] | None:
     """Decide whether a bare string is the medium itself or its address (trap T8).
 
-    The base64 of a JPEG begins like a path (`/9j/…`), so base64 is tried before relative addresses;
-    but a short path may be base64 by accident, so what begins with `/` needs length or JPEG's
-    beginning to count as data.
+    The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
+    data that begins with `/` needs length or JPEG's beginning.
 
     Returns:
         (base64, "") for data, ("", address as written) for an address, None for neither.
@@ -503,10 +474,7 @@ def locate(source: str) -> tuple[str, str] | None:
 
 
 def _base64(source: str) -> str:
-    """Base64 in its standard form, or "" if `source` is not base64.
-
-    Line breaks, the URL-safe alphabet and missing padding are put right.
-    """
+    """Base64 in its standard alphabet, unbroken and padded; "" if `source` is not base64."""
     joined = "".join(source.split())
     if not _BASE64.fullmatch(joined):
         return ""
@@ -529,16 +497,15 @@ def read_robot_message(frame: JsonObject) -> RobotMessage | None:
     content = first(frame, "content")
     if content is None:
         return None
-    session_id = integer(frame.get("sessionId"))
     words, suggestions, transfer = _words(content)
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
     return RobotMessage(
-        session_id=None if session_id is None else SessionId(session_id),
-        robot_type=integer(frame.get("robotType")),
-        text=words,
-        suggestions=suggestions,
-        transfer=transfer,
+        _id(SessionId, frame.get("sessionId")),
+        integer(frame.get("robotType")),
+        words,
+        suggestions,
+        transfer,
     )
 
 
@@ -575,10 +542,9 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
-    """Pictures and articles as a fragment, as far as they are understood.
+    """Pictures and articles as a fragment, by the keys that the vendor uses elsewhere.
 
-    Both phone clients know that these kinds exist, and read neither (reference 1.6). The keys are
-    those by which the vendor calls such things elsewhere.
+    Both phone clients know that these kinds exist, and read neither (reference 1.6).
     """
     content = first(told, "content", "articles", "news")
     entries = content if isinstance(content, list) else [content]
@@ -623,9 +589,8 @@ class NotJson(ValueError):
 def decode(text: str) -> object:
     """Read one JSON document.
 
-    Strict JSON but for three things that servers in the field get wrong and that must not cost us
-    an agent's message: a byte order mark, raw control characters inside strings, and the constants
-    NaN and Infinity (read as null).
+    Three faults of servers in the field are forgiven: a byte order mark, raw control characters
+    inside strings, and the constants NaN and Infinity (read as null).
 
     Raises:
         NotJson: no JSON, nested too deep, or with a number of thousands of digits.
@@ -642,9 +607,8 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
-    """Make a text fit for databases and for Matrix.
-
-    Half surrogate pairs (what is left of an emoji that Java cut in two) and NUL become U+FFFD.
+    """Replace what databases and Matrix refuse by U+FFFD: NUL, halves of surrogate pairs (an emoji
+    that Java cut in two).
     """
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -670,6 +634,11 @@ def integer(value: object) -> int | None:
     elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
     return value if isinstance(value, int) and value in _INT64 else None
+
+
+def _id(kind: Callable[[int], _Id], value: object) -> _Id | None:
+    number = integer(value)
+    return None if number is None else kind(number)
 
 
 def result_code(value: object) -> int | None:
