@@ -1,19 +1,16 @@
 """HTTP endpoints beside the socket: their addresses, their bodies, and the vendor's signatures.
 
 Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3); sending is the
-link's. `Endpoints` makes every address from one setting, the base address (`https://host/webchat`).
-A body that is not the server's JSON (the error page of a proxy, a servlet container that is still
-deploying) is read as None: the server is unavailable, which is not a refusal, whatever the HTTP
-status says.
-
-Signatures are MD5 over text and a key (reference 3.2, 3.5): the vendor's choice, which protects
-little; we only have to match it. Keys are arguments and are kept nowhere here.
+link's. A body that is not the server's JSON (the error page of a proxy, a servlet container that is
+still deploying) is read as None: the server is unavailable, which is not a refusal, whatever the
+HTTP status says. Signatures are MD5 over text and a key (reference 3.2, 3.5), the vendor's choice.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -47,8 +44,7 @@ class Endpoints:
         base_url: `http(s)://host[:port][/context]`, with or without a slash at the end.
 
     Raises:
-        ValueError: with a sentence for the operator; it does not repeat the address, which may
-            hold a password.
+        ValueError: a sentence for the operator, without the address, which may hold a password.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -57,18 +53,19 @@ class Endpoints:
             port = parts.port
         except ValueError:
             raise ValueError("base_url is not an address: check brackets and port") from None
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError("base_url must start with http:// or https://")
-        if not parts.hostname:
-            raise ValueError("base_url names no host")
-        if port == 0:
-            raise ValueError("base_url has port 0")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("base_url must not hold a user name or password")
-        if "?" in base_url or "#" in base_url:
-            raise ValueError("base_url must not have a query (?) or a fragment (#)")
-        if any(char.isspace() or not char.isprintable() for char in base_url):
-            raise ValueError("base_url must not have spaces or control characters")
+        faults = {
+            "must start with http:// or https://": parts.scheme not in {"http", "https"},
+            "names no host": not parts.hostname,
+            "has port 0": port == 0,
+            "must not hold a user name or password": parts.username is not None,
+            "must not have a query (?) or a fragment (#)": "?" in base_url or "#" in base_url,
+            "must not have spaces or control characters": any(
+                char.isspace() or not char.isprintable() for char in base_url
+            ),
+        }
+        for fault, found in faults.items():
+            if found:
+                raise ValueError(f"base_url {fault}")
         self.origin = f"{parts.scheme}://{parts.netloc}"
         """Scheme, host and port."""
         self._scheme = parts.scheme
@@ -92,10 +89,10 @@ class Endpoints:
         return f"ws{self._base.removeprefix('http')}/cws?token={quote(token, safe='')}"
 
     def absolute(self, url: str) -> str:
-        """What the server means by `url` (reference 3.4); "" stays "".
+        """The absolute address of a server's `url` (reference 3.4); "" stays "".
 
-        The guide's example already holds the context path, the vendor's sibling guide has it
-        prepended: so a path that begins with it goes to the origin, any other to the base address.
+        The guide's example holds the context path, the sibling guide's does not: a path that begins
+        with it goes to the origin, any other to the base address.
         """
         if not url or _ABSOLUTE.match(url):
             return url
@@ -108,9 +105,7 @@ class Endpoints:
     def icon(self, icon: str, queue_id: int | None) -> str:
         """The address of an agent's picture (reference 3.9), or "" if there is none.
 
-        Args:
-            icon: as the server wrote it: absolute, or a path that `ngsIcon.do` understands.
-            queue_id: left out of the address when None.
+        `icon` is absolute, or a path that `ngsIcon.do` understands.
         """
         if not icon.strip() or _ABSOLUTE.match(icon):
             return icon.strip()
@@ -219,7 +214,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """CUSTOMER 1, agent 2, supervisor 3, administrator 5; 0: not told."""
     html: str
     posted: int
-    """ms since the epoch; 0: not told, or not in a way that can be read."""
+    """ms since the epoch; 0: not told, or unreadable."""
     revoked: bool = False
     notice: bool = False
     """A sentence of the system, not of a person."""
@@ -244,7 +239,23 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     Raises:
         LocalProtocolError: nobody is named.
     """
-    frame = _who(login)
+    name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
+    if not name.strip():
+        raise LocalProtocolError("the login names nobody")
+    frame: dict[str, object]
+    match login:
+        case VisitorLogin():
+            frame = {"type": int(FrameType.VISITOR_LOGIN), "visitorId": name}
+        case PasswordLogin():
+            frame = {"type": int(FrameType.LOGIN), "loginName": name, "password": login.password}
+        case RegisterLogin():
+            frame = {"type": int(FrameType.REGISTER), "loginName": name}
+            if login.display_name:
+                frame["name"] = login.display_name
+            if login.portrait:
+                frame["portraitUri"] = login.portrait
+        case _:
+            assert_never(login)
     if login.ip:
         frame["ip"] = login.ip
         if dialect is Dialect.DUAL:  # what older servers call it (reference 3.1)
@@ -255,45 +266,20 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     return encode(frame).encode()
 
 
-def _who(login: Login) -> dict[str, object]:
-    if isinstance(login, VisitorLogin):
-        return {"type": int(FrameType.VISITOR_LOGIN), "visitorId": _named(login.visitor_id)}
-    frame: dict[str, object] = {"loginName": _named(login.name)}
-    if isinstance(login, PasswordLogin):
-        return {"type": int(FrameType.LOGIN), **frame, "password": login.password}
-    if login.display_name:
-        frame["name"] = login.display_name
-    if login.portrait:
-        frame["portraitUri"] = login.portrait
-    return {"type": int(FrameType.REGISTER), **frame}
-
-
-def _named(name: str) -> str:
-    if not name.strip():
-        raise LocalProtocolError("the login names nobody")
-    return name
-
-
 def parse_login_reply(body: bytes) -> LoginReply | None:
     """Read the answer to a login. None also for a success without a token: nobody can use it."""
-    told = _object(body)
-    result = result_code(told.get("result"))
-    if result is None:
-        return None
+    told, result = _answer(body)
     token = string(told.get("token")).strip()
-    if result == ResultCode.SUCCESS and not token:
+    if result is None or (result == ResultCode.SUCCESS and not token):
         return None
     return LoginReply(result, string(told.get("message")), token, string(told.get("clientId")))
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
-    told = _object(body)
-    result = result_code(told.get("result"))
-    if result is None:
-        return None
+    told, result = _answer(body)
     url = string(told.get("url")).strip()
-    if result == ResultCode.SUCCESS and not url:
+    if result is None or (result == ResultCode.SUCCESS and not url):
         return None
     name = string(first(told, "fileName", "name"))
     return UploadReply(result, string(told.get("message")), url, name)
@@ -302,10 +288,10 @@ def parse_upload_reply(body: bytes) -> UploadReply | None:
 def dump_history(token: str, count: int) -> bytes:
     """The body that asks for a customer's last `count` messages (type 5003, later).
 
-    By the HTTP guide of 2020-08 the running chat is left out unless it is asked for; older servers
-    do not know that key.
+    By the HTTP guide of 2020-08 the running chat is left out unless `continueLastSession` is set;
+    older servers do not know that key.
     """
-    frame: dict[str, object] = {
+    frame = {
         "type": HISTORY,
         "token": token,
         "fromSessionId": 0,
@@ -319,8 +305,7 @@ def dump_history(token: str, count: int) -> bytes:
 
 def parse_history_reply(body: bytes) -> HistoryReply | None:
     """Read a history. An older server sends raw rows, with `message` in place of `text`."""
-    told = _object(body)
-    result = result_code(told.get("result"))
+    told, result = _answer(body)
     if result is None:
         return None
     rows = (mapping(row) or {} for row in sequence(told.get("hisMessages")))
@@ -339,12 +324,12 @@ def _history_entry(row: JsonObject) -> HistoryEntry | None:
     moment = row.get("postTime")
     posted = integer((mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
-        id=number,
-        agent_id=AgentId(string(row.get("userId")).strip()),
-        name=string(row.get("userName")),
-        user_type=integer(row.get("userType")) or 0,
-        html=html,
-        posted=posted if 0 < posted <= _LATEST else 0,
+        number,
+        AgentId(string(row.get("userId")).strip()),
+        string(row.get("userName")),
+        integer(row.get("userType")) or 0,
+        html,
+        posted if 0 < posted <= _LATEST else 0,
         revoked=flag(row.get("revokeFlag")),
         notice=integer(row.get("messageType")) == 1,
     )
@@ -367,12 +352,11 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
 
     The vendor's older robot sends the list bare, without `result` and wrapper.
     """
-    told = _object(body)
-    result = result_code(told.get("result"))
+    told, result = _answer(body)
+    if result is None and "srs" in told:
+        result = ResultCode.SUCCESS
     if result is None:
-        if "srs" not in told:
-            return None
-        result = int(ResultCode.SUCCESS)
+        return None
     found = mapping(told.get("searchResult")) or told
     hits = (_robot_answer(mapping(hit) or {}) for hit in sequence(found.get("srs")))
     answers = tuple(hit for hit in hits if hit.title or hit.preview)
@@ -382,38 +366,34 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
 def _robot_answer(hit: JsonObject) -> RobotAnswer:
     article = mapping(hit.get("ra")) or {}
     return RobotAnswer(
-        title=string(first(hit, "title") or first(article, "title")),
-        preview=string(hit.get("preview")),
-        question=string(hit.get("question")),
-        article_id=string(article.get("articleAId")),
-        path=string(article.get("path")),
+        string(first(hit, "title") or first(article, "title")),
+        string(hit.get("preview")),
+        string(hit.get("question")),
+        string(article.get("articleAId")),
+        string(article.get("path")),
     )
 
 
-def _object(body: bytes) -> JsonObject:
+def _answer(body: bytes) -> tuple[JsonObject, int | None]:
+    """The object that a body holds, and its `result`."""
     try:
         told = decode(body.decode("utf-8", "replace"))
     except NotJson:
-        return {}
-    return told if isinstance(told, dict) else {}
+        return {}, None
+    return (told, result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------
 
 
 def login_sign(body: bytes, key: str) -> str:
-    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key.
-
-    Sign what is sent: another key order or escape is another signature (result -30).
-    """
+    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key."""
     return _md5(body + key.encode())
 
 
 def robot_sign(params: Mapping[str, str], key: str) -> str:
-    """The `sign` parameter of robotSearch (guide 4).
-
-    Raw values, not form-encoded, in the order of their names, then the key, all UTF-8. An existing
-    `sign` does not count.
+    """The `sign` parameter of robotSearch (guide 4): MD5 of the raw values but for `sign`, in the
+    order of their names, then the key, all UTF-8.
     """
     values = [value for name, value in sorted(params.items()) if name != "sign"]
     return _md5("".join([*values, key]).encode("utf-8", "replace"))
