@@ -70,6 +70,8 @@ _TYPES: Mapping[type[Command], FrameType] = MappingProxyType(
     }
 )
 
+_TIMELESS = frozenset({FrameType.HEARTBEAT, FrameType.PREVIEW, FrameType.TYPING})
+"""Frames that are shown without `time` (guide, later); the heartbeat is without `token` as well."""
 _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
 """Keys of content and rating that the later guides mark as optional."""
 _RENAMED: Mapping[str, str] = MappingProxyType(
@@ -123,16 +125,14 @@ def dump_command(
     """
     if call_id not in _CALL_IDS:
         raise LocalProtocolError("messageId is not between 0 and 2^31-1")
-    frame: _Fields = {"messageId": call_id, "type": int(_TYPES[type(command)])}
-    # Only these three are shown without `time`, and the heartbeat without `token` (guide, later).
-    if not isinstance(command, Heartbeat):
+    kind = _TYPES[type(command)]
+    frame: _Fields = {"messageId": call_id, "type": int(kind)}
+    if kind is not FrameType.HEARTBEAT:
         frame["token"] = token
-        if not isinstance(command, Preview | Typing):
-            frame["time"] = time_ms
-    frame |= _fields(command, dialect)
-    for name, value in frame.items():
-        if isinstance(value, int) and value not in _INT64:
-            raise LocalProtocolError(f"{name} does not fit into 64 bits")
+    if kind not in _TIMELESS:
+        frame["time"] = _int64("time", time_ms)
+    for name, value in _fields(command, dialect).items():
+        frame[name] = _int64(name, value) if isinstance(value, int) else value
     if isinstance(command, SendMessage) and isinstance(command.content, Location):
         return _encode_any(frame)
     return encode(frame)
