@@ -146,14 +146,12 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     if phase.resync:
         former = phase.request_id or phase.former_id
         turn.enter(
-            replace(
-                phase,
-                resync=False,
-                request_id=None,
-                former_id=former,
-                accepted=False,
-                shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
-            )
+            phase,
+            resync=False,
+            request_id=None,
+            former_id=former,
+            accepted=False,
+            shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
         )
         _request_chat(turn, phase)
         return True
@@ -414,7 +412,7 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
     held = outstanding.held
     asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
     if asked and isinstance(phase, Queued):
-        turn.enter(replace(phase, resync=True))
+        turn.enter(phase, resync=True)
     if held is None:
         return
     if certain or outstanding.moot:

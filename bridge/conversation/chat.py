@@ -10,8 +10,6 @@ Each function leaves the turn in a whole state; none of them makes a call (see `
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from bridge.conversation import queue
 from bridge.conversation.model import (
     AgentsCame,
@@ -180,7 +178,7 @@ def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
     if phase.rating_asked or phase.session_id in known:
         return
-    turn.enter(replace(phase, rating_asked=True))
+    turn.enter(phase, rating_asked=True)
     turn.set(poll=phase.session_id)
     turn.ask(AskRating(phase.session_id, state.ratings))
 

@@ -23,7 +23,7 @@ from bridge.conversation.model import (
     Start,
     Withdrawn,
 )
-from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
+from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
@@ -41,7 +41,7 @@ def said(turn: Turn, event: Said) -> None:
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    if count_pieces(turn.state) + len(pieces) > turn.policy.max_held:
+    if len(all_pieces(turn.state)) + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     before, chatting = turn.state.held, isinstance(turn.state.phase, Chatting)
@@ -173,7 +173,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
     phase = turn.state.phase
     if isinstance(phase, Queued):
         pre_sent = _unquoted(without(phase.pre_sent, gone), words)
-        turn.enter(replace(phase, pre_sent=pre_sent))
+        turn.enter(phase, pre_sent=pre_sent)
     if outstanding is not None and outstanding.held is not None:
         (held,) = _unquoted((outstanding.held,), words)
         stale = outstanding.stale or held != outstanding.held
@@ -217,14 +217,14 @@ def start(turn: Turn, wish: Start) -> None:
         case Idle() | Ended():
             queue.request_chat(turn, wish.queue_id)
         case Requesting():
-            turn.enter(replace(phase, cancel=False))
+            turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
             turn.say("start.already_queued")
         case Queued() if _leaving(turn):
             turn.say("start.leaving")
         case Queued():
-            turn.enter(replace(phase, cancel=False, cancel_by=None))
+            turn.enter(phase, cancel=False, cancel_by=None)
             turn.say("start.already_queued")
         case Chatting():
             turn.say("start.already_chatting")
@@ -236,7 +236,7 @@ def human(turn: Turn) -> None:
     """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
     if isinstance(phase, Chatting) and phase.robot:
-        turn.enter(replace(phase, human=True))
+        turn.enter(phase, human=True)
     else:
         start(turn, Start())
 
@@ -280,7 +280,7 @@ def cancel(turn: Turn) -> None:
             _cancel_request(turn, phase)
         case Queued():
             cancel_by = turn.now + turn.policy.cancel_wait
-            turn.enter(replace(phase, cancel=True, cancel_by=cancel_by))
+            turn.enter(phase, cancel=True, cancel_by=cancel_by)
             _drop_all(turn)
         case Chatting():
             if not phase.unwanted:
@@ -316,7 +316,7 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
         and isinstance(outstanding.what, RequestChat)
         and not outstanding.moot
     )
-    turn.enter(replace(phase, cancel=True))
+    turn.enter(phase, cancel=True)
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not asked:
@@ -331,7 +331,7 @@ def close(turn: Turn) -> None:
     phase = turn.state.phase
     match phase:
         case Chatting():
-            turn.enter(replace(phase, close=True))
+            turn.enter(phase, close=True)
         case Requesting() | Queued():
             cancel(turn)
         case Idle() | Ended():

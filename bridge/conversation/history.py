@@ -321,7 +321,7 @@ def _take_as_shown(turn: Turn, came: Recalled) -> None:
     for line in lines:
         at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
         _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
-    turn.enter(replace(phase, marked=True))
+    turn.enter(phase, marked=True)
 
 
 def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:

@@ -32,8 +32,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from msgspec.structs import replace
-
 from bridge.conversation import calls, chat, customer, history, queue, robot, server
 from bridge.conversation.model import (
     CallBack,
@@ -175,7 +173,7 @@ def _link_restored(turn: Turn, at: int) -> None:
     turn.set(retry_at=None)
     history.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
-        turn.enter(replace(turn.state.phase, resync=True, cut=True))
+        turn.enter(turn.state.phase, resync=True, cut=True)
 
 
 def wants_link(state: Conversation) -> bool:
@@ -254,7 +252,7 @@ def tick(turn: Turn) -> None:
         if _passed(turn, phase.cancel_by):
             queue.cancelled(turn)
         elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
-            turn.enter(replace(phase, resync=True, heard_at=turn.now))
+            turn.enter(phase, resync=True, heard_at=turn.now)
     _waiters(turn)
 
 

@@ -168,7 +168,7 @@ def cancelled(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, Queued):
         turn.report_whole(phase.pre_sent, "undelivered.cancelled")
-        turn.enter(replace(phase, pre_sent=()))
+        turn.enter(phase, pre_sent=())
     leave(turn)
     turn.card("queue.cancelled")
     resume_held(turn)
@@ -208,7 +208,7 @@ def show_card(turn: Turn) -> None:
     phase = turn.state.phase
     if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
-    turn.enter(replace(phase, shown_at=turn.now))
+    turn.enter(phase, shown_at=turn.now)
     args: Args = {"queue": phase.queue_id}
     if phase.position:
         args["position"] = phase.position
@@ -239,14 +239,12 @@ def place_named(turn: Turn, position: int | None) -> None:
     )
     first = phase.first_position or (position if position > 0 else None)
     turn.enter(
-        replace(
-            phase,
-            position=position,
-            first_position=first,
-            first_at=turn.now if phase.first_position is None else phase.first_at,
-            moved_at=turn.now,
-            next_told=phase.next_told or reached_the_front,
-        )
+        phase,
+        position=position,
+        first_position=first,
+        first_at=turn.now if phase.first_position is None else phase.first_at,
+        moved_at=turn.now,
+        next_told=phase.next_told or reached_the_front,
     )
     if position <= 0:
         return
@@ -330,9 +328,9 @@ def unhide(turn: Turn) -> bool:
         return False
     turn.set(number=turn.state.number + 1)
     if isinstance(phase, Requesting):
-        turn.enter(replace(phase, quiet=False))
+        turn.enter(phase, quiet=False)
     else:
-        turn.enter(replace(phase, quiet_until=None))
+        turn.enter(phase, quiet_until=None)
     return True
 
 
@@ -512,14 +510,12 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     )
     hidden = place.quiet_until is not None
     turn.enter(
-        replace(
-            place,
-            position=None,
-            accepted=False,
-            resync=False,
-            pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
-            quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
-        )
+        place,
+        position=None,
+        accepted=False,
+        resync=False,
+        pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
+        quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
     )
     robot.hand_over(turn)
     return True

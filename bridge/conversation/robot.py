@@ -254,7 +254,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
             turn.ask(AgentsLeft((agent.id,)))  # a word after its time: the ghost does not stay
         return
     present = robots or ((agent,) if text else ())
-    turn.enter(replace(phase, agents=present, choices=push.suggestions))
+    turn.enter(phase, agents=present, choices=push.suggestions)
     if push.transfer:
         turn.ask(Offer("robot.person_offered"))
 

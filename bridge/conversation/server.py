@@ -143,22 +143,14 @@ def _ask_anew(turn: Turn, place: Queued) -> None:
     turn.lapse()
     turn.set(last_request=place.request_id)  # its late news is no news of the next one
     turn.enter(
-        replace(
-            place,
-            request_id=None,
-            former_id=None,
-            accepted=False,
-            pre_sent=(),
-            resync=True,
-            cut=False,
-        )
+        place, request_id=None, former_id=None, accepted=False, pre_sent=(), resync=True, cut=False
     )
 
 
 def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
     """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
     news = progress(push.status)
-    turn.enter(replace(phase, seeking=news is not Progress.OVER))
+    turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING and push.position:
         robot.show_place(turn, phase, push.position)
     elif news is Progress.OVER:
@@ -171,7 +163,7 @@ def _accepted(turn: Turn, place: Queued) -> None:
     if place.accepted:
         return
     queue.unhide(turn)
-    turn.enter(replace(place, accepted=True, quiet_until=None))
+    turn.enter(place, accepted=True, quiet_until=None)
     if not place.cancel:
         turn.card("queue.accepted")
 
@@ -255,13 +247,11 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
-        replace(
-            phase,
-            agents=tuple(new.values()),
-            robot=robot,
-            human=phase.human and robot,
-            seeking=phase.seeking and robot,
-        )
+        phase,
+        agents=tuple(new.values()),
+        robot=robot,
+        human=phase.human and robot,
+        seeking=phase.seeking and robot,
     )
     if not phase.unwanted:
         if came or changed:
@@ -319,7 +309,7 @@ def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId
     if not isinstance(phase, Chatting):
         turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
     elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
-        turn.enter(replace(phase, agents=(*phase.agents, agent)))
+        turn.enter(phase, agents=(*phase.agents, agent))
 
 
 def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
@@ -435,7 +425,7 @@ def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
         return
     robots = {agent.id for agent in reply.agents or phase.agents}
     if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
-        turn.enter(replace(phase, robot=True))
+        turn.enter(phase, robot=True)
         turn.ask(Offer("robot.person_offered"))
 
 
@@ -473,7 +463,7 @@ def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
 def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply) -> None:
     if request_id == turn.state.last_request:
         turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
-    turn.enter(replace(place, request_id=request_id, former_id=None, heard_at=turn.now))
+    turn.enter(place, request_id=request_id, former_id=None, heard_at=turn.now)
     queue.place_named(turn, reply.queue_length)
 
 
@@ -515,7 +505,7 @@ def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -
         return False
     if isinstance(phase, Queued):
         phase = replace(phase, resync=True)
-    turn.enter(replace(phase, any_agent=True))
+    turn.enter(phase, any_agent=True)
     return True
 
 
@@ -529,7 +519,7 @@ def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
-    turn.enter(replace(phase, cancel=False, cancel_by=None))
+    turn.enter(phase, cancel=False, cancel_by=None)
     queue.show_card(turn)
     turn.say("cancel.refused", {"code": reply.result})
     turn.quote(server_reason(reply))
@@ -542,7 +532,7 @@ def _close_answered(turn: Turn, command: CloseSession, reply: Reply) -> None:
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         end_chat(turn, phase, "chat.ended_by_you")
         return
-    turn.enter(replace(phase, close=False, unwanted=False))
+    turn.enter(phase, close=False, unwanted=False)
     turn.say("close.refused", {"code": reply.result})
     turn.quote(server_reason(reply))
     if phase.unwanted:
@@ -558,7 +548,7 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
     if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
-    turn.enter(replace(phase, human=False, seeking=sought and phase.robot))
+    turn.enter(phase, human=False, seeking=sought and phase.robot)
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         session_lost(turn, command.session_id)
     elif meaning(reply.result).nobody:
@@ -650,7 +640,7 @@ def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, 
     elif asked.moot:
         turn.report_whole((held,), "undelivered.cancelled")
     else:
-        turn.enter(replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
+        turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
 
 
 def _fresh(held: Held) -> Held:
