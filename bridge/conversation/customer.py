@@ -20,11 +20,10 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
     Said,
-    Start,
     Withdrawn,
 )
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
@@ -209,13 +208,13 @@ def _note(turn: Turn, event: Withdrawn) -> None:
     turn.set(held=(*turn.state.held, note), typed=turn.state.typed + 1)
 
 
-def start(turn: Turn, wish: Start) -> None:
-    """Ask for a chat without writing; in a queue that is being left, stay."""
+def start(turn: Turn, queue_id: QueueId | None = None) -> None:
+    """Ask for a chat without writing, once in another queue than the room's; if asked for, stay."""
     queue.surface(turn)
     phase = turn.state.phase
     match phase:
         case Idle() | Ended():
-            queue.request_chat(turn, wish.queue_id)
+            queue.request_chat(turn, queue_id)
         case Requesting():
             turn.enter(phase, cancel=False)
             if phase.cancel:
@@ -238,7 +237,7 @@ def human(turn: Turn) -> None:
     if isinstance(phase, Chatting) and phase.robot:
         turn.enter(phase, human=True)
     else:
-        start(turn, Start())
+        start(turn)
 
 
 def call_back(turn: Turn) -> None:
@@ -247,12 +246,12 @@ def call_back(turn: Turn) -> None:
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
     elif isinstance(phase, Requesting | Queued):
-        start(turn, Start())
+        start(turn)
         if not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
     elif isinstance(phase, Chatting):
-        start(turn, Start())
+        start(turn)
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)

@@ -253,25 +253,34 @@ def place_named(turn: Turn, position: int | None) -> None:
         turn.say("queue.next", ping=True)
 
 
-def card_due(phase: Queued, policy: Policy) -> int | None:
-    """Return when the card is to be refreshed though nothing has moved, ms; None: not at all."""
-    if phase.cancel:
+def card_due(state: Conversation, policy: Policy) -> int | None:
+    """Return when the card is to be refreshed though nothing has moved; None: not at all."""
+    phase = state.phase
+    if not isinstance(phase, Queued) or phase.cancel:
         return None
-    if phase.quiet_until is not None:
+    if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
-    if phase.accepted:
-        return None
     shown = phase.shown_at or phase.since
     frequent = shown - phase.since < FREQUENT
     return shown + (policy.card_every if frequent else policy.card_later)
 
 
-def refresh_card(turn: Turn, phase: Queued) -> None:
-    """Refresh the card: nothing has moved for a while (`card_due`)."""
-    if hidden(phase):
-        surface(turn)
-    else:
+def refresh_card(turn: Turn) -> None:
+    """Write the card although nothing has moved, or show a quiet request that stands."""
+    if not surface(turn):
         show_card(turn)
+
+
+def ask_after(turn: Turn) -> None:
+    """Ask with 101 whether a silent request still stands."""
+    if isinstance(turn.state.phase, Queued):
+        turn.enter(turn.state.phase, resync=True, heard_at=turn.now)
+
+
+def link_restored(turn: Turn) -> None:
+    """Ask after the place in the queue (row 30); a session is only used on (row 31)."""
+    if isinstance(turn.state.phase, Queued):
+        turn.enter(turn.state.phase, resync=True, cut=True)
 
 
 # --- our own logins' turn -------------------------------------------------------------------------
@@ -334,14 +343,16 @@ def unhide(turn: Turn) -> bool:
     return True
 
 
-def surface(turn: Turn) -> None:
-    """Show a quiet request, because it stands or the customer has come back by themselves."""
-    if unhide(turn):
-        phase = turn.state.phase
-        if isinstance(phase, Requesting):
-            turn.card("queue.asking", {"queue": phase.queue_id})
-        else:
-            show_card(turn)
+def surface(turn: Turn) -> bool:
+    """Show a quiet request, because it stands or the customer has come back; False: none is."""
+    if not unhide(turn):
+        return False
+    phase = turn.state.phase
+    if isinstance(phase, Requesting):
+        turn.card("queue.asking", {"queue": phase.queue_id})
+    else:
+        show_card(turn)
+    return True
 
 
 # --- calling back ---------------------------------------------------------------------------------
@@ -446,15 +457,14 @@ def callback_due(state: Conversation, policy: Policy) -> int | None:
     return callback.next_at
 
 
-def callback_exhausted(turn: Turn, callback: Callback) -> bool:
-    """True if the callback was tried for as long as its limit allows."""
-    policy = turn.policy
-    limit = _callback_limit(policy, callback.queue_id)
-    return callback.wanted is not None and turn.now >= callback.wanted + limit
-
-
-def give_up_callback(turn: Turn) -> None:
-    """Give up the callback and say so."""
+def retry_callback(turn: Turn) -> None:
+    """Ask again for a callback, or give it up at its limit and say so."""
+    callback = turn.state.callback
+    if callback is None or callback.wanted is None:
+        return
+    if turn.now < callback.wanted + _callback_limit(turn.policy, callback.queue_id):
+        request_chat(turn, callback.queue_id, quiet=True)
+        return
     turn.set(callback=None)
     turn.say("callback.given_up")
     turn.report_held("undelivered.expired")
