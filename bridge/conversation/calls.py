@@ -1,12 +1,10 @@
 """Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
-At most one call is outstanding per room, and `next_call` alone makes calls. Nothing else has to
-think about what may be in flight at the same time, content goes out in the order in which it was
-typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
-way. Inputs only change what is wanted; `next_call` turns what is wanted into a call, or leaves it
-until `retry_at`.
+`next_call` alone makes calls, one at a time a room. So nothing else has to think about what may be
+in flight, content goes out in the order in which it was typed, and a refusal that changes the phase
+(-11, -10, -15) finds no later message already on its way. Inputs only change what is wanted.
 
-A failed call (`call_failed`) whose fate is unknown is made again under its old id and said to be a
+A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
 repeat; one that surely did not arrive is made again as if for the first time. One that needs an
 operator first is not made again before the customer does something or the link stands. One whose
 login has not come to its turn is made again, and is no failure (what the customer is told:
@@ -16,8 +14,6 @@ few times; then what was written since goes on without it. When the service has 
 """
 
 from __future__ import annotations
-
-from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -31,7 +27,6 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
-    Ended,
     FailureReason,
     Held,
     Idle,
@@ -88,50 +83,29 @@ def next_call(turn: Turn) -> None:
         turn.set(retry_at=None)
     if state.held and state.extensions:
         _refuse_unwelcome(turn)
-    if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
+    phase = turn.state.phase
+    if isinstance(phase, Chatting):
+        called = _while_chatting(turn, phase)
+    elif isinstance(phase, Requesting):
+        # Once it is answered, a push or a deadline is awaited.
+        called = phase.session_id is None and phase.adopt_at is None
+        if called:
+            _request_chat(turn, phase)
+    else:
+        called = isinstance(phase, Queued) and _while_queued(turn, phase)
+    if called:
+        return
+    state = turn.state
+    if state.rating is not None:
+        _call(turn, RateSession(state.rating.session_id, state.rating.value, state.rating.comment))
+    elif isinstance(phase, Chatting) and phase.close:  # after all else that was wanted of this chat
+        _call(turn, CloseSession(phase.session_id))
+    else:
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
-        turn.no_trouble()
-        if turn.state.turn_at is not None:
+        if state.trouble_since is not None or state.failures or state.told_trouble:
+            turn.no_trouble()
+        if state.turn_at is not None:
             turn.set(turn_at=None)
-
-
-def _for_the_phase(turn: Turn) -> bool:
-    phase = turn.state.phase
-    match phase:
-        case Chatting():
-            return _while_chatting(turn, phase)
-        case Idle() | Ended():
-            return False
-        case Requesting():
-            return _while_requesting(turn, phase)
-        case Queued():
-            return _while_queued(turn, phase)
-        case _:
-            assert_never(phase)
-
-
-def _rating(turn: Turn) -> bool:
-    rating = turn.state.rating
-    if rating is None:
-        return False
-    _call(turn, RateSession(rating.session_id, rating.value, rating.comment))
-    return True
-
-
-def _closing(turn: Turn) -> bool:
-    """Close the session (103), after everything else that the customer wanted of this chat."""
-    phase = turn.state.phase
-    if not isinstance(phase, Chatting) or not phase.close:
-        return False
-    _call(turn, CloseSession(phase.session_id))
-    return True
-
-
-def _while_requesting(turn: Turn, phase: Requesting) -> bool:
-    if phase.session_id is not None or phase.adopt_at is not None:
-        return False  # answered: what is awaited now is a push or a deadline
-    _request_chat(turn, phase)
-    return True
 
 
 def _request_chat(turn: Turn, phase: Requesting | Queued) -> None:
@@ -144,14 +118,13 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
         _call(turn, CancelRequest(phase.request_id))
         return True
     if phase.resync:
-        former = phase.request_id or phase.former_id
         turn.enter(
             phase,
             resync=False,
             request_id=None,
-            former_id=former,
+            former_id=phase.request_id or phase.former_id,
             accepted=False,
-            shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
+            shown_at=turn.now,  # the card may be wrong by now: write it anew, later
         )
         _request_chat(turn, phase)
         return True
@@ -161,8 +134,7 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
     request_id = None if phase.accepted or phase.pre_refused else phase.request_id
     if request_id is not None and head is not None and isinstance(head.content, CustomerText):
-        text = _worded(head.content.text, turn.policy)
-        _carry(turn, SendPreMessage(request_id, text), head)
+        _call(turn, SendPreMessage(request_id, _worded(head.content.text, turn.policy)), head)
         return True
     return _upload_first(turn)
 
@@ -170,21 +142,15 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
 def _while_chatting(turn: Turn, phase: Chatting) -> bool:
     if phase.unwanted:
         return False
-    if not turn.state.held:
-        return _ask_for_person(turn, phase)
-    head = turn.state.held[0]
-    content = _wire_content(head, turn.policy)
-    if content is None:
-        return _upload_first(turn)
-    _carry(turn, SendMessage(phase.session_id, content), head)
-    return True
-
-
-def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
-    if not phase.human:
-        return False
-    _call(turn, TransferFromRobot(phase.session_id))
-    return True
+    if turn.state.held:
+        head = turn.state.held[0]
+        content = _wire_content(head, turn.policy)
+        if content is None:
+            return _upload_first(turn)
+        _call(turn, SendMessage(phase.session_id, content), head)
+    elif phase.human:
+        _call(turn, TransferFromRobot(phase.session_id))
+    return turn.state.outstanding is not None
 
 
 def _refuse_unwelcome(turn: Turn) -> None:
@@ -222,7 +188,8 @@ def _wire_content(piece: Held, policy: Policy) -> Content | None:
     """Return the content of the 110 for this piece; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, CustomerText):
-        return Text(_worded(content.text, policy))
+        plain = not (policy.escape_html or policy.guard_json)
+        return Text(content.text if plain else _worded(content.text, policy))
     if isinstance(content, CustomerLocation):
         return _location(content, policy.map)
     if piece.clip is not None:
@@ -248,23 +215,19 @@ def _location(where: CustomerLocation, map_name: str) -> Location:
     return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
-def _carry(turn: Turn, command: Command, head: Held) -> None:
-    """Send the head of what is held; one that may have arrived goes under its old id (row 33)."""
-    state = turn.state
-    repeat = head.asked is not None
-    call_id = CallId(state.next_call) if head.asked is None else head.asked
-    turn.set(
-        held=state.held[1:],
+def _call(turn: Turn, command: Command, head: Held | None = None) -> None:
+    """Send a command, or the head of what is held, under its old id if it may have arrived (33)."""
+    state, event_id, asked, held = turn.state, None, None, turn.state.held
+    if head is not None:
+        event_id, asked, held = head.event_id, head.asked, held[1:]
+    call_id = CallId(state.next_call) if asked is None else asked
+    turn.state = replace(
+        state,
+        held=held,
         outstanding=Outstanding(call_id, command, head),
-        next_call=state.next_call if repeat else _following(call_id),
+        next_call=_following(call_id) if asked is None else state.next_call,
     )
-    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=repeat))
-
-
-def _call(turn: Turn, command: Command) -> None:
-    call_id = CallId(turn.state.next_call)
-    turn.set(outstanding=Outstanding(call_id, command), next_call=_following(call_id))
-    turn.ask(CallWebChat(call_id, command))
+    turn.effects.append(CallWebChat(call_id, command, event_id, repeat=asked is not None))
 
 
 def _following(call_id: CallId) -> int:
@@ -284,23 +247,26 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     if failure.reason == FailureReason.OVERTAKEN and outstanding.held is not None:
         take_back(turn, outstanding, outstanding.held)
         return
+    mute = failure.reason is FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    _want_again(turn, outstanding, certain=failure.certain, repeats=_repeats(turn, failure.reason))
+    repeats = turn.policy.max_repeats
+    if mute:  # although its link stands, a server that is mute has most likely taken it
+        repeats = min(1, repeats)
+    _want_again(turn, outstanding, certain=failure.certain, repeats=repeats)
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
         return
     phase = turn.state.phase
-    if failure.certain and isinstance(phase, Requesting) and phase.cancel:
-        queue.cancelled(turn)  # WebChat never heard of the request: there is nothing to take back
-        return
-    if failure.certain and isinstance(phase, Requesting) and phase.quiet:
-        queue.leave(turn)  # nobody waits for an answer: it is asked again later
+    if failure.certain and isinstance(phase, Requesting) and (phase.cancel or phase.quiet):
+        if phase.cancel:  # WebChat never heard of the request: there is nothing to take back
+            queue.cancelled(turn)
+        else:  # nobody waits for an answer: it is asked again later
+            queue.leave(turn)
         return
     if failure.reason is FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
-    mute = failure.reason == FailureReason.SILENT
     if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:
         _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
     first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
@@ -328,12 +294,7 @@ def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = Fa
     """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
     Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
-
-    Args:
-        turn: a turn in any phase.
-        asked: the call.
-        piece: what it carried.
-        perhaps: it may have been delivered, even if no earlier call has done so.
+    `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
     if not asked.moot:
         turn.put_back(piece)
@@ -366,47 +327,35 @@ def blank(piece: Held) -> bool:
 
 
 def _count_failure(turn: Turn) -> None:
-    failures = turn.state.failures + 1
-    policy = turn.policy
-    wait = min(policy.backoff_first << min(failures - 1, 20), policy.backoff_last)
-    since = turn.state.trouble_since
+    state = turn.state
     turn.set(
-        failures=failures,
-        trouble_since=turn.now if since is None else since,
-        retry_at=turn.now + wait,
+        failures=state.failures + 1,
+        trouble_since=turn.now if state.trouble_since is None else state.trouble_since,
+        retry_at=turn.now + _backoff(turn.policy, state.failures),
     )
+
+
+def _backoff(policy: Policy, doublings: int) -> int:
+    """Return the exponential backoff, ms."""
+    return min(policy.backoff_first << min(doublings, 20), policy.backoff_last)
 
 
 def _tell(turn: Turn, key: str) -> None:
     """Tell the customer of trouble, once until it is over; not about a quiet request.
 
-    Nor to a customer who is leaving and of whose messages none is kept: the card says what goes on.
+    Nor if they leave the queue and none of their messages is kept: the card says what goes on.
     """
     phase = turn.state.phase
-    if isinstance(phase, Requesting | Queued):
-        leaving = phase.cancel and not turn.state.held
-        if leaving or queue.hidden(phase):
-            return
-    if not turn.state.told_trouble:
+    leaving = isinstance(phase, Requesting | Queued) and phase.cancel and not turn.state.held
+    if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
         turn.set(told_trouble=True)
         turn.say(key)
-
-
-def _repeats(turn: Turn, reason: FailureReason) -> int:
-    """Return how often content whose delivery is uncertain is sent again (row 33).
-
-    A server that is mute although its link stands has most likely taken it.
-    """
-    if reason == FailureReason.SILENT:
-        return min(1, turn.policy.max_repeats)
-    return turn.policy.max_repeats
 
 
 def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
     """Put back what the failed call was for, unless it was overtaken.
 
-    Content goes back to its place; one that may have arrived remembers the id it went under, and is
-    reported where it was sent again so often already.
+    Content that may have arrived keeps its id, and is reported once it was sent again so often.
     """
     phase = turn.state.phase
     held = outstanding.held
@@ -440,17 +389,17 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
     if failure.reason == FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
     elif failure.reason == FailureReason.UPLOAD_FAILED:
-        turn.report((piece,), *_upload_failed(failure.code))
+        if failure.code is None or failure.code < 300:  # a good status explains nothing
+            turn.report((piece,), "undelivered.upload_unclear")
+        else:
+            turn.report((piece,), "undelivered.upload_status", {"status": failure.code})
     elif failure.limit is not None:
-        turn.report((piece,), "undelivered.too_big_limit", {"limit": _size(failure.limit)})
+        size, unit = (20, "MB") if failure.limit >= 1024**2 else (10, "KB")
+        limit = f"{failure.limit >> size} {unit}"
+        turn.report((piece,), "undelivered.too_big_limit", {"limit": limit})
     else:
         turn.report((piece,), f"undelivered.{failure.reason}")
     return True
-
-
-def _size(limit: int) -> str:
-    """Format a limit in bytes for people, rounded down."""
-    return f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
 
 
 def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
@@ -459,21 +408,17 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
     Returns:
         None if it gets one more try, or was given up by the customer meanwhile.
     """
-    piece = next(
-        (one for one in turn.state.held if one.content == upload.media and not one.url), None
-    )
+    held = turn.state.held
+    piece = next((one for one in held if one.content == upload.media and not one.url), None)
     if piece is None:
         return None
-    rest = tuple(one for one in turn.state.held if one is not piece)
-    turn.set(held=rest)
+    turn.set(held=tuple(one for one in held if one is not piece))
     tries = piece.repeats + 1
     if tries >= _upload_tries(turn, failure):
         return piece
     turn.put_back(replace(piece, repeats=tries))
     if failure.code != ResultCode.UPLOAD_FILE_FAILED:
-        policy = turn.policy
-        wait = min(policy.backoff_first << 2 * (tries - 1), policy.backoff_last)
-        turn.set(retry_at=turn.now + wait)
+        turn.set(retry_at=turn.now + _backoff(turn.policy, 2 * (tries - 1)))
     return None
 
 
@@ -489,15 +434,8 @@ def _upload_tries(turn: Turn, failure: CallFailed) -> int:
     return turn.policy.upload_tries if passing else 1
 
 
-def _upload_failed(status: int | None) -> tuple[str, Args]:
-    """Say what the server answered to an upload: its HTTP status, unless that is a good one."""
-    if status is None or status < 300:
-        return "undelivered.upload_unclear", {}
-    return "undelivered.upload_status", {"status": status}
-
-
 def person_acts(turn: Turn) -> None:
-    """Retry at once what waits for a person to act, because the customer does something."""
+    """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
     retry_at = turn.state.retry_at
     if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
@@ -523,7 +461,11 @@ def give_up(turn: Turn) -> None:
     turn.no_trouble()
     phase = turn.state.phase
     if isinstance(phase, Requesting | Queued):
-        _give_up_queue(turn, phase)
+        queue.leave(turn)
+        if not queue.hidden(phase):
+            turn.card("queue.ended")
+            turn.say("trouble.given_up")
+            queue.offer_callback(turn, phase.queue_id, "trouble.given_up")
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
@@ -537,12 +479,3 @@ def give_up(turn: Turn) -> None:
 def _give_up_rating(turn: Turn) -> None:
     turn.set(rating=None)
     turn.say("rating.failed")
-
-
-def _give_up_queue(turn: Turn, phase: Requesting | Queued) -> None:
-    shown = not queue.hidden(phase)
-    queue.leave(turn)
-    if shown:
-        turn.card("queue.ended")
-        turn.say("trouble.given_up")
-        queue.offer_callback(turn, phase.queue_id, "trouble.given_up")

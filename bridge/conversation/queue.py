@@ -42,6 +42,7 @@ from bridge.conversation.model import (
     Conversation,
     Ended,
     Idle,
+    Phase,
     Queued,
     QueuePlace,
     Requesting,
@@ -325,9 +326,11 @@ def turn_came(turn: Turn) -> None:
 # --- quiet requests -------------------------------------------------------------------------------
 
 
-def hidden(phase: Requesting | Queued) -> bool:
+def hidden(phase: Phase) -> bool:
     """True while nothing is shown of this request."""
-    return phase.quiet if isinstance(phase, Requesting) else phase.quiet_until is not None
+    if isinstance(phase, Requesting):
+        return phase.quiet
+    return isinstance(phase, Queued) and phase.quiet_until is not None
 
 
 def unhide(turn: Turn) -> bool:
