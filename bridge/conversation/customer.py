@@ -22,6 +22,7 @@ from bridge.conversation.model import (
     Said,
     Withdrawn,
 )
+from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
@@ -33,22 +34,23 @@ REMIND_AFTER = 60_000
 
 def said(turn: Turn, event: Said) -> None:
     """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
-    phase = turn.state.phase
+    state, phase = turn.state, turn.state.phase
+    chatting = isinstance(phase, Chatting)
     if isinstance(phase, Chatting) and phase.robot:
         event = robot.chosen(phase, event)
     pieces = _pieces(turn, event)
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    if len(all_pieces(turn.state)) + len(pieces) > turn.policy.max_held:
+    waiting = len(state.held) if chatting and state.outstanding is None else len(all_pieces(state))
+    if waiting + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
-    before, chatting = turn.state.held, isinstance(turn.state.phase, Chatting)
     robot_first = not chatting and robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person. And as many
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
-    turn.set(held=before + pieces, typed=turn.state.typed + places)
+    turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
     if chatting:
         return
     queue.surface(turn)
@@ -61,15 +63,14 @@ def said(turn: Turn, event: Said) -> None:
     elif turn.policy.start_on_message:
         queue.request_chat(turn)
     else:
-        _say_held(turn, before, asked=event.again)
+        _say_held(turn, state.held, asked=event.again)
 
 
 def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
     """Remind the customer that here only a command asks for a chat.
 
-    That is said with the first message, with the second, and then whenever nothing was written for
-    a while: to be told with every line would be as bad as to wait in vain. Whoever has just `asked`
-    for something to be sent again is always told.
+    With the first message, the second, and then whenever nothing was written for a while; always
+    if something is sent again because they have just `asked`.
     """
     count = len(unique_events(turn.state.held))
     if not before:
@@ -80,43 +81,40 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     """Split a message into pieces that fit the server's frame limit (trap T23)."""
-    text, files = _taken_apart(event.content)
-    parts = _parts(turn, text, files)
-    other = () if event.instead is None else _parts(turn, *_taken_apart(event.instead))
+    typed = turn.state.typed
+    parts = _parts(turn.policy, event.content)
+    other = () if event.instead is None else _parts(turn.policy, event.instead)
     quoting, instead = -1, other
     if event.quotes:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
-    typed, last = turn.state.typed, len(parts) - 1
-    pieces = [
-        Held(
+    words = event.words if event.words and event.words != _text(event.content) else ""
+    pieces, last = [], len(parts) - 1
+    for index, part in enumerate(parts):
+        quotes = index == quoting
+        piece = Held(
             event.event_id,
             part,
             turn.now,
             last=index == last,
             order=typed + index,
-            words=event.words if index == 0 and event.words != text else "",
-            quotes=event.quotes if index == quoting else (),
+            words=words if index == 0 else "",
+            quotes=event.quotes if quotes else (),
             amends=event.amends,
-            instead=instead if event.amends is not None or index == quoting else (),
+            instead=instead if quotes or event.amends is not None else (),
         )
-        for index, part in enumerate(parts)
-    ]
+        pieces.append(piece)
     return tuple(pieces)
 
 
 def _quotation(
     parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
 ) -> tuple[int, tuple[CustomerContent, ...]]:
-    """Find the part that begins with a quotation, and what is left of it without.
-
-    Args:
-        parts: the message with the quotation.
-        other: the whole message without it.
+    """Find the part of a message that begins with a quotation, and what is left of it without.
 
     Returns:
         The part's index, and its words without the quotation; -1 if the quotation takes more than
-        one part: then `other` is to go.
+        one part: then `other`, the whole message without it, is to go.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
     if index < 0 or not other:
@@ -134,36 +132,38 @@ def _joined(parts: tuple[CustomerContent, ...]) -> str:
     return "".join(one.text for one in parts if isinstance(one, CustomerText))
 
 
-def _parts(
-    turn: Turn, text: str, before: tuple[CustomerContent, ...]
-) -> tuple[CustomerContent, ...]:
-    """Return content as it goes out: files `before` their captions, texts in pieces."""
-    policy = turn.policy
-    spelled = encode_emoji(text) if policy.emoji_codes else text
-    if spelled.strip() and len(spelled) * DEAREST <= policy.max_text_bytes:
-        return (*before, CustomerText(spelled))
-    pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
+def _parts(policy: Policy, content: CustomerContent) -> tuple[CustomerContent, ...]:
+    """Return content as it goes out: a text in pieces, a file before its caption."""
+    before: tuple[CustomerContent, ...] = ()
+    match content:
+        case CustomerText():
+            text = content.text
+        case CustomerMedia():
+            text, before = content.caption, (replace(content, caption=""),)
+        case CustomerLocation():
+            return (content,)
+        case _:
+            assert_never(content)
+    if policy.emoji_codes:
+        text = encode_emoji(text)
+    if text.strip() and len(text) * DEAREST <= policy.max_text_bytes:
+        return (*before, CustomerText(text))
+    pieces = split_text(text, policy.max_text_bytes, html=policy.escape_html)
     return (*before, *[CustomerText(one) for one in pieces])
 
 
-def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, ...]]:
-    """Return the text of a message, and the content that goes before it."""
+def _text(content: CustomerContent) -> str:
     match content:
-        case CustomerText():
-            return content.text, ()
-        case CustomerMedia():
-            return content.caption, (replace(content, caption=""),)
-        case CustomerLocation():
-            return "", (content,)
+        case CustomerText(text=text) | CustomerMedia(caption=text):
+            return text
         case _:
-            assert_never(content)
+            return ""
 
 
 def withdrawn(turn: Turn, event: Withdrawn) -> None:
-    """Take a message back: it is not sent, or not sent again, and is not reported.
+    """Take a message back, also out of quotations: it is not sent (again), and not reported.
 
-    Nor do its words go in a quotation. An agent who may have it is told that it was taken back, and
-    no other one (`Held.amends`).
+    Only an agent who may have it is told so (`Held.amends`).
     """
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
@@ -171,18 +171,25 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
     if isinstance(phase, Queued):
-        pre_sent = _unquoted(without(phase.pre_sent, gone), words)
-        turn.enter(phase, pre_sent=pre_sent)
+        turn.enter(phase, pre_sent=_unquoted(without(phase.pre_sent, gone), words))
     if outstanding is not None and outstanding.held is not None:
         (held,) = _unquoted((outstanding.held,), words)
         stale = outstanding.stale or held != outstanding.held
         moot = outstanding.moot or held.event_id in gone
         if held.event_id in gone:
             held = replace(held, last=False)
-        changed = replace(outstanding, held=held, moot=moot, stale=stale)
-        turn.set(outstanding=changed)
+        turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
     if event.note and not isinstance(phase, Idle | Ended):
-        _note(turn, event)
+        typed = turn.state.typed
+        note = Held(
+            event.by,
+            CustomerText(event.note),
+            turn.now,
+            last=False,
+            order=typed,
+            amends=event.event_id,
+        )
+        turn.set(held=(*turn.state.held, note), typed=typed + 1)
 
 
 def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
@@ -193,19 +200,6 @@ def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...
         else one
         for one in pieces
     )
-
-
-def _note(turn: Turn, event: Withdrawn) -> None:
-    """Queue a note for the agent about a message that was taken back."""
-    note = Held(
-        event.by,
-        CustomerText(event.note),
-        turn.now,
-        last=False,
-        order=turn.state.typed,
-        amends=event.event_id,
-    )
-    turn.set(held=(*turn.state.held, note), typed=turn.state.typed + 1)
 
 
 def start(turn: Turn, queue_id: QueueId | None = None) -> None:
@@ -268,10 +262,7 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23); messages that waited are reported as not delivered.
-
-    Who wished to be called back does so no longer.
-    """
+    """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
     phase, called_off = turn.state.phase, queue.cancel_callback(turn)
     match phase:
         case Requesting():
