@@ -1,8 +1,7 @@
-"""What the WebChat server says: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
+"""Frames of the WebChat server: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
 
-A *push* may be late, or about a request or a session that is over: first of all each is asked
-whether it is about what we have, and let be if not. A session that we never saw start is taken over
-when something reveals it.
+A *push* may be late, or about a request or a session that is over: then it is let be. A session
+that we never saw start is taken over when something reveals it.
 
 A *reply* settles the one call that is outstanding. What it means depends on the phase by then, for
 a push may have been faster. Refusals that may pass (-100, -15) settle nothing yet: the call is made
@@ -33,6 +32,7 @@ from bridge.conversation.model import (
     AgentsLeft,
     Chatting,
     CustomerMedia,
+    Delivered,
     Ended,
     Held,
     Idle,
@@ -189,21 +189,17 @@ def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool
 
 def chat_started(turn: Turn, push: ChatStarted) -> None:
     """Take a 202: a session begins, or is said to run on."""
-    phase = turn.state.phase
-    if push.session_id == _NOT_SAID:
+    state, phase = turn.state, turn.state.phase
+    if isinstance(phase, Chatting) and phase.session_id == push.session_id:
+        if push.agents:  # row 10: a refresh, no second greeting
+            robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
+            _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
         return
-    match phase:
-        case Chatting() if phase.session_id == push.session_id:
-            if push.agents:  # row 10: a refresh, no second greeting
-                robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
-                _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
-        case Idle() | Ended() if turn.state.last_closed:
-            # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
-            # session that is known to be over is no such thing.
-            if turn.state.last_session != push.session_id:
-                start_chat(turn, push.session_id, push.agents, robot=push.robot)
-        case _:
-            start_chat(turn, push.session_id, push.agents, robot=push.robot)
+    # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
+    # that is known to be over is no such thing.
+    over = isinstance(phase, Idle | Ended) and state.last_closed
+    if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
+        start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
 
 def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
@@ -221,13 +217,8 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
 def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool) -> bool:
     """True if a list of agents is that of the robot we talk to: no guide has a word for it.
 
-    Whoever is new is a person (row 26).
-
-    Args:
-        phase: the chat until now.
-        agents: the new list.
-        introduces: it may name a robot of which the reply to 101 did not say who it is, as long as
-            that has not spoken and no person is looked for.
+    Whoever is new is a person (row 26). But a list that `introduces` may name a robot of which the
+    reply to 101 did not say who it is, if it has not spoken and no person is looked for.
     """
     known = {agent.id for agent in phase.agents}
     if not known and introduces:
@@ -292,19 +283,21 @@ def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
 
 
 def _message_received(turn: Turn, push: MessageReceived, at: int, *, numbered: bool) -> None:
-    content = push.content
+    content, session_id = push.content, push.session_id
     if isinstance(content, AgentNotice):
         _system_notice(turn, push, content)
         return
-    _adopt_if_chatless(turn, push.session_id, push.agent_id)
+    known = session_id in {_NOT_SAID, turn.state.last_session}
+    if not known and not isinstance(turn.state.phase, Chatting):
+        # Begin the chat of a message whose session we never saw start (row 40, trap T14).
+        start_chat(turn, session_id, (Agent(push.agent_id),) if push.agent_id else ())
     agent = _agent_named(turn, push.agent_id)
-    if not history.is_new(turn, agent, content, at, numbered=numbered):
-        return
-    _show(turn, agent, content, push.session_id)
+    if history.is_new(turn, agent, content, at, numbered=numbered):
+        _show(turn, agent, content, session_id)
 
 
 def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId) -> None:
-    turn.ask(Relay(agent, content, session_id))
+    turn.effects.append(Relay(agent, content, session_id))
     phase = turn.state.phase
     if not isinstance(phase, Chatting):
         turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
@@ -321,23 +314,13 @@ def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
     history.note_robot(turn, push.text, at)
 
 
-def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
-    """Begin the chat of a message whose session we never saw start (row 40, trap T14)."""
-    if session_id == _NOT_SAID or isinstance(turn.state.phase, Chatting):
-        return
-    if turn.state.last_session != session_id:
-        start_chat(turn, session_id, (Agent(agent_id),) if agent_id else ())
-
-
 def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
     """Return the agent of an id; one not in the list is the sole agent, or a new one (T15)."""
     phase = turn.state.phase
     agents = phase.agents if isinstance(phase, Chatting) else ()
     for agent in agents:
-        if agent.id == agent_id:
+        if agent.id == agent_id or (not agent_id and len(agents) == 1):
             return agent
-    if not agent_id and len(agents) == 1:
-        return agents[0]
     return Agent(agent_id or AgentId("agent"))
 
 
@@ -364,9 +347,10 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
         return
-    if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
+    refused = reply.result != ResultCode.SUCCESS
+    if refused and meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
-    turn.set(outstanding=None)
+    turn.state = replace(turn.state, outstanding=None)
     _trouble_over(turn)
     match asked.what:  # what is asked most often stands first
         case SendMessage() as command if asked.held is not None:
@@ -389,10 +373,12 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
 
 
 def _trouble_over(turn: Turn) -> None:
-    if turn.state.told_trouble:
+    state = turn.state
+    if state.told_trouble:
         turn.say("trouble.over")
-    turn.no_trouble()
-    if turn.state.turn_at is not None:
+    if state.retry_at is not None or state.failures or state.told_trouble or state.trouble_since:
+        turn.no_trouble()
+    if state.turn_at is not None:
         queue.turn_came(turn)
 
 
@@ -419,12 +405,11 @@ def _chat_requested(turn: Turn, reply: Reply) -> None:
 
 def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
     """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
-    if reply.robot_type is None or reply.session_id != phase.session_id:
-        return
-    if phase.robot or phase.unwanted:
-        return
     robots = {agent.id for agent in reply.agents or phase.agents}
-    if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
+    told = reply.robot_type is not None and reply.session_id == phase.session_id
+    # Else a person has come meanwhile.
+    alone = {agent.id for agent in phase.agents} <= robots
+    if told and alone and not (phase.robot or phase.unwanted):
         turn.enter(phase, robot=True)
         turn.ask(Offer("robot.person_offered"))
 
@@ -499,9 +484,8 @@ def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int
 
 def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
     """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
-    if reply.result != ResultCode.INVALID_TO_USER_ID:
-        return False
-    if phase.any_agent or not turn.policy.to_agent:
+    named = turn.policy.to_agent and not phase.any_agent
+    if reply.result != ResultCode.INVALID_TO_USER_ID or not named:
         return False
     if isinstance(phase, Queued):
         phase = replace(phase, resync=True)
@@ -579,8 +563,9 @@ def _looking(turn: Turn, phase: Chatting, reply: Reply) -> None:
 def _message_sent(
     turn: Turn, command: SendMessage, asked: Outstanding, held: Held, reply: Reply
 ) -> None:
-    if reply.ok:
-        turn.delivered(held)
+    if reply.result == ResultCode.SUCCESS:
+        if held.last:
+            turn.effects.append(Delivered(held.event_id))
         if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
             by_robot = reply.robot_type is not None
             chat_started(turn, ChatStarted(reply.session_id, reply.agents, robot=by_robot))

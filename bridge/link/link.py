@@ -238,7 +238,7 @@ class Link:
             call.others = call.others or iter(other_keys(command, call.written))
             call.keys = next(call.others, None)
             return most_hopeful(call.refused) if call.keys is None else None
-        if reply.ok and tells_keys_apart(command):
+        if reply.result == ResultCode.SUCCESS and tells_keys_apart(command):
             self._learnt.took(call.written, after_refusal=bool(call.refused))
         return reply
 
@@ -253,7 +253,7 @@ class Link:
         and the next is `LinkTiming.disowned` away. The caller is told in the server's own words.
         """
         now = asyncio.get_running_loop().time()
-        if reply.ok:
+        if reply.result == ResultCode.SUCCESS:
             self._stranger = None
         if reply.result != ResultCode.INVALID_CLIENT_ID:
             return False

@@ -133,7 +133,7 @@ class WebChatLane:
                 certain=answer.certain,
             )
             return _failed(effect.call_id, answer)
-        if answer.ok:
+        if answer.result == ResultCode.SUCCESS:
             return Outcome.DELIVERED, Replied(effect.call_id, answer), str(answer.result)
         self._note_refusal(room, effect, answer.result)
         return Outcome.REFUSED, Replied(effect.call_id, answer), str(answer.result)
