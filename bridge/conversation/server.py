@@ -46,7 +46,7 @@ from bridge.conversation.model import (
     Uploaded,
 )
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
-from bridge.ids import AgentId, CallId, RequestId, SessionId
+from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
 from bridge.webchat.frames import (
     Agent,
@@ -291,7 +291,7 @@ def _message_received(turn: Turn, push: MessageReceived, at: int, *, numbered: b
     if not known and not isinstance(turn.state.phase, Chatting):
         # Begin the chat of a message whose session we never saw start (row 40, trap T14).
         start_chat(turn, session_id, (Agent(push.agent_id),) if push.agent_id else ())
-    agent = _agent_named(turn, push.agent_id)
+    agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
         _show(turn, agent, content, session_id)
 
@@ -314,16 +314,6 @@ def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
     history.note_robot(turn, push.text, at)
 
 
-def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
-    """Return the agent of an id; one not in the list is the sole agent, or a new one (T15)."""
-    phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, Chatting) else ()
-    for agent in agents:
-        if agent.id == agent_id or (not agent_id and len(agents) == 1):
-            return agent
-    return Agent(agent_id or AgentId("agent"))
-
-
 def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> None:
     if notice.notice_type == NoticeType.PUSH_RATING:
         _rating_pushed(turn, push.session_id)
@@ -334,7 +324,7 @@ def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> No
         # can be found by it, and it is nothing for people to read.
         turn.say("chat.recalled")
     elif _PICTURE.search(notice.text):
-        _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
+        _show(turn, history.speaker(turn, push.agent_id), AgentText(notice.text), push.session_id)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})
 
