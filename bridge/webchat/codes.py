@@ -6,6 +6,7 @@ ROULTING) stand in comments and in the table, so that a search for what a vendor
 here. A number that no revision documents has a meaning too.
 """
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -213,144 +214,62 @@ class Meaning(msgspec.Struct, frozen=True):
     """The server may have no history."""
 
 
+_RESULTS = """
+   1  SUCCESS                        ok             done
+   0  FAILURE                        refused        failed, no reason given
+  -1  REQUEST_ALREADY_IN_ROULTING    state          a queue request exists already
+  -2  ALREADY_IN_CHATTING            state          a session exists already
+  -3  NOT_IN_WORKTIME                state          outside working hours
+  -4  INVAILD_SKILLGROUP             configuration  the queue has no such skill group
+  -5  NO_AGENT_ONLINE                state          no agent is online
+  -6  INVAILD_CLIENT_ID              relogin        the server does not know us
+  -7  INVAILD_QUEUE_ID               configuration  there is no such queue
+  -8  REQUEST_ERROR                  refused        the server could not read the command
+  -9  INVAILD_TO_USER_ID             configuration  the wanted agent is unknown or offline
+ -10  INVAILD_CHAT_REQUEST_ID        state          the queue request is gone
+ -11  INVAILD_CHAT_SESSION_ID        state          the session is gone
+ -12  INVAILD_MESSAGE_TYPE           refused        the server does not know this kind of message
+ -13  UPLOAD_FILE_FAILED             retry          the server could not store the file
+ -14  INVAILD_PARAMETER              configuration  a parameter is wrong or missing
+ -15  INVAILD_TOKEN                  relogin        the token is void
+ -16  INVAILD_FILE_EXTENSION         refused        files of this kind are not accepted
+ -17  EMPTY_MESSAGE                  refused        the server finds the message blank
+ -18  INVAILD_SESSION_TYPE           configuration  a session of another kind exists
+ -19  INVAILD_REQUEST_TYPE           refused        the server does not know this command
+ -20  INVAILD_LOGINNAME_OR_PASSWORD  configuration  wrong login name or password
+ -21  INVAILD_FILE_SIZE              refused        the file is too large
+ -22  UPLOAD_IMAGE_FAILED            refused        the server could not store the image
+ -23  UPLOAD_VOICE_FAILED            refused        the server could not store the voice message
+ -30  INVAILD_SIGN                   configuration  the signature is wrong: check the key
+-100  INTERNAL_ERROR                 retry          the server had an internal error
+"""
+"""Of each result code the vendor's name, the verdict, and the meaning in English."""
+_UNDELIVERED: Mapping[int, str] = MappingProxyType(
+    {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
+    | dict.fromkeys((0, -100), "undelivered.server_failed")
+    | dict.fromkeys((-8, -14, -19), "undelivered.not_understood")
+    | {-11: "undelivered.no_chat"}
+)
+
 RESULTS: Mapping[int, Meaning] = MappingProxyType(
     {
-        ResultCode.SUCCESS: Meaning("SUCCESS", Verdict.OK, "done"),
-        ResultCode.FAILURE: Meaning(
-            "FAILURE",
-            Verdict.REFUSED,
-            "failed, no reason given",
-            "undelivered.server_failed",
-            vague=True,
-        ),
-        ResultCode.ALREADY_IN_ROUTING: Meaning(
-            "REQUEST_ALREADY_IN_ROULTING", Verdict.STATE, "a queue request exists already"
-        ),
-        ResultCode.ALREADY_IN_CHATTING: Meaning(
-            "ALREADY_IN_CHATTING", Verdict.STATE, "a session exists already"
-        ),
-        ResultCode.NOT_IN_WORKTIME: Meaning(
-            "NOT_IN_WORKTIME", Verdict.STATE, "outside working hours", nobody=True, vague=True
-        ),
-        ResultCode.INVALID_SKILLGROUP: Meaning(
-            "INVAILD_SKILLGROUP",
-            Verdict.CONFIGURATION,
-            "the queue has no such skill group",
-            hopeless=True,
-        ),
-        ResultCode.NO_AGENT_ONLINE: Meaning(
-            "NO_AGENT_ONLINE", Verdict.STATE, "no agent is online", nobody=True
-        ),
-        ResultCode.INVALID_CLIENT_ID: Meaning(
-            "INVAILD_CLIENT_ID", Verdict.RELOGIN, "the server does not know us", hopeless=True
-        ),
-        ResultCode.INVALID_QUEUE_ID: Meaning(
-            "INVAILD_QUEUE_ID", Verdict.CONFIGURATION, "there is no such queue", hopeless=True
-        ),
-        ResultCode.REQUEST_ERROR: Meaning(
-            "REQUEST_ERROR",
-            Verdict.REFUSED,
-            "the server could not read the command",
-            "undelivered.not_understood",
-            hopeless=True,
-            no_history=True,
-        ),
-        ResultCode.INVALID_TO_USER_ID: Meaning(
-            "INVAILD_TO_USER_ID",
-            Verdict.CONFIGURATION,
-            "the wanted agent is unknown or offline",
-            hopeless=True,
-        ),
-        ResultCode.INVALID_CHAT_REQUEST_ID: Meaning(
-            "INVAILD_CHAT_REQUEST_ID", Verdict.STATE, "the queue request is gone"
-        ),
-        ResultCode.INVALID_CHAT_SESSION_ID: Meaning(
-            "INVAILD_CHAT_SESSION_ID", Verdict.STATE, "the session is gone", "undelivered.no_chat"
-        ),
-        ResultCode.INVALID_MESSAGE_TYPE: Meaning(
-            "INVAILD_MESSAGE_TYPE",
-            Verdict.REFUSED,
-            "the server does not know this kind of message",
-            "result.-12",
-            resend=False,
-            no_command=True,
-            no_media=True,
-            no_history=True,
-        ),
-        ResultCode.UPLOAD_FILE_FAILED: Meaning(
-            "UPLOAD_FILE_FAILED", Verdict.RETRY, "the server could not store the file", "result.-13"
-        ),
-        # In 110 a sign of the wrong dialect, in 101 of a wrong setting (state table, row 16).
-        ResultCode.INVALID_PARAMETER: Meaning(
-            "INVAILD_PARAMETER",
-            Verdict.CONFIGURATION,
-            "a parameter is wrong or missing",
-            "undelivered.not_understood",
-            hopeless=True,
-            no_media=True,
-            no_history=True,
-        ),
-        ResultCode.INVALID_TOKEN: Meaning(
-            "INVAILD_TOKEN", Verdict.RELOGIN, "the token is void", passing=True
-        ),
-        ResultCode.INVALID_FILE_EXTENSION: Meaning(
-            "INVAILD_FILE_EXTENSION",
-            Verdict.REFUSED,
-            "files of this kind are not accepted",
-            "result.-16",
-            resend=False,
-        ),
-        ResultCode.EMPTY_MESSAGE: Meaning(
-            "EMPTY_MESSAGE", Verdict.REFUSED, "the server finds the message blank", resend=False
-        ),
-        ResultCode.INVALID_SESSION_TYPE: Meaning(
-            "INVAILD_SESSION_TYPE",
-            Verdict.CONFIGURATION,
-            "a session of another kind exists",
-            hopeless=True,
-        ),
-        ResultCode.INVALID_REQUEST_TYPE: Meaning(
-            "INVAILD_REQUEST_TYPE",
-            Verdict.REFUSED,
-            "the server does not know this command",
-            "undelivered.not_understood",
-            hopeless=True,
-            no_command=True,
-            no_history=True,
-        ),
-        # Never again by itself: the server counts log-ins and shuts out the address (ref. 3.7).
-        ResultCode.INVALID_LOGIN: Meaning(
-            "INVAILD_LOGINNAME_OR_PASSWORD", Verdict.CONFIGURATION, "wrong login name or password"
-        ),
-        ResultCode.INVALID_FILE_SIZE: Meaning(
-            "INVAILD_FILE_SIZE",
-            Verdict.REFUSED,
-            "the file is too large",
-            "result.-21",
-            resend=False,
-        ),
-        ResultCode.UPLOAD_IMAGE_FAILED: Meaning(
-            "UPLOAD_IMAGE_FAILED",
-            Verdict.REFUSED,
-            "the server could not store the image",
-            "result.-22",
-        ),
-        ResultCode.UPLOAD_VOICE_FAILED: Meaning(
-            "UPLOAD_VOICE_FAILED",
-            Verdict.REFUSED,
-            "the server could not store the voice message",
-            "result.-23",
-        ),
-        ResultCode.INVALID_SIGN: Meaning(
-            "INVAILD_SIGN", Verdict.CONFIGURATION, "the signature is wrong: check the key"
-        ),
-        ResultCode.INTERNAL_ERROR: Meaning(
-            "INTERNAL_ERROR",
-            Verdict.RETRY,
-            "the server had an internal error",
-            "undelivered.server_failed",
-            passing=True,
-        ),
+        (code := int(number)): Meaning(
+            name,
+            Verdict(verdict),
+            says,
+            _UNDELIVERED.get(code, "undelivered.refused"),
+            resend=code not in {-12, -16, -17, -21},
+            # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
+            # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
+            passing=code in {-15, -100},
+            hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19},
+            nobody=code in {-3, -5},
+            vague=code in {0, -3},
+            no_command=code in {-12, -19},
+            no_media=code in {-12, -14},
+            no_history=code in {-8, -12, -14, -19},
+        )
+        for number, name, verdict, says in re.findall(r"(-?\d+) +(\S+) +(\S+) +(.+)", _RESULTS)
     }
 )
 """THE table of result codes: a set of codes that is treated in one way is a column of it."""
