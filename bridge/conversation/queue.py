@@ -2,31 +2,27 @@
 
 A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
 a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
-typed meanwhile is kept. Moments and durations are ms.
+typed meanwhile is kept. Moments and durations are ms. Each function leaves the turn in a whole
+state; none of them makes a call (see `calls`).
 
 *The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
-written at once; if nothing moves it is brought up to date once a minute, and after ten minutes
-every five, because each edit is an event in the room. Trend and expectation are put into words
-where the card is written (`QueuePlace`).
+written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
+five, because each edit is an event in the room.
 
-*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5). What was
-typed is kept, and the customer is offered to be called back. If they wish it, we ask for a chat
-again on our own: when the queue opens, where the operator gave its hours, else at growing
-distances. The wish ends with a chat, with `cancel`, with a refusal that no repetition can mend, or
-at its limit, and the customer is told of each. A word of the customer's asks at once as always, and
-loudly; the wish goes on beneath it.
+*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5); the customer
+is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
+opens, where the operator gave its hours, else at growing distances. The wish ends with a chat, with
+`cancel`, with a refusal that no repetition can mend, or at its limit, and the customer is told of
+each. A word of the customer's asks at once as always, and loudly; the wish goes on beneath it.
 
-*Quiet requests*. A request of our own is quiet (`hidden`): nothing is shown of it until it has
-stood for a moment, or an agent is there, so that a night of vain attempts costs the customer not
-one line.
+*Quiet requests*. Nothing is shown of a request of our own (`hidden`) until it has stood for a
+moment, or an agent is there: a night of vain attempts costs the customer not one line.
 
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
 customer has been told, and what they typed is theirs again. But for a while the link stays, and the
 place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
 had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
 does not say of which request it is: then it is sent again, for twice is better than never.
-
-Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
 
 from __future__ import annotations
@@ -50,7 +46,7 @@ from bridge.conversation.model import (
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
-from bridge.webchat.codes import RESULTS, Progress, RequestStatus, ResultCode, progress
+from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
 
 FREQUENT = 10 * 60_000
@@ -78,14 +74,7 @@ def request_chat(
     lost_session: SessionId | None = None,
     quiet: bool = False,
 ) -> None:
-    """Ask for a chat: a new conversation with a new queue card begins.
-
-    Args:
-        turn: a turn in any phase.
-        queue_id: which queue; None: the room's.
-        lost_session: see `Requesting`.
-        quiet: the customer has not just asked for it (`Requesting.quiet`).
-    """
+    """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
     queue = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
     if not quiet:
@@ -136,21 +125,16 @@ def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
 def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
     """End the request without a chat; what was typed is kept for the customer's next word.
 
-    Args:
-        turn: a turn in Requesting or Queued.
-        key: the sentence that says why.
-        code: the number to show where no sentence knows it.
-        words: what the server said to it.
+    `key` is the sentence that says why, `code` the number where no sentence knows it, `words` are
+    the server's own.
     """
     phase = turn.state.phase
-    shown = not (isinstance(phase, Requesting | Queued) and hidden(phase))
     queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
-    vain = fails_quietly(turn, key)
     leave(turn)
-    if vain:
-        return
-    if shown:
+    if not hidden(phase):
         turn.card("queue.ended")
+    elif key not in _HOPELESS:
+        return
     turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
     turn.quote(words)
     if turn.state.held:
@@ -179,7 +163,9 @@ def leave(turn: Turn) -> None:
     """Go back to Idle; pre-messages that no agent will read are held again."""
     phase = turn.state.phase
     turn.enter(Idle(turn.now))
-    put_off_callback(turn)
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, callback))
     if isinstance(phase, Queued):
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
@@ -189,16 +175,13 @@ def leave(turn: Turn) -> None:
 
 def status_key(status: int) -> tuple[str, int | None]:
     """The sentence for a request status, and the number if no sentence knows it."""
-    if status in set(RequestStatus):
-        return f"status.{status}", None
-    return "status.other", status
+    known = status in set(RequestStatus)
+    return (f"status.{status}", None) if known else ("status.other", status)
 
 
 def result_key(code: int) -> tuple[str, int | None]:
     """The sentence for a result code, and the number if no sentence knows it."""
-    if code in set(ResultCode):
-        return f"result.{code}", None
-    return "result.other", code
+    return (f"result.{code}", None) if code in RESULTS else ("result.other", code)
 
 
 # --- the card -------------------------------------------------------------------------------------
@@ -233,24 +216,19 @@ def place_named(turn: Turn, position: int | None) -> None:
         return
     if position is None or position == phase.position:
         return
-    reached_the_front = (
-        position == 1
-        and (phase.position or 0) > 1
-        and not (phase.next_told or phase.accepted or hidden(phase))
-    )
-    first = phase.first_position or (position if position > 0 else None)
+    known = phase.next_told or phase.accepted or hidden(phase)
+    next_now = position == 1 and (phase.position or 0) > 1 and not known
     turn.enter(
         phase,
         position=position,
-        first_position=first,
+        first_position=phase.first_position or (position if position > 0 else None),
         first_at=turn.now if phase.first_position is None else phase.first_at,
         moved_at=turn.now,
-        next_told=phase.next_told or reached_the_front,
+        next_told=phase.next_told or next_now,
     )
-    if position <= 0:
-        return
-    show_card(turn)
-    if reached_the_front:
+    if position > 0:
+        show_card(turn)
+    if next_now:
         turn.say("queue.next", ping=True)
 
 
@@ -293,24 +271,18 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
     The card of a request says it, and says it anew once the moment that it named has passed. A
     message in a chat or a queue is told of once, unless other trouble was told of.
     """
-    phase, expected = turn.state.phase, turn.state.turn_at
+    state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
     if isinstance(phase, Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
             return
         turn.card("queue.turn", {"wait": seconds})
-    elif expected is not None or turn.state.told_trouble or not _message_waits(turn):
-        return
     else:
+        asked = state.outstanding
+        waits = state.held or (asked is not None and asked.held is not None)
+        if expected is not None or state.told_trouble or not waits:
+            return
         turn.say("trouble.turn")
     turn.set(turn_at=turn.now + 1000 * seconds)
-
-
-def _message_waits(turn: Turn) -> bool:
-    """True if something that the customer wrote waits for the link."""
-    asked = turn.state.outstanding
-    if turn.state.held:
-        return True
-    return asked is not None and asked.held is not None
 
 
 def turn_came(turn: Turn) -> None:
@@ -336,7 +308,7 @@ def hidden(phase: Phase) -> bool:
 def unhide(turn: Turn) -> bool:
     """Make a quiet request one that the customer knows of; False if it was one already."""
     phase = turn.state.phase
-    if not isinstance(phase, Requesting | Queued) or not hidden(phase):
+    if not hidden(phase):
         return False
     turn.set(number=turn.state.number + 1)
     if isinstance(phase, Requesting):
@@ -368,11 +340,7 @@ def callback_wanted(state: Conversation) -> bool:
 
 def unseen_callback(state: Conversation) -> Callback | None:
     """Return the callback that is wanted, if the customer sees nothing else going on."""
-    phase = state.phase
-    if isinstance(phase, Requesting | Queued):
-        idle = hidden(phase)
-    else:
-        idle = isinstance(phase, Idle | Ended)
+    idle = isinstance(state.phase, Idle | Ended) or hidden(state.phase)
     return state.callback if idle and callback_wanted(state) else None
 
 
@@ -383,53 +351,32 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
     """Confirm the callback: say when we ask again, or for how long."""
-    opening = turn.policy.hours.get(queue_id)
-    if opening is not None and not opening.is_open(turn.now):
-        key = "callback.promised_hours"
-        args: Args = {"queue": queue_id, "opens": opening.opens(turn.now)}
+    key, args, opens = "callback.promised", Args(queue=queue_id), _opens(turn, queue_id)
+    if opens is None:
+        args["hours"] = _callback_limit(turn.policy, queue_id) // 3_600_000
     else:
-        key = "callback.promised"
-        args = {"queue": queue_id, "hours": _callback_limit(turn.policy, queue_id) // 3_600_000}
+        key, args["opens"] = "callback.promised_hours", opens
     turn.ask(CallbackCard(turn.state.number, key, args))
 
 
-def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
-    """Offer a callback after a request that came to nothing, or go on with the one wished for.
+def _opens(turn: Turn, queue_id: QueueId) -> int | None:
+    """Return when a queue opens that is closed by its hours; None: it is open, or has none."""
+    opening = turn.policy.hours.get(queue_id)
+    return None if opening is None or opening.is_open(turn.now) else opening.opens(turn.now)
 
-    Args:
-        turn: a turn that has left the queue.
-        queue_id: whose queue it was.
-        key: the sentence that said why.
-    """
+
+def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
+    """Offer a callback after a request that ended in vain (`key` says why), or go on with one."""
     if callback_wanted(turn.state):
         if key in _HOPELESS:
             turn.set(callback=None)
-            turn.say("callback.hopeless")
-        else:
-            turn.say("callback.goes_on")
-        return
-    if key not in NOBODY_THERE or not turn.policy.callback:
-        return
-    turn.set(callback=Callback(queue_id))
-    args: Args = {"queue": queue_id}
-    opening = turn.policy.hours.get(queue_id)
-    offer = "callback.offer"
-    if opening is not None and not opening.is_open(turn.now):
-        offer, args["opens"] = "callback.offer_hours", opening.opens(turn.now)
-    turn.ask(CallbackCard(turn.state.number, offer, args))
-
-
-def fails_quietly(turn: Turn, key: str) -> bool:
-    """True if this end of a quiet request needs no word."""
-    phase = turn.state.phase
-    return isinstance(phase, Requesting | Queued) and hidden(phase) and key not in _HOPELESS
-
-
-def put_off_callback(turn: Turn) -> None:
-    """Schedule the next attempt of a callback, after a request that is over."""
-    callback = turn.state.callback
-    if callback is not None and callback.wanted is not None:
-        turn.set(callback=_scheduled(turn, callback))
+        turn.say("callback.hopeless" if key in _HOPELESS else "callback.goes_on")
+    elif key in NOBODY_THERE and turn.policy.callback:
+        turn.set(callback=Callback(queue_id))
+        offer, args, opens = "callback.offer", Args(queue=queue_id), _opens(turn, queue_id)
+        if opens is not None:
+            offer, args["opens"] = "callback.offer_hours", opens
+        turn.ask(CallbackCard(turn.state.number, offer, args))
 
 
 def cancel_callback(turn: Turn) -> bool:
@@ -444,17 +391,15 @@ def cancel_callback(turn: Turn) -> bool:
 
 
 def callback_due(state: Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next, ms; None: nobody wishes it, or it is under way.
+    """Return when a callback is tried next; None: nobody wishes it, or it is under way.
 
-    Not while the robot is being asked something: a request would take that to a person. While a
-    room is paused only the limit counts.
+    While a room is paused only the limit counts.
     """
     callback = state.callback
     if callback is None or callback.wanted is None or not isinstance(state.phase, Idle | Ended):
         return None
-    with_robot = any(not question.aside for question in state.questions)
-    if with_robot:
-        return None
+    if any(not question.aside for question in state.questions):
+        return None  # a request would take to a person what the robot is being asked
     if policy.paused:
         return callback.wanted + _callback_limit(policy, callback.queue_id)
     return callback.next_at
@@ -474,10 +419,9 @@ def retry_callback(turn: Turn) -> None:
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    """Return for how long a callback is tried, ms."""
-    if queue_id in policy.hours:
-        return max(policy.callback_limit, policy.callback_limit_hours)
-    return policy.callback_limit
+    """Return for how long a callback is tried."""
+    known = policy.callback_limit_hours if queue_id in policy.hours else 0
+    return max(policy.callback_limit, known)
 
 
 def _scheduled(turn: Turn, callback: Callback) -> Callback:
