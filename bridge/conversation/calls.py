@@ -17,54 +17,21 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from bridge.conversation import queue
+from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat
-from bridge.conversation.model import (
-    Args,
-    CallFailed,
-    CallWebChat,
-    Chatting,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    FailureReason,
-    Held,
-    Idle,
-    Outstanding,
-    Queued,
-    Requesting,
-    Upload,
-    UploadMedia,
-)
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
+from bridge.webchat import frames
 from bridge.webchat.codes import ResultCode, meaning
-from bridge.webchat.frames import (
-    CancelRequest,
-    CloseSession,
-    Command,
-    Content,
-    File,
-    Image,
-    Location,
-    RateSession,
-    RequestChat,
-    SendMessage,
-    SendPreMessage,
-    Text,
-    TransferFromRobot,
-    Video,
-    Voice,
-)
 from bridge.webchat.words import escaped, guarded, is_unseen
 
-_HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
-_UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
+_HOPELESS = frozenset({model.FailureReason.LOGIN_REFUSED, model.FailureReason.SIGN_REFUSED})
+_UNKNOWN_FATE = frozenset({model.FailureReason.NO_ANSWER, model.FailureReason.SILENT})
 _ABOUT_CONTENT = frozenset(
-    {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
-    | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
+    {model.FailureReason.TOO_BIG, model.FailureReason.REFUSED, model.FailureReason.UPLOAD_FAILED}
+    | {model.FailureReason.MEDIA_GONE, model.FailureReason.MEDIA_CHANGED}
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
@@ -84,22 +51,27 @@ def next_call(turn: Turn) -> None:
     if state.held and state.extensions:
         _refuse_unwelcome(turn)
     phase = turn.state.phase
-    if isinstance(phase, Chatting):
+    if isinstance(phase, model.Chatting):
         called = _while_chatting(turn, phase)
-    elif isinstance(phase, Requesting):
+    elif isinstance(phase, model.Requesting):
         # Once it is answered, a push or a deadline is awaited.
         called = phase.session_id is None and phase.adopt_at is None
         if called:
             _request_chat(turn, phase)
     else:
-        called = isinstance(phase, Queued) and _while_queued(turn, phase)
+        called = isinstance(phase, model.Queued) and _while_queued(turn, phase)
     if called:
         return
     state = turn.state
     if state.rating is not None:
-        _call(turn, RateSession(state.rating.session_id, state.rating.value, state.rating.comment))
-    elif isinstance(phase, Chatting) and phase.close:  # after all else that was wanted of this chat
-        _call(turn, CloseSession(phase.session_id))
+        _call(
+            turn,
+            frames.RateSession(state.rating.session_id, state.rating.value, state.rating.comment),
+        )
+    elif (
+        isinstance(phase, model.Chatting) and phase.close
+    ):  # after all else that was wanted of this chat
+        _call(turn, frames.CloseSession(phase.session_id))
     else:
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
         if state.trouble_since is not None or state.failures or state.told_trouble:
@@ -108,14 +80,14 @@ def next_call(turn: Turn) -> None:
             turn.set(turn_at=None)
 
 
-def _request_chat(turn: Turn, phase: Requesting | Queued) -> None:
+def _request_chat(turn: Turn, phase: model.Requesting | model.Queued) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
-    _call(turn, RequestChat(phase.queue_id, turn.policy.source, agent))
+    _call(turn, frames.RequestChat(phase.queue_id, turn.policy.source, agent))
 
 
-def _while_queued(turn: Turn, phase: Queued) -> bool:
+def _while_queued(turn: Turn, phase: model.Queued) -> bool:
     if phase.cancel and phase.request_id is not None:
-        _call(turn, CancelRequest(phase.request_id))
+        _call(turn, frames.CancelRequest(phase.request_id))
         return True
     if phase.resync:
         turn.enter(
@@ -133,13 +105,15 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     head = turn.state.held[0] if turn.state.held else None
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
     request_id = None if phase.accepted or phase.pre_refused else phase.request_id
-    if request_id is not None and head is not None and isinstance(head.content, CustomerText):
-        _call(turn, SendPreMessage(request_id, _worded(head.content.text, turn.policy)), head)
+    if request_id is not None and head is not None and isinstance(head.content, model.CustomerText):
+        _call(
+            turn, frames.SendPreMessage(request_id, _worded(head.content.text, turn.policy)), head
+        )
         return True
     return _upload_first(turn)
 
 
-def _while_chatting(turn: Turn, phase: Chatting) -> bool:
+def _while_chatting(turn: Turn, phase: model.Chatting) -> bool:
     if phase.unwanted:
         return False
     if turn.state.held:
@@ -147,9 +121,9 @@ def _while_chatting(turn: Turn, phase: Chatting) -> bool:
         content = _wire_content(head, turn.policy)
         if content is None:
             return _upload_first(turn)
-        _call(turn, SendMessage(phase.session_id, content), head)
+        _call(turn, frames.SendMessage(phase.session_id, content), head)
     elif phase.human:
-        _call(turn, TransferFromRobot(phase.session_id))
+        _call(turn, frames.TransferFromRobot(phase.session_id))
     return turn.state.outstanding is not None
 
 
@@ -159,7 +133,7 @@ def _refuse_unwelcome(turn: Turn) -> None:
     unwelcome = tuple(
         piece
         for piece in turn.state.held
-        if isinstance(piece.content, CustomerMedia)
+        if isinstance(piece.content, model.CustomerMedia)
         and not piece.ready
         and piece.content.kind != "voice"
         and (extension := _extension(piece.content.name))
@@ -175,32 +149,32 @@ def _extension(name: str) -> str:
 def _upload_first(turn: Turn) -> bool:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
-        if isinstance(piece.content, CustomerMedia) and not piece.ready:
+        if isinstance(piece.content, model.CustomerMedia) and not piece.ready:
             call_id = CallId(turn.state.next_call)
-            asked = Outstanding(call_id, Upload(piece.content))
+            asked = model.Outstanding(call_id, model.Upload(piece.content))
             turn.set(outstanding=asked, next_call=_following(call_id))
-            turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
+            turn.ask(model.UploadMedia(call_id, piece.content, piece.event_id))
             return True
     return False
 
 
-def _wire_content(piece: Held, policy: Policy) -> Content | None:
+def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
     """Return the content of the 110 for this piece; None while its file is not uploaded."""
     content = piece.content
-    if isinstance(content, CustomerText):
+    if isinstance(content, model.CustomerText):
         plain = not (policy.escape_html or policy.guard_json)
-        return Text(content.text if plain else _worded(content.text, policy))
-    if isinstance(content, CustomerLocation):
+        return frames.Text(content.text if plain else _worded(content.text, policy))
+    if isinstance(content, model.CustomerLocation):
         return _location(content, policy.map)
     if piece.clip is not None:
-        return Voice(piece.clip.seconds, piece.clip.data)
+        return frames.Voice(piece.clip.seconds, piece.clip.data)
     if not piece.url:
         return None
     if content.kind == "image":
-        return Image(content.name, piece.url)
+        return frames.Image(content.name, piece.url)
     if content.kind == "video" and policy.videos:
-        return Video(content.name, piece.url, content.size or 0)
-    return File(content.name, piece.url, content.size or 0, _extension(content.name))
+        return frames.Video(content.name, piece.url, content.size or 0)
+    return frames.File(content.name, piece.url, content.size or 0, _extension(content.name))
 
 
 def _worded(text: str, policy: Policy) -> str:
@@ -209,13 +183,13 @@ def _worded(text: str, policy: Policy) -> str:
     return guarded(shown) if policy.guard_json else shown
 
 
-def _location(where: CustomerLocation, map_name: str) -> Location:
+def _location(where: model.CustomerLocation, map_name: str) -> frames.Location:
     """Return the place in the datum of the desk's map, rounded to a decimetre."""
     place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
-    return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
+    return frames.Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
-def _call(turn: Turn, command: Command, head: Held | None = None) -> None:
+def _call(turn: Turn, command: frames.Command, head: model.Held | None = None) -> None:
     """Send a command, or the head of what is held, under its old id if it may have arrived (33)."""
     state, event_id, asked, held = turn.state, None, None, turn.state.held
     if head is not None:
@@ -224,10 +198,10 @@ def _call(turn: Turn, command: Command, head: Held | None = None) -> None:
     turn.state = replace(
         state,
         held=held,
-        outstanding=Outstanding(call_id, command, head),
+        outstanding=model.Outstanding(call_id, command, head),
         next_call=_following(call_id) if asked is None else state.next_call,
     )
-    turn.effects.append(CallWebChat(call_id, command, event_id, repeat=asked is not None))
+    turn.effects.append(model.CallWebChat(call_id, command, event_id, repeat=asked is not None))
 
 
 def _following(call_id: CallId) -> int:
@@ -238,16 +212,16 @@ def _following(call_id: CallId) -> int:
 # --- calls that came to nothing -------------------------------------------------------------------
 
 
-def call_failed(turn: Turn, failure: CallFailed) -> None:
+def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     """Settle the outstanding call without a reply."""
     outstanding = turn.state.outstanding
     if outstanding is None or outstanding.call_id != failure.call_id:
         return
     turn.set(outstanding=None)
-    if failure.reason == FailureReason.OVERTAKEN and outstanding.held is not None:
+    if failure.reason == model.FailureReason.OVERTAKEN and outstanding.held is not None:
         take_back(turn, outstanding, outstanding.held)
         return
-    mute = failure.reason is FailureReason.SILENT
+    mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
     repeats = turn.policy.max_repeats
@@ -258,16 +232,16 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
         _hopeless(turn, failure.reason)
         return
     phase = turn.state.phase
-    if failure.certain and isinstance(phase, Requesting) and (phase.cancel or phase.quiet):
+    if failure.certain and isinstance(phase, model.Requesting) and (phase.cancel or phase.quiet):
         if phase.cancel:  # WebChat never heard of the request: there is nothing to take back
             queue.cancelled(turn)
         else:  # nobody waits for an answer: it is asked again later
             queue.leave(turn)
         return
-    if failure.reason is FailureReason.NO_TURN:
+    if failure.reason is model.FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
-    if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:
+    if mute and isinstance(outstanding.what, frames.RateSession) and turn.state.failures:
         _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
     first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
     _count_failure(turn)
@@ -277,7 +251,7 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
         _tell(turn, "trouble.unreachable")
 
 
-def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
+def try_again(turn: Turn, outstanding: model.Outstanding, code: int) -> bool:
     """Retry after a transient refusal (-100, or -15 twice); False if it was tried often enough."""
     void_token = code == ResultCode.INVALID_TOKEN
     if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
@@ -290,7 +264,9 @@ def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
     return True
 
 
-def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = False) -> None:
+def take_back(
+    turn: Turn, asked: model.Outstanding, piece: model.Held, *, perhaps: bool = False
+) -> None:
     """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
     Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
@@ -303,13 +279,13 @@ def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = Fa
     if asked.moot:
         turn.report_whole((piece,), "undelivered.cancelled")
         return
-    if isinstance(turn.state.phase, Idle):
+    if isinstance(turn.state.phase, model.Idle):
         queue.say_kept(turn)
     else:
         queue.resume_held(turn)
 
 
-def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
+def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -> None:
     """Report content that WebChat refuses, with the reason as far as it is known."""
     if asked.moot:
         take_back(turn, asked, piece)
@@ -317,13 +293,13 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
         turn.report((piece,), "undelivered.blank")
     else:
         key = meaning(code).undelivered
-        args: Args = {"code": code} if key == "undelivered.refused" else {}
+        args: model.Args = {"code": code} if key == "undelivered.refused" else {}
         turn.report((piece,), inviting(key, turn.policy), args)
 
 
-def blank(piece: Held) -> bool:
+def blank(piece: model.Held) -> bool:
     """True for a text without visible characters: a server that calls it empty (-17) is right."""
-    return isinstance(piece.content, CustomerText) and is_unseen(piece.content.text)
+    return isinstance(piece.content, model.CustomerText) and is_unseen(piece.content.text)
 
 
 def _count_failure(turn: Turn) -> None:
@@ -346,21 +322,23 @@ def _tell(turn: Turn, key: str) -> None:
     Nor if they leave the queue and none of their messages is kept: the card says what goes on.
     """
     phase = turn.state.phase
-    leaving = isinstance(phase, Requesting | Queued) and phase.cancel and not turn.state.held
+    leaving = (
+        isinstance(phase, model.Requesting | model.Queued) and phase.cancel and not turn.state.held
+    )
     if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
         turn.set(told_trouble=True)
         turn.say(key)
 
 
-def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
+def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:
     """Put back what the failed call was for, unless it was overtaken.
 
     Content that may have arrived keeps its id, and is reported once it was sent again so often.
     """
     phase = turn.state.phase
     held = outstanding.held
-    asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
-    if asked and isinstance(phase, Queued):
+    asked = isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot
+    if asked and isinstance(phase, model.Queued):
         turn.enter(phase, resync=True)
     if held is None:
         return
@@ -373,22 +351,22 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
         take_back(turn, outstanding, again, perhaps=True)
 
 
-def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:
+def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.CallFailed) -> bool:
     """Report content that is itself the reason of the failure, and go on with what follows.
 
     Returns:
         False if the call carried no content.
     """
     piece = outstanding.held
-    if isinstance(outstanding.what, Upload):
+    if isinstance(outstanding.what, model.Upload):
         piece = _take_uploading(turn, outstanding.what, failure)
         if piece is None:
             return True
     if piece is None:
         return False
-    if failure.reason == FailureReason.REFUSED or outstanding.moot:
+    if failure.reason == model.FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
-    elif failure.reason == FailureReason.UPLOAD_FAILED:
+    elif failure.reason == model.FailureReason.UPLOAD_FAILED:
         if failure.code is None or failure.code < 300:  # a good status explains nothing
             turn.report((piece,), "undelivered.upload_unclear")
         else:
@@ -402,7 +380,9 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
     return True
 
 
-def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
+def _take_uploading(
+    turn: Turn, upload: model.Upload, failure: model.CallFailed
+) -> model.Held | None:
     """Remove the file that could not be uploaded.
 
     Returns:
@@ -422,12 +402,12 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
     return None
 
 
-def _upload_tries(turn: Turn, failure: CallFailed) -> int:
+def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
     """Return how often a file with this failure is uploaded in all."""
     if failure.code == ResultCode.UPLOAD_FILE_FAILED:
         return 2
     code = failure.code or 0
-    if failure.reason == FailureReason.UPLOAD_FAILED:
+    if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     else:
         passing = code == ResultCode.INTERNAL_ERROR
@@ -441,13 +421,13 @@ def person_acts(turn: Turn) -> None:
         turn.set(retry_at=None)
 
 
-def _hopeless(turn: Turn, reason: FailureReason) -> None:
+def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
     """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
 
     Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
     """
     key = f"trouble.{reason}"
-    if isinstance(turn.state.phase, Requesting):
+    if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()
         queue.ended(turn, key)
         return
@@ -460,7 +440,7 @@ def give_up(turn: Turn) -> None:
     """Give up all that waits for a service that has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
-    if isinstance(phase, Requesting | Queued):
+    if isinstance(phase, model.Requesting | model.Queued):
         queue.leave(turn)
         if not queue.hidden(phase):
             turn.card("queue.ended")
@@ -472,7 +452,7 @@ def give_up(turn: Turn) -> None:
         turn.report_held("undelivered.expired")
     if turn.state.rating is not None:
         _give_up_rating(turn)
-    if isinstance(phase, Chatting) and phase.close:
+    if isinstance(phase, model.Chatting) and phase.close:
         end_chat(turn, phase, "chat.ended_unheard", closed=False)
 
 

@@ -6,22 +6,8 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from bridge.conversation import queue, robot
+from bridge.conversation import model, queue, robot
 from bridge.conversation.chat import start_chat
-from bridge.conversation.model import (
-    Chatting,
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Held,
-    Idle,
-    Queued,
-    Requesting,
-    Said,
-    Withdrawn,
-)
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
@@ -32,15 +18,15 @@ REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is told again that no agent was asked for."""
 
 
-def said(turn: Turn, event: Said) -> None:
+def said(turn: Turn, event: model.Said) -> None:
     """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
     state, phase = turn.state, turn.state.phase
-    chatting = isinstance(phase, Chatting)
-    if isinstance(phase, Chatting) and phase.robot:
+    chatting = isinstance(phase, model.Chatting)
+    if isinstance(phase, model.Chatting) and phase.robot:
         event = robot.chosen(phase, event)
     pieces = _pieces(turn, event)
     if not pieces:
-        turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
+        turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
     waiting = len(state.held) if chatting and state.outstanding is None else len(all_pieces(state))
     if waiting + len(pieces) > turn.policy.max_held:
@@ -54,7 +40,7 @@ def said(turn: Turn, event: Said) -> None:
     if chatting:
         return
     queue.surface(turn)
-    if not isinstance(turn.state.phase, Idle | Ended):
+    if not isinstance(turn.state.phase, model.Idle | model.Ended):
         return
     if robot_first:
         why = robot.consult(turn, event)
@@ -66,7 +52,7 @@ def said(turn: Turn, event: Said) -> None:
         _say_held(turn, state.held, asked=event.again)
 
 
-def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
+def _say_held(turn: Turn, before: tuple[model.Held, ...], *, asked: bool) -> None:
     """Remind the customer that here only a command asks for a chat.
 
     With the first message, the second, and then whenever nothing was written for a while; always
@@ -79,7 +65,7 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
         turn.say("start.needed_still", {"count": count})
 
 
-def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
+def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
     """Split a message into pieces that fit the server's frame limit (trap T23)."""
     typed = turn.state.typed
     parts = _parts(turn.policy, event.content)
@@ -92,7 +78,7 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     pieces, last = [], len(parts) - 1
     for index, part in enumerate(parts):
         quotes = index == quoting
-        piece = Held(
+        piece = model.Held(
             event.event_id,
             part,
             turn.now,
@@ -108,15 +94,15 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
 
 
 def _quotation(
-    parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
-) -> tuple[int, tuple[CustomerContent, ...]]:
+    parts: tuple[model.CustomerContent, ...], other: tuple[model.CustomerContent, ...]
+) -> tuple[int, tuple[model.CustomerContent, ...]]:
     """Find the part of a message that begins with a quotation, and what is left of it without.
 
     Returns:
         The part's index, and its words without the quotation; -1 if the quotation takes more than
         one part: then `other`, the whole message without it, is to go.
     """
-    index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
+    index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:
         return index, ()
     before, rest = _joined(parts[: index + 1]), _joined(parts)
@@ -125,42 +111,42 @@ def _quotation(
     head = words.removesuffix(tail)
     if not words.endswith(tail) or not head.strip():
         return -1, ()
-    return index, (CustomerText(head),)
+    return index, (model.CustomerText(head),)
 
 
-def _joined(parts: tuple[CustomerContent, ...]) -> str:
-    return "".join(one.text for one in parts if isinstance(one, CustomerText))
+def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
+    return "".join(one.text for one in parts if isinstance(one, model.CustomerText))
 
 
-def _parts(policy: Policy, content: CustomerContent) -> tuple[CustomerContent, ...]:
+def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
     """Return content as it goes out: a text in pieces, a file before its caption."""
-    before: tuple[CustomerContent, ...] = ()
+    before: tuple[model.CustomerContent, ...] = ()
     match content:
-        case CustomerText():
+        case model.CustomerText():
             text = content.text
-        case CustomerMedia():
+        case model.CustomerMedia():
             text, before = content.caption, (replace(content, caption=""),)
-        case CustomerLocation():
+        case model.CustomerLocation():
             return (content,)
         case _:
             assert_never(content)
     if policy.emoji_codes:
         text = encode_emoji(text)
     if text.strip() and len(text) * DEAREST <= policy.max_text_bytes:
-        return (*before, CustomerText(text))
+        return (*before, model.CustomerText(text))
     pieces = split_text(text, policy.max_text_bytes, html=policy.escape_html)
-    return (*before, *[CustomerText(one) for one in pieces])
+    return (*before, *[model.CustomerText(one) for one in pieces])
 
 
-def _text(content: CustomerContent) -> str:
+def _text(content: model.CustomerContent) -> str:
     match content:
-        case CustomerText(text=text) | CustomerMedia(caption=text):
+        case model.CustomerText(text=text) | model.CustomerMedia(caption=text):
             return text
         case _:
             return ""
 
 
-def withdrawn(turn: Turn, event: Withdrawn) -> None:
+def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     """Take a message back, also out of quotations: it is not sent (again), and not reported.
 
     Only an agent who may have it is told so (`Held.amends`).
@@ -170,7 +156,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
     gone = (*words, *unique_events(tuple(empty)))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         turn.enter(phase, pre_sent=_unquoted(without(phase.pre_sent, gone), words))
     if outstanding is not None and outstanding.held is not None:
         (held,) = _unquoted((outstanding.held,), words)
@@ -179,11 +165,11 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
         if held.event_id in gone:
             held = replace(held, last=False)
         turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
-    if event.note and not isinstance(phase, Idle | Ended):
+    if event.note and not isinstance(phase, model.Idle | model.Ended):
         typed = turn.state.typed
-        note = Held(
+        note = model.Held(
             event.by,
-            CustomerText(event.note),
+            model.CustomerText(event.note),
             turn.now,
             last=False,
             order=typed,
@@ -192,7 +178,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
         turn.set(held=(*turn.state.held, note), typed=typed + 1)
 
 
-def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
+def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:
     """Return the pieces without quotations of these messages."""
     return tuple(
         replace(one, content=one.instead[0], quotes=(), instead=())
@@ -207,19 +193,19 @@ def start(turn: Turn, queue_id: QueueId | None = None) -> None:
     queue.surface(turn)
     phase = turn.state.phase
     match phase:
-        case Idle() | Ended():
+        case model.Idle() | model.Ended():
             queue.request_chat(turn, queue_id)
-        case Requesting():
+        case model.Requesting():
             turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
             turn.say("start.already_queued")
-        case Queued() if _leaving(turn):
+        case model.Queued() if _leaving(turn):
             turn.say("start.leaving")
-        case Queued():
+        case model.Queued():
             turn.enter(phase, cancel=False, cancel_by=None)
             turn.say("start.already_queued")
-        case Chatting():
+        case model.Chatting():
             turn.say("start.already_chatting")
         case _:
             assert_never(phase)
@@ -228,7 +214,7 @@ def start(turn: Turn, queue_id: QueueId | None = None) -> None:
 def human(turn: Turn) -> None:
     """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.robot:
+    if isinstance(phase, model.Chatting) and phase.robot:
         turn.enter(phase, human=True)
     else:
         start(turn)
@@ -239,12 +225,12 @@ def call_back(turn: Turn) -> None:
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
-    elif isinstance(phase, Requesting | Queued):
+    elif isinstance(phase, model.Requesting | model.Queued):
         start(turn)
         if not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
-    elif isinstance(phase, Chatting):
+    elif isinstance(phase, model.Chatting):
         start(turn)
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
@@ -265,17 +251,17 @@ def cancel(turn: Turn) -> None:
     """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
     phase, called_off = turn.state.phase, queue.cancel_callback(turn)
     match phase:
-        case Requesting():
+        case model.Requesting():
             _drop_all(turn)
             _cancel_request(turn, phase)
-        case Queued():
+        case model.Queued():
             cancel_by = turn.now + turn.policy.cancel_wait
             turn.enter(phase, cancel=True, cancel_by=cancel_by)
             _drop_all(turn)
-        case Chatting():
+        case model.Chatting():
             if not phase.unwanted:
                 turn.say("cancel.chatting")
-        case Idle() | Ended():
+        case model.Idle() | model.Ended():
             left = robot.settle(
                 turn, *(one.event_id for one in turn.state.questions if not one.aside)
             )
@@ -298,7 +284,7 @@ def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
         turn.set(outstanding=replace(outstanding, moot=True))
 
 
-def _cancel_request(turn: Turn, phase: Requesting) -> None:
+def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
     """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
     outstanding = turn.state.outstanding
     asked = (
@@ -320,11 +306,11 @@ def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
     match phase:
-        case Chatting():
+        case model.Chatting():
             turn.enter(phase, close=True)
-        case Requesting() | Queued():
+        case model.Requesting() | model.Queued():
             cancel(turn)
-        case Idle() | Ended():
+        case model.Idle() | model.Ended():
             turn.say("close.nothing")
         case _:
             assert_never(phase)

@@ -39,19 +39,7 @@ from statistics import median_low
 import msgspec
 from msgspec.structs import replace
 
-from bridge.conversation.model import (
-    AgentsLeft,
-    Chatting,
-    Conversation,
-    FetchHistory,
-    Marks,
-    Queued,
-    Recall,
-    Recalled,
-    Relay,
-    Requesting,
-    Told,
-)
+from bridge.conversation import model
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
@@ -141,7 +129,7 @@ def link_lost(turn: Turn) -> None:
     """
     state = turn.state
     told = state.told_trouble or state.told_away
-    if isinstance(state.phase, Requesting | Queued | Chatting) and not told:
+    if isinstance(state.phase, model.Requesting | model.Queued | model.Chatting) and not told:
         turn.set(told_away=True)
         turn.say("outage.away")
 
@@ -151,32 +139,35 @@ def link_restored(turn: Turn, at: int) -> None:
     if turn.state.told_away:
         turn.set(told_away=False)
         turn.say("trouble.over")
-    if isinstance(turn.state.phase, Requesting | Queued | Chatting):
+    if isinstance(turn.state.phase, model.Requesting | model.Queued | model.Chatting):
         turn.set(linked_at=at)
         _want(turn, _heard_until(turn), turn.now)
 
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
-    if isinstance(turn.state.phase, Requesting | Queued | Chatting) and turn.state.recall is None:
+    if (
+        isinstance(turn.state.phase, model.Requesting | model.Queued | model.Chatting)
+        and turn.state.recall is None
+    ):
         _want(turn, _heard_until(turn), turn.now + SETTLING)
 
 
-def pursue(turn: Turn, recall: Recall) -> None:
+def pursue(turn: Turn, recall: model.Recall) -> None:
     """Ask for the history that is wanted, if it is due and of use: there has to be a session."""
     phase = turn.state.phase
-    if recall.session_id is None and isinstance(phase, Chatting):
+    if recall.session_id is None and isinstance(phase, model.Chatting):
         recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
-        if not isinstance(phase, Requesting | Queued):
+        if not isinstance(phase, model.Requesting | model.Queued):
             turn.set(recall=None)  # no chat has come of it, so nobody has said anything
     elif turn.now >= recall.due:
         turn.set(recall=replace(recall, asked=True))
-        turn.ask(FetchHistory(recall.session_id, recall.since))
+        turn.ask(model.FetchHistory(recall.session_id, recall.since))
 
 
-def due(state: Conversation) -> int | None:
+def due(state: model.Conversation) -> int | None:
     """Return when the history is to be asked for; None if it is not."""
     recall = state.recall
     if recall is None or recall.asked or recall.session_id is None:
@@ -188,8 +179,8 @@ def _want(turn: Turn, since: int, at: int) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
     recall, phase = turn.state.recall, turn.state.phase
     if recall is None:
-        unmarked = isinstance(phase, Chatting) and not phase.marked
-        turn.set(recall=Recall(since, due=at, unmarked=unmarked))
+        unmarked = isinstance(phase, model.Chatting) and not phase.marked
+        turn.set(recall=model.Recall(since, due=at, unmarked=unmarked))
     else:
         since = min(since, recall.since)
         turn.set(recall=replace(recall, since=since, due=min(at, recall.due), again=recall.asked))
@@ -198,7 +189,9 @@ def _want(turn: Turn, since: int, at: int) -> None:
 def _heard_until(turn: Turn) -> int:
     """Return the moment up to which nothing was missed: the link delivers in order."""
     phase = turn.state.phase
-    began = phase.since if isinstance(phase, Requesting | Queued | Chatting) else 0
+    began = (
+        phase.since if isinstance(phase, model.Requesting | model.Queued | model.Chatting) else 0
+    )
     return max([began, *(one.at for one in shown_lately(turn.state))])
 
 
@@ -220,7 +213,7 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
         if new is not None:
             return new
     phase, session_id = state.phase, None
-    if isinstance(phase, Chatting) and not numbered and words != _NO_WORDS:
+    if isinstance(phase, model.Chatting) and not numbered and words != _NO_WORDS:
         session_id = phase.session_id
     _remember_push(turn, at, mark, exact, session_id)
     return True
@@ -264,15 +257,15 @@ def note_robot(turn: Turn, fragment: str, at: int) -> None:
 
 def _agents(turn: Turn) -> tuple[Agent, ...]:
     phase = turn.state.phase
-    return phase.agents if isinstance(phase, Chatting) else ()
+    return phase.agents if isinstance(phase, model.Chatting) else ()
 
 
 # --- what comes by history ------------------------------------------------------------------------
 
 
-def recalled(turn: Turn, came: Recalled) -> None:
+def recalled(turn: Turn, came: model.Recalled) -> None:
     """Show what was missed, or try again, or say that something may be missing."""
-    recall = turn.state.recall or Recall(came.since, came.session_id, asked=True)
+    recall = turn.state.recall or model.Recall(came.since, came.session_id, asked=True)
     if came.failed and recall.tries + 1 >= TRIES:
         turn.say("outage.unsure")
     elif came.failed:
@@ -289,16 +282,18 @@ def recalled(turn: Turn, came: Recalled) -> None:
         _take_as_shown(turn, came)
     else:
         _show(turn, came)
-    turn.set(recall=Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None)
+    turn.set(
+        recall=model.Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None
+    )
 
 
-def _take_as_shown(turn: Turn, came: Recalled) -> None:
+def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
     """Count all lines as shown: the chat began under a version that made no marks.
 
     It would be shown a second time otherwise; what was missed under that version stays missed.
     """
     phase = turn.state.phase
-    if not isinstance(phase, Chatting):
+    if not isinstance(phase, model.Chatting):
         return
     lines, clocks = _agents_lines(turn, came)
     for line in lines:
@@ -307,7 +302,7 @@ def _take_as_shown(turn: Turn, came: Recalled) -> None:
     turn.enter(phase, marked=True)
 
 
-def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
+def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
     """Return the lines of agents, and the clock difference by those that were pushed as well."""
     ids = {agent.id for agent in _agents(turn)}
     lines = [
@@ -320,7 +315,7 @@ def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
     return lines, compare(shown_lately(turn.state), lines)
 
 
-def _show(turn: Turn, came: Recalled) -> None:
+def _show(turn: Turn, came: model.Recalled) -> None:
     ids = {agent.id for agent in _agents(turn)}
     lines, clocks = _agents_lines(turn, came)
     heard = shown_lately(turn.state)
@@ -333,9 +328,9 @@ def _show(turn: Turn, came: Recalled) -> None:
     for line in found:
         entry = line.entry
         agent = speaker(turn, entry.agent_id, entry.name)
-        turn.ask(Relay(agent, _content(entry), came.session_id, posted=entry.posted))
+        turn.ask(model.Relay(agent, _content(entry), came.session_id, posted=entry.posted))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
-            turn.ask(AgentsLeft((agent.id,)))
+            turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
         if not line.known:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
@@ -354,7 +349,7 @@ def _content(entry: HistoryEntry) -> AgentContent:
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
     """Return the agent of an id: one of the chat's, without an id the sole one (T15), or a new."""
     phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, Chatting) else ()
+    agents = phase.agents if isinstance(phase, model.Chatting) else ()
     for agent in agents:
         if agent.id == agent_id or (not agent_id and len(agents) == 1):
             return agent
@@ -395,7 +390,7 @@ def _words(fragment: str) -> str:
     return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
 
 
-def shown_lately(state: Conversation) -> tuple[Mark, ...]:
+def shown_lately(state: model.Conversation) -> tuple[Mark, ...]:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
         return tuple(
@@ -415,7 +410,7 @@ def shown_lately(state: Conversation) -> tuple[Mark, ...]:
     for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
         packed = marks.packed[start : start + _WIDTH]
         stamp, digests = int.from_bytes(packed[:_STAMP], "big"), packed[_STAMP:]
-        more = told.get(place, Told(place, "", 0, pushed=True))
+        more = told.get(place, model.Told(place, "", 0, pushed=True))
         session = stamp & (1 << _PLACE_BITS) - 1
         mark = Mark(
             stamp >> _PLACE_BITS,
@@ -433,7 +428,7 @@ def _stamp(at: int, place: int) -> bytes:
     return (min(max(at, 0), _LATEST) << _PLACE_BITS | place).to_bytes(_STAMP, "big")
 
 
-def _packed(shown: Sequence[Mark]) -> Marks:
+def _packed(shown: Sequence[Mark]) -> model.Marks:
     sessions = tuple(dict.fromkeys(one.session for one in shown if one.session is not None))
     places = {session: place for place, session in enumerate(sessions, start=1)}
     packed = [
@@ -443,11 +438,11 @@ def _packed(shown: Sequence[Mark]) -> Marks:
         for one in shown
     ]
     told = [
-        Told(place, one.id, one.awaited, pushed=bool(one.exact))
+        model.Told(place, one.id, one.awaited, pushed=bool(one.exact))
         for place, one in enumerate(shown)
         if one.id or one.awaited or not one.exact
     ]
-    return Marks(b"".join(packed), sessions, tuple(told))
+    return model.Marks(b"".join(packed), sessions, tuple(told))
 
 
 def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
@@ -474,7 +469,7 @@ def _remember_push(
         if told:
             moved = [replace(one, place=one.place - 1) for one in told if one.place]
             told = tuple(moved)
-    turn.set(marks=Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
+    turn.set(marks=model.Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
 
 
 # --- comparing ------------------------------------------------------------------------------------

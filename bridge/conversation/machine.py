@@ -30,45 +30,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from bridge.conversation import calls, chat, customer, history, queue, robot, server
-from bridge.conversation.model import (
-    CallBack,
-    CallFailed,
-    Cancel,
-    Chatting,
-    Close,
-    Consulted,
-    Conversation,
-    Effect,
-    Ended,
-    Held,
-    Human,
-    Idle,
-    Input,
-    LinkLost,
-    LinkRestored,
-    Pushed,
-    Queued,
-    Rate,
-    Recalled,
-    Replied,
-    Requesting,
-    Resumed,
-    Said,
-    Solved,
-    Start,
-    Tick,
-    TurnAwaited,
-    Uploaded,
-    Withdrawn,
-)
+from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 
 
 def step(
-    state: Conversation, happened: Input, now: int, policy: Policy
-) -> tuple[Conversation, tuple[Effect, ...]]:
+    state: model.Conversation, happened: model.Input, now: int, policy: Policy
+) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
     """Make one step, whatever the input.
 
     Args:
@@ -91,35 +60,35 @@ def step(
     return turn.state, tuple(turn.effects)
 
 
-def _apply(turn: Turn, happened: Input) -> None:
+def _apply(turn: Turn, happened: model.Input) -> None:
     match happened:  # what comes most often stands first
-        case Pushed():
+        case model.Pushed():
             server.pushed(turn, happened)
-        case Replied():
+        case model.Replied():
             server.replied(turn, happened.call_id, happened.reply)
-        case Said() if turn.state.retry_at is None:
+        case model.Said() if turn.state.retry_at is None:
             customer.said(turn, happened)
-        case Uploaded():
+        case model.Uploaded():
             server.uploaded(turn, happened)
-        case CallFailed():
+        case model.CallFailed():
             calls.call_failed(turn, happened)
-        case Consulted():
+        case model.Consulted():
             why = robot.consulted(turn, happened)
             if why is not None:
                 queue.want_person(turn, why)
-        case LinkLost():
+        case model.LinkLost():
             history.link_lost(turn)
-        case TurnAwaited():
+        case model.TurnAwaited():
             queue.turn_awaited(turn, happened.seconds)
-        case LinkRestored():
+        case model.LinkRestored():
             turn.set(retry_at=None)
             history.link_restored(turn, happened.at or turn.now)
             queue.link_restored(turn)
-        case Resumed():
+        case model.Resumed():
             history.resumed(turn)
-        case Recalled():
+        case model.Recalled():
             history.recalled(turn, happened)
-        case Tick():
+        case model.Tick():
             tick(turn)
         case _:
             _customer_did(turn, happened)
@@ -127,45 +96,53 @@ def _apply(turn: Turn, happened: Input) -> None:
 
 def _customer_did(
     turn: Turn,
-    happened: Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate,
+    happened: model.Said
+    | model.Withdrawn
+    | model.Start
+    | model.Cancel
+    | model.Close
+    | model.Human
+    | model.Solved
+    | model.CallBack
+    | model.Rate,
 ) -> None:
     if turn.state.retry_at is not None:
         calls.person_acts(turn)
     match happened:
-        case Said():
+        case model.Said():
             customer.said(turn, happened)
-        case Withdrawn():
+        case model.Withdrawn():
             customer.withdrawn(turn, happened)
-        case Start():
+        case model.Start():
             customer.start(turn, happened.queue_id)
-        case Cancel():
+        case model.Cancel():
             customer.cancel(turn)
-        case Close():
+        case model.Close():
             customer.close(turn)
-        case Human():
+        case model.Human():
             customer.human(turn)
-        case Solved():
+        case model.Solved():
             robot.solved(turn, happened)
-        case CallBack():
+        case model.CallBack():
             customer.call_back(turn)
-        case Rate():
+        case model.Rate():
             chat.rate(turn, happened)
         case _:
             assert_never(happened)
 
 
-def wants_link(state: Conversation) -> bool:
+def wants_link(state: model.Conversation) -> bool:
     """True while the link is needed: WebChat may have something to say to this room, or we to it.
 
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
     """
     match state.phase:
-        case Requesting(cancel=True) if not state.failures:
+        case model.Requesting(cancel=True) if not state.failures:
             return state.outstanding is None
-        case Chatting() | Requesting() | Queued():
+        case model.Chatting() | model.Requesting() | model.Queued():
             return True
-        case Idle(linger_until=int()):
+        case model.Idle(linger_until=int()):
             return True
         case _:
             return state.outstanding is not None or state.rating is not None
@@ -174,10 +151,10 @@ def wants_link(state: Conversation) -> bool:
 # --- deadlines ------------------------------------------------------------------------------------
 
 
-def deadline(state: Conversation, policy: Policy) -> int | None:
+def deadline(state: model.Conversation, policy: Policy) -> int | None:
     """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
     waits = state.trouble_since is not None or state.recall is not None or state.poll is not None
-    if isinstance(state.phase, Chatting) and not waits:
+    if isinstance(state.phase, model.Chatting) and not waits:
         return state.retry_at
     times = [state.retry_at, history.due(state), *(due(state, policy) for due, _ in _DEADLINES)]
     return min((time for time in times if time is not None), default=None)
@@ -191,7 +168,7 @@ def tick(turn: Turn) -> None:
             act(turn)
 
 
-def _hold_ends(state: Conversation, policy: Policy) -> int | None:
+def _hold_ends(state: model.Conversation, policy: Policy) -> int | None:
     """Return the deadline of trouble; none during a call, whose content has to come back first."""
     if state.trouble_since is None or state.outstanding is not None:
         return None
@@ -203,10 +180,10 @@ def _ask_people(turn: Turn) -> None:
         queue.want_person(turn, why)
 
 
-def _idle_ends(state: Conversation, policy: Policy) -> int | None:
+def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
-    if not kept or not isinstance(phase, Idle | Ended) or queue.callback_wanted(state):
+    if not kept or not isinstance(phase, model.Idle | model.Ended) or queue.callback_wanted(state):
         return None
     return max(phase.since, min(piece.at for piece in kept)) + policy.hold_idle
 
@@ -218,15 +195,19 @@ def _expire(turn: Turn) -> None:
     turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
 
 
-def _waiting_for_a_person(state: Conversation) -> tuple[Held, ...]:
+def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
     """Return the held pieces of no question to the robot: questions end by themselves."""
     asked = {one.event_id for one in state.questions if not one.aside}
     return tuple(piece for piece in state.held if piece.event_id not in asked)
 
 
-def _phase_ends(state: Conversation, _policy: Policy) -> int | None:
+def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
     match state.phase:
-        case Idle(linger_until=moment) | Requesting(adopt_at=moment) | Queued(cancel_by=moment):
+        case (
+            model.Idle(linger_until=moment)
+            | model.Requesting(adopt_at=moment)
+            | model.Queued(cancel_by=moment)
+        ):
             return moment
         case _:
             return None
@@ -236,20 +217,20 @@ def _end_phase(turn: Turn) -> None:
     """End a linger, the wait for a 202 (rows 12 and 14), or a cancel that could not be sent."""
     phase = turn.state.phase
     match phase:
-        case Idle():
-            turn.enter(Idle(phase.since))
-        case Requesting(session_id=int() as session_id):
+        case model.Idle():
+            turn.enter(model.Idle(phase.since))
+        case model.Requesting(session_id=int() as session_id):
             chat.start_chat(turn, session_id, phase.agents)
-        case Requesting(cancel=False):
+        case model.Requesting(cancel=False):
             queue.ended(turn, "trouble.other_chat")
         case _:
             queue.cancelled(turn)
 
 
-def _silence_ends(state: Conversation, policy: Policy) -> int | None:
+def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
     """Return the queue's timeout; none during a call: its outcome is a sign of life, or a retry."""
     phase = state.phase
-    if not isinstance(phase, Queued) or phase.resync or phase.cancel:
+    if not isinstance(phase, model.Queued) or phase.resync or phase.cancel:
         return None
     if state.outstanding is not None:
         return None
@@ -257,7 +238,7 @@ def _silence_ends(state: Conversation, policy: Policy) -> int | None:
 
 
 _DEADLINES: tuple[
-    tuple[Callable[[Conversation, Policy], int | None], Callable[[Turn], None]], ...
+    tuple[Callable[[model.Conversation, Policy], int | None], Callable[[Turn], None]], ...
 ] = (
     (_hold_ends, calls.give_up),
     (robot.due, _ask_people),

@@ -29,20 +29,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from bridge.conversation import robot
-from bridge.conversation.model import (
-    Args,
-    Callback,
-    CallbackCard,
-    Card,
-    Conversation,
-    Ended,
-    Idle,
-    Phase,
-    Queued,
-    QueuePlace,
-    Requesting,
-)
+from bridge.conversation import model, robot
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
@@ -85,7 +72,7 @@ def request_chat(
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
         turn.set(outstanding=replace(outstanding, moot=True))
-    turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    turn.enter(model.Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
     robot.hand_over(turn)
     if not quiet:
         turn.card("queue.asking", {"queue": queue})
@@ -93,7 +80,7 @@ def request_chat(
 
 def resume_held(turn: Turn) -> None:
     """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
-    if not turn.state.held or not isinstance(turn.state.phase, Idle | Ended):
+    if not turn.state.held or not isinstance(turn.state.phase, model.Idle | model.Ended):
         return
     if turn.policy.start_on_message:
         request_chat(turn)
@@ -108,11 +95,11 @@ def want_person(turn: Turn, key: str) -> None:
     robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
-def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
+def place_of(turn: Turn, phase: model.Requesting | model.Queued) -> model.Queued:
     """Return the phase as a place in the queue."""
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         return phase
-    return Queued(
+    return model.Queued(
         phase.queue_id,
         phase.since,
         cancel=phase.cancel,
@@ -129,7 +116,11 @@ def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> 
     the server's own.
     """
     phase = turn.state.phase
-    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
+    queue_id = (
+        phase.queue_id
+        if isinstance(phase, model.Requesting | model.Queued)
+        else turn.policy.queue_id
+    )
     leave(turn)
     if not hidden(phase):
         turn.card("queue.ended")
@@ -151,7 +142,7 @@ def say_kept(turn: Turn) -> None:
 def cancelled(turn: Turn) -> None:
     """End the request as the customer wished; what they wrote since asks anew."""
     phase = turn.state.phase
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         turn.report_whole(phase.pre_sent, "undelivered.cancelled")
         turn.enter(phase, pre_sent=())
     leave(turn)
@@ -162,11 +153,11 @@ def cancelled(turn: Turn) -> None:
 def leave(turn: Turn) -> None:
     """Go back to Idle; pre-messages that no agent will read are held again."""
     phase = turn.state.phase
-    turn.enter(Idle(turn.now))
+    turn.enter(model.Idle(turn.now))
     callback = turn.state.callback
     if callback is not None and callback.wanted is not None:
         turn.set(callback=_scheduled(turn, callback))
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
@@ -190,14 +181,14 @@ def result_key(code: int) -> tuple[str, int | None]:
 def show_card(turn: Turn) -> None:
     """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
     phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
+    if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
     turn.enter(phase, shown_at=turn.now)
-    args: Args = {"queue": phase.queue_id}
+    args: model.Args = {"queue": phase.queue_id}
     if phase.position:
         args["position"] = phase.position
     key = "queue.position" if phase.position else "queue.waiting"
-    place = QueuePlace(
+    place = model.QueuePlace(
         phase.queue_id,
         turn.now,
         phase.since,
@@ -206,13 +197,13 @@ def show_card(turn: Turn) -> None:
         phase.first_at,
         phase.moved_at,
     )
-    turn.ask(Card(turn.state.number, key, args, place))
+    turn.ask(model.Card(turn.state.number, key, args, place))
 
 
 def place_named(turn: Turn, position: int | None) -> None:
     """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
     phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel:
+    if not isinstance(phase, model.Queued) or phase.cancel:
         return
     if position is None or position == phase.position:
         return
@@ -232,10 +223,10 @@ def place_named(turn: Turn, position: int | None) -> None:
         turn.say("queue.next", ping=True)
 
 
-def card_due(state: Conversation, policy: Policy) -> int | None:
+def card_due(state: model.Conversation, policy: Policy) -> int | None:
     """Return when the card is to be refreshed though nothing has moved; None: not at all."""
     phase = state.phase
-    if not isinstance(phase, Queued) or phase.cancel:
+    if not isinstance(phase, model.Queued) or phase.cancel:
         return None
     if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
@@ -252,13 +243,13 @@ def refresh_card(turn: Turn) -> None:
 
 def ask_after(turn: Turn) -> None:
     """Ask with 101 whether a silent request still stands."""
-    if isinstance(turn.state.phase, Queued):
+    if isinstance(turn.state.phase, model.Queued):
         turn.enter(turn.state.phase, resync=True, heard_at=turn.now)
 
 
 def link_restored(turn: Turn) -> None:
     """Ask after the place in the queue (row 30); a session is only used on (row 31)."""
-    if isinstance(turn.state.phase, Queued):
+    if isinstance(turn.state.phase, model.Queued):
         turn.enter(turn.state.phase, resync=True, cut=True)
 
 
@@ -272,7 +263,7 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
     message in a chat or a queue is told of once, unless other trouble was told of.
     """
     state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
-    if isinstance(phase, Requesting):
+    if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
             return
         turn.card("queue.turn", {"wait": seconds})
@@ -289,20 +280,20 @@ def turn_came(turn: Turn) -> None:
     """Correct the card after `turn_awaited`: WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         show_card(turn)
-    elif isinstance(phase, Requesting) and not (phase.cancel or hidden(phase)):
+    elif isinstance(phase, model.Requesting) and not (phase.cancel or hidden(phase)):
         turn.card("queue.asking", {"queue": phase.queue_id})
 
 
 # --- quiet requests -------------------------------------------------------------------------------
 
 
-def hidden(phase: Phase) -> bool:
+def hidden(phase: model.Phase) -> bool:
     """True while nothing is shown of this request."""
-    if isinstance(phase, Requesting):
+    if isinstance(phase, model.Requesting):
         return phase.quiet
-    return isinstance(phase, Queued) and phase.quiet_until is not None
+    return isinstance(phase, model.Queued) and phase.quiet_until is not None
 
 
 def unhide(turn: Turn) -> bool:
@@ -311,7 +302,7 @@ def unhide(turn: Turn) -> bool:
     if not hidden(phase):
         return False
     turn.set(number=turn.state.number + 1)
-    if isinstance(phase, Requesting):
+    if isinstance(phase, model.Requesting):
         turn.enter(phase, quiet=False)
     else:
         turn.enter(phase, quiet_until=None)
@@ -323,7 +314,7 @@ def surface(turn: Turn) -> bool:
     if not unhide(turn):
         return False
     phase = turn.state.phase
-    if isinstance(phase, Requesting):
+    if isinstance(phase, model.Requesting):
         turn.card("queue.asking", {"queue": phase.queue_id})
     else:
         show_card(turn)
@@ -333,30 +324,30 @@ def surface(turn: Turn) -> bool:
 # --- calling back ---------------------------------------------------------------------------------
 
 
-def callback_wanted(state: Conversation) -> bool:
+def callback_wanted(state: model.Conversation) -> bool:
     """True if the customer wishes to be called back."""
     return state.callback is not None and state.callback.wanted is not None
 
 
-def unseen_callback(state: Conversation) -> Callback | None:
+def unseen_callback(state: model.Conversation) -> model.Callback | None:
     """Return the callback that is wanted, if the customer sees nothing else going on."""
-    idle = isinstance(state.phase, Idle | Ended) or hidden(state.phase)
+    idle = isinstance(state.phase, model.Idle | model.Ended) or hidden(state.phase)
     return state.callback if idle and callback_wanted(state) else None
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
     """Note a wish to be called back; the caller says what becomes of it."""
-    turn.set(callback=_scheduled(turn, Callback(queue_id, wanted=turn.now)))
+    turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
     """Confirm the callback: say when we ask again, or for how long."""
-    key, args, opens = "callback.promised", Args(queue=queue_id), _opens(turn, queue_id)
+    key, args, opens = "callback.promised", model.Args(queue=queue_id), _opens(turn, queue_id)
     if opens is None:
         args["hours"] = _callback_limit(turn.policy, queue_id) // 3_600_000
     else:
         key, args["opens"] = "callback.promised_hours", opens
-    turn.ask(CallbackCard(turn.state.number, key, args))
+    turn.ask(model.CallbackCard(turn.state.number, key, args))
 
 
 def _opens(turn: Turn, queue_id: QueueId) -> int | None:
@@ -372,11 +363,11 @@ def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
             turn.set(callback=None)
         turn.say("callback.hopeless" if key in _HOPELESS else "callback.goes_on")
     elif key in NOBODY_THERE and turn.policy.callback:
-        turn.set(callback=Callback(queue_id))
-        offer, args, opens = "callback.offer", Args(queue=queue_id), _opens(turn, queue_id)
+        turn.set(callback=model.Callback(queue_id))
+        offer, args, opens = "callback.offer", model.Args(queue=queue_id), _opens(turn, queue_id)
         if opens is not None:
             offer, args["opens"] = "callback.offer_hours", opens
-        turn.ask(CallbackCard(turn.state.number, offer, args))
+        turn.ask(model.CallbackCard(turn.state.number, offer, args))
 
 
 def cancel_callback(turn: Turn) -> bool:
@@ -384,19 +375,23 @@ def cancel_callback(turn: Turn) -> bool:
     if not callback_wanted(turn.state):
         return False
     phase = turn.state.phase
-    leaving = isinstance(phase, Requesting | Queued) and not hidden(phase)
+    leaving = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
     turn.set(callback=None)
     turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
     return True
 
 
-def callback_due(state: Conversation, policy: Policy) -> int | None:
+def callback_due(state: model.Conversation, policy: Policy) -> int | None:
     """Return when a callback is tried next; None: nobody wishes it, or it is under way.
 
     While a room is paused only the limit counts.
     """
     callback = state.callback
-    if callback is None or callback.wanted is None or not isinstance(state.phase, Idle | Ended):
+    if (
+        callback is None
+        or callback.wanted is None
+        or not isinstance(state.phase, model.Idle | model.Ended)
+    ):
         return None
     if any(not question.aside for question in state.questions):
         return None  # a request would take to a person what the robot is being asked
@@ -424,7 +419,7 @@ def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
     return max(policy.callback_limit, known)
 
 
-def _scheduled(turn: Turn, callback: Callback) -> Callback:
+def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
     """Return the callback with its next attempt: at the opening, else (or if open) ever later."""
     policy, now = turn.policy, turn.now
     wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
@@ -441,10 +436,10 @@ def _scheduled(turn: Turn, callback: Callback) -> Callback:
 # --- a refused request that is taken up after all -------------------------------------------------
 
 
-def linger(turn: Turn, place: Queued) -> None:
+def linger(turn: Turn, place: model.Queued) -> None:
     """Keep the link and remember the request for a while: an agent who refused may still accept."""
     turn.enter(
-        Idle(
+        model.Idle(
             turn.now,
             linger_until=turn.now + turn.policy.linger,
             refused=replace(place, pre_sent=()),
@@ -456,7 +451,7 @@ def linger(turn: Turn, place: Queued) -> None:
 def revive(turn: Turn, news: QueueStatus) -> bool:
     """Restore a refused request that this is news of; False if none was refused lately."""
     phase = turn.state.phase
-    if not isinstance(phase, Idle) or phase.refused is None or news.request_id is None:
+    if not isinstance(phase, model.Idle) or phase.refused is None or news.request_id is None:
         return False
     place = phase.refused
     if news.request_id != place.request_id or progress(news.status) is Progress.OVER:

@@ -21,24 +21,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from bridge.conversation.model import (
-    AgentsLeft,
-    Answered,
-    AskRobot,
-    Chatting,
-    Consulted,
-    Conversation,
-    CustomerText,
-    Ended,
-    Held,
-    Idle,
-    Offer,
-    Question,
-    Relay,
-    Said,
-    Silence,
-    Solved,
-)
+from bridge.conversation import model
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.turn import Turn, unique_events, without
 from bridge.ids import AgentId, EventId, SessionId
@@ -57,16 +40,18 @@ _LINE = re.compile(r"\r?\n")
 def answers_first(turn: Turn) -> bool:
     """True if messages go to the knowledge base first: not while one waits for a person."""
     first = turn.policy.robot is RobotUse.FIRST
-    return first and isinstance(turn.state.phase, Idle | Ended) and _all_asked(turn.state)
+    return (
+        first and isinstance(turn.state.phase, model.Idle | model.Ended) and _all_asked(turn.state)
+    )
 
 
-def consult(turn: Turn, event: Said) -> str | None:
+def consult(turn: Turn, event: model.Said) -> str | None:
     """Ask the knowledge base about a message that was just written.
 
     Returns:
         Why a person is wanted, as the key of a sentence: the knowledge base cannot read it.
     """
-    if not isinstance(event.content, CustomerText):
+    if not isinstance(event.content, model.CustomerText):
         return "robot.person_file"
     words = event.words or event.content.text
     if len(words) > turn.policy.longest_question:
@@ -75,7 +60,7 @@ def consult(turn: Turn, event: Said) -> str | None:
     return None
 
 
-def consulted(turn: Turn, came: Consulted) -> str | None:
+def consulted(turn: Turn, came: model.Consulted) -> str | None:
     """Take the knowledge base's answer; one to a question that a person has by now is ignored.
 
     Returns:
@@ -93,9 +78,9 @@ def consulted(turn: Turn, came: Consulted) -> str | None:
     return None
 
 
-def solved(turn: Turn, wish: Solved) -> None:
+def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
-    if not isinstance(turn.state.phase, Idle | Ended):
+    if not isinstance(turn.state.phase, model.Idle | model.Ended):
         return
     asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
     events = (one for one in asked if wish.event_id in {None, one})
@@ -105,7 +90,7 @@ def solved(turn: Turn, wish: Solved) -> None:
         turn.say("robot.none_open")
 
 
-def due(state: Conversation, policy: Policy) -> int | None:
+def due(state: model.Conversation, policy: Policy) -> int | None:
     """Return the next deadline of a question, ms; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
     return min((moment for moment in moments if moment is not None), default=None)
@@ -122,7 +107,9 @@ def overdue(turn: Turn) -> Iterator[str]:
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            key = consulted(turn, Consulted(question.event_id, silence=Silence.UNREACHABLE))
+            key = consulted(
+                turn, model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
+            )
             if key is not None:
                 yield key
         else:
@@ -138,9 +125,9 @@ def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> N
         replace(piece, consulted=True) if piece.event_id == event_id else piece
         for piece in turn.state.held
     )
-    question = Question(event_id, turn.now, aside=aside)
+    question = model.Question(event_id, turn.now, aside=aside)
     turn.set(held=held, questions=(*turn.state.questions, question))
-    turn.ask(AskRobot(event_id, words, first=True))
+    turn.ask(model.AskRobot(event_id, words, first=True))
 
 
 def ask_about_kept(turn: Turn) -> None:
@@ -154,33 +141,33 @@ def ask_about_kept(turn: Turn) -> None:
             _ask(turn, event_id, words, aside=True)
 
 
-def _words(pieces: tuple[Held, ...]) -> str:
+def _words(pieces: tuple[model.Held, ...]) -> str:
     """Return the words of a message; empty if it is not text alone."""
-    texts = [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
+    texts = [one.content.text for one in pieces if isinstance(one.content, model.CustomerText)]
     whole = pieces[0].words or "\n".join(texts)
     return whole if len(texts) == len(pieces) else ""
 
 
-def _all_asked(state: Conversation) -> bool:
+def _all_asked(state: model.Conversation) -> bool:
     """True if nothing waits but questions: a person has not been asked for yet."""
     asked = {one.event_id for one in state.questions}
     return all(piece.event_id in asked for piece in state.held)
 
 
-def awaited(state: Conversation, event_id: EventId) -> Question | None:
+def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
     """The question, if it still waits for its answer."""
     found = (one for one in state.questions if one.event_id == event_id and one.note is None)
     return next(found, None)
 
 
-def _answered(turn: Turn, question: Question, note: str) -> None:
+def _answered(turn: Turn, question: model.Question, note: str) -> None:
     """Note the answer to a question."""
     known = replace(question, note=note)
     rest = (known if one == question else one for one in turn.state.questions)
     turn.set(questions=tuple(rest))
 
 
-def _forget(turn: Turn, *gone: Question) -> None:
+def _forget(turn: Turn, *gone: model.Question) -> None:
     """Remove questions; the messages stay held."""
     turn.set(questions=tuple(one for one in turn.state.questions if one not in gone))
 
@@ -188,14 +175,16 @@ def _forget(turn: Turn, *gone: Question) -> None:
 def hand_over(turn: Turn) -> None:
     """Turn questions into messages for a person, each followed by the robot's answer."""
     notes = {one.event_id: one.note for one in turn.state.questions if one.note}
-    held: list[Held] = []
+    held: list[model.Held] = []
     for piece in turn.state.held:
         note = notes.get(piece.event_id) if piece.last else None
         if note is None:
             held.append(piece)
         else:
             after = piece.order + 1  # kept free for it
-            told = Held(piece.event_id, CustomerText(note), turn.now, order=after, consulted=True)
+            told = model.Held(
+                piece.event_id, model.CustomerText(note), turn.now, order=after, consulted=True
+            )
             held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())
 
@@ -207,7 +196,7 @@ def settle(turn: Turn, *events: EventId) -> bool:
     held = unique_events(turn.state.held)
     events = tuple(one for one in events if one in held and one != going)
     for event_id in events:
-        turn.ask(Answered(event_id))
+        turn.ask(model.Answered(event_id))
     turn.set(held=without(turn.state.held, events))
     tidy(turn)
     return bool(events)
@@ -219,7 +208,7 @@ def tidy(turn: Turn) -> None:
     _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
 
 
-def _question_due(question: Question, policy: Policy) -> int | None:
+def _question_due(question: model.Question, policy: Policy) -> int | None:
     """Return when a question times out, waiting for its answer or the customer's word, ms."""
     if question.note is None:
         return question.at + policy.robot_wait
@@ -229,37 +218,39 @@ def _question_due(question: Question, policy: Policy) -> int | None:
 # --- the robot inside a chat ----------------------------------------------------------------------
 
 
-def chosen(phase: Chatting, event: Said) -> Said:
+def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
     """Replace a number by the robot's proposal of that number, which it wants in words."""
-    if not isinstance(event.content, CustomerText):
+    if not isinstance(event.content, model.CustomerText):
         return event
     word = (event.words or event.content.text).strip()
     if not word.isascii() or not word.isdigit() or len(word) > 2:
         return event
     if not 0 < int(word) <= len(phase.choices):
         return event
-    return Said(event.event_id, CustomerText(phase.choices[int(word) - 1]))
+    return model.Said(event.event_id, model.CustomerText(phase.choices[int(word) - 1]))
 
 
 def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     """Show a message of the robot (301) and its proposals, and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
-    robots = phase.agents if isinstance(phase, Chatting) and phase.robot else ()
+    robots = phase.agents if isinstance(phase, model.Chatting) and phase.robot else ()
     agent = robots[0] if robots else _NAMELESS
     if text:
-        turn.ask(Relay(agent, AgentText(text), session_id, push.suggestions))
-    if not isinstance(phase, Chatting) or not phase.robot:
+        turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
+    if not isinstance(phase, model.Chatting) or not phase.robot:
         if text:
-            turn.ask(AgentsLeft((agent.id,)))  # a word after its time: the ghost does not stay
+            turn.ask(
+                model.AgentsLeft((agent.id,))
+            )  # a word after its time: the ghost does not stay
         return
     present = robots or ((agent,) if text else ())
     turn.enter(phase, agents=present, choices=push.suggestions)
     if push.transfer:
-        turn.ask(Offer("robot.person_offered"))
+        turn.ask(model.Offer("robot.person_offered"))
 
 
-def show_place(turn: Turn, phase: Chatting, position: int) -> None:
+def show_place(turn: Turn, phase: model.Chatting, position: int) -> None:
     """Show the place in the queue for a person, behind the robot (row 27)."""
     turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 

@@ -29,29 +29,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
-from bridge.webchat.frames import (
-    UNTYPED,
-    Agent,
-    AgentContent,
-    AgentLocation,
-    AgentMedia,
-    AgentNotice,
-    AgentsUpdated,
-    AgentText,
-    ChatStarted,
-    Ignored,
-    InitConfig,
-    MessageReceived,
-    Push,
-    QueueStatus,
-    RatingPushed,
-    Received,
-    Reply,
-    RobotMessage,
-    SessionClosed,
-    UnknownContent,
-)
 
 JsonObject = Mapping[str, object]
 _Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
@@ -64,7 +43,9 @@ _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
-def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received | Ignored:
+def parse_frame(
+    text: str | bytes, *, client_id: str = ""
+) -> frames.Reply | frames.Received | frames.Ignored:
     """Read one frame, also a binary one that holds JSON.
 
     `client_id` is our own id, where the login told it: it takes us off people lists (trap T16).
@@ -73,7 +54,7 @@ def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received |
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
-            return Ignored("binary frame")
+            return frames.Ignored("binary frame")
     return read_plain(text) or read_any(text, client_id)
 
 
@@ -105,7 +86,7 @@ _PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.De
 )
 
 
-def read_plain(text: str) -> Reply | Received | None:
+def read_plain(text: str) -> frames.Reply | frames.Received | None:
     """Fast path of `read_any` for the two commonest frames in the guides' own spelling; else None.
 
     Both read the same of them (tests/unit/webchat/test_read.py).
@@ -115,43 +96,43 @@ def read_plain(text: str) -> Reply | Received | None:
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
     if isinstance(frame, _PlainReply):
-        return Reply(
+        return frames.Reply(
             _SEND_MESSAGE,
             frame.result,
             frame.message.replace("\0", "\ufffd"),
             frame.messageId,
             session_id=frame.sessionId,
         )
-    words = AgentText(_fragment(frame.msg.content))
+    words = frames.AgentText(_fragment(frame.msg.content))
     agent = AgentId(clean(frame.agentId).strip())
     rs_id = clean(frame.rsId) if frame.rsId.strip() else ""
-    received = MessageReceived(frame.sessionId or SessionId(0), agent, words)
-    return Received(received, rs_id, later=rs_id != "")
+    received = frames.MessageReceived(frame.sessionId or SessionId(0), agent, words)
+    return frames.Received(received, rs_id, later=rs_id != "")
 
 
-def read_any(text: str, client_id: str) -> Reply | Received | Ignored:
+def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | frames.Ignored:
     """Read a frame of whatever spelling."""
     try:
         frame = decode(text)
     except NotJson:
-        return Ignored("not JSON")
+        return frames.Ignored("not JSON")
     if not isinstance(frame, dict):
-        return Ignored("no JSON object")
+        return frames.Ignored("no JSON object")
     kind = integer(frame.get("type"))
     if kind is None:
         if "result" not in frame:
-            return Ignored("frame without type")
-        kind = UNTYPED
+            return frames.Ignored("frame without type")
+        kind = frames.UNTYPED
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
     rs_id = _text(frame, "rsId")
     if not rs_id.strip():  # nothing that a receipt could name
         rs_id = ""
-    if isinstance(push, Ignored):
-        return Ignored(push.kind, rs_id)
+    if isinstance(push, frames.Ignored):
+        return frames.Ignored(push.kind, rs_id)
     later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
-    return Received(push, rs_id, later)
+    return frames.Received(push, rs_id, later)
 
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:
@@ -165,16 +146,16 @@ def _is_reply(kind: int, frame: JsonObject) -> bool:
             return kind < _FIRST_PUSH
 
 
-def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
+def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
     if "result" not in frame:
         # It says neither yes nor no. The command's own time-out decides.
-        return Ignored(f"reply {kind} without result")
+        return frames.Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
     robot_type = integer(frame.get("robotType"))
     if robot_type is None and flag(frame.get("robotMode")):
         robot_type = 0  # a robot, its make not said
-    return Reply(
+    return frames.Reply(
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
         message=_text(frame, "message"),
@@ -189,19 +170,19 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
     )
 
 
-def _push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
+def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     match kind:
         case FrameType.INIT_CONFIG:
             return _init_config(frame)
         case FrameType.REQUEST_STATUS:
             return _queue_status(frame)
         case FrameType.ROBOT_MESSAGE:
-            return read_robot_message(frame) or Ignored(f"push {kind} without content")
+            return read_robot_message(frame) or frames.Ignored(f"push {kind} without content")
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
             # An agent's words are delivered even if the frame does not say from which session.
-            return MessageReceived(
+            return frames.MessageReceived(
                 session_id=SessionId(integer(frame.get("sessionId")) or 0),
                 agent_id=_agent_id(frame),
                 content=read_content(frame.get("msg")),
@@ -211,51 +192,53 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
         case FrameType.RATING_PUSHED | FrameType.SESSION_CLOSED:
             session_id = _id(SessionId, frame.get("sessionId"))
             if session_id is None:
-                return Ignored(f"push {kind} without sessionId")
+                return frames.Ignored(f"push {kind} without sessionId")
             ends = kind == FrameType.SESSION_CLOSED
-            return (SessionClosed if ends else RatingPushed)(session_id, _agent_id(frame))
+            return (frames.SessionClosed if ends else frames.RatingPushed)(
+                session_id, _agent_id(frame)
+            )
         case _:
-            return Ignored(f"unknown type {kind}")
+            return frames.Ignored(f"unknown type {kind}")
 
 
-def _agents_push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
+def _agents_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     session_id = _id(SessionId, frame.get("sessionId"))
     if session_id is None:
-        return Ignored(f"push {kind} without sessionId")
+        return frames.Ignored(f"push {kind} without sessionId")
     agents = _people(frame, client_id)
     if kind == FrameType.AGENTS_UPDATED:
         queue_id = _id(QueueId, frame.get("queueId"))
-        return AgentsUpdated(session_id, agents, queue_id, _text(frame, "queueName"))
+        return frames.AgentsUpdated(session_id, agents, queue_id, _text(frame, "queueName"))
     continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-    return ChatStarted(session_id, agents, continued, robot)
+    return frames.ChatStarted(session_id, agents, continued, robot)
 
 
-def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
+def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
     """201: flat in the guide, inside `data` in the vendor's phone clients (row 16)."""
     said = {**frame, **(mapping(frame.get("data")) or {})}
     status = integer(first(said, "requestStatus", "result"))  # trap T32
     position = integer(said.get("queueLength"))
     if status is None:
         if position is None:
-            return Ignored("push 201 without requestStatus")
+            return frames.Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # who has a place in the queue waits in it
     request_id = _id(RequestId, said.get("requestId"))
-    return QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
+    return frames.QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
 
 
-def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage | Ignored:
+def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessage | frames.Ignored:
     """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
     position = integer(frame.get("queueLength"))
     session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
-        return QueueStatus(None, RequestStatus.WAITING, position, session)
+        return frames.QueueStatus(None, RequestStatus.WAITING, position, session)
     words = string(first(frame, "message", "content"))
     if not words:
-        return Ignored("push 302 without message")
-    return RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
+        return frames.Ignored("push 302 without message")
+    return frames.RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
 
 
-def _init_config(frame: JsonObject) -> InitConfig:
+def _init_config(frame: JsonObject) -> frames.InitConfig:
     listed = frame.get("fileAcceptExtensionsArr")  # a string, despite its name (trap T36)
     named = sequence(listed) or _EXTENSION_BORDERS.split(string(listed))
     cleaned = (string(name).strip().strip(".*").strip().lower() for name in named)
@@ -269,19 +252,19 @@ def _init_config(frame: JsonObject) -> InitConfig:
         )
         if value is not None and label:
             ratings.append((value, label))
-    return InitConfig(
+    return frames.InitConfig(
         extensions=tuple(dict.fromkeys(filter(None, cleaned))), ratings=tuple(ratings)
     )
 
 
-def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
+def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
 
     The customer is the entry with our own client id; failing that, one without `comments` whose id
     is as long as a GUID (reference 5). That guess never empties a list that is called `agents`.
     """
     by_name = sequence(frame.get("agents"))
-    sure: dict[str, Agent] = {}
+    sure: dict[str, frames.Agent] = {}
     guessed: set[str] = set()
     for entry in by_name or sequence(frame.get("users")):
         person = mapping(entry)
@@ -297,17 +280,17 @@ def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
     return tuple(agent for agent in sure.values() if agent.id not in guessed)
 
 
-def _sole_agent(frame: JsonObject) -> tuple[Agent, ...]:
+def _sole_agent(frame: JsonObject) -> tuple[frames.Agent, ...]:
     """The agent of a 101 reply, in keys of its own (reference 1.3)."""
     agent = _agent({key: value for key, value in frame.items() if key != "id"})
     return (agent,) if agent else ()
 
 
-def _agent(person: JsonObject) -> Agent | None:
+def _agent(person: JsonObject) -> frames.Agent | None:
     agent_id = string(first(person, "id", "agentId")).strip()
     if not agent_id:
         return None
-    return Agent(
+    return frames.Agent(
         AgentId(agent_id),
         string(first(person, "name", "agentName")),
         string(person.get("icon")),
@@ -360,32 +343,32 @@ _SHORTEST_ROOTED_BASE64 = 200
 _QUOTED_JSON = re.compile(r"(['\"])(\[.*\]|\{.*\})\1", re.DOTALL)
 
 
-def read_content(message: object) -> AgentContent:
+def read_content(message: object) -> frames.AgentContent:
     """Read `msg`, which should be an object with `type` and `content` but may be anything."""
     msg = mapping(message)
     if msg is None:
-        return UnknownContent(None, _raw(message))
+        return frames.UnknownContent(None, _raw(message))
     kind = integer(msg.get("type"))
     content = msg.get("content")
     match kind:
         case MessageType.TEXT if "content" in msg:
-            return AgentText(_fragment(content))
+            return frames.AgentText(_fragment(content))
         case MessageType.LOCATION:
-            return _location(content) or UnknownContent(kind, _raw(content))
+            return _location(content) or frames.UnknownContent(kind, _raw(content))
         case MessageType.SYSTEM_NOTICE:
             return _notice(integer(msg.get("noticeType")), content)
         case int() if kind in _KINDS:
-            return _media(_KINDS[kind], content) or UnknownContent(kind, _raw(content))
+            return _media(_KINDS[kind], content) or frames.UnknownContent(kind, _raw(content))
         case _:
-            return UnknownContent(kind, _raw(content))
+            return frames.UnknownContent(kind, _raw(content))
 
 
-def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
+def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.AgentText:
     """A system notice; a NORMAL one is words of the agent's, those of 2016 have no type (2.2)."""
     text = "" if content is None else _fragment(content)
     if kind == NoticeType.NORMAL and text.strip():
-        return AgentText(text)
-    return AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
+        return frames.AgentText(text)
+    return frames.AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
 
 
 def _raw(content: object) -> str:
@@ -408,12 +391,12 @@ def _fragment(content: object) -> str:
     return html.escape(compact(content), quote=False)
 
 
-def _location(content: object) -> AgentLocation | None:
+def _location(content: object) -> frames.AgentLocation | None:
     place = mapping(content) or {}
     latitude, longitude = number(place.get("latitude")), number(place.get("longitude"))
     if latitude is None or longitude is None:
         return None
-    return AgentLocation(
+    return frames.AgentLocation(
         latitude,
         longitude,
         string(first(place, "poi", "locationAddress")),
@@ -421,7 +404,7 @@ def _location(content: object) -> AgentLocation | None:
     )
 
 
-def _media(kind: str, content: object) -> AgentMedia | None:
+def _media(kind: str, content: object) -> frames.AgentMedia | None:
     """An object (or its JSON text) with an address or base64, or one of these as a bare string."""
     about = mapping(content)
     if about is None:
@@ -434,7 +417,7 @@ def _media(kind: str, content: object) -> AgentMedia | None:
         return None
     data, url = found
     size, seconds = integer(about.get("size")), number(first(about, *_LENGTH_KEYS))
-    return AgentMedia(
+    return frames.AgentMedia(
         kind=kind,
         data=data,
         url=url,
@@ -492,7 +475,7 @@ def _base64(source: str) -> str:
 _TRANSFER_CODES = ("CLIENT_ZRG", "ZRG", "AUTO_ZRG")
 
 
-def read_robot_message(frame: JsonObject) -> RobotMessage | None:
+def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     """Read a 301 push; None if it says nothing. The text is an HTML fragment, as an agent's is."""
     content = first(frame, "content")
     if content is None:
@@ -500,7 +483,7 @@ def read_robot_message(frame: JsonObject) -> RobotMessage | None:
     words, suggestions, transfer = _words(content)
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
-    return RobotMessage(
+    return frames.RobotMessage(
         _id(SessionId, frame.get("sessionId")),
         integer(frame.get("robotType")),
         words,

@@ -16,29 +16,8 @@ from typing import assert_never
 import msgspec
 
 from bridge.ids import CallId
+from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, FrameType, MessageType
-from bridge.webchat.frames import (
-    CancelRequest,
-    CloseSession,
-    Command,
-    Content,
-    File,
-    Heartbeat,
-    Image,
-    Location,
-    Logout,
-    Preview,
-    RateSession,
-    Receipt,
-    RequestChat,
-    SendMessage,
-    SendPreMessage,
-    Text,
-    TransferFromRobot,
-    Typing,
-    Video,
-    Voice,
-)
 
 
 class LocalProtocolError(ValueError):
@@ -53,20 +32,20 @@ _Fields = dict[str, object]
 _INT64 = range(-(2**63), 2**63)
 _CALL_IDS = range(2**31)  # trap T11: the server may keep them in a Java int
 
-_TYPES: Mapping[type[Command], FrameType] = MappingProxyType(
+_TYPES: Mapping[type[frames.Command], FrameType] = MappingProxyType(
     {
-        Logout: FrameType.LOGOUT,
-        Heartbeat: FrameType.HEARTBEAT,
-        RequestChat: FrameType.REQUEST_CHAT,
-        CancelRequest: FrameType.CANCEL_REQUEST,
-        CloseSession: FrameType.CLOSE_SESSION,
-        RateSession: FrameType.RATE_SESSION,
-        SendMessage: FrameType.SEND_MESSAGE,
-        SendPreMessage: FrameType.SEND_PRE_MESSAGE,
-        Preview: FrameType.PREVIEW,
-        Typing: FrameType.TYPING,
-        Receipt: FrameType.RECEIPT,
-        TransferFromRobot: FrameType.ROBOT_TRANSFER,
+        frames.Logout: FrameType.LOGOUT,
+        frames.Heartbeat: FrameType.HEARTBEAT,
+        frames.RequestChat: FrameType.REQUEST_CHAT,
+        frames.CancelRequest: FrameType.CANCEL_REQUEST,
+        frames.CloseSession: FrameType.CLOSE_SESSION,
+        frames.RateSession: FrameType.RATE_SESSION,
+        frames.SendMessage: FrameType.SEND_MESSAGE,
+        frames.SendPreMessage: FrameType.SEND_PRE_MESSAGE,
+        frames.Preview: FrameType.PREVIEW,
+        frames.Typing: FrameType.TYPING,
+        frames.Receipt: FrameType.RECEIPT,
+        frames.TransferFromRobot: FrameType.ROBOT_TRANSFER,
     }
 )
 
@@ -85,7 +64,7 @@ _FAST_ENCODER = msgspec.json.Encoder()
 with a fraction, which only coordinates are."""
 
 
-def frame_type(command: Command) -> FrameType:
+def frame_type(command: frames.Command) -> FrameType:
     """The wire `type` of a command; its reply carries the same."""
     return _TYPES[type(command)]
 
@@ -108,7 +87,12 @@ def _encode_any(value: object) -> str:
 
 
 def dump_command(
-    command: Command, *, call_id: CallId, token: str, time_ms: int, dialect: Dialect = Dialect.Y2016
+    command: frames.Command,
+    *,
+    call_id: CallId,
+    token: str,
+    time_ms: int,
+    dialect: Dialect = Dialect.Y2016,
 ) -> str:
     """One command as the text of one WebSocket frame.
 
@@ -133,33 +117,33 @@ def dump_command(
         frame["time"] = _int64("time", time_ms)
     for name, value in _fields(command, dialect).items():
         frame[name] = _int64(name, value) if isinstance(value, int) else value
-    if isinstance(command, SendMessage) and isinstance(command.content, Location):
+    if isinstance(command, frames.SendMessage) and isinstance(command.content, frames.Location):
         return _encode_any(frame)
     return encode(frame)
 
 
-def _fields(command: Command, dialect: Dialect) -> _Fields:
+def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
     """The fields of a command beyond the envelope (reference 1.2)."""
     match command:
-        case SendMessage():
+        case frames.SendMessage():
             return {"sessionId": command.session_id, "msg": _message(command.content, dialect)}
-        case Logout() | Heartbeat():
+        case frames.Logout() | frames.Heartbeat():
             return {}
-        case RequestChat():
+        case frames.RequestChat():
             asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
             return asked | {"toUserId": command.to_agent} if command.to_agent else asked
-        case CancelRequest():
+        case frames.CancelRequest():
             return {"requestId": command.request_id}
-        case CloseSession() | TransferFromRobot() | Typing():
+        case frames.CloseSession() | frames.TransferFromRobot() | frames.Typing():
             return {"sessionId": command.session_id}
-        case RateSession():
+        case frames.RateSession():
             rating = {"id": _int64("rating.id", command.rating), "comments": command.comments}
             return {"sessionId": command.session_id, "rating": _spelled(rating, dialect)}
-        case SendPreMessage():
+        case frames.SendPreMessage():
             return {"requestId": command.request_id, "content": _filled("content", command.text)}
-        case Preview():
+        case frames.Preview():
             return {"sessionId": command.session_id, "content": _filled("content", command.text)}
-        case Receipt():
+        case frames.Receipt():
             return {"rsId": _filled("rsId", command.rs_id)}
         case _:
             assert_never(command)
@@ -179,14 +163,14 @@ def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
             assert_never(dialect)
 
 
-def _message(content: Content, dialect: Dialect) -> _Fields:
+def _message(content: frames.Content, dialect: Dialect) -> _Fields:
     """The `msg` of a 110 (reference 1.5, second column)."""
     body: _Fields
     match content:
-        case Text():
+        case frames.Text():
             # The key repeats the name `content` (trap T7); later revisions call it `text`.
             kind, body = MessageType.TEXT, {"content": _filled("msg.content", content.text)}
-        case Image():
+        case frames.Image():
             kind, body = (
                 MessageType.IMAGE,
                 {
@@ -195,7 +179,7 @@ def _message(content: Content, dialect: Dialect) -> _Fields:
                     "thumbData": content.thumbnail,
                 },
             )
-        case File():
+        case frames.File():
             kind, body = (
                 MessageType.FILE,
                 {
@@ -205,7 +189,7 @@ def _message(content: Content, dialect: Dialect) -> _Fields:
                     "type": content.kind,
                 },
             )
-        case Location():
+        case frames.Location():
             kind, body = (
                 MessageType.LOCATION,
                 {
@@ -216,7 +200,7 @@ def _message(content: Content, dialect: Dialect) -> _Fields:
                     "thumbData": content.thumbnail,
                 },
             )
-        case Voice():
+        case frames.Voice():
             kind, body = (
                 MessageType.VOICE,
                 {
@@ -224,7 +208,7 @@ def _message(content: Content, dialect: Dialect) -> _Fields:
                     "voiceData": _filled("voiceData", content.data),
                 },
             )
-        case Video():
+        case frames.Video():
             # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
             kind, body = (
                 MessageType.VIDEO,
