@@ -109,11 +109,10 @@ def place_of(turn: Turn, phase: model.Requesting | model.Queued) -> model.Queued
     )
 
 
-def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
+def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
     """End the request without a chat; what was typed is kept for the customer's next word.
 
-    `key` is the sentence that says why, `code` the number where no sentence knows it, `words` are
-    the server's own.
+    `key` is the sentence that says why, `words` are the server's own.
     """
     phase = turn.state.phase
     queue_id = (
@@ -126,7 +125,7 @@ def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> 
         turn.card("queue.ended")
     elif key not in _HOPELESS:
         return
-    turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
+    turn.say(inviting(key, turn.policy), args)
     turn.quote(words)
     if turn.state.held:
         say_kept(turn)
@@ -164,15 +163,15 @@ def leave(turn: Turn) -> None:
     turn.lapse()
 
 
-def status_key(status: int) -> tuple[str, int | None]:
+def status_key(status: int) -> tuple[str, model.Args]:
     """The sentence for a request status, and the number if no sentence knows it."""
     known = status in set(RequestStatus)
-    return (f"status.{status}", None) if known else ("status.other", status)
+    return (f"status.{status}", {}) if known else ("status.other", {"code": status})
 
 
-def result_key(code: int) -> tuple[str, int | None]:
+def result_key(code: int) -> tuple[str, model.Args]:
     """The sentence for a result code, and the number if no sentence knows it."""
-    return (f"result.{code}", None) if code in RESULTS else ("result.other", code)
+    return (f"result.{code}", {}) if code in RESULTS else ("result.other", {"code": code})
 
 
 # --- the card -------------------------------------------------------------------------------------

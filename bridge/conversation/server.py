@@ -85,8 +85,12 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
         queue.place_named(turn, push.position)
         if revived and not push.position:
             queue.show_card(turn)
-    elif news is Progress.ACCEPTED:
-        _accepted(turn, place)
+    elif news is Progress.ACCEPTED:  # row 20; the session follows by 202
+        if not place.accepted:
+            queue.unhide(turn)
+            turn.enter(place, accepted=True, quiet_until=None)
+            if not place.cancel:
+                turn.card("queue.accepted")
     elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
         queue.cancelled(turn)
     elif push.status == RequestStatus.DROPPED and place.cut:
@@ -114,18 +118,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     if news is Progress.WAITING and push.position:
         robot.show_place(turn, phase, push.position)
     elif news is Progress.OVER:
-        key, code = queue.status_key(push.status)
-        turn.say(key, {} if code is None else {"code": code})
-
-
-def _accepted(turn: Turn, place: model.Queued) -> None:
-    """Note that the request is accepted (row 20); the session follows by 202."""
-    if place.accepted:
-        return
-    queue.unhide(turn)
-    turn.enter(place, accepted=True, quiet_until=None)
-    if not place.cancel:
-        turn.card("queue.accepted")
+        turn.say(*queue.status_key(push.status))
 
 
 def _is_stale(turn: Turn, phase: model.Requesting | model.Queued, push: frames.QueueStatus) -> bool:
@@ -242,11 +235,9 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
     """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting | model.Ended) and session_id in {
-        phase.session_id,
-        _NOT_SAID,
-    }:
-        ask_rating(turn, phase)
+    chat = phase if isinstance(phase, model.Chatting | model.Ended) else None
+    if chat is not None and session_id in {chat.session_id, _NOT_SAID}:
+        ask_rating(turn, chat)
 
 
 def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numbered: bool) -> None:
@@ -289,16 +280,11 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type in _SILENT_NOTICES:
         return
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
-        # Its content is a number of the server's that no push of a message names: no event of ours
-        # can be found by it, and it is nothing for people to read.
+        # Its content is a number of the server's by which no event of ours can be found.
         turn.say("chat.recalled")
     elif _PICTURE.search(notice.text):
-        _show(
-            turn,
-            history.speaker(turn, push.agent_id),
-            frames.AgentText(notice.text),
-            push.session_id,
-        )
+        agent = history.speaker(turn, push.agent_id)
+        _show(turn, agent, frames.AgentText(notice.text), push.session_id)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})
 
@@ -389,7 +375,7 @@ def _request_granted(
     elif reply.permanent or reply.robot_type is not None or phase.cancel:
         start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:  # row 12
-        _await_start(turn, phase, reply, turn.policy.start_wait)
+        _await_start(turn, phase, reply, session_id, turn.policy.start_wait)
 
 
 def _now_queued(turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply) -> None:
@@ -431,27 +417,30 @@ def _already_chatting(
     if session_id is not None and session_id != lost:
         start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
-        _await_start(turn, phase, replace(reply, session_id=None), turn.policy.unknown_chat_wait)
+        _await_start(turn, phase, reply, None, turn.policy.unknown_chat_wait)
 
 
 def _await_start(
-    turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply, wait: int
+    turn: Turn,
+    phase: model.Requesting | model.Queued,
+    reply: frames.Reply,
+    session_id: SessionId | None,
+    wait: int,
 ) -> None:
     """Wait for the 202 of a session that exists."""
     if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
-    turn.enter(
-        model.Requesting(
-            phase.queue_id,
-            phase.since,
-            session_id=reply.session_id,
-            agents=reply.agents,
-            adopt_at=turn.now + wait,
-            lost_session=phase.lost_session if isinstance(phase, model.Requesting) else None,
-            cancel=phase.cancel,
-            quiet=queue.hidden(phase),
-        )
+    awaiting = model.Requesting(
+        phase.queue_id,
+        phase.since,
+        session_id,
+        reply.agents,
+        turn.now + wait,
+        phase.lost_session if isinstance(phase, model.Requesting) else None,
+        cancel=phase.cancel,
+        quiet=queue.hidden(phase),
     )
+    turn.enter(awaiting)
 
 
 def _asked_without_agent(
@@ -479,8 +468,7 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
         return
     turn.enter(phase, cancel=False, cancel_by=None)
     queue.show_card(turn)
-    turn.say("cancel.refused", {"code": reply.result})
-    turn.quote(server_reason(reply))
+    _refused(turn, "cancel.refused", reply)
 
 
 def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Reply) -> None:
@@ -491,8 +479,7 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
         end_chat(turn, phase, "chat.ended_by_you")
         return
     turn.enter(phase, close=False, unwanted=False)
-    turn.say("close.refused", {"code": reply.result})
-    turn.quote(server_reason(reply))
+    _refused(turn, "close.refused", reply)
     if phase.unwanted:
         greet(turn, phase)
 
@@ -513,22 +500,20 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         turn.say(f"robot.alone.{reply.result}")
         turn.quote(server_reason(reply))
     elif not sought:
-        turn.say("robot.refused", {"code": reply.result})
-        turn.quote(server_reason(reply))
+        _refused(turn, "robot.refused", reply)
     elif phase.robot:  # else a person was faster
-        _looking(turn, phase, reply)
-
-
-def _looking(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
-    """Show the place in the queue, else the server's own words (reference 1.2)."""
-    position = reply.queue_length or 0
-    words = server_words(reply) if reply.ok and position <= 0 else ""
-    if words:
+        position = reply.queue_length or 0
+        words = server_words(reply) if reply.ok and position <= 0 else ""  # (reference 1.2)
         turn.quote(words)
-    else:
-        turn.say("robot.transferring")
-    if position > 0:  # the card may stand far above, so not the card alone
-        robot.show_place(turn, phase, position)
+        if not words:
+            turn.say("robot.transferring")
+        if position > 0:  # the card may stand far above, so not the card alone
+            robot.show_place(turn, phase, position)
+
+
+def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
+    turn.say(key, {"code": reply.result})
+    turn.quote(server_reason(reply))
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------
@@ -624,11 +609,10 @@ def uploaded(turn: Turn, done: model.Uploaded) -> None:
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
-    media = asked.what.media
-    held = list(turn.state.held)
-    for index, piece in enumerate(held):
-        if piece.content == media and not piece.ready:
-            known = replace(media, size=done.size) if done.size > 0 else media
-            held[index] = replace(piece, content=known, url=done.url, clip=done.clip, repeats=0)
-            break
-    turn.set(held=tuple(held))
+    media, held = asked.what.media, turn.state.held
+    waiting = (index for index, one in enumerate(held) if one.content == media and not one.ready)
+    index = next(waiting, None)
+    if index is not None:
+        known = replace(media, size=done.size) if done.size > 0 else media
+        piece = replace(held[index], content=known, url=done.url, clip=done.clip, repeats=0)
+        turn.set(held=(*held[:index], piece, *held[index + 1 :]))

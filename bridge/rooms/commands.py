@@ -722,7 +722,7 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
     """Handle the call centre's answer to a login."""
     if came.reason is not None:
         key, code = came.reason, came.code
-        args: Args = {} if code is None else {"reason": visit.part(*_verdict(code))}
+        args: Args = {} if code is None else {"reason": visit.part(*result_key(code))}
         visit.say(key, args, reply_to=came.event_id)
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
         visit.say("login.chatting", {"prefix": visit.rules.prefix}, reply_to=came.event_id)
@@ -736,11 +736,6 @@ def _is_busy(record: RoomRecord) -> bool:
     """True while the server may still connect something with the account that the room has."""
     conversation = record.conversation
     return not isinstance(conversation.phase, Idle | Ended) or conversation.outstanding is not None
-
-
-def _verdict(code: int) -> tuple[str, Args]:
-    key, number = result_key(code)
-    return key, {} if number is None else {"code": number}
 
 
 # --- the table ------------------------------------------------------------------------------------
