@@ -1,9 +1,9 @@
 """A chat: it begins, with people or with the robot; it ends; it is rated.
 
 A chat is rated once: asked for once, given by whichever means is used first, changed for five
-minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20),
-and every id that the server has is legal, 0 included (T21). The poll is closed as soon as a vote in
-it would say nothing any more: when the rating came by other means, or can no longer be changed.
+minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
+every id that the server has is legal, 0 included (T21). The poll is closed once a vote in it would
+say nothing any more: the rating came by other means, or can no longer be changed.
 
 Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
@@ -51,18 +51,8 @@ def start_chat(
         if isinstance(phase, model.Chatting):
             turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None)
-    chat = model.Chatting(
-        session_id,
-        turn.now,
-        queue_id,
-        agents,
-        robot,
-        close,
-        unwanted,
-        request_id=request_id,
-        marked=True,
-    )
-    turn.enter(chat)
+    chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
+    turn.enter(chat, request_id=request_id, marked=True)
     hand_over(turn)
     if unwanted:
         turn.card("queue.cancelled")
@@ -84,14 +74,7 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 
 def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
-    """End the chat.
-
-    Args:
-        turn: a turn in that phase.
-        phase: the chat.
-        key: the sentence that says by whom it was ended.
-        closed: False if WebChat may not know yet.
-    """
+    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
     _dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
@@ -105,10 +88,7 @@ def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True
 
 
 def ended_at(state: model.Conversation) -> int | None:
-    """Return when the newest session ended, ms; None if it has not, or there was none.
-
-    A queue that the customer stands in, or has left again, changes nothing of it.
-    """
+    """Return when the newest session ended, ms; None if it has not, or there was none."""
     phase = state.phase
     if isinstance(phase, model.Ended):
         return phase.since  # rows of earlier versions know no more
@@ -146,11 +126,9 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
     """Return the names, with the call centre's notes where the operator shows these (T39)."""
     if not turn.policy.show_comments:
         return names(agents)
-    notes = (" ".join(agent.comments.split()) for agent in agents)
-    return tuple(
-        f"{agent.name or agent.id} ({note})" if note else agent.name or agent.id
-        for agent, note in zip(agents, notes, strict=True)
-    )
+    notes = [" ".join(agent.comments.split()) for agent in agents]
+    named = zip(names(agents), notes, strict=True)
+    return tuple(f"{name} ({note})" if note else name for name, note in named)
 
 
 # --- rating ---------------------------------------------------------------------------------------

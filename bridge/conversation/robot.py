@@ -2,12 +2,11 @@
 
 The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
 answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`,
-where they would lie without a robot, and `Conversation.questions` says how far each question is. So
-nothing has to be moved when a person is wanted after all: `hand_over` puts the robot's answer
-behind each question, in the place that was kept free for it when the question was typed, and the
-pieces go to the agent like all others. A question that the robot's answer settled ends with the
-effect `Answered`. That a person is wanted is returned as the key of the sentence that says why;
-`queue.want_person` does the rest.
+where they would lie without a robot, and `Conversation.questions` says how far each question is. If
+a person is wanted after all, `hand_over` puts the robot's answer behind each question, in the place
+that was kept free for it, and the pieces go to the agent like all others. A question that the
+robot's answer settled ends with the effect `Answered`. That a person is wanted is returned as the
+key of the sentence that says why; `queue.want_person` does the rest.
 
 The robot inside a chat is an agent like the others, but for its proposals, which are answered by
 number (reference 1.6).
@@ -46,11 +45,7 @@ def answers_first(turn: Turn) -> bool:
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:
-    """Ask the knowledge base about a message that was just written.
-
-    Returns:
-        Why a person is wanted, as the key of a sentence: the knowledge base cannot read it.
-    """
+    """Ask the knowledge base about a new message; return why a person is wanted, if it cannot."""
     if not isinstance(event.content, model.CustomerText):
         return "robot.person_file"
     words = event.words or event.content.text
@@ -61,18 +56,20 @@ def consult(turn: Turn, event: model.Said) -> str | None:
 
 
 def consulted(turn: Turn, came: model.Consulted) -> str | None:
-    """Take the knowledge base's answer; one to a question that a person has by now is ignored.
+    """Take the knowledge base's answer, unless a person has the question by now.
 
     Returns:
-        Why a person is wanted, as the key of a sentence: it has no answer.
+        Why a person is wanted: it has no answer.
     """
     question = awaited(turn.state, came.event_id)
     if question is None:
         return None
     if came.note:
-        _answered(turn, question, came.note)
+        known = replace(question, note=came.note)
+        rest = (known if one == question else one for one in turn.state.questions)
+        turn.set(questions=tuple(rest))
     elif question.aside:
-        _forget(turn, question)
+        turn.set(questions=tuple(one for one in turn.state.questions if one != question))
     else:
         return f"robot.person_{came.silence}"
     return None
@@ -91,7 +88,7 @@ def solved(turn: Turn, wish: model.Solved) -> None:
 
 
 def due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the next deadline of a question, ms; None: there is none."""
+    """Return the next deadline of a question; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
     return min((moment for moment in moments if moment is not None), default=None)
 
@@ -160,18 +157,6 @@ def awaited(state: model.Conversation, event_id: EventId) -> model.Question | No
     return next(found, None)
 
 
-def _answered(turn: Turn, question: model.Question, note: str) -> None:
-    """Note the answer to a question."""
-    known = replace(question, note=note)
-    rest = (known if one == question else one for one in turn.state.questions)
-    turn.set(questions=tuple(rest))
-
-
-def _forget(turn: Turn, *gone: model.Question) -> None:
-    """Remove questions; the messages stay held."""
-    turn.set(questions=tuple(one for one in turn.state.questions if one not in gone))
-
-
 def hand_over(turn: Turn) -> None:
     """Turn questions into messages for a person, each followed by the robot's answer."""
     notes = {one.event_id: one.note for one in turn.state.questions if one.note}
@@ -205,11 +190,11 @@ def settle(turn: Turn, *events: EventId) -> bool:
 def tidy(turn: Turn) -> None:
     """Remove the questions whose messages are no longer held."""
     held = {piece.event_id for piece in turn.state.held}
-    _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
+    turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
 
 
 def _question_due(question: model.Question, policy: Policy) -> int | None:
-    """Return when a question times out, waiting for its answer or the customer's word, ms."""
+    """Return when a question times out, waiting for its answer or the customer's word."""
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle
@@ -223,11 +208,10 @@ def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
     if not isinstance(event.content, model.CustomerText):
         return event
     word = (event.words or event.content.text).strip()
-    if not word.isascii() or not word.isdigit() or len(word) > 2:
+    number = int(word) if word.isascii() and word.isdigit() and len(word) <= 2 else 0
+    if not 0 < number <= len(phase.choices):
         return event
-    if not 0 < int(word) <= len(phase.choices):
-        return event
-    return model.Said(event.event_id, model.CustomerText(phase.choices[int(word) - 1]))
+    return model.Said(event.event_id, model.CustomerText(phase.choices[number - 1]))
 
 
 def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:

@@ -93,7 +93,11 @@ class Turn(msgspec.Struct):
 
     def put_back(self, *pieces: Held) -> None:
         """Return content to the places that it had."""
-        back = [one for piece in pieces for one in (_whole(piece) if _lapsed(piece) else (piece,))]
+        back: list[Held] = []
+        for piece in pieces:
+            # A correction that was under way when `lapse` came upon it.
+            lapsed = piece.instead and piece.amends is None and not piece.quotes
+            back += _whole(piece) if lapsed else (piece,)
         held = sorted((*back, *self.state.held), key=lambda piece: piece.order)
         self.set(held=tuple(held))
 
@@ -105,7 +109,11 @@ class Turn(msgspec.Struct):
         outstanding = self.state.outstanding
         going = None if outstanding is None else outstanding.held
         pieces = self.state.held if going is None else (going, *self.state.held)
-        lapsed = {piece.event_id for piece in pieces if _amends(piece, event_id)}
+        lapsed = {
+            piece.event_id
+            for piece in pieces
+            if piece.amends is not None and event_id in {None, piece.amends}
+        }
         if not lapsed:
             return
         lapsed |= {piece.event_id for piece in pieces if piece.amends in lapsed}
@@ -157,16 +165,6 @@ class Turn(msgspec.Struct):
     def report_held(self, key: str, args: Args | None = None) -> None:
         """Give up all that waits, and say so."""
         self.report(self.state.held, key, args)
-
-
-def _amends(piece: Held, event_id: EventId | None) -> bool:
-    """True if it amends that message, or (None) any."""
-    return piece.amends is not None and event_id in {None, piece.amends}
-
-
-def _lapsed(piece: Held) -> bool:
-    """A correction that was under way when `Turn.lapse` came upon it."""
-    return bool(piece.instead) and piece.amends is None and not piece.quotes
 
 
 def _whole(piece: Held) -> tuple[Held, ...]:
