@@ -29,6 +29,7 @@ from bridge.webchat.read import (
     result_code,
     sequence,
     string,
+    text_of,
 )
 from bridge.webchat.write import LocalProtocolError, encode
 
@@ -269,20 +270,20 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
 def parse_login_reply(body: bytes) -> LoginReply | None:
     """Read the answer to a login. None also for a success without a token: nobody can use it."""
     told, result = _answer(body)
-    token = string(told.get("token")).strip()
+    token = text_of(told, "token").strip()
     if result is None or (result == ResultCode.SUCCESS and not token):
         return None
-    return LoginReply(result, string(told.get("message")), token, string(told.get("clientId")))
+    return LoginReply(result, text_of(told, "message"), token, text_of(told, "clientId"))
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
     told, result = _answer(body)
-    url = string(told.get("url")).strip()
+    url = text_of(told, "url").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
-    name = string(first(told, "fileName", "name"))
-    return UploadReply(result, string(told.get("message")), url, name)
+    name = text_of(told, "fileName", "name")
+    return UploadReply(result, text_of(told, "message"), url, name)
 
 
 def dump_history(token: str, count: int) -> bytes:
@@ -313,11 +314,11 @@ def parse_history_reply(body: bytes) -> HistoryReply | None:
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
-    return HistoryReply(result, string(told.get("message")), tuple(entries))
+    return HistoryReply(result, text_of(told, "message"), tuple(entries))
 
 
 def _history_entry(row: JsonObject) -> HistoryEntry | None:
-    number, html = string(row.get("id")), string(first(row, "text", "message"))
+    number, html = text_of(row, "id"), text_of(row, "text", "message")
     if not number and not html:
         return None
     # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
@@ -325,8 +326,8 @@ def _history_entry(row: JsonObject) -> HistoryEntry | None:
     posted = integer((mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
         number,
-        AgentId(string(row.get("userId")).strip()),
-        string(row.get("userName")),
+        AgentId(text_of(row, "userId").strip()),
+        text_of(row, "userName"),
         integer(row.get("userType")) or 0,
         html,
         posted if 0 < posted <= _LATEST else 0,
@@ -360,17 +361,17 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
     found = mapping(told.get("searchResult")) or told
     hits = (_robot_answer(mapping(hit) or {}) for hit in sequence(found.get("srs")))
     answers = tuple(hit for hit in hits if hit.title or hit.preview)
-    return RobotReply(result, string(told.get("message")), answers)
+    return RobotReply(result, text_of(told, "message"), answers)
 
 
 def _robot_answer(hit: JsonObject) -> RobotAnswer:
     article = mapping(hit.get("ra")) or {}
     return RobotAnswer(
         string(first(hit, "title") or first(article, "title")),
-        string(hit.get("preview")),
-        string(hit.get("question")),
-        string(article.get("articleAId")),
-        string(article.get("path")),
+        text_of(hit, "preview"),
+        text_of(hit, "question"),
+        text_of(article, "articleAId"),
+        text_of(article, "path"),
     )
 
 

@@ -126,7 +126,7 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
-    rs_id = _text(frame, "rsId")
+    rs_id = text_of(frame, "rsId")
     if not rs_id.strip():  # nothing that a receipt could name
         rs_id = ""
     if isinstance(push, frames.Ignored):
@@ -158,7 +158,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
     return frames.Reply(
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
-        message=_text(frame, "message"),
+        message=text_of(frame, "message"),
         call_id=_id(CallId, frame.get("messageId")),
         request_id=_id(RequestId, frame.get("requestId")),
         queue_length=integer(frame.get("queueLength")),
@@ -208,7 +208,7 @@ def _agents_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | 
     agents = _people(frame, client_id)
     if kind == FrameType.AGENTS_UPDATED:
         queue_id = _id(QueueId, frame.get("queueId"))
-        return frames.AgentsUpdated(session_id, agents, queue_id, _text(frame, "queueName"))
+        return frames.AgentsUpdated(session_id, agents, queue_id, text_of(frame, "queueName"))
     continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
     return frames.ChatStarted(session_id, agents, continued, robot)
 
@@ -232,7 +232,7 @@ def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessa
     session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
         return frames.QueueStatus(None, RequestStatus.WAITING, position, session)
-    words = string(first(frame, "message", "content"))
+    words = text_of(frame, "message", "content")
     if not words:
         return frames.Ignored("push 302 without message")
     return frames.RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
@@ -247,9 +247,7 @@ def _init_config(frame: JsonObject) -> frames.InitConfig:
         # The guide does not say what an element looks like; these spellings are guesses.
         rating = mapping(entry) or {}
         value = integer(first(rating, "id", "ratingId", "value"))
-        label = string(
-            first(rating, "name", "label", "text", "title", "comments", "ratingComments")
-        )
+        label = text_of(rating, "name", "label", "text", "title", "comments", "ratingComments")
         if value is not None and label:
             ratings.append((value, label))
     return frames.InitConfig(
@@ -287,46 +285,35 @@ def _sole_agent(frame: JsonObject) -> tuple[frames.Agent, ...]:
 
 
 def _agent(person: JsonObject) -> frames.Agent | None:
-    agent_id = string(first(person, "id", "agentId")).strip()
+    agent_id = text_of(person, "id", "agentId").strip()
     if not agent_id:
         return None
     return frames.Agent(
         AgentId(agent_id),
-        string(first(person, "name", "agentName")),
-        string(person.get("icon")),
-        string(first(person, "comments", "commonts")),
+        text_of(person, "name", "agentName"),
+        text_of(person, "icon"),
+        text_of(person, "comments", "commonts"),
     )
 
 
 def _agent_id(frame: JsonObject) -> AgentId:
-    return AgentId(_text(frame, "agentId").strip())
-
-
-def _text(frame: JsonObject, key: str) -> str:
-    return string(frame.get(key))
+    return AgentId(text_of(frame, "agentId").strip())
 
 
 # --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
 
-_KINDS: Mapping[int, str] = MappingProxyType(
-    {
-        MessageType.IMAGE: "image",
-        MessageType.FILE: "file",
-        MessageType.VOICE: "voice",
-        MessageType.VIDEO: "video",
-        MessageType.HQ_VOICE: "voice",
-    }
-)
 _ADDRESS_KEYS = ("imgUrl", "imageUri", "url", "fileUrl", "remoteUrl", "sightUrl")
-_DATA_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    # An image's preview is better than no image; that of a file is not the file.
+_MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "image": ("thumbData", "data", "content"),
-        "file": ("data",),
-        "voice": ("voiceData", "data"),
-        "video": ("data",),
+        # An image's preview is better than no image; that of a file is not the file.
+        MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
+        MessageType.FILE: ("file", ("data",)),
+        MessageType.VOICE: ("voice", ("voiceData", "data")),
+        MessageType.VIDEO: ("video", ("data",)),
+        MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
     }
 )
+"""By message type the kind, and the keys of base64."""
 _TEXT_KEYS = ("text", "content")
 _NAME_KEYS = ("imgName", "fileName", "name")
 _LENGTH_KEYS = ("voiceLength", "length", "duration")
@@ -357,8 +344,8 @@ def read_content(message: object) -> frames.AgentContent:
             return _location(content) or frames.UnknownContent(kind, _raw(content))
         case MessageType.SYSTEM_NOTICE:
             return _notice(integer(msg.get("noticeType")), content)
-        case int() if kind in _KINDS:
-            return _media(_KINDS[kind], content) or frames.UnknownContent(kind, _raw(content))
+        case int() if kind in _MEDIA:
+            return _media(*_MEDIA[kind], content) or frames.UnknownContent(kind, _raw(content))
         case _:
             return frames.UnknownContent(kind, _raw(content))
 
@@ -397,22 +384,19 @@ def _location(content: object) -> frames.AgentLocation | None:
     if latitude is None or longitude is None:
         return None
     return frames.AgentLocation(
-        latitude,
-        longitude,
-        string(first(place, "poi", "locationAddress")),
-        string(place.get("map")),
+        latitude, longitude, text_of(place, "poi", "locationAddress"), text_of(place, "map")
     )
 
 
-def _media(kind: str, content: object) -> frames.AgentMedia | None:
+def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.AgentMedia | None:
     """An object (or its JSON text) with an address or base64, or one of these as a bare string."""
     about = mapping(content)
     if about is None:
         about, found = {}, locate(string(content))
-    elif address := string(first(about, *_ADDRESS_KEYS)).strip():
+    elif address := text_of(about, *_ADDRESS_KEYS).strip():
         found = locate(address) if _DATA_URI.match(address) else ("", address)
     else:
-        found = locate(string(first(about, *_DATA_KEYS[kind])))
+        found = locate(text_of(about, *data_keys))
     if found is None:
         return None
     data, url = found
@@ -421,7 +405,7 @@ def _media(kind: str, content: object) -> frames.AgentMedia | None:
         kind=kind,
         data=data,
         url=url,
-        name=string(first(about, *_NAME_KEYS)),
+        name=text_of(about, *_NAME_KEYS),
         size=size if size is not None and size >= 0 else None,
         seconds=seconds if seconds is not None and seconds >= 0 else None,
     )
@@ -499,7 +483,7 @@ def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
         return string(content), (), False
     match told.get("type"):
         case "error":
-            return string(told.get("message")), (), False
+            return text_of(told, "message"), (), False
         case "text":
             return _answer(told)
         case "command":
@@ -514,13 +498,13 @@ def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
-    lines = [string(told.get("content"))]
+    lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
         group = mapping(entry) or {}
-        lines.append(string(group.get("title")))
+        lines.append(text_of(group, "title"))
         related = (mapping(item) or {} for item in sequence(group.get("relates")))
-        suggestions += [name for item in related if (name := string(item.get("name")))]
+        suggestions += [name for item in related if (name := text_of(item, "name"))]
     return "\n".join(filter(None, lines)), tuple(suggestions), False
 
 
@@ -540,10 +524,10 @@ def _entry(entry: object, *, picture: bool) -> str:
         text = string(entry) if isinstance(entry, str) else ""
         is_address = text.lower().startswith(("http://", "https://"))
         return _image(text) if picture and is_address else text
-    title = html.escape(string(first(about, "title", "name")))
-    url = string(first(about, "url", "link", "linkUrl"))
-    words = string(first(about, "description", "digest", "content", "text"))
-    source = string(first(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic"))
+    title = html.escape(text_of(about, "title", "name"))
+    url = text_of(about, "url", "link", "linkUrl")
+    words = text_of(about, "description", "digest", "content", "text")
+    source = text_of(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic")
     if picture and not source:
         source, url = url, ""
     if url:
@@ -683,3 +667,8 @@ def first(source: JsonObject, *keys: str) -> object:
         if value is not None and value != "":
             return value
     return None
+
+
+def text_of(source: JsonObject, *keys: str) -> str:
+    """The `first` of `keys` as a string."""
+    return string(first(source, *keys))
