@@ -36,8 +36,6 @@ _ABOUT_CONTENT = frozenset(
 _PASSING = frozenset({404, 408, 425, 429})
 """HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
 
-# --- the next call --------------------------------------------------------------------------------
-
 
 def next_call(turn: Turn) -> None:
     """Make the next call that is wanted, if none is outstanding and none has to wait."""
@@ -62,15 +60,11 @@ def next_call(turn: Turn) -> None:
         called = isinstance(phase, model.Queued) and _while_queued(turn, phase)
     if called:
         return
-    state = turn.state
-    if state.rating is not None:
-        _call(
-            turn,
-            frames.RateSession(state.rating.session_id, state.rating.value, state.rating.comment),
-        )
-    elif (
-        isinstance(phase, model.Chatting) and phase.close
-    ):  # after all else that was wanted of this chat
+    state, rating = turn.state, turn.state.rating
+    if rating is not None:
+        _call(turn, frames.RateSession(rating.session_id, rating.value, rating.comment))
+    elif isinstance(phase, model.Chatting) and phase.close:
+        # After everything else that the customer wanted of this chat.
         _call(turn, frames.CloseSession(phase.session_id))
     else:
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
@@ -80,7 +74,7 @@ def next_call(turn: Turn) -> None:
             turn.set(turn_at=None)
 
 
-def _request_chat(turn: Turn, phase: model.Requesting | model.Queued) -> None:
+def _request_chat(turn: Turn, phase: model.Waiting) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
     _call(turn, frames.RequestChat(phase.queue_id, turn.policy.source, agent))
 
@@ -106,9 +100,8 @@ def _while_queued(turn: Turn, phase: model.Queued) -> bool:
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
     request_id = None if phase.accepted or phase.pre_refused else phase.request_id
     if request_id is not None and head is not None and isinstance(head.content, model.CustomerText):
-        _call(
-            turn, frames.SendPreMessage(request_id, _worded(head.content.text, turn.policy)), head
-        )
+        words = _worded(head.content.text, turn.policy)
+        _call(turn, frames.SendPreMessage(request_id, words), head)
         return True
     return _upload_first(turn)
 
@@ -322,9 +315,7 @@ def _tell(turn: Turn, key: str) -> None:
     Nor if they leave the queue and none of their messages is kept: the card says what goes on.
     """
     phase = turn.state.phase
-    leaving = (
-        isinstance(phase, model.Requesting | model.Queued) and phase.cancel and not turn.state.held
-    )
+    leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
     if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
         turn.set(told_trouble=True)
         turn.say(key)
@@ -440,7 +431,7 @@ def give_up(turn: Turn) -> None:
     """Give up all that waits for a service that has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
-    if isinstance(phase, model.Requesting | model.Queued):
+    if isinstance(phase, model.Waiting):
         queue.leave(turn)
         if not queue.hidden(phase):
             turn.card("queue.ended")

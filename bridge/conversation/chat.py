@@ -28,7 +28,7 @@ def start_chat(
     phase = turn.state.phase
     queue_id, close, unwanted = turn.policy.queue_id, False, False
     request_id = phase.request_id if isinstance(phase, model.Queued | model.Chatting) else None
-    if isinstance(phase, model.Requesting | model.Queued):
+    if isinstance(phase, model.Waiting):
         queue_id = phase.queue_id
         close = unwanted = phase.cancel
     elif isinstance(phase, model.Chatting):

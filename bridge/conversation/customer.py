@@ -40,7 +40,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if chatting:
         return
     queue.surface(turn)
-    if not isinstance(turn.state.phase, model.Idle | model.Ended):
+    if not isinstance(turn.state.phase, model.NoChat):
         return
     if robot_first:
         why = robot.consult(turn, event)
@@ -165,7 +165,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         if held.event_id in gone:
             held = replace(held, last=False)
         turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
-    if event.note and not isinstance(phase, model.Idle | model.Ended):
+    if event.note and not isinstance(phase, model.NoChat):
         typed = turn.state.typed
         note = model.Held(
             event.by,
@@ -225,7 +225,7 @@ def call_back(turn: Turn) -> None:
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
-    elif isinstance(phase, model.Requesting | model.Queued):
+    elif isinstance(phase, model.Waiting):
         start(turn)
         if not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)

@@ -129,7 +129,7 @@ def link_lost(turn: Turn) -> None:
     """
     state = turn.state
     told = state.told_trouble or state.told_away
-    if isinstance(state.phase, model.Requesting | model.Queued | model.Chatting) and not told:
+    if isinstance(state.phase, model.Waiting | model.Chatting) and not told:
         turn.set(told_away=True)
         turn.say("outage.away")
 
@@ -139,17 +139,14 @@ def link_restored(turn: Turn, at: int) -> None:
     if turn.state.told_away:
         turn.set(told_away=False)
         turn.say("trouble.over")
-    if isinstance(turn.state.phase, model.Requesting | model.Queued | model.Chatting):
+    if isinstance(turn.state.phase, model.Waiting | model.Chatting):
         turn.set(linked_at=at)
         _want(turn, _heard_until(turn), turn.now)
 
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
-    if (
-        isinstance(turn.state.phase, model.Requesting | model.Queued | model.Chatting)
-        and turn.state.recall is None
-    ):
+    if isinstance(turn.state.phase, model.Waiting | model.Chatting) and turn.state.recall is None:
         _want(turn, _heard_until(turn), turn.now + SETTLING)
 
 
@@ -160,7 +157,7 @@ def pursue(turn: Turn, recall: model.Recall) -> None:
         recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
-        if not isinstance(phase, model.Requesting | model.Queued):
+        if not isinstance(phase, model.Waiting):
             turn.set(recall=None)  # no chat has come of it, so nobody has said anything
     elif turn.now >= recall.due:
         turn.set(recall=replace(recall, asked=True))
@@ -189,9 +186,7 @@ def _want(turn: Turn, since: int, at: int) -> None:
 def _heard_until(turn: Turn) -> int:
     """Return the moment up to which nothing was missed: the link delivers in order."""
     phase = turn.state.phase
-    began = (
-        phase.since if isinstance(phase, model.Requesting | model.Queued | model.Chatting) else 0
-    )
+    began = phase.since if isinstance(phase, model.Waiting | model.Chatting) else 0
     return max([began, *(one.at for one in shown_lately(turn.state))])
 
 

@@ -183,7 +183,7 @@ def _ask_people(turn: Turn) -> None:
 def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
-    if not kept or not isinstance(phase, model.Idle | model.Ended) or queue.callback_wanted(state):
+    if not kept or not isinstance(phase, model.NoChat) or queue.callback_wanted(state):
         return None
     return max(phase.since, min(piece.at for piece in kept)) + policy.hold_idle
 

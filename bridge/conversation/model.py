@@ -240,7 +240,9 @@ class Ended(Value, frozen=True):
     since: int = 0
 
 
-Phase = Idle | Requesting | Queued | Chatting | Ended
+Waiting = Requesting | Queued
+NoChat = Idle | Ended
+Phase = NoChat | Waiting | Chatting
 
 
 class Rating(Value, frozen=True):

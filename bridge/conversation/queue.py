@@ -80,7 +80,7 @@ def request_chat(
 
 def resume_held(turn: Turn) -> None:
     """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
-    if not turn.state.held or not isinstance(turn.state.phase, model.Idle | model.Ended):
+    if not turn.state.held or not isinstance(turn.state.phase, model.NoChat):
         return
     if turn.policy.start_on_message:
         request_chat(turn)
@@ -95,7 +95,7 @@ def want_person(turn: Turn, key: str) -> None:
     robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
-def place_of(turn: Turn, phase: model.Requesting | model.Queued) -> model.Queued:
+def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
     """Return the phase as a place in the queue."""
     if isinstance(phase, model.Queued):
         return phase
@@ -115,11 +115,7 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
     `key` is the sentence that says why, `words` are the server's own.
     """
     phase = turn.state.phase
-    queue_id = (
-        phase.queue_id
-        if isinstance(phase, model.Requesting | model.Queued)
-        else turn.policy.queue_id
-    )
+    queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
     leave(turn)
     if not hidden(phase):
         turn.card("queue.ended")
@@ -330,7 +326,7 @@ def callback_wanted(state: model.Conversation) -> bool:
 
 def unseen_callback(state: model.Conversation) -> model.Callback | None:
     """Return the callback that is wanted, if the customer sees nothing else going on."""
-    idle = isinstance(state.phase, model.Idle | model.Ended) or hidden(state.phase)
+    idle = isinstance(state.phase, model.NoChat) or hidden(state.phase)
     return state.callback if idle and callback_wanted(state) else None
 
 
@@ -374,7 +370,7 @@ def cancel_callback(turn: Turn) -> bool:
     if not callback_wanted(turn.state):
         return False
     phase = turn.state.phase
-    leaving = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
+    leaving = isinstance(phase, model.Waiting) and not hidden(phase)
     turn.set(callback=None)
     turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
     return True
@@ -386,11 +382,7 @@ def callback_due(state: model.Conversation, policy: Policy) -> int | None:
     While a room is paused only the limit counts.
     """
     callback = state.callback
-    if (
-        callback is None
-        or callback.wanted is None
-        or not isinstance(state.phase, model.Idle | model.Ended)
-    ):
+    if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None
     if any(not question.aside for question in state.questions):
         return None  # a request would take to a person what the robot is being asked

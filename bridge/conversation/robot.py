@@ -39,9 +39,7 @@ _LINE = re.compile(r"\r?\n")
 def answers_first(turn: Turn) -> bool:
     """True if messages go to the knowledge base first: not while one waits for a person."""
     first = turn.policy.robot is RobotUse.FIRST
-    return (
-        first and isinstance(turn.state.phase, model.Idle | model.Ended) and _all_asked(turn.state)
-    )
+    return first and isinstance(turn.state.phase, model.NoChat) and _all_asked(turn.state)
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:
@@ -77,7 +75,7 @@ def consulted(turn: Turn, came: model.Consulted) -> str | None:
 
 def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
-    if not isinstance(turn.state.phase, model.Idle | model.Ended):
+    if not isinstance(turn.state.phase, model.NoChat):
         return
     asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
     events = (one for one in asked if wish.event_id in {None, one})

@@ -75,7 +75,7 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
         return
     revived = queue.revive(turn, push)
     phase = turn.state.phase
-    if not isinstance(phase, model.Requesting | model.Queued) or _is_stale(turn, phase, push):
+    if not isinstance(phase, model.Waiting) or _is_stale(turn, phase, push):
         return  # in a chat with people it is stale; it never ends the session
     place = queue.place_of(turn, phase)  # row 8: the reply to 101 will only complete its call
     place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
@@ -121,7 +121,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
         turn.say(*queue.status_key(push.status))
 
 
-def _is_stale(turn: Turn, phase: model.Requesting | model.Queued, push: frames.QueueStatus) -> bool:
+def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
     """True for news that is not about the request that we stand in the queue with."""
     if isinstance(phase, model.Requesting) and phase.session_id is not None:
         return True  # the request is a session already (row 12)
@@ -150,7 +150,7 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
         return
     # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
     # that is known to be over is no such thing.
-    over = isinstance(phase, model.Idle | model.Ended) and state.last_closed
+    over = isinstance(phase, model.NoChat) and state.last_closed
     if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
         start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
@@ -339,7 +339,7 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
         _overtaken(turn, phase, reply)
-    if not isinstance(phase, model.Requesting | model.Queued):
+    if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (row 15) or the end of the queue
     if reply.ok:
         _request_granted(turn, phase, reply)
@@ -364,9 +364,7 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
         turn.ask(model.Offer("robot.person_offered"))
 
 
-def _request_granted(
-    turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply
-) -> None:
+def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     session_id = reply.session_id
     if session_id is None:
         _now_queued(turn, phase, reply)
@@ -378,7 +376,7 @@ def _request_granted(
         _await_start(turn, phase, reply, session_id, turn.policy.start_wait)
 
 
-def _now_queued(turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply) -> None:
+def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
     place = queue.place_of(turn, phase)
     if reply.request_id not in {None, place.former_id}:
@@ -391,7 +389,7 @@ def _now_queued(turn: Turn, phase: model.Requesting | model.Queued, reply: frame
     _stand(turn, place, request_id, reply)
 
 
-def _still_queued(turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply) -> None:
+def _still_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     """Take over the request that WebChat already knows (-1, row 13): it is ours."""
     place = queue.place_of(turn, phase)
     _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
@@ -406,9 +404,7 @@ def _stand(
     queue.place_named(turn, reply.queue_length)
 
 
-def _already_chatting(
-    turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply
-) -> None:
+def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     """Take over the session that already runs (-2, row 14): named, remembered, or by 202."""
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     session_id = reply.session_id
@@ -421,11 +417,7 @@ def _already_chatting(
 
 
 def _await_start(
-    turn: Turn,
-    phase: model.Requesting | model.Queued,
-    reply: frames.Reply,
-    session_id: SessionId | None,
-    wait: int,
+    turn: Turn, phase: model.Waiting, reply: frames.Reply, session_id: SessionId | None, wait: int
 ) -> None:
     """Wait for the 202 of a session that exists."""
     if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
@@ -443,9 +435,7 @@ def _await_start(
     turn.enter(awaiting)
 
 
-def _asked_without_agent(
-    turn: Turn, phase: model.Requesting | model.Queued, reply: frames.Reply
-) -> bool:
+def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> bool:
     """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
     named = turn.policy.to_agent and not phase.any_agent
     if reply.result != ResultCode.INVALID_TO_USER_ID or not named:
