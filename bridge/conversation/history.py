@@ -420,7 +420,8 @@ def shown_lately(state: model.Conversation) -> tuple[Mark, ...]:
 
 
 def _stamp(at: int, place: int) -> bytes:
-    return (min(max(at, 0), _LATEST) << _PLACE_BITS | place).to_bytes(_STAMP, "big")
+    moment = at if 0 <= at <= _LATEST else min(max(at, 0), _LATEST)
+    return (moment << _PLACE_BITS | place).to_bytes(_STAMP, "big")
 
 
 def _packed(shown: Sequence[Mark]) -> model.Marks:
@@ -461,10 +462,9 @@ def _remember_push(
         place = sessions.index(session) + 1
     if len(packed) >= _FULL:  # the oldest goes, and all others move up
         packed = packed[_WIDTH:]
-        if told:
-            moved = [replace(one, place=one.place - 1) for one in told if one.place]
-            told = tuple(moved)
-    turn.set(marks=model.Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
+        told = tuple(replace(one, place=one.place - 1) for one in told if one.place) if told else ()
+    packed += _stamp(at, place) + digest + exact
+    turn.state = replace(turn.state, marks=model.Marks(packed, sessions, told))
 
 
 # --- comparing ------------------------------------------------------------------------------------

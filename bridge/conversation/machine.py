@@ -138,10 +138,10 @@ def wants_link(state: model.Conversation) -> bool:
     written of it by now need not be.
     """
     match state.phase:
-        case model.Requesting(cancel=True) if not state.failures:
-            return state.outstanding is None
-        case model.Chatting() | model.Requesting() | model.Queued():
+        case model.Chatting() | model.Queued():
             return True
+        case model.Requesting(cancel=cancel):
+            return not cancel or state.failures > 0 or state.outstanding is None
         case model.Idle(linger_until=int()):
             return True
         case _:
@@ -154,8 +154,8 @@ def wants_link(state: model.Conversation) -> bool:
 def deadline(state: model.Conversation, policy: Policy) -> int | None:
     """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
     waits = state.trouble_since is not None or state.recall is not None or state.poll is not None
-    if isinstance(state.phase, model.Chatting) and not waits:
-        return state.retry_at
+    if isinstance(state.phase, model.Chatting) and not (waits or state.questions):
+        return state.retry_at  # in a chat, nothing else has a deadline
     times = [state.retry_at, history.due(state), *(due(state, policy) for due, _ in _DEADLINES)]
     return min((time for time in times if time is not None), default=None)
 

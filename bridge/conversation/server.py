@@ -245,8 +245,8 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if isinstance(content, frames.AgentNotice):
         _system_notice(turn, push, content)
         return
-    known = session_id in {_NOT_SAID, turn.state.last_session}
-    if not known and not isinstance(turn.state.phase, model.Chatting):
+    chatting = isinstance(turn.state.phase, model.Chatting)
+    if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # Begin the chat of a message whose session we never saw start (row 40, trap T14).
         start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
     agent = history.speaker(turn, push.agent_id)

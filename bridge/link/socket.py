@@ -168,7 +168,10 @@ class Replies:
         """
         match self._protocol.receive(frame):
             case Answered(call_id=call_id, reply=reply):
-                if meaning(reply.result).verdict is not Verdict.RELOGIN:
+                if (
+                    reply.result == ResultCode.SUCCESS
+                    or meaning(reply.result).verdict is not Verdict.RELOGIN
+                ):
                     self.proven = True
                 self._resolve(call_id, reply)
             case Received() as received:
