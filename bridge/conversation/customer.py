@@ -43,9 +43,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if not isinstance(turn.state.phase, model.NoChat):
         return
     if robot_first:
-        why = robot.consult(turn, event)
-        if why is not None:
-            queue.want_person(turn, why)
+        queue.want_person(turn, robot.consult(turn, event))
     elif turn.policy.start_on_message:
         queue.request_chat(turn)
     else:

@@ -619,8 +619,11 @@ def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Cl
 def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
     """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
-
-    def pair(key_of_line: Callable[[Line], bytes], key_of_mark: Callable[[Mark], bytes]) -> None:
+    keys: tuple[tuple[Callable[[Line], bytes], Callable[[Mark], bytes]], ...] = (
+        (_exact, lambda one: one.exact),
+        (lambda line: line.mark, lambda one: one.mark),
+    )
+    for key_of_line, key_of_mark in keys:
         taken = set(pairs.values())
         free: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for index, one in enumerate(heard):
@@ -629,9 +632,6 @@ def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]
         for line in lines:
             if line.place not in pairs and free[key_of_line(line)]:
                 pairs[line.place] = free[key_of_line(line)].popleft()
-
-    pair(_exact, lambda one: one.exact)
-    pair(lambda line: line.mark, lambda one: one.mark)
     return pairs
 
 

@@ -73,9 +73,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
         case model.CallFailed():
             calls.call_failed(turn, happened)
         case model.Consulted():
-            why = robot.consulted(turn, happened)
-            if why is not None:
-                queue.want_person(turn, why)
+            queue.want_person(turn, robot.consulted(turn, happened))
         case model.LinkLost():
             history.link_lost(turn)
         case model.TurnAwaited():

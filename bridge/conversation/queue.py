@@ -88,8 +88,10 @@ def resume_held(turn: Turn) -> None:
         turn.say("start.needed")
 
 
-def want_person(turn: Turn, key: str) -> None:
-    """Hand over from the knowledge base to a person: say why, and ask for a chat."""
+def want_person(turn: Turn, key: str | None) -> None:
+    """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not."""
+    if key is None:
+        return
     turn.say(key)
     resume_held(turn)
     robot.hand_over(turn)  # also where the room asks for nobody without a command

@@ -38,8 +38,11 @@ _LINE = re.compile(r"\r?\n")
 
 def answers_first(turn: Turn) -> bool:
     """True if messages go to the knowledge base first: not while one waits for a person."""
-    first = turn.policy.robot is RobotUse.FIRST
-    return first and isinstance(turn.state.phase, model.NoChat) and _all_asked(turn.state)
+    state = turn.state
+    if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
+        return False
+    asked = {one.event_id for one in state.questions}
+    return all(piece.event_id in asked for piece in state.held)
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:
@@ -111,9 +114,6 @@ def overdue(turn: Turn) -> Iterator[str]:
             settle(turn, question.event_id)
 
 
-# --- questions: what the knowledge base was asked about -------------------------------------------
-
-
 def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
     """Put one message to the knowledge base."""
     held = tuple(
@@ -141,12 +141,6 @@ def _words(pieces: tuple[model.Held, ...]) -> str:
     texts = [one.content.text for one in pieces if isinstance(one.content, model.CustomerText)]
     whole = pieces[0].words or "\n".join(texts)
     return whole if len(texts) == len(pieces) else ""
-
-
-def _all_asked(state: model.Conversation) -> bool:
-    """True if nothing waits but questions: a person has not been asked for yet."""
-    asked = {one.event_id for one in state.questions}
-    return all(piece.event_id in asked for piece in state.held)
 
 
 def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:

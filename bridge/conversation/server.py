@@ -15,18 +15,8 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from bridge.conversation import history, model, queue, robot
+from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.chat import (
-    ask_rating,
-    end_chat,
-    greet,
-    introduced,
-    names,
-    rating_taken,
-    session_lost,
-    start_chat,
-)
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
@@ -152,7 +142,7 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     # that is known to be over is no such thing.
     over = isinstance(phase, model.NoChat) and state.last_closed
     if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
-        start_chat(turn, push.session_id, push.agents, robot=push.robot)
+        chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
 
 def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
@@ -204,13 +194,13 @@ def _replace_agents(
     if not phase.unwanted:
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
-        presented = introduced(turn, came)
+        presented = chat.introduced(turn, came)
         if came and left:
-            turn.say("chat.transferred", {"old": names(left), "new": presented}, ping=person)
+            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=person)
         elif came:
             turn.say("chat.agent_joined", {"names": presented}, ping=person)
         elif left:
-            turn.say("chat.agent_left", {"names": names(left)})
+            turn.say("chat.agent_left", {"names": chat.names(left)})
         for agent in changed:
             former = old[agent.id].name
             if former and agent.name not in {"", former}:
@@ -222,10 +212,10 @@ def _replace_agents(
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Requesting) and phase.session_id == session_id:
-        start_chat(turn, session_id, phase.agents)
+        chat.start_chat(turn, session_id, phase.agents)
         phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == session_id:
-        end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+        chat.end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
     # else a foreign session (row 40, test 81)
 
 
@@ -235,9 +225,9 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
     """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
     phase = turn.state.phase
-    chat = phase if isinstance(phase, model.Chatting | model.Ended) else None
-    if chat is not None and session_id in {chat.session_id, _NOT_SAID}:
-        ask_rating(turn, chat)
+    rated = phase if isinstance(phase, model.Chatting | model.Ended) else None
+    if rated is not None and session_id in {rated.session_id, _NOT_SAID}:
+        chat.ask_rating(turn, rated)
 
 
 def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numbered: bool) -> None:
@@ -248,7 +238,7 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     chatting = isinstance(turn.state.phase, model.Chatting)
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # Begin the chat of a message whose session we never saw start (row 40, trap T14).
-        start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
+        chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
         _show(turn, agent, content, session_id)
@@ -269,7 +259,7 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     known = turn.state.last_session
     chatting = isinstance(turn.state.phase, model.Chatting)
     if push.session_id is not None and not chatting and push.session_id != known:
-        start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+        chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
     robot.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
 
@@ -313,7 +303,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         case frames.CloseSession() as command:
             _close_answered(turn, command, reply)
         case frames.RateSession() as command:
-            rating_taken(turn, command, reply)
+            chat.rating_taken(turn, command, reply)
         case frames.TransferFromRobot() as command:
             _handed_over(turn, command, reply)
         case frames.SendPreMessage() as command if asked.held is not None:
@@ -344,7 +334,9 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
-        _still_queued(turn, phase, reply)
+        # Row 13: the request that WebChat already knows is ours.
+        place = queue.place_of(turn, phase)
+        _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
     elif reply.result == ResultCode.ALREADY_IN_CHATTING:
         _already_chatting(turn, phase, reply)
     elif phase.cancel:
@@ -371,7 +363,7 @@ def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> N
     elif isinstance(phase, model.Requesting) and session_id == phase.lost_session:
         queue.ended(turn, "trouble.other_chat")  # disowned a moment ago: never in a circle
     elif reply.permanent or reply.robot_type is not None or phase.cancel:
-        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+        chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:  # row 12
         _await_start(turn, phase, reply, session_id, turn.policy.start_wait)
 
@@ -387,12 +379,6 @@ def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
         turn.lapse()
         place = replace(place, pre_sent=())
     _stand(turn, place, request_id, reply)
-
-
-def _still_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
-    """Take over the request that WebChat already knows (-1, row 13): it is ours."""
-    place = queue.place_of(turn, phase)
-    _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
 
 
 def _stand(
@@ -411,7 +397,7 @@ def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> 
     if session_id is None and not turn.state.last_closed:
         session_id = turn.state.last_session
     if session_id is not None and session_id != lost:
-        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+        chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
         _await_start(turn, phase, reply, None, turn.policy.unknown_chat_wait)
 
@@ -466,12 +452,12 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
     if not isinstance(phase, model.Chatting) or phase.session_id != command.session_id:
         return  # 205 was faster: one end, one notice
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        end_chat(turn, phase, "chat.ended_by_you")
+        chat.end_chat(turn, phase, "chat.ended_by_you")
         return
     turn.enter(phase, close=False, unwanted=False)
     _refused(turn, "close.refused", reply)
     if phase.unwanted:
-        greet(turn, phase)
+        chat.greet(turn, phase)
 
 
 # --- 302: from the robot to a person --------------------------------------------------------------
@@ -485,7 +471,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
     turn.enter(phase, human=False, seeking=sought and phase.robot)
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        session_lost(turn, command.session_id)
+        chat.session_lost(turn, command.session_id)
     elif meaning(reply.result).nobody:
         turn.say(f"robot.alone.{reply.result}")
         turn.quote(server_reason(reply))
@@ -543,7 +529,7 @@ def _message_sent(
         refuse(turn, asked, held, reply.result)
     else:
         take_back(turn, asked, replace(held, asked=None, repeats=held.repeats + 1))
-    session_lost(turn, command.session_id)
+    chat.session_lost(turn, command.session_id)
 
 
 def _pre_message_sent(

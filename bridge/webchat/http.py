@@ -16,21 +16,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from bridge.ids import AgentId
+from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
-from bridge.webchat.read import (
-    JsonObject,
-    NotJson,
-    clean,
-    decode,
-    first,
-    flag,
-    integer,
-    mapping,
-    result_code,
-    sequence,
-    string,
-    text_of,
-)
 from bridge.webchat.write import LocalProtocolError, encode
 
 # --- addresses ----------------------------------------------------------------------------------
@@ -270,20 +257,20 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
 def parse_login_reply(body: bytes) -> LoginReply | None:
     """Read the answer to a login. None also for a success without a token: nobody can use it."""
     told, result = _answer(body)
-    token = text_of(told, "token").strip()
+    token = read.text_of(told, "token").strip()
     if result is None or (result == ResultCode.SUCCESS and not token):
         return None
-    return LoginReply(result, text_of(told, "message"), token, text_of(told, "clientId"))
+    return LoginReply(result, read.text_of(told, "message"), token, read.text_of(told, "clientId"))
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
     told, result = _answer(body)
-    url = text_of(told, "url").strip()
+    url = read.text_of(told, "url").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
-    name = text_of(told, "fileName", "name")
-    return UploadReply(result, text_of(told, "message"), url, name)
+    name = read.text_of(told, "fileName", "name")
+    return UploadReply(result, read.text_of(told, "message"), url, name)
 
 
 def dump_history(token: str, count: int) -> bytes:
@@ -309,30 +296,30 @@ def parse_history_reply(body: bytes) -> HistoryReply | None:
     told, result = _answer(body)
     if result is None:
         return None
-    rows = (mapping(row) or {} for row in sequence(told.get("hisMessages")))
+    rows = (read.mapping(row) or {} for row in read.sequence(told.get("hisMessages")))
     # The server's order is newest first; equal times keep it, turned round.
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
-    return HistoryReply(result, text_of(told, "message"), tuple(entries))
+    return HistoryReply(result, read.text_of(told, "message"), tuple(entries))
 
 
-def _history_entry(row: JsonObject) -> HistoryEntry | None:
-    number, html = text_of(row, "id"), text_of(row, "text", "message")
+def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
+    number, html = read.text_of(row, "id"), read.text_of(row, "text", "message")
     if not number and not html:
         return None
     # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
     moment = row.get("postTime")
-    posted = integer((mapping(moment) or {}).get("time", moment)) or 0
+    posted = read.integer((read.mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
         number,
-        AgentId(text_of(row, "userId").strip()),
-        text_of(row, "userName"),
-        integer(row.get("userType")) or 0,
+        AgentId(read.text_of(row, "userId").strip()),
+        read.text_of(row, "userName"),
+        read.integer(row.get("userType")) or 0,
         html,
         posted if 0 < posted <= _LATEST else 0,
-        revoked=flag(row.get("revokeFlag")),
-        notice=integer(row.get("messageType")) == 1,
+        revoked=read.flag(row.get("revokeFlag")),
+        notice=read.integer(row.get("messageType")) == 1,
     )
 
 
@@ -344,7 +331,7 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
     """
     if not question.strip():
         raise LocalProtocolError("question is blank")
-    form = {"epid": enterprise_id, "action": "search", "question": clean(question)}
+    form = {"epid": enterprise_id, "action": "search", "question": read.clean(question)}
     return {**form, "sign": robot_sign(form, key)}
 
 
@@ -358,30 +345,30 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
         result = ResultCode.SUCCESS
     if result is None:
         return None
-    found = mapping(told.get("searchResult")) or told
-    hits = (_robot_answer(mapping(hit) or {}) for hit in sequence(found.get("srs")))
+    found = read.mapping(told.get("searchResult")) or told
+    hits = (_robot_answer(read.mapping(hit) or {}) for hit in read.sequence(found.get("srs")))
     answers = tuple(hit for hit in hits if hit.title or hit.preview)
-    return RobotReply(result, text_of(told, "message"), answers)
+    return RobotReply(result, read.text_of(told, "message"), answers)
 
 
-def _robot_answer(hit: JsonObject) -> RobotAnswer:
-    article = mapping(hit.get("ra")) or {}
+def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
+    article = read.mapping(hit.get("ra")) or {}
     return RobotAnswer(
-        string(first(hit, "title") or first(article, "title")),
-        text_of(hit, "preview"),
-        text_of(hit, "question"),
-        text_of(article, "articleAId"),
-        text_of(article, "path"),
+        read.string(read.first(hit, "title") or read.first(article, "title")),
+        read.text_of(hit, "preview"),
+        read.text_of(hit, "question"),
+        read.text_of(article, "articleAId"),
+        read.text_of(article, "path"),
     )
 
 
-def _answer(body: bytes) -> tuple[JsonObject, int | None]:
+def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """The object that a body holds, and its `result`."""
     try:
-        told = decode(body.decode("utf-8", "replace"))
-    except NotJson:
+        told = read.decode(body.decode("utf-8", "replace"))
+    except read.NotJson:
         return {}, None
-    return (told, result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
+    return (told, read.result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------
