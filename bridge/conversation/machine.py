@@ -38,13 +38,7 @@ from bridge.conversation.turn import Turn
 def step(
     state: model.Conversation, happened: model.Input, now: int, policy: Policy
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
-    """Make one step, whatever the input.
-
-    Args:
-        state: the conversation so far.
-        happened: one input.
-        now: ms since the epoch.
-        policy: the operator's and the room admin's decisions, as they stand now.
+    """Make one step, at `now` (ms since the epoch); it never raises.
 
     Returns:
         The next state, and the effects in the order in which they are to be carried out (per lane).
@@ -81,7 +75,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
         case model.LinkRestored():
             turn.set(retry_at=None)
             history.link_restored(turn, happened.at or turn.now)
-            queue.link_restored(turn)
+            queue.ask_after(turn, cut=True)  # row 30; a session is only used on (row 31)
         case model.Resumed():
             history.resumed(turn)
         case model.Recalled():
@@ -178,6 +172,10 @@ def _ask_people(turn: Turn) -> None:
         queue.want_person(turn, why)
 
 
+def _ask_after(turn: Turn) -> None:
+    queue.ask_after(turn, heard_at=turn.now)
+
+
 def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
@@ -243,7 +241,7 @@ _DEADLINES: tuple[
     (chat.poll_due, chat.end_poll),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
-    (_silence_ends, queue.ask_after),
+    (_silence_ends, _ask_after),
     (queue.card_due, queue.refresh_card),
     (queue.callback_due, queue.retry_callback),
 )

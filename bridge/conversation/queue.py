@@ -27,6 +27,8 @@ does not say of which request it is: then it is sent again, for twice is better 
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from bridge.conversation import model, robot
@@ -238,16 +240,10 @@ def refresh_card(turn: Turn) -> None:
         show_card(turn)
 
 
-def ask_after(turn: Turn) -> None:
-    """Ask with 101 whether a silent request still stands."""
+def ask_after(turn: Turn, **changes: Any) -> None:
+    """Ask with 101 whether a request still stands, noting changes in it."""
     if isinstance(turn.state.phase, model.Queued):
-        turn.enter(turn.state.phase, resync=True, heard_at=turn.now)
-
-
-def link_restored(turn: Turn) -> None:
-    """Ask after the place in the queue (row 30); a session is only used on (row 31)."""
-    if isinstance(turn.state.phase, model.Queued):
-        turn.enter(turn.state.phase, resync=True, cut=True)
+        turn.enter(turn.state.phase, resync=True, **changes)
 
 
 # --- our own logins' turn -------------------------------------------------------------------------

@@ -59,14 +59,8 @@ class Endpoints:
         self._scheme = parts.scheme
         self._context = parts.path.rstrip("/")
         self._base = self.origin + self._context
-
-    @property
-    def login(self) -> str:
-        return f"{self._base}/tpi"
-
-    @property
-    def robot(self) -> str:
-        return f"{self._base}/robotSearch"
+        self.login = f"{self._base}/tpi"
+        self.robot = f"{self._base}/robotSearch"
 
     def upload(self, token: str) -> str:
         """A secret: it holds the token."""

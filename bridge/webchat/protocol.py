@@ -37,13 +37,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Protocol:
-    """Pairs commands with replies for one socket.
-
-    Args:
-        token: of the login; it goes into every command.
-        dialect: how to write, where `send` is not told otherwise.
-        client_id: our own id, where the login told it (trap T16).
-    """
+    """Pairs commands with replies for one socket; `client_id` as `parse_frame` wants it."""
 
     def __init__(
         self, token: str, dialect: Dialect = Dialect.Y2016, *, client_id: str = ""

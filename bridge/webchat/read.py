@@ -127,8 +127,7 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
     rs_id = text_of(frame, "rsId")
-    if not rs_id.strip():  # nothing that a receipt could name
-        rs_id = ""
+    rs_id = rs_id if rs_id.strip() else ""  # of blanks: nothing that a receipt could name
     if isinstance(push, frames.Ignored):
         return frames.Ignored(push.kind, rs_id)
     later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
@@ -152,6 +151,9 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         return frames.Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
+    # The agent of a 101 reply may be named by keys of its own (reference 1.3).
+    agent = _agent({key: value for key, value in frame.items() if key != "id"})
+    sole = () if agent is None else (agent,)
     robot_type = integer(frame.get("robotType"))
     if robot_type is None and flag(frame.get("robotMode")):
         robot_type = 0  # a robot, its make not said
@@ -163,7 +165,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         request_id=_id(RequestId, frame.get("requestId")),
         queue_length=integer(frame.get("queueLength")),
         session_id=_id(SessionId, frame.get("sessionId")),
-        agents=_people(frame, client_id) or _sole_agent(frame),
+        agents=_people(frame, client_id) or sole,
         permanent="perm" in frame,
         robot_type=robot_type,
         continued=flag(frame.get("continueLastSession")),
@@ -276,12 +278,6 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     if by_name and guessed >= sure.keys():
         guessed.clear()
     return tuple(agent for agent in sure.values() if agent.id not in guessed)
-
-
-def _sole_agent(frame: JsonObject) -> tuple[frames.Agent, ...]:
-    """The agent of a 101 reply, in keys of its own (reference 1.3)."""
-    agent = _agent({key: value for key, value in frame.items() if key != "id"})
-    return (agent,) if agent else ()
 
 
 def _agent(person: JsonObject) -> frames.Agent | None:
@@ -544,7 +540,6 @@ def _image(source: str) -> str:
 
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
-_TRUE_WORDS = ("true", "1")
 _MAX_SHOWN = 2000
 """Characters of foreign JSON that we are ready to show to people."""
 
@@ -634,7 +629,7 @@ def string(value: object) -> str:
 def flag(value: object) -> bool:
     """True for true, 1 and "true" (trap T18)."""
     if isinstance(value, str):
-        return value.strip().lower() in _TRUE_WORDS
+        return value.strip().lower() in {"true", "1"}
     return isinstance(value, int | float) and value == 1
 
 

@@ -94,14 +94,7 @@ def dump_command(
     time_ms: int,
     dialect: Dialect = Dialect.Y2016,
 ) -> str:
-    """One command as the text of one WebSocket frame.
-
-    Args:
-        command: what to ask.
-        call_id: wire `messageId`, 0 to 2^31-1.
-        token: of the login.
-        time_ms: the moment of sending, ms since the epoch.
-        dialect: whose keys to write.
+    """One command as the text of one WebSocket frame, sent at `time_ms` (ms since the epoch).
 
     Raises:
         LocalProtocolError: blank text, an id out of range, a coordinate that is no finite number,
@@ -238,7 +231,7 @@ def _natural(name: str, value: int) -> int:
 
 
 def _finite(name: str, value: float) -> float:
-    # No bounds beyond that: the guide's own example has a longitude of 180.345.
+    # No bounds: the guide's own example has a longitude of 180.345.
     if not math.isfinite(value):
         raise LocalProtocolError(f"{name} is not a finite number")
     return value
