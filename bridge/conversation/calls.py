@@ -202,9 +202,6 @@ def _following(call_id: CallId) -> int:
     return call_id % 0x7FFF_FFFE + 1
 
 
-# --- calls that came to nothing -------------------------------------------------------------------
-
-
 def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     """Settle the outstanding call without a reply."""
     outstanding = turn.state.outstanding

@@ -18,8 +18,6 @@ from bridge.ids import SessionId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, RateSession, Reply
 
-# --- beginning and end ----------------------------------------------------------------------------
-
 
 def start_chat(
     turn: Turn, session_id: SessionId, agents: tuple[Agent, ...], *, robot: bool = False
@@ -129,9 +127,6 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
     notes = [" ".join(agent.comments.split()) for agent in agents]
     named = zip(names(agents), notes, strict=True)
     return tuple(f"{name} ({note})" if note else name for name, note in named)
-
-
-# --- rating ---------------------------------------------------------------------------------------
 
 
 def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:

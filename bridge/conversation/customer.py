@@ -190,23 +190,20 @@ def start(turn: Turn, queue_id: QueueId | None = None) -> None:
     """Ask for a chat without writing, once in another queue than the room's; if asked for, stay."""
     queue.surface(turn)
     phase = turn.state.phase
-    match phase:
-        case model.Idle() | model.Ended():
-            queue.request_chat(turn, queue_id)
-        case model.Requesting():
+    if isinstance(phase, model.NoChat):
+        queue.request_chat(turn, queue_id)
+    elif isinstance(phase, model.Chatting):
+        turn.say("start.already_chatting")
+    elif isinstance(phase, model.Queued) and _leaving(turn):
+        turn.say("start.leaving")
+    else:
+        if isinstance(phase, model.Queued):
+            turn.enter(phase, cancel=False, cancel_by=None)
+        else:
             turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
-            turn.say("start.already_queued")
-        case model.Queued() if _leaving(turn):
-            turn.say("start.leaving")
-        case model.Queued():
-            turn.enter(phase, cancel=False, cancel_by=None)
-            turn.say("start.already_queued")
-        case model.Chatting():
-            turn.say("start.already_chatting")
-        case _:
-            assert_never(phase)
+        turn.say("start.already_queued")
 
 
 def human(turn: Turn) -> None:
@@ -248,27 +245,22 @@ def _leaving(turn: Turn) -> bool:
 def cancel(turn: Turn) -> None:
     """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
     phase, called_off = turn.state.phase, queue.cancel_callback(turn)
-    match phase:
-        case model.Requesting():
-            _drop_all(turn)
-            _cancel_request(turn, phase)
-        case model.Queued():
-            cancel_by = turn.now + turn.policy.cancel_wait
-            turn.enter(phase, cancel=True, cancel_by=cancel_by)
-            _drop_all(turn)
-        case model.Chatting():
-            if not phase.unwanted:
-                turn.say("cancel.chatting")
-        case model.Idle() | model.Ended():
-            left = robot.settle(
-                turn, *(one.event_id for one in turn.state.questions if not one.aside)
-            )
-            if all_pieces(turn.state):
-                _drop_all(turn, "undelivered.dropped")
-            elif not called_off:
-                turn.say("robot.solved" if left else "cancel.nothing")
-        case _:
-            assert_never(phase)
+    if isinstance(phase, model.Requesting):
+        _drop_all(turn)
+        _cancel_request(turn, phase)
+    elif isinstance(phase, model.Queued):
+        turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
+        _drop_all(turn)
+    elif isinstance(phase, model.Chatting):
+        if not phase.unwanted:
+            turn.say("cancel.chatting")
+    else:
+        asked = (one.event_id for one in turn.state.questions if not one.aside)
+        left = robot.settle(turn, *asked)
+        if all_pieces(turn.state):
+            _drop_all(turn, "undelivered.dropped")
+        elif not called_off:
+            turn.say("robot.solved" if left else "cancel.nothing")
 
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
@@ -285,17 +277,13 @@ def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
 def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
     """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
     outstanding = turn.state.outstanding
-    asked = (
-        outstanding is not None
-        and isinstance(outstanding.what, RequestChat)
-        and not outstanding.moot
-    )
+    sent = None if outstanding is None or outstanding.moot else outstanding.what
     turn.enter(phase, cancel=True)
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
-    elif not asked:
+    elif not isinstance(sent, RequestChat):
         queue.cancelled(turn)
-    elif not (phase.cancel or queue.hidden(phase)):
+    elif not (phase.cancel or phase.quiet):
         away = turn.state.trouble_since is not None
         turn.card("queue.leaving_away" if away else "queue.leaving")
 
@@ -303,12 +291,9 @@ def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
 def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
-    match phase:
-        case model.Chatting():
-            turn.enter(phase, close=True)
-        case model.Requesting() | model.Queued():
-            cancel(turn)
-        case model.Idle() | model.Ended():
-            turn.say("close.nothing")
-        case _:
-            assert_never(phase)
+    if isinstance(phase, model.Chatting):
+        turn.enter(phase, close=True)
+    elif isinstance(phase, model.Waiting):
+        cancel(turn)
+    else:
+        turn.say("close.nothing")

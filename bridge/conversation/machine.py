@@ -140,9 +140,6 @@ def wants_link(state: model.Conversation) -> bool:
             return state.outstanding is not None or state.rating is not None
 
 
-# --- deadlines ------------------------------------------------------------------------------------
-
-
 def deadline(state: model.Conversation, policy: Policy) -> int | None:
     """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
     waits = state.trouble_since is not None or state.recall is not None or state.poll is not None

@@ -33,8 +33,6 @@ _NAMELESS = Agent(AgentId("robot"))
 """The agent that a robot speaks as whose name no frame gave."""
 _LINE = re.compile(r"\r?\n")
 
-# --- the knowledge base, before a chat ------------------------------------------------------------
-
 
 def answers_first(turn: Turn) -> bool:
     """True if messages go to the knowledge base first: not while one waits for a person."""
@@ -190,9 +188,6 @@ def _question_due(question: model.Question, policy: Policy) -> int | None:
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle
-
-
-# --- the robot inside a chat ----------------------------------------------------------------------
 
 
 def chosen(phase: model.Chatting, event: model.Said) -> model.Said:

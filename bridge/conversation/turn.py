@@ -89,8 +89,6 @@ class Turn(msgspec.Struct):
         """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
         self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
 
-    # --- content -----------------------------------------------------------------------------
-
     def put_back(self, *pieces: Held) -> None:
         """Return content to the places that it had."""
         back: list[Held] = []
@@ -198,9 +196,6 @@ def all_pieces(state: Conversation) -> tuple[Held, ...]:
     going = None if state.outstanding is None else state.outstanding.held
     pre_sent = state.phase.pre_sent if isinstance(state.phase, Queued) else ()
     return (*(() if going is None else (going,)), *pre_sent, *state.held)
-
-
-# --- sentences ------------------------------------------------------------------------------------
 
 
 def inviting(key: str, policy: Policy) -> str:
