@@ -319,10 +319,7 @@ def _tell(turn: Turn, key: str) -> None:
 
 
 def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:
-    """Put back what the failed call was for, unless it was overtaken.
-
-    Content that may have arrived keeps its id, and is reported once it was sent again so often.
-    """
+    """Put back what the failed call was for; what may have arrived goes again at most `repeats`."""
     phase = turn.state.phase
     held = outstanding.held
     asked = isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot
@@ -340,11 +337,7 @@ def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, re
 
 
 def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.CallFailed) -> bool:
-    """Report content that is itself the reason of the failure, and go on with what follows.
-
-    Returns:
-        False if the call carried no content.
-    """
+    """Report content that is itself the reason of the failure; False if the call carried none."""
     piece = outstanding.held
     if isinstance(outstanding.what, model.Upload):
         piece = _take_uploading(turn, outstanding.what, failure)
@@ -371,11 +364,7 @@ def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.Ca
 def _take_uploading(
     turn: Turn, upload: model.Upload, failure: model.CallFailed
 ) -> model.Held | None:
-    """Remove the file that could not be uploaded.
-
-    Returns:
-        None if it gets one more try, or was given up by the customer meanwhile.
-    """
+    """Remove the file that could not be uploaded; None: it gets one more try, or was given up."""
     held = turn.state.held
     piece = next((one for one in held if one.content == upload.media and not one.url), None)
     if piece is None:

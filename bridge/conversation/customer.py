@@ -51,11 +51,7 @@ def said(turn: Turn, event: model.Said) -> None:
 
 
 def _say_held(turn: Turn, before: tuple[model.Held, ...], *, asked: bool) -> None:
-    """Remind the customer that here only a command asks for a chat.
-
-    With the first message, the second, and then whenever nothing was written for a while; always
-    if something is sent again because they have just `asked`.
-    """
+    """Remind the customer, though not with every line, that here only a command asks for a chat."""
     count = len(unique_events(turn.state.held))
     if not before:
         turn.say("start.needed")
@@ -145,10 +141,7 @@ def _text(content: model.CustomerContent) -> str:
 
 
 def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
-    """Take a message back, also out of quotations: it is not sent (again), and not reported.
-
-    Only an agent who may have it is told so (`Held.amends`).
-    """
+    """Take a message back, also out of quotations; an agent who may have it is told (`amends`)."""
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(tuple(empty)))
@@ -264,10 +257,7 @@ def cancel(turn: Turn) -> None:
 
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
-    """Report all that waits; what is under way may still arrive, and is reported if not.
-
-    Pre-messages that WebChat has are reported once it is certain that no agent reads them.
-    """
+    """Report all that waits; what is under way, or with the queue, only once no agent gets it."""
     turn.report_held(key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:

@@ -123,10 +123,7 @@ class Clocks(msgspec.Struct, frozen=True):
 
 
 def link_lost(turn: Turn) -> None:
-    """Tell a customer who waits for an answer that the link has been away for long (row 34).
-
-    Not if something of theirs waits for the link as well: they were told of that.
-    """
+    """Tell a customer who waits of a long outage (row 34), unless they were told of trouble."""
     state = turn.state
     told = state.told_trouble or state.told_away
     if isinstance(state.phase, model.Waiting | model.Chatting) and not told:
@@ -194,10 +191,7 @@ def _heard_until(turn: Turn) -> int:
 
 
 def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered: bool) -> bool:
-    """Take note of a push of an agent's, which came at `at`; False if it has been shown.
-
-    `numbered`: it has a receipt id, so that a repeat of it never comes this far.
-    """
+    """Take note of an agent's push; False if it was shown (`numbered` ones never come twice)."""
     words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
     mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
     state = turn.state
@@ -283,10 +277,7 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
 
 
 def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
-    """Count all lines as shown: the chat began under a version that made no marks.
-
-    It would be shown a second time otherwise; what was missed under that version stays missed.
-    """
+    """Count all lines as shown: a version without marks showed most, or they stay missed."""
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         return
@@ -355,10 +346,7 @@ def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
 
 
 def mark_of(agent_id: str, fragment: str) -> bytes:
-    """A digest of agent and words, the same for a push and for its entry in the history.
-
-    Files are told of by placeholders there, so all content without words is the same.
-    """
+    """Digest of agent and words, alike for pushes and history; one for all that has no words."""
     return _mark(agent_id, _words(fragment))
 
 
@@ -493,10 +481,7 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 def missed(
     heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
 ) -> tuple[list[Line], tuple[Mark, ...]]:
-    """Find the lines that were not shown, in their order; return the marks as well.
-
-    Up to `since`, by our clock, everything was surely heard.
-    """
+    """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
@@ -640,10 +625,7 @@ def _exact(line: Line) -> bytes:
 
 
 def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[Line]:
-    """Lines behind `last` that may have been missed in place of one of `left` without words.
-
-    `likely`: they are paired, but not to the last byte.
-    """
+    """Lines behind `last`, paired by words alone, that may be what was missed without words."""
     shown = {(line.mark, line.entry.html) for line in left}
     without_words = {line.mark for line in left if line.mark == mark_of(line.entry.agent_id, "")}
     found = []

@@ -114,10 +114,7 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
 
 
 def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
-    """End the request without a chat; what was typed is kept for the customer's next word.
-
-    `key` is the sentence that says why, `words` are the server's own.
-    """
+    """End the request in vain (`key` says why; `words`: the server's own); what was typed stays."""
     phase = turn.state.phase
     queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
     leave(turn)
@@ -375,10 +372,7 @@ def cancel_callback(turn: Turn) -> bool:
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next; None: nobody wishes it, or it is under way.
-
-    While a room is paused only the limit counts.
-    """
+    """Return when a callback is tried next, or given up (paused room); None: there is none."""
     callback = state.callback
     if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None

@@ -55,11 +55,7 @@ def consult(turn: Turn, event: model.Said) -> str | None:
 
 
 def consulted(turn: Turn, came: model.Consulted) -> str | None:
-    """Take the knowledge base's answer, unless a person has the question by now.
-
-    Returns:
-        Why a person is wanted: it has no answer.
-    """
+    """Take the knowledge base's answer; return why a person is wanted, if it has none."""
     question = awaited(turn.state, came.event_id)
     if question is None:
         return None
@@ -93,11 +89,7 @@ def due(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def overdue(turn: Turn) -> Iterator[str]:
-    """End questions whose time is up: without an answer, or with one that was enough.
-
-    Yields:
-        Why a person is wanted, as the key of a sentence.
-    """
+    """End questions whose time is up; yield why a person is wanted for one."""
     for question in turn.state.questions:
         moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:

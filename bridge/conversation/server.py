@@ -174,10 +174,7 @@ def _same_robot(
 def _replace_agents(
     turn: Turn, phase: model.Chatting, agents: tuple[frames.Agent, ...], *, robot: bool
 ) -> None:
-    """Replace the list of agents, and say who came, who left, who has another name.
-
-    Only ids say who is who: a new name or picture is no other agent (T17).
-    """
+    """Replace the agents and tell of it; only ids say who is who, not names (T17)."""
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)

@@ -199,10 +199,7 @@ def all_pieces(state: Conversation) -> tuple[Held, ...]:
 
 
 def inviting(key: str, policy: Policy) -> str:
-    """Choose the variant of a sentence about how the next chat begins that is true in this room.
-
-    `key` is the sentence for rooms in which writing is enough; or any other, true everywhere.
-    """
+    """Choose the variant of a sentence about how chats begin that is true in this room."""
     on_command, paused = _OTHERWISE.get(key, (key, key))
     if policy.paused:
         return paused
@@ -218,10 +215,7 @@ def plain_text(fragment: str) -> str:
 
 
 def server_words(reply: Reply) -> str:
-    """Return the server's message in a reply (reference 1.1), on one line.
-
-    Empty for a single ASCII word: `ok`, `fail`, `SYSTEM_ERROR` are for programmers.
-    """
+    """Return a reply's message on one line; "" for one ASCII word, which is for programmers."""
     seen = (one for one in plain_text(reply.message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:

@@ -85,10 +85,7 @@ class Endpoints:
         return self._base + (url if url.startswith("/") else f"/{url}")
 
     def icon(self, icon: str, queue_id: int | None) -> str:
-        """The address of an agent's picture (reference 3.9), or "" if there is none.
-
-        `icon` is absolute, or a path that `ngsIcon.do` understands.
-        """
+        """The address of an agent's picture (3.9): `icon`, or for a path `ngsIcon.do`."""
         if not icon.strip() or _ABSOLUTE.match(icon):
             return icon.strip()
         # `%` stays: some servers hand out paths that are encoded already.
@@ -330,10 +327,7 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
 
 
 def parse_robot_reply(body: bytes) -> RobotReply | None:
-    """Read the robot's answer; no answers is a proper answer (row 83).
-
-    The vendor's older robot sends the list bare, without `result` and wrapper.
-    """
+    """Read the robot's answer, also an older one's bare list; no hits are an answer (83)."""
     told, result = _answer(body)
     if result is None and "srs" in told:
         result = ResultCode.SUCCESS

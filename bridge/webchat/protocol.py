@@ -97,11 +97,7 @@ class Protocol:
         return Ignored(f"reply {reply.type} that nobody awaits")
 
     def forget(self, call_id: CallId) -> bool:
-        """Stop waiting for one reply; if it comes after all, it is ignored.
-
-        Returns:
-            False if nothing waited under this id.
-        """
+        """Stop waiting for one reply, which is ignored from now on; False if nothing waited."""
         if call_id not in self._waiting:
             return False
         self._settle(call_id)

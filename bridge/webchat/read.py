@@ -46,10 +46,7 @@ _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 def parse_frame(
     text: str | bytes, *, client_id: str = ""
 ) -> frames.Reply | frames.Received | frames.Ignored:
-    """Read one frame, also a binary one that holds JSON.
-
-    `client_id` is our own id, where the login told it: it takes us off people lists (trap T16).
-    """
+    """Read one frame; `client_id`, where known, takes us off people lists (trap T16)."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -87,10 +84,7 @@ _PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.De
 
 
 def read_plain(text: str) -> frames.Reply | frames.Received | None:
-    """Fast path of `read_any` for the two commonest frames in the guides' own spelling; else None.
-
-    Both read the same of them (tests/unit/webchat/test_read.py).
-    """
+    """Read the two commonest frames, spelt as in the guides, as `read_any` does; else None."""
     try:
         frame = _PLAIN_DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
@@ -359,11 +353,7 @@ def _raw(content: object) -> str:
 
 
 def _fragment(content: object) -> str:
-    """Text content as an HTML fragment.
-
-    A json-lib server turns a text that looks like JSON (`null`, `[1,2]`) into JSON, or puts quotes
-    around it (trap T24): both are undone.
-    """
+    """Text content as HTML; JSON or quotes that json-lib made of a text are undone (trap T24)."""
     if isinstance(content, str):
         quoted = _QUOTED_JSON.fullmatch(content)
         return clean(quoted[2] if quoted else content)
@@ -505,10 +495,7 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
-    """Pictures and articles as a fragment, by the keys that the vendor uses elsewhere.
-
-    Both phone clients know that these kinds exist, and read neither (reference 1.6).
-    """
+    """Pictures and articles as a fragment; the phone clients read neither (reference 1.6)."""
     content = first(told, "content", "articles", "news")
     entries = content if isinstance(content, list) else [content]
     return "".join(_entry(one, picture=picture) for one in entries)

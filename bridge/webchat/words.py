@@ -74,10 +74,7 @@ _ESCAPED: Mapping[str, str] = MappingProxyType(
 
 
 def _pattern(code: str) -> str:
-    """A code as a pattern, each character raw or escaped as HTML.
-
-    A code of letters only ends where the letters end: `/:no` is a face, `/:north` is not.
-    """
+    """A code as a pattern, raw or escaped; of letters only it ends with them: not in `/:north`."""
     body = "".join(_ESCAPED.get(char) or re.escape(char) for char in code)
     letters = code[2:].isalpha() and code[2:].isascii()
     return body + "(?![A-Za-z])" if letters else body
@@ -104,10 +101,7 @@ def qqemoji(index: int) -> str | None:
 
 
 def decode_emoji(text: str) -> str:
-    """Put Unicode in place of all three notations and leave the rest as it is.
-
-    Run it before parsing HTML. Codes may be raw (`/::<`) or escaped (`/::&lt;`).
-    """
+    """Put Unicode in place of all three notations, raw or escaped, before HTML is parsed."""
     return _TOKEN.sub(_face, text)
 
 

@@ -21,10 +21,7 @@ from bridge.webchat.codes import Dialect, FrameType, MessageType
 
 
 class LocalProtocolError(ValueError):
-    """A bug of the caller's: this must never be sent, and was not.
-
-    The message names the field, never its content, so it may be logged.
-    """
+    """A bug of the caller's: never to be sent. It names the field, not its content."""
 
 
 _Fields = dict[str, object]
@@ -70,10 +67,7 @@ def frame_type(command: frames.Command) -> FrameType:
 
 
 def encode(value: object) -> str:
-    """Compact strict JSON, unescaped; halves of surrogate pairs become U+FFFD.
-
-    Not for numbers with a fraction.
-    """
+    """Compact strict JSON, not for fractions; halves of surrogate pairs become U+FFFD."""
     try:
         return _FAST_ENCODER.encode(value).decode()
     except UnicodeEncodeError:
