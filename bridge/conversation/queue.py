@@ -385,15 +385,14 @@ def callback_due(state: model.Conversation, policy: Policy) -> int | None:
 
 def retry_callback(turn: Turn) -> None:
     """Ask again for a callback, or give it up at its limit and say so."""
-    callback = turn.state.callback
-    if callback is None or callback.wanted is None:
-        return
-    if turn.now < callback.wanted + _callback_limit(turn.policy, callback.queue_id):
+    callback = turn.state.callback or model.Callback(turn.policy.queue_id)
+    limit = _callback_limit(turn.policy, callback.queue_id)
+    if turn.now < (callback.wanted or 0) + limit:
         request_chat(turn, callback.queue_id, quiet=True)
-        return
-    turn.set(callback=None)
-    turn.say("callback.given_up")
-    turn.report_held("undelivered.expired")
+    else:
+        turn.set(callback=None)
+        turn.say("callback.given_up")
+        turn.report_held("undelivered.expired")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
