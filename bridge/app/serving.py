@@ -25,6 +25,7 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.config import Config
 from bridge.config.model import Retention
+from bridge.conversation.model import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token

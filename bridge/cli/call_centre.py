@@ -17,7 +17,7 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits

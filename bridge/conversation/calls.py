@@ -1,12 +1,10 @@
 """Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
-At most one call is outstanding per room, and `next_call` alone makes calls. Nothing else has to
-think about what may be in flight at the same time, content goes out in the order in which it was
-typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
-way. Inputs only change what is wanted; `next_call` turns what is wanted into a call, or leaves it
-until `retry_at`.
+`next_call` alone makes calls, one at a time a room. So nothing else has to think about what may be
+in flight, content goes out in the order in which it was typed, and a refusal that changes the phase
+(-11, -10, -15) finds no later message already on its way. Inputs only change what is wanted.
 
-A failed call (`call_failed`) whose fate is unknown is made again under its old id and said to be a
+A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
 repeat; one that surely did not arrive is made again as if for the first time. One that needs an
 operator first is not made again before the customer does something or the link stands. One whose
 login has not come to its turn is made again, and is no failure (what the customer is told:
@@ -17,60 +15,26 @@ few times; then what was written since goes on without it. When the service has 
 
 from __future__ import annotations
 
-from typing import assert_never
+from msgspec.structs import replace
 
-import msgspec
-
-from bridge.conversation import queue
+from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat
-from bridge.conversation.events import Args, CallFailed, CallWebChat, FailureReason, UploadMedia
-from bridge.conversation.model import (
-    Chatting,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Held,
-    Idle,
-    Outstanding,
-    Queued,
-    Requesting,
-    Upload,
-)
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
+from bridge.webchat import frames
 from bridge.webchat.codes import ResultCode, meaning
-from bridge.webchat.frames import (
-    CancelRequest,
-    CloseSession,
-    Command,
-    Content,
-    File,
-    Image,
-    Location,
-    RateSession,
-    RequestChat,
-    SendMessage,
-    SendPreMessage,
-    Text,
-    TransferFromRobot,
-    Video,
-    Voice,
-)
 from bridge.webchat.words import escaped, guarded, is_unseen
 
-_HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
-_UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
+_HOPELESS = frozenset({model.FailureReason.LOGIN_REFUSED, model.FailureReason.SIGN_REFUSED})
+_UNKNOWN_FATE = frozenset({model.FailureReason.NO_ANSWER, model.FailureReason.SILENT})
 _ABOUT_CONTENT = frozenset(
-    {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
-    | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
+    {model.FailureReason.TOO_BIG, model.FailureReason.REFUSED, model.FailureReason.UPLOAD_FAILED}
+    | {model.FailureReason.MEDIA_GONE, model.FailureReason.MEDIA_CHANGED}
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
-
-# --- the next call --------------------------------------------------------------------------------
 
 
 def next_call(turn: Turn) -> None:
@@ -84,72 +48,49 @@ def next_call(turn: Turn) -> None:
         turn.set(retry_at=None)
     if state.held and state.extensions:
         _refuse_unwelcome(turn)
-    if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
+    phase = turn.state.phase
+    if isinstance(phase, model.Chatting):
+        called = _while_chatting(turn, phase)
+    elif isinstance(phase, model.Requesting):
+        # Once it is answered, a push or a deadline is awaited.
+        called = phase.session_id is None and phase.adopt_at is None
+        if called:
+            _request_chat(turn, phase)
+    else:
+        called = isinstance(phase, model.Queued) and _while_queued(turn, phase)
+    if called:
+        return
+    state, rating = turn.state, turn.state.rating
+    if rating is not None:
+        _call(turn, frames.RateSession(rating.session_id, rating.value, rating.comment))
+    elif isinstance(phase, model.Chatting) and phase.close:
+        # After everything else that the customer wanted of this chat.
+        _call(turn, frames.CloseSession(phase.session_id))
+    else:
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
-        turn.no_trouble()
-        if turn.state.turn_at is not None:
+        if state.trouble_since is not None or state.failures or state.told_trouble:
+            turn.no_trouble()
+        if state.turn_at is not None:
             turn.set(turn_at=None)
 
 
-def _for_the_phase(turn: Turn) -> bool:
-    phase = turn.state.phase
-    match phase:
-        case Chatting():
-            return _while_chatting(turn, phase)
-        case Idle() | Ended():
-            return False
-        case Requesting():
-            return _while_requesting(turn, phase)
-        case Queued():
-            return _while_queued(turn, phase)
-        case _:
-            assert_never(phase)
-
-
-def _rating(turn: Turn) -> bool:
-    rating = turn.state.rating
-    if rating is None:
-        return False
-    _call(turn, RateSession(rating.session_id, rating.value, rating.comment))
-    return True
-
-
-def _closing(turn: Turn) -> bool:
-    """Close the session (103), after everything else that the customer wanted of this chat."""
-    phase = turn.state.phase
-    if not isinstance(phase, Chatting) or not phase.close:
-        return False
-    _call(turn, CloseSession(phase.session_id))
-    return True
-
-
-def _while_requesting(turn: Turn, phase: Requesting) -> bool:
-    if phase.session_id is not None or phase.adopt_at is not None:
-        return False  # answered: what is awaited now is a push or a deadline
-    _request_chat(turn, phase)
-    return True
-
-
-def _request_chat(turn: Turn, phase: Requesting | Queued) -> None:
+def _request_chat(turn: Turn, phase: model.Waiting) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
-    _call(turn, RequestChat(phase.queue_id, turn.policy.source, agent))
+    _call(turn, frames.RequestChat(phase.queue_id, turn.policy.source, agent))
 
 
-def _while_queued(turn: Turn, phase: Queued) -> bool:
+def _while_queued(turn: Turn, phase: model.Queued) -> bool:
     if phase.cancel and phase.request_id is not None:
-        _call(turn, CancelRequest(phase.request_id))
+        _call(turn, frames.CancelRequest(phase.request_id))
         return True
     if phase.resync:
-        former = phase.request_id or phase.former_id
         turn.enter(
-            msgspec.structs.replace(
-                phase,
-                resync=False,
-                request_id=None,
-                former_id=former,
-                accepted=False,
-                shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
-            )
+            phase,
+            resync=False,
+            request_id=None,
+            former_id=phase.request_id or phase.former_id,
+            accepted=False,
+            shown_at=turn.now,  # the card may be wrong by now: write it anew, later
         )
         _request_chat(turn, phase)
         return True
@@ -158,31 +99,25 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     head = turn.state.held[0] if turn.state.held else None
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
     request_id = None if phase.accepted or phase.pre_refused else phase.request_id
-    if request_id is not None and head is not None and isinstance(head.content, CustomerText):
-        text = _worded(head.content.text, turn.policy)
-        _carry(turn, SendPreMessage(request_id, text), head)
+    if request_id is not None and head is not None and isinstance(head.content, model.CustomerText):
+        words = _worded(head.content.text, turn.policy)
+        _call(turn, frames.SendPreMessage(request_id, words), head)
         return True
     return _upload_first(turn)
 
 
-def _while_chatting(turn: Turn, phase: Chatting) -> bool:
+def _while_chatting(turn: Turn, phase: model.Chatting) -> bool:
     if phase.unwanted:
         return False
-    if not turn.state.held:
-        return _ask_for_person(turn, phase)
-    head = turn.state.held[0]
-    content = _wire_content(head, turn.policy)
-    if content is None:
-        return _upload_first(turn)
-    _carry(turn, SendMessage(phase.session_id, content), head)
-    return True
-
-
-def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
-    if not phase.human:
-        return False
-    _call(turn, TransferFromRobot(phase.session_id))
-    return True
+    if turn.state.held:
+        head = turn.state.held[0]
+        content = _wire_content(head, turn.policy)
+        if content is None:
+            return _upload_first(turn)
+        _call(turn, frames.SendMessage(phase.session_id, content), head)
+    elif phase.human:
+        _call(turn, frames.TransferFromRobot(phase.session_id))
+    return turn.state.outstanding is not None
 
 
 def _refuse_unwelcome(turn: Turn) -> None:
@@ -191,7 +126,7 @@ def _refuse_unwelcome(turn: Turn) -> None:
     unwelcome = tuple(
         piece
         for piece in turn.state.held
-        if isinstance(piece.content, CustomerMedia)
+        if isinstance(piece.content, model.CustomerMedia)
         and not piece.ready
         and piece.content.kind != "voice"
         and (extension := _extension(piece.content.name))
@@ -207,31 +142,32 @@ def _extension(name: str) -> str:
 def _upload_first(turn: Turn) -> bool:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
-        if isinstance(piece.content, CustomerMedia) and not piece.ready:
+        if isinstance(piece.content, model.CustomerMedia) and not piece.ready:
             call_id = CallId(turn.state.next_call)
-            asked = Outstanding(call_id, Upload(piece.content))
+            asked = model.Outstanding(call_id, model.Upload(piece.content))
             turn.set(outstanding=asked, next_call=_following(call_id))
-            turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
+            turn.ask(model.UploadMedia(call_id, piece.content, piece.event_id))
             return True
     return False
 
 
-def _wire_content(piece: Held, policy: Policy) -> Content | None:
+def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
     """Return the content of the 110 for this piece; None while its file is not uploaded."""
     content = piece.content
-    if isinstance(content, CustomerText):
-        return Text(_worded(content.text, policy))
-    if isinstance(content, CustomerLocation):
+    if isinstance(content, model.CustomerText):
+        plain = not (policy.escape_html or policy.guard_json)
+        return frames.Text(content.text if plain else _worded(content.text, policy))
+    if isinstance(content, model.CustomerLocation):
         return _location(content, policy.map)
     if piece.clip is not None:
-        return Voice(piece.clip.seconds, piece.clip.data)
+        return frames.Voice(piece.clip.seconds, piece.clip.data)
     if not piece.url:
         return None
     if content.kind == "image":
-        return Image(content.name, piece.url)
+        return frames.Image(content.name, piece.url)
     if content.kind == "video" and policy.videos:
-        return Video(content.name, piece.url, content.size or 0)
-    return File(content.name, piece.url, content.size or 0, _extension(content.name))
+        return frames.Video(content.name, piece.url, content.size or 0)
+    return frames.File(content.name, piece.url, content.size or 0, _extension(content.name))
 
 
 def _worded(text: str, policy: Policy) -> str:
@@ -240,29 +176,25 @@ def _worded(text: str, policy: Policy) -> str:
     return guarded(shown) if policy.guard_json else shown
 
 
-def _location(where: CustomerLocation, map_name: str) -> Location:
+def _location(where: model.CustomerLocation, map_name: str) -> frames.Location:
     """Return the place in the datum of the desk's map, rounded to a decimetre."""
     place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
-    return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
+    return frames.Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
-def _carry(turn: Turn, command: Command, head: Held) -> None:
-    """Send the head of what is held; one that may have arrived goes under its old id (row 33)."""
-    state = turn.state
-    repeat = head.asked is not None
-    call_id = CallId(state.next_call) if head.asked is None else head.asked
-    turn.set(
-        held=state.held[1:],
-        outstanding=Outstanding(call_id, command, head),
-        next_call=state.next_call if repeat else _following(call_id),
+def _call(turn: Turn, command: frames.Command, head: model.Held | None = None) -> None:
+    """Send a command, or the head of what is held, under its old id if it may have arrived (33)."""
+    state, event_id, asked, held = turn.state, None, None, turn.state.held
+    if head is not None:
+        event_id, asked, held = head.event_id, head.asked, held[1:]
+    call_id = CallId(state.next_call) if asked is None else asked
+    turn.state = replace(
+        state,
+        held=held,
+        outstanding=model.Outstanding(call_id, command, head),
+        next_call=_following(call_id) if asked is None else state.next_call,
     )
-    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=repeat))
-
-
-def _call(turn: Turn, command: Command) -> None:
-    call_id = CallId(turn.state.next_call)
-    turn.set(outstanding=Outstanding(call_id, command), next_call=_following(call_id))
-    turn.ask(CallWebChat(call_id, command))
+    turn.effects.append(model.CallWebChat(call_id, command, event_id, repeat=asked is not None))
 
 
 def _following(call_id: CallId) -> int:
@@ -270,36 +202,36 @@ def _following(call_id: CallId) -> int:
     return call_id % 0x7FFF_FFFE + 1
 
 
-# --- calls that came to nothing -------------------------------------------------------------------
-
-
-def call_failed(turn: Turn, failure: CallFailed) -> None:
+def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     """Settle the outstanding call without a reply."""
     outstanding = turn.state.outstanding
     if outstanding is None or outstanding.call_id != failure.call_id:
         return
     turn.set(outstanding=None)
-    if failure.reason == FailureReason.OVERTAKEN and outstanding.held is not None:
+    if failure.reason == model.FailureReason.OVERTAKEN and outstanding.held is not None:
         take_back(turn, outstanding, outstanding.held)
         return
+    mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    _want_again(turn, outstanding, certain=failure.certain, repeats=_repeats(turn, failure.reason))
+    repeats = turn.policy.max_repeats
+    if mute:  # although its link stands, a server that is mute has most likely taken it
+        repeats = min(1, repeats)
+    _want_again(turn, outstanding, certain=failure.certain, repeats=repeats)
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
         return
     phase = turn.state.phase
-    if failure.certain and isinstance(phase, Requesting) and phase.cancel:
-        queue.cancelled(turn)  # WebChat never heard of the request: there is nothing to take back
+    if failure.certain and isinstance(phase, model.Requesting) and (phase.cancel or phase.quiet):
+        if phase.cancel:  # WebChat never heard of the request: there is nothing to take back
+            queue.cancelled(turn)
+        else:  # nobody waits for an answer: it is asked again later
+            queue.leave(turn)
         return
-    if failure.certain and isinstance(phase, Requesting) and phase.quiet:
-        queue.leave(turn)  # nobody waits for an answer: it is asked again later
-        return
-    if failure.reason is FailureReason.NO_TURN:
+    if failure.reason is model.FailureReason.NO_TURN:
         turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
-    mute = failure.reason == FailureReason.SILENT
-    if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:
+    if mute and isinstance(outstanding.what, frames.RateSession) and turn.state.failures:
         _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
     first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
     _count_failure(turn)
@@ -309,7 +241,7 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
         _tell(turn, "trouble.unreachable")
 
 
-def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
+def try_again(turn: Turn, outstanding: model.Outstanding, code: int) -> bool:
     """Retry after a transient refusal (-100, or -15 twice); False if it was tried often enough."""
     void_token = code == ResultCode.INVALID_TOKEN
     if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
@@ -322,16 +254,13 @@ def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
     return True
 
 
-def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = False) -> None:
+def take_back(
+    turn: Turn, asked: model.Outstanding, piece: model.Held, *, perhaps: bool = False
+) -> None:
     """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
     Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
-
-    Args:
-        turn: a turn in any phase.
-        asked: the call.
-        piece: what it carried.
-        perhaps: it may have been delivered, even if no earlier call has done so.
+    `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
     if not asked.moot:
         turn.put_back(piece)
@@ -340,13 +269,13 @@ def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = Fa
     if asked.moot:
         turn.report_whole((piece,), "undelivered.cancelled")
         return
-    if isinstance(turn.state.phase, Idle):
+    if isinstance(turn.state.phase, model.Idle):
         queue.say_kept(turn)
     else:
         queue.resume_held(turn)
 
 
-def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
+def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -> None:
     """Report content that WebChat refuses, with the reason as far as it is known."""
     if asked.moot:
         take_back(turn, asked, piece)
@@ -354,63 +283,48 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
         turn.report((piece,), "undelivered.blank")
     else:
         key = meaning(code).undelivered
-        args: Args = {"code": code} if key == "undelivered.refused" else {}
+        args: model.Args = {"code": code} if key == "undelivered.refused" else {}
         turn.report((piece,), inviting(key, turn.policy), args)
 
 
-def blank(piece: Held) -> bool:
+def blank(piece: model.Held) -> bool:
     """True for a text without visible characters: a server that calls it empty (-17) is right."""
-    return isinstance(piece.content, CustomerText) and is_unseen(piece.content.text)
+    return isinstance(piece.content, model.CustomerText) and is_unseen(piece.content.text)
 
 
 def _count_failure(turn: Turn) -> None:
-    failures = turn.state.failures + 1
-    policy = turn.policy
-    wait = min(policy.backoff_first << min(failures - 1, 20), policy.backoff_last)
-    since = turn.state.trouble_since
+    state = turn.state
     turn.set(
-        failures=failures,
-        trouble_since=turn.now if since is None else since,
-        retry_at=turn.now + wait,
+        failures=state.failures + 1,
+        trouble_since=turn.now if state.trouble_since is None else state.trouble_since,
+        retry_at=turn.now + _backoff(turn.policy, state.failures),
     )
+
+
+def _backoff(policy: Policy, doublings: int) -> int:
+    """Return the exponential backoff, ms."""
+    return min(policy.backoff_first << min(doublings, 20), policy.backoff_last)
 
 
 def _tell(turn: Turn, key: str) -> None:
     """Tell the customer of trouble, once until it is over; not about a quiet request.
 
-    Nor to a customer who is leaving and of whose messages none is kept: the card says what goes on.
+    Nor if they leave the queue and none of their messages is kept: the card says what goes on.
     """
     phase = turn.state.phase
-    if isinstance(phase, Requesting | Queued):
-        leaving = phase.cancel and not turn.state.held
-        if leaving or queue.hidden(phase):
-            return
-    if not turn.state.told_trouble:
+    leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
+    if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
         turn.set(told_trouble=True)
         turn.say(key)
 
 
-def _repeats(turn: Turn, reason: FailureReason) -> int:
-    """Return how often content whose delivery is uncertain is sent again (row 33).
-
-    A server that is mute although its link stands has most likely taken it.
-    """
-    if reason == FailureReason.SILENT:
-        return min(1, turn.policy.max_repeats)
-    return turn.policy.max_repeats
-
-
-def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
-    """Put back what the failed call was for, unless it was overtaken.
-
-    Content goes back to its place; one that may have arrived remembers the id it went under, and is
-    reported where it was sent again so often already.
-    """
+def _want_again(turn: Turn, outstanding: model.Outstanding, *, certain: bool, repeats: int) -> None:
+    """Put back what the failed call was for; what may have arrived goes again at most `repeats`."""
     phase = turn.state.phase
     held = outstanding.held
-    asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
-    if asked and isinstance(phase, Queued):
-        turn.enter(msgspec.structs.replace(phase, resync=True))
+    asked = isinstance(outstanding.what, frames.RequestChat) and not outstanding.moot
+    if asked and isinstance(phase, model.Queued):
+        turn.enter(phase, resync=True)
     if held is None:
         return
     if certain or outstanding.moot:
@@ -418,96 +332,79 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
     elif held.repeats >= repeats:
         turn.report((held,), "undelivered.uncertain")
     else:
-        again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
+        again = replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
         take_back(turn, outstanding, again, perhaps=True)
 
 
-def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:
-    """Report content that is itself the reason of the failure, and go on with what follows.
-
-    Returns:
-        False if the call carried no content.
-    """
+def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.CallFailed) -> bool:
+    """Report content that is itself the reason of the failure; False if the call carried none."""
     piece = outstanding.held
-    if isinstance(outstanding.what, Upload):
+    if isinstance(outstanding.what, model.Upload):
         piece = _take_uploading(turn, outstanding.what, failure)
         if piece is None:
             return True
     if piece is None:
         return False
-    if failure.reason == FailureReason.REFUSED or outstanding.moot:
+    if failure.reason == model.FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
-    elif failure.reason == FailureReason.UPLOAD_FAILED:
-        turn.report((piece,), *_upload_failed(failure.code))
+    elif failure.reason == model.FailureReason.UPLOAD_FAILED:
+        if failure.code is None or failure.code < 300:  # a good status explains nothing
+            turn.report((piece,), "undelivered.upload_unclear")
+        else:
+            turn.report((piece,), "undelivered.upload_status", {"status": failure.code})
     elif failure.limit is not None:
-        turn.report((piece,), "undelivered.too_big_limit", {"limit": _size(failure.limit)})
+        size, unit = (20, "MB") if failure.limit >= 1024**2 else (10, "KB")
+        limit = f"{failure.limit >> size} {unit}"
+        turn.report((piece,), "undelivered.too_big_limit", {"limit": limit})
     else:
         turn.report((piece,), f"undelivered.{failure.reason}")
     return True
 
 
-def _size(limit: int) -> str:
-    """Format a limit in bytes for people, rounded down."""
-    return f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
-
-
-def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
-    """Remove the file that could not be uploaded.
-
-    Returns:
-        None if it gets one more try, or was given up by the customer meanwhile.
-    """
-    piece = next(
-        (one for one in turn.state.held if one.content == upload.media and not one.url), None
-    )
+def _take_uploading(
+    turn: Turn, upload: model.Upload, failure: model.CallFailed
+) -> model.Held | None:
+    """Remove the file that could not be uploaded; None: it gets one more try, or was given up."""
+    held = turn.state.held
+    piece = next((one for one in held if one.content == upload.media and not one.url), None)
     if piece is None:
         return None
-    rest = tuple(one for one in turn.state.held if one is not piece)
-    turn.set(held=rest)
+    turn.set(held=tuple(one for one in held if one is not piece))
     tries = piece.repeats + 1
     if tries >= _upload_tries(turn, failure):
         return piece
-    turn.put_back(msgspec.structs.replace(piece, repeats=tries))
+    turn.put_back(replace(piece, repeats=tries))
     if failure.code != ResultCode.UPLOAD_FILE_FAILED:
-        policy = turn.policy
-        wait = min(policy.backoff_first << 2 * (tries - 1), policy.backoff_last)
-        turn.set(retry_at=turn.now + wait)
+        turn.set(retry_at=turn.now + _backoff(turn.policy, 2 * (tries - 1)))
     return None
 
 
-def _upload_tries(turn: Turn, failure: CallFailed) -> int:
+def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
     """Return how often a file with this failure is uploaded in all."""
     if failure.code == ResultCode.UPLOAD_FILE_FAILED:
         return 2
     code = failure.code or 0
-    if failure.reason == FailureReason.UPLOAD_FAILED:
+    if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     else:
         passing = code == ResultCode.INTERNAL_ERROR
     return turn.policy.upload_tries if passing else 1
 
 
-def _upload_failed(status: int | None) -> tuple[str, Args]:
-    """Say what the server answered to an upload: its HTTP status, unless that is a good one."""
-    if status is None or status < 300:
-        return "undelivered.upload_unclear", {}
-    return "undelivered.upload_status", {"status": status}
-
-
 def person_acts(turn: Turn) -> None:
-    """Retry at once what waits for a person to act, because the customer does something."""
+    """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
     retry_at = turn.state.retry_at
     if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 
-def _hopeless(turn: Turn, reason: FailureReason) -> None:
+def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
     """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
 
     Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
     """
     key = f"trouble.{reason}"
-    if isinstance(turn.state.phase, Requesting):
+    if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()
         queue.ended(turn, key)
         return
@@ -520,27 +417,22 @@ def give_up(turn: Turn) -> None:
     """Give up all that waits for a service that has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
-    if isinstance(phase, Requesting | Queued):
-        _give_up_queue(turn, phase)
+    if isinstance(phase, model.Waiting):
+        queue.leave(turn)
+        if not queue.hidden(phase):
+            turn.card("queue.ended")
+            turn.say("trouble.given_up")
+            queue.offer_callback(turn, phase.queue_id, "trouble.given_up")
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
         turn.report_held("undelivered.expired")
     if turn.state.rating is not None:
         _give_up_rating(turn)
-    if isinstance(phase, Chatting) and phase.close:
+    if isinstance(phase, model.Chatting) and phase.close:
         end_chat(turn, phase, "chat.ended_unheard", closed=False)
 
 
 def _give_up_rating(turn: Turn) -> None:
     turn.set(rating=None)
     turn.say("rating.failed")
-
-
-def _give_up_queue(turn: Turn, phase: Requesting | Queued) -> None:
-    shown = not queue.hidden(phase)
-    queue.leave(turn)
-    if shown:
-        turn.card("queue.ended")
-        turn.say("trouble.given_up")
-        queue.offer_callback(turn, phase.queue_id, "trouble.given_up")

@@ -1,37 +1,22 @@
 """A chat: it begins, with people or with the robot; it ends; it is rated.
 
 A chat is rated once: asked for once, given by whichever means is used first, changed for five
-minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20),
-and every id that the server has is legal, 0 included (T21). The poll is closed as soon as a vote in
-it would say nothing any more: when the rating came by other means, or can no longer be changed.
+minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
+every id that the server has is legal, 0 included (T21). The poll is closed once a vote in it would
+say nothing any more: the rating came by other means, or can no longer be changed.
 
 Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
 
 from __future__ import annotations
 
-import msgspec
-
-from bridge.conversation import queue
-from bridge.conversation.events import AgentsCame, AgentsLeft, AskRating, EndPoll, Offer, Rate
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Ended,
-    Idle,
-    Queued,
-    Rated,
-    Rating,
-    Requesting,
-)
+from bridge.conversation import model, queue
 from bridge.conversation.policy import Policy
 from bridge.conversation.robot import hand_over
 from bridge.conversation.turn import Turn, inviting, server_reason
 from bridge.ids import SessionId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, RateSession, Reply
-
-# --- beginning and end ----------------------------------------------------------------------------
 
 
 def start_chat(
@@ -40,42 +25,32 @@ def start_chat(
     """Begin a chat: greet, or close the session at once if the customer has left the queue."""
     phase = turn.state.phase
     queue_id, close, unwanted = turn.policy.queue_id, False, False
-    request_id = phase.request_id if isinstance(phase, Queued | Chatting) else None
-    if isinstance(phase, Requesting | Queued):
+    request_id = phase.request_id if isinstance(phase, model.Queued | model.Chatting) else None
+    if isinstance(phase, model.Waiting):
         queue_id = phase.queue_id
         close = unwanted = phase.cancel
-    elif isinstance(phase, Chatting):
+    elif isinstance(phase, model.Chatting):
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         staying = {agent.id for agent in agents}
         _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
-    elif isinstance(phase, Idle) and phase.refused is not None:
+    elif isinstance(phase, model.Idle) and phase.refused is not None:
         queue_id = phase.refused.queue_id
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         turn.delivered(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
     queue.unhide(turn)
-    if isinstance(phase, Chatting | Ended) or turn.state.number == 0:
+    if isinstance(phase, model.Chatting | model.Ended) or turn.state.number == 0:
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
-    if isinstance(phase, Chatting) and phase.session_id != session_id:
+    if isinstance(phase, model.Chatting) and phase.session_id != session_id:
         turn.lapse()
     if session_id != turn.state.last_session:
         end_poll(turn)  # only the newest chat can be rated
-        if isinstance(phase, Chatting):
+        if isinstance(phase, model.Chatting):
             turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None)
-    chat = Chatting(
-        session_id,
-        turn.now,
-        queue_id,
-        agents,
-        robot,
-        close,
-        unwanted,
-        request_id=request_id,
-        marked=True,
-    )
-    turn.enter(chat)
+    chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
+    turn.enter(chat, request_id=request_id, marked=True)
     hand_over(turn)
     if unwanted:
         turn.card("queue.cancelled")
@@ -83,31 +58,24 @@ def start_chat(
         greet(turn, chat)
 
 
-def greet(turn: Turn, phase: Chatting) -> None:
+def greet(turn: Turn, phase: model.Chatting) -> None:
     """Bring the agents of the chat in, and let the customer know: a person is worth a ping."""
     if phase.agents:
         turn.card("queue.joined", {"names": names(phase.agents)})
-        turn.ask(AgentsCame(phase.agents, phase.queue_id))
+        turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
         turn.say("chat.started", {"names": introduced(turn, phase.agents)}, ping=not phase.robot)
     else:
         turn.card("queue.joined_unnamed")
         turn.say("chat.started_unnamed", ping=not phase.robot)
     if phase.robot:
-        turn.ask(Offer("robot.person_offered"))
+        turn.ask(model.Offer("robot.person_offered"))
 
 
-def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> None:
-    """End the chat.
-
-    Args:
-        turn: a turn in that phase.
-        phase: the chat.
-        key: the sentence that says by whom it was ended.
-        closed: False if WebChat may not know yet.
-    """
+def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
+    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
     _dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
-    ended = Ended(phase.session_id, phase.rating_asked, turn.now)
+    ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
     turn.enter(ended)
     turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
@@ -117,21 +85,18 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
     queue.resume_held(turn)
 
 
-def ended_at(state: Conversation) -> int | None:
-    """Return when the newest session ended, ms; None if it has not, or there was none.
-
-    A queue that the customer stands in, or has left again, changes nothing of it.
-    """
+def ended_at(state: model.Conversation) -> int | None:
+    """Return when the newest session ended, ms; None if it has not, or there was none."""
     phase = state.phase
-    if isinstance(phase, Ended):
+    if isinstance(phase, model.Ended):
         return phase.since  # rows of earlier versions know no more
-    return None if isinstance(phase, Chatting) else state.last_ended_at
+    return None if isinstance(phase, model.Chatting) else state.last_ended_at
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:
     """Replace a session that WebChat no longer knows (-11): ask anew, keep what was typed."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or phase.session_id != session_id:
+    if not isinstance(phase, model.Chatting) or phase.session_id != session_id:
         return
     turn.lapse()
     if phase.close and not phase.unwanted:
@@ -147,7 +112,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
 
 def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
     if agents:
-        turn.ask(AgentsLeft(tuple(agent.id for agent in agents)))
+        turn.ask(model.AgentsLeft(tuple(agent.id for agent in agents)))
 
 
 def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
@@ -159,28 +124,23 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
     """Return the names, with the call centre's notes where the operator shows these (T39)."""
     if not turn.policy.show_comments:
         return names(agents)
-    notes = (" ".join(agent.comments.split()) for agent in agents)
-    return tuple(
-        f"{agent.name or agent.id} ({note})" if note else agent.name or agent.id
-        for agent, note in zip(agents, notes, strict=True)
-    )
+    notes = [" ".join(agent.comments.split()) for agent in agents]
+    named = zip(names(agents), notes, strict=True)
+    return tuple(f"{name} ({note})" if note else name for name, note in named)
 
 
-# --- rating ---------------------------------------------------------------------------------------
-
-
-def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
+def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
     """Ask for a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
     if phase.rating_asked or phase.session_id in known:
         return
-    turn.enter(msgspec.structs.replace(phase, rating_asked=True))
+    turn.enter(phase, rating_asked=True)
     turn.set(poll=phase.session_id)
-    turn.ask(AskRating(phase.session_id, state.ratings))
+    turn.ask(model.AskRating(phase.session_id, state.ratings))
 
 
-def rate(turn: Turn, wish: Rate) -> None:
+def rate(turn: Turn, wish: model.Rate) -> None:
     """Take the customer's rating of the running session, or of the last one."""
     session_id = turn.state.last_session
     if session_id is None:
@@ -193,7 +153,7 @@ def rate(turn: Turn, wish: Rate) -> None:
     if rated is not None and turn.now - rated.at > turn.policy.rating_change:
         turn.say("rating.settled")
         return
-    turn.set(rating=Rating(session_id, wish.value, wish.comment, wish.vote))
+    turn.set(rating=model.Rating(session_id, wish.value, wish.comment, wish.vote))
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
@@ -205,7 +165,7 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     if reply.ok:
         first = _rated(turn.state, rating.session_id) is None
         if first:
-            turn.set(rated=Rated(rating.session_id, turn.now))
+            turn.set(rated=model.Rated(rating.session_id, turn.now))
         turn.say("rating.thanks" if first else "rating.changed", {"rating": rating.value})
         if not rating.vote:
             end_poll(turn, rating.session_id)
@@ -222,15 +182,15 @@ def end_poll(turn: Turn, session_id: SessionId | None = None) -> None:
     poll = turn.state.poll
     if poll is not None and session_id in {None, poll}:
         turn.set(poll=None)
-        turn.ask(EndPoll(poll))
+        turn.ask(model.EndPoll(poll))
 
 
-def poll_due(state: Conversation, policy: Policy) -> int | None:
+def poll_due(state: model.Conversation, policy: Policy) -> int | None:
     """Return when the open poll is to be closed, because no vote counts any more, ms."""
     rated = None if state.poll is None else _rated(state, state.poll)
     return None if rated is None else rated.at + policy.rating_change
 
 
-def _rated(state: Conversation, session_id: SessionId) -> Rated | None:
+def _rated(state: model.Conversation, session_id: SessionId) -> model.Rated | None:
     rated = state.rated
     return rated if rated is not None and rated.session_id == session_id else None

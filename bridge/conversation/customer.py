@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
-from bridge.conversation import queue, robot
+from bridge.conversation import model, queue, robot
 from bridge.conversation.chat import start_chat
-from bridge.conversation.events import Said, Start, Withdrawn
-from bridge.conversation.model import (
-    Chatting,
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Held,
-    Idle,
-    Queued,
-    Requesting,
-)
-from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
-from bridge.ids import EventId
+from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Turn, all_pieces, unique_events, without
+from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
@@ -30,46 +18,40 @@ REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is told again that no agent was asked for."""
 
 
-def said(turn: Turn, event: Said) -> None:
+def said(turn: Turn, event: model.Said) -> None:
     """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
-    phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.robot:
+    state, phase = turn.state, turn.state.phase
+    chatting = isinstance(phase, model.Chatting)
+    if isinstance(phase, model.Chatting) and phase.robot:
         event = robot.chosen(phase, event)
     pieces = _pieces(turn, event)
     if not pieces:
-        turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
+        turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    if count_pieces(turn.state) + len(pieces) > turn.policy.max_held:
+    waiting = len(state.held) if chatting and state.outstanding is None else len(all_pieces(state))
+    if waiting + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
-    before, chatting = turn.state.held, isinstance(turn.state.phase, Chatting)
     robot_first = not chatting and robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person. And as many
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
-    turn.set(held=before + pieces, typed=turn.state.typed + places)
+    turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
     if chatting:
         return
     queue.surface(turn)
-    if not isinstance(turn.state.phase, Idle | Ended):
+    if not isinstance(turn.state.phase, model.NoChat):
         return
     if robot_first:
-        why = robot.consult(turn, event)
-        if why is not None:
-            queue.want_person(turn, why)
+        queue.want_person(turn, robot.consult(turn, event))
     elif turn.policy.start_on_message:
         queue.request_chat(turn)
     else:
-        _say_held(turn, before, asked=event.again)
+        _say_held(turn, state.held, asked=event.again)
 
 
-def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
-    """Remind the customer that here only a command asks for a chat.
-
-    That is said with the first message, with the second, and then whenever nothing was written for
-    a while: to be told with every line would be as bad as to wait in vain. Whoever has just `asked`
-    for something to be sent again is always told.
-    """
+def _say_held(turn: Turn, before: tuple[model.Held, ...], *, asked: bool) -> None:
+    """Remind the customer, though not with every line, that here only a command asks for a chat."""
     count = len(unique_events(turn.state.held))
     if not before:
         turn.say("start.needed")
@@ -77,47 +59,44 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
         turn.say("start.needed_still", {"count": count})
 
 
-def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
+def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
     """Split a message into pieces that fit the server's frame limit (trap T23)."""
-    text, files = _taken_apart(event.content)
-    parts = _parts(turn, text, files)
-    other = () if event.instead is None else _parts(turn, *_taken_apart(event.instead))
+    typed = turn.state.typed
+    parts = _parts(turn.policy, event.content)
+    other = () if event.instead is None else _parts(turn.policy, event.instead)
     quoting, instead = -1, other
     if event.quotes:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
-    typed, last = turn.state.typed, len(parts) - 1
-    pieces = [
-        Held(
+    words = event.words if event.words and event.words != _text(event.content) else ""
+    pieces, last = [], len(parts) - 1
+    for index, part in enumerate(parts):
+        quotes = index == quoting
+        piece = model.Held(
             event.event_id,
             part,
             turn.now,
             last=index == last,
             order=typed + index,
-            words=event.words if index == 0 and event.words != text else "",
-            quotes=event.quotes if index == quoting else (),
+            words=words if index == 0 else "",
+            quotes=event.quotes if quotes else (),
             amends=event.amends,
-            instead=instead if event.amends is not None or index == quoting else (),
+            instead=instead if quotes or event.amends is not None else (),
         )
-        for index, part in enumerate(parts)
-    ]
+        pieces.append(piece)
     return tuple(pieces)
 
 
 def _quotation(
-    parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
-) -> tuple[int, tuple[CustomerContent, ...]]:
-    """Find the part that begins with a quotation, and what is left of it without.
-
-    Args:
-        parts: the message with the quotation.
-        other: the whole message without it.
+    parts: tuple[model.CustomerContent, ...], other: tuple[model.CustomerContent, ...]
+) -> tuple[int, tuple[model.CustomerContent, ...]]:
+    """Find the part of a message that begins with a quotation, and what is left of it without.
 
     Returns:
         The part's index, and its words without the quotation; -1 if the quotation takes more than
-        one part: then `other` is to go.
+        one part: then `other`, the whole message without it, is to go.
     """
-    index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
+    index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:
         return index, ()
     before, rest = _joined(parts[: index + 1]), _joined(parts)
@@ -126,117 +105,107 @@ def _quotation(
     head = words.removesuffix(tail)
     if not words.endswith(tail) or not head.strip():
         return -1, ()
-    return index, (CustomerText(head),)
+    return index, (model.CustomerText(head),)
 
 
-def _joined(parts: tuple[CustomerContent, ...]) -> str:
-    return "".join(one.text for one in parts if isinstance(one, CustomerText))
+def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
+    return "".join(one.text for one in parts if isinstance(one, model.CustomerText))
 
 
-def _parts(
-    turn: Turn, text: str, before: tuple[CustomerContent, ...]
-) -> tuple[CustomerContent, ...]:
-    """Return content as it goes out: files `before` their captions, texts in pieces."""
-    policy = turn.policy
-    spelled = encode_emoji(text) if policy.emoji_codes else text
-    if spelled.strip() and len(spelled) * DEAREST <= policy.max_text_bytes:
-        return (*before, CustomerText(spelled))
-    pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
-    return (*before, *[CustomerText(one) for one in pieces])
-
-
-def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, ...]]:
-    """Return the text of a message, and the content that goes before it."""
+def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
+    """Return content as it goes out: a text in pieces, a file before its caption."""
+    before: tuple[model.CustomerContent, ...] = ()
     match content:
-        case CustomerText():
-            return content.text, ()
-        case CustomerMedia():
-            return content.caption, (msgspec.structs.replace(content, caption=""),)
-        case CustomerLocation():
-            return "", (content,)
+        case model.CustomerText():
+            text = content.text
+        case model.CustomerMedia():
+            text, before = content.caption, (replace(content, caption=""),)
+        case model.CustomerLocation():
+            return (content,)
         case _:
             assert_never(content)
+    if policy.emoji_codes:
+        text = encode_emoji(text)
+    if text.strip() and len(text) * DEAREST <= policy.max_text_bytes:
+        return (*before, model.CustomerText(text))
+    pieces = split_text(text, policy.max_text_bytes, html=policy.escape_html)
+    return (*before, *[model.CustomerText(one) for one in pieces])
 
 
-def withdrawn(turn: Turn, event: Withdrawn) -> None:
-    """Take a message back: it is not sent, or not sent again, and is not reported.
+def _text(content: model.CustomerContent) -> str:
+    match content:
+        case model.CustomerText(text=text) | model.CustomerMedia(caption=text):
+            return text
+        case _:
+            return ""
 
-    Nor do its words go in a quotation. An agent who may have it is told that it was taken back, and
-    no other one (`Held.amends`).
-    """
+
+def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
+    """Take a message back, also out of quotations; an agent who may have it is told (`amends`)."""
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(tuple(empty)))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
-    if isinstance(phase, Queued):
-        pre_sent = _unquoted(without(phase.pre_sent, gone), words)
-        turn.enter(msgspec.structs.replace(phase, pre_sent=pre_sent))
+    if isinstance(phase, model.Queued):
+        turn.enter(phase, pre_sent=_unquoted(without(phase.pre_sent, gone), words))
     if outstanding is not None and outstanding.held is not None:
         (held,) = _unquoted((outstanding.held,), words)
         stale = outstanding.stale or held != outstanding.held
         moot = outstanding.moot or held.event_id in gone
         if held.event_id in gone:
-            held = msgspec.structs.replace(held, last=False)
-        changed = msgspec.structs.replace(outstanding, held=held, moot=moot, stale=stale)
-        turn.set(outstanding=changed)
-    if event.note and not isinstance(phase, Idle | Ended):
-        _note(turn, event)
+            held = replace(held, last=False)
+        turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
+    if event.note and not isinstance(phase, model.NoChat):
+        typed = turn.state.typed
+        note = model.Held(
+            event.by,
+            model.CustomerText(event.note),
+            turn.now,
+            last=False,
+            order=typed,
+            amends=event.event_id,
+        )
+        turn.set(held=(*turn.state.held, note), typed=typed + 1)
 
 
-def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
+def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:
     """Return the pieces without quotations of these messages."""
     return tuple(
-        msgspec.structs.replace(one, content=one.instead[0], quotes=(), instead=())
+        replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
         else one
         for one in pieces
     )
 
 
-def _note(turn: Turn, event: Withdrawn) -> None:
-    """Queue a note for the agent about a message that was taken back."""
-    note = Held(
-        event.by,
-        CustomerText(event.note),
-        turn.now,
-        last=False,
-        order=turn.state.typed,
-        amends=event.event_id,
-    )
-    turn.set(held=(*turn.state.held, note), typed=turn.state.typed + 1)
-
-
-def start(turn: Turn, wish: Start) -> None:
-    """Ask for a chat without writing; in a queue that is being left, stay."""
+def start(turn: Turn, queue_id: QueueId | None = None) -> None:
+    """Ask for a chat without writing, once in another queue than the room's; if asked for, stay."""
     queue.surface(turn)
     phase = turn.state.phase
-    match phase:
-        case Idle() | Ended():
-            queue.request_chat(turn, wish.queue_id)
-        case Requesting():
-            turn.enter(msgspec.structs.replace(phase, cancel=False))
+    if isinstance(phase, model.NoChat):
+        queue.request_chat(turn, queue_id)
+    elif isinstance(phase, model.Chatting):
+        turn.say("start.already_chatting")
+    elif isinstance(phase, model.Queued) and _leaving(turn):
+        turn.say("start.leaving")
+    else:
+        if isinstance(phase, model.Queued):
+            turn.enter(phase, cancel=False, cancel_by=None)
+        else:
+            turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
-            turn.say("start.already_queued")
-        case Queued() if _leaving(turn):
-            turn.say("start.leaving")
-        case Queued():
-            turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
-            turn.say("start.already_queued")
-        case Chatting():
-            turn.say("start.already_chatting")
-        case _:
-            assert_never(phase)
+        turn.say("start.already_queued")
 
 
 def human(turn: Turn) -> None:
     """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.robot:
-        turn.enter(msgspec.structs.replace(phase, human=True))
+    if isinstance(phase, model.Chatting) and phase.robot:
+        turn.enter(phase, human=True)
     else:
-        start(turn, Start())
+        start(turn)
 
 
 def call_back(turn: Turn) -> None:
@@ -244,13 +213,13 @@ def call_back(turn: Turn) -> None:
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
-    elif isinstance(phase, Requesting | Queued):
-        start(turn, Start())
+    elif isinstance(phase, model.Waiting):
+        start(turn)
         if not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
-    elif isinstance(phase, Chatting):
-        start(turn, Start())
+    elif isinstance(phase, model.Chatting):
+        start(turn)
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)
@@ -267,59 +236,44 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23); messages that waited are reported as not delivered.
-
-    Who wished to be called back does so no longer.
-    """
+    """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
     phase, called_off = turn.state.phase, queue.cancel_callback(turn)
-    match phase:
-        case Requesting():
-            _drop_all(turn)
-            _cancel_request(turn, phase)
-        case Queued():
-            cancel_by = turn.now + turn.policy.cancel_wait
-            turn.enter(msgspec.structs.replace(phase, cancel=True, cancel_by=cancel_by))
-            _drop_all(turn)
-        case Chatting():
-            if not phase.unwanted:
-                turn.say("cancel.chatting")
-        case Idle() | Ended():
-            left = robot.settle(
-                turn, *(one.event_id for one in turn.state.questions if not one.aside)
-            )
-            if all_pieces(turn.state):
-                _drop_all(turn, "undelivered.dropped")
-            elif not called_off:
-                turn.say("robot.solved" if left else "cancel.nothing")
-        case _:
-            assert_never(phase)
+    if isinstance(phase, model.Requesting):
+        _drop_all(turn)
+        _cancel_request(turn, phase)
+    elif isinstance(phase, model.Queued):
+        turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
+        _drop_all(turn)
+    elif isinstance(phase, model.Chatting):
+        if not phase.unwanted:
+            turn.say("cancel.chatting")
+    else:
+        asked = (one.event_id for one in turn.state.questions if not one.aside)
+        left = robot.settle(turn, *asked)
+        if all_pieces(turn.state):
+            _drop_all(turn, "undelivered.dropped")
+        elif not called_off:
+            turn.say("robot.solved" if left else "cancel.nothing")
 
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
-    """Report all that waits; what is under way may still arrive, and is reported if not.
-
-    Pre-messages that WebChat has are reported once it is certain that no agent reads them.
-    """
+    """Report all that waits; what is under way, or with the queue, only once no agent gets it."""
     turn.report_held(key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
-        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
+        turn.set(outstanding=replace(outstanding, moot=True))
 
 
-def _cancel_request(turn: Turn, phase: Requesting) -> None:
+def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
     """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
     outstanding = turn.state.outstanding
-    asked = (
-        outstanding is not None
-        and isinstance(outstanding.what, RequestChat)
-        and not outstanding.moot
-    )
-    turn.enter(msgspec.structs.replace(phase, cancel=True))
+    sent = None if outstanding is None or outstanding.moot else outstanding.what
+    turn.enter(phase, cancel=True)
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
-    elif not asked:
+    elif not isinstance(sent, RequestChat):
         queue.cancelled(turn)
-    elif not (phase.cancel or queue.hidden(phase)):
+    elif not (phase.cancel or phase.quiet):
         away = turn.state.trouble_since is not None
         turn.card("queue.leaving_away" if away else "queue.leaving")
 
@@ -327,12 +281,9 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
 def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
-    match phase:
-        case Chatting():
-            turn.enter(msgspec.structs.replace(phase, close=True))
-        case Requesting() | Queued():
-            cancel(turn)
-        case Idle() | Ended():
-            turn.say("close.nothing")
-        case _:
-            assert_never(phase)
+    if isinstance(phase, model.Chatting):
+        turn.enter(phase, close=True)
+    elif isinstance(phase, model.Waiting):
+        cancel(turn)
+    else:
+        turn.say("close.nothing")

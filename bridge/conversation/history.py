@@ -1,39 +1,31 @@
 """Messages of agents missed in an outage: fetched from the history, shown once (row 31).
 
 A push that finds no link is lost at most servers, and pushes carry neither a number nor a time of
-the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So
-what was missed is found by comparing two lists: the *marks* of what was relayed lately (a digest of
-agent and words, with the moment at which it came) and the history. What only the history has, and
-what is not older than the outage, was missed.
+the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So two
+lists are compared: the *marks* of what was relayed lately (digest of agent and words, and when it
+came) and the history. What only the history has, and is not older than the outage, was missed.
 
-- Equal words are counted: as many of them were missed as the history has more than there are marks.
-- The clocks of the two servers need not agree: how far they are apart is read off what was said
-  once and shown once. Without any such words, two minutes are allowed for.
-- A server may push, late, what the history has told already. Such a push is not shown again. But it
-  may as well be the same words said anew, and so the history is asked once more: if it knows of
-  one more than was shown, that one is shown after all. Each message comes once, whoever was faster.
-- A server without history, and without receipts, may repeat the last push after a new link (trap
-  T34): the same content of the same agent, to the last byte, within 3 s, with the new link in
-  between, is one message.
-- A picture or a file is a placeholder in the history, so all of them are equal there, and so is an
-  agent's text that begins with a bracket. One that is pushed is always shown, and of lines that may
-  be it each that reads differently: better a placeholder too much than words too few.
-- Where more was said than we remember or the history tells, the customer is told, as where it
-  cannot be had at all. So are they where it lacks words of this chat that were shown before: it is
-  behind, or leaves the running chat out, and what was said during the outage is not in it either.
-  A server that numbers its pushes sends again what was lost, whatever its history says.
+- A line and a mark are paired if their content is the same to the last byte, else if their words
+  are, each time in their order. So equal words are counted, and of equal ones the last were missed.
+- The clocks of the two servers need not agree: the difference is read off what was said once and
+  shown once (`compare`). Without any such words, two minutes are allowed for.
+- A server may push, late, what the history has told already: it is not shown again. As it may be
+  the same words said anew, the history is asked once more: if it knows of one more than was shown,
+  that one is shown after all. Each message comes once, whichever was faster.
+- A server without history and receipts may repeat the last push after a new link (trap T34): the
+  same content of the same agent, to the last byte, within 3 s, with the new link in between, is one
+  message.
+- Pictures and files are placeholders in the history, all alike, and alike an agent's text that
+  begins with a bracket. Every pushed one is shown; where one without words was missed, each history
+  line that may be it and reads differently is shown, once.
+- The customer is told that something may be missing where more was said than we remember or the
+  history tells, where it cannot be had for long, and where it lacks words of this chat that were
+  shown before: it is behind, or leaves the running chat out. A server that numbers its pushes sends
+  again what was lost, whatever its history says.
 
-A line and a mark are paired if their content is the same to the last byte, else if their words are,
-each time in their order; so of equal ones the last were missed. A mark without words (a picture's)
-fits every line without words, and of these lines one may be text that looks like a placeholder.
-So where one of them was missed, each that reads differently is shown, once.
-
-A message of a link that broke is marked with the server's time of it. Where the server has a
-history and would not give it for long, the customer is told that something may be missing: nothing
-disappears in silence. A message that was taken back meanwhile is not shown.
-
-Marks are stored packed (`Conversation.marks`), because the room's record is written with each
-message: a push appends 13 bytes to them, and only an outage unpacks them (`shown_lately`).
+A message that was taken back meanwhile is not shown. Marks are stored packed
+(`Conversation.marks`), for the room's record is written with each message: a push appends 13 bytes,
+and only an outage unpacks them (`shown_lately`).
 """
 
 from __future__ import annotations
@@ -45,17 +37,9 @@ from hashlib import blake2b
 from statistics import median_low
 
 import msgspec
+from msgspec.structs import replace
 
-from bridge.conversation.events import AgentsLeft, FetchHistory, Recalled, Relay
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Marks,
-    Queued,
-    Recall,
-    Requesting,
-    Told,
-)
+from bridge.conversation import model
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
@@ -89,10 +73,8 @@ _STAMP, _MARK, _EXACT = 6, 5, 2
 """Bytes of a packed mark: a stamp, and the first bytes of the two digests.
 
 The stamp, big-endian, is the moment in ms, and in its last bits the place of the chat in
-`Marks.sessions`, from 1 on; 0 says that the mark counts for none.
-
-That two messages have one mark by chance is as likely as one in 10^12; that two with one mark, thus
-with the same words or without any, are taken to be the same to the last byte, as one in 65,536."""
+`Marks.sessions`, from 1 on, or 0. Chance of equal marks: 1 in 10^12; of equal exact digests for
+messages with one mark: 1 in 65,536."""
 _WIDTH = _STAMP + _MARK + _EXACT
 _FULL = _WIDTH * MOST_HEARD
 _PLACE_BITS = 6
@@ -106,13 +88,13 @@ class Mark(msgspec.Struct, frozen=True):
     """A message of an agent's that was shown lately."""
 
     at: int
-    """When it came, ms; of one that a history told, when it was said, by our clock."""
+    """When it came; of one that a history told, when it was said, by our clock."""
     mark: bytes
     """Digest of agent and words."""
     id: str = ""
     """The server's number of it, where a history told it."""
     awaited: int = 0
-    """Where a history told it: until when the server may still push it as well, ms."""
+    """Where a history told it: until when the server may still push it as well."""
     exact: bytes = b""
     """Digest of agent and content to the last byte, where it was pushed."""
     session: SessionId | None = None
@@ -141,49 +123,46 @@ class Clocks(msgspec.Struct, frozen=True):
 
 
 def link_lost(turn: Turn) -> None:
-    """Tell a customer who waits for an answer that the link has been away for long (row 34).
-
-    Not if something of theirs waits for the link as well: they were told of that.
-    """
-    if not isinstance(turn.state.phase, Requesting | Queued | Chatting):
-        return
-    if not turn.state.told_trouble and not turn.state.told_away:
+    """Tell a customer who waits of a long outage (row 34), unless they were told of trouble."""
+    state = turn.state
+    told = state.told_trouble or state.told_away
+    if isinstance(state.phase, model.Waiting | model.Chatting) and not told:
         turn.set(told_away=True)
         turn.say("outage.away")
 
 
 def link_restored(turn: Turn, at: int) -> None:
-    """Ask for the history after an outage of the link, which ended at `at` (ms)."""
+    """Ask for the history after an outage of the link, which ended at `at`."""
     if turn.state.told_away:
         turn.set(told_away=False)
         turn.say("trouble.over")
-    if isinstance(turn.state.phase, Requesting | Queued | Chatting):
+    if isinstance(turn.state.phase, model.Waiting | model.Chatting):
         turn.set(linked_at=at)
         _want(turn, _heard_until(turn), turn.now)
 
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
-    if isinstance(turn.state.phase, Requesting | Queued | Chatting) and turn.state.recall is None:
+    if isinstance(turn.state.phase, model.Waiting | model.Chatting) and turn.state.recall is None:
         _want(turn, _heard_until(turn), turn.now + SETTLING)
 
 
-def pursue(turn: Turn, recall: Recall) -> None:
+def pursue(turn: Turn, recall: model.Recall) -> None:
     """Ask for the history that is wanted, if it is due and of use: there has to be a session."""
     phase = turn.state.phase
-    if recall.session_id is None and isinstance(phase, Chatting):
-        recall = msgspec.structs.replace(recall, session_id=phase.session_id)
+    if recall.session_id is None and isinstance(phase, model.Chatting):
+        recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
-        if not isinstance(phase, Requesting | Queued):
+        if not isinstance(phase, model.Waiting):
             turn.set(recall=None)  # no chat has come of it, so nobody has said anything
     elif turn.now >= recall.due:
-        turn.set(recall=msgspec.structs.replace(recall, asked=True))
-        turn.ask(FetchHistory(recall.session_id, recall.since))
+        turn.set(recall=replace(recall, asked=True))
+        turn.ask(model.FetchHistory(recall.session_id, recall.since))
 
 
-def due(state: Conversation) -> int | None:
-    """Return when the history is to be asked for, ms since the epoch; None if it is not."""
+def due(state: model.Conversation) -> int | None:
+    """Return when the history is to be asked for; None if it is not."""
     recall = state.recall
     if recall is None or recall.asked or recall.session_id is None:
         return None
@@ -194,21 +173,17 @@ def _want(turn: Turn, since: int, at: int) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
     recall, phase = turn.state.recall, turn.state.phase
     if recall is None:
-        unmarked = isinstance(phase, Chatting) and not phase.marked
-        turn.set(recall=Recall(since, due=at, unmarked=unmarked))
+        unmarked = isinstance(phase, model.Chatting) and not phase.marked
+        turn.set(recall=model.Recall(since, due=at, unmarked=unmarked))
     else:
         since = min(since, recall.since)
-        turn.set(
-            recall=msgspec.structs.replace(
-                recall, since=since, due=min(at, recall.due), again=recall.asked
-            )
-        )
+        turn.set(recall=replace(recall, since=since, due=min(at, recall.due), again=recall.asked))
 
 
 def _heard_until(turn: Turn) -> int:
     """Return the moment up to which nothing was missed: the link delivers in order."""
     phase = turn.state.phase
-    began = phase.since if isinstance(phase, Requesting | Queued | Chatting) else 0
+    began = phase.since if isinstance(phase, model.Waiting | model.Chatting) else 0
     return max([began, *(one.at for one in shown_lately(turn.state))])
 
 
@@ -216,54 +191,38 @@ def _heard_until(turn: Turn) -> int:
 
 
 def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered: bool) -> bool:
-    """Take note of what an agent says; False if it has been shown.
-
-    Args:
-        turn: a turn with a push.
-        agent: who speaks.
-        content: what.
-        at: when it came, ms since the epoch.
-        numbered: it has a receipt id, so that a repeat of it never comes this far.
-    """
+    """Take note of an agent's push; False if it was shown (`numbered` ones never come twice)."""
     words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
     mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
+    state = turn.state
+    marks = state.marks if not state.heard else _packed(shown_lately(state))
     # Bytes of two neighbours may look like a mark: then none is found.
-    if mark in _marks(turn.state).packed:
+    if mark in marks.packed:
         new = _seen_before(turn, Mark(at, mark, exact=exact), words, numbered=numbered)
         if new is not None:
             return new
-    phase, session_id = turn.state.phase, None
-    if isinstance(phase, Chatting) and not numbered and words != _NO_WORDS:
+    phase, session_id = state.phase, None
+    if isinstance(phase, model.Chatting) and not numbered and words != _NO_WORDS:
         session_id = phase.session_id
     _remember_push(turn, at, mark, exact, session_id)
     return True
 
 
 def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
-    """Decide whether a push with a known mark is shown; None: another message of equal words.
-
-    Args:
-        turn: a turn with a push.
-        came: what came.
-        words: of it.
-        numbered: as `is_new` says.
-    """
-    state, at = turn.state, came.at
-    heard = shown_lately(state)
-    for index, one in enumerate(heard):
-        told = one.mark == came.mark and at <= _awaited(one, state.linked_at)
+    """Return whether a push with a known mark is shown; None: another message of equal words."""
+    linked_at, at = turn.state.linked_at, came.at
+    known = list(shown_lately(turn.state))
+    for index, one in enumerate(known):
+        told = one.mark == came.mark and at <= _awaited(one, linked_at)
         repeated = (
             not numbered
             and (one.mark, one.exact) == (came.mark, came.exact)
-            and one.at < state.linked_at <= at
+            and one.at < linked_at <= at
             and at - one.at <= REPEATED_WITHIN
         )
         if told or repeated:
-            known = list(heard)
             # Moved on in time, so that a third copy is a message of its own.
-            known[index] = msgspec.structs.replace(
-                one, awaited=0, at=one.at if told else state.linked_at
-            )
+            known[index] = replace(one, awaited=0, at=one.at if told else linked_at)
             _keep(turn, known)
             if told and words == _NO_WORDS:  # a picture, which is shown all the same
                 return True
@@ -278,20 +237,24 @@ def _awaited(one: Mark, linked_at: int) -> int:
 
 
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
-    """Take note of what the robot of this chat says; its frames do not name it."""
-    phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, Chatting) else ()
+    """Take note of a message of this chat's robot; its frames do not name it."""
+    agents = _agents(turn)
     agent_id = agents[0].id if agents else ""
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
 
 
+def _agents(turn: Turn) -> tuple[Agent, ...]:
+    phase = turn.state.phase
+    return phase.agents if isinstance(phase, model.Chatting) else ()
+
+
 # --- what comes by history ------------------------------------------------------------------------
 
 
-def recalled(turn: Turn, came: Recalled) -> None:
+def recalled(turn: Turn, came: model.Recalled) -> None:
     """Show what was missed, or try again, or say that something may be missing."""
-    recall = turn.state.recall or Recall(came.since, came.session_id, asked=True)
+    recall = turn.state.recall or model.Recall(came.since, came.session_id, asked=True)
     if came.failed and recall.tries + 1 >= TRIES:
         turn.say("outage.unsure")
     elif came.failed:
@@ -299,7 +262,7 @@ def recalled(turn: Turn, came: Recalled) -> None:
         # All rooms of a server lose their links at once, and have to ask one after the other.
         pause += came.session_id * _STRIDE % pause
         turn.set(
-            recall=msgspec.structs.replace(
+            recall=replace(
                 recall, asked=False, again=False, due=turn.now + pause, tries=recall.tries + 1
             )
         )
@@ -308,40 +271,38 @@ def recalled(turn: Turn, came: Recalled) -> None:
         _take_as_shown(turn, came)
     else:
         _show(turn, came)
-    turn.set(recall=Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None)
+    turn.set(
+        recall=model.Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None
+    )
 
 
-def _take_as_shown(turn: Turn, came: Recalled) -> None:
-    """Count all lines as shown: the chat began under a version that made no marks.
-
-    It would be shown a second time otherwise; what was missed under that version stays missed.
-    """
+def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
+    """Count all lines as shown: a version without marks showed most, or they stay missed."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting):
+    if not isinstance(phase, model.Chatting):
         return
     lines, clocks = _agents_lines(turn, came)
     for line in lines:
         at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
         _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
-    turn.enter(msgspec.structs.replace(phase, marked=True))
+    turn.enter(phase, marked=True)
 
 
-def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
+def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
     """Return the lines of agents, and the clock difference by those that were pushed as well."""
-    phase = turn.state.phase
-    ids = {agent.id for agent in phase.agents} if isinstance(phase, Chatting) else set()
+    ids = {agent.id for agent in _agents(turn)}
     lines = [
         Line(place, entry, mark_of(entry.agent_id, entry.html))
         for place, entry in enumerate(came.entries)
-        if _by_agent(entry, ids)
+        if not (entry.by_customer or entry.notice)
+        # Where the server does not tell who wrote it: by the names in the chat.
+        and (entry.user_type > 0 or entry.agent_id in ids)
     ]
     return lines, compare(shown_lately(turn.state), lines)
 
 
-def _show(turn: Turn, came: Recalled) -> None:
-    phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, Chatting) else ()
-    ids = {agent.id for agent in agents}
+def _show(turn: Turn, came: model.Recalled) -> None:
+    ids = {agent.id for agent in _agents(turn)}
     lines, clocks = _agents_lines(turn, came)
     heard = shown_lately(turn.state)
     doubtful = is_doubtful(heard, came.entries, lines, came.since, clocks)
@@ -352,10 +313,10 @@ def _show(turn: Turn, came: Recalled) -> None:
     _keep(turn, heard)
     for line in found:
         entry = line.entry
-        agent = _speaker(entry, agents)
-        turn.ask(Relay(agent, _content(entry), came.session_id, posted=entry.posted))
+        agent = speaker(turn, entry.agent_id, entry.name)
+        turn.ask(model.Relay(agent, _content(entry), came.session_id, posted=entry.posted))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
-            turn.ask(AgentsLeft((agent.id,)))
+            turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
         if not line.known:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
@@ -371,28 +332,21 @@ def _content(entry: HistoryEntry) -> AgentContent:
     return AgentText(entry.html)
 
 
-def _by_agent(entry: HistoryEntry, ids: set[AgentId]) -> bool:
-    """True for a line by an agent; where the server does not tell, by the names in the chat."""
-    if entry.by_customer or entry.notice:
-        return False
-    return entry.user_type > 0 or entry.agent_id in ids
-
-
-def _speaker(entry: HistoryEntry, agents: tuple[Agent, ...]) -> Agent:
+def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
+    """Return the agent of an id: one of the chat's, without an id the sole one (T15), or a new."""
+    phase = turn.state.phase
+    agents = phase.agents if isinstance(phase, model.Chatting) else ()
     for agent in agents:
-        if agent.id == entry.agent_id or (not entry.agent_id and len(agents) == 1):
+        if agent.id == agent_id or (not agent_id and len(agents) == 1):
             return agent
-    return Agent(entry.agent_id or AgentId("agent"), entry.name)
+    return Agent(agent_id or AgentId("agent"), name)
 
 
 # --- marks ----------------------------------------------------------------------------------------
 
 
 def mark_of(agent_id: str, fragment: str) -> bytes:
-    """A digest of agent and words, the same for a push and for its entry in the history.
-
-    Files are told of by placeholders there, so all content without words is the same.
-    """
+    """Digest of agent and words, alike for pushes and history; one for all that has no words."""
     return _mark(agent_id, _words(fragment))
 
 
@@ -419,7 +373,7 @@ def _words(fragment: str) -> str:
     return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
 
 
-def shown_lately(state: Conversation) -> tuple[Mark, ...]:
+def shown_lately(state: model.Conversation) -> tuple[Mark, ...]:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
         return tuple(
@@ -437,24 +391,20 @@ def shown_lately(state: Conversation) -> tuple[Mark, ...]:
     told = {one.place: one for one in marks.told}
     found = []
     for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
-        stamp, digest, exact = _unpacked(marks.packed[start : start + _WIDTH])
-        more = told.get(place, Told(place, "", 0, pushed=True))
+        packed = marks.packed[start : start + _WIDTH]
+        stamp, digests = int.from_bytes(packed[:_STAMP], "big"), packed[_STAMP:]
+        more = told.get(place, model.Told(place, "", 0, pushed=True))
         session = stamp & (1 << _PLACE_BITS) - 1
         mark = Mark(
             stamp >> _PLACE_BITS,
-            digest,
+            digests[:_MARK],
             more.id,
             more.awaited,
-            exact if more.pushed else b"",
+            digests[_MARK:] if more.pushed else b"",
             marks.sessions[session - 1] if session else None,
         )
         found.append(mark)
     return tuple(found)
-
-
-def _unpacked(mark: bytes) -> tuple[int, bytes, bytes]:
-    stamp, digests = int.from_bytes(mark[:_STAMP], "big"), mark[_STAMP:]
-    return stamp, digests[:_MARK], digests[_MARK:]
 
 
 def _stamp(at: int, place: int) -> bytes:
@@ -462,12 +412,7 @@ def _stamp(at: int, place: int) -> bytes:
     return (moment << _PLACE_BITS | place).to_bytes(_STAMP, "big")
 
 
-def _marks(state: Conversation) -> Marks:
-    """The marks as they are stored, also of a row that an earlier version stored."""
-    return _packed(shown_lately(state)) if state.heard else state.marks
-
-
-def _packed(shown: Sequence[Mark]) -> Marks:
+def _packed(shown: Sequence[Mark]) -> model.Marks:
     sessions = tuple(dict.fromkeys(one.session for one in shown if one.session is not None))
     places = {session: place for place, session in enumerate(sessions, start=1)}
     packed = [
@@ -477,11 +422,11 @@ def _packed(shown: Sequence[Mark]) -> Marks:
         for one in shown
     ]
     told = [
-        Told(place, one.id, one.awaited, pushed=bool(one.exact))
+        model.Told(place, one.id, one.awaited, pushed=bool(one.exact))
         for place, one in enumerate(shown)
         if one.id or one.awaited or not one.exact
     ]
-    return Marks(b"".join(packed), sessions, tuple(told))
+    return model.Marks(b"".join(packed), sessions, tuple(told))
 
 
 def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
@@ -505,10 +450,9 @@ def _remember_push(
         place = sessions.index(session) + 1
     if len(packed) >= _FULL:  # the oldest goes, and all others move up
         packed = packed[_WIDTH:]
-        if told:
-            moved = [msgspec.structs.replace(one, place=one.place - 1) for one in told if one.place]
-            told = tuple(moved)
-    turn.set(marks=Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
+        told = tuple(replace(one, place=one.place - 1) for one in told if one.place) if told else ()
+    packed += _stamp(at, place) + digest + exact
+    turn.state = replace(turn.state, marks=model.Marks(packed, sessions, told))
 
 
 # --- comparing ------------------------------------------------------------------------------------
@@ -537,14 +481,7 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 def missed(
     heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
 ) -> tuple[list[Line], tuple[Mark, ...]]:
-    """Find the lines that were not shown, in their order; return the marks as well.
-
-    Args:
-        heard: the marks.
-        lines: all that agents wrote, as the history has it.
-        since: up to when everything was surely heard, ms by our clock.
-        clocks: what `compare` found.
-    """
+    """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
@@ -564,7 +501,7 @@ def missed(
     known = list(heard)
     for line in unsure:
         index = pairs[line.place]
-        known[index] = msgspec.structs.replace(known[index], id=line.entry.id)
+        known[index] = replace(known[index], id=line.entry.id)
     begin = since + clocks.low
     found = [
         line
@@ -583,15 +520,7 @@ def is_doubtful(
     since: int,
     clocks: Clocks,
 ) -> bool:
-    """True if something may be missing that cannot be found: forgotten here, or not told there.
-
-    Args:
-        heard: the marks.
-        entries: the history as it came.
-        lines: what agents wrote of it.
-        since: up to when everything was surely heard, ms by our clock.
-        clocks: what `compare` found.
-    """
+    """True if something may be missing that cannot be found: forgotten here, or not told there."""
     begin = since + clocks.usual
     if len(entries) >= MOST_RECALLED and entries[0].posted > begin:
         return True
@@ -612,14 +541,7 @@ def left_out(
     It must have the newest that were heard before the outage, for we ask about what follows them;
     and all that follow any that it has. What is older may lie beyond the end of its page. Whose
     words they are said to be does not matter: the socket and the history may name people
-    differently.
-
-    Args:
-        heard: the marks.
-        entries: the history as it came, newest last.
-        session_id: the chat.
-        since: up to when everything was surely heard, ms by our clock.
-        ids: who takes part.
+    differently (`ids`: of those who take part).
 
     Returns:
         Also the marks, changed so that what is absent is told once. Only of the newest words it is
@@ -645,7 +567,7 @@ def left_out(
     known = list(heard)
     for place in absent:
         if place != due[-1]:
-            known[order[place]] = msgspec.structs.replace(known[order[place]], session=None)
+            known[order[place]] = replace(known[order[place]], session=None)
     return bool(absent), tuple(known)
 
 
@@ -682,8 +604,11 @@ def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Cl
 def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
     """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
-
-    def pair(key_of_line: Callable[[Line], bytes], key_of_mark: Callable[[Mark], bytes]) -> None:
+    keys: tuple[tuple[Callable[[Line], bytes], Callable[[Mark], bytes]], ...] = (
+        (_exact, lambda one: one.exact),
+        (lambda line: line.mark, lambda one: one.mark),
+    )
+    for key_of_line, key_of_mark in keys:
         taken = set(pairs.values())
         free: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for index, one in enumerate(heard):
@@ -692,9 +617,6 @@ def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]
         for line in lines:
             if line.place not in pairs and free[key_of_line(line)]:
                 pairs[line.place] = free[key_of_line(line)].popleft()
-
-    pair(_exact, lambda one: one.exact)
-    pair(lambda line: line.mark, lambda one: one.mark)
     return pairs
 
 
@@ -703,20 +625,13 @@ def _exact(line: Line) -> bytes:
 
 
 def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[Line]:
-    """Lines behind `last` that may have been missed in place of one of `left` without words.
-
-    `likely`: they are paired, but not to the last byte.
-    """
+    """Lines behind `last`, paired by words alone, that may be what was missed without words."""
     shown = {(line.mark, line.entry.html) for line in left}
-    without_words = {line.mark for line in left if line.mark == _mark_of_none(line.entry.agent_id)}
+    without_words = {line.mark for line in left if line.mark == mark_of(line.entry.agent_id, "")}
     found = []
     for line in likely:
         key = line.mark, line.entry.html
         if line.mark in without_words and line.place > last and key not in shown:
             shown.add(key)
-            found.append(msgspec.structs.replace(line, known=True))
+            found.append(replace(line, known=True))
     return found
-
-
-def _mark_of_none(agent_id: AgentId) -> bytes:
-    return mark_of(agent_id, "")

@@ -1,11 +1,8 @@
-"""The life cycle of a conversation, as one pure function.
+"""Life cycle of a conversation, as one pure function.
 
-Theory of operation
--------------------
 `step` takes the state, one input and the time, and returns the next state and what is to be done.
 It reads no clock, draws no random number and does no I/O, so the same inputs always give the same
-conversation; the engine stores state, effects and the fact that the input was handled in one
-database transaction.
+conversation; state, effects and input are stored in one transaction.
 
 A step has two halves. First the input changes what is known and wanted (`customer`, `server`,
 `calls.call_failed`, `history`, `tick`; the changes of phase that they share stand in `queue` and
@@ -30,65 +27,21 @@ The rows cited in this package are those of the protocol reference, section 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
-import msgspec
-
-from bridge.conversation import calls, chat, customer, history, queue, robot, server
-from bridge.conversation.events import (
-    CallBack,
-    CallFailed,
-    Cancel,
-    Close,
-    Consulted,
-    Effect,
-    Human,
-    Input,
-    LinkLost,
-    LinkRestored,
-    Pushed,
-    Rate,
-    Recalled,
-    Replied,
-    Resumed,
-    Said,
-    Solved,
-    Start,
-    Tick,
-    TurnAwaited,
-    Uploaded,
-    Withdrawn,
-)
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Ended,
-    Held,
-    Idle,
-    Queued,
-    Requesting,
-)
+from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 
-CustomerInput = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
-"""The inputs that come from a customer."""
-
 
 def step(
-    state: Conversation, happened: Input, now: int, policy: Policy
-) -> tuple[Conversation, tuple[Effect, ...]]:
-    """Make one step: the next state of the conversation, and its effects.
-
-    Args:
-        state: the conversation so far.
-        happened: one input.
-        now: ms since the epoch.
-        policy: the operator's and the room admin's decisions, as they stand now.
+    state: model.Conversation, happened: model.Input, now: int, policy: Policy
+) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
+    """Make one step, at `now` (ms since the epoch); it never raises.
 
     Returns:
-        The next state and the effects, in the order in which they are to be carried out
-        (per lane). Never raises for any input.
+        The next state, and the effects in the order in which they are to be carried out (per lane).
     """
     turn = Turn(state, now, policy)
     _apply(turn, happened)
@@ -101,222 +54,192 @@ def step(
     return turn.state, tuple(turn.effects)
 
 
-def _apply(turn: Turn, happened: Input) -> None:
+def _apply(turn: Turn, happened: model.Input) -> None:
     match happened:  # what comes most often stands first
-        case Pushed():
+        case model.Pushed():
             server.pushed(turn, happened)
-        case Replied():
+        case model.Replied():
             server.replied(turn, happened.call_id, happened.reply)
-        case (
-            Said()
-            | Withdrawn()
-            | Start()
-            | Cancel()
-            | Close()
-            | Human()
-            | Solved()
-            | CallBack()
-            | Rate()
-        ):
-            _customer_did(turn, happened)
-        case Uploaded():
+        case model.Said() if turn.state.retry_at is None:
+            customer.said(turn, happened)
+        case model.Uploaded():
             server.uploaded(turn, happened)
-        case CallFailed():
+        case model.CallFailed():
             calls.call_failed(turn, happened)
-        case Consulted():
-            _consulted(turn, happened)
-        case LinkLost():
+        case model.Consulted():
+            queue.want_person(turn, robot.consulted(turn, happened))
+        case model.LinkLost():
             history.link_lost(turn)
-        case TurnAwaited():
+        case model.TurnAwaited():
             queue.turn_awaited(turn, happened.seconds)
-        case LinkRestored():
-            _link_restored(turn, happened.at or turn.now)
-        case Resumed():
+        case model.LinkRestored():
+            turn.set(retry_at=None)
+            history.link_restored(turn, happened.at or turn.now)
+            queue.ask_after(turn, cut=True)  # row 30; a session is only used on (row 31)
+        case model.Resumed():
             history.resumed(turn)
-        case Recalled():
+        case model.Recalled():
             history.recalled(turn, happened)
-        case Tick():
+        case model.Tick():
             tick(turn)
         case _:
-            assert_never(happened)
+            _customer_did(turn, happened)
 
 
-def _customer_did(turn: Turn, happened: CustomerInput) -> None:
-    calls.person_acts(turn)
+def _customer_did(
+    turn: Turn,
+    happened: model.Said
+    | model.Withdrawn
+    | model.Start
+    | model.Cancel
+    | model.Close
+    | model.Human
+    | model.Solved
+    | model.CallBack
+    | model.Rate,
+) -> None:
+    if turn.state.retry_at is not None:
+        calls.person_acts(turn)
     match happened:
-        case Said():
+        case model.Said():
             customer.said(turn, happened)
-        case Withdrawn():
+        case model.Withdrawn():
             customer.withdrawn(turn, happened)
-        case Start():
-            customer.start(turn, happened)
-        case Cancel():
+        case model.Start():
+            customer.start(turn, happened.queue_id)
+        case model.Cancel():
             customer.cancel(turn)
-        case Close():
+        case model.Close():
             customer.close(turn)
-        case Human():
+        case model.Human():
             customer.human(turn)
-        case Solved():
+        case model.Solved():
             robot.solved(turn, happened)
-        case CallBack():
+        case model.CallBack():
             customer.call_back(turn)
-        case Rate():
+        case model.Rate():
             chat.rate(turn, happened)
         case _:
             assert_never(happened)
 
 
-def _consulted(turn: Turn, happened: Consulted) -> None:
-    why = robot.consulted(turn, happened)
-    if why is not None:
-        queue.want_person(turn, why)
-
-
-def _link_restored(turn: Turn, at: int) -> None:
-    """The link is back. Row 30: ask after a place in a queue; row 31: a session is only used on."""
-    turn.set(retry_at=None)
-    history.link_restored(turn, at)
-    if isinstance(turn.state.phase, Queued):
-        turn.enter(msgspec.structs.replace(turn.state.phase, resync=True, cut=True))
-
-
-def wants_link(state: Conversation) -> bool:
+def wants_link(state: model.Conversation) -> bool:
     """True while the link is needed: WebChat may have something to say to this room, or we to it.
 
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
     """
-    phase = state.phase
-    if isinstance(phase, Chatting):
-        return True
-    if isinstance(phase, Requesting) and phase.cancel and not state.failures:
-        return state.outstanding is None
-    if isinstance(phase, Requesting | Queued):
-        return True
-    if isinstance(phase, Idle) and phase.linger_until is not None:
-        return True
-    return state.outstanding is not None or state.rating is not None
-
-
-# --- deadlines ------------------------------------------------------------------------------------
-
-
-def deadline(state: Conversation, policy: Policy) -> int | None:
-    """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
-    phase = state.phase
-    times = [state.retry_at]
-    if state.trouble_since is not None:
-        times.append(_hold_ends(state, policy))
-    if state.questions:
-        times.append(robot.due(state, policy))
-    if state.recall is not None:
-        times.append(history.due(state))
-    if state.poll is not None:
-        times.append(chat.poll_due(state, policy))
-    if not isinstance(phase, Chatting):
-        times += [_idle_ends(state, policy), queue.callback_due(state, policy)]
-        times += _phase_ends(state, phase, policy)
-    return min((time for time in times if time is not None), default=None)
-
-
-def _phase_ends(
-    state: Conversation, phase: Idle | Requesting | Queued | Ended, policy: Policy
-) -> list[int | None]:
-    """Return the deadlines that the phase itself has, ms since the epoch."""
-    match phase:
-        case Idle():
-            return [phase.linger_until]
-        case Requesting():
-            return [phase.adopt_at]
-        case Queued():
-            card_due = queue.card_due(phase, policy)
-            return [phase.cancel_by, _silence_ends(state, phase, policy), card_due]
-        case Ended():
-            return []
+    match state.phase:
+        case model.Chatting() | model.Queued():
+            return True
+        case model.Requesting(cancel=cancel):
+            return not cancel or state.failures > 0 or state.outstanding is None
+        case model.Idle(linger_until=int()):
+            return True
         case _:
-            assert_never(phase)
+            return state.outstanding is not None or state.rating is not None
+
+
+def deadline(state: model.Conversation, policy: Policy) -> int | None:
+    """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
+    waits = state.trouble_since is not None or state.recall is not None or state.poll is not None
+    if isinstance(state.phase, model.Chatting) and not (waits or state.questions):
+        return state.retry_at  # in a chat, nothing else has a deadline
+    times = [state.retry_at, history.due(state), *(due(state, policy) for due, _ in _DEADLINES)]
+    return min((time for time in times if time is not None), default=None)
 
 
 def tick(turn: Turn) -> None:
     """Carry out every deadline that has passed."""
-    if _passed(turn, _hold_ends(turn.state, turn.policy)):
-        calls.give_up(turn)
-    for why in robot.overdue(turn):
-        queue.want_person(turn, why)
-    if _passed(turn, chat.poll_due(turn.state, turn.policy)):
-        chat.end_poll(turn)
-    if _passed(turn, _idle_ends(turn.state, turn.policy)):
-        _expire(turn)
-    phase = turn.state.phase
-    if isinstance(phase, Idle) and _passed(turn, phase.linger_until):
-        turn.enter(Idle(phase.since))
-    elif isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
-        _stop_awaiting(turn, phase)
-    elif isinstance(phase, Queued):
-        if _passed(turn, phase.cancel_by):
-            queue.cancelled(turn)
-        elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
-            turn.enter(msgspec.structs.replace(phase, resync=True, heard_at=turn.now))
-    _waiters(turn)
+    for due, act in _DEADLINES:
+        moment = due(turn.state, turn.policy)
+        if moment is not None and turn.now >= moment:
+            act(turn)
 
 
-def _waiters(turn: Turn) -> None:
-    """Bring the queue card up to date; ask again for who wishes to be called back."""
-    phase, wished = turn.state.phase, turn.state.callback
-    if isinstance(phase, Queued):
-        if _passed(turn, queue.card_due(phase, turn.policy)):
-            queue.refresh_card(turn, phase)
-    elif wished is not None and _passed(turn, queue.callback_due(turn.state, turn.policy)):
-        if queue.callback_exhausted(turn, wished):
-            queue.give_up_callback(turn)
-        else:
-            queue.request_chat(turn, wished.queue_id, quiet=True)
-
-
-def _expire(turn: Turn) -> None:
-    """Outside a chat nothing waits longer than `Policy.hold_idle` for the customer's next word."""
-    oldest = turn.now - turn.policy.hold_idle
-    kept = _waiting_for_a_person(turn.state)
-    turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
-
-
-def _stop_awaiting(turn: Turn, phase: Requesting) -> None:
-    """No 202 has come (rows 12 and 14)."""
-    if phase.session_id is not None:
-        chat.start_chat(turn, phase.session_id, phase.agents)
-    elif phase.cancel:
-        queue.cancelled(turn)
-    else:
-        queue.ended(turn, "trouble.other_chat")
-
-
-def _passed(turn: Turn, moment: int | None) -> bool:
-    return moment is not None and turn.now >= moment
-
-
-def _hold_ends(state: Conversation, policy: Policy) -> int | None:
+def _hold_ends(state: model.Conversation, policy: Policy) -> int | None:
     """Return the deadline of trouble; none during a call, whose content has to come back first."""
     if state.trouble_since is None or state.outstanding is not None:
         return None
     return state.trouble_since + policy.hold
 
 
-def _idle_ends(state: Conversation, policy: Policy) -> int | None:
+def _ask_people(turn: Turn) -> None:
+    for why in robot.overdue(turn):
+        queue.want_person(turn, why)
+
+
+def _ask_after(turn: Turn) -> None:
+    queue.ask_after(turn, heard_at=turn.now)
+
+
+def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
-    if not kept or not isinstance(phase, Idle | Ended) or queue.callback_wanted(state):
+    if not kept or not isinstance(phase, model.NoChat) or queue.callback_wanted(state):
         return None
     return max(phase.since, min(piece.at for piece in kept)) + policy.hold_idle
 
 
-def _waiting_for_a_person(state: Conversation) -> tuple[Held, ...]:
+def _expire(turn: Turn) -> None:
+    """Report what has waited outside a chat for `Policy.hold_idle`."""
+    oldest = turn.now - turn.policy.hold_idle
+    kept = _waiting_for_a_person(turn.state)
+    turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
+
+
+def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
     """Return the held pieces of no question to the robot: questions end by themselves."""
     asked = {one.event_id for one in state.questions if not one.aside}
     return tuple(piece for piece in state.held if piece.event_id not in asked)
 
 
-def _silence_ends(state: Conversation, phase: Queued, policy: Policy) -> int | None:
+def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
+    match state.phase:
+        case (
+            model.Idle(linger_until=moment)
+            | model.Requesting(adopt_at=moment)
+            | model.Queued(cancel_by=moment)
+        ):
+            return moment
+        case _:
+            return None
+
+
+def _end_phase(turn: Turn) -> None:
+    """End a linger, the wait for a 202 (rows 12 and 14), or a cancel that could not be sent."""
+    phase = turn.state.phase
+    match phase:
+        case model.Idle():
+            turn.enter(model.Idle(phase.since))
+        case model.Requesting(session_id=int() as session_id):
+            chat.start_chat(turn, session_id, phase.agents)
+        case model.Requesting(cancel=False):
+            queue.ended(turn, "trouble.other_chat")
+        case _:
+            queue.cancelled(turn)
+
+
+def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
     """Return the queue's timeout; none during a call: its outcome is a sign of life, or a retry."""
-    if state.outstanding is not None or phase.resync or phase.cancel:
+    phase = state.phase
+    if not isinstance(phase, model.Queued) or phase.resync or phase.cancel:
+        return None
+    if state.outstanding is not None:
         return None
     return phase.heard_at + (policy.accepted_wait if phase.accepted else policy.queue_silence)
+
+
+_DEADLINES: tuple[
+    tuple[Callable[[model.Conversation, Policy], int | None], Callable[[Turn], None]], ...
+] = (
+    (_hold_ends, calls.give_up),
+    (robot.due, _ask_people),
+    (chat.poll_due, chat.end_poll),
+    (_idle_ends, _expire),
+    (_phase_ends, _end_phase),
+    (_silence_ends, _ask_after),
+    (queue.card_due, queue.refresh_card),
+    (queue.callback_due, queue.retry_callback),
+)
+"""Everything that waits: its deadline, and what happens then."""

@@ -1,19 +1,29 @@
-"""The state of one room's conversation: a frozen value per phase, and what goes with it.
+"""Values of a conversation: its state, its inputs and its effects.
 
-Everything here is stored as tagged JSON by the storage ring, so every field has a default that an
-older row can live with.
+All are stored as tagged JSON. The tag is the class's name, so a class that is renamed keeps its
+`tag`; a new field needs a default that an older row can live with. Moments and durations are ms
+(since the epoch).
+
+Inputs are stored before they are handled, or with what they led to; but for `Tick`, `LinkLost`,
+`LinkRestored`, `TurnAwaited` and `Resumed`, whose reasons would be noticed again after a restart.
+
+Effects are stored before they are carried out. Each belongs to one *lane*, a union at the end;
+within a lane they are carried out in order.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
-from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.webchat.frames import Agent, Command
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
+from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
+from bridge.webchat.http import HistoryEntry
 
 
 class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """Base class of stored values: frozen, JSON with the class's name as its tag."""
+    """Base class of stored values."""
 
 
 class CustomerText(Value, frozen=True):
@@ -21,10 +31,7 @@ class CustomerText(Value, frozen=True):
 
 
 class FileKey(Value, frozen=True):
-    """Decryption key of a file: AES-256-CTR key and counter, SHA-256 of the ciphertext.
-
-    Base64, the key in the alphabet of JSON web keys.
-    """
+    """Decryption key of a file, in base64 (the key as in JSON web keys): AES-256-CTR, SHA-256."""
 
     key: str
     iv: str
@@ -35,17 +42,16 @@ class CustomerMedia(Value, frozen=True):
     """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
 
     kind: str
-    """`image` becomes message type 2; `file` and `audio` type 3; `video` type 6 where
-    `Policy.videos` says so, else 3; `voice` type 5 if it fits into a frame, else 3."""
+    """`image` (message type 2), `file`, `audio` (3), `video` (6 with `Policy.videos`, else 3) or
+    `voice` (5 if it fits into a frame, else 3)."""
     name: str
     mxc: str
     mime: str = "application/octet-stream"
     size: int | None = None
     """Bytes, as the sender claims them: hostile until counted."""
     caption: str = ""
-    """Text of the same event: it follows as a message of its own."""
+    """It follows as a message of its own."""
     file_key: FileKey | None = None
-    """The file lies there encrypted."""
 
 
 class CustomerLocation(Value, frozen=True):
@@ -73,40 +79,40 @@ class Held(Value, frozen=True):
     event_id: EventId
     content: CustomerContent
     at: int
-    """When we stored it, ms."""
+    """When it was stored."""
     last: bool = True
     """The last piece of its event: a long text is split, and told about once."""
     url: str = ""
-    """Media only: where it lies on the WebChat server, once uploaded."""
+    """Of media: its address on the WebChat server, once uploaded."""
     clip: Clip | None = None
-    """Voice only: what goes into the frame, where it fits."""
+    """Of a voice message: its form inside the frame, where it fits."""
     asked: CallId | None = None
-    """The call that may already have carried it; the same id is used to send it again."""
+    """The call that may have carried it; its id is used to send it again."""
     repeats: int = 0
-    """How often it was sent again because its fate was unknown or its session was gone; of a file
-    that is not uploaded yet, how often that has failed."""
+    """Times that it was sent again because its fate was unknown or its session was gone; of a file
+    that is not uploaded yet, failures of that."""
     order: int = 0
-    """Counts the pieces of a room as they were typed: what comes back goes to its old place."""
+    """Its place among the pieces of the room as they were typed."""
     words: str = ""
-    """Text only: what was typed, where the content says more (a speaker's name, a quotation)."""
+    """Of a text: the customer's own words, where the content adds to them."""
     consulted: bool = False
-    """The knowledge base was asked about it."""
+    """Put to the knowledge base."""
     quotes: tuple[EventId, ...] = ()
     """Messages whose words it repeats: once one of them is taken back, `instead` goes."""
     amends: EventId | None = None
-    """It is about this message, and goes as it is only to an agent who may have that one."""
+    """The message that it is about: it goes as it is only to an agent who may have that one."""
     instead: tuple[CustomerContent, ...] = ()
-    """The same without the words that it quotes; or what goes to an agent who does not have what it
-    amends. Empty: nothing does."""
+    """The same without the words that it quotes, or for an agent without what it amends; empty:
+    nothing goes then."""
 
     @property
     def ready(self) -> bool:
-        """Media only: its message can be written."""
+        """Of media: its message can be written."""
         return bool(self.url) or self.clip is not None
 
     @property
     def is_note(self) -> bool:
-        """It only tells an agent that something was taken back: nobody is owed a word about it."""
+        """A note for the agent that something was taken back: nobody is owed a word about it."""
         return self.amends is not None and not self.instead
 
 
@@ -117,34 +123,33 @@ class Upload(Value, frozen=True):
 
 
 class Outstanding(Value, frozen=True):
-    """The one thing that we have asked of WebChat and await the answer to."""
+    """The one call that awaits its answer."""
 
     call_id: CallId
     what: Command | Upload
     held: Held | None = None
-    """The content that it carries; it is out of `Conversation.held` for as long."""
+    """The content that it carries, for as long not in `Conversation.held`."""
     moot: bool = False
-    """Overtaken: content that comes back was given up by the customer meanwhile, and an answer to
-    101 is about a request that has already ended."""
+    """Overtaken: the content was given up by the customer, or the request of this 101 has ended.
+    Unwritten, it is not to be written."""
     stale: bool = False
-    """The content is to go in other words by now (`held`). If this or `moot`, what has not been
-    written yet is not to be."""
+    """The content is to go in other words by now (`held`). Unwritten, it is not to be written."""
 
 
 class Idle(Value, frozen=True):
-    """No chat, none asked for. Held content waits for the customer's next word."""
+    """Phase without a chat or a request; held content waits for the customer's next word."""
 
     since: int = 0
     linger_until: int | None = None
-    """An agent may still take up the refused request (reference 2.3): the link stays till then."""
+    """The link stays till then: an agent may still take up the refused request (reference 2.3)."""
     refused: Queued | None = None
     """That request; what had gone with it lies in `Conversation.held`."""
     pre_sent: tuple[int, ...] = ()
-    """Which pieces that is, by `Held.order`."""
+    """`Held.order` of these pieces."""
 
 
 class Requesting(Value, frozen=True):
-    """101 is on its way, or will be as soon as `retry_at` allows."""
+    """Phase while 101 is on its way, or will be as soon as `retry_at` allows."""
 
     queue_id: QueueId
     since: int
@@ -152,29 +157,29 @@ class Requesting(Value, frozen=True):
     """Named by the 101 reply: adopted when 202 comes, or 10 s later (row 12)."""
     agents: tuple[Agent, ...] = ()
     adopt_at: int | None = None
-    """When to stop waiting for a 202: adopt `session_id`, or give up if there is none (row 14)."""
+    """End of the wait for a 202: adopt `session_id`, or give up if there is none (row 14)."""
     lost_session: SessionId | None = None
     """The session that WebChat has just disowned: "already chatting" must not bring it back."""
     any_agent: bool = False
     """The agent asked for is away (-9): ask again without naming one."""
     cancel: bool = False
     quiet: bool = False
-    """We ask on our own for somebody who wants to be called back: nothing is shown of it yet."""
+    """A request of our own, for a callback: nothing is shown of it yet."""
 
 
 class Queued(Value, frozen=True):
-    """WebChat holds our request."""
+    """Phase with a request that WebChat holds."""
 
     queue_id: QueueId
     since: int
     request_id: RequestId | None = None
     former_id: RequestId | None = None
-    """While we ask again with 101: the id that this request had until then."""
+    """While we ask again with 101: the id until then."""
     position: int | None = None
     accepted: bool = False
     """Status 1 or 11 came; 202 is due."""
     heard_at: int = 0
-    """Last sign of life of this request: a silent one is asked after (trap T14)."""
+    """Last sign of life: a silent request is asked after (trap T14)."""
     resync: bool = False
     """The link was away: ask again with 101 (row 30)."""
     cut: bool = False
@@ -183,19 +188,18 @@ class Queued(Value, frozen=True):
     """As in `Requesting`."""
     cancel: bool = False
     cancel_by: int | None = None
-    """A cancel that cannot be sent (no request id yet) ends here by itself."""
+    """End of a cancel that cannot be sent (no request id yet)."""
     pre_sent: tuple[Held, ...] = ()
-    """Texts that 111 took: they are the agent's once 202 comes, ours again if the queue ends."""
+    """Texts that 111 took: the agent's once 202 comes, ours again if the queue ends."""
     pre_refused: bool = False
     """WebChat refused a pre-message: what is typed from now on waits for the session."""
     first_position: int | None = None
     """The first place that WebChat named."""
     first_at: int = 0
-    """When it did, ms."""
     moved_at: int = 0
-    """When the present place was reached, ms."""
+    """When the present place was reached."""
     shown_at: int = 0
-    """When the queue card was last written, ms; 0: not since this phase began."""
+    """When the queue card was last written; 0: not since this phase began."""
     next_told: bool = False
     """The customer knows that they are next."""
     quiet_until: int | None = None
@@ -203,7 +207,7 @@ class Queued(Value, frozen=True):
 
 
 class Chatting(Value, frozen=True):
-    """A session runs, with people or with the robot."""
+    """Phase of a running session, with people or with the robot."""
 
     session_id: SessionId
     since: int
@@ -211,32 +215,34 @@ class Chatting(Value, frozen=True):
     agents: tuple[Agent, ...] = ()
     robot: bool = False
     close: bool = False
-    """The customer asked to end it: 103 goes when what they wrote before has gone."""
+    """The customer asked to end it: 103 goes after what they wrote before."""
     unwanted: bool = False
     """It began after the customer had left the queue (row 22): 103 goes before anything else."""
     rating_asked: bool = False
     human: bool = False
-    """The customer asked the robot for a person: 302 goes when what they wrote before has gone."""
+    """The customer asked the robot for a person: 302 goes after what they wrote before."""
     seeking: bool = False
     """The robot is looking for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
-    """What the robot proposed last, in the order shown: answered by number."""
+    """The robot's last proposals, in the order shown: answered by number."""
     request_id: RequestId | None = None
-    """The request in a queue of which it came: what went with that is the agents'."""
+    """The request of which it came: what went with that is the agents'."""
     marked: bool = False
-    """All that its agents said is in `Conversation.marks`; False: it began under a version of ours
-    that remembered nothing of the kind (before schema 4)."""
+    """All that its agents said is in `Conversation.marks`; False: it began before schema 4, under a
+    version without marks."""
 
 
 class Ended(Value, frozen=True):
-    """The session is over and may still be rated (trap T19)."""
+    """Phase after a session, which may still be rated (trap T19)."""
 
     session_id: SessionId
     rating_asked: bool = False
     since: int = 0
 
 
-Phase = Idle | Requesting | Queued | Chatting | Ended
+Waiting = Requesting | Queued
+NoChat = Idle | Ended
+Phase = NoChat | Waiting | Chatting
 
 
 class Rating(Value, frozen=True):
@@ -248,11 +254,11 @@ class Rating(Value, frozen=True):
 
 
 class Rated(Value, frozen=True):
-    """A rating that WebChat took; it may still be changed for `Policy.rating_change`."""
+    """A rating that WebChat took; it can be changed for `Policy.rating_change`."""
 
     session_id: SessionId
     at: int
-    """When the first one was taken, ms."""
+    """When the first one was taken."""
 
 
 class Question(Value, frozen=True):
@@ -260,15 +266,14 @@ class Question(Value, frozen=True):
 
     event_id: EventId
     at: int
-    """When it was asked, ms."""
     note: str | None = None
-    """The answer in short, as an agent will read it; None: there is none yet."""
+    """The answer in short, for an agent; None: there is none yet."""
     aside: bool = False
-    """Nobody was there to answer it: whatever the robot says, it goes on waiting for a person."""
+    """It waits for a person, whatever the robot says: nobody was there to answer it."""
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A mark as versions before `Marks` stored it: what `history.Mark` says, in hex."""
+    """A mark as stored by versions before `Marks`: `history.Mark`, in hex."""
 
     at: int
     mark: str
@@ -279,19 +284,17 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """Attributes of a mark in `Marks` that a history told."""
+    """Attributes of a mark in `Marks` that a history told; see `history.Mark`."""
 
     place: int
-    """Which mark, counted from the oldest."""
+    """Index of the mark, from the oldest."""
     id: str
-    """The server's number of the message, where a history told it."""
     awaited: int
-    """Where a history told it: until when the server may still push it as well, ms."""
     pushed: bool
 
 
 class Marks(msgspec.Struct, frozen=True, array_like=True):
-    """Marks of what agents said lately, packed (see `history`): 13 bytes each, the newest last."""
+    """Marks of agents' latest messages, packed (see `history`): 13 bytes each, the newest last."""
 
     packed: bytes = b""
     sessions: tuple[SessionId, ...] = ()
@@ -303,19 +306,18 @@ class Recall(Value, frozen=True):
     """A pending question for the history, because the link was away."""
 
     since: int
-    """Up to when we surely heard everything, ms."""
+    """Up to when everything was surely heard."""
     session_id: SessionId | None = None
     """None: no session has come of our request yet."""
     due: int = 0
-    """When to ask, ms."""
     asked: bool = False
-    """It is being asked for."""
+    """The question is under way."""
     again: bool = False
-    """Something happened since it was asked for: ask once more."""
+    """Something happened since then: ask once more."""
     tries: int = 0
-    """How often it could not be had."""
+    """Failures so far."""
     unmarked: bool = False
-    """It tells what a version of ours that made no marks has shown (`Chatting.marked`)."""
+    """Its lines were shown by a version without marks (`Chatting.marked`)."""
 
 
 class Callback(Value, frozen=True):
@@ -323,11 +325,11 @@ class Callback(Value, frozen=True):
 
     queue_id: QueueId
     wanted: int | None = None
-    """Since when the customer wishes it, ms; None: it was only offered."""
+    """When the customer wished it; None: it was only offered."""
     next_at: int = 0
-    """When we ask next, ms."""
+    """When we ask next."""
     tries: int = 0
-    """How often we have asked since the queue last opened, as far as we know its hours."""
+    """Requests since the queue last opened, as far as we know its hours."""
 
 
 class Conversation(Value, frozen=True):
@@ -335,9 +337,9 @@ class Conversation(Value, frozen=True):
 
     phase: Phase = Idle()
     number: int = 0
-    """Counts the chats of this room; the queue card and the transcript go by it."""
+    """Number of the chat in this room; the queue card and the transcript go by it."""
     held: tuple[Held, ...] = ()
-    """In the order in which it was typed. At most one piece is in `outstanding` besides."""
+    """In the order in which it was typed; at most one piece more is in `outstanding`."""
     typed: int = 0
     """Pieces so far."""
     outstanding: Outstanding | None = None
@@ -349,16 +351,15 @@ class Conversation(Value, frozen=True):
     last_closed: bool = False
     """That session is known to be over."""
     last_ended_at: int | None = None
-    """When the newest session that is over ended, ms: what was said until then, whoever comes next
-    has not seen."""
+    """End of the last session; the next agent has not seen earlier messages."""
     last_request: RequestId | None = None
     """The newest queue request that ended: late news of it is ignored."""
     failures: int = 0
     """Consecutive failures of the link or the server; zero once anything is answered."""
     trouble_since: int | None = None
-    """When the first of these failures came, ms."""
+    """When the first of these failures came."""
     retry_at: int | None = None
-    """No call is made before this moment, ms."""
+    """No call is made before this moment."""
     told_trouble: bool = False
     """The customer knows that the service cannot be reached."""
     rated: Rated | None = None
@@ -367,19 +368,411 @@ class Conversation(Value, frozen=True):
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) that the server offers (200); empty: it did not say."""
     extensions: tuple[str, ...] = ()
-    """Files that the server takes (200), lower case, no dots; empty: it did not say."""
+    """File extensions that the server takes (200), lower case, no dots; empty: it did not say."""
     callback: Callback | None = None
     """Offered at the end of the newest request, or wished for; over once a chat begins."""
     heard: tuple[Heard, ...] = ()
     """The marks in a row that an earlier version stored; empty once `marks` is used."""
     marks: Marks = Marks()
-    """Marks of what agents said lately."""
     linked_at: int = 0
-    """When the link was last restored, ms."""
+    """When the link was last restored."""
     turn_at: int | None = None
-    """When the customer expects our login's turn to come, ms; None: they know of no such wait."""
+    """When the customer expects our login's turn; None: they know of no such wait."""
     told_away: bool = False
     """The customer knows that the link is away, though nothing of theirs waits for it."""
     recall: Recall | None = None
     questions: tuple[Question, ...] = ()
     """Questions to the knowledge base, open or answered; empty unless Idle or Ended."""
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+    """Base class of inputs."""
+
+
+class Said(Happening, frozen=True):
+    """A message of the customer: text, media or a location."""
+
+    event_id: EventId
+    content: CustomerContent
+    words: str = ""
+    """The customer's own words, where the content adds to them (a name, a quotation)."""
+    again: bool = False
+    """It is sent again on request, so that the customer expects an answer."""
+    quotes: tuple[EventId, ...] = ()
+    """The messages that it quotes."""
+    amends: EventId | None = None
+    """Of an edit: the earlier message, which the agent may have."""
+    instead: CustomerContent | None = None
+    """The same without what it quotes (None: nothing is left then); of an edit the whole message in
+    its new wording, for an agent who does not have it in another."""
+
+
+class Withdrawn(Happening, frozen=True):
+    """A redaction: the customer took a message back."""
+
+    event_id: EventId
+    also: tuple[EventId, ...] = ()
+    """Its edits."""
+    by: EventId = EventId("")
+    """The redaction's own event."""
+    note: str = ""
+    """The note for an agent who may have it; empty: none."""
+
+
+class Start(Happening, frozen=True):
+    """The command for a chat, without a message; `queue_id` overrides the room's queue once."""
+
+    queue_id: QueueId | None = None
+
+
+class Cancel(Happening, frozen=True):
+    """The command to leave the queue."""
+
+
+class Close(Happening, frozen=True):
+    """The command to end the chat."""
+
+
+class Human(Happening, frozen=True):
+    """The command for a person: away from the robot, or into a queue."""
+
+
+class Solved(Happening, frozen=True):
+    """The customer's word that the knowledge base's answer was enough."""
+
+    event_id: EventId | None = None
+    """The question; None: all of them."""
+
+
+class CallBack(Happening, frozen=True):
+    """The command for a callback: ask on, and call the customer once an agent is there."""
+
+
+class Rate(Happening, frozen=True):
+    value: int
+    comment: str = ""
+    session_id: SessionId | None = None
+    """The chat that is meant; None: the newest."""
+    vote: bool = False
+    """By the poll."""
+
+
+class Pushed(Happening, frozen=True):
+    """A push of WebChat's."""
+
+    push: Push
+    at: int = 0
+    """When it came; 0: just now."""
+    numbered: bool = False
+    """It has a receipt id, by which a repeat is known: none comes this far."""
+
+
+class Replied(Happening, frozen=True):
+    """The reply to a call."""
+
+    call_id: CallId
+    reply: Reply
+
+
+class Uploaded(Happening, frozen=True):
+    call_id: CallId
+    url: str
+    """Absolute; empty if the content travels in the frame, as `clip`."""
+    size: int = 0
+    clip: Clip | None = None
+
+
+class FailureReason(StrEnum):
+    """The reason why a call failed."""
+
+    UNREACHABLE = "unreachable"
+    """Network, a proxy's error page, a server that is starting: worth another try."""
+    NO_TURN = "no_turn"
+    """Nothing is wrong: our own logins wait for their turn, or nobody wants it any more."""
+    NO_ANSWER = "no_answer"
+    """Written, then nothing, or the link or we ourselves died before the answer."""
+    SILENT = "silent"
+    """Written, and the server said nothing to it for long although the link stood."""
+    LOGIN_REFUSED = "login_refused"
+    """-20, -6, or no account for this room: no retry helps."""
+    SIGN_REFUSED = "sign_refused"
+    """-30: the operator's key is wrong."""
+    TOO_BIG = "too_big"
+    """The server closed the link over the size of this frame, or the file exceeds a limit."""
+    MEDIA_GONE = "media_gone"
+    """The homeserver no longer has the file, or never gave it."""
+    MEDIA_CHANGED = "media_changed"
+    """The encrypted file is not what its sender encrypted."""
+    REFUSED = "refused"
+    """The server refused an upload, `code` says why."""
+    UPLOAD_FAILED = "upload_failed"
+    """An upload was not answered in the guide's words; `code` is the HTTP status, if that says
+    anything."""
+    OVERTAKEN = "overtaken"
+    """Not written: its content was taken back before, or came to go otherwise."""
+
+
+class CallFailed(Happening, frozen=True):
+    """The failure of a call or an upload, without a reply."""
+
+    call_id: CallId
+    reason: FailureReason
+    certain: bool = True
+    """True: it surely did not arrive. False: it may have."""
+    code: int | None = None
+    """The ResultCode, where the server gave one; of UPLOAD_FAILED the HTTP status."""
+    limit: int | None = None
+    """The limit that the content exceeds, bytes, where it is known."""
+
+
+class Silence(StrEnum):
+    """The reason why the knowledge base has no answer."""
+
+    NOTHING = "nothing"
+    UNREACHABLE = "unreachable"
+    """It does not answer, or refuses us."""
+
+
+class Consulted(Happening, frozen=True):
+    """The knowledge base's answer to a question, which is being shown, or that there is none."""
+
+    event_id: EventId
+    note: str = ""
+    """The answer in short, for an agent; empty if there is none."""
+    silence: Silence = Silence.NOTHING
+    """The reason why there is none."""
+
+
+class LinkLost(Happening, frozen=True):
+    """The link (socket) to WebChat has been away for long, and still is."""
+
+
+class TurnAwaited(Happening, frozen=True):
+    """The link cannot be opened yet, because our own logins wait for their turn."""
+
+    seconds: int
+    """At most, as things stand."""
+
+
+class LinkRestored(Happening, frozen=True):
+    """The link was lost and stands again."""
+
+    at: int = 0
+    """Since when it stands; 0: just now."""
+
+
+class Resumed(Happening, frozen=True):
+    """The bridge has started again and found this conversation going on."""
+
+
+class Recalled(Happening, frozen=True):
+    """WebChat's history of the last messages: the answer to `FetchHistory`."""
+
+    session_id: SessionId
+    since: int
+    entries: tuple[HistoryEntry, ...] = ()
+    """Newest last; empty if the server has no history or would not give it."""
+    failed: bool = False
+    """It has one and could not be asked, or would not give it."""
+    kept: bool = True
+    """False: it keeps none, so that its silence says nothing."""
+
+
+class Tick(Happening, frozen=True):
+    """A deadline has passed."""
+
+
+Input = (
+    Said
+    | Withdrawn
+    | Start
+    | Cancel
+    | Close
+    | Human
+    | Solved
+    | CallBack
+    | Rate
+    | Pushed
+    | Replied
+    | Uploaded
+    | CallFailed
+    | Consulted
+    | LinkLost
+    | TurnAwaited
+    | LinkRestored
+    | Resumed
+    | Recalled
+    | Tick
+)
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+Args = dict[str, str | int | tuple[str, ...]]
+
+
+class Wish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+    """Base class of effects."""
+
+
+class CallWebChat(Wish, frozen=True):
+    """Send one command and bring back its reply."""
+
+    call_id: CallId
+    command: Command
+    event_id: EventId | None = None
+    """The customer's event that it carries."""
+    repeat: bool = False
+    """It may have arrived before; the ledger says so."""
+
+
+class UploadMedia(Wish, frozen=True):
+    """Carry a file from the homeserver to WebChat."""
+
+    call_id: CallId
+    media: CustomerMedia
+    event_id: EventId
+
+
+class AskRobot(Wish, frozen=True):
+    """Put a question to the knowledge base."""
+
+    event_id: EventId
+    question: str
+    first: bool = False
+    """The message waits for the answer, which comes as `Consulted`; False: asked by command, the
+    answer goes to the room alone (`rooms.inbox`)."""
+
+
+class FetchHistory(Wish, frozen=True):
+    """Ask WebChat what was said lately; the answer comes as `Recalled`."""
+
+    session_id: SessionId
+    since: int
+    """When the link was last known to stand: what is older was heard."""
+
+
+class Say(Wish, frozen=True):
+    """A sentence of ours in the room, from `texts` by key."""
+
+    key: str
+    args: Args = {}
+    reply_to: EventId | None = None
+    ping: bool = False
+    """Worth the customer's phone ringing: m.text instead of m.notice."""
+
+
+class QueuePlace(Wish, frozen=True, tag="Place"):
+    """The progress of a customer's wait, for the second line of the card (see `Queued`)."""
+
+    queue_id: QueueId
+    at: int
+    """Now, for the card."""
+    since: int
+    position: int | None = None
+    first_position: int | None = None
+    first_at: int = 0
+    moved_at: int = 0
+
+
+class Card(Wish, frozen=True):
+    """The one message that is edited in place as the queue moves; one per `number`."""
+
+    number: int
+    key: str
+    args: Args = {}
+    place: QueuePlace | None = None
+    """While waiting: trend and expectation are put into words as the card is written."""
+
+
+class CallbackCard(Wish, frozen=True):
+    """A sentence about calling back, which can be answered by 🔔 or ❌."""
+
+    number: int
+    key: str
+    args: Args = {}
+    """`queue` is an id, `opens` a moment."""
+
+
+class AskRating(Wish, frozen=True):
+    """Ask for a rating, once per session."""
+
+    session_id: SessionId
+    ratings: tuple[tuple[int, str], ...] = ()
+    """(id, label) as the server offers them; empty: the operator's."""
+
+
+class EndPoll(Wish, frozen=True):
+    """Close the poll of `AskRating`: a vote would change nothing any more."""
+
+    session_id: SessionId
+
+
+class Offer(Wish, frozen=True):
+    """A sentence of ours that a reaction answers: who wants a person puts 🙋 or 👎 to it."""
+
+    key: str
+    args: Args = {}
+
+
+class Relay(Wish, frozen=True):
+    """An agent's message, sent by the agent's ghost."""
+
+    agent: Agent
+    content: AgentContent
+    session_id: SessionId
+    choices: tuple[str, ...] = ()
+    """The robot's proposals, which a digit stands for, written or as a reaction."""
+    posted: int | None = None
+    """Of one that comes late: when it was said, by the server's clock; 0: nobody knows. None: just
+    now."""
+
+
+class AgentsCame(Wish, frozen=True):
+    """Ghosts that join the room (or whose name or picture changed)."""
+
+    agents: tuple[Agent, ...]
+    queue_id: QueueId | None = None
+
+
+class AgentsLeft(Wish, frozen=True):
+    """Ghosts that leave the room."""
+
+    agents: tuple[AgentId, ...]
+
+
+class Delivered(Wish, frozen=True):
+    """All of this event has been taken by WebChat."""
+
+    event_id: EventId
+
+
+class Reported(Wish, frozen=True):
+    """A reply to the event: it was not, or perhaps not, delivered; from `texts` by key."""
+
+    event_id: EventId
+    key: str
+    args: Args = {}
+
+
+class Answered(Wish, frozen=True):
+    """The knowledge base's answer to this event was enough: nobody else gets it."""
+
+    event_id: EventId
+
+
+ToWebChat = CallWebChat | UploadMedia
+"""Calls: at most one is under way in a room, and it is carried out before the next."""
+ToAside = AskRobot | FetchHistory
+"""Lookups outside the chat: no call waits behind them."""
+Sentence = Say | Card | CallbackCard | Offer | Reported
+"""Words of ours, from `texts` by key."""
+ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
+"""Messages and members of the room."""
+Fact = Delivered | Answered
+"""Facts for the room's record, which nobody carries out."""
+Effect = ToWebChat | ToAside | ToMatrix | Fact
+"""Each effect is in one lane: a `match` over a lane that ends in `assert_never` is whole."""

@@ -1,4 +1,4 @@
-"""The policy of a room: the decisions of operator and room admin that a step asks for."""
+"""Policy of a room: the decisions of operator and room admin that a step asks for."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ class Opening(Protocol):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The decisions of operator and room admin, as far as the life cycle asks.
-
-    Durations are in milliseconds.
-    """
+    """Decisions of operator and room admin; durations are ms."""
 
     queue_id: QueueId = QueueId(1)
     source: str = "APP"
@@ -87,8 +84,8 @@ class Policy(msgspec.Struct, frozen=True):
     max_tries: int = 3
     """How often a call is made again that the server failed to carry out (-100)."""
     upload_tries: int = 5
-    """How often a file is carried there that the server, which is there, fails to take: within a
-    minute and a half, for what was written since waits behind it."""
+    """How often a file is uploaded that the server, which is there, fails to take: within a minute
+    and a half, for what was written since waits behind it."""
     card_every: int = 60_000
     """How often the queue card is brought up to date though nothing has moved, at first."""
     card_later: int = 5 * 60_000

@@ -2,51 +2,40 @@
 
 A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
 a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
-typed meanwhile is kept. Moments and durations are ms.
+typed meanwhile is kept. Moments and durations are ms. Each function leaves the turn in a whole
+state; none of them makes a call (see `calls`).
 
 *The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
-written at once; if nothing moves it is brought up to date once a minute, and after ten minutes
-every five, because each edit is an event in the room. Trend and expectation are put into words
-where the card is written (`QueuePlace`).
+written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
+five, because each edit is an event in the room.
 
-*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5). What was
-typed is kept, and the customer is offered to be called back. If they wish it, we ask for a chat
-again on our own: when the queue opens, where the operator gave its hours, else at growing
-distances. The wish ends with a chat, with `cancel`, with a refusal that no repetition can mend, or
-at its limit, and the customer is told of each. A word of the customer's asks at once as always, and
-loudly; the wish goes on beneath it.
+*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5); the customer
+is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
+opens, where the operator gave its hours, else at growing distances. The wish ends with a chat, with
+`cancel`, with a refusal that no repetition can mend, or at its limit, and the customer is told of
+each. A word of the customer's asks at once as always, and loudly; the wish goes on beneath it.
 
-*Quiet requests*. A request of our own is quiet (`hidden`): nothing is shown of it until it has
-stood for a moment, or an agent is there, so that a night of vain attempts costs the customer not
-one line.
+*Quiet requests*. Nothing is shown of a request of our own (`hidden`) until it has stood for a
+moment, or an agent is there: a night of vain attempts costs the customer not one line.
 
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
 customer has been told, and what they typed is theirs again. But for a while the link stays, and the
 place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
 had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
 does not say of which request it is: then it is sent again, for twice is better than never.
-
-Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
 
-from bridge.conversation import robot
-from bridge.conversation.events import Args, CallbackCard, Card, QueuePlace
-from bridge.conversation.model import (
-    Callback,
-    Conversation,
-    Ended,
-    Idle,
-    Queued,
-    Requesting,
-)
+from msgspec.structs import replace
+
+from bridge.conversation import model, robot
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
-from bridge.webchat.codes import RESULTS, Progress, RequestStatus, ResultCode, progress
+from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
 
 FREQUENT = 10 * 60_000
@@ -74,14 +63,7 @@ def request_chat(
     lost_session: SessionId | None = None,
     quiet: bool = False,
 ) -> None:
-    """Ask for a chat: a new conversation with a new queue card begins.
-
-    Args:
-        turn: a turn in any phase.
-        queue_id: which queue; None: the room's.
-        lost_session: see `Requesting`.
-        quiet: the customer has not just asked for it (`Requesting.quiet`).
-    """
+    """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
     queue = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
     if not quiet:
@@ -91,8 +73,8 @@ def request_chat(
     outstanding = turn.state.outstanding
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
-        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
-    turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+        turn.set(outstanding=replace(outstanding, moot=True))
+    turn.enter(model.Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
     robot.hand_over(turn)
     if not quiet:
         turn.card("queue.asking", {"queue": queue})
@@ -100,7 +82,7 @@ def request_chat(
 
 def resume_held(turn: Turn) -> None:
     """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
-    if not turn.state.held or not isinstance(turn.state.phase, Idle | Ended):
+    if not turn.state.held or not isinstance(turn.state.phase, model.NoChat):
         return
     if turn.policy.start_on_message:
         request_chat(turn)
@@ -108,18 +90,20 @@ def resume_held(turn: Turn) -> None:
         turn.say("start.needed")
 
 
-def want_person(turn: Turn, key: str) -> None:
-    """Hand over from the knowledge base to a person: say why, and ask for a chat."""
+def want_person(turn: Turn, key: str | None) -> None:
+    """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not."""
+    if key is None:
+        return
     turn.say(key)
     resume_held(turn)
     robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
-def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
+def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
     """Return the phase as a place in the queue."""
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         return phase
-    return Queued(
+    return model.Queued(
         phase.queue_id,
         phase.since,
         cancel=phase.cancel,
@@ -129,25 +113,16 @@ def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
     )
 
 
-def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
-    """End the request without a chat; what was typed is kept for the customer's next word.
-
-    Args:
-        turn: a turn in Requesting or Queued.
-        key: the sentence that says why.
-        code: the number to show where no sentence knows it.
-        words: what the server said to it.
-    """
+def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
+    """End the request in vain (`key` says why; `words`: the server's own); what was typed stays."""
     phase = turn.state.phase
-    shown = not (isinstance(phase, Requesting | Queued) and hidden(phase))
-    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
-    vain = fails_quietly(turn, key)
+    queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
     leave(turn)
-    if vain:
-        return
-    if shown:
+    if not hidden(phase):
         turn.card("queue.ended")
-    turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
+    elif key not in _HOPELESS:
+        return
+    turn.say(inviting(key, turn.policy), args)
     turn.quote(words)
     if turn.state.held:
         say_kept(turn)
@@ -163,9 +138,9 @@ def say_kept(turn: Turn) -> None:
 def cancelled(turn: Turn) -> None:
     """End the request as the customer wished; what they wrote since asks anew."""
     phase = turn.state.phase
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         turn.report_whole(phase.pre_sent, "undelivered.cancelled")
-        turn.enter(msgspec.structs.replace(phase, pre_sent=()))
+        turn.enter(phase, pre_sent=())
     leave(turn)
     turn.card("queue.cancelled")
     resume_held(turn)
@@ -174,27 +149,26 @@ def cancelled(turn: Turn) -> None:
 def leave(turn: Turn) -> None:
     """Go back to Idle; pre-messages that no agent will read are held again."""
     phase = turn.state.phase
-    turn.enter(Idle(turn.now))
-    put_off_callback(turn)
-    if isinstance(phase, Queued):
+    turn.enter(model.Idle(turn.now))
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, callback))
+    if isinstance(phase, model.Queued):
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
     turn.lapse()
 
 
-def status_key(status: int) -> tuple[str, int | None]:
+def status_key(status: int) -> tuple[str, model.Args]:
     """The sentence for a request status, and the number if no sentence knows it."""
-    if status in set(RequestStatus):
-        return f"status.{status}", None
-    return "status.other", status
+    known = status in set(RequestStatus)
+    return (f"status.{status}", {}) if known else ("status.other", {"code": status})
 
 
-def result_key(code: int) -> tuple[str, int | None]:
+def result_key(code: int) -> tuple[str, model.Args]:
     """The sentence for a result code, and the number if no sentence knows it."""
-    if code in set(ResultCode):
-        return f"result.{code}", None
-    return "result.other", code
+    return (f"result.{code}", {}) if code in RESULTS else ("result.other", {"code": code})
 
 
 # --- the card -------------------------------------------------------------------------------------
@@ -203,14 +177,14 @@ def result_key(code: int) -> tuple[str, int | None]:
 def show_card(turn: Turn) -> None:
     """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
     phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
+    if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
-    turn.enter(msgspec.structs.replace(phase, shown_at=turn.now))
-    args: Args = {"queue": phase.queue_id}
+    turn.enter(phase, shown_at=turn.now)
+    args: model.Args = {"queue": phase.queue_id}
     if phase.position:
         args["position"] = phase.position
     key = "queue.position" if phase.position else "queue.waiting"
-    place = QueuePlace(
+    place = model.QueuePlace(
         phase.queue_id,
         turn.now,
         phase.since,
@@ -219,58 +193,54 @@ def show_card(turn: Turn) -> None:
         phase.first_at,
         phase.moved_at,
     )
-    turn.ask(Card(turn.state.number, key, args, place))
+    turn.ask(model.Card(turn.state.number, key, args, place))
 
 
 def place_named(turn: Turn, position: int | None) -> None:
     """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
     phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel:
+    if not isinstance(phase, model.Queued) or phase.cancel:
         return
     if position is None or position == phase.position:
         return
-    reached_the_front = (
-        position == 1
-        and (phase.position or 0) > 1
-        and not (phase.next_told or phase.accepted or hidden(phase))
-    )
-    first = phase.first_position or (position if position > 0 else None)
+    known = phase.next_told or phase.accepted or hidden(phase)
+    next_now = position == 1 and (phase.position or 0) > 1 and not known
     turn.enter(
-        msgspec.structs.replace(
-            phase,
-            position=position,
-            first_position=first,
-            first_at=turn.now if phase.first_position is None else phase.first_at,
-            moved_at=turn.now,
-            next_told=phase.next_told or reached_the_front,
-        )
+        phase,
+        position=position,
+        first_position=phase.first_position or (position if position > 0 else None),
+        first_at=turn.now if phase.first_position is None else phase.first_at,
+        moved_at=turn.now,
+        next_told=phase.next_told or next_now,
     )
-    if position <= 0:
-        return
-    show_card(turn)
-    if reached_the_front:
+    if position > 0:
+        show_card(turn)
+    if next_now:
         turn.say("queue.next", ping=True)
 
 
-def card_due(phase: Queued, policy: Policy) -> int | None:
-    """Return when the card is to be refreshed though nothing has moved, ms; None: not at all."""
-    if phase.cancel:
+def card_due(state: model.Conversation, policy: Policy) -> int | None:
+    """Return when the card is to be refreshed though nothing has moved; None: not at all."""
+    phase = state.phase
+    if not isinstance(phase, model.Queued) or phase.cancel:
         return None
-    if phase.quiet_until is not None:
+    if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
-    if phase.accepted:
-        return None
     shown = phase.shown_at or phase.since
     frequent = shown - phase.since < FREQUENT
     return shown + (policy.card_every if frequent else policy.card_later)
 
 
-def refresh_card(turn: Turn, phase: Queued) -> None:
-    """Refresh the card: nothing has moved for a while (`card_due`)."""
-    if hidden(phase):
-        surface(turn)
-    else:
+def refresh_card(turn: Turn) -> None:
+    """Write the card although nothing has moved, or show a quiet request that stands."""
+    if not surface(turn):
         show_card(turn)
+
+
+def ask_after(turn: Turn, **changes: Any) -> None:
+    """Ask with 101 whether a request still stands, noting changes in it."""
+    if isinstance(turn.state.phase, model.Queued):
+        turn.enter(turn.state.phase, resync=True, **changes)
 
 
 # --- our own logins' turn -------------------------------------------------------------------------
@@ -282,139 +252,112 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
     The card of a request says it, and says it anew once the moment that it named has passed. A
     message in a chat or a queue is told of once, unless other trouble was told of.
     """
-    phase, expected = turn.state.phase, turn.state.turn_at
-    if isinstance(phase, Requesting):
+    state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
+    if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
             return
         turn.card("queue.turn", {"wait": seconds})
-    elif expected is not None or turn.state.told_trouble or not _message_waits(turn):
-        return
     else:
+        asked = state.outstanding
+        waits = state.held or (asked is not None and asked.held is not None)
+        if expected is not None or state.told_trouble or not waits:
+            return
         turn.say("trouble.turn")
     turn.set(turn_at=turn.now + 1000 * seconds)
-
-
-def _message_waits(turn: Turn) -> bool:
-    """True if something that the customer wrote waits for the link."""
-    asked = turn.state.outstanding
-    if turn.state.held:
-        return True
-    return asked is not None and asked.held is not None
 
 
 def turn_came(turn: Turn) -> None:
     """Correct the card after `turn_awaited`: WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
-    if isinstance(phase, Queued):
+    if isinstance(phase, model.Queued):
         show_card(turn)
-    elif isinstance(phase, Requesting) and not (phase.cancel or hidden(phase)):
+    elif isinstance(phase, model.Requesting) and not (phase.cancel or hidden(phase)):
         turn.card("queue.asking", {"queue": phase.queue_id})
 
 
 # --- quiet requests -------------------------------------------------------------------------------
 
 
-def hidden(phase: Requesting | Queued) -> bool:
+def hidden(phase: model.Phase) -> bool:
     """True while nothing is shown of this request."""
-    return phase.quiet if isinstance(phase, Requesting) else phase.quiet_until is not None
+    if isinstance(phase, model.Requesting):
+        return phase.quiet
+    return isinstance(phase, model.Queued) and phase.quiet_until is not None
 
 
 def unhide(turn: Turn) -> bool:
     """Make a quiet request one that the customer knows of; False if it was one already."""
     phase = turn.state.phase
-    if not isinstance(phase, Requesting | Queued) or not hidden(phase):
+    if not hidden(phase):
         return False
     turn.set(number=turn.state.number + 1)
-    if isinstance(phase, Requesting):
-        turn.enter(msgspec.structs.replace(phase, quiet=False))
+    if isinstance(phase, model.Requesting):
+        turn.enter(phase, quiet=False)
     else:
-        turn.enter(msgspec.structs.replace(phase, quiet_until=None))
+        turn.enter(phase, quiet_until=None)
     return True
 
 
-def surface(turn: Turn) -> None:
-    """Show a quiet request, because it stands or the customer has come back by themselves."""
-    if unhide(turn):
-        phase = turn.state.phase
-        if isinstance(phase, Requesting):
-            turn.card("queue.asking", {"queue": phase.queue_id})
-        else:
-            show_card(turn)
+def surface(turn: Turn) -> bool:
+    """Show a quiet request, because it stands or the customer has come back; False: none is."""
+    if not unhide(turn):
+        return False
+    phase = turn.state.phase
+    if isinstance(phase, model.Requesting):
+        turn.card("queue.asking", {"queue": phase.queue_id})
+    else:
+        show_card(turn)
+    return True
 
 
 # --- calling back ---------------------------------------------------------------------------------
 
 
-def callback_wanted(state: Conversation) -> bool:
+def callback_wanted(state: model.Conversation) -> bool:
     """True if the customer wishes to be called back."""
     return state.callback is not None and state.callback.wanted is not None
 
 
-def unseen_callback(state: Conversation) -> Callback | None:
+def unseen_callback(state: model.Conversation) -> model.Callback | None:
     """Return the callback that is wanted, if the customer sees nothing else going on."""
-    phase = state.phase
-    if isinstance(phase, Requesting | Queued):
-        idle = hidden(phase)
-    else:
-        idle = isinstance(phase, Idle | Ended)
+    idle = isinstance(state.phase, model.NoChat) or hidden(state.phase)
     return state.callback if idle and callback_wanted(state) else None
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
     """Note a wish to be called back; the caller says what becomes of it."""
-    turn.set(callback=_scheduled(turn, Callback(queue_id, wanted=turn.now)))
+    turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
     """Confirm the callback: say when we ask again, or for how long."""
-    opening = turn.policy.hours.get(queue_id)
-    if opening is not None and not opening.is_open(turn.now):
-        key = "callback.promised_hours"
-        args: Args = {"queue": queue_id, "opens": opening.opens(turn.now)}
+    key, args, opens = "callback.promised", model.Args(queue=queue_id), _opens(turn, queue_id)
+    if opens is None:
+        args["hours"] = _callback_limit(turn.policy, queue_id) // 3_600_000
     else:
-        key = "callback.promised"
-        args = {"queue": queue_id, "hours": _callback_limit(turn.policy, queue_id) // 3_600_000}
-    turn.ask(CallbackCard(turn.state.number, key, args))
+        key, args["opens"] = "callback.promised_hours", opens
+    turn.ask(model.CallbackCard(turn.state.number, key, args))
+
+
+def _opens(turn: Turn, queue_id: QueueId) -> int | None:
+    """Return when a queue opens that is closed by its hours; None: it is open, or has none."""
+    opening = turn.policy.hours.get(queue_id)
+    return None if opening is None or opening.is_open(turn.now) else opening.opens(turn.now)
 
 
 def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
-    """Offer a callback after a request that came to nothing, or go on with the one wished for.
-
-    Args:
-        turn: a turn that has left the queue.
-        queue_id: whose queue it was.
-        key: the sentence that said why.
-    """
+    """Offer a callback after a request that ended in vain (`key` says why), or go on with one."""
     if callback_wanted(turn.state):
         if key in _HOPELESS:
             turn.set(callback=None)
-            turn.say("callback.hopeless")
-        else:
-            turn.say("callback.goes_on")
-        return
-    if key not in NOBODY_THERE or not turn.policy.callback:
-        return
-    turn.set(callback=Callback(queue_id))
-    args: Args = {"queue": queue_id}
-    opening = turn.policy.hours.get(queue_id)
-    offer = "callback.offer"
-    if opening is not None and not opening.is_open(turn.now):
-        offer, args["opens"] = "callback.offer_hours", opening.opens(turn.now)
-    turn.ask(CallbackCard(turn.state.number, offer, args))
-
-
-def fails_quietly(turn: Turn, key: str) -> bool:
-    """True if this end of a quiet request needs no word."""
-    phase = turn.state.phase
-    return isinstance(phase, Requesting | Queued) and hidden(phase) and key not in _HOPELESS
-
-
-def put_off_callback(turn: Turn) -> None:
-    """Schedule the next attempt of a callback, after a request that is over."""
-    callback = turn.state.callback
-    if callback is not None and callback.wanted is not None:
-        turn.set(callback=_scheduled(turn, callback))
+        turn.say("callback.hopeless" if key in _HOPELESS else "callback.goes_on")
+    elif key in NOBODY_THERE and turn.policy.callback:
+        turn.set(callback=model.Callback(queue_id))
+        offer, args, opens = "callback.offer", model.Args(queue=queue_id), _opens(turn, queue_id)
+        if opens is not None:
+            offer, args["opens"] = "callback.offer_hours", opens
+        turn.ask(model.CallbackCard(turn.state.number, offer, args))
 
 
 def cancel_callback(turn: Turn) -> bool:
@@ -422,51 +365,43 @@ def cancel_callback(turn: Turn) -> bool:
     if not callback_wanted(turn.state):
         return False
     phase = turn.state.phase
-    leaving = isinstance(phase, Requesting | Queued) and not hidden(phase)
+    leaving = isinstance(phase, model.Waiting) and not hidden(phase)
     turn.set(callback=None)
     turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
     return True
 
 
-def callback_due(state: Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next, ms; None: nobody wishes it, or it is under way.
-
-    Not while the robot is being asked something: a request would take that to a person. While a
-    room is paused only the limit counts.
-    """
+def callback_due(state: model.Conversation, policy: Policy) -> int | None:
+    """Return when a callback is tried next, or given up (paused room); None: there is none."""
     callback = state.callback
-    if callback is None or callback.wanted is None or not isinstance(state.phase, Idle | Ended):
+    if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None
-    with_robot = any(not question.aside for question in state.questions)
-    if with_robot:
-        return None
+    if any(not question.aside for question in state.questions):
+        return None  # a request would take to a person what the robot is being asked
     if policy.paused:
         return callback.wanted + _callback_limit(policy, callback.queue_id)
     return callback.next_at
 
 
-def callback_exhausted(turn: Turn, callback: Callback) -> bool:
-    """True if the callback was tried for as long as its limit allows."""
-    policy = turn.policy
-    limit = _callback_limit(policy, callback.queue_id)
-    return callback.wanted is not None and turn.now >= callback.wanted + limit
-
-
-def give_up_callback(turn: Turn) -> None:
-    """Give up the callback and say so."""
-    turn.set(callback=None)
-    turn.say("callback.given_up")
-    turn.report_held("undelivered.expired")
+def retry_callback(turn: Turn) -> None:
+    """Ask again for a callback, or give it up at its limit and say so."""
+    callback = turn.state.callback or model.Callback(turn.policy.queue_id)
+    limit = _callback_limit(turn.policy, callback.queue_id)
+    if turn.now < (callback.wanted or 0) + limit:
+        request_chat(turn, callback.queue_id, quiet=True)
+    else:
+        turn.set(callback=None)
+        turn.say("callback.given_up")
+        turn.report_held("undelivered.expired")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    """Return for how long a callback is tried, ms."""
-    if queue_id in policy.hours:
-        return max(policy.callback_limit, policy.callback_limit_hours)
-    return policy.callback_limit
+    """Return for how long a callback is tried."""
+    known = policy.callback_limit_hours if queue_id in policy.hours else 0
+    return max(policy.callback_limit, known)
 
 
-def _scheduled(turn: Turn, callback: Callback) -> Callback:
+def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
     """Return the callback with its next attempt: at the opening, else (or if open) ever later."""
     policy, now = turn.policy, turn.now
     wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
@@ -477,19 +412,19 @@ def _scheduled(turn: Turn, callback: Callback) -> Callback:
         if opens > at or not opening.is_open(now):
             spread = (callback.wanted or 0) % policy.callback_spread
             at, tries = opens + spread, 0
-    return msgspec.structs.replace(callback, next_at=at, tries=tries)
+    return replace(callback, next_at=at, tries=tries)
 
 
 # --- a refused request that is taken up after all -------------------------------------------------
 
 
-def linger(turn: Turn, place: Queued) -> None:
+def linger(turn: Turn, place: model.Queued) -> None:
     """Keep the link and remember the request for a while: an agent who refused may still accept."""
     turn.enter(
-        Idle(
+        model.Idle(
             turn.now,
             linger_until=turn.now + turn.policy.linger,
-            refused=msgspec.structs.replace(place, pre_sent=()),
+            refused=replace(place, pre_sent=()),
             pre_sent=tuple(piece.order for piece in place.pre_sent),
         )
     )
@@ -498,26 +433,23 @@ def linger(turn: Turn, place: Queued) -> None:
 def revive(turn: Turn, news: QueueStatus) -> bool:
     """Restore a refused request that this is news of; False if none was refused lately."""
     phase = turn.state.phase
-    if not isinstance(phase, Idle) or phase.refused is None or news.request_id is None:
+    if not isinstance(phase, model.Idle) or phase.refused is None or news.request_id is None:
         return False
     place = phase.refused
     if news.request_id != place.request_id or progress(news.status) is Progress.OVER:
         return False
     held = turn.state.held
     turn.set(
-        held=tuple(piece for piece in held if piece.order not in phase.pre_sent),
-        last_request=None,
+        held=tuple(piece for piece in held if piece.order not in phase.pre_sent), last_request=None
     )
     hidden = place.quiet_until is not None
     turn.enter(
-        msgspec.structs.replace(
-            place,
-            position=None,
-            accepted=False,
-            resync=False,
-            pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
-            quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
-        )
+        place,
+        position=None,
+        accepted=False,
+        resync=False,
+        pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
+        quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
     )
     robot.hand_over(turn)
     return True

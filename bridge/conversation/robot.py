@@ -2,12 +2,11 @@
 
 The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
 answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`,
-where they would lie without a robot, and `Conversation.questions` says how far each question is. So
-nothing has to be moved when a person is wanted after all: `hand_over` puts the robot's answer
-behind each question, in the place that was kept free for it when the question was typed, and the
-pieces go to the agent like all others. A question that the robot's answer settled ends with the
-effect `Answered`. That a person is wanted is returned as the key of the sentence that says why;
-`queue.want_person` does the rest.
+where they would lie without a robot, and `Conversation.questions` says how far each question is. If
+a person is wanted after all, `hand_over` puts the robot's answer behind each question, in the place
+that was kept free for it, and the pieces go to the agent like all others. A question that the
+robot's answer settled ends with the effect `Answered`. That a person is wanted is returned as the
+key of the sentence that says why; `queue.want_person` does the rest.
 
 The robot inside a chat is an agent like the others, but for its proposals, which are answered by
 number (reference 1.6).
@@ -19,28 +18,9 @@ import html
 import re
 from collections.abc import Iterator
 
-import msgspec
+from msgspec.structs import replace
 
-from bridge.conversation.events import (
-    AgentsLeft,
-    Answered,
-    AskRobot,
-    Consulted,
-    Offer,
-    Relay,
-    Said,
-    Silence,
-    Solved,
-)
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    CustomerText,
-    Ended,
-    Held,
-    Idle,
-    Question,
-)
+from bridge.conversation import model
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.turn import Turn, unique_events, without
 from bridge.ids import AgentId, EventId, SessionId
@@ -53,22 +33,19 @@ _NAMELESS = Agent(AgentId("robot"))
 """The agent that a robot speaks as whose name no frame gave."""
 _LINE = re.compile(r"\r?\n")
 
-# --- the knowledge base, before a chat ------------------------------------------------------------
-
 
 def answers_first(turn: Turn) -> bool:
     """True if messages go to the knowledge base first: not while one waits for a person."""
-    first = turn.policy.robot is RobotUse.FIRST
-    return first and isinstance(turn.state.phase, Idle | Ended) and _all_asked(turn.state)
+    state = turn.state
+    if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
+        return False
+    asked = {one.event_id for one in state.questions}
+    return all(piece.event_id in asked for piece in state.held)
 
 
-def consult(turn: Turn, event: Said) -> str | None:
-    """Ask the knowledge base about a message that was just written.
-
-    Returns:
-        Why a person is wanted, as the key of a sentence: the knowledge base cannot read it.
-    """
-    if not isinstance(event.content, CustomerText):
+def consult(turn: Turn, event: model.Said) -> str | None:
+    """Ask the knowledge base about a new message; return why a person is wanted, if it cannot."""
+    if not isinstance(event.content, model.CustomerText):
         return "robot.person_file"
     words = event.words or event.content.text
     if len(words) > turn.policy.longest_question:
@@ -77,27 +54,25 @@ def consult(turn: Turn, event: Said) -> str | None:
     return None
 
 
-def consulted(turn: Turn, came: Consulted) -> str | None:
-    """Take the knowledge base's answer; one to a question that a person has by now is ignored.
-
-    Returns:
-        Why a person is wanted, as the key of a sentence: it has no answer.
-    """
+def consulted(turn: Turn, came: model.Consulted) -> str | None:
+    """Take the knowledge base's answer; return why a person is wanted, if it has none."""
     question = awaited(turn.state, came.event_id)
     if question is None:
         return None
     if came.note:
-        _answered(turn, question, came.note)
+        known = replace(question, note=came.note)
+        rest = (known if one == question else one for one in turn.state.questions)
+        turn.set(questions=tuple(rest))
     elif question.aside:
-        _forget(turn, question)
+        turn.set(questions=tuple(one for one in turn.state.questions if one != question))
     else:
         return f"robot.person_{came.silence}"
     return None
 
 
-def solved(turn: Turn, wish: Solved) -> None:
+def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
-    if not isinstance(turn.state.phase, Idle | Ended):
+    if not isinstance(turn.state.phase, model.NoChat):
         return
     asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
     events = (one for one in asked if wish.event_id in {None, one})
@@ -107,42 +82,37 @@ def solved(turn: Turn, wish: Solved) -> None:
         turn.say("robot.none_open")
 
 
-def due(state: Conversation, policy: Policy) -> int | None:
-    """Return the next deadline of a question, ms; None: there is none."""
+def due(state: model.Conversation, policy: Policy) -> int | None:
+    """Return the next deadline of a question; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 def overdue(turn: Turn) -> Iterator[str]:
-    """End questions whose time is up: without an answer, or with one that was enough.
-
-    Yields:
-        Why a person is wanted, as the key of a sentence.
-    """
+    """End questions whose time is up; yield why a person is wanted for one."""
     for question in turn.state.questions:
         moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            key = consulted(turn, Consulted(question.event_id, silence=Silence.UNREACHABLE))
+            key = consulted(
+                turn, model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
+            )
             if key is not None:
                 yield key
         else:
             settle(turn, question.event_id)
 
 
-# --- questions: what the knowledge base was asked about -------------------------------------------
-
-
 def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
     """Put one message to the knowledge base."""
     held = tuple(
-        msgspec.structs.replace(piece, consulted=True) if piece.event_id == event_id else piece
+        replace(piece, consulted=True) if piece.event_id == event_id else piece
         for piece in turn.state.held
     )
-    question = Question(event_id, turn.now, aside=aside)
+    question = model.Question(event_id, turn.now, aside=aside)
     turn.set(held=held, questions=(*turn.state.questions, question))
-    turn.ask(AskRobot(event_id, words, first=True))
+    turn.ask(model.AskRobot(event_id, words, first=True))
 
 
 def ask_about_kept(turn: Turn) -> None:
@@ -156,49 +126,33 @@ def ask_about_kept(turn: Turn) -> None:
             _ask(turn, event_id, words, aside=True)
 
 
-def _words(pieces: tuple[Held, ...]) -> str:
+def _words(pieces: tuple[model.Held, ...]) -> str:
     """Return the words of a message; empty if it is not text alone."""
-    texts = [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
+    texts = [one.content.text for one in pieces if isinstance(one.content, model.CustomerText)]
     whole = pieces[0].words or "\n".join(texts)
     return whole if len(texts) == len(pieces) else ""
 
 
-def _all_asked(state: Conversation) -> bool:
-    """True if nothing waits but questions: a person has not been asked for yet."""
-    asked = {one.event_id for one in state.questions}
-    return all(piece.event_id in asked for piece in state.held)
-
-
-def awaited(state: Conversation, event_id: EventId) -> Question | None:
+def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
     """The question, if it still waits for its answer."""
     found = (one for one in state.questions if one.event_id == event_id and one.note is None)
     return next(found, None)
 
 
-def _answered(turn: Turn, question: Question, note: str) -> None:
-    """Note the answer to a question."""
-    known = msgspec.structs.replace(question, note=note)
-    rest = (known if one == question else one for one in turn.state.questions)
-    turn.set(questions=tuple(rest))
-
-
-def _forget(turn: Turn, *gone: Question) -> None:
-    """Remove questions; the messages stay held."""
-    turn.set(questions=tuple(one for one in turn.state.questions if one not in gone))
-
-
 def hand_over(turn: Turn) -> None:
     """Turn questions into messages for a person, each followed by the robot's answer."""
     notes = {one.event_id: one.note for one in turn.state.questions if one.note}
-    held: list[Held] = []
+    held: list[model.Held] = []
     for piece in turn.state.held:
         note = notes.get(piece.event_id) if piece.last else None
         if note is None:
             held.append(piece)
         else:
             after = piece.order + 1  # kept free for it
-            told = Held(piece.event_id, CustomerText(note), turn.now, order=after, consulted=True)
-            held += [msgspec.structs.replace(piece, last=False), told]
+            told = model.Held(
+                piece.event_id, model.CustomerText(note), turn.now, order=after, consulted=True
+            )
+            held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())
 
 
@@ -209,7 +163,7 @@ def settle(turn: Turn, *events: EventId) -> bool:
     held = unique_events(turn.state.held)
     events = tuple(one for one in events if one in held and one != going)
     for event_id in events:
-        turn.ask(Answered(event_id))
+        turn.ask(model.Answered(event_id))
     turn.set(held=without(turn.state.held, events))
     tidy(turn)
     return bool(events)
@@ -218,50 +172,48 @@ def settle(turn: Turn, *events: EventId) -> bool:
 def tidy(turn: Turn) -> None:
     """Remove the questions whose messages are no longer held."""
     held = {piece.event_id for piece in turn.state.held}
-    _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
+    turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
 
 
-def _question_due(question: Question, policy: Policy) -> int | None:
-    """Return when a question times out, waiting for its answer or the customer's word, ms."""
+def _question_due(question: model.Question, policy: Policy) -> int | None:
+    """Return when a question times out, waiting for its answer or the customer's word."""
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle
 
 
-# --- the robot inside a chat ----------------------------------------------------------------------
-
-
-def chosen(phase: Chatting, event: Said) -> Said:
+def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
     """Replace a number by the robot's proposal of that number, which it wants in words."""
-    if not isinstance(event.content, CustomerText):
+    if not isinstance(event.content, model.CustomerText):
         return event
     word = (event.words or event.content.text).strip()
-    if not word.isascii() or not word.isdigit() or len(word) > 2:
+    number = int(word) if word.isascii() and word.isdigit() and len(word) <= 2 else 0
+    if not 0 < number <= len(phase.choices):
         return event
-    if not 0 < int(word) <= len(phase.choices):
-        return event
-    return Said(event.event_id, CustomerText(phase.choices[int(word) - 1]))
+    return model.Said(event.event_id, model.CustomerText(phase.choices[number - 1]))
 
 
 def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     """Show a message of the robot (301) and its proposals, and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
-    robots = phase.agents if isinstance(phase, Chatting) and phase.robot else ()
+    robots = phase.agents if isinstance(phase, model.Chatting) and phase.robot else ()
     agent = robots[0] if robots else _NAMELESS
     if text:
-        turn.ask(Relay(agent, AgentText(text), session_id, push.suggestions))
-    if not isinstance(phase, Chatting) or not phase.robot:
+        turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
+    if not isinstance(phase, model.Chatting) or not phase.robot:
         if text:
-            turn.ask(AgentsLeft((agent.id,)))  # a word after its time: the ghost does not stay
+            turn.ask(
+                model.AgentsLeft((agent.id,))
+            )  # a word after its time: the ghost does not stay
         return
     present = robots or ((agent,) if text else ())
-    turn.enter(msgspec.structs.replace(phase, agents=present, choices=push.suggestions))
+    turn.enter(phase, agents=present, choices=push.suggestions)
     if push.transfer:
-        turn.ask(Offer("robot.person_offered"))
+        turn.ask(model.Offer("robot.person_offered"))
 
 
-def show_place(turn: Turn, phase: Chatting, position: int) -> None:
+def show_place(turn: Turn, phase: model.Chatting, position: int) -> None:
     """Show the place in the queue for a person, behind the robot (row 27)."""
     turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 

@@ -1,8 +1,7 @@
-"""What the WebChat server says: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
+"""Frames of the WebChat server: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
 
-A *push* may be late, or about a request or a session that is over: first of all each is asked
-whether it is about what we have, and let be if not. A session that we never saw start is taken over
-when something reveals it.
+A *push* may be late, or about a request or a session that is over: then it is let be. A session
+that we never saw start is taken over when something reveals it.
 
 A *reply* settles the one call that is outstanding. What it means depends on the phase by then, for
 a push may have been faster. Refusals that may pass (-100, -15) settle nothing yet: the call is made
@@ -14,58 +13,14 @@ from __future__ import annotations
 import re
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
-from bridge.conversation import history, queue, robot
+from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.chat import (
-    ask_rating,
-    end_chat,
-    greet,
-    introduced,
-    names,
-    rating_taken,
-    session_lost,
-    start_chat,
-)
-from bridge.conversation.events import AgentsCame, AgentsLeft, Offer, Pushed, Relay, Uploaded
-from bridge.conversation.model import (
-    Chatting,
-    CustomerMedia,
-    Ended,
-    Held,
-    Idle,
-    Outstanding,
-    Queued,
-    Requesting,
-    Upload,
-)
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
-from bridge.ids import AgentId, CallId, RequestId, SessionId
+from bridge.ids import CallId, RequestId, SessionId
+from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
-from bridge.webchat.frames import (
-    Agent,
-    AgentContent,
-    AgentNotice,
-    AgentsUpdated,
-    AgentText,
-    CancelRequest,
-    ChatStarted,
-    CloseSession,
-    InitConfig,
-    MessageReceived,
-    QueueStatus,
-    RateSession,
-    RatingPushed,
-    Reply,
-    RequestChat,
-    RobotMessage,
-    SendMessage,
-    SendPreMessage,
-    SessionClosed,
-    TransferFromRobot,
-    Video,
-)
 
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""
@@ -76,25 +31,25 @@ _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 # --- pushes ---------------------------------------------------------------------------------------
 
 
-def pushed(turn: Turn, came: Pushed) -> None:
+def pushed(turn: Turn, came: model.Pushed) -> None:
     """Dispatch one push."""
     push, at = came.push, came.at or turn.now
     match push:  # what comes most often stands first
-        case MessageReceived():
+        case frames.MessageReceived():
             _message_received(turn, push, at, numbered=came.numbered)
-        case InitConfig():
+        case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
-        case QueueStatus():
+        case frames.QueueStatus():
             _queue_status(turn, push)
-        case ChatStarted():
+        case frames.ChatStarted():
             chat_started(turn, push)
-        case RatingPushed():
+        case frames.RatingPushed():
             _rating_pushed(turn, push.session_id)
-        case AgentsUpdated():
+        case frames.AgentsUpdated():
             _agents_updated(turn, push)
-        case SessionClosed():
+        case frames.SessionClosed():
             _session_closed(turn, push.session_id)
-        case RobotMessage():
+        case frames.RobotMessage():
             _robot_spoke(turn, push, at)
         case _:
             assert_never(push)
@@ -103,27 +58,29 @@ def pushed(turn: Turn, came: Pushed) -> None:
 # --- 201: how the request stands ------------------------------------------------------------------
 
 
-def _queue_status(turn: Turn, push: QueueStatus) -> None:
+def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.robot and push.session_id == phase.session_id:
+    if isinstance(phase, model.Chatting) and phase.robot and push.session_id == phase.session_id:
         _transfer_news(turn, phase, push)
         return
     revived = queue.revive(turn, push)
     phase = turn.state.phase
-    if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
+    if not isinstance(phase, model.Waiting) or _is_stale(turn, phase, push):
         return  # in a chat with people it is stale; it never ends the session
     place = queue.place_of(turn, phase)  # row 8: the reply to 101 will only complete its call
-    place = msgspec.structs.replace(
-        place, request_id=push.request_id or place.request_id, heard_at=turn.now
-    )
+    place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
         queue.place_named(turn, push.position)
         if revived and not push.position:
             queue.show_card(turn)
-    elif news is Progress.ACCEPTED:
-        _accepted(turn, place)
+    elif news is Progress.ACCEPTED:  # row 20; the session follows by 202
+        if not place.accepted:
+            queue.unhide(turn)
+            turn.enter(place, accepted=True, quiet_until=None)
+            if not place.cancel:
+                turn.card("queue.accepted")
     elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
         queue.cancelled(turn)
     elif push.status == RequestStatus.DROPPED and place.cut:
@@ -134,54 +91,35 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
             queue.linger(turn, place)
 
 
-def _ask_anew(turn: Turn, place: Queued) -> None:
+def _ask_anew(turn: Turn, place: model.Queued) -> None:
     """Ask anew after an outage that cost us the request (row 21); its messages go again."""
     turn.put_back(*place.pre_sent)
     turn.lapse()
     turn.set(last_request=place.request_id)  # its late news is no news of the next one
     turn.enter(
-        msgspec.structs.replace(
-            place,
-            request_id=None,
-            former_id=None,
-            accepted=False,
-            pre_sent=(),
-            resync=True,
-            cut=False,
-        )
+        place, request_id=None, former_id=None, accepted=False, pre_sent=(), resync=True, cut=False
     )
 
 
-def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
+def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) -> None:
     """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
     news = progress(push.status)
-    turn.enter(msgspec.structs.replace(phase, seeking=news is not Progress.OVER))
+    turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING and push.position:
         robot.show_place(turn, phase, push.position)
     elif news is Progress.OVER:
-        key, code = queue.status_key(push.status)
-        turn.say(key, {} if code is None else {"code": code})
+        turn.say(*queue.status_key(push.status))
 
 
-def _accepted(turn: Turn, place: Queued) -> None:
-    """Note that the request is accepted (row 20); the session follows by 202."""
-    if place.accepted:
-        return
-    queue.unhide(turn)
-    turn.enter(msgspec.structs.replace(place, accepted=True, quiet_until=None))
-    if not place.cancel:
-        turn.card("queue.accepted")
-
-
-def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool:
+def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
     """True for news that is not about the request that we stand in the queue with."""
-    if isinstance(phase, Requesting) and phase.session_id is not None:
+    if isinstance(phase, model.Requesting) and phase.session_id is not None:
         return True  # the request is a session already (row 12)
     if push.request_id is None:
         return False
     if push.request_id == turn.state.last_request:
         return True  # late news of a request that is over (test 21)
-    if not isinstance(phase, Queued):
+    if not isinstance(phase, model.Queued):
         return False
     if phase.request_id is not None:
         return phase.request_id != push.request_id
@@ -192,47 +130,40 @@ def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool
 # --- 202, 204, 205: the chat, its agents, its end -------------------------------------------------
 
 
-def chat_started(turn: Turn, push: ChatStarted) -> None:
+def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     """Take a 202: a session begins, or is said to run on."""
-    phase = turn.state.phase
-    if push.session_id == _NOT_SAID:
+    state, phase = turn.state, turn.state.phase
+    if isinstance(phase, model.Chatting) and phase.session_id == push.session_id:
+        if push.agents:  # row 10: a refresh, no second greeting
+            robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
+            _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
         return
-    match phase:
-        case Chatting() if phase.session_id == push.session_id:
-            if push.agents:  # row 10: a refresh, no second greeting
-                robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
-                _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
-        case Idle() | Ended() if turn.state.last_closed:
-            # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
-            # session that is known to be over is no such thing.
-            if turn.state.last_session != push.session_id:
-                start_chat(turn, push.session_id, push.agents, robot=push.robot)
-        case _:
-            start_chat(turn, push.session_id, push.agents, robot=push.robot)
+    # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
+    # that is known to be over is no such thing.
+    over = isinstance(phase, model.NoChat) and state.last_closed
+    if push.session_id != _NOT_SAID and not (over and state.last_session == push.session_id):
+        chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
 
-def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
+def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or phase.session_id != push.session_id:
+    if not isinstance(phase, model.Chatting) or phase.session_id != push.session_id:
         return
     if push.queue_id is not None:
-        phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
+        phase = replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
         robot_goes_on = _same_robot(phase, push.agents, introduces=False)
         _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
 
 
-def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool) -> bool:
+def _same_robot(
+    phase: model.Chatting, agents: tuple[frames.Agent, ...], *, introduces: bool
+) -> bool:
     """True if a list of agents is that of the robot we talk to: no guide has a word for it.
 
-    Whoever is new is a person (row 26).
-
-    Args:
-        phase: the chat until now.
-        agents: the new list.
-        introduces: it may name a robot of which the reply to 101 did not say who it is, as long as
-            that has not spoken and no person is looked for.
+    Whoever is new is a person (row 26). But a list that `introduces` may name a robot of which the
+    reply to 101 did not say who it is, if it has not spoken and no person is looked for.
     """
     known = {agent.id for agent in phase.agents}
     if not known and introduces:
@@ -240,11 +171,10 @@ def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool)
     return phase.robot and {agent.id for agent in agents} <= known
 
 
-def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
-    """Replace the list of agents, and say who came, who left, who has another name.
-
-    Only ids say who is who: a new name or picture is no other agent (T17).
-    """
+def _replace_agents(
+    turn: Turn, phase: model.Chatting, agents: tuple[frames.Agent, ...], *, robot: bool
+) -> None:
+    """Replace the agents and tell of it; only ids say who is who, not names (T17)."""
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
@@ -252,39 +182,37 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
-        msgspec.structs.replace(
-            phase,
-            agents=tuple(new.values()),
-            robot=robot,
-            human=phase.human and robot,
-            seeking=phase.seeking and robot,
-        )
+        phase,
+        agents=tuple(new.values()),
+        robot=robot,
+        human=phase.human and robot,
+        seeking=phase.seeking and robot,
     )
     if not phase.unwanted:
         if came or changed:
-            turn.ask(AgentsCame(came + changed, phase.queue_id))
-        presented = introduced(turn, came)
+            turn.ask(model.AgentsCame(came + changed, phase.queue_id))
+        presented = chat.introduced(turn, came)
         if came and left:
-            turn.say("chat.transferred", {"old": names(left), "new": presented}, ping=person)
+            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=person)
         elif came:
             turn.say("chat.agent_joined", {"names": presented}, ping=person)
         elif left:
-            turn.say("chat.agent_left", {"names": names(left)})
+            turn.say("chat.agent_left", {"names": chat.names(left)})
         for agent in changed:
             former = old[agent.id].name
             if former and agent.name not in {"", former}:
                 turn.say("agents.renamed", {"old": former, "new": agent.name})
     if left:
-        turn.ask(AgentsLeft(tuple(agent.id for agent in left)))
+        turn.ask(model.AgentsLeft(tuple(agent.id for agent in left)))
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
     phase = turn.state.phase
-    if isinstance(phase, Requesting) and phase.session_id == session_id:
-        start_chat(turn, session_id, phase.agents)
+    if isinstance(phase, model.Requesting) and phase.session_id == session_id:
+        chat.start_chat(turn, session_id, phase.agents)
         phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.session_id == session_id:
-        end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+    if isinstance(phase, model.Chatting) and phase.session_id == session_id:
+        chat.end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
     # else a foreign session (row 40, test 81)
 
 
@@ -294,71 +222,56 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
     """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
     phase = turn.state.phase
-    if isinstance(phase, Chatting | Ended) and session_id in {phase.session_id, _NOT_SAID}:
-        ask_rating(turn, phase)
+    rated = phase if isinstance(phase, model.Chatting | model.Ended) else None
+    if rated is not None and session_id in {rated.session_id, _NOT_SAID}:
+        chat.ask_rating(turn, rated)
 
 
-def _message_received(turn: Turn, push: MessageReceived, at: int, *, numbered: bool) -> None:
-    content = push.content
-    if isinstance(content, AgentNotice):
+def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numbered: bool) -> None:
+    content, session_id = push.content, push.session_id
+    if isinstance(content, frames.AgentNotice):
         _system_notice(turn, push, content)
         return
-    _adopt_if_chatless(turn, push.session_id, push.agent_id)
-    agent = _agent_named(turn, push.agent_id)
-    if not history.is_new(turn, agent, content, at, numbered=numbered):
-        return
-    _show(turn, agent, content, push.session_id)
+    chatting = isinstance(turn.state.phase, model.Chatting)
+    if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
+        # Begin the chat of a message whose session we never saw start (row 40, trap T14).
+        chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
+    agent = history.speaker(turn, push.agent_id)
+    if history.is_new(turn, agent, content, at, numbered=numbered):
+        _show(turn, agent, content, session_id)
 
 
-def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId) -> None:
-    turn.ask(Relay(agent, content, session_id))
+def _show(
+    turn: Turn, agent: frames.Agent, content: frames.AgentContent, session_id: SessionId
+) -> None:
+    turn.effects.append(model.Relay(agent, content, session_id))
     phase = turn.state.phase
-    if not isinstance(phase, Chatting):
-        turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
+    if not isinstance(phase, model.Chatting):
+        turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
     elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
-        turn.enter(msgspec.structs.replace(phase, agents=(*phase.agents, agent)))
+        turn.enter(phase, agents=(*phase.agents, agent))
 
 
-def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
+def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     known = turn.state.last_session
-    chatting = isinstance(turn.state.phase, Chatting)
+    chatting = isinstance(turn.state.phase, model.Chatting)
     if push.session_id is not None and not chatting and push.session_id != known:
-        start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+        chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
     robot.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
 
 
-def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
-    """Begin the chat of a message whose session we never saw start (row 40, trap T14)."""
-    if session_id == _NOT_SAID or isinstance(turn.state.phase, Chatting):
-        return
-    if turn.state.last_session != session_id:
-        start_chat(turn, session_id, (Agent(agent_id),) if agent_id else ())
-
-
-def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
-    """Return the agent of an id; one not in the list is the sole agent, or a new one (T15)."""
-    phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, Chatting) else ()
-    for agent in agents:
-        if agent.id == agent_id:
-            return agent
-    if not agent_id and len(agents) == 1:
-        return agents[0]
-    return Agent(agent_id or AgentId("agent"))
-
-
-def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> None:
+def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.AgentNotice) -> None:
     if notice.notice_type == NoticeType.PUSH_RATING:
         _rating_pushed(turn, push.session_id)
     elif notice.notice_type in _SILENT_NOTICES:
         return
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
-        # Its content is a number of the server's that no push of a message names: no event of ours
-        # can be found by it, and it is nothing for people to read.
+        # Its content is a number of the server's by which no event of ours can be found.
         turn.say("chat.recalled")
     elif _PICTURE.search(notice.text):
-        _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
+        agent = history.speaker(turn, push.agent_id)
+        _show(turn, agent, frames.AgentText(notice.text), push.session_id)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})
 
@@ -366,56 +279,61 @@ def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> No
 # --- replies --------------------------------------------------------------------------------------
 
 
-def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
+def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     """Settle the outstanding call; a reply to anything else changes nothing."""
     asked = turn.state.outstanding
-    if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
+    if asked is None or asked.call_id != call_id or isinstance(asked.what, model.Upload):
         return
-    if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
+    refused = reply.result != ResultCode.SUCCESS
+    if refused and meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
-    turn.set(outstanding=None)
+    turn.state = replace(turn.state, outstanding=None)
     _trouble_over(turn)
     match asked.what:  # what is asked most often stands first
-        case SendMessage() as command if asked.held is not None:
+        case frames.SendMessage() as command if asked.held is not None:
             _message_sent(turn, command, asked, asked.held, reply)
-        case RequestChat():
+        case frames.RequestChat():
             if not asked.moot:
                 _chat_requested(turn, reply)
-        case CancelRequest() as command:
+        case frames.CancelRequest() as command:
             _request_cancelled(turn, command, reply)
-        case CloseSession() as command:
+        case frames.CloseSession() as command:
             _close_answered(turn, command, reply)
-        case RateSession() as command:
-            rating_taken(turn, command, reply)
-        case TransferFromRobot() as command:
+        case frames.RateSession() as command:
+            chat.rating_taken(turn, command, reply)
+        case frames.TransferFromRobot() as command:
             _handed_over(turn, command, reply)
-        case SendPreMessage() as command if asked.held is not None:
+        case frames.SendPreMessage() as command if asked.held is not None:
             _pre_message_sent(turn, command, asked, asked.held, reply)
         case _:
             pass  # stored by another version of the bridge: whatever it was, it is settled
 
 
 def _trouble_over(turn: Turn) -> None:
-    if turn.state.told_trouble:
+    state = turn.state
+    if state.told_trouble:
         turn.say("trouble.over")
-    turn.no_trouble()
-    if turn.state.turn_at is not None:
+    if state.retry_at is not None or state.failures or state.told_trouble or state.trouble_since:
+        turn.no_trouble()
+    if state.turn_at is not None:
         queue.turn_came(turn)
 
 
 # --- 101: the request for a chat ------------------------------------------------------------------
 
 
-def _chat_requested(turn: Turn, reply: Reply) -> None:
+def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
     phase = turn.state.phase
-    if isinstance(phase, Chatting):
+    if isinstance(phase, model.Chatting):
         _overtaken(turn, phase, reply)
-    if not isinstance(phase, Requesting | Queued):
+    if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (row 15) or the end of the queue
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
-        _still_queued(turn, phase, reply)
+        # Row 13: the request that WebChat already knows is ours.
+        place = queue.place_of(turn, phase)
+        _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
     elif reply.result == ResultCode.ALREADY_IN_CHATTING:
         _already_chatting(turn, phase, reply)
     elif phase.cancel:
@@ -424,190 +342,179 @@ def _chat_requested(turn: Turn, reply: Reply) -> None:
         queue.ended(turn, *queue.result_key(reply.result), words=server_reason(reply))
 
 
-def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
+def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
     """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
-    if reply.robot_type is None or reply.session_id != phase.session_id:
-        return
-    if phase.robot or phase.unwanted:
-        return
     robots = {agent.id for agent in reply.agents or phase.agents}
-    if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
-        turn.enter(msgspec.structs.replace(phase, robot=True))
-        turn.ask(Offer("robot.person_offered"))
+    told = reply.robot_type is not None and reply.session_id == phase.session_id
+    # Else a person has come meanwhile.
+    alone = {agent.id for agent in phase.agents} <= robots
+    if told and alone and not (phase.robot or phase.unwanted):
+        turn.enter(phase, robot=True)
+        turn.ask(model.Offer("robot.person_offered"))
 
 
-def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     session_id = reply.session_id
     if session_id is None:
         _now_queued(turn, phase, reply)
-    elif isinstance(phase, Requesting) and session_id == phase.lost_session:
+    elif isinstance(phase, model.Requesting) and session_id == phase.lost_session:
         queue.ended(turn, "trouble.other_chat")  # disowned a moment ago: never in a circle
     elif reply.permanent or reply.robot_type is not None or phase.cancel:
-        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+        chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:  # row 12
-        _await_start(turn, phase, reply, turn.policy.start_wait)
+        _await_start(turn, phase, reply, session_id, turn.policy.start_wait)
 
 
-def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
     place = queue.place_of(turn, phase)
     if reply.request_id not in {None, place.former_id}:
-        place = msgspec.structs.replace(place, cut=False)  # a new one, made after the outage
+        place = replace(place, cut=False)  # a new one, made after the outage
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
         turn.put_back(*place.pre_sent)
         turn.lapse()
-        place = msgspec.structs.replace(place, pre_sent=())
+        place = replace(place, pre_sent=())
     _stand(turn, place, request_id, reply)
 
 
-def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    """Take over the request that WebChat already knows (-1, row 13): it is ours."""
-    place = queue.place_of(turn, phase)
-    _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
-
-
-def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply) -> None:
+def _stand(
+    turn: Turn, place: model.Queued, request_id: RequestId | None, reply: frames.Reply
+) -> None:
     if request_id == turn.state.last_request:
         turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
-    turn.enter(
-        msgspec.structs.replace(place, request_id=request_id, former_id=None, heard_at=turn.now)
-    )
+    turn.enter(place, request_id=request_id, former_id=None, heard_at=turn.now)
     queue.place_named(turn, reply.queue_length)
 
 
-def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     """Take over the session that already runs (-2, row 14): named, remembered, or by 202."""
-    lost = phase.lost_session if isinstance(phase, Requesting) else None
+    lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     session_id = reply.session_id
     if session_id is None and not turn.state.last_closed:
         session_id = turn.state.last_session
     if session_id is not None and session_id != lost:
-        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+        chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
-        _await_start(
-            turn,
-            phase,
-            msgspec.structs.replace(reply, session_id=None),
-            turn.policy.unknown_chat_wait,
-        )
+        _await_start(turn, phase, reply, None, turn.policy.unknown_chat_wait)
 
 
-def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int) -> None:
+def _await_start(
+    turn: Turn, phase: model.Waiting, reply: frames.Reply, session_id: SessionId | None, wait: int
+) -> None:
     """Wait for the 202 of a session that exists."""
-    if isinstance(phase, Queued):  # the request turned into a session: the agent has these
+    if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
-    turn.enter(
-        Requesting(
-            phase.queue_id,
-            phase.since,
-            session_id=reply.session_id,
-            agents=reply.agents,
-            adopt_at=turn.now + wait,
-            lost_session=phase.lost_session if isinstance(phase, Requesting) else None,
-            cancel=phase.cancel,
-            quiet=queue.hidden(phase),
-        )
+    awaiting = model.Requesting(
+        phase.queue_id,
+        phase.since,
+        session_id,
+        reply.agents,
+        turn.now + wait,
+        phase.lost_session if isinstance(phase, model.Requesting) else None,
+        cancel=phase.cancel,
+        quiet=queue.hidden(phase),
     )
+    turn.enter(awaiting)
 
 
-def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
+def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> bool:
     """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
-    if reply.result != ResultCode.INVALID_TO_USER_ID:
+    named = turn.policy.to_agent and not phase.any_agent
+    if reply.result != ResultCode.INVALID_TO_USER_ID or not named:
         return False
-    if phase.any_agent or not turn.policy.to_agent:
-        return False
-    if isinstance(phase, Queued):
-        phase = msgspec.structs.replace(phase, resync=True)
-    turn.enter(msgspec.structs.replace(phase, any_agent=True))
+    if isinstance(phase, model.Queued):
+        phase = replace(phase, resync=True)
+    turn.enter(phase, any_agent=True)
     return True
 
 
 # --- 102, 103, 104: cancel, close, rate -----------------------------------------------------------
 
 
-def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None:
+def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.Reply) -> None:
     phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.request_id != command.request_id:
+    if not isinstance(phase, model.Queued) or phase.request_id != command.request_id:
         return  # a 202 won the race (row 22), or status 7 was faster
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
-    turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
+    turn.enter(phase, cancel=False, cancel_by=None)
     queue.show_card(turn)
-    turn.say("cancel.refused", {"code": reply.result})
-    turn.quote(server_reason(reply))
+    _refused(turn, "cancel.refused", reply)
 
 
-def _close_answered(turn: Turn, command: CloseSession, reply: Reply) -> None:
+def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Reply) -> None:
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
+    if not isinstance(phase, model.Chatting) or phase.session_id != command.session_id:
         return  # 205 was faster: one end, one notice
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        end_chat(turn, phase, "chat.ended_by_you")
+        chat.end_chat(turn, phase, "chat.ended_by_you")
         return
-    turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
-    turn.say("close.refused", {"code": reply.result})
-    turn.quote(server_reason(reply))
+    turn.enter(phase, close=False, unwanted=False)
+    _refused(turn, "close.refused", reply)
     if phase.unwanted:
-        greet(turn, phase)
+        chat.greet(turn, phase)
 
 
 # --- 302: from the robot to a person --------------------------------------------------------------
 
 
-def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
+def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Reply) -> None:
     """Settle the reply to 302: a person is being looked for, or the robot goes on (row 27)."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
+    if not isinstance(phase, model.Chatting) or phase.session_id != command.session_id:
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
-    turn.enter(msgspec.structs.replace(phase, human=False, seeking=sought and phase.robot))
+    turn.enter(phase, human=False, seeking=sought and phase.robot)
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        session_lost(turn, command.session_id)
+        chat.session_lost(turn, command.session_id)
     elif meaning(reply.result).nobody:
         turn.say(f"robot.alone.{reply.result}")
         turn.quote(server_reason(reply))
     elif not sought:
-        turn.say("robot.refused", {"code": reply.result})
-        turn.quote(server_reason(reply))
+        _refused(turn, "robot.refused", reply)
     elif phase.robot:  # else a person was faster
-        _looking(turn, phase, reply)
-
-
-def _looking(turn: Turn, phase: Chatting, reply: Reply) -> None:
-    """Show the place in the queue, else the server's own words (reference 1.2)."""
-    position = reply.queue_length or 0
-    words = server_words(reply) if reply.ok and position <= 0 else ""
-    if words:
+        position = reply.queue_length or 0
+        words = server_words(reply) if reply.ok and position <= 0 else ""  # (reference 1.2)
         turn.quote(words)
-    else:
-        turn.say("robot.transferring")
-    if position > 0:  # the card may stand far above, so not the card alone
-        robot.show_place(turn, phase, position)
+        if not words:
+            turn.say("robot.transferring")
+        if position > 0:  # the card may stand far above, so not the card alone
+            robot.show_place(turn, phase, position)
+
+
+def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
+    turn.say(key, {"code": reply.result})
+    turn.quote(server_reason(reply))
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------
 
 
 def _message_sent(
-    turn: Turn, command: SendMessage, asked: Outstanding, held: Held, reply: Reply
+    turn: Turn,
+    command: frames.SendMessage,
+    asked: model.Outstanding,
+    held: model.Held,
+    reply: frames.Reply,
 ) -> None:
-    if reply.ok:
-        turn.delivered(held)
+    if reply.result == ResultCode.SUCCESS:
+        if held.last:
+            turn.effects.append(model.Delivered(held.event_id))
         if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
             by_robot = reply.robot_type is not None
-            chat_started(turn, ChatStarted(reply.session_id, reply.agents, robot=by_robot))
+            chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
     media = held.content
     if (
         meaning(reply.result).no_media
-        and isinstance(command.content, Video)
-        and isinstance(media, CustomerMedia)
+        and isinstance(command.content, frames.Video)
+        and isinstance(media, model.CustomerMedia)
     ):
         # WebChat takes no films: what lies there already goes as a file, in the same place.
-        file = msgspec.structs.replace(media, kind="file")
-        take_back(turn, asked, _fresh(msgspec.structs.replace(held, content=file)))
+        file = replace(media, kind="file")
+        take_back(turn, asked, _fresh(replace(held, content=file)))
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
         refuse(turn, asked, held, reply.result)
@@ -618,12 +525,16 @@ def _message_sent(
     if held.repeats >= turn.policy.max_repeats:
         refuse(turn, asked, held, reply.result)
     else:
-        take_back(turn, asked, msgspec.structs.replace(held, asked=None, repeats=held.repeats + 1))
-    session_lost(turn, command.session_id)
+        take_back(turn, asked, replace(held, asked=None, repeats=held.repeats + 1))
+    chat.session_lost(turn, command.session_id)
 
 
 def _pre_message_sent(
-    turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held, reply: Reply
+    turn: Turn,
+    command: frames.SendPreMessage,
+    asked: model.Outstanding,
+    held: model.Held,
+    reply: frames.Reply,
 ) -> None:
     if reply.ok:
         _pre_message_taken(turn, command, asked, held)
@@ -633,22 +544,22 @@ def _pre_message_sent(
         return
     take_back(turn, asked, _fresh(held))
     phase = turn.state.phase
-    if isinstance(phase, Queued) and phase.request_id == command.request_id:
+    if isinstance(phase, model.Queued) and phase.request_id == command.request_id:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
-            phase = msgspec.structs.replace(
-                phase, request_id=None, accepted=True, heard_at=turn.now
-            )
+            phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
         else:  # a chat may take what a queue does not
-            phase = msgspec.structs.replace(phase, pre_refused=True)
+            phase = replace(phase, pre_refused=True)
         turn.enter(phase)
 
 
-def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held) -> None:
+def _pre_message_taken(
+    turn: Turn, command: frames.SendPreMessage, asked: model.Outstanding, held: model.Held
+) -> None:
     phase = turn.state.phase
-    if isinstance(phase, Chatting) and phase.request_id == command.request_id:
+    if isinstance(phase, model.Chatting) and phase.request_id == command.request_id:
         turn.delivered(held)  # trap T22: the agent who accepted has it
-    elif not isinstance(phase, Queued) or command.request_id not in {
+    elif not isinstance(phase, model.Queued) or command.request_id not in {
         phase.request_id,
         phase.former_id,
     }:
@@ -656,28 +567,25 @@ def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, 
     elif asked.moot:
         turn.report_whole((held,), "undelivered.cancelled")
     else:
-        turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
+        turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
 
 
-def _fresh(held: Held) -> Held:
+def _fresh(held: model.Held) -> model.Held:
     """Return the piece as one that was never sent: it is surely not with an agent."""
-    return msgspec.structs.replace(held, asked=None, repeats=0)
+    return replace(held, asked=None, repeats=0)
 
 
-def uploaded(turn: Turn, done: Uploaded) -> None:
+def uploaded(turn: Turn, done: model.Uploaded) -> None:
     """Settle an upload: the file lies on the WebChat server, and its message may follow."""
     asked = turn.state.outstanding
-    if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, Upload):
+    if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, model.Upload):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
-    media = asked.what.media
-    held = list(turn.state.held)
-    for index, piece in enumerate(held):
-        if piece.content == media and not piece.ready:
-            known = msgspec.structs.replace(media, size=done.size) if done.size > 0 else media
-            held[index] = msgspec.structs.replace(
-                piece, content=known, url=done.url, clip=done.clip, repeats=0
-            )
-            break
-    turn.set(held=tuple(held))
+    media, held = asked.what.media, turn.state.held
+    waiting = (index for index, one in enumerate(held) if one.content == media and not one.ready)
+    index = next(waiting, None)
+    if index is not None:
+        known = replace(media, size=done.size) if done.size > 0 else media
+        piece = replace(held[index], content=known, url=done.url, clip=done.clip, repeats=0)
+        turn.set(held=(*held[:index], piece, *held[index + 1 :]))

@@ -1,14 +1,6 @@
-"""One step in the making: the state so far and the effects so far, and what all modules share.
+"""Working state of one step: the conversation and the effects so far.
 
-A `Turn` lives for the length of one `step` call and never leaves this package. The functions of
-the sibling modules each change it a little; `machine.step` reads the result off it.
-
-Two kinds of sentences need a choice, and stand at the end of this file. One says how the next chat
-begins: by writing, by a command, or not for now (`inviting`). The other passes on what the call
-centre's server says in words of its own. A reply carries a `message` for people (reference 1.1),
-often empty or a token for programmers. Where our own sentence knows too little, that is after a
-plain failure (0), a code that no guide knows, and outside working hours (-3: until when?), the
-server's words follow it (reference 2.5).
+A `Turn` lives for one `step` and never leaves this package; the sibling modules change it.
 """
 
 from __future__ import annotations
@@ -21,8 +13,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from bridge.conversation.events import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Phase, Queued
+from bridge.conversation.model import (
+    Args,
+    Card,
+    Conversation,
+    Delivered,
+    Effect,
+    Held,
+    Phase,
+    Queued,
+    Reported,
+    Say,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
@@ -31,7 +33,6 @@ from bridge.webchat.frames import Reply
 
 LONGEST_QUOTE = 300
 """Characters of the server's own words that are shown."""
-"""Codes of which the server may say more than our own sentence does."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "room.welcome": ("room.welcome_command", "room.welcome_paused"),
@@ -52,36 +53,27 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
 """Key -> the keys where only a command asks for a chat, and where the room is paused."""
 
 
-class Turn:
-    """The mutable side of one step.
+class Turn(msgspec.Struct):
+    """The mutable side of one step."""
 
-    Attributes:
-        state: the conversation as it stands.
-        effects: what has been asked for, in order.
-        now: ms since the epoch.
-        policy: the operator's and the room admin's decisions.
-    """
-
-    def __init__(self, state: Conversation, now: int, policy: Policy) -> None:
-        self.state = state
-        self.effects: list[Effect] = []
-        self.now = now
-        self.policy = policy
+    state: Conversation
+    now: int
+    """ms since the epoch."""
+    policy: Policy
+    effects: list[Effect] = []
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the state."""
         self.state = replace(self.state, **changes)
 
-    def enter(self, phase: Phase) -> None:
-        """Replace the phase."""
-        self.set(phase=phase)
+    def enter(self, phase: Phase, **changes: Any) -> None:
+        """Replace the phase, by this one with changes."""
+        self.state = replace(self.state, phase=replace(phase, **changes) if changes else phase)
 
     def ask(self, effect: Effect) -> None:
-        """Add an effect."""
         self.effects.append(effect)
 
     def say(self, key: str, args: Args | None = None, *, ping: bool = False) -> None:
-        """Say a sentence in the room."""
         self.ask(Say(key, args or {}, ping=ping))
 
     def quote(self, words: str) -> None:
@@ -95,29 +87,31 @@ class Turn:
 
     def no_trouble(self) -> None:
         """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
-        state = self.state
-        calm = state.retry_at is None and state.trouble_since is None
-        if not calm or state.failures or state.told_trouble:
-            self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
-
-    # --- content -----------------------------------------------------------------------------
+        self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
 
     def put_back(self, *pieces: Held) -> None:
         """Return content to the places that it had."""
-        back = [one for piece in pieces for one in (_whole(piece) if _lapsed(piece) else (piece,))]
+        back: list[Held] = []
+        for piece in pieces:
+            # A correction that was under way when `lapse` came upon it.
+            lapsed = piece.instead and piece.amends is None and not piece.quotes
+            back += _whole(piece) if lapsed else (piece,)
         held = sorted((*back, *self.state.held), key=lambda piece: piece.order)
         self.set(held=tuple(held))
 
     def lapse(self, event_id: EventId | None = None) -> None:
-        """Void corrections: a message, or all until now (None), is with no agent who may come.
+        """Void corrections of a message, or of all until now (None), that no agent to come has.
 
-        A correction of it goes as the message, in its place; that it was taken back is told to
-        nobody.
+        A correction goes as the message, in its place; that one was taken back is told to nobody.
         """
         outstanding = self.state.outstanding
         going = None if outstanding is None else outstanding.held
         pieces = self.state.held if going is None else (going, *self.state.held)
-        lapsed = {piece.event_id for piece in pieces if _amends(piece, event_id)}
+        lapsed = {
+            piece.event_id
+            for piece in pieces
+            if piece.amends is not None and event_id in {None, piece.amends}
+        }
         if not lapsed:
             return
         lapsed |= {piece.event_id for piece in pieces if piece.amends in lapsed}
@@ -125,9 +119,8 @@ class Turn:
         if outstanding is not None and going is not None and going.event_id in lapsed | overtaken:
             # It is under way: only if it comes back is there anything to be changed.
             moot = outstanding.moot or going.event_id in overtaken or not going.instead
-            known = msgspec.structs.replace(going, amends=None, last=not moot)
-            changed = msgspec.structs.replace(outstanding, held=known, moot=moot, stale=True)
-            self.set(outstanding=changed)
+            known = replace(going, amends=None, last=not moot)
+            self.set(outstanding=replace(outstanding, held=known, moot=moot, stale=True))
             overtaken.add(going.event_id)
         held: list[Held] = []
         for piece in self.state.held:
@@ -141,16 +134,13 @@ class Turn:
         self.set(held=tuple(held))
 
     def delivered(self, *pieces: Held) -> None:
-        """WebChat has these pieces; an event is delivered with its last one."""
-        for piece in pieces:
-            if piece.last:
-                self.ask(Delivered(piece.event_id))
+        """Note that WebChat has these pieces; an event is delivered with its last one."""
+        self.effects += [Delivered(piece.event_id) for piece in pieces if piece.last]
 
     def report(self, pieces: tuple[Held, ...], key: str, args: Args | None = None) -> None:
         """Tell the customer, once per event, that these pieces were not delivered.
 
-        The rest of the same events is not sent (again) either: the customer is going to repeat
-        the whole, and half a message helps nobody.
+        Nor is the rest of the same events sent: the customer is going to repeat the whole.
         """
         events = unique_events(pieces)
         for event_id in unique_events(tuple(one for one in pieces if not one.is_note)):
@@ -158,11 +148,11 @@ class Turn:
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, Queued):
-            self.enter(msgspec.structs.replace(phase, pre_sent=without(phase.pre_sent, events)))
+            self.enter(phase, pre_sent=without(phase.pre_sent, events))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
-            told = msgspec.structs.replace(held, last=False)  # nothing more to say of this event
-            self.set(outstanding=msgspec.structs.replace(outstanding, held=told, moot=True))
+            told = replace(held, last=False)  # nothing more to say of this event
+            self.set(outstanding=replace(outstanding, held=told, moot=True))
         for event_id in events:
             self.lapse(event_id)
 
@@ -173,16 +163,6 @@ class Turn:
     def report_held(self, key: str, args: Args | None = None) -> None:
         """Give up all that waits, and say so."""
         self.report(self.state.held, key, args)
-
-
-def _amends(piece: Held, event_id: EventId | None) -> bool:
-    """True if it amends that message, or (None) any."""
-    return piece.amends is not None and event_id in {None, piece.amends}
-
-
-def _lapsed(piece: Held) -> bool:
-    """A correction that was under way when `Turn.lapse` came upon it."""
-    return bool(piece.instead) and piece.amends is None and not piece.quotes
 
 
 def _whole(piece: Held) -> tuple[Held, ...]:
@@ -213,34 +193,13 @@ def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:
 
 def all_pieces(state: Conversation) -> tuple[Held, ...]:
     """Every piece of content that this conversation still answers for."""
-    pieces: list[Held] = []
-    if state.outstanding is not None and state.outstanding.held is not None:
-        pieces.append(state.outstanding.held)
-    if isinstance(state.phase, Queued):
-        pieces.extend(state.phase.pre_sent)
-    pieces.extend(state.held)
-    return tuple(pieces)
-
-
-def count_pieces(state: Conversation) -> int:
-    """How many pieces of content this conversation still answers for."""
-    count = len(state.held)
-    if state.outstanding is not None and state.outstanding.held is not None:
-        count += 1
-    return count + len(state.phase.pre_sent) if isinstance(state.phase, Queued) else count
-
-
-# --- sentences ------------------------------------------------------------------------------------
+    going = None if state.outstanding is None else state.outstanding.held
+    pre_sent = state.phase.pre_sent if isinstance(state.phase, Queued) else ()
+    return (*(() if going is None else (going,)), *pre_sent, *state.held)
 
 
 def inviting(key: str, policy: Policy) -> str:
-    """Choose the variant of a sentence that is true in this room.
-
-    Args:
-        key: of the sentence for rooms in which writing is enough; or of any other, which is true
-            everywhere.
-        policy: the room's.
-    """
+    """Choose the variant of a sentence about how chats begin that is true in this room."""
     on_command, paused = _OTHERWISE.get(key, (key, key))
     if policy.paused:
         return paused
@@ -252,14 +211,11 @@ def plain_text(fragment: str) -> str:
     if "<" not in fragment:
         return html.unescape(fragment).strip()
     text = html_to_text(fragment)
-    return fragment.strip() if text is None else text.strip()
+    return (fragment if text is None else text).strip()
 
 
 def server_words(reply: Reply) -> str:
-    """Return the server's message in a reply, on one line; empty if it holds nothing for people.
-
-    That is all that is a single ASCII word: `ok`, `fail`, `SYSTEM_ERROR`.
-    """
+    """Return a reply's message on one line; "" for one ASCII word, which is for programmers."""
     seen = (one for one in plain_text(reply.message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
@@ -268,5 +224,5 @@ def server_words(reply: Reply) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return the server's message where it says more of a refusal than our own sentence."""
+    """Return the server's message where our sentence about a refusal says too little (2.5)."""
     return server_words(reply) if meaning(reply.result).vague else ""

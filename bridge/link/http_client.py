@@ -40,7 +40,7 @@ from typing import TypeVar
 import aiohttp
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.settings import Facts, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable

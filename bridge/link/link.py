@@ -37,6 +37,9 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
+from bridge.conversation.model import FailureReason
+from bridge.ids import AgentId, CallId, RoomId, SessionId
+from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,

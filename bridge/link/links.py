@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import (

@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt

@@ -36,7 +36,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
@@ -54,6 +54,8 @@ from bridge.webchat.frames import (
     SendMessage,
     SendPreMessage,
 )
+from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
+from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
 

@@ -14,8 +14,8 @@ from functools import partial
 import msgspec
 import structlog
 
-from bridge.conversation.events import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.conversation.history import MOST_RECALLED
+from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId, RoomId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable

@@ -35,22 +35,27 @@ import msgspec
 import structlog
 
 from bridge.conversation.chat import ended_at
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     Args,
     AskRobot,
     CallBack,
     Cancel,
+    Chatting,
     Consulted,
+    CustomerText,
+    Ended,
     FailureReason,
     Human,
+    Idle,
     Input,
+    Queued,
     QueuePlace,
     Rate,
+    Requesting,
     Said,
     Silence,
     Solved,
 )
-from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited

@@ -32,6 +32,7 @@ import msgspec
 from bridge import __version__
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.events import (
+from bridge.conversation.model import (
     Args,
     AskRobot,
     CallBack,
@@ -43,6 +44,16 @@ from bridge.conversation.events import (
     Start,
 )
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
+    Chatting,
+    Close,
+    Ended,
+    Idle,
+    Queued,
+    Rate,
+    Requesting,
+    Solved,
+    Start,
+)
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
@@ -553,8 +564,7 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
-            reason, number = result_key(came.code)
-            args["reason"] = visit.part(reason, {} if number is None else {"code": number})
+            args["reason"] = visit.part(*result_key(came.code))
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
         key, args = "login.chatting", {"prefix": visit.rules.prefix}
     else:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import MatrixEvent, Membership, Undecryptable

@@ -26,15 +26,20 @@ import msgspec
 from bridge.config.model import Permission
 from bridge.conversation.events import Args, Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
+    Cancel,
     Chatting,
+    Close,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
     Ended,
     Idle,
+    Input,
     Queued,
     Requesting,
+    Said,
+    Withdrawn,
 )
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted

@@ -12,8 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import CustomerContent, CustomerMedia
+from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Meaning, OwnLogin, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply

@@ -23,8 +23,7 @@ from typing import Any
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation.events import AgentsCame
-from bridge.conversation.model import Chatting
+from bridge.conversation.model import AgentsCame, Chatting
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership

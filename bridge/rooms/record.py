@@ -35,6 +35,17 @@ from bridge.conversation.model import (
     CustomerContent,
     Queued,
     Requesting,
+from bridge.conversation.model import (
+    Cancel,
+    Chatting,
+    Close,
+    Conversation,
+    Input,
+    Pushed,
+    Queued,
+    Replied,
+    Requesting,
+    Said,
     Value,
 )
 from bridge.conversation.queue import hidden

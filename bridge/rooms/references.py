@@ -33,6 +33,7 @@ import msgspec
 
 from bridge.conversation.events import Input, Relay, Reported, Said, Withdrawn
 from bridge.conversation.model import (
+    Args,
     Chatting,
     CustomerContent,
     CustomerLocation,
@@ -40,8 +41,11 @@ from bridge.conversation.model import (
     CustomerText,
     Ended,
     Idle,
+    Input,
     Queued,
     Requesting,
+    Said,
+    Withdrawn,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId

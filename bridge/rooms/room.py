@@ -43,6 +43,7 @@ import structlog
 from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
+from bridge.conversation.model import Chatting, LinkRestored, Queued, Tick, TurnAwaited
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
 from bridge.rooms import people, references

@@ -19,7 +19,7 @@ import msgspec
 
 from bridge.config.hours import Hours
 from bridge.config.model import Permission
-from bridge.conversation.events import Args
+from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings

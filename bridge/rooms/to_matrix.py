@@ -29,7 +29,7 @@ from hashlib import sha256
 import msgspec
 import structlog
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Args,

@@ -15,16 +15,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
-from bridge.conversation.events import (
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import (
     CallFailed,
     CallWebChat,
+    Clip,
     FailureReason,
     Replied,
     Uploaded,
     UploadMedia,
 )
-from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.blobs import keep

@@ -39,6 +39,13 @@ import msgspec
 from bridge.config.model import Permission
 from bridge.conversation.events import Args
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.model import (
+    Args,
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+)
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, makes_sense, parse

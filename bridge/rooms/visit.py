@@ -50,6 +50,7 @@ from bridge.conversation.events import (
 )
 from bridge.conversation.events import Effect as ConversationEffect
 from bridge.conversation.machine import step
+from bridge.conversation.model import Args, Delivered, Input, Reported, Say
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (

@@ -1,15 +1,15 @@
-"""The numbers of the WebChat protocol under corrected names, and the meaning of each as data.
+"""Numbers of the WebChat protocol under corrected names, and the table of result codes.
 
 Sources: guide part five; protocol reference 2.3 and 2.5, which also say what the vendor's own
 clients do. `later` marks what only later revisions have. The vendor's misspelt names (INVAILD,
-ROULTING) stand in comments and in the tables, so that a search for what a vendor log prints ends
-here. Nothing here raises: a number that no revision documents has a meaning too.
+ROULTING) stand in comments and in the table, so that a search for what a vendor log prints ends
+here. A number that no revision documents has a meaning too.
 """
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import assert_never
 
 import msgspec
 
@@ -155,16 +155,8 @@ class Dialect(StrEnum):
 
     @property
     def others(self) -> "tuple[Dialect, ...]":
-        """What is left to be tried where the server refuses these keys."""
-        match self:
-            case Dialect.Y2016:
-                return (Dialect.Y2019,)
-            case Dialect.Y2019:
-                return (Dialect.Y2016,)
-            case Dialect.DUAL:  # a strict server, which takes only what it knows
-                return (Dialect.Y2016, Dialect.Y2019)
-            case _:
-                assert_never(self)
+        """The dialects to try where the server refuses this one (DUAL: a strict server)."""
+        return tuple(one for one in (Dialect.Y2016, Dialect.Y2019) if one is not self)
 
 
 class Verdict(StrEnum):
@@ -194,7 +186,7 @@ class Progress(StrEnum):
     """The request has ended without a session."""
 
 
-class Meaning(msgspec.Struct, frozen=True, kw_only=True):
+class Meaning(msgspec.Struct, frozen=True):
     """One row of `RESULTS`: what a result code means, and all that follows from it."""
 
     name: str
@@ -215,234 +207,87 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     vague: bool = False
     """Our sentence says less than the server's own words may: those are quoted beside it."""
     no_command: bool = False
-    """It may mean that the server's revision does not have the command."""
+    """The server's revision may lack the command."""
     no_media: bool = False
-    """It may mean that the server does not take this kind of media."""
+    """The server may not take this kind of media."""
     no_history: bool = False
-    """It may mean that the server has no history."""
+    """The server may have no history."""
 
+
+_RESULTS = """
+   1  SUCCESS                        ok             done
+   0  FAILURE                        refused        failed, no reason given
+  -1  REQUEST_ALREADY_IN_ROULTING    state          a queue request exists already
+  -2  ALREADY_IN_CHATTING            state          a session exists already
+  -3  NOT_IN_WORKTIME                state          outside working hours
+  -4  INVAILD_SKILLGROUP             configuration  the queue has no such skill group
+  -5  NO_AGENT_ONLINE                state          no agent is online
+  -6  INVAILD_CLIENT_ID              relogin        the server does not know us
+  -7  INVAILD_QUEUE_ID               configuration  there is no such queue
+  -8  REQUEST_ERROR                  refused        the server could not read the command
+  -9  INVAILD_TO_USER_ID             configuration  the wanted agent is unknown or offline
+ -10  INVAILD_CHAT_REQUEST_ID        state          the queue request is gone
+ -11  INVAILD_CHAT_SESSION_ID        state          the session is gone
+ -12  INVAILD_MESSAGE_TYPE           refused        the server does not know this kind of message
+ -13  UPLOAD_FILE_FAILED             retry          the server could not store the file
+ -14  INVAILD_PARAMETER              configuration  a parameter is wrong or missing
+ -15  INVAILD_TOKEN                  relogin        the token is void
+ -16  INVAILD_FILE_EXTENSION         refused        files of this kind are not accepted
+ -17  EMPTY_MESSAGE                  refused        the server finds the message blank
+ -18  INVAILD_SESSION_TYPE           configuration  a session of another kind exists
+ -19  INVAILD_REQUEST_TYPE           refused        the server does not know this command
+ -20  INVAILD_LOGINNAME_OR_PASSWORD  configuration  wrong login name or password
+ -21  INVAILD_FILE_SIZE              refused        the file is too large
+ -22  UPLOAD_IMAGE_FAILED            refused        the server could not store the image
+ -23  UPLOAD_VOICE_FAILED            refused        the server could not store the voice message
+ -30  INVAILD_SIGN                   configuration  the signature is wrong: check the key
+-100  INTERNAL_ERROR                 retry          the server had an internal error
+"""
+"""Of each result code the vendor's name, the verdict, and the meaning in English."""
+_UNDELIVERED: Mapping[int, str] = MappingProxyType(
+    {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
+    | dict.fromkeys((0, -100), "undelivered.server_failed")
+    | dict.fromkeys((-8, -14, -19), "undelivered.not_understood")
+    | {-11: "undelivered.no_chat"}
+)
 
 RESULTS: Mapping[int, Meaning] = MappingProxyType(
     {
-        ResultCode.SUCCESS: Meaning(name="SUCCESS", verdict=Verdict.OK, says="done"),
-        ResultCode.FAILURE: Meaning(
-            name="FAILURE",
-            verdict=Verdict.REFUSED,
-            says="failed, no reason given",
-            undelivered="undelivered.server_failed",
-            vague=True,
-        ),
-        ResultCode.ALREADY_IN_ROUTING: Meaning(
-            name="REQUEST_ALREADY_IN_ROULTING",
-            verdict=Verdict.STATE,
-            says="a queue request exists already",
-        ),
-        ResultCode.ALREADY_IN_CHATTING: Meaning(
-            name="ALREADY_IN_CHATTING",
-            verdict=Verdict.STATE,
-            says="a session exists already",
-        ),
-        ResultCode.NOT_IN_WORKTIME: Meaning(
-            name="NOT_IN_WORKTIME",
-            verdict=Verdict.STATE,
-            says="outside working hours",
-            nobody=True,
-            vague=True,
-        ),
-        ResultCode.INVALID_SKILLGROUP: Meaning(
-            name="INVAILD_SKILLGROUP",
-            verdict=Verdict.CONFIGURATION,
-            says="the queue has no such skill group",
-            hopeless=True,
-        ),
-        ResultCode.NO_AGENT_ONLINE: Meaning(
-            name="NO_AGENT_ONLINE",
-            verdict=Verdict.STATE,
-            says="no agent is online",
-            nobody=True,
-        ),
-        ResultCode.INVALID_CLIENT_ID: Meaning(
-            name="INVAILD_CLIENT_ID",
-            verdict=Verdict.RELOGIN,
-            says="the server does not know us",
-            hopeless=True,
-        ),
-        ResultCode.INVALID_QUEUE_ID: Meaning(
-            name="INVAILD_QUEUE_ID",
-            verdict=Verdict.CONFIGURATION,
-            says="there is no such queue",
-            hopeless=True,
-        ),
-        ResultCode.REQUEST_ERROR: Meaning(
-            name="REQUEST_ERROR",
-            verdict=Verdict.REFUSED,
-            says="the server could not read the command",
-            undelivered="undelivered.not_understood",
-            hopeless=True,
-            no_history=True,
-        ),
-        ResultCode.INVALID_TO_USER_ID: Meaning(
-            name="INVAILD_TO_USER_ID",
-            verdict=Verdict.CONFIGURATION,
-            says="the wanted agent is unknown or offline",
-            hopeless=True,
-        ),
-        ResultCode.INVALID_CHAT_REQUEST_ID: Meaning(
-            name="INVAILD_CHAT_REQUEST_ID",
-            verdict=Verdict.STATE,
-            says="the queue request is gone",
-        ),
-        ResultCode.INVALID_CHAT_SESSION_ID: Meaning(
-            name="INVAILD_CHAT_SESSION_ID",
-            verdict=Verdict.STATE,
-            says="the session is gone",
-            undelivered="undelivered.no_chat",
-        ),
-        ResultCode.INVALID_MESSAGE_TYPE: Meaning(
-            name="INVAILD_MESSAGE_TYPE",
-            verdict=Verdict.REFUSED,
-            says="the server does not know this kind of message",
-            undelivered="result.-12",
-            resend=False,
-            no_command=True,
-            no_media=True,
-            no_history=True,
-        ),
-        ResultCode.UPLOAD_FILE_FAILED: Meaning(
-            name="UPLOAD_FILE_FAILED",
-            verdict=Verdict.RETRY,
-            says="the server could not store the file",
-            undelivered="result.-13",
-        ),
-        # In 110 a sign of the wrong dialect, in 101 of a wrong setting (state table, row 16).
-        ResultCode.INVALID_PARAMETER: Meaning(
-            name="INVAILD_PARAMETER",
-            verdict=Verdict.CONFIGURATION,
-            says="a parameter is wrong or missing",
-            undelivered="undelivered.not_understood",
-            hopeless=True,
-            no_media=True,
-            no_history=True,
-        ),
-        ResultCode.INVALID_TOKEN: Meaning(
-            name="INVAILD_TOKEN",
-            verdict=Verdict.RELOGIN,
-            says="the token is void",
-            passing=True,
-        ),
-        ResultCode.INVALID_FILE_EXTENSION: Meaning(
-            name="INVAILD_FILE_EXTENSION",
-            verdict=Verdict.REFUSED,
-            says="files of this kind are not accepted",
-            undelivered="result.-16",
-            resend=False,
-        ),
-        ResultCode.EMPTY_MESSAGE: Meaning(
-            name="EMPTY_MESSAGE",
-            verdict=Verdict.REFUSED,
-            says="the server finds the message blank",
-            resend=False,
-        ),
-        ResultCode.INVALID_SESSION_TYPE: Meaning(
-            name="INVAILD_SESSION_TYPE",
-            verdict=Verdict.CONFIGURATION,
-            says="a session of another kind exists",
-            hopeless=True,
-        ),
-        ResultCode.INVALID_REQUEST_TYPE: Meaning(
-            name="INVAILD_REQUEST_TYPE",
-            verdict=Verdict.REFUSED,
-            says="the server does not know this command",
-            undelivered="undelivered.not_understood",
-            hopeless=True,
-            no_command=True,
-            no_history=True,
-        ),
-        # Never again by itself: the server counts log-ins and shuts out the address (ref. 3.7).
-        ResultCode.INVALID_LOGIN: Meaning(
-            name="INVAILD_LOGINNAME_OR_PASSWORD",
-            verdict=Verdict.CONFIGURATION,
-            says="wrong login name or password",
-        ),
-        ResultCode.INVALID_FILE_SIZE: Meaning(
-            name="INVAILD_FILE_SIZE",
-            verdict=Verdict.REFUSED,
-            says="the file is too large",
-            undelivered="result.-21",
-            resend=False,
-        ),
-        ResultCode.UPLOAD_IMAGE_FAILED: Meaning(
-            name="UPLOAD_IMAGE_FAILED",
-            verdict=Verdict.REFUSED,
-            says="the server could not store the image",
-            undelivered="result.-22",
-        ),
-        ResultCode.UPLOAD_VOICE_FAILED: Meaning(
-            name="UPLOAD_VOICE_FAILED",
-            verdict=Verdict.REFUSED,
-            says="the server could not store the voice message",
-            undelivered="result.-23",
-        ),
-        ResultCode.INVALID_SIGN: Meaning(
-            name="INVAILD_SIGN",
-            verdict=Verdict.CONFIGURATION,
-            says="the signature is wrong: check the key",
-        ),
-        ResultCode.INTERNAL_ERROR: Meaning(
-            name="INTERNAL_ERROR",
-            verdict=Verdict.RETRY,
-            says="the server had an internal error",
-            undelivered="undelivered.server_failed",
-            passing=True,
-        ),
+        (code := int(number)): Meaning(
+            name,
+            Verdict(verdict),
+            says,
+            _UNDELIVERED.get(code, "undelivered.refused"),
+            resend=code not in {-12, -16, -17, -21},
+            # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
+            # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
+            passing=code in {-15, -100},
+            hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19},
+            nobody=code in {-3, -5},
+            vague=code in {0, -3},
+            no_command=code in {-12, -19},
+            no_media=code in {-12, -14},
+            no_history=code in {-8, -12, -14, -19},
+        )
+        for number, name, verdict, says in re.findall(r"(-?\d+) +(\S+) +(\S+) +(.+)", _RESULTS)
     }
 )
-"""THE table of result codes. Whatever is done about a code because of which one it is, beside the
-one place that asked, is a column of this."""
-
-_STATUSES: Mapping[int, tuple[str, Progress]] = MappingProxyType(
-    {
-        RequestStatus.WAITING: ("WAITING", Progress.WAITING),
-        RequestStatus.ACCEPTED: ("ACCEPTED", Progress.ACCEPTED),
-        RequestStatus.REFUSED: ("REFUSED", Progress.OVER),
-        RequestStatus.TIMEOUT: ("TIMEOUT", Progress.OVER),
-        RequestStatus.DROPPED: ("DROPPED", Progress.OVER),
-        RequestStatus.NO_AGENT_ONLINE: ("NO_AGENT_ONLINE", Progress.OVER),
-        RequestStatus.OFF_HOUR: ("OFF_HOUR", Progress.OVER),
-        RequestStatus.CANCELED_BY_CLIENT: ("CANCELED_BY_CLIENT", Progress.OVER),
-        RequestStatus.ENTERPRISE_WECHAT_ACCEPTED: (
-            "ENTERPRISE_WECHAT_ACCEPTED",
-            Progress.ACCEPTED,
-        ),
-    }
-)
+"""THE table of result codes: a set of codes that is treated in one way is a column of it."""
 
 
 def meaning(code: int) -> Meaning:
     """The row of a `result`. A number that no revision documents is a plain failure."""
     return RESULTS.get(code) or Meaning(
-        name=f"undocumented result {code}",
-        verdict=Verdict.REFUSED,
-        says="failed for a reason that no guide explains",
+        f"undocumented result {code}",
+        Verdict.REFUSED,
+        "failed for a reason that no guide explains",
         vague=True,
     )
 
 
-def verdict(code: int) -> Verdict:
-    """What to do about a `result`."""
-    return meaning(code).verdict
-
-
-def result_name(code: int) -> str:
-    """The vendor's name of a `result`."""
-    return meaning(code).name
-
-
 def progress(status: int) -> Progress:
     """What a `requestStatus` says. A number that no revision documents is an end (row 31)."""
-    return _STATUSES[status][1] if status in _STATUSES else Progress.OVER
-
-
-def status_name(status: int) -> str:
-    """The vendor's name of a `requestStatus`."""
-    return _STATUSES[status][0] if status in _STATUSES else f"undocumented status {status}"
+    if status == RequestStatus.WAITING:
+        return Progress.WAITING
+    accepted = status in {RequestStatus.ACCEPTED, RequestStatus.ENTERPRISE_WECHAT_ACCEPTED}
+    return Progress.ACCEPTED if accepted else Progress.OVER

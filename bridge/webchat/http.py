@@ -1,38 +1,23 @@
 """HTTP endpoints beside the socket: their addresses, their bodies, and the vendor's signatures.
 
 Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3); sending is the
-link's. `Endpoints` makes every address from one setting, the base address (`https://host/webchat`).
-A body that is not the server's JSON (the error page of a proxy, a servlet container that is still
-deploying) is read as None: the server is unavailable, which is not a refusal, whatever the HTTP
-status says.
-
-Signatures are MD5 over text and a key (reference 3.2, 3.5): the vendor's choice, which protects
-little; we only have to match it. Keys are arguments and are kept nowhere here.
+link's. A body that is not the server's JSON (the error page of a proxy, a servlet container that is
+still deploying) is read as None: the server is unavailable, which is not a refusal, whatever the
+HTTP status says. Signatures are MD5 over text and a key (reference 3.2, 3.5), the vendor's choice.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from bridge.ids import AgentId
+from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
-from bridge.webchat.read import (
-    JsonObject,
-    NotJson,
-    clean,
-    decode,
-    first,
-    flag,
-    integer,
-    mapping,
-    result_code,
-    sequence,
-    string,
-)
 from bridge.webchat.write import LocalProtocolError, encode
 
 # --- addresses ----------------------------------------------------------------------------------
@@ -47,8 +32,7 @@ class Endpoints:
         base_url: `http(s)://host[:port][/context]`, with or without a slash at the end.
 
     Raises:
-        ValueError: with a sentence for the operator; it does not repeat the address, which may
-            hold a password.
+        ValueError: a sentence for the operator, without the address, which may hold a password.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -57,31 +41,26 @@ class Endpoints:
             port = parts.port
         except ValueError:
             raise ValueError("base_url is not an address: check brackets and port") from None
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError("base_url must start with http:// or https://")
-        if not parts.hostname:
-            raise ValueError("base_url names no host")
-        if port == 0:
-            raise ValueError("base_url has port 0")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("base_url must not hold a user name or password")
-        if "?" in base_url or "#" in base_url:
-            raise ValueError("base_url must not have a query (?) or a fragment (#)")
-        if any(char.isspace() or not char.isprintable() for char in base_url):
-            raise ValueError("base_url must not have spaces or control characters")
+        faults = {
+            "must start with http:// or https://": parts.scheme not in {"http", "https"},
+            "names no host": not parts.hostname,
+            "has port 0": port == 0,
+            "must not hold a user name or password": parts.username is not None,
+            "must not have a query (?) or a fragment (#)": "?" in base_url or "#" in base_url,
+            "must not have spaces or control characters": any(
+                char.isspace() or not char.isprintable() for char in base_url
+            ),
+        }
+        for fault, found in faults.items():
+            if found:
+                raise ValueError(f"base_url {fault}")
         self.origin = f"{parts.scheme}://{parts.netloc}"
         """Scheme, host and port."""
         self._scheme = parts.scheme
         self._context = parts.path.rstrip("/")
         self._base = self.origin + self._context
-
-    @property
-    def login(self) -> str:
-        return f"{self._base}/tpi"
-
-    @property
-    def robot(self) -> str:
-        return f"{self._base}/robotSearch"
+        self.login = f"{self._base}/tpi"
+        self.robot = f"{self._base}/robotSearch"
 
     def upload(self, token: str) -> str:
         """A secret: it holds the token."""
@@ -92,10 +71,10 @@ class Endpoints:
         return f"ws{self._base.removeprefix('http')}/cws?token={quote(token, safe='')}"
 
     def absolute(self, url: str) -> str:
-        """What the server means by `url` (reference 3.4); "" stays "".
+        """The absolute address of a server's `url` (reference 3.4); "" stays "".
 
-        The guide's example already holds the context path, the vendor's sibling guide has it
-        prepended: so a path that begins with it goes to the origin, any other to the base address.
+        The guide's example holds the context path, the sibling guide's does not: a path that begins
+        with it goes to the origin, any other to the base address.
         """
         if not url or _ABSOLUTE.match(url):
             return url
@@ -106,12 +85,7 @@ class Endpoints:
         return self._base + (url if url.startswith("/") else f"/{url}")
 
     def icon(self, icon: str, queue_id: int | None) -> str:
-        """The address of an agent's picture (reference 3.9), or "" if there is none.
-
-        Args:
-            icon: as the server wrote it: absolute, or a path that `ngsIcon.do` understands.
-            queue_id: left out of the address when None.
-        """
+        """The address of an agent's picture (3.9): `icon`, or for a path `ngsIcon.do`."""
         if not icon.strip() or _ABSOLUTE.match(icon):
             return icon.strip()
         # `%` stays: some servers hand out paths that are encoded already.
@@ -219,7 +193,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """CUSTOMER 1, agent 2, supervisor 3, administrator 5; 0: not told."""
     html: str
     posted: int
-    """ms since the epoch; 0: not told, or not in a way that can be read."""
+    """ms since the epoch; 0: not told, or unreadable."""
     revoked: bool = False
     notice: bool = False
     """A sentence of the system, not of a person."""
@@ -244,7 +218,23 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     Raises:
         LocalProtocolError: nobody is named.
     """
-    frame = _who(login)
+    name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
+    if not name.strip():
+        raise LocalProtocolError("the login names nobody")
+    frame: dict[str, object]
+    match login:
+        case VisitorLogin():
+            frame = {"type": int(FrameType.VISITOR_LOGIN), "visitorId": name}
+        case PasswordLogin():
+            frame = {"type": int(FrameType.LOGIN), "loginName": name, "password": login.password}
+        case RegisterLogin():
+            frame = {"type": int(FrameType.REGISTER), "loginName": name}
+            if login.display_name:
+                frame["name"] = login.display_name
+            if login.portrait:
+                frame["portraitUri"] = login.portrait
+        case _:
+            assert_never(login)
     if login.ip:
         frame["ip"] = login.ip
         if dialect is Dialect.DUAL:  # what older servers call it (reference 3.1)
@@ -255,57 +245,32 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     return encode(frame).encode()
 
 
-def _who(login: Login) -> dict[str, object]:
-    if isinstance(login, VisitorLogin):
-        return {"type": int(FrameType.VISITOR_LOGIN), "visitorId": _named(login.visitor_id)}
-    frame: dict[str, object] = {"loginName": _named(login.name)}
-    if isinstance(login, PasswordLogin):
-        return {"type": int(FrameType.LOGIN), **frame, "password": login.password}
-    if login.display_name:
-        frame["name"] = login.display_name
-    if login.portrait:
-        frame["portraitUri"] = login.portrait
-    return {"type": int(FrameType.REGISTER), **frame}
-
-
-def _named(name: str) -> str:
-    if not name.strip():
-        raise LocalProtocolError("the login names nobody")
-    return name
-
-
 def parse_login_reply(body: bytes) -> LoginReply | None:
     """Read the answer to a login. None also for a success without a token: nobody can use it."""
-    told = _object(body)
-    result = result_code(told.get("result"))
-    if result is None:
+    told, result = _answer(body)
+    token = read.text_of(told, "token").strip()
+    if result is None or (result == ResultCode.SUCCESS and not token):
         return None
-    token = string(told.get("token")).strip()
-    if result == ResultCode.SUCCESS and not token:
-        return None
-    return LoginReply(result, string(told.get("message")), token, string(told.get("clientId")))
+    return LoginReply(result, read.text_of(told, "message"), token, read.text_of(told, "clientId"))
 
 
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
-    told = _object(body)
-    result = result_code(told.get("result"))
-    if result is None:
+    told, result = _answer(body)
+    url = read.text_of(told, "url").strip()
+    if result is None or (result == ResultCode.SUCCESS and not url):
         return None
-    url = string(told.get("url")).strip()
-    if result == ResultCode.SUCCESS and not url:
-        return None
-    name = string(first(told, "fileName", "name"))
-    return UploadReply(result, string(told.get("message")), url, name)
+    name = read.text_of(told, "fileName", "name")
+    return UploadReply(result, read.text_of(told, "message"), url, name)
 
 
 def dump_history(token: str, count: int) -> bytes:
     """The body that asks for a customer's last `count` messages (type 5003, later).
 
-    By the HTTP guide of 2020-08 the running chat is left out unless it is asked for; older servers
-    do not know that key.
+    By the HTTP guide of 2020-08 the running chat is left out unless `continueLastSession` is set;
+    older servers do not know that key.
     """
-    frame: dict[str, object] = {
+    frame = {
         "type": HISTORY,
         "token": token,
         "fromSessionId": 0,
@@ -319,34 +284,33 @@ def dump_history(token: str, count: int) -> bytes:
 
 def parse_history_reply(body: bytes) -> HistoryReply | None:
     """Read a history. An older server sends raw rows, with `message` in place of `text`."""
-    told = _object(body)
-    result = result_code(told.get("result"))
+    told, result = _answer(body)
     if result is None:
         return None
-    rows = (mapping(row) or {} for row in sequence(told.get("hisMessages")))
+    rows = (read.mapping(row) or {} for row in read.sequence(told.get("hisMessages")))
     # The server's order is newest first; equal times keep it, turned round.
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
-    return HistoryReply(result, string(told.get("message")), tuple(entries))
+    return HistoryReply(result, read.text_of(told, "message"), tuple(entries))
 
 
-def _history_entry(row: JsonObject) -> HistoryEntry | None:
-    number, html = string(row.get("id")), string(first(row, "text", "message"))
+def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
+    number, html = read.text_of(row, "id"), read.text_of(row, "text", "message")
     if not number and not html:
         return None
     # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
     moment = row.get("postTime")
-    posted = integer((mapping(moment) or {}).get("time", moment)) or 0
+    posted = read.integer((read.mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
-        id=number,
-        agent_id=AgentId(string(row.get("userId")).strip()),
-        name=string(row.get("userName")),
-        user_type=integer(row.get("userType")) or 0,
-        html=html,
-        posted=posted if 0 < posted <= _LATEST else 0,
-        revoked=flag(row.get("revokeFlag")),
-        notice=integer(row.get("messageType")) == 1,
+        number,
+        AgentId(read.text_of(row, "userId").strip()),
+        read.text_of(row, "userName"),
+        read.integer(row.get("userType")) or 0,
+        html,
+        posted if 0 < posted <= _LATEST else 0,
+        revoked=read.flag(row.get("revokeFlag")),
+        notice=read.integer(row.get("messageType")) == 1,
     )
 
 
@@ -358,62 +322,54 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
     """
     if not question.strip():
         raise LocalProtocolError("question is blank")
-    form = {"epid": enterprise_id, "action": "search", "question": clean(question)}
+    form = {"epid": enterprise_id, "action": "search", "question": read.clean(question)}
     return {**form, "sign": robot_sign(form, key)}
 
 
 def parse_robot_reply(body: bytes) -> RobotReply | None:
-    """Read the robot's answer; no answers is a proper answer (row 83).
-
-    The vendor's older robot sends the list bare, without `result` and wrapper.
-    """
-    told = _object(body)
-    result = result_code(told.get("result"))
+    """Read the robot's answer, also an older one's bare list; no hits are an answer (83)."""
+    told, result = _answer(body)
+    if result is None and "srs" in told:
+        result = ResultCode.SUCCESS
     if result is None:
-        if "srs" not in told:
-            return None
-        result = int(ResultCode.SUCCESS)
-    found = mapping(told.get("searchResult")) or told
-    hits = (_robot_answer(mapping(hit) or {}) for hit in sequence(found.get("srs")))
+        return None
+    found = read.mapping(told.get("searchResult")) or told
+    hits = (_robot_answer(read.mapping(hit) or {}) for hit in read.sequence(found.get("srs")))
     answers = tuple(hit for hit in hits if hit.title or hit.preview)
-    return RobotReply(result, string(told.get("message")), answers)
+    return RobotReply(result, read.text_of(told, "message"), answers)
 
 
-def _robot_answer(hit: JsonObject) -> RobotAnswer:
-    article = mapping(hit.get("ra")) or {}
+def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
+    article = read.mapping(hit.get("ra")) or {}
     return RobotAnswer(
-        title=string(first(hit, "title") or first(article, "title")),
-        preview=string(hit.get("preview")),
-        question=string(hit.get("question")),
-        article_id=string(article.get("articleAId")),
-        path=string(article.get("path")),
+        read.string(read.first(hit, "title") or read.first(article, "title")),
+        read.text_of(hit, "preview"),
+        read.text_of(hit, "question"),
+        read.text_of(article, "articleAId"),
+        read.text_of(article, "path"),
     )
 
 
-def _object(body: bytes) -> JsonObject:
+def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
+    """The object that a body holds, and its `result`."""
     try:
-        told = decode(body.decode("utf-8", "replace"))
-    except NotJson:
-        return {}
-    return told if isinstance(told, dict) else {}
+        told = read.decode(body.decode("utf-8", "replace"))
+    except read.NotJson:
+        return {}, None
+    return (told, read.result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------
 
 
 def login_sign(body: bytes, key: str) -> str:
-    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key.
-
-    Sign what is sent: another key order or escape is another signature (result -30).
-    """
+    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key."""
     return _md5(body + key.encode())
 
 
 def robot_sign(params: Mapping[str, str], key: str) -> str:
-    """The `sign` parameter of robotSearch (guide 4).
-
-    Raw values, not form-encoded, in the order of their names, then the key, all UTF-8. An existing
-    `sign` does not count.
+    """The `sign` parameter of robotSearch (guide 4): MD5 of the raw values but for `sign`, in the
+    order of their names, then the key, all UTF-8.
     """
     values = [value for name, value in sorted(params.items()) if name != "sign"]
     return _md5("".join([*values, key]).encode("utf-8", "replace"))

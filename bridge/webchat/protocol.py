@@ -1,8 +1,7 @@
-"""One link's side of the protocol, without the link: text in, text out, no I/O.
+"""Pairing of commands and replies of one socket: text in, text out, no I/O.
 
-Theory of operation. A command of ours gets at most one reply, which repeats our `messageId`; a push
-comes at any moment and has none (guide 3). So all that must be remembered is who waits. A
-`Protocol` lives as long as one socket:
+A command of ours gets at most one reply, which repeats our `messageId`; a push comes at any moment
+and has none (guide 3). So all that must be remembered is which calls wait:
 
 * `send` turns a command into text and remembers its call id, unless the command has no reply.
 * `receive` turns text into a push, or into a reply together with the command that it answers.
@@ -14,15 +13,13 @@ comes at any moment and has none (guide 3). So all that must be remembered is wh
   exactly the call that it names. One that names nothing answers the only call that is waiting, as
   long as nothing else that was written to this socket may still be answered: no call that was given
   up, and no receipt.
-* `abandon` ends it all when the socket is lost: whoever still waits will never know.
-
-Time-outs, retries and a new login are the link's business.
+* `abandon` ends it all when the socket is lost: the fate of the calls that wait stays unknown.
 """
 
 import msgspec
 
 from bridge.ids import CallId
-from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.codes import Dialect, FrameType, ResultCode
 from bridge.webchat.frames import UNTYPED, Command, Ignored, Receipt, Received, Reply
 from bridge.webchat.read import parse_frame
 from bridge.webchat.write import dump_command, frame_type
@@ -40,13 +37,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Protocol:
-    """Pairs commands with replies for one socket.
-
-    Args:
-        token: what the login gave; it goes into every command.
-        dialect: how to write, where `send` is not told otherwise.
-        client_id: our own id, where the login told it (trap T16).
-    """
+    """Pairs commands with replies for one socket; `client_id` as `parse_frame` wants it."""
 
     def __init__(
         self, token: str, dialect: Dialect = Dialect.Y2016, *, client_id: str = ""
@@ -54,30 +45,26 @@ class Protocol:
         self._token = token
         self._dialect = dialect
         self._client_id = client_id
-        self._waiting: dict[CallId, Command] = {}
+        self._waiting: dict[CallId, tuple[FrameType, Command]] = {}
         self._settled: dict[tuple[int | None, int], None] = {}
         """Call id and wire type of what needs no reply any more, oldest first."""
-        self._token_refused = False
         self._strays = False
         """Something was written that nobody waits for, and that may be answered all the same."""
+        self.token_refused = False
+        """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
 
     @property
     def waiting(self) -> tuple[CallId, ...]:
         """The calls that still have no reply, oldest first."""
         return tuple(self._waiting)
 
-    @property
-    def token_refused(self) -> bool:
-        """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
-        return self._token_refused
-
     def send(
         self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect | None = None
     ) -> str:
-        """The text to write to the socket. The command waits for its reply from now on.
+        """The text to write to the socket; the command waits for its reply from now on.
 
-        The same call id may be sent again on purpose: it waits once. `dialect` is for this frame
-        alone: what a server speaks may be learnt while the socket is open.
+        The same call id may be sent again: it waits once. `dialect` is for this frame alone: what a
+        server speaks may be learnt while the socket is open.
 
         Raises:
             LocalProtocolError: as `dump_command`; nothing is remembered then.
@@ -92,21 +79,25 @@ class Protocol:
         if isinstance(command, Receipt):  # no revision documents an answer to 120
             self._strays = True
         else:
-            self._waiting[call_id] = command
-            self._settled.pop((call_id, frame_type(command)), None)
+            kind = frame_type(command)
+            self._waiting[call_id] = kind, command
+            self._settled.pop((call_id, kind), None)
         return text
 
     def receive(self, text: str | bytes) -> Answered | Received | Ignored:
         """Read one frame. Never raises."""
-        frame = parse_frame(text, client_id=self._client_id)
-        return self._answer(frame) if isinstance(frame, Reply) else frame
+        reply = parse_frame(text, client_id=self._client_id)
+        if not isinstance(reply, Reply):
+            return reply
+        call_id = self._waiter(reply)
+        if call_id is not None:
+            return Answered(call_id, self._settle(call_id), reply)
+        if reply.result == ResultCode.INVALID_TOKEN and not self._is_repeated(reply):
+            self.token_refused = True
+        return Ignored(f"reply {reply.type} that nobody awaits")
 
     def forget(self, call_id: CallId) -> bool:
-        """Stop waiting for one reply; if it comes after all, it is ignored.
-
-        Returns:
-            False if nothing waited under this id.
-        """
+        """Stop waiting for one reply, which is ignored from now on; False if nothing waited."""
         if call_id not in self._waiting:
             return False
         self._settle(call_id)
@@ -114,37 +105,24 @@ class Protocol:
         return True
 
     def abandon(self) -> tuple[CallId, ...]:
-        """The socket is lost: forget everything and return the calls whose fate is unknown."""
+        """Forget everything, as the socket is lost; return the calls whose fate is unknown."""
         lost = self.waiting
         self._waiting.clear()
         self._settled.clear()
         return lost
 
-    def _answer(self, reply: Reply) -> Answered | Ignored:
-        call_id = self._waiter(reply)
-        if call_id is not None:
-            return Answered(call_id, self._settle(call_id), reply)
-        if reply.result == ResultCode.INVALID_TOKEN and not self._is_repeated(reply):
-            self._token_refused = True
-        return Ignored(f"reply {reply.type} that nobody awaits")
-
     def _waiter(self, reply: Reply) -> CallId | None:
+        """The call that a reply answers."""
+        named = None if reply.call_id is None else self._waiting.get(reply.call_id)
+        if named is not None and reply.type in {named[0], UNTYPED}:
+            return reply.call_id
         if reply.type == UNTYPED:
-            return self._named(reply)
-        if reply.call_id is not None:
-            named = self._waiting.get(reply.call_id)
-            if named is not None and frame_type(named) == reply.type:
-                return reply.call_id
+            sole = len(self._waiting) == 1 and not self._strays and reply.call_id is None
+            return next(iter(self._waiting)) if sole else None
         if self._is_repeated(reply):
             return None
-        kinds = ((call_id, frame_type(command)) for call_id, command in self._waiting.items())
-        return next((call_id for call_id, kind in kinds if kind == reply.type), None)
-
-    def _named(self, reply: Reply) -> CallId | None:
-        """What a reply without a type answers."""
-        if reply.call_id is not None:
-            return reply.call_id if reply.call_id in self._waiting else None
-        return next(iter(self._waiting)) if len(self._waiting) == 1 and not self._strays else None
+        alike = (call_id for call_id, (kind, _) in self._waiting.items() if kind == reply.type)
+        return next(alike, None)
 
     def _is_repeated(self, reply: Reply) -> bool:
         if reply.type == UNTYPED:
@@ -152,8 +130,8 @@ class Protocol:
         return (reply.call_id, reply.type) in self._settled
 
     def _settle(self, call_id: CallId) -> Command:
-        command = self._waiting.pop(call_id)
-        self._settled[call_id, frame_type(command)] = None
+        kind, command = self._waiting.pop(call_id)
+        self._settled[call_id, kind] = None
         if len(self._settled) > _REMEMBERED_CALLS:
             del self._settled[next(iter(self._settled))]
         return command

@@ -1,22 +1,18 @@
 """Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
 
-Theory of operation. `parse_frame` takes one frame and never raises: a frame that says nothing to us
-comes back as `Ignored`, with a `kind` that is free of content so that it can be logged once per
-kind; no server, however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or
-a `result` without any type answers a command; any other is a push.
+`parse_frame` never raises: a frame that says nothing to us comes back as `Ignored`, and no server,
+however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or a `result`
+without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
 (reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
-and returns a value of ours, or None where there is nothing to be read. None of them raises, except
-`decode`, whose one exception says that there is no JSON at all.
+and returns a value of ours, or None where there is nothing to be read. Only `decode` raises.
 
-Content of agents (`msg` of a 210) and of the robot (301): the guide says no more than "image and
-voice are base64, location is JSON, a file is JSON about the file"; later revisions and the vendor's
-own clients know eight more spellings, and all are read. What cannot be read becomes
-`UnknownContent`, a placeholder for the customer: an agent's message is never dropped. No revision
-documents a 301; its shape is that of the vendor's phone clients.
-
-`PROTOCOL.md` lists every place where the guide leaves a choice.
+Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
+location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
+eight more spellings, and all are read. What cannot be read becomes `UnknownContent`, a placeholder
+for the customer: an agent's message is never dropped. No revision documents a 301; its shape is
+that of the vendor's phone clients. `PROTOCOL.md` lists every place where the guide leaves a choice.
 """
 
 import base64
@@ -25,69 +21,47 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
-from bridge.webchat.frames import (
-    UNTYPED,
-    Agent,
-    AgentContent,
-    AgentLocation,
-    AgentMedia,
-    AgentNotice,
-    AgentsUpdated,
-    AgentText,
-    ChatStarted,
-    Ignored,
-    InitConfig,
-    MessageReceived,
-    Push,
-    QueueStatus,
-    RatingPushed,
-    Received,
-    Reply,
-    RobotMessage,
-    SessionClosed,
-    UnknownContent,
-)
 
 JsonObject = Mapping[str, object]
+_Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
 
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
+_SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
 
-def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received | Ignored:
-    """Read one frame. Never raises, whatever it is given.
-
-    Args:
-        text: the frame. Bytes are read as UTF-8: a binary frame that holds JSON is understood.
-        client_id: our own id, where the login told it: it takes us off people lists (trap T16).
-    """
+def parse_frame(
+    text: str | bytes, *, client_id: str = ""
+) -> frames.Reply | frames.Received | frames.Ignored:
+    """Read one frame; `client_id`, where known, takes us off people lists (trap T16)."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
-            return Ignored("binary frame")
+            return frames.Ignored("binary frame")
     return read_plain(text) or read_any(text, client_id)
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
     """The reply to a 110 with nothing beside its result."""
 
-    result: _Int64
-    messageId: _Int64 | None = None  # noqa: N815 -- the wire's names
+    result: Annotated[int, _Range]
+    messageId: Annotated[CallId, _Range] | None = None  # noqa: N815 -- the wire's names
     message: str = ""
-    sessionId: _Int64 | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
 
 
 class _PlainText(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,7 +73,7 @@ class _PlainPush(msgspec.Struct, tag_field="type", tag=210, forbid_unknown_field
     """A 210 with a text, spelt as the guides do."""
 
     msg: _PlainText
-    sessionId: _Int64 | None = None  # noqa: N815
+    sessionId: Annotated[SessionId, _Range] | None = None  # noqa: N815
     agentId: str = ""  # noqa: N815
     rsId: str = ""  # noqa: N815
 
@@ -109,55 +83,49 @@ _PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.De
 )
 
 
-def read_plain(text: str) -> Reply | Received | None:
-    """Read the two frames of which a busy server sends most; None for any other.
-
-    The types let through nothing but the guides' own spelling, with no other key beside it. Of that
-    `read_any` would make the same (tests/unit/webchat/test_read.py).
-    """
+def read_plain(text: str) -> frames.Reply | frames.Received | None:
+    """Read the two commonest frames, spelt as in the guides, as `read_any` does; else None."""
     try:
         frame = _PLAIN_DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
-    session_id = frame.sessionId
     if isinstance(frame, _PlainReply):
-        return Reply(
-            type=int(FrameType.SEND_MESSAGE),
-            result=frame.result,
-            message=frame.message.replace("\0", "\ufffd"),
-            call_id=None if frame.messageId is None else CallId(frame.messageId),
-            session_id=None if session_id is None else SessionId(session_id),
+        return frames.Reply(
+            _SEND_MESSAGE,
+            frame.result,
+            frame.message.replace("\0", "\ufffd"),
+            frame.messageId,
+            session_id=frame.sessionId,
         )
-    words = AgentText(_fragment(frame.msg.content))
+    words = frames.AgentText(_fragment(frame.msg.content))
     agent = AgentId(clean(frame.agentId).strip())
     rs_id = clean(frame.rsId) if frame.rsId.strip() else ""
-    received = MessageReceived(SessionId(session_id or 0), agent, words)
-    return Received(received, rs_id, later=rs_id != "")
+    received = frames.MessageReceived(frame.sessionId or SessionId(0), agent, words)
+    return frames.Received(received, rs_id, later=rs_id != "")
 
 
-def read_any(text: str, client_id: str) -> Reply | Received | Ignored:
+def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | frames.Ignored:
     """Read a frame of whatever spelling."""
     try:
         frame = decode(text)
     except NotJson:
-        return Ignored("not JSON")
+        return frames.Ignored("not JSON")
     if not isinstance(frame, dict):
-        return Ignored("no JSON object")
+        return frames.Ignored("no JSON object")
     kind = integer(frame.get("type"))
     if kind is None:
         if "result" not in frame:
-            return Ignored("frame without type")
-        kind = UNTYPED
+            return frames.Ignored("frame without type")
+        kind = frames.UNTYPED
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
-    rs_id = _text(frame, "rsId")
-    if not rs_id.strip():  # nothing that a receipt could name
-        rs_id = ""
-    if isinstance(push, Ignored):
-        return Ignored(push.kind, rs_id)
+    rs_id = text_of(frame, "rsId")
+    rs_id = rs_id if rs_id.strip() else ""  # of blanks: nothing that a receipt could name
+    if isinstance(push, frames.Ignored):
+        return frames.Ignored(push.kind, rs_id)
     later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
-    return Received(push, rs_id, later)
+    return frames.Received(push, rs_id, later)
 
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:
@@ -171,117 +139,102 @@ def _is_reply(kind: int, frame: JsonObject) -> bool:
             return kind < _FIRST_PUSH
 
 
-def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
+def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
     if "result" not in frame:
         # It says neither yes nor no. The command's own time-out decides.
-        return Ignored(f"reply {kind} without result")
+        return frames.Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
-    request_id, session_id = integer(frame.get("requestId")), integer(frame.get("sessionId"))
-    call_id = integer(frame.get("messageId"))
+    # The agent of a 101 reply may be named by keys of its own (reference 1.3).
+    agent = _agent({key: value for key, value in frame.items() if key != "id"})
+    sole = () if agent is None else (agent,)
     robot_type = integer(frame.get("robotType"))
     if robot_type is None and flag(frame.get("robotMode")):
         robot_type = 0  # a robot, its make not said
-    return Reply(
+    return frames.Reply(
         type=kind,
         result=ResultCode.FAILURE if result is None else result,
-        message=_text(frame, "message"),
-        call_id=None if call_id is None else CallId(call_id),
-        request_id=None if request_id is None else RequestId(request_id),
+        message=text_of(frame, "message"),
+        call_id=_id(CallId, frame.get("messageId")),
+        request_id=_id(RequestId, frame.get("requestId")),
         queue_length=integer(frame.get("queueLength")),
-        session_id=None if session_id is None else SessionId(session_id),
-        agents=_people(frame, client_id) or _sole_agent(frame),
+        session_id=_id(SessionId, frame.get("sessionId")),
+        agents=_people(frame, client_id) or sole,
         permanent="perm" in frame,
         robot_type=robot_type,
         continued=flag(frame.get("continueLastSession")),
     )
 
 
-def _push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
+def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     match kind:
         case FrameType.INIT_CONFIG:
             return _init_config(frame)
         case FrameType.REQUEST_STATUS:
             return _queue_status(frame)
         case FrameType.ROBOT_MESSAGE:
-            return read_robot_message(frame) or Ignored(f"push {kind} without content")
+            return read_robot_message(frame) or frames.Ignored(f"push {kind} without content")
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
             # An agent's words are delivered even if the frame does not say from which session.
-            return MessageReceived(
+            return frames.MessageReceived(
                 session_id=SessionId(integer(frame.get("sessionId")) or 0),
                 agent_id=_agent_id(frame),
                 content=read_content(frame.get("msg")),
             )
-        case (
-            FrameType.CHAT_STARTED
-            | FrameType.RATING_PUSHED
-            | FrameType.AGENTS_UPDATED
-            | FrameType.SESSION_CLOSED
-        ):
-            session_id = integer(frame.get("sessionId"))
+        case FrameType.CHAT_STARTED | FrameType.AGENTS_UPDATED:
+            return _agents_push(kind, frame, client_id)
+        case FrameType.RATING_PUSHED | FrameType.SESSION_CLOSED:
+            session_id = _id(SessionId, frame.get("sessionId"))
             if session_id is None:
-                return Ignored(f"push {kind} without sessionId")
-            return _session_push(kind, SessionId(session_id), frame, client_id)
-        case _:
-            return Ignored(f"unknown type {kind}")
-
-
-def _session_push(kind: int, session_id: SessionId, frame: JsonObject, client_id: str) -> Push:
-    match kind:
-        case FrameType.CHAT_STARTED:
-            return ChatStarted(
-                session_id=session_id,
-                agents=_people(frame, client_id),
-                continued=flag(frame.get("continueLastSession")),
-                robot=flag(frame.get("robotMode")),
+                return frames.Ignored(f"push {kind} without sessionId")
+            ends = kind == FrameType.SESSION_CLOSED
+            return (frames.SessionClosed if ends else frames.RatingPushed)(
+                session_id, _agent_id(frame)
             )
-        case FrameType.AGENTS_UPDATED:
-            queue_id = integer(frame.get("queueId"))
-            return AgentsUpdated(
-                session_id=session_id,
-                agents=_people(frame, client_id),
-                queue_id=None if queue_id is None else QueueId(queue_id),
-                queue_name=_text(frame, "queueName"),
-            )
-        case FrameType.RATING_PUSHED:
-            return RatingPushed(session_id, _agent_id(frame))
         case _:
-            return SessionClosed(session_id, _agent_id(frame))
+            return frames.Ignored(f"unknown type {kind}")
 
 
-def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
+def _agents_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
+    session_id = _id(SessionId, frame.get("sessionId"))
+    if session_id is None:
+        return frames.Ignored(f"push {kind} without sessionId")
+    agents = _people(frame, client_id)
+    if kind == FrameType.AGENTS_UPDATED:
+        queue_id = _id(QueueId, frame.get("queueId"))
+        return frames.AgentsUpdated(session_id, agents, queue_id, text_of(frame, "queueName"))
+    continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
+    return frames.ChatStarted(session_id, agents, continued, robot)
+
+
+def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
     """201: flat in the guide, inside `data` in the vendor's phone clients (row 16)."""
     said = {**frame, **(mapping(frame.get("data")) or {})}
     status = integer(first(said, "requestStatus", "result"))  # trap T32
     position = integer(said.get("queueLength"))
     if status is None:
         if position is None:
-            return Ignored("push 201 without requestStatus")
+            return frames.Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # who has a place in the queue waits in it
-    request_id, session_id = integer(said.get("requestId")), integer(said.get("sessionId"))
-    return QueueStatus(
-        request_id=None if request_id is None else RequestId(request_id),
-        status=status,
-        position=position,
-        session_id=None if session_id is None else SessionId(session_id),
-    )
+    request_id = _id(RequestId, said.get("requestId"))
+    return frames.QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
 
 
-def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage | Ignored:
+def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessage | frames.Ignored:
     """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
-    position, session_id = integer(frame.get("queueLength")), integer(frame.get("sessionId"))
-    session = None if session_id is None else SessionId(session_id)
+    position = integer(frame.get("queueLength"))
+    session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
-        return QueueStatus(None, RequestStatus.WAITING, position, session)
-    words = string(first(frame, "message", "content"))
+        return frames.QueueStatus(None, RequestStatus.WAITING, position, session)
+    words = text_of(frame, "message", "content")
     if not words:
-        return Ignored("push 302 without message")
-    return RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
+        return frames.Ignored("push 302 without message")
+    return frames.RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
 
 
-def _init_config(frame: JsonObject) -> InitConfig:
+def _init_config(frame: JsonObject) -> frames.InitConfig:
     listed = frame.get("fileAcceptExtensionsArr")  # a string, despite its name (trap T36)
     named = sequence(listed) or _EXTENSION_BORDERS.split(string(listed))
     cleaned = (string(name).strip().strip(".*").strip().lower() for name in named)
@@ -290,24 +243,22 @@ def _init_config(frame: JsonObject) -> InitConfig:
         # The guide does not say what an element looks like; these spellings are guesses.
         rating = mapping(entry) or {}
         value = integer(first(rating, "id", "ratingId", "value"))
-        label = string(
-            first(rating, "name", "label", "text", "title", "comments", "ratingComments")
-        )
+        label = text_of(rating, "name", "label", "text", "title", "comments", "ratingComments")
         if value is not None and label:
             ratings.append((value, label))
-    return InitConfig(
+    return frames.InitConfig(
         extensions=tuple(dict.fromkeys(filter(None, cleaned))), ratings=tuple(ratings)
     )
 
 
-def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
+def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
 
     The customer is the entry with our own client id; failing that, one without `comments` whose id
     is as long as a GUID (reference 5). That guess never empties a list that is called `agents`.
     """
     by_name = sequence(frame.get("agents"))
-    sure: dict[str, Agent] = {}
+    sure: dict[str, frames.Agent] = {}
     guessed: set[str] = set()
     for entry in by_name or sequence(frame.get("users")):
         person = mapping(entry)
@@ -323,53 +274,36 @@ def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
     return tuple(agent for agent in sure.values() if agent.id not in guessed)
 
 
-def _sole_agent(frame: JsonObject) -> tuple[Agent, ...]:
-    """A 101 reply names its agent by keys of its own (reference 1.3)."""
-    agent = _agent({key: value for key, value in frame.items() if key != "id"})
-    return (agent,) if agent else ()
-
-
-def _agent(person: JsonObject) -> Agent | None:
-    agent_id = string(first(person, "id", "agentId")).strip()
+def _agent(person: JsonObject) -> frames.Agent | None:
+    agent_id = text_of(person, "id", "agentId").strip()
     if not agent_id:
         return None
-    return Agent(
-        id=AgentId(agent_id),
-        name=string(first(person, "name", "agentName")),
-        icon=string(person.get("icon")),
-        comments=string(first(person, "comments", "commonts")),
+    return frames.Agent(
+        AgentId(agent_id),
+        text_of(person, "name", "agentName"),
+        text_of(person, "icon"),
+        text_of(person, "comments", "commonts"),
     )
 
 
 def _agent_id(frame: JsonObject) -> AgentId:
-    return AgentId(_text(frame, "agentId").strip())
-
-
-def _text(frame: JsonObject, key: str) -> str:
-    return string(frame.get(key))
+    return AgentId(text_of(frame, "agentId").strip())
 
 
 # --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
 
-_KINDS: Mapping[int, str] = MappingProxyType(
-    {
-        MessageType.IMAGE: "image",
-        MessageType.FILE: "file",
-        MessageType.VOICE: "voice",
-        MessageType.VIDEO: "video",
-        MessageType.HQ_VOICE: "voice",
-    }
-)
 _ADDRESS_KEYS = ("imgUrl", "imageUri", "url", "fileUrl", "remoteUrl", "sightUrl")
-_DATA_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    # An image's preview is better than no image; that of a file is not the file.
+_MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "image": ("thumbData", "data", "content"),
-        "file": ("data",),
-        "voice": ("voiceData", "data"),
-        "video": ("data",),
+        # An image's preview is better than no image; that of a file is not the file.
+        MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
+        MessageType.FILE: ("file", ("data",)),
+        MessageType.VOICE: ("voice", ("voiceData", "data")),
+        MessageType.VIDEO: ("video", ("data",)),
+        MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
     }
 )
+"""By message type the kind, and the keys of base64."""
 _TEXT_KEYS = ("text", "content")
 _NAME_KEYS = ("imgName", "fileName", "name")
 _LENGTH_KEYS = ("voiceLength", "length", "duration")
@@ -386,34 +320,32 @@ _SHORTEST_ROOTED_BASE64 = 200
 _QUOTED_JSON = re.compile(r"(['\"])(\[.*\]|\{.*\})\1", re.DOTALL)
 
 
-def read_content(message: object) -> AgentContent:
+def read_content(message: object) -> frames.AgentContent:
     """Read `msg`, which should be an object with `type` and `content` but may be anything."""
     msg = mapping(message)
     if msg is None:
-        return UnknownContent(None, _raw(message))
+        return frames.UnknownContent(None, _raw(message))
     kind = integer(msg.get("type"))
     content = msg.get("content")
     match kind:
         case MessageType.TEXT if "content" in msg:
-            return AgentText(_fragment(content))
+            return frames.AgentText(_fragment(content))
         case MessageType.LOCATION:
-            return _location(content) or UnknownContent(kind, _raw(content))
+            return _location(content) or frames.UnknownContent(kind, _raw(content))
         case MessageType.SYSTEM_NOTICE:
             return _notice(integer(msg.get("noticeType")), content)
-        case int() if kind in _KINDS:
-            return _media(_KINDS[kind], content) or UnknownContent(kind, _raw(content))
+        case int() if kind in _MEDIA:
+            return _media(*_MEDIA[kind], content) or frames.UnknownContent(kind, _raw(content))
         case _:
-            return UnknownContent(kind, _raw(content))
+            return frames.UnknownContent(kind, _raw(content))
 
 
-def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
-    """Read a system notice; a NORMAL one is words of the agent's. The seed's notices have no type
-    (reference 2.2).
-    """
+def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.AgentText:
+    """A system notice; a NORMAL one is words of the agent's, those of 2016 have no type (2.2)."""
     text = "" if content is None else _fragment(content)
     if kind == NoticeType.NORMAL and text.strip():
-        return AgentText(text)
-    return AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
+        return frames.AgentText(text)
+    return frames.AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
 
 
 def _raw(content: object) -> str:
@@ -421,11 +353,7 @@ def _raw(content: object) -> str:
 
 
 def _fragment(content: object) -> str:
-    """Text content as an HTML fragment.
-
-    A json-lib server turns a text that looks like JSON into JSON, or puts quotes around it (trap
-    T24): an agent who types `null` or `[1,2]` is to be read as having typed that.
-    """
+    """Text content as HTML; JSON or quotes that json-lib made of a text are undone (trap T24)."""
     if isinstance(content, str):
         quoted = _QUOTED_JSON.fullmatch(content)
         return clean(quoted[2] if quoted else content)
@@ -436,37 +364,34 @@ def _fragment(content: object) -> str:
     return html.escape(compact(content), quote=False)
 
 
-def _location(content: object) -> AgentLocation | None:
+def _location(content: object) -> frames.AgentLocation | None:
     place = mapping(content) or {}
     latitude, longitude = number(place.get("latitude")), number(place.get("longitude"))
     if latitude is None or longitude is None:
         return None
-    return AgentLocation(
-        latitude=latitude,
-        longitude=longitude,
-        poi=string(first(place, "poi", "locationAddress")),
-        map=string(place.get("map")),
+    return frames.AgentLocation(
+        latitude, longitude, text_of(place, "poi", "locationAddress"), text_of(place, "map")
     )
 
 
-def _media(kind: str, content: object) -> AgentMedia | None:
+def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.AgentMedia | None:
     """An object (or its JSON text) with an address or base64, or one of these as a bare string."""
     about = mapping(content)
     if about is None:
         about, found = {}, locate(string(content))
-    elif address := string(first(about, *_ADDRESS_KEYS)).strip():
+    elif address := text_of(about, *_ADDRESS_KEYS).strip():
         found = locate(address) if _DATA_URI.match(address) else ("", address)
     else:
-        found = locate(string(first(about, *_DATA_KEYS[kind])))
+        found = locate(text_of(about, *data_keys))
     if found is None:
         return None
     data, url = found
     size, seconds = integer(about.get("size")), number(first(about, *_LENGTH_KEYS))
-    return AgentMedia(
+    return frames.AgentMedia(
         kind=kind,
         data=data,
         url=url,
-        name=string(first(about, *_NAME_KEYS)),
+        name=text_of(about, *_NAME_KEYS),
         size=size if size is not None and size >= 0 else None,
         seconds=seconds if seconds is not None and seconds >= 0 else None,
     )
@@ -475,9 +400,8 @@ def _media(kind: str, content: object) -> AgentMedia | None:
 def locate(source: str) -> tuple[str, str] | None:
     """Decide whether a bare string is the medium itself or its address (trap T8).
 
-    The base64 of a JPEG begins like a path (`/9j/…`), so base64 is tried before relative addresses;
-    but a short path may be base64 by accident, so what begins with `/` needs length or JPEG's
-    beginning to count as data.
+    The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
+    data that begins with `/` needs length or JPEG's beginning.
 
     Returns:
         (base64, "") for data, ("", address as written) for an address, None for neither.
@@ -503,10 +427,7 @@ def locate(source: str) -> tuple[str, str] | None:
 
 
 def _base64(source: str) -> str:
-    """Base64 in its standard form, or "" if `source` is not base64.
-
-    Line breaks, the URL-safe alphabet and missing padding are put right.
-    """
+    """Base64 in its standard alphabet, unbroken and padded; "" if `source` is not base64."""
     joined = "".join(source.split())
     if not _BASE64.fullmatch(joined):
         return ""
@@ -524,21 +445,20 @@ def _base64(source: str) -> str:
 _TRANSFER_CODES = ("CLIENT_ZRG", "ZRG", "AUTO_ZRG")
 
 
-def read_robot_message(frame: JsonObject) -> RobotMessage | None:
+def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     """Read a 301 push; None if it says nothing. The text is an HTML fragment, as an agent's is."""
     content = first(frame, "content")
     if content is None:
         return None
-    session_id = integer(frame.get("sessionId"))
     words, suggestions, transfer = _words(content)
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
-    return RobotMessage(
-        session_id=None if session_id is None else SessionId(session_id),
-        robot_type=integer(frame.get("robotType")),
-        text=words,
-        suggestions=suggestions,
-        transfer=transfer,
+    return frames.RobotMessage(
+        _id(SessionId, frame.get("sessionId")),
+        integer(frame.get("robotType")),
+        words,
+        suggestions,
+        transfer,
     )
 
 
@@ -549,7 +469,7 @@ def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
         return string(content), (), False
     match told.get("type"):
         case "error":
-            return string(told.get("message")), (), False
+            return text_of(told, "message"), (), False
         case "text":
             return _answer(told)
         case "command":
@@ -564,22 +484,18 @@ def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
-    lines = [string(told.get("content"))]
+    lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
         group = mapping(entry) or {}
-        lines.append(string(group.get("title")))
+        lines.append(text_of(group, "title"))
         related = (mapping(item) or {} for item in sequence(group.get("relates")))
-        suggestions += [name for item in related if (name := string(item.get("name")))]
+        suggestions += [name for item in related if (name := text_of(item, "name"))]
     return "\n".join(filter(None, lines)), tuple(suggestions), False
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
-    """Pictures and articles as a fragment, as far as they are understood.
-
-    Both phone clients know that these kinds exist, and read neither (reference 1.6). The keys are
-    those by which the vendor calls such things elsewhere.
-    """
+    """Pictures and articles as a fragment; the phone clients read neither (reference 1.6)."""
     content = first(told, "content", "articles", "news")
     entries = content if isinstance(content, list) else [content]
     return "".join(_entry(one, picture=picture) for one in entries)
@@ -591,10 +507,10 @@ def _entry(entry: object, *, picture: bool) -> str:
         text = string(entry) if isinstance(entry, str) else ""
         is_address = text.lower().startswith(("http://", "https://"))
         return _image(text) if picture and is_address else text
-    title = html.escape(string(first(about, "title", "name")))
-    url = string(first(about, "url", "link", "linkUrl"))
-    words = string(first(about, "description", "digest", "content", "text"))
-    source = string(first(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic"))
+    title = html.escape(text_of(about, "title", "name"))
+    url = text_of(about, "url", "link", "linkUrl")
+    words = text_of(about, "description", "digest", "content", "text")
+    source = text_of(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic")
     if picture and not source:
         source, url = url, ""
     if url:
@@ -611,7 +527,6 @@ def _image(source: str) -> str:
 
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
-_TRUE_WORDS = ("true", "1")
 _MAX_SHOWN = 2000
 """Characters of foreign JSON that we are ready to show to people."""
 
@@ -623,9 +538,8 @@ class NotJson(ValueError):
 def decode(text: str) -> object:
     """Read one JSON document.
 
-    Strict JSON but for three things that servers in the field get wrong and that must not cost us
-    an agent's message: a byte order mark, raw control characters inside strings, and the constants
-    NaN and Infinity (read as null).
+    Three faults of servers in the field are forgiven: a byte order mark, raw control characters
+    inside strings, and the constants NaN and Infinity (read as null).
 
     Raises:
         NotJson: no JSON, nested too deep, or with a number of thousands of digits.
@@ -642,9 +556,8 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
-    """Make a text fit for databases and for Matrix.
-
-    Half surrogate pairs (what is left of an emoji that Java cut in two) and NUL become U+FFFD.
+    """Replace what databases and Matrix refuse by U+FFFD: NUL, halves of surrogate pairs (an emoji
+    that Java cut in two).
     """
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -670,6 +583,11 @@ def integer(value: object) -> int | None:
     elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
     return value if isinstance(value, int) and value in _INT64 else None
+
+
+def _id(kind: Callable[[int], _Id], value: object) -> _Id | None:
+    number = integer(value)
+    return None if number is None else kind(number)
 
 
 def result_code(value: object) -> int | None:
@@ -698,7 +616,7 @@ def string(value: object) -> str:
 def flag(value: object) -> bool:
     """True for true, 1 and "true" (trap T18)."""
     if isinstance(value, str):
-        return value.strip().lower() in _TRUE_WORDS
+        return value.strip().lower() in {"true", "1"}
     return isinstance(value, int | float) and value == 1
 
 
@@ -731,3 +649,8 @@ def first(source: JsonObject, *keys: str) -> object:
         if value is not None and value != "":
             return value
     return None
+
+
+def text_of(source: JsonObject, *keys: str) -> str:
+    """The `first` of `keys` as a string."""
+    return string(first(source, *keys))

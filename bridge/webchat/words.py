@@ -8,10 +8,10 @@
   is cut beforehand: at a line end if there is one in reach, else after a sentence or at a space,
   else anywhere but inside what the eye sees as one character. Nothing is lost or added, and no
   piece is blank, because the server refuses blank messages (-17).
-* Escapes, both off unless an operator has seen the trouble, for the guide wants the text as it was
-  typed: `escaped` for a desk that takes every text for HTML and swallows `1 < 2` (trap T35);
-  `guarded` for a server with json-lib, which takes `[1]`, `{a}` or `null` for JSON and puts quotes
-  around it (trap T24): behind a zero-width space it is a text again.
+* Escapes, both off unless an operator has seen the trouble: `escaped` for a desk that takes every
+  text for HTML and swallows `1 < 2` (trap T35); `guarded` for a server with json-lib, which takes
+  `[1]`, `{a}` or `null` for JSON and puts quotes around it (trap T24): behind a zero-width space it
+  is a text again.
 """
 
 from __future__ import annotations
@@ -20,119 +20,37 @@ import html
 import json
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Mapping
 from types import MappingProxyType
 
 # --- emoji --------------------------------------------------------------------------------------
 
-_FACES: tuple[tuple[str, str, str], ...] = (
-    ("/::)", "微笑", "🙂"),
-    ("/::~", "撇嘴", "😕"),
-    ("/::B", "色", "😍"),
-    ("/::|", "发呆", "😶"),
-    ("/:8-)", "得意", "😏"),
-    ("/::<", "流泪", "😢"),
-    ("/::$", "害羞", "😊"),
-    ("/::X", "闭嘴", "🤐"),
-    ("/::Z", "睡", "😴"),
-    ("/::'(", "大哭", "😭"),
-    ("/::-|", "尴尬", "😅"),
-    ("/::@", "发怒", "😡"),
-    ("/::P", "调皮", "😜"),
-    ("/::D", "呲牙", "😁"),
-    ("/::O", "惊讶", "😮"),
-    ("/::(", "难过", "🙁"),
-    ("/::+", "酷", "😎"),
-    ("/:–-b", "冷汗", "😰"),
-    ("/::Q", "抓狂", "😫"),
-    ("/::T", "吐", "🤮"),
-    ("/:,@P", "偷笑", "🤭"),
-    ("/:,@-D", "愉快/可爱", "☺️"),
-    ("/::d", "白眼", "🙄"),
-    ("/:,@o", "傲慢", "😤"),
-    ("/::g", "饥饿", "🤤"),
-    ("/:|-)", "困", "🥱"),
-    ("/::!", "惊恐", "😱"),
-    ("/::L", "流汗", "😓"),
-    ("/::>", "憨笑", "😄"),
-    ("/::,@", "悠闲/大兵", "😌"),
-    ("/:,@f", "奋斗", "💪"),
-    ("/::-S", "咒骂", "🤬"),
-    ("/:?", "疑问", "❓"),
-    ("/:,@x", "嘘", "🤫"),
-    ("/:,@@", "晕", "😵"),
-    ("/::8", "疯了/折磨", "😖"),
-    ("/:,@!", "衰", "😞"),
-    ("/:!!!", "骷髅", "💀"),
-    ("/:xx", "敲打", "🔨"),
-    ("/:bye", "再见", "👋"),
-    ("/:wipe", "擦汗", "😥"),
-    ("/:dig", "抠鼻", "👃"),
-    ("/:handclap", "鼓掌", "👏"),
-    ("/:&-(", "糗大了", "😳"),
-    ("/:B-)", "坏笑", "😈"),
-    ("/:<@", "左哼哼", "😤"),
-    ("/:@>", "右哼哼", "😤"),
-    ("/::-O", "哈欠", "🥱"),
-    ("/:>-|", "鄙视", "😒"),
-    ("/:P-(", "委屈", "🥺"),
-    ("/::'|", "快哭了", "😢"),
-    ("/:X-)", "阴险", "😏"),
-    ("/::*", "亲亲", "😘"),
-    ("/:@x", "吓", "😨"),
-    ("/:8*", "可怜", "🥺"),
-    ("/:pd", "菜刀", "🔪"),
-    ("/:<W>", "西瓜", "🍉"),
-    ("/:beer", "啤酒", "🍺"),
-    ("/:basketb", "篮球", "🏀"),
-    ("/:oo", "乒乓", "🏓"),
-    ("/:coffee", "咖啡", "☕"),
-    ("/:eat", "饭", "🍚"),
-    ("/:pig", "猪头", "🐷"),
-    ("/:rose", "玫瑰", "🌹"),
-    ("/:fade", "凋谢", "🥀"),
-    ("/:showlove", "嘴唇/示爱", "💋"),
-    ("/:heart", "爱心", "❤️"),
-    ("/:break", "心碎", "💔"),
-    ("/:cake", "蛋糕", "🎂"),
-    ("/:li", "闪电", "⚡"),
-    ("/:bome", "炸弹", "💣"),
-    ("/:kn", "刀", "🗡️"),
-    ("/:footb", "足球", "⚽"),
-    ("/:ladybug", "瓢虫", "🐞"),
-    ("/:shit", "便便", "💩"),
-    ("/:moon", "月亮", "🌙"),
-    ("/:sun", "太阳", "☀️"),
-    ("/:gift", "礼物", "🎁"),
-    ("/:hug", "拥抱", "🤗"),
-    ("/:strong", "强", "👍"),
-    ("/:weak", "弱", "👎"),
-    ("/:share", "握手", "🤝"),
-    ("/:v", "胜利", "✌️"),
-    ("/:@)", "抱拳", "🙏"),
-    ("/:jj", "勾引", "☝️"),
-    ("/:@@", "拳头", "✊"),
-    ("/:bad", "差劲", "👎"),
-    ("/:lvu", "爱你", "🤟"),
-    ("/:no", "NO", "🙅"),
-    ("/:ok", "OK", "👌"),
-    ("/:love", "爱情", "💑"),
-    ("/:<L>", "飞吻", "😚"),
-    ("/:jump", "跳跳", "🤸"),
-    ("/:shake", "发抖", "🥶"),
-    ("/:<O>", "怄火", "😠"),
-    ("/:circle", "转圈", "💫"),
-    ("/:kotow", "磕头", "🙇"),
-    ("/:turn", "回头", "🔙"),
-    ("/:skip", "跳绳", "🪢"),
-    ("/:oY", "投降/挥手", "🏳️"),
-    ("/:#-0", "激动", "🤩"),
-    ("/:hiphot", "乱舞/街舞", "💃"),
-    ("/:kiss", "献吻", "😽"),
-    ("/:<&", "左太极", "☯️"),
-    ("/:&>", "右太极", "☯️"),
-)
-"""By index: code, names separated by a slash, Unicode."""
+_TABLE = r"""
+/::) 微笑 🙂  /::~ 撇嘴 😕  /::B 色 😍  /::| 发呆 😶  /:8-) 得意 😏
+/::< 流泪 😢  /::$ 害羞 😊  /::X 闭嘴 🤐  /::Z 睡 😴  /::'( 大哭 😭
+/::-| 尴尬 😅  /::@ 发怒 😡  /::P 调皮 😜  /::D 呲牙 😁  /::O 惊讶 😮
+/::( 难过 🙁  /::+ 酷 😎  /:–-b 冷汗 😰  /::Q 抓狂 😫  /::T 吐 🤮
+/:,@P 偷笑 🤭  /:,@-D 愉快/可爱 ☺️  /::d 白眼 🙄  /:,@o 傲慢 😤  /::g 饥饿 🤤
+/:|-) 困 🥱  /::! 惊恐 😱  /::L 流汗 😓  /::> 憨笑 😄  /::,@ 悠闲/大兵 😌
+/:,@f 奋斗 💪  /::-S 咒骂 🤬  /:? 疑问 ❓  /:,@x 嘘 🤫  /:,@@ 晕 😵
+/::8 疯了/折磨 😖  /:,@! 衰 😞  /:!!! 骷髅 💀  /:xx 敲打 🔨  /:bye 再见 👋
+/:wipe 擦汗 😥  /:dig 抠鼻 👃  /:handclap 鼓掌 👏  /:&-( 糗大了 😳  /:B-) 坏笑 😈
+/:<@ 左哼哼 😤  /:@> 右哼哼 😤  /::-O 哈欠 🥱  /:>-| 鄙视 😒  /:P-( 委屈 🥺
+/::'| 快哭了 😢  /:X-) 阴险 😏  /::* 亲亲 😘  /:@x 吓 😨  /:8* 可怜 🥺
+/:pd 菜刀 🔪  /:<W> 西瓜 🍉  /:beer 啤酒 🍺  /:basketb 篮球 🏀  /:oo 乒乓 🏓
+/:coffee 咖啡 ☕  /:eat 饭 🍚  /:pig 猪头 🐷  /:rose 玫瑰 🌹  /:fade 凋谢 🥀
+/:showlove 嘴唇/示爱 💋  /:heart 爱心 ❤️  /:break 心碎 💔  /:cake 蛋糕 🎂  /:li 闪电 ⚡
+/:bome 炸弹 💣  /:kn 刀 🗡️  /:footb 足球 ⚽  /:ladybug 瓢虫 🐞  /:shit 便便 💩
+/:moon 月亮 🌙  /:sun 太阳 ☀️  /:gift 礼物 🎁  /:hug 拥抱 🤗  /:strong 强 👍
+/:weak 弱 👎  /:share 握手 🤝  /:v 胜利 ✌️  /:@) 抱拳 🙏  /:jj 勾引 ☝️
+/:@@ 拳头 ✊  /:bad 差劲 👎  /:lvu 爱你 🤟  /:no NO 🙅  /:ok OK 👌
+/:love 爱情 💑  /:<L> 飞吻 😚  /:jump 跳跳 🤸  /:shake 发抖 🥶  /:<O> 怄火 😠
+/:circle 转圈 💫  /:kotow 磕头 🙇  /:turn 回头 🔙  /:skip 跳绳 🪢  /:oY 投降/挥手 🏳️
+/:#-0 激动 🤩  /:hiphot 乱舞/街舞 💃  /:kiss 献吻 😽  /:<& 左太极 ☯️  /:&> 右太极 ☯️
+"""
+"""The faces 0 to 104, five a line: code, names separated by a slash, Unicode."""
+_FACES: tuple[tuple[str, str, str], ...] = tuple(re.findall(r"(\S+) (\S+) (\S+)", _TABLE))
 
 _SWEAT = 17
 """Its code is printed with an en dash, `/:–-b`; real WeChat writes two hyphens."""
@@ -156,10 +74,7 @@ _ESCAPED: Mapping[str, str] = MappingProxyType(
 
 
 def _pattern(code: str) -> str:
-    """A code as a pattern, each character raw or escaped as HTML.
-
-    A code of letters only ends where the letters end: `/:no` is a face, `/:north` is not.
-    """
+    """A code as a pattern, raw or escaped; of letters only it ends with them: not in `/:north`."""
     body = "".join(_ESCAPED.get(char) or re.escape(char) for char in code)
     letters = code[2:].isalpha() and code[2:].isascii()
     return body + "(?![A-Za-z])" if letters else body
@@ -186,10 +101,7 @@ def qqemoji(index: int) -> str | None:
 
 
 def decode_emoji(text: str) -> str:
-    """Put Unicode in place of all three notations and leave the rest as it is.
-
-    Run it before parsing HTML. Codes may be raw (`/::<`) or escaped (`/::&lt;`).
-    """
+    """Put Unicode in place of all three notations, raw or escaped, before HTML is parsed."""
     return _TOKEN.sub(_face, text)
 
 
@@ -226,7 +138,6 @@ def _face(found: re.Match[str]) -> str:
 
 # --- splitting ----------------------------------------------------------------------------------
 
-_SHORT_ESCAPES = frozenset('"\\\b\f\n\r\t')
 _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", "，", "、"))
 """After which characters to cut, best first."""
 
@@ -253,22 +164,8 @@ def frame_bytes(text: str) -> int:
     return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
 
 
-def _cost(char: str) -> int:
-    code = ord(char)
-    if code < 0x80:
-        if char in _SHORT_ESCAPES:
-            return 2
-        return 6 if code < 0x20 else 1
-    if code < 0x800:
-        return 2
-    # Half a surrogate pair is written as U+FFFD, which has three bytes like its neighbours.
-    return 3 if code < 0x10000 else 4
-
-
 def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, ...]:
-    """Cut `text` into pieces of at most `max_bytes` as `frame_bytes` counts.
-
-    With `html` each piece has room for what it becomes by `escaped`.
+    """Cut `text` into pieces of at most `max_bytes` in a frame, with `html` once it is escaped.
 
     Joined they are the text again. A piece is longer than allowed only where blanks make it so,
     which cannot stand alone, or if not even one character fits. A text that is all blank has no
@@ -278,11 +175,11 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
     fits = len(text) * DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
     if fits and last_word >= 0:
         return (text,)
-    parts: list[str] = []  # character by character from here on: 0.1 µs each
+    parts: list[str] = []
     start = 0
     while start <= last_word:
-        end = _reach(text, start, max_bytes, _ENTITIES if html else {})
-        first_word = start + len(text[start:]) - len(text[start:].lstrip())
+        end = _reach(text, start, max_bytes, html=html)
+        first_word = len(text) - len(text[start:].lstrip())
         if end == len(text) or first_word == last_word:
             parts.append(text[start:])
             break
@@ -301,14 +198,13 @@ def _size(text: str, *, html: bool) -> int:
     return size
 
 
-def _reach(text: str, start: int, max_bytes: int, dear: Mapping[str, int]) -> int:
+def _reach(text: str, start: int, max_bytes: int, *, html: bool) -> int:
     """How far a piece that begins at `start` may go."""
-    room = max_bytes
-    for index in range(start, len(text)):
-        room -= dear.get(text[index]) or _cost(text[index])
-        if room < 0:
-            return index
-    return len(text)
+    lengths = range(1, min(len(text) - start, max_bytes) + 1)  # no character is less than a byte
+    fitting = bisect_right(
+        lengths, max_bytes, key=lambda length: _size(text[start : start + length], html=html)
+    )
+    return start + fitting
 
 
 def _cut(text: str, lowest: int, highest: int) -> int:
@@ -318,10 +214,8 @@ def _cut(text: str, lowest: int, highest: int) -> int:
         cut = max(text.rfind(mark, near - 1, highest) for mark in marks) + 1
         if cut >= near and not _inside_character(text, cut):
             return cut
-    for cut in range(highest, lowest - 1, -1):
-        if not _inside_character(text, cut):
-            return cut
-    return max(lowest, highest)
+    whole = (cut for cut in range(highest, lowest - 1, -1) if not _inside_character(text, cut))
+    return next(whole, max(lowest, highest))
 
 
 def _inside_character(text: str, index: int) -> bool:

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.conversation.events import Human
-from bridge.conversation.model import Idle, Upload
+from bridge.conversation.model import Human, Idle, Upload
 from bridge.texts import CATALOGUE, LANGUAGES
 from bridge.webchat.codes import RequestStatus, ResultCode
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene

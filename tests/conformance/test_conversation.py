@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import Chatting
+from bridge.conversation.model import Chatting, FailureReason
 from tests.support.scene import ASK, MEI, SESSION, Scene, message
 
 

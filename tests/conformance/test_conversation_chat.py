@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import CustomerText, Queued
+from bridge.conversation.model import CustomerText, FailureReason, Queued
 from bridge.conversation.policy import Policy
 from bridge.webchat.frames import Ignored, UnknownContent
 from bridge.webchat.read import parse_frame

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Human
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.model import Chatting, FailureReason, Human, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from aiohttp import web
 
-from bridge.conversation.events import Pushed
+from bridge.conversation.model import Pushed
 from bridge.ids import RoomId, SessionId
 from bridge.rooms.record import dump_input
 from bridge.rooms.store import InputRow, NewInput, StorePort

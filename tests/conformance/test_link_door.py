@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.rooms.ports import CallFailure
 from tests.unit.link.rig import (
     FAST,

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import SessionId
 from bridge.link.login import credentials_of
 from bridge.link.settings import LinkSettings

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import SessionId
 from bridge.link.learnt import TOMCAT_LIMIT
 from bridge.rooms.ports import CallFailure

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bridge.conversation.events import Pushed, Recalled
+from bridge.conversation.model import Pushed, Recalled
 from bridge.link.learnt import Feature
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.state import Wire

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.link.login import room_key
 from bridge.link.settings import Timing

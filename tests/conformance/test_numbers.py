@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bridge.conversation.events import FailureReason
-from bridge.webchat.codes import ResultCode, result_name
+from bridge.conversation.model import FailureReason
+from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.frames import AgentText
 from tests.support.scene import SESSION, Scene
 
@@ -156,5 +156,5 @@ INVAILD_LOGINNAME_OR_PASSWORD INVAILD_SIGN INTERNAL_ERROR
 
 
 def test_vendors_spelling_is_kept_where_it_can_be_searched() -> None:
-    """Trap T30: logs and `doctor` result_name a code as the vendor does."""
-    assert {result_name(code) for code in ResultCode} >= set(VENDORS.split())
+    """Trap T30: logs and `doctor` name a code as the vendor does."""
+    assert {meaning(code).name for code in ResultCode} >= set(VENDORS.split())

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from bridge.conversation.events import Card, Say
+from bridge.conversation.model import Card, Say
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from bridge.conversation.events import Args
-from bridge.conversation.model import Chatting, Conversation, Phase
+from bridge.conversation.model import Args, Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.cards import Sentences

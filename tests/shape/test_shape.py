@@ -51,9 +51,7 @@ HIGH_FOLDERS: Mapping[str, str] = {
     "bridge/rooms has 13 floors": "the commands of a room stand on its cards and references",
 }
 """They may only get lower: an exception names the height."""
-REPEATED_NAMES: Mapping[str, str] = {
-    "events": "Matrix's word for what it brings, and the conversation's own input",
-}
+REPEATED_NAMES: Mapping[str, str] = {}
 MAY_REPEAT = {"__init__", "ports", "settings", "model"}
 """File names that every package may have."""
 

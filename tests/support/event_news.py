@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Args,
     AskRating,
     Card,
+    Chatting,
     Pushed,
+    Queued,
     Relay,
     Say,
 )
-from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.matrix.render import notice_content
 from bridge.rooms.ports import NoticeText

@@ -14,8 +14,17 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.conversation.events import CallWebChat, Replied, Reported, Say, Uploaded, UploadMedia
-from bridge.conversation.model import Clip, Outstanding, Upload
+from bridge.conversation.model import (
+    CallWebChat,
+    Clip,
+    Outstanding,
+    Replied,
+    Reported,
+    Say,
+    Upload,
+    Uploaded,
+    UploadMedia,
+)
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.reception import Facts, Standing, read_command, receive

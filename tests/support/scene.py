@@ -12,7 +12,8 @@ import json
 
 import msgspec
 
-from bridge.conversation.events import (
+from bridge.conversation.machine import deadline, step
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     AskRating,
@@ -23,11 +24,16 @@ from bridge.conversation.events import (
     Cancel,
     Card,
     Close,
+    Conversation,
+    CustomerContent,
+    CustomerMedia,
+    CustomerText,
     Delivered,
     Effect,
     FailureReason,
     Input,
     LinkRestored,
+    Outstanding,
     Pushed,
     Rate,
     Relay,
@@ -37,17 +43,9 @@ from bridge.conversation.events import (
     Say,
     Start,
     Tick,
+    Upload,
     Uploaded,
     UploadMedia,
-)
-from bridge.conversation.machine import deadline, step
-from bridge.conversation.model import (
-    Conversation,
-    CustomerContent,
-    CustomerMedia,
-    CustomerText,
-    Outstanding,
-    Upload,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId, EventId, QueueId

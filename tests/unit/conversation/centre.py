@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.conversation.events import FetchHistory, LinkRestored, Pushed, Recalled
+from bridge.conversation.model import FetchHistory, LinkRestored, Pushed, Recalled
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import AgentMedia, AgentText, MessageReceived

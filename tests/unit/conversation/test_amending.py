@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Said, Withdrawn
-from bridge.conversation.model import CustomerContent, CustomerMedia, CustomerText
+from bridge.conversation.model import (
+    CustomerContent,
+    CustomerMedia,
+    CustomerText,
+    FailureReason,
+    Said,
+    Withdrawn,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.events import CallbackCard, FailureReason
 from bridge.conversation.machine import deadline
+from bridge.conversation.model import CallbackCard, FailureReason
 from bridge.conversation.policy import Policy
 from bridge.conversation.queue import unseen_callback
 from bridge.ids import QueueId

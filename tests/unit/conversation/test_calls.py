@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import CustomerMedia
+from bridge.conversation.model import CustomerMedia, FailureReason
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import SESSION, Scene

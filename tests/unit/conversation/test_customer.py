@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Said, Uploaded, Withdrawn
-from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.model import (
+    Clip,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    FailureReason,
+    Said,
+    Uploaded,
+    Withdrawn,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
@@ -394,3 +402,17 @@ def test_a_voice_that_does_not_fit_is_a_file() -> None:
     message = scene.last["msg"]
     assert isinstance(message, dict)
     assert message["type"] == 3
+
+
+def test_faces_go_as_codes_where_the_desk_knows_nothing_else() -> None:
+    scene = Scene(Policy(emoji_codes=True))
+    scene.begin()
+    scene.text("hello 🙂")
+    assert scene.texts == ["hello /::)"]
+
+
+def test_a_place_keeps_the_words_that_were_said_with_it() -> None:
+    scene = Scene(ON_COMMAND)
+    place = CustomerLocation(31.2, 121.5)
+    scene.happen(Said(EventId("$1"), place, words="here"))
+    assert [(piece.content, piece.words) for piece in scene.state.held] == [(place, "here")]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import Resumed
 from bridge.conversation.history import SETTLING, shown_lately
-from bridge.conversation.model import Chatting, Conversation, Marks
+from bridge.conversation.model import Chatting, Conversation, Marks, Resumed
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import Centre, entry
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import CallFailed, FailureReason, Reported
-from bridge.conversation.model import Upload
+from bridge.conversation.model import CallFailed, FailureReason, Reported, Upload
 from bridge.ids import CallId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Human
+from bridge.conversation.model import FailureReason, Human
 from tests.support.scene import MEI, SESSION, Scene
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Card, FailureReason, TurnAwaited
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Card, FailureReason, TurnAwaited
 from tests.support.scene import ASK, SESSION, Scene, message
 
 

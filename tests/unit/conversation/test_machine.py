@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, LinkLost, LinkRestored, Said
 from bridge.conversation.machine import step, wants_link
-from bridge.conversation.model import Conversation, CustomerText
+from bridge.conversation.model import (
+    Conversation,
+    CustomerText,
+    FailureReason,
+    LinkLost,
+    LinkRestored,
+    Said,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from tests.support.scene import SESSION, Scene

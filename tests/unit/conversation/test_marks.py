@@ -10,9 +10,8 @@ import random
 import msgspec
 import pytest
 
-from bridge.conversation.events import Pushed, Recalled, Say
 from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
-from bridge.conversation.model import Conversation
+from bridge.conversation.model import Conversation, Pushed, Recalled, Say
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry

@@ -12,9 +12,9 @@ from collections import Counter, deque
 import msgspec
 import pytest
 
-from bridge.conversation.events import FetchHistory, Input, Pushed, Recalled, Tick
 from bridge.conversation.history import mark_of, shown_lately
 from bridge.conversation.machine import deadline
+from bridge.conversation.model import FetchHistory, Input, Pushed, Recalled, Tick
 from bridge.ids import SessionId
 from bridge.webchat.frames import AgentContent, AgentMedia, AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry

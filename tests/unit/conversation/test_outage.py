@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
 from bridge.conversation.history import (
     FIRST_PAUSE,
     MOST_HEARD,
@@ -14,6 +13,7 @@ from bridge.conversation.history import (
     shown_lately,
 )
 from bridge.conversation.machine import deadline
+from bridge.conversation.model import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import (
     AgentMedia,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Say
-from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.model import Chatting, Queued, Say
 from bridge.conversation.policy import Policy
 from bridge.webchat.frames import AgentText
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene

@@ -5,21 +5,19 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     Answered,
     AskRobot,
     Consulted,
+    Conversation,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
     Human,
     Said,
     Silence,
     Solved,
     Withdrawn,
-)
-from bridge.conversation.model import (
-    Conversation,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
 )
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId, QueueId

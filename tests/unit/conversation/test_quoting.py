@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Card, Human, Say
+from bridge.conversation.model import Card, Human, Say
 from bridge.conversation.turn import LONGEST_QUOTE, server_reason, server_words
 from bridge.webchat.frames import Reply
 from tests.support.scene import MEI, REQUEST, SESSION, Scene

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.conversation.events import AskRobot, Offer
+from bridge.conversation.model import AskRobot, Offer
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import QueueId
 from tests.support.scene import SESSION, Json, Scene

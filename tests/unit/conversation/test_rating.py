@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import AskRating, EndPoll, FailureReason, Rate
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import AskRating, EndPoll, FailureReason, Rate
 from bridge.ids import SessionId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import FailureReason, Replied, Uploaded
-from bridge.conversation.model import Chatting, Outstanding, Queued
+from bridge.conversation.model import (
+    Chatting,
+    FailureReason,
+    Outstanding,
+    Queued,
+    Replied,
+    Uploaded,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId
 from bridge.webchat.codes import FrameType

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Consulted
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.model import Chatting, Consulted, Queued
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene, message

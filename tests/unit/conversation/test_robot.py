@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from bridge.conversation.events import AgentsLeft, Offer, Relay, Said
-from bridge.conversation.model import Chatting, CustomerText
+from bridge.conversation.model import AgentsLeft, Chatting, CustomerText, Offer, Relay, Said
 from bridge.ids import EventId
 from bridge.webchat.frames import AgentText
 from tests.support.scene import MEI, SESSION, Scene

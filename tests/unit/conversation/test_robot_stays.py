@@ -9,8 +9,7 @@ import json
 
 import pytest
 
-from bridge.conversation.events import AgentsLeft, Human, Offer
-from bridge.conversation.model import Chatting
+from bridge.conversation.model import AgentsLeft, Chatting, Human, Offer
 from tests.support.scene import MEI, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}

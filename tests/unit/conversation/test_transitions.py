@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.model import Conversation, Ended
+from bridge.conversation.model import Args, Conversation, Ended
 from bridge.conversation.queue import result_key, status_key
 from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, SessionId
@@ -15,17 +15,17 @@ from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(3, ("status.3", None)), (11, ("status.11", None)), (42, ("status.other", 42))],
+    [(3, ("status.3", {})), (11, ("status.11", {})), (42, ("status.other", {"code": 42}))],
 )
-def test_status_key(number: int, expected: tuple[str, int | None]) -> None:
+def test_status_key(number: int, expected: tuple[str, Args]) -> None:
     assert status_key(number) == expected
 
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(-3, ("result.-3", None)), (0, ("result.0", None)), (77, ("result.other", 77))],
+    [(-3, ("result.-3", {})), (0, ("result.0", {})), (77, ("result.other", {"code": 77}))],
 )
-def test_result_key(number: int, expected: tuple[str, int | None]) -> None:
+def test_result_key(number: int, expected: tuple[str, Args]) -> None:
     assert result_key(number) == expected
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.conversation.events import Reported
+from bridge.conversation.model import Reported
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import REQUEST, SESSION, Scene

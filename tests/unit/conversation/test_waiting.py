@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.events import Card, QueuePlace
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import Conversation, Queued
+from bridge.conversation.model import Card, Conversation, Queued, QueuePlace
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene

@@ -16,18 +16,26 @@ import msgspec
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.events import (
+from bridge.conversation.machine import deadline, step
+from bridge.conversation.model import (
     CallBack,
     CallFailed,
     Cancel,
+    Clip,
     Close,
     Consulted,
+    Conversation,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
     FailureReason,
     Human,
+    Idle,
     Input,
     LinkLost,
     LinkRestored,
     Pushed,
+    Queued,
     Rate,
     Recalled,
     Replied,
@@ -38,19 +46,9 @@ from bridge.conversation.events import (
     Start,
     Tick,
     TurnAwaited,
+    Upload,
     Uploaded,
     Withdrawn,
-)
-from bridge.conversation.machine import deadline, step
-from bridge.conversation.model import (
-    Clip,
-    Conversation,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Idle,
-    Queued,
-    Upload,
 )
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.queue import callback_wanted

@@ -21,7 +21,7 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 
 from __future__ import annotations
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -33,23 +33,26 @@ from bridge.conversation.events import (
     CallWebChat,
     Cancel,
     Card,
+    Chatting,
     Consulted,
+    Conversation,
     Delivered,
     Effect,
     EndPoll,
     FetchHistory,
     Input,
     Offer,
+    Queued,
     Relay,
     Replied,
     Reported,
+    Requesting,
     Said,
     Say,
     Solved,
     UploadMedia,
     Withdrawn,
 )
-from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
 from bridge.conversation.queue import hidden
 from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, CallId, EventId, SessionId

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure

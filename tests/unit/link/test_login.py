@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import Door, Health, Http, OpenFailure
 from bridge.link.learnt import Learnt

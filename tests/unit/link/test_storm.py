@@ -14,7 +14,7 @@ import pytest
 import structlog
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.login import room_key
 from bridge.link.settings import LinkSettings, Token

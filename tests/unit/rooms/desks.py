@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.events import CallWebChat
+from bridge.conversation.model import CallWebChat, Phase
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
-from bridge.conversation.model import Phase
 from bridge.ids import EventId
 from bridge.rooms.reception import Facts, Standing, read_command, receive
 from bridge.rooms.record import Corrected, Meaning, RoomSettings

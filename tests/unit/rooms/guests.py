@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 
-from bridge.conversation.events import Reported, Say
-from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText, Reported, Say
 from bridge.ids import EventId
 from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
 from bridge.rooms.record import (

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import Idle, Queued
+from bridge.conversation.model import FailureReason, Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure

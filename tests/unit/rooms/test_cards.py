@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import AskRobot
 from bridge.conversation.model import (
+    AskRobot,
     Callback,
     Chatting,
     Conversation,

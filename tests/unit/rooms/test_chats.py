@@ -5,26 +5,24 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     CallBack,
     Cancel,
+    Chatting,
     Close,
+    Conversation,
+    CustomerText,
     Human,
     Input,
+    Outstanding,
     Pushed,
+    Queued,
     Rate,
     Replied,
+    Requesting,
     Said,
     Start,
     Tick,
-)
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    CustomerText,
-    Outstanding,
-    Queued,
-    Requesting,
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.events import Reported, Say
-from bridge.conversation.model import Conversation, Ended, Idle, Phase, Queued, Requesting
+from bridge.conversation.model import (
+    Conversation,
+    Ended,
+    Idle,
+    Phase,
+    Queued,
+    Reported,
+    Requesting,
+    Say,
+)
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.commands import COMMANDS, Malformed, Parsed, parse
 from bridge.rooms.rules import Rules, folded

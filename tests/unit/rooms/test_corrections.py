@@ -5,9 +5,19 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import Cancel, Pushed, Replied, UploadMedia
+from bridge.conversation.model import (
+    Cancel,
+    CustomerText,
+    Ended,
+    Held,
+    Idle,
+    Phase,
+    Pushed,
+    Queued,
+    Replied,
+    UploadMedia,
+)
 from bridge.conversation.model import CustomerLocation as Location
-from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase, Queued
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId

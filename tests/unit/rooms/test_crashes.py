@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable

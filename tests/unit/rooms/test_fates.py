@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.events import Delivered, Reported, Say
+from bridge.conversation.model import Delivered, Reported, Say
 from bridge.ids import EventId, RoomId
 from bridge.rooms import visit as fates
 from bridge.rooms.record import RoomRecord, Undelivered

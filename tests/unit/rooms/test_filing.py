@@ -6,8 +6,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import Idle
+from bridge.conversation.model import FailureReason, Idle
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.aside import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Pushed
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
+from bridge.conversation.model import FailureReason, Pushed
 from bridge.ids import AgentId, RoomId, UserId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Membership, load_input

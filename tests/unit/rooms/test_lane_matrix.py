@@ -9,8 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.events import Card, Say
-from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.conversation.model import Card, Chatting, Conversation, Idle, Queued, Requesting, Say
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.ports import Refused, Unavailable

@@ -5,14 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import CallWebChat, Replied, Reported, Say
 from bridge.conversation.model import (
+    CallWebChat,
     Chatting,
     CustomerText,
     Held,
     Idle,
     Outstanding,
     Queued,
+    Replied,
+    Reported,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, UserId

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import CallWebChat, Say
 from bridge.conversation.model import (
+    CallWebChat,
     Chatting,
     Conversation,
     Ended,
@@ -15,6 +15,7 @@ from bridge.conversation.model import (
     Queued,
     Rating,
     Requesting,
+    Say,
 )
 from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, QueueId, SessionId

@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Cancel, Said
 from bridge.conversation.model import (
+    Cancel,
     Chatting,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Said,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId

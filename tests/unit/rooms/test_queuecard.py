@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import QueuePlace
+from bridge.conversation.model import QueuePlace
 from bridge.ids import QueueId
 from bridge.rooms.cards import second_line
 from bridge.rooms.surroundings import Waits

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Reported
-from bridge.conversation.model import Idle
+from bridge.conversation.model import Idle, Reported
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader

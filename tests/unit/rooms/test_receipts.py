@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import EventId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import PAUSE, TRIES, Receipts

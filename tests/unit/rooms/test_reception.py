@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Say
 from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId

@@ -20,8 +20,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from bridge.conversation.events import CallFailed, FailureReason, Pushed, Replied
-from bridge.conversation.model import Conversation
+from bridge.conversation.model import CallFailed, Conversation, FailureReason, Pushed, Replied
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import CallId, EventId, QueueId, RoomId
 from bridge.rooms.engine import Engine

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from bridge.conversation.events import CallWebChat, UploadMedia
 from bridge.conversation.model import (
+    CallWebChat,
     Chatting,
     Ended,
     Held,
@@ -16,6 +16,7 @@ from bridge.conversation.model import (
     Outstanding,
     Queued,
     Requesting,
+    UploadMedia,
 )
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media

@@ -7,8 +7,17 @@ import asyncio
 import msgspec
 import pytest
 
-from bridge.conversation.events import AskRobot, FailureReason, Human, Input, Solved
-from bridge.conversation.model import Chatting, CustomerText, Idle, Question
+from bridge.conversation.model import (
+    AskRobot,
+    Chatting,
+    CustomerText,
+    FailureReason,
+    Human,
+    Idle,
+    Input,
+    Question,
+    Solved,
+)
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId
 from bridge.rooms import cards

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.events import LinkLost, LinkRestored, Tick
 from bridge.conversation.model import (
     Chatting,
     Conversation,
     Ended,
     Idle,
+    LinkLost,
+    LinkRestored,
     Phase,
     Queued,
     Requesting,
+    Tick,
 )
 from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import room as rooms

@@ -7,8 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from bridge.conversation.events import Reported
-from bridge.conversation.model import CustomerText
+from bridge.conversation.model import CustomerText, Reported
 from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import references
 from bridge.rooms.ports import MatrixPort

@@ -10,7 +10,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -20,6 +20,8 @@ from bridge.conversation.events import (
     CallFailed,
     CallWebChat,
     Card,
+    CustomerMedia,
+    CustomerText,
     Delivered,
     EndPoll,
     FailureReason,
@@ -35,7 +37,6 @@ from bridge.conversation.events import (
     Tick,
     UploadMedia,
 )
-from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms.record import (
     Entered,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.events import Args, FailureReason, Say, Start
-from bridge.conversation.model import Ended
+from bridge.conversation.model import Args, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import aside, commands
 from bridge.rooms.ports import Account, CallFailure

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Pushed
 from bridge.conversation.model import (
     Callback,
     Conversation,
     Idle,
     Phase,
+    Pushed,
     Queued,
     Requesting,
 )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.events import CallWebChat
 from bridge.conversation.model import (
+    CallWebChat,
     Conversation,
     CustomerMedia,
     Ended,

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.events import CallWebChat, Delivered, Pushed, Replied, Said, Say, Start
-from bridge.conversation.model import CustomerText
+from bridge.conversation.model import (
+    CallWebChat,
+    CustomerText,
+    Delivered,
+    Pushed,
+    Replied,
+    Said,
+    Say,
+    Start,
+)
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat

@@ -8,13 +8,13 @@ import random
 
 import pytest
 
-from bridge.conversation.events import QueuePlace
 from bridge.conversation.model import (
     Chatting,
     Conversation,
     Idle,
     Phase,
     Queued,
+    QueuePlace,
     Requesting,
 )
 from bridge.ids import QueueId, SessionId

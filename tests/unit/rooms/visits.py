@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Args, Reported, Say
-from bridge.conversation.model import Chatting, CustomerText
+from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Say
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId

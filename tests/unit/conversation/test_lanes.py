@@ -6,14 +6,14 @@ from typing import get_args
 
 import msgspec
 
-from bridge.conversation import events
-from bridge.conversation.events import Effect, Fact, Input, ToAside, ToMatrix, ToWebChat
+from bridge.conversation import model
+from bridge.conversation.model import Effect, Fact, Input, ToAside, ToMatrix, ToWebChat
 
 
 def defined(base: str) -> set[type]:
-    """The classes of `events` that derive from this one; a part of another is none of its own."""
-    parts = {events.QueuePlace}
-    found = (one for one in vars(events).values() if isinstance(one, type))
+    """The classes of `model` that derive from this one; a part of another is none of its own."""
+    parts = {model.QueuePlace}
+    found = (one for one in vars(model).values() if isinstance(one, type))
     known = {one for one in found if issubclass(one, msgspec.Struct) and one not in parts}
     return {one for one in known if base in {parent.__name__ for parent in one.__bases__}}
 
