@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -25,18 +25,13 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.conversation.model import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
-from bridge.matrix.appservice import Accept, Endpoint
-from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, new_session
-from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, Outages, new_session
+from bridge.matrix.client import FOREIGN, new_session
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
 from bridge.ops.health import Health
@@ -47,8 +42,7 @@ from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
-from bridge.rooms.surroundings import Surroundings, Waits
-from bridge.rooms.surroundings import Surroundings, SystemClock
+from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import open_store

@@ -26,9 +26,7 @@ from bridge.link.login import matching_rule, shared
 from bridge.link.settings import LinkSettings, Timing, Token
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StorePort
-from bridge.rooms.store import StoreError, StorePort
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.sqlstore import open_store, pending_migrations
 from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.http import Endpoints

@@ -18,9 +18,7 @@ from bridge.cli.console import ExitCode, config_option, on_config, stop
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.ops.clock import SystemClock
 from bridge.rooms.store import DeadLetter, StorePort
-from bridge.rooms.store import DeadLetter, StorePort, TraceRow
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import missing_file, open_store, pending_migrations

@@ -27,8 +27,6 @@ from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
-from bridge.rooms.surroundings import SystemClock
-from bridge.storage.sqlstore import open_store, pending_migrations
 
 TIMEOUT = 20.0
 """Seconds for one request."""

@@ -20,10 +20,8 @@ from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Failed, Findings
 from bridge.cli.registering import registration_of, tokens_of
 from bridge.config import Config
-
-from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.client import Homeserver, new_session
-from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
+from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
 from bridge.matrix.registration import (
@@ -34,7 +32,6 @@ from bridge.matrix.registration import (
 )
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError, StorePort
-from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt

@@ -31,10 +31,14 @@ import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Answer, Http, TokenRefused, describe
+from bridge.link.http_client import (
+    Http,
+    TokenRefused,
+    certain_failure,
+    describe,
+    timeout_of,
+)
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable

@@ -35,11 +35,8 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from bridge.conversation.events import FailureReason
-from bridge.ids import AgentId, RoomId, SessionId
 from bridge.conversation.model import FailureReason
-from bridge.ids import AgentId, CallId, RoomId, SessionId
-from bridge.link.gate import Demand, Gate
+from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,

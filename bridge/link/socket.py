@@ -42,7 +42,7 @@ from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning, verdict
+from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.frames import (
     Command,
     Heartbeat,
@@ -54,8 +54,6 @@ from bridge.webchat.frames import (
     SendMessage,
     SendPreMessage,
 )
-from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
-from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
 
@@ -343,7 +341,7 @@ class Wire:
         told = self._protocol.receive(message)
         if isinstance(told, Answered):
             if not self._proven:
-                self._proven = verdict(told.reply.result) is not Verdict.RELOGIN
+                self._proven = meaning(told.reply.result).verdict is not Verdict.RELOGIN
             if told.call_id in self._waiters:
                 self._remove(told.call_id).settle(told.reply)
             return

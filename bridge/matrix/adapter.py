@@ -40,10 +40,8 @@ from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
 from bridge.matrix.crypto.wire import MARKER, MEGOLM
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
-from bridge.media import OCTETS
 from bridge.media import voice
 from bridge.media.types import OCTETS
-from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Clock,
@@ -59,9 +57,7 @@ from bridge.rooms.ports import (
     RelayedMedia,
     RelayedText,
 )
-from bridge.rooms.record import Meaning, Thread, Undecryptable
-from bridge.webchat.frames import Agent, AgentMedia
-from bridge.rooms.record import Person, Thread
+from bridge.rooms.record import Meaning, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
 
 _REDACTED = "It holds a password."

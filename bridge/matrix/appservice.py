@@ -23,9 +23,9 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Literal, TypeVar
 from urllib.parse import unquote
-from time import perf_counter
 
 import msgspec
 import structlog

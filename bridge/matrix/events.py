@@ -27,10 +27,9 @@ from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.users import OurUsers
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
+from bridge.media.types import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.rooms.ports import Recorded
 from bridge.rooms.record import (
-from bridge.media.types import OCTETS, clean_mime, guess_mime, safe_name
-from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
     EncryptionOn,

@@ -33,13 +33,6 @@ from bridge.rooms.visit import (
     TryLogin,
     load_effect,
 )
-from bridge.rooms.inbox import LoginTried, LookedUp, Stored
-from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.reader import Came
-from bridge.rooms.record import RoomRecord
-from bridge.rooms.room import Room
-from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")

@@ -31,23 +31,16 @@ import msgspec
 
 from bridge import __version__
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.events import (
 from bridge.conversation.model import (
     Args,
     AskRobot,
     CallBack,
     Cancel,
-    Close,
-    Input,
-    Rate,
-    Solved,
-    Start,
-)
-from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
     Chatting,
     Close,
     Ended,
     Idle,
+    Input,
     Queued,
     Rate,
     Requesting,
@@ -58,12 +51,8 @@ from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
 from bridge.rooms import cards
-from bridge.rooms.cards import Choice, choices, shown
-from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
-from bridge.rooms.effects import Conceal, SendTranscript, TellHistory, TryLogin
-from bridge.rooms.inbox import LoginTried
 from bridge.rooms.people import shown_settings
-from bridge.rooms.record import OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     SOURCES,
@@ -77,8 +66,7 @@ from bridge.rooms.rules import (
     set_queue,
     set_source,
 )
-from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit, undelivered
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]

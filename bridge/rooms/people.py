@@ -24,8 +24,8 @@ from types import MappingProxyType
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Args, Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
+    Args,
     Cancel,
     Chatting,
     Close,
@@ -45,22 +45,21 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, UserId
-from bridge.rooms.record import Membership, Person, RoomRecord
-from bridge.rooms.visit import LeaveRoom, Visit
-from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inbox import (
+from bridge.rooms.record import (
     AgentInvited,
     Entered,
     Invited,
     MemberGone,
     MemberJoined,
+    Membership,
+    Person,
     Renamed,
     RoomConfigured,
+    RoomRecord,
 )
-from bridge.rooms.record import Membership, Person, RoomRecord
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts.durations import duration
 
 KEPT_PEOPLE = 200

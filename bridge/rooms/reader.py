@@ -27,28 +27,13 @@ import msgspec
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Input, Said
-from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
+from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Input, Said
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import cards, commands, people, recalling, references, surroundings
-from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.recalling import original, recall
-from bridge.rooms.reception import (
-    Facts,
-    Standing,
-    brings_config,
-    entered,
-    entry_failed,
-    needs_standing,
-    read_command,
-    receive,
-)
-from bridge.rooms.record import (
-    CardPosted,
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
-from bridge.rooms.effects import dump_input, load_input
-from bridge.rooms.inbox import (
+from bridge.rooms.people import Standing
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import (
     AgentInvited,
     CardPosted,
     Corrected,
@@ -60,19 +45,9 @@ from bridge.rooms.inbox import (
     LookedUp,
     MatrixEvent,
     Meaning,
-    Membership,
-    PartPosted,
-    RobotAnswered,
-    Stored,
-    Undecryptable,
-    Unreadable,
-    Withdrew,
-    load_input,
-)
-from bridge.rooms.references import Earlier, refers_to
-from bridge.rooms.store import InputRow, StoreError, Unstorable
     MemberGone,
     MemberJoined,
+    Membership,
     Nothing,
     PartPosted,
     PollAnswered,
@@ -80,18 +55,19 @@ from bridge.rooms.store import InputRow, StoreError, Unstorable
     Renamed,
     RobotAnswered,
     RoomConfigured,
+    RoomRecord,
     Spoke,
     Stored,
+    Thread,
+    Undecryptable,
     Unreadable,
     Upgraded,
     Withdrew,
+    load_input,
 )
-from bridge.rooms.people import Standing
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
-from bridge.rooms.record import Membership, RoomRecord, Thread
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import folded
-from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
+from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit
 

@@ -28,18 +28,13 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.events import Args, Cancel, Close, Input, Pushed, Replied, Said
 from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    CustomerContent,
-    Queued,
-    Requesting,
-from bridge.conversation.model import (
+    Args,
     Cancel,
     Chatting,
     Close,
     Conversation,
+    CustomerContent,
     Input,
     Pushed,
     Queued,

@@ -31,9 +31,7 @@ from itertools import takewhile
 
 import msgspec
 
-from bridge.conversation.events import Input, Relay, Reported, Said, Withdrawn
 from bridge.conversation.model import (
-    Args,
     Chatting,
     CustomerContent,
     CustomerLocation,
@@ -43,45 +41,40 @@ from bridge.conversation.model import (
     Idle,
     Input,
     Queued,
+    Relay,
+    Reported,
     Requesting,
     Said,
     Withdrawn,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, UserId
-from bridge.rooms import cards, commands, people
-from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.record import (
-    Corrected,
-    Meaning,
-    PollAnswered,
-    Reacted,
-    RoomRecord,
-    SealedEvent,
-    Spoke,
-    Thread,
-    Undecryptable,
-    Withdrew,
-)
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.effects import load_effect, load_input
-from bridge.rooms.inbox import (
+from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
     Meaning,
     PartPosted,
     PollAnswered,
     Reacted,
+    RoomRecord,
+    SealedEvent,
     Spoke,
     Stored,
+    Undecryptable,
     Withdrew,
+    load_input,
 )
-from bridge.rooms.ports import Undecryptable
-from bridge.rooms.record import RoomRecord, SealedEvent
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered
+from bridge.rooms.visit import (
+    KEPT_CORRECTIONS,
+    Visit,
+    forgotten,
+    load_effect,
+    sent_again,
+    undelivered,
+)
 from bridge.texts.durations import clock_time
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.words import decode_emoji

@@ -40,28 +40,18 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import deadline, wants_link
-from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
-from bridge.conversation.model import Chatting, LinkRestored, Queued, Tick, TurnAwaited
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    LinkRestored,
+    Queued,
+    Requesting,
+    Tick,
+    TurnAwaited,
+)
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
-from bridge.rooms import people, references
-from bridge.rooms.commits import (
-    Done,
-    Draft,
-    Ended,
-    Signal,
-    Ticket,
-    entries_of,
-    link_wanted,
-    mark_first_call,
-    next_moment,
-    note_phase,
-    settle_alone,
-    stored_room,
-)
-from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader
 from bridge.rooms.receipts import Receipts, Typist

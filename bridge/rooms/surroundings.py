@@ -31,11 +31,16 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from bridge.conversation.events import QueuePlace
-from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.conversation.model import (
+    Args,
+    Chatting,
+    Conversation,
+    Idle,
+    Queued,
+    QueuePlace,
+    Requesting,
+)
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.conversation.events import Args
-from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules

@@ -37,26 +37,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Args
-from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.conversation.model import (
     Args,
-    CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
 )
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import cards
-from bridge.rooms.commands import Parsed, makes_sense, parse
-from bridge.rooms.ports import OurFile, Recorded, Refused
-from bridge.rooms.recalling import recall
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
 from bridge.rooms import cards, commands
-from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.inbox import LookedUp
-from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
-from bridge.rooms.record import Chat, Ending, RoomRecord, load_chat
+from bridge.rooms.ports import OurFile, Recorded, Refused
+from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings

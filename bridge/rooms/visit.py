@@ -20,7 +20,8 @@ from typing import Any, assert_never
 
 import msgspec
 
-from bridge.conversation.events import (
+from bridge.conversation.machine import step
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -48,9 +49,7 @@ from bridge.conversation.events import (
     TurnAwaited,
     UploadMedia,
 )
-from bridge.conversation.events import Effect as ConversationEffect
-from bridge.conversation.machine import step
-from bridge.conversation.model import Args, Delivered, Input, Reported, Say
+from bridge.conversation.model import Effect as ConversationEffect
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (

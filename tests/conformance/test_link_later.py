@@ -30,7 +30,7 @@ async def test_74c_close_1009_is_learnt() -> None:
             assert await _too_big(rigged, 9, session) == 1009
             assert rigged.links.learnt.longest_frame == TOMCAT_LIMIT
             assert await _too_big(rigged, 10, session) is None
-            long = "x" * rigged.links.learnt.longest_text()
+            long = "x" * rigged.links.learnt.longest_text
             assert (await rigged.call(ADA, 11, text(long, session))).ok
             assert rigged.counts.connects == 2
         async with rig(settings, tokens=tokens, facts=facts) as rigged:
@@ -55,7 +55,7 @@ async def test_75_long_text(dialect: Dialect) -> None:
     async with simulated(**options) as simulator:
         async with rig(settings_for(simulator.base_url, dialect=dialect)) as rigged:
             session = await chat(rigged)
-            parts = split_text(long, rigged.links.learnt.longest_text())
+            parts = split_text(long, rigged.links.learnt.longest_text)
             async with asyncio.TaskGroup() as tasks:
                 calls = [
                     tasks.create_task(rigged.call(ADA, 10 + n, text(part, session)))

@@ -27,14 +27,10 @@ from bridge.conversation.model import (
 )
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
-from bridge.rooms.reception import Facts, Standing, read_command, receive
-from bridge.rooms.record import Meaning, Membership, Nothing, Person, Unreadable
-from bridge.rooms.visit import LeaveRoom
-from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inbox import Meaning, Nothing, Unreadable
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Membership, Person
+from bridge.rooms.record import Meaning, Membership, Nothing, Person, Unreadable
+from bridge.rooms.visit import LeaveRoom
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Content,

@@ -32,11 +32,8 @@ from bridge.ids import RoomId
 from bridge.matrix.events import interpret, recorded
 from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
-from bridge.rooms.commands import Verb
-from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
 from bridge.rooms.commands import COMMANDS
-from bridge.rooms.inbox import MemberJoined, Spoke
-from bridge.rooms.record import RoomRecord, RoomSettings
+from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
 from bridge.rooms.rules import BadSetting, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.http import (

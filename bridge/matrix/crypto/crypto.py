@@ -49,12 +49,6 @@ from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
-from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
-from bridge.matrix.crypto.opening import Asking, Opening
-from bridge.matrix.crypto.peers import Owners, Peers
-from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing
-from bridge.matrix.crypto.vault import Continuity, Vault
-from bridge.matrix.crypto.wire import Json, text
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import StoreError

@@ -43,10 +43,7 @@ from bridge.matrix.crypto.wire import (
     mapping,
     text,
 )
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
-from bridge.matrix.crypto.peers import Claim
-from bridge.matrix.crypto.vault import Recall, RowCache, Vault
-from bridge.matrix.crypto.wire import MEGOLM, Json, id_text, key_text, mapping, text
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow
 

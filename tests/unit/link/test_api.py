@@ -10,10 +10,8 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
-from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
 from bridge.conversation.model import FailureReason
-from bridge.link.api import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
+from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.http import RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, account, eventually, rig, settings_for

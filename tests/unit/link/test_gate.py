@@ -5,9 +5,7 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.events import FailureReason
 from bridge.conversation.model import FailureReason
-from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import OpenFailure
 from bridge.link.socket import Demand, Gate, Wire
 

@@ -11,9 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
 from bridge.conversation.model import FailureReason
-from bridge.link import LinkSettings
 from bridge.link.login import room_key
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure

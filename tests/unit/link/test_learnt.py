@@ -245,13 +245,13 @@ async def test_the_limit_is_remembered_until_the_operator_sets_another() -> None
 
 def test_room_for_text() -> None:
     server = learnt(max_frame_bytes=8000)
-    assert server.longest_text() == 3700, "twice in a frame, until it is known in which keys"
-    assert server.longest_clip() == 7400, "a voice has the same keys in both"
+    assert server.longest_text == 3700, "twice in a frame, until it is known in which keys"
+    assert server.longest_clip == 7400, "a voice has the same keys in both"
     server.saw_later()
-    assert server.longest_text() == 7400
-    assert learnt(max_frame_bytes=8000, dialect=Dialect.Y2016).longest_text() == 7400
-    assert learnt(max_frame_bytes=8000, dialect=Dialect.DUAL).longest_text() == 3700
-    assert learnt(max_frame_bytes=600).longest_text() == 200
+    assert server.longest_text == 7400
+    assert learnt(max_frame_bytes=8000, dialect=Dialect.Y2016).longest_text == 7400
+    assert learnt(max_frame_bytes=8000, dialect=Dialect.DUAL).longest_text == 3700
+    assert learnt(max_frame_bytes=600).longest_text == 200
 
 
 # --- the store -----------------------------------------------------------------------------------

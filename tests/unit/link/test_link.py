@@ -282,7 +282,7 @@ async def test_a_text_that_does_not_fit_twice_is_written_once() -> None:
         WildServer(socket=desk.serve).running() as server,
         rig(settings_for(server.base_url)) as rigged,
     ):
-        longest = rigged.links.learnt.longest_text()
+        longest = rigged.links.learnt.longest_text
         for number, length in enumerate((longest, 2 * longest), 1):
             long = SendMessage(SESSION, Text("x" * length))
             assert (await rigged.call(ADA, number, long)).ok

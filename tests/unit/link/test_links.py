@@ -8,11 +8,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
-from bridge.ids import CallId, RoomId, SessionId
 from bridge.conversation.model import FailureReason
-from bridge.ids import CallId, SessionId
-from bridge.link import Links, LinkState, Token
+from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING
 from bridge.link.links import Links

@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint, Page, RawEvent
-from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError

@@ -10,7 +10,8 @@ import random
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText, Reported, Say
 from bridge.ids import EventId
-from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
+from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import (
     Corrected,
     EncryptionOn,
@@ -28,9 +29,6 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.people import Standing, entry_failed
-from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House

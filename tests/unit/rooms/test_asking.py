@@ -6,12 +6,8 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.events import AskRating, Offer, Relay
-from bridge.ids import AgentId, EffectSeq, EventId, SessionId
 from bridge.conversation.model import AskRating, Offer, Relay
-from bridge.ids import AgentId, EventId, SessionId
-from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inbox import CardPosted
+from bridge.ids import AgentId, EffectSeq, EventId, SessionId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room

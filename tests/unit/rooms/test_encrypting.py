@@ -7,14 +7,10 @@ import pytest
 
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId
-from bridge.rooms.commands import Verb
-from bridge.rooms.reception import Facts, Standing, read_command, receive
-from bridge.rooms.record import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.commands import COMMANDS
-from bridge.rooms.effects import EnterRoom
-from bridge.rooms.inbox import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, read_command, receive
+from bridge.rooms.record import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.rules import hides
 from bridge.rooms.visit import EnterRoom
 from tests.fakes.clock import quiet

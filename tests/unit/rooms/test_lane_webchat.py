@@ -7,10 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.events import CallFailed, FailureReason, Replied, Uploaded
-from bridge.conversation.model import Idle
 from bridge.conversation.model import CallFailed, FailureReason, Idle, Replied, Uploaded
-from bridge.rooms.effects import load_input
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome

@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
-from bridge.rooms.reception import Standing
+from bridge.rooms.people import Standing
 from bridge.rooms.record import (
     EncryptionOn,
     MemberGone,
@@ -31,8 +31,6 @@ from bridge.rooms.record import (
     Upgraded,
 )
 from bridge.rooms.visit import LeaveRoom
-from bridge.rooms.people import Standing
-from bridge.rooms.record import Membership
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.unit.rooms.visits import ADA, BOT, STRANGER, House

@@ -20,10 +20,7 @@ from bridge.conversation.model import (
 from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
-from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
-from bridge.rooms.reception import Standing
 from bridge.rooms.commands import TRANSCRIPT_EVERY
-from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.rooms.visit import SendTranscript, TellHistory

@@ -18,7 +18,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import people
-from bridge.rooms.reception import passed
+from bridge.rooms.people import passed
 from bridge.rooms.record import (
     Corrected,
     Entered,
@@ -30,10 +30,6 @@ from bridge.rooms.record import (
     Spoke,
 )
 from bridge.rooms.visit import LeaveRoom
-from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inbox import Corrected, Entered, MemberGone, MemberJoined, Renamed, Spoke
-from bridge.rooms.people import passed
-from bridge.rooms.record import Membership, Person
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")

@@ -9,12 +9,7 @@ import pytest
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, SessionId
-from bridge.rooms.recalling import recall
 from bridge.rooms.record import Entered, MatrixEvent, Undecryptable, dump_input
-from bridge.rooms.references import Earlier
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import Entered, MatrixEvent
-from bridge.rooms.ports import Undecryptable
 from bridge.rooms.references import Earlier, recall
 from bridge.rooms.store import NewInput
 from bridge.texts.durations import clock_time

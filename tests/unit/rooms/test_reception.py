@@ -13,18 +13,12 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.reception import (
-    PARKED_LIMIT,
-    Standing,
-    entry_failed,
-    needs_standing,
-    read_command,
-)
+from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
 from bridge.rooms.record import (
     AgentInvited,
     EncryptionOn,
     Entered,
-    EntryFailed,
     Meaning,
     MemberGone,
     Membership,
@@ -34,21 +28,6 @@ from bridge.rooms.record import (
     Spoke,
     Unreadable,
 )
-from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inbox import (
-    AgentInvited,
-    EncryptionOn,
-    Entered,
-    Meaning,
-    MemberGone,
-    Nothing,
-    RoomConfigured,
-    Spoke,
-    Unreadable,
-)
-from bridge.rooms.people import Standing, entry_failed
-from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
-from bridge.rooms.record import Membership, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from tests.unit.rooms.guests import Guests

@@ -22,8 +22,6 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.reception import Facts, Standing, receive
-from bridge.rooms.inbox import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.people import Standing
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (

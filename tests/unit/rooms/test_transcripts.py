@@ -43,9 +43,8 @@ from bridge.rooms.store import (
     Settlement,
     StoredRoom,
 )
-from bridge.rooms.transcripts import Line, Transcript, Transcripts
-from bridge.rooms.visit import SendTranscript
 from bridge.rooms.transcripts import Line, Transcript, send_transcript
+from bridge.rooms.visit import SendTranscript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER

@@ -9,13 +9,9 @@ from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Sa
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
-from bridge.rooms.reception import Facts, Standing, entered, read_command, receive
-from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
-from bridge.rooms.effects import Effect
-from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
 from bridge.rooms.people import Standing, entered
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
 from bridge.rooms.rules import QueueRule, Rules
 from bridge.rooms.visit import Effect, Visit
 

@@ -16,9 +16,6 @@ from bridge.config import Config
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import EPOCH, MARKS, Epoch, Fit, Inspected, KeysOf, Marks
 from bridge.matrix.crypto.vault import Sealer, Vault
-from bridge.ops.clock import SystemClock
-from bridge.matrix.crypto.devices import EPOCH, Epoch, Fit, Inspected, KeysOf
-from bridge.matrix.crypto.vault import MARKS, Marks, Sealer, Vault
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION, Migration
 from bridge.storage.sqlstore import open_store
