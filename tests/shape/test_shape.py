@@ -46,10 +46,7 @@ HEIRS: Mapping[str, str] = {
     "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""
-HIGH_FOLDERS: Mapping[str, str] = {
-    "bridge/conversation has 9 floors": "calls stand on chat, queue and robot, in this order",
-    "bridge/rooms has 13 floors": "the commands of a room stand on its cards and references",
-}
+HIGH_FOLDERS: Mapping[str, str] = {}
 """They may only get lower: an exception names the height."""
 REPEATED_NAMES: Mapping[str, str] = {}
 MAY_REPEAT = {"__init__", "ports", "settings", "model"}
