@@ -153,23 +153,26 @@ def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
 
     It fails as a whole, by a division by zero, if a strict part does not write all of its rows.
     """
-    single = all(len(part.rows) == 1 for part in parts)
-    text = _as_one(tuple((part.statement, part.strict, part.returns) for part in parts), single)
-    if single:
-        return text, [value for part in parts for value in part.rows[0]]
     params: list[object] = []
     for part in parts:
+        if len(part.rows) == 1:
+            params += part.rows[0]
+            continue
         params += [list(column) for column in zip(*part.rows, strict=True)]
         if part.strict:
             params.append(len(part.rows))
-    return text, params
+    shapes = [(one.statement, len(one.rows) == 1, one.strict, one.returns) for one in parts]
+    return _as_one(tuple(shapes)), params
 
 
-@lru_cache(maxsize=128)
-def _as_one(parts: tuple[tuple[Statement, bool, bool], ...], single: bool) -> str:  # noqa: FBT001
-    """The text of `as_one`; if not `single`, a strict part's number of rows is a parameter too."""
+@lru_cache(maxsize=256)
+def _as_one(parts: tuple[tuple[Statement, bool, bool, bool], ...]) -> str:
+    """The text of `as_one`: of each part its statement, if it has one row, is strict, returns.
+
+    The number of rows of a strict part is a parameter behind its rows, unless it is one.
+    """
     tables, checks, wanted, first = [], [], [], 1
-    for number, (statement, strict, returns) in enumerate(parts):
+    for number, (statement, single, strict, returns) in enumerate(parts):
         shifted, first = _shifted(statement.single if single else statement.postgres, first)
         tables.append(f"p{number} AS ({shifted})")
         if strict:
