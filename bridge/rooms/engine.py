@@ -240,9 +240,12 @@ class Engine:
             StoreError: not all was stored; the homeserver has to keep the transaction.
         """
         by_room: dict[RoomId, list[Came]] = {}
+        # To open what is not encrypted takes no time, and tells encryption at once who has left.
+        first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
+        opened = {event_id: await self._opened(raw) for _, event_id, raw in first}
         for room_id, event_id, raw in events:
-            opened = await self._opened(raw)
-            by_room.setdefault(room_id, []).append(Came(MatrixEvent(raw), event_id, opened))
+            came = Came(MatrixEvent(raw), event_id, opened[event_id])
+            by_room.setdefault(room_id, []).append(came)
         return len(events) - await self._take(by_room)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:

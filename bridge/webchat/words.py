@@ -50,7 +50,10 @@ _TABLE = r"""
 /:#-0 激动 🤩  /:hiphot 乱舞/街舞 💃  /:kiss 献吻 😽  /:<& 左太极 ☯️  /:&> 右太极 ☯️
 """
 """The faces 0 to 104, five a line: code, names separated by a slash, Unicode."""
-_FACES: tuple[tuple[str, str, str], ...] = tuple(re.findall(r"(\S+) (\S+) (\S+)", _TABLE))
+_WORDS = _TABLE.split()
+_FACES: tuple[tuple[str, str, str], ...] = tuple(
+    zip(_WORDS[::3], _WORDS[1::3], _WORDS[2::3], strict=True)
+)
 
 _SWEAT = 17
 """Its code is printed with an en dash, `/:–-b`; real WeChat writes two hyphens."""

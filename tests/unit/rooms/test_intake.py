@@ -52,6 +52,29 @@ async def test_known_events_are_counted_out() -> None:
 
 
 @pytest.mark.asyncio
+async def test_encryption_hears_who_has_left_before_it_reads_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To open an encrypted event may take a while, in which an agent may speak."""
+    world, heard = World(), []
+    await world.chatting()
+    opened = world.matrix.open
+
+    async def opening(raw: dict[str, object], **how: bool) -> object:
+        heard.append(raw["event_id"])
+        return await opened(raw, **how)
+
+    monkeypatch.setattr(world.matrix, "open", opening)
+    async with world.running() as engine:
+        room_id, sealed, raw = world.event(text="one")
+        left = world.event(text="two")
+        await engine.accept_events([(room_id, sealed, raw | {"type": "m.room.encrypted"}), left])
+        await quiet()
+    assert heard == [left[1], sealed]
+    assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "lost", [(), (Fault.BEFORE,), (Fault.LOST,)], ids=["stored", "failed", "answer lost"]
 )
