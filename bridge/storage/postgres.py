@@ -167,7 +167,7 @@ class PostgresEngine:
                 return []
             newest = sum(len(part.rows) for part in only.parts) + _MARGIN
             async with self._writer as connection:
-                rows: Rows = await connection.fetch(only.reading.after.postgres, writer, newest)
+                rows: Rows = await connection.fetch(only.reading.lost.postgres, writer, newest)
                 return rows
 
     def _become_another(self) -> None:

@@ -4,7 +4,8 @@ Queries hold SQL for both engines and its parameters, and do no I/O: an `Engine`
 thread (`sqlite.py`) or PostgreSQL over asyncpg (`postgres.py`).
 
 A `Together` writes many rows. SQLite runs a statement once for each, which costs three to five
-microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets them all in one
+microseconds, and as much again for a RETURNING: it is given none, for it tells a row's number
+anyway. PostgreSQL gets them all in one
 round trip as arrays: what a statement costs there is the trip, so a whole group of requests is a
 handful of statements, however many requests it holds. A single row goes as plain values, for the
 driver spends two microseconds on each array.
@@ -16,7 +17,7 @@ Of its errors, the writer tells `Unreachable` (nothing can be written now) from 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,11 @@ class Statement(NamedTuple):
     postgres: str
     single: str = ""
     """PostgreSQL's for one row, if `postgres` is over arrays of rows."""
+    usual: str = ""
+    """SQLite's for a row whose indexed columns stay as they are; tried first, if there is one.
+
+    SQLite writes all indexes of the columns that an UPDATE names anew, changed or not: a page each.
+    """
 
 
 class Query(NamedTuple):
@@ -58,17 +64,13 @@ class Part(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How the rows that a `Together` returns are read after it.
+    """How the rows that a `Together` returns are known without RETURNING."""
 
-    SQLite is always asked so, for that is faster than RETURNING; PostgreSQL only if the answer was
-    lost on its way.
-    """
-
-    before: Statement
-    """Asked of SQLite before; a row of the parameters of `after`."""
-    after: Statement
-    """SQLite's has the parameters that `before` gave; PostgreSQL's has the writer that marked the
-    transaction, and how many rows to look through."""
+    inserted: Callable[[int, tuple[Any, ...]], tuple[Any, ...]]
+    """What SQLite returns for a row that was inserted: of its number and its parameters."""
+    lost: Statement
+    """Asked of PostgreSQL if the answer was lost on its way; the parameters are the writer that
+    marked the transaction, and how many rows to look through."""
 
 
 class Together(NamedTuple):
@@ -113,12 +115,13 @@ def upsert(table: str, keys: str, others: str) -> str:
     return f"{into} ON CONFLICT ({keys}) DO UPDATE SET {changes}"
 
 
-def updating(sql: str, types: str) -> Statement:
+def updating(sql: str, types: str, usual: str = "") -> Statement:
     """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
 
     Args:
         sql: the statement for one row, of whose parameters it speaks as `{name}`.
         types: name and PostgreSQL's type of each parameter of a row: `seq bigint, outcome text`.
+        usual: as `sql`, see `Statement.usual`.
     """
     names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
     numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
@@ -130,7 +133,10 @@ def updating(sql: str, types: str) -> Statement:
         return f"{new} {update} FROM new WHERE {condition} RETURNING new_{names[0]}"
 
     return Statement(
-        sql.format_map(numbered), from_new(_unnested(kinds)), from_new(_selected(kinds))
+        sql.format_map(numbered),
+        from_new(_unnested(kinds)),
+        from_new(_selected(kinds)),
+        usual.format_map(numbered),
     )
 
 

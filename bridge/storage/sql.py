@@ -13,7 +13,7 @@ answer, because nobody has been answered yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
@@ -122,6 +122,9 @@ SAVE_ROOMS = updating(
     "WHERE room_id = {room_id} AND revision = {revision} - 1",
     "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
     "revision bigint",
+    "UPDATE rooms SET record = {record}, phase = {phase}, revision = {revision} "
+    "WHERE room_id = {room_id} AND revision = {revision} - 1 AND live = {live} "
+    "AND deadline IS {deadline} AND customer = {customer}",
 )
 SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
 END_INPUTS = updating(
@@ -136,14 +139,20 @@ SETTLE_EFFECTS = updating(
     "seq bigint, outcome text, settled bigint, detail text, event_id text",
 )
 SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
+
+
+def _inserted(seq: int, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The columns `seq`, `key`, `handled` of a row of INSERT_ENTRIES or INSERT_WAITING."""
+    return seq, row[1], row[4] if len(row) > 4 else None
+
+
 WRITTEN = Reading(
-    before=same("SELECT coalesce(max(seq), 0) FROM journal"),
-    after=Statement(
-        sqlite="SELECT seq, key, handled FROM journal WHERE seq > ?1",
-        # By the mark of the transaction, which wrote both at once.
-        postgres="SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
+    _inserted,
+    # By the mark of the transaction, which wrote both at once.
+    same(
+        "SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
         "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
-        "WHERE written = (SELECT xmin FROM writers WHERE id = $1)",
+        "WHERE written = (SELECT xmin FROM writers WHERE id = $1)"
     ),
 )
 

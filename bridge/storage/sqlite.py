@@ -209,13 +209,19 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
     """Carry out one query; Stale if a strict part of it did not write all of its rows."""
     if isinstance(query, Query):
         return connection.execute(query.statement.sqlite, query.params).fetchall()
-    reading = query.reading if any(part.returns for part in query.parts) else None
-    before = connection.execute(reading.before.sqlite).fetchone() if reading else ()
-    for part in query.parts:
-        written = connection.executemany(part.statement.sqlite, part.rows).rowcount
-        if part.strict and written < len(part.rows):
+    cursor, returned = connection.cursor(), []
+    for (sqlite, _, _, usual), rows, strict, returns in query.parts:
+        written = 0
+        for row in rows:
+            if not usual or not cursor.execute(usual, row).rowcount:
+                cursor.execute(sqlite, row)
+            if cursor.rowcount:
+                written += 1
+                if returns and query.reading is not None:
+                    returned.append(query.reading.inserted(cursor.lastrowid or 0, row))
+        if strict and written < len(rows):
             raise Stale("the room has changed meanwhile, or what is to be ended has ended")
-    return connection.execute(reading.after.sqlite, before).fetchall() if reading else []
+    return returned
 
 
 def _touch(path: Path) -> None:

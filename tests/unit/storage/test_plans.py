@@ -36,10 +36,12 @@ def every_statement() -> Iterator[tuple[str, Statement]]:
     for name, value in vars(sql).items():
         if isinstance(value, Statement):
             yield name, value
+            if value.usual:
+                yield f"{name}, usual", Statement(value.usual, "SELECT 1")
         elif isinstance(value, tuple):
             for at, one in enumerate(value):
-                if isinstance(one, Statement):
-                    yield f"{name}[{at}]", one
+                if isinstance(one, Statement):  # of a Reading: SQLite has no need of it
+                    yield f"{name}[{at}]", Statement("SELECT 1", one.postgres)
     for name, statements in (("whole", (*WHOLE, postgres._MARK)), ("ends", WHOLE[3:5])):
         for rows in (1, 2):
             parts = []

@@ -157,3 +157,32 @@ async def test_a_key_that_postgres_cannot_hold(open_any: Opener) -> None:
                 assert row.key == key
         (fine,) = await accept(store, [said("$fine")], 1)
         assert fine in await open_inputs(store, A)
+
+
+@pytest.mark.asyncio
+async def test_what_rooms_are_looked_up_by_changes_alone_or_not_at_all(open_any: Opener) -> None:
+    """SQLite has a shorter statement for a room that is looked up as before."""
+    first = room(customer="@a:example.org")
+    columns = (first.live, first.deadline, first.customer)
+    changes = (
+        (*columns,),
+        (False, None, "@a:example.org"),
+        (False, 5, "@a:example.org"),
+        (False, 5, "@a:example.org"),
+        (False, 6, "@a:example.org"),
+        (False, None, "@b:example.org"),
+        (True, None, ""),
+    )
+    async with open_any() as store:
+        await step(store, first, ())
+        for number, (live, deadline, customer) in enumerate(changes, 1):
+            record = f"record {number}".encode()
+            made = StoredRoom(A, record, live, f"phase {number}", deadline, customer, number)
+            await step(store, made, ())
+            assert await load_room(store, A) == msgspec.structs.replace(made, revision=number + 1)
+            assert await store.live_rooms() == [A] * live
+            moments = [moment for _, moment in await store.deadlines()]
+            assert moments == [moment for moment in (deadline,) if moment is not None]
+            assert await store.rooms_of("@b:example.org") == (customer == "@b:example.org")
+            with pytest.raises(Stale):
+                await step(store, made, ())
