@@ -129,9 +129,10 @@ def wants_link(state: model.Conversation) -> bool:
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
     """
-    match state.phase:
-        case model.Chatting() | model.Queued():
-            return True
+    phase = state.phase
+    if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always
+        return True
+    match phase:
         case model.Requesting(cancel=cancel):
             return not cancel or state.failures > 0 or state.outstanding is None
         case model.Idle(linger_until=int()):

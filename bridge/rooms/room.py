@@ -746,8 +746,9 @@ class Room:
     def _announce(self, due: int | None, not_before: int = 0) -> None:
         """Heed the next deadline; keep the link or release it, if that or its account changed."""
         record, state = self.durable, self.durable.conversation
-        wanted, who = wants_link(state), (record.customer, record.displayname, record.key)
-        linked = wanted, type(state.phase), record.login, who  # see `account`
+        wanted, login, key = wants_link(state), record.login, record.key
+        # see `account`
+        linked = wanted, type(state.phase), login, key, record.customer, record.displayname
         if linked != self._linked:
             if wanted:
                 self._around.link.keep(self.account)
