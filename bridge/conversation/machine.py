@@ -129,9 +129,10 @@ def wants_link(state: model.Conversation) -> bool:
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
     """
-    match state.phase:
-        case model.Chatting() | model.Queued():
-            return True
+    phase = state.phase
+    if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always
+        return True
+    match phase:
         case model.Requesting(cancel=cancel):
             return not cancel or state.failures > 0 or state.outstanding is None
         case model.Idle(linger_until=int()):
@@ -140,11 +141,15 @@ def wants_link(state: model.Conversation) -> bool:
             return state.outstanding is not None or state.rating is not None
 
 
+def no_deadline_but_retry(state: model.Conversation) -> bool:
+    """True in a chat in which nothing but `retry_at` has a deadline."""
+    if not isinstance(state.phase, model.Chatting) or state.questions:
+        return False
+    return state.trouble_since is None and state.recall is None and state.poll is None
+
+
 def deadline(state: model.Conversation, policy: Policy) -> int | None:
     """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
-    waits = state.trouble_since is not None or state.recall is not None or state.poll is not None
-    if isinstance(state.phase, model.Chatting) and not (waits or state.questions):
-        return state.retry_at  # in a chat, nothing else has a deadline
     times = [state.retry_at, history.due(state), *(due(state, policy) for due, _ in _DEADLINES)]
     return min((time for time in times if time is not None), default=None)
 

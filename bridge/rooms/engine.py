@@ -347,8 +347,11 @@ class Engine:
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Have what a room has to write committed: at once, or with the next that is urgent."""
+        if not self._dirty:
+            self._clean.clear()
         self._dirty[room.room_id] = room
-        self._clean.clear()
+        if self._urgent:
+            return
         if urgent or self._stopping or not self._linger:
             self._hurry()
         elif self._lingering is None:

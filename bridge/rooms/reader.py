@@ -27,7 +27,16 @@ import msgspec
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Input, Said
+from bridge.conversation.model import (
+    Chatting,
+    CustomerText,
+    Ended,
+    Idle,
+    Input,
+    Pushed,
+    Replied,
+    Said,
+)
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -66,7 +75,6 @@ from bridge.rooms.record import (
     load_input,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import folded
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit
@@ -106,7 +114,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
 
     Without the prefix it counts only in a direct room of the bot's while no chat runs.
     """
-    record, prefix = visit.record, visit.rules.prefix
+    record, rules = visit.record, visit.rules
     if record.membership is not Membership.JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
     if not isinstance(meaning.content, CustomerText):
@@ -114,14 +122,14 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     text = meaning.plain
     bare = (
         not isinstance(record.conversation.phase, Chatting)
-        and record.host == visit.rules.bot
+        and record.host == rules.bot
         and people.is_alone(visit, meaning.sender)
     )
     first = text.split(None, 1)
-    if not bare and not (first and folded(first[0]).startswith(folded(prefix))):
+    if not bare and not (first and rules.begins_command(first[0])):
         return None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(text, prefix) if bare and command is None else command
+    return commands.slip(text, rules.prefix) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
@@ -229,7 +237,7 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     """True if nobody but the sender, its customer, is known to be in a direct room."""
     if sender != record.customer or record.empty_since is not None:
         return False
-    return all(one.user == sender for one in record.people)
+    return not record.people or all(one.user == sender for one in record.people)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -394,14 +402,17 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        joined = visit.record.membership is Membership.JOINED
-        if joined and not self._around.matrix.serves(visit.record.host):
+        if self._around.matrix.serves(visit.record.host):
+            return
+        if visit.record.membership is Membership.JOINED:
             people.put_out(visit)
 
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
         match stored:
+            case Replied() | Pushed():  # as nearly always
+                visit.step(stored)
             case EntryFailed():
                 people.entry_failed(visit)
             case CardPosted():

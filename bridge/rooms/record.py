@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     Args,
@@ -130,13 +130,13 @@ def note_chat(
     else:
         known = chats[-1] if chats and chats[-1].number == after.number else None
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
-            return (*chats[:-1], _replace(known, last=happened.event_id))  # as nearly always
+            return (*chats[:-1], replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
     phase = _going_on(after)
     chat = _current(chats, before)
     if chat is not None and (phase is None or after.number != before.number):
         ending = _ending(before, happened)
-        chats = put_chat(chats, _replace(chat, ended=now, ending=ending))
+        chats = put_chat(chats, replace(chat, ended=now, ending=ending))
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
@@ -148,7 +148,7 @@ def note_chat(
     known = _find(chats, after.number)
     chat = known or _begun(after, phase, now, event)
     if isinstance(happened, Said):
-        chat = _replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
+        chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
     return put_chat(chats, chat if same and known else _gone_on(chat, phase, now))
 
 
@@ -169,13 +169,12 @@ def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
 
 def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
     """Those that have to be written: `last` alone moves with every message and can wait."""
-    former = {one.number: one for one in before}
-    return [
-        one
-        for one in after
-        if (old := former.get(one.number)) is not one
-        and (old is None or _replace(old, last=one.last) != one)
-    ]
+    changed = []
+    for one in after:
+        old = _find(before, one.number)
+        if old is None or (old is not one and replace(old, last=one.last) != one):
+            changed.append(one)
+    return changed
 
 
 def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
@@ -195,7 +194,10 @@ def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | No
 
 
 def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
-    return next((one for one in chats if one.number == number), None)
+    for one in chats:
+        if one.number == number:
+            return one
+    return None
 
 
 def _begun(
@@ -208,10 +210,10 @@ def _begun(
 
 def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
     """The chat as it goes on; an agent may take up a request that was refused after all."""
-    chat = _replace(chat, ended=None, ending=None)
+    chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
         return chat
-    return _replace(
+    return replace(
         chat,
         started=now if chat.started is None else chat.started,
         session_id=phase.session_id,
@@ -252,13 +254,9 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
     if not isinstance(rate, RateSession) or not happened.reply.ok:
         return chats
     return tuple(
-        _replace(one, rating=rate.rating) if one.session_id == rate.session_id else one
+        replace(one, rating=rate.rating) if one.session_id == rate.session_id else one
         for one in chats
     )
-
-
-def _replace(chat: Chat, **changes: Any) -> Chat:
-    return msgspec.structs.replace(chat, **changes)
 
 
 class Membership(StrEnum):

@@ -40,7 +40,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.machine import deadline, wants_link
+from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -107,7 +107,10 @@ EFFECT_TRIES = 5
 
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
-    first = deadline(record.conversation, rules.policy_for(record))
+    state = record.conversation
+    first = state.retry_at
+    if not no_deadline_but_retry(state):
+        first = deadline(state, rules.policy_for(record))
     if not record.sealed and not record.erasing and record.empty_since is None:
         return first
     moments = (
@@ -227,7 +230,7 @@ class Room:
         ticket.expect()
         self._draft.tickets += (ticket,)
         handled = 0
-        if self._free and not (self._loops.stopping or self._waits):
+        if not (self.behind or self._busy or self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
             self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
@@ -342,7 +345,8 @@ class Room:
 
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Let inputs happen at once; returns how many of them did."""
-        visit, made, handled = self._visit(), list[Entry](), 0
+        visit, handled = self._visit(), 0
+        made: list[Entry] = []
         for one in came:
             mark = visit.mark()
             # What comes again soon after is left to the store, which drops it without a fuss.
@@ -363,8 +367,8 @@ class Room:
         if record.chats is not old.chats:
             for chat in changed_chats(old.chats, record.chats):
                 draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
-            if len(kept := kept_chats(record.chats)) < len(record.chats):
-                record = msgspec.structs.replace(record, chats=kept)
+            if len(record.chats) > 1:
+                record = msgspec.structs.replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
@@ -537,11 +541,11 @@ class Room:
         draft = self._draft
         draft.ended += (ended,)
         if ended.came:
-            visit = self._visit()
-            # Of an input with a key, the store knows whether it is new.
-            if self._free and all(
-                one.key is None and self._reader.now(visit, one) for one in ended.came
-            ):
+            visit, now = self._visit(), self._free
+            for one in ended.came:
+                # Of an input with a key, the store knows whether it is new.
+                now = now and one.key is None and self._reader.now(visit, one)
+            if now:
                 self._adopt(visit, entries_of(visit.effects))
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
@@ -556,7 +560,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
-        if self._on_its_way is not None or draft.empty:
+        if self._on_its_way is not None or (record is None and draft.empty):
             return None
         self._draft, self._on_its_way = Draft(), draft
         if record is not None:
@@ -575,7 +579,8 @@ class Room:
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
             free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
-            draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
+            if len(draft.entries) > 1 or not (lately and free):
+                draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(
             self.room_id,
             now,
@@ -584,20 +589,21 @@ class Room:
             draft.waiting,
             draft.handled,
             draft.buried,
-            [one.settlement for one in draft.ended],
+            [one.settlement for one in draft.ended] if draft.ended else (),
             list({one.number: one for one in draft.chats}.values()) if draft.chats else (),
         )
 
     def committed(self, answer: Committed) -> None:
         """Callback of a commit that is durable: what it holds takes effect."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        measures, self._unwritten = self._around.measures, 0
+        self._unwritten = 0
         if draft.record is not None:
             self._revision += 1
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
-            self._unsent.discard((row.call_id, row.repeat))
+            if self._unsent:
+                self._unsent.discard((row.call_id, row.repeat))
         for waiting in answer.waiting:
             self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
@@ -606,7 +612,7 @@ class Room:
             if self._ended is not None:
                 self._ended.add(row.seq)
             age = (settlement.now - row.created) / 1000
-            measures.delivery.labels(row.lane, settlement.outcome).observe(age)
+            self._around.delivery(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
@@ -740,8 +746,9 @@ class Room:
     def _announce(self, due: int | None, not_before: int = 0) -> None:
         """Heed the next deadline; keep the link or release it, if that or its account changed."""
         record, state = self.durable, self.durable.conversation
-        wanted, who = wants_link(state), (record.customer, record.displayname, record.key)
-        linked = wanted, type(state.phase), record.login, who  # see `account`
+        wanted, login, key = wants_link(state), record.login, record.key
+        # see `account`
+        linked = wanted, type(state.phase), login, key, record.customer, record.displayname
         if linked != self._linked:
             if wanted:
                 self._around.link.keep(self.account)

@@ -120,11 +120,18 @@ class Rules(msgspec.Struct, frozen=True):
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
     """Cache of `policy_for`."""
+    _prefix: str = ""
+    """`prefix`, as `folded` has it."""
 
     def __post_init__(self) -> None:
-        """Begin with empty caches, in a changed copy as well: they belong to these very rules."""
+        """Begin with new caches, in a changed copy as well: they belong to these very rules."""
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
+        msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
+
+    def begins_command(self, word: str) -> bool:
+        """True if a word begins with the prefix, however it is written."""
+        return folded(word).startswith(self._prefix)
 
     def queue(self, queue_id: int) -> QueueRule | None:
         """The queue of that id."""

@@ -44,7 +44,7 @@ from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
+from bridge.rooms.store import EffectRow, Lane, Outcome, Stale, StoreError, StorePort
 
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
@@ -467,6 +467,15 @@ class Surroundings(msgspec.Struct):
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
+
+    _delivery: dict[tuple[Lane, Outcome], Observer] = {}
+
+    def delivery(self, lane: Lane, outcome: Outcome) -> Observer:
+        """`Measures.delivery` of one lane and outcome; to look it up takes longer than its use."""
+        known = self._delivery.get((lane, outcome))
+        if known is None:
+            known = self._delivery[lane, outcome] = self.measures.delivery.labels(lane, outcome)
+        return known
 
     def render(self, language: str, key: str, args: Args) -> str:
         """The sentence of that key, as the rules of the moment have it."""

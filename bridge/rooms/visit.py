@@ -295,6 +295,9 @@ class Visit(msgspec.Struct, eq=False):
         """Note what an effect says of a message; `Delivered` says no more, and ends here."""
         match effect:
             case Delivered(event_id=event_id):
+                if not self.record.undelivered:  # as nearly always
+                    self.set(read_up_to=event_id)
+                    return
                 if undelivered(self.record, event_id) is not None:
                     self.say("again.delivered", reply_to=event_id)
                 self.record = _delivered(self.record, event_id)
@@ -352,8 +355,6 @@ def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    if not record.undelivered:  # as nearly always
-        return msgspec.structs.replace(record, read_up_to=event_id)
     known, record = undelivered(record, event_id), forgotten(record, event_id)
     if known is not None and known.passed:
         return record

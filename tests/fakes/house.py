@@ -39,6 +39,18 @@ class Keys:
         return key
 
 
+class Settled:
+    """The child of a histogram."""
+
+    def __init__(self, counts: Counts, labels: tuple[str, ...]) -> None:
+        self._counts = counts
+        self._labels = labels
+
+    def observe(self, amount: float) -> None:
+        assert amount >= 0
+        self._counts.settled(self._labels)
+
+
 class Counts:
     """Implements `surroundings.Measures`.
 
@@ -61,9 +73,11 @@ class Counts:
     def delivery(self) -> Counts:
         return self
 
-    def labels(self, *values: str) -> Counts:
-        self.settled_rows.append(values)
-        return self
+    def labels(self, *values: str) -> Settled:
+        return Settled(self, values)
+
+    def settled(self, labels: tuple[str, ...]) -> None:
+        self.settled_rows.append(labels)
 
     def observe(self, amount: float) -> None:
         assert amount >= 0

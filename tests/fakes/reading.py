@@ -121,9 +121,9 @@ class TellingCounts(Counts):
         super().__init__()
         self.news = asyncio.Event()
 
-    def labels(self, *values: str) -> Counts:
+    def settled(self, labels: tuple[str, ...]) -> None:
+        super().settled(labels)
         self.news.set()
-        return super().labels(*values)
 
 
 class ReadingWorld(World):

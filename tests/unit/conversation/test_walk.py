@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.machine import deadline, step
+from bridge.conversation.machine import deadline, no_deadline_but_retry, step
 from bridge.conversation.model import (
     CallBack,
     CallFailed,
@@ -146,6 +146,8 @@ class Walk:
     def _check_waiting(self, happened: Input) -> None:
         """Whatever waits has a call under way or a deadline, and no deadline repeats itself."""
         state = self.state
+        if no_deadline_but_retry(state):
+            assert deadline(state, self.policy) == state.retry_at
         if isinstance(happened, Tick):
             due = deadline(state, self.policy)
             assert due is None or due > self.now, "a deadline that has passed stands"
