@@ -30,23 +30,8 @@ from typing import assert_never
 import msgspec
 
 from bridge import __version__
+from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.model import (
-    Args,
-    AskRobot,
-    CallBack,
-    Cancel,
-    Chatting,
-    Close,
-    Ended,
-    Idle,
-    Input,
-    Queued,
-    Rate,
-    Requesting,
-    Solved,
-    Start,
-)
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
@@ -92,7 +77,7 @@ class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` and `args` are of the texts."""
 
     key: str
-    args: Args
+    args: model.Args
     secret: bool = False
     """It may hold a password all the same."""
     bare: bool = False
@@ -206,7 +191,7 @@ def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if meant != verb:
-        args: Args = {"near": meant, "prefix": prefix}
+        args: model.Args = {"near": meant, "prefix": prefix}
         return Malformed("command.unknown_near", args, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
@@ -306,7 +291,7 @@ def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str
     visit.say(key, args, reply_to=call.event_id)
 
 
-def _step(make: Callable[[], Input], visit: Visit, call: Call) -> None:
+def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
     """A command that is an input of the conversation."""
     visit.step(make(), call.event_id)
 
@@ -322,15 +307,19 @@ def _version(visit: Visit, call: Call) -> None:
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
-        visit.step(Start(), call.event_id)
+        visit.step(model.Start(), call.event_id)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     prefix = visit.rules.prefix
     if queue is None:
         _checked(visit, call, set_queue, call.words[0])
         return
-    if not isinstance(phase, Requesting | Queued) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(Start(queue.id), call.event_id)
+    if (
+        not isinstance(phase, model.Requesting | model.Queued)
+        or hidden(phase)
+        or phase.queue_id == queue.id
+    ):
+        visit.step(model.Start(queue.id), call.event_id)
     elif phase.cancel:
         _answer(visit, call, "start.leaving", prefix=prefix)
     else:
@@ -347,12 +336,12 @@ def _rate(visit: Visit, call: Call) -> None:
     if conversation.last_session is not None and value not in known:
         _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
-        visit.step(Rate(value, " ".join(call.words[1:])), call.event_id)
+        visit.step(model.Rate(value, " ".join(call.words[1:])), call.event_id)
 
 
 def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
-        visit.ask(AskRobot(call.event_id, call.words[0]))
+        visit.ask(model.AskRobot(call.event_id, call.words[0]))
     else:
         _answer(visit, call, "robot.off", prefix=visit.rules.prefix)
 
@@ -429,8 +418,10 @@ def _set(setter: Setter, done: str, visit: Visit, call: Call) -> None:
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, Requesting | Queued) and not hidden(phase)
-    done = "config.paused_meanwhile" if seen or isinstance(phase, Chatting) else "config.paused"
+    seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
+    done = (
+        "config.paused_meanwhile" if seen or isinstance(phase, model.Chatting) else "config.paused"
+    )
     _change(visit, call, set_paused, True, done)  # noqa: FBT003 - the setting's value
 
 
@@ -463,27 +454,27 @@ def _status(visit: Visit, call: Call) -> None:
     _answer(visit, call, key, **args)
 
 
-def _state_of(visit: Visit) -> tuple[str, Args]:
+def _state_of(visit: Visit) -> tuple[str, model.Args]:
     """Key and args of the sentence about the conversation, paused or not."""
     rules, conversation = visit.rules, visit.record.conversation
     phase, queue = conversation.phase, rules.queue_for(visit.record)
-    args: Args = {"waiting": len(unique_events(all_pieces(conversation)))}
+    args: model.Args = {"waiting": len(unique_events(all_pieces(conversation)))}
     wished = unseen_callback(conversation)
     if wished is not None:
         return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
     match phase:
-        case Chatting():
+        case model.Chatting():
             return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
-        case Idle() | Ended():
+        case model.Idle() | model.Ended():
             key = "command.status_idle"
-        case Requesting() | Queued():
+        case model.Requesting() | model.Queued():
             key, queue = "command.status_requesting", phase.queue_id
             if phase.cancel:
                 away = conversation.trouble_since is not None
                 key = "command.status_leaving_away" if away else "command.status_leaving"
-            elif isinstance(phase, Queued):
+            elif isinstance(phase, model.Queued):
                 key = "command.status_queued" if phase.position else "command.status_waiting"
-            if isinstance(phase, Queued) and phase.position:
+            if isinstance(phase, model.Queued) and phase.position:
                 args["position"] = phase.position
         case _:
             assert_never(phase)
@@ -548,7 +539,7 @@ def _log_out(visit: Visit, call: Call) -> None:
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
     """Handle the call centre's answer to a login."""
-    key, args = "login.done", Args(name=came.login.name, prefix=visit.rules.prefix)
+    key, args = "login.done", model.Args(name=came.login.name, prefix=visit.rules.prefix)
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
@@ -563,7 +554,10 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
 def _is_busy(record: RoomRecord) -> bool:
     """True while the server may still connect something with the account that the room has."""
     conversation = record.conversation
-    return not isinstance(conversation.phase, Idle | Ended) or conversation.outstanding is not None
+    return (
+        not isinstance(conversation.phase, model.Idle | model.Ended)
+        or conversation.outstanding is not None
+    )
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -585,18 +579,18 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         in_clear=True),
     "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
         asks=True, makes_sense=_names_queue),
-    "cancel": Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
+    "cancel": Command(partial(_step, model.Cancel), _no_words, "leave abort 取消 退出 キャンセル",
         in_clear=True),
-    "close": Command(partial(_step, Close), _no_words,
+    "close": Command(partial(_step, model.Close), _no_words,
         "stop end quit exit bye 结束 結束 关闭 關閉 終了", in_clear=True),
     "rate": Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
         makes_sense=_rates),
     "ask": Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
         asks=True),
-    "solved": Command(partial(_step, Solved), _no_words,
+    "solved": Command(partial(_step, model.Solved), _no_words,
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
-    "callback": Command(partial(_step, CallBack), _no_words,
+    "callback": Command(partial(_step, model.CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
     "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
         for_admins=_changes,

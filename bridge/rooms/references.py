@@ -31,22 +31,7 @@ from itertools import takewhile
 
 import msgspec
 
-from bridge.conversation.model import (
-    Chatting,
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Idle,
-    Input,
-    Queued,
-    Relay,
-    Reported,
-    Requesting,
-    Said,
-    Withdrawn,
-)
+from bridge.conversation import model
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
@@ -91,7 +76,7 @@ class Earlier(msgspec.Struct, frozen=True):
 
     text: str
     """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
-    content: CustomerContent | None = None
+    content: model.CustomerContent | None = None
     """None if an agent sent it."""
     sender: UserId = UserId("")
     """The person who sent it, where one did."""
@@ -112,7 +97,7 @@ class Earlier(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """Its typed words: a file without a caption has a name, but no words."""
         content = self.content
-        named = isinstance(content, CustomerMedia) and self.text == content.name
+        named = isinstance(content, model.CustomerMedia) and self.text == content.name
         return "" if named else self.text
 
 
@@ -175,9 +160,9 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
         return None
     content, text = meaning.content, meaning.plain
     match content:
-        case CustomerText(text=own) | CustomerMedia(name=own):
+        case model.CustomerText(text=own) | model.CustomerMedia(name=own):
             text = text or own
-        case CustomerLocation():
+        case model.CustomerLocation():
             text = content.poi
     correction = isinstance(meaning, Corrected)
     return Earlier(text, content, meaning.sender, correction, meaning.answers)
@@ -190,15 +175,15 @@ def _from_us(body: bytes) -> Earlier | None:
     except msgspec.DecodeError:
         return None
     match effect:
-        case Relay(content=AgentText(html=html)):
+        case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
-        case Relay(content=AgentMedia(name=name)):
+        case model.Relay(content=AgentMedia(name=name)):
             return Earlier(name)
-        case Relay(content=AgentLocation(poi=poi)):
+        case model.Relay(content=AgentLocation(poi=poi)):
             return Earlier(poi)
-        case Relay():
+        case model.Relay():
             return Earlier("")
-        case Reported():
+        case model.Reported():
             return Earlier("", reports=effect.event_id)
         case _:
             return None
@@ -267,7 +252,7 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     if going is not None and going.event_id == event_id:
         return False
     # The first parts of a long text may have gone already: then these are not all of it.
-    texts = [one.content.text for one in waiting if isinstance(one.content, CustomerText)]
+    texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
     return earlier is None or sum(map(len, texts)) >= len(earlier.words)
 
 
@@ -281,7 +266,7 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 def _is_told_of_gestures(visit: Visit) -> bool:
     """True if there is an agent, and the operator wants them to be told of reactions and votes."""
     phase = visit.record.conversation.phase
-    return visit.rules.tell_reactions and isinstance(phase, Chatting) and not phase.robot
+    return visit.rules.tell_reactions and isinstance(phase, model.Chatting) and not phase.robot
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
@@ -292,36 +277,36 @@ def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 # --- replies, reactions, votes --------------------------------------------------------------------
 
 
-def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
+def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     """The message as an agent gets it: with its caption, and a quotation of what it replies to.
 
     And what of it is left, should that be taken back before it goes; of a file its name.
     """
     bare = spoke.content
-    if spoke.wrap and isinstance(bare, CustomerText):
-        bare = CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
+    if spoke.wrap and isinstance(bare, model.CustomerText):
+        bare = model.CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
     bare = _captioned(bare, spoke.plain)
     quote = "" if earlier is None or earlier.command else quotation(earlier.text)
-    if not quote or spoke.reply_to is None or isinstance(bare, CustomerLocation):
-        return Said(spoke.event_id, bare, spoke.plain)
-    words = bare.text if isinstance(bare, CustomerText) else bare.caption
+    if not quote or spoke.reply_to is None or isinstance(bare, model.CustomerLocation):
+        return model.Said(spoke.event_id, bare, spoke.plain)
+    words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
     told = visit.word("agent.reply", {"quote": quote, "text": words})
-    content: CustomerContent = CustomerText(told)
-    if isinstance(bare, CustomerMedia):
+    content: model.CustomerContent = model.CustomerText(told)
+    if isinstance(bare, model.CustomerMedia):
         content = _captioned(bare, told.strip())
         bare = _captioned(bare, bare.caption or bare.name or bare.kind)
     events = _quoted(visit.record, spoke.reply_to)
-    return Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
+    return model.Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
 
 
-def _captioned(content: CustomerContent, caption: str) -> CustomerContent:
+def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
     """A file with this caption, if there is one; anything else as it is."""
-    if isinstance(content, CustomerMedia) and caption:
+    if isinstance(content, model.CustomerMedia) and caption:
         return msgspec.structs.replace(content, caption=caption)
     return content
 
 
-def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
+def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a reaction: an agent who has seen the message is told."""
     record = visit.record
     if not _is_told_of_gestures(visit) or earlier is None or earlier.command:
@@ -330,10 +315,10 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     if not quote or undelivered(record, quotes[-1]) is not None or _is_past(record, earlier):
         return []
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    return [Said(reaction.event_id, CustomerText(text), quotes=quotes)]
+    return [model.Said(reaction.event_id, model.CustomerText(text), quotes=quotes)]
 
 
-def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Input]:
+def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a vote in a person's poll: an agent in the chat is told.
 
     Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
@@ -347,7 +332,7 @@ def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Inp
     quote = quotation(earlier.text.partition("\n")[0])
     text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
     quotes = _quoted(visit.record, vote.target)
-    return [Said(vote.event_id, CustomerText(text), quotes=quotes)]
+    return [model.Said(vote.event_id, model.CustomerText(text), quotes=quotes)]
 
 
 def quotation(text: str) -> str:
@@ -360,7 +345,7 @@ def quotation(text: str) -> str:
 # --- redactions -----------------------------------------------------------------------------------
 
 
-def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
+def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a redaction; the agent is told of one whose message may have reached them."""
     record, rules = visit.record, visit.rules
     former, gone = read_as(record, taken.target), wordings(record, taken.target)
@@ -375,7 +360,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
         visit.record = forgotten(visit.record, event_id)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
     others = tuple(one for one in gone if one != former)
-    return [Withdrawn(former, others, taken.event_id, note)]
+    return [model.Withdrawn(former, others, taken.event_id, note)]
 
 
 def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
@@ -387,8 +372,10 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
         return False  # not the message, only a correction of it
     if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
-    begun = isinstance(phase, Requesting) and phase.session_id is not None
-    return (begun or isinstance(phase, Chatting | Queued)) and not _is_past(record, earlier)
+    begun = isinstance(phase, model.Requesting) and phase.session_id is not None
+    return (begun or isinstance(phase, model.Chatting | model.Queued)) and not _is_past(
+        record, earlier
+    )
 
 
 ERASE_EVERY = 60_000
@@ -434,7 +421,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 # --- edits ----------------------------------------------------------------------------------------
 
 
-def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of an edit (correction). One that comes too late is reported.
 
     So is one of somebody else's message, which no client shows (specification, "Event
@@ -459,7 +446,9 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
     return [*_withdrawn(gone), *said]
 
 
-def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
+def _told(
+    visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None
+) -> list[model.Input]:
     """Inputs for an agent who may have the wording `former`, which says `earlier`."""
     if earlier is not None and earlier.command:
         return _as_message(visit, edit, former)
@@ -467,23 +456,25 @@ def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | Non
     told = _correction(visit, whole, earlier)
     if told is None:
         return []
-    if isinstance(visit.record.conversation.phase, Idle | Ended) or _is_past(visit.record, earlier):
+    if isinstance(visit.record.conversation.phase, model.Idle | model.Ended) or _is_past(
+        visit.record, earlier
+    ):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     if _never_went(visit.record, former, earlier):
         return _as_message(visit, edit, former)
-    return [Said(edit.event_id, told, amends=former, instead=whole)]
+    return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 
 
-def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[Input]:
+def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
     """The correction in place of the message, of which no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
     _note_whole(visit, edit)
-    return [Said(edit.event_id, _captioned(edit.content, edit.plain))]
+    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
 
 
-def _withdrawn(events: tuple[EventId, ...]) -> list[Input]:
-    return [Withdrawn(events[0], events[1:])] if events else []
+def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:
+    return [model.Withdrawn(events[0], events[1:])] if events else []
 
 
 def _note_whole(visit: Visit, edit: Corrected) -> None:
@@ -491,35 +482,37 @@ def _note_whole(visit: Visit, edit: Corrected) -> None:
 
 
 def _correction(
-    visit: Visit, content: CustomerContent, earlier: Earlier | None
-) -> CustomerContent | None:
+    visit: Visit, content: model.CustomerContent, earlier: Earlier | None
+) -> model.CustomerContent | None:
     """The correction as the agent reads it; None if it changes nothing that an agent sees."""
     before = None if earlier is None else earlier.content
     match content:
-        case CustomerText():
+        case model.CustomerText():
             return _reworded(visit, content.text, earlier)
-        case CustomerMedia() if isinstance(before, CustomerMedia) and before.mxc == content.mxc:
+        case model.CustomerMedia() if (
+            isinstance(before, model.CustomerMedia) and before.mxc == content.mxc
+        ):
             return _reworded(visit, content.caption, earlier)
-        case CustomerMedia():
+        case model.CustomerMedia():
             text = content.caption or content.name
             return _captioned(content, visit.word("agent.corrected", {"text": text}))
-        case CustomerLocation():
+        case model.CustomerLocation():
             return None if content == before else content
 
 
-def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText | None:
+def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.CustomerText | None:
     old = "" if earlier is None else earlier.words
     found = changes(old, new) if old else None
     if found == () or new.split() == old.split():
         return None
     if not new.strip():  # of a file, the caption; a text is never empty
-        return CustomerText(visit.word("agent.withdrawn_caption", {}))
+        return model.CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
-        return CustomerText(new)  # a file that had no caption
+        return model.CustomerText(new)  # a file that had no caption
     if found is not None:
         told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
         new = "\n".join(told)
-    return CustomerText(visit.word("agent.corrected", {"text": new}))
+    return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
 # --- the difference of two wordings ---------------------------------------------------------------
@@ -635,13 +628,13 @@ def resend(
     earlier: Earlier | None,
     *,
     last: bool = True,
-) -> list[Input]:
+) -> list[model.Input]:
     """Inputs by which a message happens once more; where it cannot, that is said.
 
     `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
     it came first. `last`: an answer to it is one to all that were to be sent again.
     """
-    happened: list[Input] = []
+    happened: list[model.Input] = []
     match found:
         case Undecryptable():
             visit.report(event_id, found.key)
@@ -667,12 +660,12 @@ def resend(
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
     return [
-        msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
+        msgspec.structs.replace(one, again=last) if isinstance(one, model.Said) else one
         for one in happened
     ]
 
 
-def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
     It is no correction to an agent who never had the message in another wording, `earlier`. No
@@ -685,11 +678,11 @@ def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> 
         visit.record = forgotten(visit.record, one)
     if unseen or _is_past(visit.record, earlier):
         _note_whole(visit, edit)
-    said = Said(event_id, content)
-    if isinstance(content, CustomerText) and event_id not in visit.record.whole:
-        told = CustomerText(visit.word("agent.corrected", {"text": content.text}))
+    said = model.Said(event_id, content)
+    if isinstance(content, model.CustomerText) and event_id not in visit.record.whole:
+        told = model.CustomerText(visit.word("agent.corrected", {"text": content.text}))
         former = read_as(visit.record, edit.target)
-        said = Said(event_id, told, amends=former, instead=content)
+        said = model.Said(event_id, told, amends=former, instead=content)
     return [*_withdrawn(unseen), said]
 
 
