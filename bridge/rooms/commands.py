@@ -42,14 +42,9 @@ from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     SOURCES,
     BadSetting,
-    Setter,
     folded,
     narrow,
     set_by_name,
-    set_language,
-    set_paused,
-    set_queue,
-    set_source,
 )
 from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
@@ -312,7 +307,7 @@ def _start(visit: Visit, call: Call) -> None:
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     prefix = visit.rules.prefix
     if queue is None:
-        _checked(visit, call, set_queue, call.words[0])
+        _checked(visit, call, "queue", call.words[0])
         return
     if (
         not isinstance(phase, model.Requesting | model.Queued)
@@ -394,7 +389,7 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _set(set_queue, "config.queue_set", visit, call)
+            _set("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
@@ -403,7 +398,7 @@ def _queue(visit: Visit, call: Call) -> None:
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            _set(partial(set_by_name, call.words[1]), "config.taken", visit, call)
+            _set(call.words[1], "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
             _answer(visit, call, "config.taken", **shown_settings(visit))
@@ -411,9 +406,9 @@ def _config(visit: Visit, call: Call) -> None:
             _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _set(setter: Setter, done: str, visit: Visit, call: Call) -> None:
+def _set(key: str, done: str, visit: Visit, call: Call) -> None:
     """A command whose last word is the value of a setting."""
-    _change(visit, call, setter, call.words[-1], done)
+    _change(visit, call, key, call.words[-1], done)
 
 
 def _pause(visit: Visit, call: Call) -> None:
@@ -422,25 +417,25 @@ def _pause(visit: Visit, call: Call) -> None:
     done = (
         "config.paused_meanwhile" if seen or isinstance(phase, model.Chatting) else "config.paused"
     )
-    _change(visit, call, set_paused, True, done)  # noqa: FBT003 - the setting's value
+    _change(visit, call, "paused", "true", done)
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change(visit, call, set_paused, False, done)  # noqa: FBT003 - likewise
+    _change(visit, call, "paused", "false", done)
 
 
-def _change(visit: Visit, call: Call, setter: Setter, value: object, done: str) -> None:
-    settings = _checked(visit, call, setter, value)
+def _change(visit: Visit, call: Call, key: str, value: str, done: str) -> None:
+    settings = _checked(visit, call, key, value)
     if settings is not None:
         visit.set(settings=settings)
         _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
 
 
-def _checked(visit: Visit, call: Call, setter: Setter, value: object) -> RoomSettings | None:
+def _checked(visit: Visit, call: Call, key: str, value: str) -> RoomSettings | None:
     """The settings with this value; None, and it is said which there are, if it is none."""
     try:
-        return setter(visit.record.settings, value, visit.rules)
+        return set_by_name(key, visit.record.settings, value, visit.rules)
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
         return None
@@ -595,10 +590,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
         for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    "lang": _Setting(partial(_set, set_language, "config.language_set"), _one_word,
+    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
         "language 语言 語言 言語", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_set, set_source, "config.from_set"), _one_word, for_admins=_always,
+    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, _config_action, "settings configure 设置 設定",
         for_admins=_changes),
