@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Meaning, OwnLogin, Person, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, OwnLogin, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -279,18 +279,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     earlier: tuple[dict[str, object], ...]
     """Message events sent before we joined that we may read, oldest first, raw."""
-    direct: bool
-    encrypted: bool
-    displayname: str
-    """The inviter's name in the room."""
-    config: dict[str, object] | None = None
-    """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
-    people: tuple[Person, ...] = ()
-    """Who has joined besides us."""
-    encrypted_by_us: bool = False
-    """The host turned encryption on, now or when it was here before."""
-    configured_by: UserId = UserId("")
-    """Who set `config`."""
+    found: Entered
+    """Without `order`."""
 
 
 class Poll(msgspec.Struct, frozen=True):

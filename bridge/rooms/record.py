@@ -22,9 +22,8 @@ event, is never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -78,7 +77,7 @@ class Chat(Value, frozen=True):
     queue_id: QueueId
     asked: int
     started: int | None = None
-    """When a session began; None: none did (yet)."""
+    """None: no session began (yet)."""
     ended: int | None = None
     ending: Ending | None = None
     session_id: SessionId | None = None
@@ -95,17 +94,10 @@ class Chat(Value, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_chat_decoder = msgspec.json.Decoder(Chat)
-
-
-def dump_chat(chat: Chat) -> bytes:
-    """A chat as the store keeps it."""
-    return _encoder.encode(chat)
-
-
-def load_chat(data: bytes) -> Chat:
-    """A chat as it was stored; raises msgspec.DecodeError for anything else."""
-    return _chat_decoder.decode(data)
+_replace = msgspec.structs.replace
+dump_chat: Callable[[Chat], bytes] = _encoder.encode
+load_chat: Callable[[bytes], Chat] = msgspec.json.Decoder(Chat).decode
+"""Raises msgspec.DecodeError for anything but a stored chat."""
 
 
 def note_chat(
@@ -255,10 +247,6 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
         _replace(one, rating=rate.rating) if one.session_id == rate.session_id else one
         for one in chats
     )
-
-
-def _replace(chat: Chat, **changes: Any) -> Chat:
-    return msgspec.structs.replace(chat, **changes)
 
 
 class Membership(StrEnum):
@@ -429,6 +417,7 @@ THREAD_USED_FOR = 3 * 60_000
 """ms after the customer's last words in a thread during which they are answered there."""
 
 _decoder = msgspec.json.Decoder(RoomRecord)
+dump_record: Callable[[RoomRecord], bytes] = _encoder.encode
 
 
 def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
@@ -437,14 +426,7 @@ def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
     Who asked one thing in a thread may have closed it, and would wait before a silent room.
     """
     thread = record.thread
-    if thread is None or now - thread.at >= THREAD_USED_FOR:
-        return None
-    return thread
-
-
-def dump_record(record: RoomRecord) -> bytes:
-    """The record as stored."""
-    return _encoder.encode(record)
+    return None if thread is None or now - thread.at >= THREAD_USED_FOR else thread
 
 
 def load_record(data: bytes) -> RoomRecord:
@@ -484,11 +466,11 @@ class Entered(InboxEntry, frozen=True):
     displayname: str = ""
     """The inviter's name in the room."""
     config: dict[str, object] | None = None
-    """The room's configuration state event, where there was one before us."""
+    """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
     people: tuple[Person, ...] = ()
     """Who is in the room besides us."""
     encrypted_by_us: bool = False
-    """Our host turned encryption on."""
+    """Our host turned encryption on, now or when it was here before."""
     configured_by: UserId = UserId("")
     """Who set `config`; empty in rows of versions that did not ask."""
 
@@ -555,16 +537,9 @@ _Posted = Entered | EntryFailed | CardPosted | PartPosted
 Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
-
-
-def dump_input(stored: Stored) -> bytes:
-    """An input as the journal keeps it."""
-    return _encoder.encode(stored)
-
-
-def load_input(body: bytes) -> Stored:
-    """An input as it was stored; raises msgspec.DecodeError for anything else."""
-    return _stored.decode(body)
+dump_input: Callable[[Stored], bytes] = _encoder.encode
+load_input: Callable[[bytes], Stored] = _stored.decode
+"""Raises msgspec.DecodeError for anything but a stored input."""
 
 
 # --- meanings -------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
-    Entered,
     EntryFailed,
     MatrixEvent,
     Membership,
@@ -354,17 +353,8 @@ class MatrixLane:
             for raw in entry.earlier
             if isinstance(event_id := raw.get("event_id"), str)
         ]
-        entered = Entered(
-            tuple(EventId(one.key) for one in earlier if one.key is not None),
-            entry.direct,
-            entry.encrypted,
-            entry.displayname,
-            entry.config,
-            entry.people,
-            entry.encrypted_by_us,
-            entry.configured_by,
-        )
-        return Done(came=(*earlier, Came(entered)))
+        order = tuple(EventId(one.key) for one in earlier if one.key is not None)
+        return Done(came=(*earlier, Came(msgspec.structs.replace(entry.found, order=order))))
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
