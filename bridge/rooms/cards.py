@@ -168,7 +168,6 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 
 def is_stars(key: str) -> bool:
-    """True if there is nothing in it but stars."""
     sign = _sign(key)
     return bool(sign) and set(sign) <= _STAR_SIGNS
 
@@ -225,7 +224,6 @@ def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], valu
 
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
-    """Ask which rating was meant by stars that do not say it."""
     known = offered(visit)
     args: model.Args = {"options": shown(known), "prefix": visit.rules.prefix, "best": known[0].id}
     visit.say("rating.which", args, reply_to=reply_to)

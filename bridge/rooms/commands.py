@@ -275,7 +275,6 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
-    """Do what a permitted command says."""
     if COMMANDS[verb].asks and visit.record.settings.paused:
         _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
     else:
@@ -287,7 +286,6 @@ def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str
 
 
 def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
-    """A command that is an input of the conversation."""
     visit.step(make(), call.event_id)
 
 
@@ -533,7 +531,6 @@ def _log_out(visit: Visit, call: Call) -> None:
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
-    """Handle the call centre's answer to a login."""
     key, args = "login.done", model.Args(name=came.login.name, prefix=visit.rules.prefix)
     if came.reason is not None:
         key, args = came.reason, {}

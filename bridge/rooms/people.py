@@ -209,7 +209,6 @@ def entry_failed(visit: Visit) -> None:
 
 
 def became_encrypted(visit: Visit) -> None:
-    """Handle encryption being turned on by somebody."""
     if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
         return
     visit.set(encrypted=True)
@@ -260,7 +259,6 @@ def _configure(
 
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
-    """Say that only admins may do it."""
     unknown = standing is Standing.UNKNOWN
     key = "refused.standing_unknown" if unknown else "refused.not_admin"
     visit.say(key, reply_to=event_id)
@@ -282,7 +280,6 @@ def shown_settings(visit: Visit) -> model.Args:
 
 
 def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
-    """Handle that somebody came, left, or has another name."""
     record, who = visit.record, news.who
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
@@ -407,7 +404,6 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
 
 
 def _name_of(visit: Visit, who: UserId) -> str:
-    """Display name of a person, for agents."""
     for person in visit.record.people:
         if person.user == who and person.name:
             return person.name

@@ -163,10 +163,10 @@ class LinkPort(Protocol):
         """Keep this room's link up from now on, through every loss."""
 
     def release(self, room_id: RoomId) -> None:
-        """The link is no longer wanted; close it once nothing is under way.
+        """Close a link that is no longer wanted, once nothing is under way.
 
-        A call that still waits for the link to open fails, for certain, with NO_TURN; a login that
-        waits for its turn is not made.
+        A call that still waits for it to open fails, for certain, with NO_TURN; a login that waits
+        for its turn is not made.
         """
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
@@ -235,7 +235,7 @@ class NoticeText(msgspec.Struct, frozen=True):
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
-    """User ids for `m.mentions`: their phones ring, also in a room where only mentions ring."""
+    """For `m.mentions`: their phones ring, also in a room where only mentions ring."""
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
@@ -405,20 +405,16 @@ class MatrixPort(Protocol):
             TooBig: the homeserver says that it is longer than `limit` bytes.
         """
 
-    # --- nothing is lost if these fail -----------------------------------------------------------
-
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show one of ours as typing for so long; 0: no longer."""
+        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that one of ours has read up to this event. Repeating it does no harm."""
-
-    # --- reactions and polls ----------------------------------------------------------------------
+        """Show that one of ours has read up to this event. It may fail, and be repeated."""
 
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
-        """Put a reaction, one emoji, to an event."""
+        """Put a reaction (one emoji) to an event."""
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
         """Ask a question; who votes is `PollAnswered`."""
@@ -428,12 +424,9 @@ class MatrixPort(Protocol):
     ) -> EventId:
         """Close a poll; `text` is what clients without polls show."""
 
-    # --- what stands in the room already ----------------------------------------------------------
-
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
-    ) -> EventId:
-        """Send a file of our own."""
+    ) -> EventId: ...
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""

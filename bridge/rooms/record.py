@@ -145,7 +145,6 @@ def note_chat(
 
 
 def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    """The chats with this one in its place."""
     others = [one for one in chats if one.number != chat.number]
     return tuple(sorted((*others, chat), key=lambda one: one.number))
 

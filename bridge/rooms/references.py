@@ -3,23 +3,19 @@
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
 (`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
-- A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
-  it that it did not arrive or that another agent had it, in an earlier chat.
-- The earlier message (`Earlier`) is read from the journal, which keeps what people sent and what
-  agents did for as long as the operator's `retention` allows. So nothing is stored twice, and of
-  what is erased there the agent is told without its words.
+- A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
+  because it did not arrive or was of an earlier chat.
+- The earlier message (`Earlier`) is read from the journal, which keeps it for as long as the
+  operator's `retention` allows. Of what is erased there the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
-  wording that an agent may have (`read_as`). What has not gone to the agent yet is sent in its
-  newest wording only.
+  wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
   What has ended is erased at once, the rest up to a minute after its end. Until then the room's
-  record remembers the events, so that a crash forgets none of them; and nobody quotes them.
-- Sending again: by 🔁 on a message, or on our answer to it, or by the command `retry`. The room
-  remembers the newest messages that it has reported as undelivered; the event is read from the
-  journal and handled as if it had been sent now: under its own event id, behind whatever waits.
-- Sealed events: encrypted ones whose key has not come. The sender is told, the event is kept for an
-  hour and delivered if its key comes, behind what was handled since. The reader has waited
-  `KEY_PATIENCE` for the key before any later event of the room is handled.
+  record remembers the events, so that a crash forgets none; and nobody quotes them.
+- Sending again: by 🔁 on a message or on our answer to it, or by the command `retry`. The event is
+  read from the journal and handled as if it had been sent now: under its own id, behind what waits.
+- Sealed events: encrypted ones whose key has not come within `KEY_PATIENCE`, for which later events
+  wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
 
 from __future__ import annotations
@@ -177,10 +173,8 @@ def _from_us(body: bytes) -> Earlier | None:
     match effect:
         case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
-        case model.Relay(content=AgentMedia(name=name)):
-            return Earlier(name)
-        case model.Relay(content=AgentLocation(poi=poi)):
-            return Earlier(poi)
+        case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):
+            return Earlier(words)
         case model.Relay():
             return Earlier("")
         case model.Reported():
@@ -469,16 +463,12 @@ def _told(
 def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
     """The correction in place of the message, of which no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
-    _note_whole(visit, edit)
+    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
     return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:
     return [model.Withdrawn(events[0], events[1:])] if events else []
-
-
-def _note_whole(visit: Visit, edit: Corrected) -> None:
-    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
 
 
 def _correction(
@@ -677,7 +667,7 @@ def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> 
     for one in unseen:
         visit.record = forgotten(visit.record, one)
     if unseen or _is_past(visit.record, earlier):
-        _note_whole(visit, edit)
+        visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
     said = model.Said(event_id, content)
     if isinstance(content, model.CustomerText) and event_id not in visit.record.whole:
         told = model.CustomerText(visit.word("agent.corrected", {"text": content.text}))
@@ -704,13 +694,11 @@ def key_patience(received: int, now: int) -> float:
 
 
 def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
-    """Keep an event until its key comes."""
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
     visit.set(sealed=(*visit.record.sealed, event)[-SEALED_LIMIT:])
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    """Drop a kept event that is not to be delivered any more."""
     kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
     if len(kept) < len(visit.record.sealed):
         visit.set(sealed=kept)

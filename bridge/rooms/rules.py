@@ -61,7 +61,6 @@ class RatingRule(msgspec.Struct, frozen=True):
     """Language -> what it is called."""
 
     def label(self, language: str) -> str:
-        """In this language, or in the nearest that there is."""
         for wanted in fallbacks(language):
             if wanted in self.labels:
                 return self.labels[wanted]
@@ -129,7 +128,6 @@ class Rules(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "_policies", {})
 
     def queue(self, queue_id: int) -> QueueRule | None:
-        """The queue of that id."""
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> QueueRule | None:

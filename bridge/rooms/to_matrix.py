@@ -452,7 +452,6 @@ class MatrixLane:
         return done
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
-        """Say that there is a message which is not shown."""
         who, content = relay.agent.name or relay.agent.id, relay.content
         if isinstance(content, frames.AgentMedia):
             args: model.Args = {"name": content.name or content.kind, "agent": who}
@@ -568,7 +567,6 @@ def offered(
 
 
 def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
-    """The card of a message of the robot's, if it proposes something."""
     if not relay.choices:
         return ()
     numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()

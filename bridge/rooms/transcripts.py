@@ -259,7 +259,6 @@ class _Reading:
 
 
 def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
-    """Kind, words, file and place of a message."""
     match found.content:
         case CustomerText(text=text):
             return "text", found.words or text, None, None
@@ -309,7 +308,6 @@ class Telling:
         self.language = rules.language_for(record.settings)
 
     def say(self, key: str, args: Args | None = None) -> str:
-        """A sentence in the room's language."""
         return self._rules.texts.render(self.language, key, args or {})
 
     def line(self, chat: Chat, first: EventId | None) -> str:
@@ -350,7 +348,6 @@ class Telling:
 
 
 def rated(value: int, label: str) -> str:
-    """A rating with its label, where the label is known."""
     return f"{value} ({label})" if label else str(value)
 
 
@@ -515,7 +512,6 @@ def dump_transcript(transcript: Transcript) -> bytes:
 
 
 def transcript_schema() -> bytes:
-    """The JSON Schema of the file."""
     found = msgspec.json.schema(Transcript)
     return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n"
 
@@ -566,7 +562,6 @@ _TURNING = re.compile("[\u202d\u202e]")
 
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
-    """The page, UTF-8."""
     about = transcript.chat
     title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
     page = ET.Element("html", {"lang": words.language, "dir": "ltr"})
