@@ -1,9 +1,8 @@
 """Cards: messages of ours that a reaction, a vote or a word can answer. Pure, but for `ask_robot`.
 
 A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
-of the knowledge base, the offer to be called back, the robot's proposals), so that a reaction to
-one of them is an order to us and to nobody else. Whoever's client shows neither polls nor reactions
-writes the command that the card names.
+of the knowledge base, the offer to be called back, the robot's proposals): a reaction to one of
+them is an order to us. Where a client shows neither polls nor reactions, each card names a command.
 
 - Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
   stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
@@ -12,11 +11,9 @@ writes the command that the card names.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
-- Thanks soon after a chat (`SOON`) ask for nobody: what is written outside a chat asks for an
-  agent, and "Thank you!" a minute after the end would put its writer into the queue again. So a
-  message that is one of a few exact thanks (`is_thanks`) is answered instead: it was not passed on,
-  and 🔁 does pass it on, like any message that was reported. Nothing else is held back on its
-  wording: what is no command, rating or thanks is carried.
+- Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
+  the end would put its writer into the queue again. They are answered instead: not passed on, but
+  🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
 - The queue card has a second line: the way so far, the expected wait, the time waited:
 
       ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
@@ -287,10 +284,7 @@ _EDGES = f" {_PAUSES}"
 
 
 def about_chat(visit: Visit, spoke: Spoke) -> bool:
-    """True if a text that is no command is a rating, or thanks, for a chat that is over.
-
-    It goes to no agent then.
-    """
+    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent then."""
     if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
@@ -354,10 +348,7 @@ def _alone(visit: Visit, card: OurCard | None, words: str) -> model.Rate | None:
 
 
 def _said_alone(text: str) -> Iterator[tuple[re.Match[str], tuple[str, str]]]:
-    """A sign or a number, and what is before and behind it: thanks, or nothing.
-
-    Beside a thumb there must be nothing at all.
-    """
+    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing."""
     for pattern in (_SIGN, _NUMBER):
         found = pattern.search(text)
         if found is None:
@@ -484,10 +475,7 @@ def _words(fragment: str) -> str:
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
-    """Show the answer of the knowledge base, and let the conversation go on.
-
-    What came too late, because a person was asked for meanwhile, is not shown.
-    """
+    """Show the answer of the knowledge base, unless a person was asked for meanwhile."""
     if not came.first:
         visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
         return

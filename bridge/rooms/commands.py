@@ -4,18 +4,14 @@
 meant, how its own words are read, who may give it, whether it works in clear and without the
 prefix, and which function carries it out. To add one: a row here, the texts, the test.
 
-`read` says only what was meant; whether the sender may give the command is decided by the reader.
-What it does to the conversation is an input like any other; what has to be looked up or sent is an
-effect, and comes back as an input. Without the prefix a message counts only if it is exactly a
-command, and makes sense as one at this moment: "help me" is a customer's word. A verb that is none
-is answered with the nearest that there is, by its letters or by another word for it.
+Whether the sender may give a command is decided by the reader. Without the prefix a message counts
+only if it is exactly a command, and makes sense as one at this moment: "help me" is a customer's
+word. A verb that is none is answered with the nearest, by its letters or by another word for it.
 
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
-sealed before anything is stored about the command, so neither the room's record nor an effect ever
-holds it in clear; only the message itself does, and that is taken out of the room and out of our
-journal (`Conceal`). Only an account that the call centre takes, which is asked at once, becomes the
-room's. It is used from the next chat on: the server knows one chat per account, so the account
-cannot change in the midst of one.
+sealed before anything is stored about the command; only the message itself holds it in clear, and
+is taken out of the room and out of our journal (`Conceal`). An account that the call centre takes,
+which is asked at once, is used from the next chat on: the server knows one chat per account.
 """
 
 from __future__ import annotations

@@ -118,8 +118,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
 
 
 def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
-    """Decline an invitation of an agent's user, whose messages nobody would read, and say whom to
-    invite instead.
+    """Decline an invitation of an agent's user, which reads nothing, and say whom to invite.
 
     While something goes on in a room of ours it may be the agent who is just coming.
     """
@@ -458,9 +457,8 @@ def put_out(visit: Visit) -> None:
 def upgraded(visit: Visit) -> None:
     """Handle a room upgrade: in the new room we have to be invited anew.
 
-    Here nobody is to begin another chat, or be told of the end of this one that writing does. Once
-    we are out, nothing can be said here: all that no agent has is reported, in the order in which
-    it was written, and nothing of it goes.
+    As nothing can be said here once we are out, all that no agent has is reported first, in the
+    order in which it was written, and nothing of it goes.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:

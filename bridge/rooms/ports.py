@@ -1,7 +1,6 @@
 """Ports: the interfaces of homeserver, call centre and clock that the rooms need.
 
-The adapters translate every foreign exception into the four classes below, so that the engine
-knows only whose fault it is and whether another try can help.
+The adapters translate every foreign exception into the four classes below.
 """
 
 from __future__ import annotations
@@ -20,11 +19,7 @@ from bridge.webchat.http import HistoryEntry, RobotReply
 
 
 class Unavailable(Exception):
-    """The peer cannot be reached or is overloaded: another try may help.
-
-    Attributes:
-        retry_after: seconds that the peer asked us to wait, or None.
-    """
+    """The peer is out of reach or overloaded: try again, after `retry_after` seconds if told."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -36,11 +31,7 @@ CHANGED_FILE = "M_BAD_FILE"
 
 
 class Refused(Exception):
-    """The peer said no, and will say no again.
-
-    Attributes:
-        code: the peer's own error code (`M_FORBIDDEN`, `-16`, `403`).
-    """
+    """The peer said no, and will again; `code` is its own (`M_FORBIDDEN`, `-16`, `403`)."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())

@@ -1,23 +1,20 @@
 """The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
 
-The record is one value, stored whole with each step that changes it: who is in the room for us, how
-it is configured, what is going on. Whatever in it could grow has a bound, which stands beside the
-code that adds to it. A row may be older than this code: every field but the room's id has a
-default.
+The record is one value, stored whole with each step that changes it. Whatever in it could grow has
+a bound, which stands beside the code that adds to it. A row may be older than this code: every
+field but the room's id has a default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
-time that this room has asked for an agent (`Conversation.number`, which the queue card goes by as
-well). A number is never given out twice and never changes. A session that the server takes away
-and that is asked for anew is a chat of its own, because its agent may be another. The record keeps
-the newest chats, which can still change (a rating may come long after the end); every change of one
-is written to the store in the transaction of the step that made it.
+time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
+number is never given out twice and never changes. A session that the server takes away and that is
+asked for anew is a chat of its own, because its agent may be another. The record keeps the newest
+chats, which can still change; a change is written to the store in the transaction of its step.
 
-Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came (only their
-own room reads them, so that order and durability are the same for every kind). The tag is the name
-of the class, as it is for effects (`visit`): a class that is renamed keeps the former name as its
-`tag`, and a field that is added has a default, for later versions read the rows of earlier ones (a
-test holds samples of them, `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an
-event, is never stored.
+Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
+the name of the class, as it is for effects (`visit`): a class that is renamed keeps the former name
+as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
+ones (samples: `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an event, is never
+stored.
 """
 
 from __future__ import annotations
@@ -429,11 +426,7 @@ def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
 
 
 def load_record(data: bytes) -> RoomRecord:
-    """The record as it was stored.
-
-    Raises:
-        ValueError: the row is not a record, or was written by a newer version of the bridge.
-    """
+    """Raises ValueError for no record, or one that a newer version of the bridge wrote."""
     record = _decoder.decode(data)
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")

@@ -274,7 +274,7 @@ def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     """The message as an agent gets it: with its caption, and a quotation of what it replies to.
 
-    And what of it is left, should that be taken back before it goes; of a file its name.
+    `instead`: what is left of it, should that be taken back before it goes; of a file its name.
     """
     bare = spoke.content
     if spoke.wrap and isinstance(bare, model.CustomerText):
@@ -313,10 +313,7 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[mo
 
 
 def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a vote in a person's poll: an agent in the chat is told.
-
-    Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
-    """
+    """Inputs of a vote in a person's poll: an agent is told of the choices that are known."""
     if not _is_told_of_gestures(visit) or earlier is None or _is_past(visit.record, earlier):
         return []
     known, voted_for = dict(earlier.answers), dict.fromkeys((vote.answer, *vote.more))
@@ -418,8 +415,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of an edit (correction). One that comes too late is reported.
 
-    So is one of somebody else's message, which no client shows (specification, "Event
-    replacements").
+    So is one of somebody else's message, which no client shows (spec, "Event replacements").
     """
     record, target = visit.record, edit.target
     if target in record.erasing:

@@ -1,9 +1,7 @@
 """The operator's configuration as the rooms see it, and the settings of a single room. Pure.
 
 `Rules` is built from the config and never changes. A reload of the configuration replaces it as a
-whole (`surroundings`), so a step is decided by one set of rules from beginning to end. The settings
-of a room are checked here, be they set by command or by state event: `settings_of_event` and
-`set_by_name` raise `BadSetting` with the sentence to be said.
+whole (`surroundings`), so a step is decided by one set of rules from beginning to end.
 """
 
 from __future__ import annotations
@@ -242,11 +240,7 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting by the name of its key, as the command `config set` does.
-
-    Raises:
-        BadSetting: no such key, or its value cannot be used.
-    """
+    """Change one setting, as commands do. Raises BadSetting: no such key, or no such value."""
     truth = {"true": True, "false": False}.get(value.strip().casefold())
     return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
 

@@ -1,18 +1,16 @@
 """The lane to Matrix: one effect at a time, repeated until the homeserver has it.
 
-A repeat posts nothing twice: the transaction id is made from the number of the effect's row and
-the sender (Synapse's cache forgets whose an id was), and is prefixed with an id of this database,
-so that a fresh database never meets the transaction ids of an older one. Nor does a restored one
-meet those of the time that it has lost: it counts its rows again, but at other moments, and the
-moment when a row was stored is in its id too. Where an effect is several events, each has an id of
-its own, so that a repeat sends only what is missing.
+A repeat posts nothing twice: the transaction id is made from an id of this database (a fresh one
+never meets the ids of an older one), the number of the effect's row, the moment when that was
+stored (a restored database counts its rows again, but at other moments) and the sender (Synapse's
+cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
+that a repeat sends only what is missing.
 
-Agents are ghosts. An agent's picture is an ornament, and no reason to wait. A file goes through us
-from one server to the other; of one that cannot be had the customer is told. Two servers may refuse
-then: a refusal that comes once the file is open is the homeserver's.
+An agent's picture is no reason to wait. A file goes through us from one server to the other; of one
+that cannot be had the customer is told. A refusal that comes once it is open is the homeserver's.
 
-Some sentences can be answered by a reaction or a vote (a rating, a choice, the bell): the message
-is told to the room, which remembers it as a card.
+Sentences that a reaction or a vote can answer (a rating, a choice, the bell) are told to the room,
+which remembers them as cards.
 
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
@@ -94,8 +92,7 @@ class MatrixLane:
         around: the dependencies of all rooms.
         sentences: the bridge's texts.
         instance: a word that tells this database from every other.
-        dated: rows stored before this moment (ms since the epoch) may have been sent by a version
-            of the bridge whose transaction ids did not tell when a row was stored.
+        dated: ms; older rows may have been sent under transaction ids without their moment.
     """
 
     def __init__(

@@ -4,10 +4,9 @@
 reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
-owner wants, what somebody took back is gone there, corrections stand beside what they correct, and
-files have their addresses. Encrypted messages are opened by our own keys, which outlive their last
-use by 90 days; what they no longer open is looked up in the journal, and what is not there either
-is shown as a message that cannot be read any more.
+owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
+keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal,
+and what is not there either is shown as a message that cannot be read any more.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
 it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
@@ -126,18 +125,13 @@ async def _write(
 
 
 class _Reading:
-    """One chat's messages, as they are found in the room.
-
-    Attributes:
-        lines: by their events, in the order of the room.
-        cut: there was too much of it.
-    """
+    """One chat's messages, as they are found in the room."""
 
     def __init__(
         self, around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None
     ) -> None:
-        self.lines: dict[str, Line] = {}
-        self.cut = False
+        self.lines: dict[str, Line] = {}  # by their events, in the order of the room
+        self.cut = False  # there was too much of it
         self._around = around
         self._record = record
         self._chat = chat
@@ -368,11 +362,7 @@ def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> s
 
 
 def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people.
-
-    Nobody has to be asked: the inviter made the room or may at least invite to it, and we are in it
-    for as long as it is served.
-    """
+    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
