@@ -183,46 +183,43 @@ def _number(sign: str) -> int | None:
 _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 
 
-class Choice(msgspec.Struct, frozen=True):
-    id: int
-    label: str
-
-
-def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> tuple[Choice, ...]:
-    """The ratings, the best first: by the operator's order, or by the ids of the server.
+def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> dict[int, str]:
+    """The ratings (id -> label), the best first: in the operator's order, or by the server's ids.
 
     `told` are (id, label) as the server listed them; there the highest id is the best, as in the
     vendor's own apps (1 satisfied, 0 not).
     """
     if told:
         best_first = sorted(dict(told).items(), reverse=True)
-        return tuple(Choice(number, label.strip() or str(number)) for number, label in best_first)
+        return {number: label.strip() or str(number) for number, label in best_first}
     if rules.ratings:
-        return tuple(Choice(one.id, one.label(language)) for one in rules.ratings)
-    texts = rules.texts
-    return tuple(Choice(n, texts.render(language, f"rating.stars_{n}", {})) for n in _ONE_TO_FIVE)
+        return {one.id: one.label(language) for one in rules.ratings}
+    return {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
 
 
-def offered(visit: Visit) -> tuple[Choice, ...]:
+def offered(visit: Visit) -> dict[int, str]:
     """The ratings that this room has, the best first."""
     language = visit.rules.language_for(visit.record.settings)
     return choices(visit.rules, language, visit.record.conversation.ratings)
 
 
-def shown(offered: tuple[Choice, ...]) -> str:
+def shown(choices: dict[int, str]) -> str:
     """Choices as lines of a message."""
-    return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
+    return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 
 def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
     """Label of a rating; its number if nobody said. As for `choices`."""
-    labels = {one.id: one.label for one in choices(rules, language, told)}
-    return labels.get(value, str(value))
+    return choices(rules, language, told).get(value, str(value))
 
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
     known = offered(visit)
-    args: model.Args = {"options": shown(known), "prefix": visit.rules.prefix, "best": known[0].id}
+    args: model.Args = {
+        "options": shown(known),
+        "prefix": visit.rules.prefix,
+        "best": next(iter(known)),
+    }
     visit.say("rating.which", args, reply_to=reply_to)
 
 
@@ -318,12 +315,12 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
 def _reply(visit: Visit, card: OurCard, words: str) -> model.Rate | None:
     """A rating at the beginning of a reply to the question; the rest is a comment on it."""
     text = _trimmed(words)
-    for choice in offered(visit):
-        label = _trimmed(choice.label)
+    for number, name in offered(visit).items():
+        label = _trimmed(name)
         rest = text[len(label) :]
         named = text.casefold().startswith(label.casefold())
-        if named and choice.id in card.choices and (not rest or rest[0] in _PAUSES):
-            return model.Rate(choice.id, rest.strip(_EDGES), session_id=card.session_id)
+        if named and number in card.choices and (not rest or rest[0] in _PAUSES):
+            return model.Rate(number, rest.strip(_EDGES), session_id=card.session_id)
     for pattern in (_SIGN, _NUMBER):
         found = pattern.match(text)
         value = None if found is None else _value(found, card)
@@ -337,9 +334,9 @@ def _alone(visit: Visit, card: OurCard | None, words: str) -> model.Rate | None:
     text = _trimmed(words)
     if card is None:
         return None
-    for choice in offered(visit):
-        if choice.id in card.choices and _trimmed(choice.label).casefold() == text.casefold():
-            return model.Rate(choice.id, session_id=card.session_id)
+    for number, label in offered(visit).items():
+        if number in card.choices and _trimmed(label).casefold() == text.casefold():
+            return model.Rate(number, session_id=card.session_id)
     for found, beside in _said_alone(text):
         value = _value(found, card)
         if value is not None:
@@ -405,7 +402,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     if state.poll != session:
         return None
     # It is on its way, and may be read before we hear that it was sent.
-    ids = tuple(one.id for one in offered(visit))
+    ids = tuple(offered(visit))
     return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=ids)
 
 

@@ -253,7 +253,7 @@ def _rates(visit: Visit, words: Words) -> bool:
         return True  # if there is no such rating, it is said which there are
     ended = ended_at(conversation)
     fresh = ended is not None and visit.now - ended < cards.FRESH
-    return fresh and int(words[0]) in {one.id for one in cards.offered(visit)}
+    return fresh and int(words[0]) in cards.offered(visit)
 
 
 # --- carrying out ---------------------------------------------------------------------------------
@@ -321,8 +321,8 @@ def _rate(visit: Visit, call: Call) -> None:
     value, offered = int(call.words[0]), cards.offered(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
-    known = {one.id for one in offered} | ({0} if unsaid else set())
-    if conversation.last_session is not None and value not in known:
+    known = value in offered or (unsaid and value == 0)
+    if conversation.last_session is not None and not known:
         _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
         visit.step(model.Rate(value, " ".join(call.words[1:])), call.event_id)

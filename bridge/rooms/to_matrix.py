@@ -294,22 +294,21 @@ class MatrixLane:
         args: model.Args = {
             "prefix": rules.prefix,
             "options": shown(options),
-            "best": options[0].id,
+            "best": next(iter(options)),
         }
         notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
         events = [await self._matrix.say(room.room_id, record.host, notice, txn_id)]
         poll = ports.Poll(
             rules.texts.render(language, "rating.question", {}),
-            tuple((str(choice.id), choice.label) for choice in options),
+            tuple((str(number), label) for number, label in options.items()),
         )
         try:
             poll_id = await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")
             events.append(poll_id)
         except ports.Refused as error:
             _asking_log.info("no poll", room=room.room_id, why=error.code)
-        ids = tuple(choice.id for choice in options)
         cards = (
-            OurCard(one, CardKind.RATING, ask.session_id, choices=ids, poll=number > 0)
+            OurCard(one, CardKind.RATING, ask.session_id, choices=tuple(options), poll=number > 0)
             for number, one in enumerate(events)
         )
         anchor = f"poll:{ask.session_id}" if len(events) > 1 else None
