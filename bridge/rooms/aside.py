@@ -16,7 +16,7 @@ import structlog
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
@@ -159,7 +159,7 @@ async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -
         StoreError: the database did not answer.
         Unavailable: the homeserver did not.
     """
-    room_id = RoomId(record.room_id)
+    room_id = record.room_id
     await around.store.forget_body(room_id, event_id)
     try:
         await around.matrix.redact(room_id, record.host, event_id, f"conceal.{event_id}")

@@ -460,7 +460,7 @@ class Entered(InboxEntry, frozen=True):
     config: dict[str, object] | None = None
     """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
     people: tuple[Person, ...] = ()
-    """Who is in the room besides us."""
+    """Who has joined besides us."""
     encrypted_by_us: bool = False
     """Our host turned encryption on, now or when it was here before."""
     configured_by: UserId = UserId("")
@@ -587,8 +587,6 @@ class MemberJoined(Meant, frozen=True):
 
 
 class Renamed(Meant, frozen=True):
-    """Somebody in the room changed their display name there."""
-
     who: UserId
     name: str
 
@@ -640,8 +638,6 @@ class Reacted(AboutEvent, frozen=True):
 
 
 class PollAnswered(AboutEvent, frozen=True):
-    """A person voted in a poll."""
-
     answer: str
     """Id of the answer, as the poll's start names it."""
     more: tuple[str, ...] = ()

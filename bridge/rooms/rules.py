@@ -101,11 +101,9 @@ class Rules(msgspec.Struct, frozen=True):
     agents_language: str | None = None
     """Of the sentences that agents read; None: the room's."""
     tell_reactions: bool = True
-    """Agents are told of reactions."""
     tell_members: bool = False
     """Agents are told who comes into a shared room, and who leaves it."""
     tell_withdrawals: bool = True
-    """Agents are told of messages that were taken back."""
     seal: Callable[[RoomId, str], bytes] | None = None
     """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
     login_key: Callable[[RoomId], str] | None = None

@@ -291,11 +291,8 @@ class MatrixLane:
         language = rules.language_for(record.settings)
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
-        args: model.Args = {
-            "prefix": rules.prefix,
-            "options": shown(options),
-            "best": next(iter(options)),
-        }
+        best = next(iter(options))
+        args: model.Args = {"prefix": rules.prefix, "options": shown(options), "best": best}
         notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
         events = [await self._matrix.say(room.room_id, record.host, notice, txn_id)]
         poll = ports.Poll(

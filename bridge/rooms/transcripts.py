@@ -362,7 +362,10 @@ def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> s
 
 
 def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
+    """Servers that know the room: that of whoever invited us, ours, and those with most people.
+
+    Nobody has to be asked: who invites is in the room, and so are we while it is served.
+    """
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
