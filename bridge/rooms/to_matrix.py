@@ -300,8 +300,7 @@ class MatrixLane:
             tuple((str(number), label) for number, label in options.items()),
         )
         try:
-            poll_id = await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")
-            events.append(poll_id)
+            events += [await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")]
         except ports.Refused as error:
             _asking_log.info("no poll", room=room.room_id, why=error.code)
         cards = (
@@ -327,9 +326,8 @@ class MatrixLane:
         txn_id = self._transaction_id(row, host)
         for number, sign in enumerate(wish.signs):
             try:
-                await self._matrix.react(
-                    room.room_id, host, wish.event_id, sign, f"{txn_id}.{number}"
-                )
+                sign_id = f"{txn_id}.{number}"
+                await self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
             except ports.Refused as error:
                 _asking_log.info("no sign", room=room.room_id, why=error.code)
         return Done()

@@ -72,10 +72,7 @@ async def send_transcript(
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
     chats = [load_chat(row.chat) for row in rows]
-    if number is None:
-        chat = chats[0] if chats else None
-    else:
-        chat = next((one for one in chats if one.number == number), None)
+    chat = next((one for one in chats if number in {None, one.number}), None)
     if chat is None:
         key = "transcript.none" if number is None else "transcript.unknown"
         return LookedUp(order.event_id, key, {} if number is None else {"number": number})
