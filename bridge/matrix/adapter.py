@@ -57,7 +57,7 @@ from bridge.rooms.ports import (
     RelayedMedia,
     RelayedText,
 )
-from bridge.rooms.record import Meaning, Person, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
 
 _REDACTED = "It holds a password."
@@ -194,8 +194,7 @@ class MatrixAdapter:
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
-        entry = Entry(
-            earlier=tuple(earlier),
+        found = Entered(
             direct=said_direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=_displayname(present, inviter),
@@ -209,12 +208,12 @@ class MatrixAdapter:
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
-        if entry.encrypted and self.crypto is not None:
+        if found.encrypted and self.crypto is not None:
             # Events of our own do not come back to us, and it may have been a clear room before.
             await self.crypto.open(
                 {"type": "m.room.encryption", "state_key": "", "room_id": room_id}
             )
-        return entry
+        return Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn encryption on; the state event, or None if it is not for us to do."""

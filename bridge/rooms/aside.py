@@ -1,9 +1,9 @@
 """The lane aside: slow effects that nobody's messages must wait for.
 
-Questions to the call centre (knowledge base, history) change nothing where they are asked, so an
-effect that a crash interrupted is simply carried out again. So are the orders whose outcome is told
-to the customer: a transcript, a login, a password taken out of the room, an invitation declined.
-Every one of them has an end: its own time limits, then an answer that says that there is none.
+An effect that a crash interrupted is carried out again: questions to the call centre (knowledge
+base, history) change nothing there, and orders (a transcript, a login, a password taken out of the
+room, an invitation declined) may be repeated. Each has an end: its own time limits, then an answer
+that says that there is none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
@@ -106,11 +106,7 @@ class AsideLane:
         return Done(came=(Came(recalled),))
 
     async def _decline(self, room: Room, order: Decline) -> None:
-        """Stay out of a room; an invitation that was taken back meanwhile needs no answer.
-
-        Raises:
-            Unavailable: of the homeserver.
-        """
+        """Stay out of a room; an invitation that was taken back meanwhile needs no answer."""
         try:
             await self._around.matrix.leave(room.room_id, order.user, order.reason)
         except Refused as error:
@@ -163,7 +159,7 @@ async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -
         StoreError: the database did not answer.
         Unavailable: the homeserver did not.
     """
-    room_id = RoomId(record.room_id)
+    room_id = record.room_id
     await around.store.forget_body(room_id, event_id)
     try:
         await around.matrix.redact(room_id, record.host, event_id, f"conceal.{event_id}")

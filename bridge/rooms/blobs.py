@@ -1,9 +1,8 @@
 """Files that pass through the bridge: a size limit on the way, and temporary storage.
 
-The adapters read files from different servers; which of their exceptions mean that the line broke
-is theirs to say (`at_most`), for this ring knows no HTTP. A file that has to be read whole before
-it can go on is kept meanwhile (`keep`): up to 1 MiB in memory, more in a temporary file, so that
-ten large files at once cost disk and no memory.
+This ring knows no HTTP, so the adapters say which of their exceptions mean that the line broke
+(`at_most`). A file that has to be read whole before it can go on is kept meanwhile (`keep`): up to
+1 MiB in memory, more in a temporary file.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ async def at_most(
 
 IN_MEMORY = 1024 * 1024
 """Bytes of a file that stay in memory."""
-_CHUNK = 64 * 1024
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -62,7 +60,7 @@ class Kept(msgspec.Struct, frozen=True):
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes from the start; may be asked for again."""
         await asyncio.to_thread(self.stream.seek, 0)
-        while chunk := await asyncio.to_thread(self.stream.read, _CHUNK):
+        while chunk := await asyncio.to_thread(self.stream.read, PIECE):
             yield chunk
 
 

@@ -1,9 +1,8 @@
 """Cards: messages of ours that a reaction, a vote or a word can answer. Pure, but for `ask_robot`.
 
 A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
-of the knowledge base, the offer to be called back, the robot's proposals), so that a reaction to
-one of them is an order to us and to nobody else. Whoever's client shows neither polls nor reactions
-writes the command that the card names.
+of the knowledge base, the offer to be called back, the robot's proposals): a reaction to one of
+them is an order to us. Where a client shows neither polls nor reactions, each card names a command.
 
 - Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
   stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
@@ -12,11 +11,9 @@ writes the command that the card names.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
-- Thanks soon after a chat (`SOON`) ask for nobody: what is written outside a chat asks for an
-  agent, and "Thank you!" a minute after the end would put its writer into the queue again. So a
-  message that is one of a few exact thanks (`is_thanks`) is answered instead: it was not passed on,
-  and 🔁 does pass it on, like any message that was reported. Nothing else is held back on its
-  wording: what is no command, rating or thanks is carried.
+- Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
+  the end would put its writer into the queue again. They are answered instead: not passed on, but
+  🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
 - The queue card has a second line: the way so far, the expected wait, the time waited:
 
       ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
@@ -34,28 +31,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.model import (
-    Args,
-    AskRobot,
-    CallBack,
-    Cancel,
-    Chatting,
-    Consulted,
-    CustomerText,
-    Ended,
-    FailureReason,
-    Human,
-    Idle,
-    Input,
-    Queued,
-    QueuePlace,
-    Rate,
-    Requesting,
-    Said,
-    Silence,
-    Solved,
-)
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
@@ -107,7 +84,7 @@ def forget(visit: Visit, asked: EventId) -> None:
 # --- reactions and votes --------------------------------------------------------------------------
 
 
-def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | None:
+def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input] | None:
     """Inputs that a reaction or a vote orders; None if it is about no card of ours."""
     conversation = visit.record.conversation
     card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
@@ -118,26 +95,26 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | Non
         case CardKind.RATING:
             return _rated(visit, card, gesture)
         case CardKind.QUEUE:  # a cross leaves the queue
-            waiting = isinstance(conversation.phase, Requesting | Queued)
+            waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
             own = waiting and card.number == conversation.number
-            return [Cancel()] if own and sign in _CROSSES else []
+            return [model.Cancel()] if own and sign in _CROSSES else []
         case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
             if sign in _ENOUGH_SIGNS and card.about is not None:
-                return [Solved(card.about)]
+                return [model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
         case CardKind.CALLBACK:  # a bell asks for it, a cross for the opposite; on any such card
             if sign in _BELLS:
-                return [CallBack()]
-            return [Cancel()] if sign in _CROSSES and callback_wanted(conversation) else []
+                return [model.CallBack()]
+            return [model.Cancel()] if sign in _CROSSES and callback_wanted(conversation) else []
         case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
-            robot = isinstance(conversation.phase, Chatting) and conversation.phase.robot
+            robot = isinstance(conversation.phase, model.Chatting) and conversation.phase.robot
             number = _number(sign) or 0
             if not robot or not 0 < number <= len(card.options):
                 return []
-            return [Said(gesture.event_id, CustomerText(card.options[number - 1]))]
+            return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
 
 
-def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
+def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[model.Input]:
     if isinstance(gesture, Reacted):
         value = value_of(gesture.key, card.choices)
         if value is None and is_stars(gesture.key):
@@ -147,27 +124,27 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
     if value is None or value not in card.choices:
         return []
     vote = isinstance(gesture, PollAnswered)
-    return [Rate(value, session_id=card.session_id, vote=vote)]
+    return [model.Rate(value, session_id=card.session_id, vote=vote)]
 
 
-def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
+def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
     """Inputs of `human`: the robot's newest question since the last chat goes along."""
     number = visit.record.conversation.number
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.ROBOT and card.text and card.number == number:
             return _handed_over(visit, card, event_id)
-    return [Human()]
+    return [model.Human()]
 
 
-def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
+def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:
     """Inputs that ask for a person, who gets the card's question if no chat has come since."""
     conversation = visit.record.conversation
-    idle = isinstance(conversation.phase, Idle | Ended)
+    idle = isinstance(conversation.phase, model.Idle | model.Ended)
     if not idle or not card.text or card.number != conversation.number:
-        return [Human()]
-    asked = CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
+        return [model.Human()]
+    asked = model.CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
-    return [Human(), Said(event_id, asked, quotes=quotes)]
+    return [model.Human(), model.Said(event_id, asked, quotes=quotes)]
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
@@ -188,7 +165,6 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 
 def is_stars(key: str) -> bool:
-    """True if there is nothing in it but stars."""
     sign = _sign(key)
     return bool(sign) and set(sign) <= _STAR_SIGNS
 
@@ -207,47 +183,43 @@ def _number(sign: str) -> int | None:
 _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 
 
-class Choice(msgspec.Struct, frozen=True):
-    id: int
-    label: str
-
-
-def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> tuple[Choice, ...]:
-    """The ratings, the best first: by the operator's order, or by the ids of the server.
+def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> dict[int, str]:
+    """The ratings (id -> label), the best first: in the operator's order, or by the server's ids.
 
     `told` are (id, label) as the server listed them; there the highest id is the best, as in the
     vendor's own apps (1 satisfied, 0 not).
     """
     if told:
         best_first = sorted(dict(told).items(), reverse=True)
-        return tuple(Choice(number, label.strip() or str(number)) for number, label in best_first)
+        return {number: label.strip() or str(number) for number, label in best_first}
     if rules.ratings:
-        return tuple(Choice(one.id, one.label(language)) for one in rules.ratings)
-    texts = rules.texts
-    return tuple(Choice(n, texts.render(language, f"rating.stars_{n}", {})) for n in _ONE_TO_FIVE)
+        return {one.id: one.label(language) for one in rules.ratings}
+    return {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
 
 
-def offered(visit: Visit) -> tuple[Choice, ...]:
+def offered(visit: Visit) -> dict[int, str]:
     """The ratings that this room has, the best first."""
     language = visit.rules.language_for(visit.record.settings)
     return choices(visit.rules, language, visit.record.conversation.ratings)
 
 
-def shown(offered: tuple[Choice, ...]) -> str:
+def shown(choices: dict[int, str]) -> str:
     """Choices as lines of a message."""
-    return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
+    return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 
 def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
     """Label of a rating; its number if nobody said. As for `choices`."""
-    labels = {one.id: one.label for one in choices(rules, language, told)}
-    return labels.get(value, str(value))
+    return choices(rules, language, told).get(value, str(value))
 
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
-    """Ask which rating was meant by stars that do not say it."""
     known = offered(visit)
-    args: Args = {"options": shown(known), "prefix": visit.rules.prefix, "best": known[0].id}
+    args: model.Args = {
+        "options": shown(known),
+        "prefix": visit.rules.prefix,
+        "best": next(iter(known)),
+    }
     visit.say("rating.which", args, reply_to=reply_to)
 
 
@@ -309,14 +281,14 @@ _EDGES = f" {_PAUSES}"
 
 
 def about_chat(visit: Visit, spoke: Spoke) -> bool:
-    """True if a text that is no command is a rating, or thanks, for a chat that is over.
-
-    It goes to no agent then.
-    """
-    if not isinstance(spoke.content, CustomerText):
+    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent then."""
+    if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
-    ended, is_over = ended_at(conversation), isinstance(conversation.phase, Idle | Ended)
+    ended, is_over = (
+        ended_at(conversation),
+        isinstance(conversation.phase, model.Idle | model.Ended),
+    )
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not is_over:
@@ -333,50 +305,47 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
         visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
     elif unclear and is_over and (question is not None or of_newest):
-        args: Args = {"value": int(unclear), "options": shown(offered(visit))}
+        args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
     else:
         return False
     return True
 
 
-def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
+def _reply(visit: Visit, card: OurCard, words: str) -> model.Rate | None:
     """A rating at the beginning of a reply to the question; the rest is a comment on it."""
     text = _trimmed(words)
-    for choice in offered(visit):
-        label = _trimmed(choice.label)
+    for number, name in offered(visit).items():
+        label = _trimmed(name)
         rest = text[len(label) :]
         named = text.casefold().startswith(label.casefold())
-        if named and choice.id in card.choices and (not rest or rest[0] in _PAUSES):
-            return Rate(choice.id, rest.strip(_EDGES), session_id=card.session_id)
+        if named and number in card.choices and (not rest or rest[0] in _PAUSES):
+            return model.Rate(number, rest.strip(_EDGES), session_id=card.session_id)
     for pattern in (_SIGN, _NUMBER):
         found = pattern.match(text)
         value = None if found is None else _value(found, card)
         if found is not None and value is not None:
-            return Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
+            return model.Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
     return None
 
 
-def _alone(visit: Visit, card: OurCard | None, words: str) -> Rate | None:
+def _alone(visit: Visit, card: OurCard | None, words: str) -> model.Rate | None:
     """A rating with nothing beside it but thanks; None if there is no question (`card`) for it."""
     text = _trimmed(words)
     if card is None:
         return None
-    for choice in offered(visit):
-        if choice.id in card.choices and _trimmed(choice.label).casefold() == text.casefold():
-            return Rate(choice.id, session_id=card.session_id)
+    for number, label in offered(visit).items():
+        if number in card.choices and _trimmed(label).casefold() == text.casefold():
+            return model.Rate(number, session_id=card.session_id)
     for found, beside in _said_alone(text):
         value = _value(found, card)
         if value is not None:
-            return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+            return model.Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
     return None
 
 
 def _said_alone(text: str) -> Iterator[tuple[re.Match[str], tuple[str, str]]]:
-    """A sign or a number, and what is before and behind it: thanks, or nothing.
-
-    Beside a thumb there must be nothing at all.
-    """
+    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing."""
     for pattern in (_SIGN, _NUMBER):
         found = pattern.search(text)
         if found is None:
@@ -419,7 +388,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     """
     state = visit.record.conversation
     ended, session, rated = ended_at(state), state.last_session, state.rated
-    if isinstance(state.phase, Ended):
+    if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
     if not visit.record.direct or session is None or ended is None or visit.now - ended >= FRESH:
         return None
@@ -433,7 +402,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     if state.poll != session:
         return None
     # It is on its way, and may be read before we hear that it was sent.
-    ids = tuple(one.id for one in offered(visit))
+    ids = tuple(offered(visit))
     return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=ids)
 
 
@@ -459,7 +428,7 @@ _ENOUGH_WORDS = frozenset({"solved", "ok"}) | {
 _ENDINGS = " \t\r\n.!。！~～"
 
 
-async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
+async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     """Ask the knowledge base; a failure is an answer as well."""
     # A message that waits for the answer is kept, and may be taken back, in its own place.
     question = "" if ask.first else ask.question
@@ -467,7 +436,7 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
     try:
         reply = await around.link.ask_robot(ask.question)
     except CallFailure as failure:
-        if failure.reason is FailureReason.TOO_BIG:
+        if failure.reason is model.FailureReason.TOO_BIG:
             return msgspec.structs.replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
@@ -475,7 +444,9 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
-    args: Args = {"answers": "\n\n".join(_card(one, around.rules.km_base_url) for one in found)}
+    args: model.Args = {
+        "answers": "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
+    }
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
     return msgspec.structs.replace(answered, key="robot.answers", args=args, short=short)
 
@@ -501,10 +472,7 @@ def _words(fragment: str) -> str:
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
-    """Show the answer of the knowledge base, and let the conversation go on.
-
-    What came too late, because a person was asked for meanwhile, is not shown.
-    """
+    """Show the answer of the knowledge base, unless a person was asked for meanwhile."""
     if not came.first:
         visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
         return
@@ -516,11 +484,11 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
         key = "robot.answers_kept" if question.aside else "robot.answers_first"
         visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
         note = visit.word("agent.robot_answered", {"answers": "; ".join(came.short)})
-    silence = Silence.UNREACHABLE if came.unreachable else Silence.NOTHING
-    visit.step(Consulted(came.event_id, note, silence))
+    silence = model.Silence.UNREACHABLE if came.unreachable else model.Silence.NOTHING
+    visit.step(model.Consulted(came.event_id, note, silence))
 
 
-def robot_wish(visit: Visit, words: str) -> Input | None:
+def robot_wish(visit: Visit, words: str) -> model.Input | None:
     """Input that a few plain words stand for while the robot answers; None: they are words.
 
     Nobody who waits for an answer reads a manual: "human" asks for a person, and thanks for an
@@ -528,14 +496,14 @@ def robot_wish(visit: Visit, words: str) -> Input | None:
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
     phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
-    if isinstance(phase, Chatting):
-        return Human() if phase.robot and word in _PERSON_WORDS else None
-    if use is RobotUse.OFF or not isinstance(phase, Idle | Ended):
+    if isinstance(phase, model.Chatting):
+        return model.Human() if phase.robot and word in _PERSON_WORDS else None
+    if use is RobotUse.OFF or not isinstance(phase, model.Idle | model.Ended):
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
-        return Human()
+        return model.Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words)
-    return Solved() if enough and any(one.note for one in conversation.questions) else None
+    return model.Solved() if enough and any(one.note for one in conversation.questions) else None
 
 
 # --- the queue card's second line -----------------------------------------------------------------
@@ -548,21 +516,23 @@ _JOINT = " · "
 class Sentences(Protocol):
     """Our sentences in every language, as `texts.Texts` has them."""
 
-    def render(self, language: str, key: str, args: Args) -> str:
+    def render(self, language: str, key: str, args: model.Args) -> str:
         """The sentence of that key."""
         ...
 
 
-def second_line(sentences: Sentences, language: str, place: QueuePlace, waits: Waits) -> str:
+def second_line(sentences: Sentences, language: str, place: model.QueuePlace, waits: Waits) -> str:
     """Trend, estimate and length of a wait, in words; empty if nothing is known."""
     parts = _known_of(place, language, waits)
     return _JOINT.join(sentences.render(language, key, args) for key, args in parts)
 
 
-def _known_of(place: QueuePlace, language: str, waits: Waits) -> Iterator[tuple[str, Args]]:
+def _known_of(
+    place: model.QueuePlace, language: str, waits: Waits
+) -> Iterator[tuple[str, model.Args]]:
     """Keys and args of the texts for what is known of a wait."""
 
-    def time(ms: int) -> Args:
+    def time(ms: int) -> model.Args:
         return {"time": duration(language, max(ms / 1000, 1))}
 
     if place.position and place.first_position:

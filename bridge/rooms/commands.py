@@ -4,18 +4,14 @@
 meant, how its own words are read, who may give it, whether it works in clear and without the
 prefix, and which function carries it out. To add one: a row here, the texts, the test.
 
-`read` says only what was meant; whether the sender may give the command is decided by the reader.
-What it does to the conversation is an input like any other; what has to be looked up or sent is an
-effect, and comes back as an input. Without the prefix a message counts only if it is exactly a
-command, and makes sense as one at this moment: "help me" is a customer's word. A verb that is none
-is answered with the nearest that there is, by its letters or by another word for it.
+Whether the sender may give a command is decided by the reader. Without the prefix a message counts
+only if it is exactly a command, and makes sense as one at this moment: "help me" is a customer's
+word. A verb that is none is answered with the nearest, by its letters or by another word for it.
 
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
-sealed before anything is stored about the command, so neither the room's record nor an effect ever
-holds it in clear; only the message itself does, and that is taken out of the room and out of our
-journal (`Conceal`). Only an account that the call centre takes, which is asked at once, becomes the
-room's. It is used from the next chat on: the server knows one chat per account, so the account
-cannot change in the midst of one.
+sealed before anything is stored about the command; only the message itself holds it in clear, and
+is taken out of the room and out of our journal (`Conceal`). An account that the call centre takes,
+which is asked at once, is used from the next chat on: the server knows one chat per account.
 """
 
 from __future__ import annotations
@@ -30,23 +26,8 @@ from typing import assert_never
 import msgspec
 
 from bridge import __version__
+from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.model import (
-    Args,
-    AskRobot,
-    CallBack,
-    Cancel,
-    Chatting,
-    Close,
-    Ended,
-    Idle,
-    Input,
-    Queued,
-    Rate,
-    Requesting,
-    Solved,
-    Start,
-)
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
@@ -57,14 +38,9 @@ from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     SOURCES,
     BadSetting,
-    Setter,
     folded,
     narrow,
     set_by_name,
-    set_language,
-    set_paused,
-    set_queue,
-    set_source,
 )
 from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
@@ -92,7 +68,7 @@ class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` and `args` are of the texts."""
 
     key: str
-    args: Args
+    args: model.Args
     secret: bool = False
     """It may hold a password all the same."""
     bare: bool = False
@@ -206,7 +182,7 @@ def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if meant != verb:
-        args: Args = {"near": meant, "prefix": prefix}
+        args: model.Args = {"near": meant, "prefix": prefix}
         return Malformed("command.unknown_near", args, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
@@ -277,7 +253,7 @@ def _rates(visit: Visit, words: Words) -> bool:
         return True  # if there is no such rating, it is said which there are
     ended = ended_at(conversation)
     fresh = ended is not None and visit.now - ended < cards.FRESH
-    return fresh and int(words[0]) in {one.id for one in cards.offered(visit)}
+    return fresh and int(words[0]) in cards.offered(visit)
 
 
 # --- carrying out ---------------------------------------------------------------------------------
@@ -295,7 +271,6 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
-    """Do what a permitted command says."""
     if COMMANDS[verb].asks and visit.record.settings.paused:
         _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
     else:
@@ -306,8 +281,7 @@ def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str
     visit.say(key, args, reply_to=call.event_id)
 
 
-def _step(make: Callable[[], Input], visit: Visit, call: Call) -> None:
-    """A command that is an input of the conversation."""
+def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
     visit.step(make(), call.event_id)
 
 
@@ -322,15 +296,19 @@ def _version(visit: Visit, call: Call) -> None:
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
-        visit.step(Start(), call.event_id)
+        visit.step(model.Start(), call.event_id)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     prefix = visit.rules.prefix
     if queue is None:
-        _checked(visit, call, set_queue, call.words[0])
+        _checked(visit, call, "queue", call.words[0])
         return
-    if not isinstance(phase, Requesting | Queued) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(Start(queue.id), call.event_id)
+    if (
+        not isinstance(phase, model.Requesting | model.Queued)
+        or hidden(phase)
+        or phase.queue_id == queue.id
+    ):
+        visit.step(model.Start(queue.id), call.event_id)
     elif phase.cancel:
         _answer(visit, call, "start.leaving", prefix=prefix)
     else:
@@ -343,16 +321,16 @@ def _rate(visit: Visit, call: Call) -> None:
     value, offered = int(call.words[0]), cards.offered(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
-    known = {one.id for one in offered} | ({0} if unsaid else set())
-    if conversation.last_session is not None and value not in known:
+    known = value in offered or (unsaid and value == 0)
+    if conversation.last_session is not None and not known:
         _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
-        visit.step(Rate(value, " ".join(call.words[1:])), call.event_id)
+        visit.step(model.Rate(value, " ".join(call.words[1:])), call.event_id)
 
 
 def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
-        visit.ask(AskRobot(call.event_id, call.words[0]))
+        visit.ask(model.AskRobot(call.event_id, call.words[0]))
     else:
         _answer(visit, call, "robot.off", prefix=visit.rules.prefix)
 
@@ -405,7 +383,7 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _set(set_queue, "config.queue_set", visit, call)
+            _set("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
@@ -414,7 +392,7 @@ def _queue(visit: Visit, call: Call) -> None:
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            _set(partial(set_by_name, call.words[1]), "config.taken", visit, call)
+            _set(call.words[1], "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
             _answer(visit, call, "config.taken", **shown_settings(visit))
@@ -422,34 +400,36 @@ def _config(visit: Visit, call: Call) -> None:
             _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _set(setter: Setter, done: str, visit: Visit, call: Call) -> None:
+def _set(key: str, done: str, visit: Visit, call: Call) -> None:
     """A command whose last word is the value of a setting."""
-    _change(visit, call, setter, call.words[-1], done)
+    _change(visit, call, key, call.words[-1], done)
 
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, Requesting | Queued) and not hidden(phase)
-    done = "config.paused_meanwhile" if seen or isinstance(phase, Chatting) else "config.paused"
-    _change(visit, call, set_paused, True, done)  # noqa: FBT003 - the setting's value
+    seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
+    done = (
+        "config.paused_meanwhile" if seen or isinstance(phase, model.Chatting) else "config.paused"
+    )
+    _change(visit, call, "paused", "true", done)
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change(visit, call, set_paused, False, done)  # noqa: FBT003 - likewise
+    _change(visit, call, "paused", "false", done)
 
 
-def _change(visit: Visit, call: Call, setter: Setter, value: object, done: str) -> None:
-    settings = _checked(visit, call, setter, value)
+def _change(visit: Visit, call: Call, key: str, value: str, done: str) -> None:
+    settings = _checked(visit, call, key, value)
     if settings is not None:
         visit.set(settings=settings)
         _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
 
 
-def _checked(visit: Visit, call: Call, setter: Setter, value: object) -> RoomSettings | None:
+def _checked(visit: Visit, call: Call, key: str, value: str) -> RoomSettings | None:
     """The settings with this value; None, and it is said which there are, if it is none."""
     try:
-        return setter(visit.record.settings, value, visit.rules)
+        return set_by_name(key, visit.record.settings, value, visit.rules)
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
         return None
@@ -463,27 +443,27 @@ def _status(visit: Visit, call: Call) -> None:
     _answer(visit, call, key, **args)
 
 
-def _state_of(visit: Visit) -> tuple[str, Args]:
+def _state_of(visit: Visit) -> tuple[str, model.Args]:
     """Key and args of the sentence about the conversation, paused or not."""
     rules, conversation = visit.rules, visit.record.conversation
     phase, queue = conversation.phase, rules.queue_for(visit.record)
-    args: Args = {"waiting": len(unique_events(all_pieces(conversation)))}
+    args: model.Args = {"waiting": len(unique_events(all_pieces(conversation)))}
     wished = unseen_callback(conversation)
     if wished is not None:
         return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
     match phase:
-        case Chatting():
+        case model.Chatting():
             return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
-        case Idle() | Ended():
+        case model.Idle() | model.Ended():
             key = "command.status_idle"
-        case Requesting() | Queued():
+        case model.Requesting() | model.Queued():
             key, queue = "command.status_requesting", phase.queue_id
             if phase.cancel:
                 away = conversation.trouble_since is not None
                 key = "command.status_leaving_away" if away else "command.status_leaving"
-            elif isinstance(phase, Queued):
+            elif isinstance(phase, model.Queued):
                 key = "command.status_queued" if phase.position else "command.status_waiting"
-            if isinstance(phase, Queued) and phase.position:
+            if isinstance(phase, model.Queued) and phase.position:
                 args["position"] = phase.position
         case _:
             assert_never(phase)
@@ -547,8 +527,7 @@ def _log_out(visit: Visit, call: Call) -> None:
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
-    """Handle the call centre's answer to a login."""
-    key, args = "login.done", Args(name=came.login.name, prefix=visit.rules.prefix)
+    key, args = "login.done", model.Args(name=came.login.name, prefix=visit.rules.prefix)
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
@@ -563,7 +542,10 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
 def _is_busy(record: RoomRecord) -> bool:
     """True while the server may still connect something with the account that the room has."""
     conversation = record.conversation
-    return not isinstance(conversation.phase, Idle | Ended) or conversation.outstanding is not None
+    return (
+        not isinstance(conversation.phase, model.Idle | model.Ended)
+        or conversation.outstanding is not None
+    )
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -585,26 +567,26 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         in_clear=True),
     "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
         asks=True, makes_sense=_names_queue),
-    "cancel": Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
+    "cancel": Command(partial(_step, model.Cancel), _no_words, "leave abort 取消 退出 キャンセル",
         in_clear=True),
-    "close": Command(partial(_step, Close), _no_words,
+    "close": Command(partial(_step, model.Close), _no_words,
         "stop end quit exit bye 结束 結束 关闭 關閉 終了", in_clear=True),
     "rate": Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
         makes_sense=_rates),
     "ask": Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
     "human": Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
         asks=True),
-    "solved": Command(partial(_step, Solved), _no_words,
+    "solved": Command(partial(_step, model.Solved), _no_words,
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
-    "callback": Command(partial(_step, CallBack), _no_words,
+    "callback": Command(partial(_step, model.CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
     "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
         for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    "lang": _Setting(partial(_set, set_language, "config.language_set"), _one_word,
+    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
         "language 语言 語言 言語", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_set, set_source, "config.from_set"), _one_word, for_admins=_always,
+    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, _config_action, "settings configure 设置 設定",
         for_admins=_changes),

@@ -24,23 +24,7 @@ from types import MappingProxyType
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    Args,
-    Cancel,
-    Chatting,
-    Close,
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Idle,
-    Input,
-    Queued,
-    Requesting,
-    Said,
-    Withdrawn,
-)
+from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, inviting, unique_events
@@ -134,18 +118,17 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
 
 
 def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
-    """Decline an invitation of an agent's user, whose messages nobody would read, and say whom to
-    invite instead.
+    """Decline an invitation of an agent's user, which reads nothing, and say whom to invite.
 
     While something goes on in a room of ours it may be the agent who is just coming.
     """
     record, permission = visit.record, visit.rules.permission(invitation.by)
-    idle = isinstance(record.conversation.phase, Idle | Ended)
+    idle = isinstance(record.conversation.phase, model.Idle | model.Ended)
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
-    key, args = "agents.not_invited", Args(bot=visit.rules.bot)
+    key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
     if permission < Permission.CUSTOMER:
-        key, args = "refused.permission", Args(user=invitation.by)
+        key, args = "refused.permission", model.Args(user=invitation.by)
     reason = visit.part(key, args)
     visit.ask(Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key]))
 
@@ -194,7 +177,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        args: Args = {"user": record.customer, "limit": rules.rooms_per_user}
+        args: model.Args = {"user": record.customer, "limit": rules.rooms_per_user}
         if record.refused_until:
             minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
             left = duration(rules.language_for(record.settings), 60 * minutes)
@@ -225,7 +208,6 @@ def entry_failed(visit: Visit) -> None:
 
 
 def became_encrypted(visit: Visit) -> None:
-    """Handle encryption being turned on by somebody."""
     if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
         return
     visit.set(encrypted=True)
@@ -276,13 +258,12 @@ def _configure(
 
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
-    """Say that only admins may do it."""
     unknown = standing is Standing.UNKNOWN
     key = "refused.standing_unknown" if unknown else "refused.not_admin"
     visit.say(key, reply_to=event_id)
 
 
-def shown_settings(visit: Visit) -> Args:
+def shown_settings(visit: Visit) -> model.Args:
     """The room's configuration, as the sentences of the `config` family show it."""
     rules, settings = visit.rules, visit.record.settings
     return {
@@ -298,7 +279,6 @@ def shown_settings(visit: Visit) -> Args:
 
 
 def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
-    """Handle that somebody came, left, or has another name."""
     record, who = visit.record, news.who
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
@@ -353,9 +333,9 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     phase = visit.record.conversation.phase
     if not visit.rules.tell_members or visit.record.direct or not event_id:
         return
-    if isinstance(phase, Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
-        told = CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
-        visit.step(Said(event_id, told))
+    if isinstance(phase, model.Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
+        told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
+        visit.step(model.Said(event_id, told))
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
@@ -387,16 +367,16 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 # --- names for the agent's eyes -------------------------------------------------------------------
 
 
-def signed(visit: Visit, who: UserId, happened: Input) -> Input:
+def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
     """Put the speaker's name before a message, in rooms where several people may speak."""
     if visit.record.direct:
         return happened
-    if isinstance(happened, Withdrawn) and happened.note:
+    if isinstance(happened, model.Withdrawn) and happened.note:
         return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
-    if not isinstance(happened, Said):
+    if not isinstance(happened, model.Said):
         return happened
     instead = happened.instead
-    bare = happened.content.text if isinstance(happened.content, CustomerText) else ""
+    bare = happened.content.text if isinstance(happened.content, model.CustomerText) else ""
     return msgspec.structs.replace(
         happened,
         content=_signed(visit, who, happened.content),
@@ -405,16 +385,16 @@ def signed(visit: Visit, who: UserId, happened: Input) -> Input:
     )
 
 
-def _signed(visit: Visit, who: UserId, content: CustomerContent) -> CustomerContent:
+def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.CustomerContent:
     match content:
-        case CustomerText():
-            return CustomerText(_named(visit, who, content.text))
-        case CustomerMedia(caption=""):
+        case model.CustomerText():
+            return model.CustomerText(_named(visit, who, content.text))
+        case model.CustomerMedia(caption=""):
             sender = visit.word("agent.sender", {"name": _name_of(visit, who)})
             return msgspec.structs.replace(content, caption=sender)
-        case CustomerMedia():
+        case model.CustomerMedia():
             return msgspec.structs.replace(content, caption=_named(visit, who, content.caption))
-        case CustomerLocation():
+        case model.CustomerLocation():
             return msgspec.structs.replace(content, poi=_named(visit, who, content.poi).strip())
 
 
@@ -423,7 +403,6 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
 
 
 def _name_of(visit: Visit, who: UserId) -> str:
-    """Display name of a person, for agents."""
     for person in visit.record.people:
         if person.user == who and person.name:
             return person.name
@@ -462,11 +441,11 @@ def _leave(visit: Visit, leave: LeaveRoom) -> None:
 def _end_conversation(visit: Visit) -> None:
     """End the conversation of a room without people: leave queue or chat, keep nothing."""
     conversation = visit.record.conversation
-    waiting = isinstance(conversation.phase, Requesting | Queued)
-    if isinstance(conversation.phase, Chatting):
-        visit.step(Close())
+    waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
+    if isinstance(conversation.phase, model.Chatting):
+        visit.step(model.Close())
     elif waiting or conversation.held or callback_wanted(conversation):
-        visit.step(Cancel())
+        visit.step(model.Cancel())
 
 
 def put_out(visit: Visit) -> None:
@@ -478,17 +457,16 @@ def put_out(visit: Visit) -> None:
 def upgraded(visit: Visit) -> None:
     """Handle a room upgrade: in the new room we have to be invited anew.
 
-    Here nobody is to begin another chat, or be told of the end of this one that writing does. Once
-    we are out, nothing can be said here: all that no agent has is reported, in the order in which
-    it was written, and nothing of it goes.
+    As nothing can be said here once we are out, all that no agent has is reported first, in the
+    order in which it was written, and nothing of it goes.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
-    if not isinstance(record.conversation.phase, Chatting):
+    if not isinstance(record.conversation.phase, model.Chatting):
         waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
         for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
-            visit.step(Withdrawn(event_id))
+            visit.step(model.Withdrawn(event_id))
             visit.report(event_id, "room.upgraded_unsent")
     _end_conversation(visit)
     visit.say("room.upgraded")

@@ -1,7 +1,6 @@
 """Ports: the interfaces of homeserver, call centre and clock that the rooms need.
 
-The adapters translate every foreign exception into the four classes below, so that the engine
-knows only whose fault it is and whether another try can help.
+The adapters translate every foreign exception into the four classes below.
 """
 
 from __future__ import annotations
@@ -14,17 +13,13 @@ import msgspec
 
 from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Meaning, OwnLogin, Person, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, OwnLogin, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
 
 class Unavailable(Exception):
-    """The peer cannot be reached or is overloaded: another try may help.
-
-    Attributes:
-        retry_after: seconds that the peer asked us to wait, or None.
-    """
+    """The peer is out of reach or overloaded: try again, after `retry_after` seconds if told."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -36,11 +31,7 @@ CHANGED_FILE = "M_BAD_FILE"
 
 
 class Refused(Exception):
-    """The peer said no, and will say no again.
-
-    Attributes:
-        code: the peer's own error code (`M_FORBIDDEN`, `-16`, `403`).
-    """
+    """The peer said no, and will again; `code` is its own (`M_FORBIDDEN`, `-16`, `403`)."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())
@@ -163,10 +154,10 @@ class LinkPort(Protocol):
         """Keep this room's link up from now on, through every loss."""
 
     def release(self, room_id: RoomId) -> None:
-        """The link is no longer wanted; close it once nothing is under way.
+        """Close a link that is no longer wanted, once nothing is under way.
 
-        A call that still waits for the link to open fails, for certain, with NO_TURN; a login that
-        waits for its turn is not made.
+        A call that still waits for it to open fails, for certain, with NO_TURN; a login that waits
+        for its turn is not made.
         """
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
@@ -235,7 +226,7 @@ class NoticeText(msgspec.Struct, frozen=True):
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
-    """User ids for `m.mentions`: their phones ring, also in a room where only mentions ring."""
+    """For `m.mentions`: their phones ring, also in a room where only mentions ring."""
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
@@ -279,18 +270,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     earlier: tuple[dict[str, object], ...]
     """Message events sent before we joined that we may read, oldest first, raw."""
-    direct: bool
-    encrypted: bool
-    displayname: str
-    """The inviter's name in the room."""
-    config: dict[str, object] | None = None
-    """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
-    people: tuple[Person, ...] = ()
-    """Who has joined besides us."""
-    encrypted_by_us: bool = False
-    """The host turned encryption on, now or when it was here before."""
-    configured_by: UserId = UserId("")
-    """Who set `config`."""
+    found: Entered
+    """Without `order`."""
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -415,20 +396,16 @@ class MatrixPort(Protocol):
             TooBig: the homeserver says that it is longer than `limit` bytes.
         """
 
-    # --- nothing is lost if these fail -----------------------------------------------------------
-
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show one of ours as typing for so long; 0: no longer."""
+        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that one of ours has read up to this event. Repeating it does no harm."""
-
-    # --- reactions and polls ----------------------------------------------------------------------
+        """Show that one of ours has read up to this event. It may fail, and be repeated."""
 
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
-        """Put a reaction, one emoji, to an event."""
+        """Put a reaction (one emoji) to an event."""
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
         """Ask a question; who votes is `PollAnswered`."""
@@ -438,12 +415,9 @@ class MatrixPort(Protocol):
     ) -> EventId:
         """Close a poll; `text` is what clients without polls show."""
 
-    # --- what stands in the room already ----------------------------------------------------------
-
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
-    ) -> EventId:
-        """Send a file of our own."""
+    ) -> EventId: ...
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""

@@ -1,28 +1,25 @@
 """The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
 
-The record is one value, stored whole with each step that changes it: who is in the room for us, how
-it is configured, what is going on. Whatever in it could grow has a bound, which stands beside the
-code that adds to it. A row may be older than this code: every field but the room's id has a
-default.
+The record is one value, stored whole with each step that changes it. Whatever in it could grow has
+a bound, which stands beside the code that adds to it. A row may be older than this code: every
+field but the room's id has a default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
-time that this room has asked for an agent (`Conversation.number`, which the queue card goes by as
-well). A number is never given out twice and never changes. A session that the server takes away
-and that is asked for anew is a chat of its own, because its agent may be another. The record keeps
-the newest chats, which can still change (a rating may come long after the end); every change of one
-is written to the store in the transaction of the step that made it.
+time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
+number is never given out twice and never changes. A session that the server takes away and that is
+asked for anew is a chat of its own, because its agent may be another. The record keeps the newest
+chats, which can still change; a change is written to the store in the transaction of its step.
 
-Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came (only their
-own room reads them, so that order and durability are the same for every kind). The tag is the name
-of the class, as it is for effects (`visit`): a class that is renamed keeps the former name as its
-`tag`, and a field that is added has a default, for later versions read the rows of earlier ones (a
-test holds samples of them, `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an
-event, is never stored.
+Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
+the name of the class, as it is for effects (`visit`): a class that is renamed keeps the former name
+as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
+ones (samples: `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an event, is never
+stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import msgspec
@@ -78,7 +75,7 @@ class Chat(Value, frozen=True):
     queue_id: QueueId
     asked: int
     started: int | None = None
-    """When a session began; None: none did (yet)."""
+    """None: no session began (yet)."""
     ended: int | None = None
     ending: Ending | None = None
     session_id: SessionId | None = None
@@ -95,17 +92,10 @@ class Chat(Value, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_chat_decoder = msgspec.json.Decoder(Chat)
-
-
-def dump_chat(chat: Chat) -> bytes:
-    """A chat as the store keeps it."""
-    return _encoder.encode(chat)
-
-
-def load_chat(data: bytes) -> Chat:
-    """A chat as it was stored; raises msgspec.DecodeError for anything else."""
-    return _chat_decoder.decode(data)
+_replace = msgspec.structs.replace
+dump_chat: Callable[[Chat], bytes] = _encoder.encode
+load_chat: Callable[[bytes], Chat] = msgspec.json.Decoder(Chat).decode
+"""Raises msgspec.DecodeError for anything but a stored chat."""
 
 
 def note_chat(
@@ -153,7 +143,6 @@ def note_chat(
 
 
 def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    """The chats with this one in its place."""
     others = [one for one in chats if one.number != chat.number]
     return tuple(sorted((*others, chat), key=lambda one: one.number))
 
@@ -427,6 +416,7 @@ THREAD_USED_FOR = 3 * 60_000
 """ms after the customer's last words in a thread during which they are answered there."""
 
 _decoder = msgspec.json.Decoder(RoomRecord)
+dump_record: Callable[[RoomRecord], bytes] = _encoder.encode
 
 
 def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
@@ -435,22 +425,11 @@ def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
     Who asked one thing in a thread may have closed it, and would wait before a silent room.
     """
     thread = record.thread
-    if thread is None or now - thread.at >= THREAD_USED_FOR:
-        return None
-    return thread
-
-
-def dump_record(record: RoomRecord) -> bytes:
-    """The record as stored."""
-    return _encoder.encode(record)
+    return None if thread is None or now - thread.at >= THREAD_USED_FOR else thread
 
 
 def load_record(data: bytes) -> RoomRecord:
-    """The record as it was stored.
-
-    Raises:
-        ValueError: the row is not a record, or was written by a newer version of the bridge.
-    """
+    """Raises ValueError for no record, or one that a newer version of the bridge wrote."""
     record = _decoder.decode(data)
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
@@ -482,11 +461,11 @@ class Entered(InboxEntry, frozen=True):
     displayname: str = ""
     """The inviter's name in the room."""
     config: dict[str, object] | None = None
-    """The room's configuration state event, where there was one before us."""
+    """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
     people: tuple[Person, ...] = ()
-    """Who is in the room besides us."""
+    """Who has joined besides us."""
     encrypted_by_us: bool = False
-    """Our host turned encryption on."""
+    """Our host turned encryption on, now or when it was here before."""
     configured_by: UserId = UserId("")
     """Who set `config`; empty in rows of versions that did not ask."""
 
@@ -553,16 +532,9 @@ _Posted = Entered | EntryFailed | CardPosted | PartPosted
 Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
-
-
-def dump_input(stored: Stored) -> bytes:
-    """An input as the journal keeps it."""
-    return _encoder.encode(stored)
-
-
-def load_input(body: bytes) -> Stored:
-    """An input as it was stored; raises msgspec.DecodeError for anything else."""
-    return _stored.decode(body)
+dump_input: Callable[[Stored], bytes] = _encoder.encode
+load_input: Callable[[bytes], Stored] = _stored.decode
+"""Raises msgspec.DecodeError for anything but a stored input."""
 
 
 # --- meanings -------------------------------------------------------------------------------------
@@ -618,8 +590,6 @@ class MemberJoined(Meant, frozen=True):
 
 
 class Renamed(Meant, frozen=True):
-    """Somebody in the room changed their display name there."""
-
     who: UserId
     name: str
 
@@ -671,8 +641,6 @@ class Reacted(AboutEvent, frozen=True):
 
 
 class PollAnswered(AboutEvent, frozen=True):
-    """A person voted in a poll."""
-
     answer: str
     """Id of the answer, as the poll's start names it."""
     more: tuple[str, ...] = ()

@@ -3,23 +3,19 @@
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
 (`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
-- A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
-  it that it did not arrive or that another agent had it, in an earlier chat.
-- The earlier message (`Earlier`) is read from the journal, which keeps what people sent and what
-  agents did for as long as the operator's `retention` allows. So nothing is stored twice, and of
-  what is erased there the agent is told without its words.
+- A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
+  because it did not arrive or was of an earlier chat.
+- The earlier message (`Earlier`) is read from the journal, which keeps it for as long as the
+  operator's `retention` allows. Of what is erased there the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
-  wording that an agent may have (`read_as`). What has not gone to the agent yet is sent in its
-  newest wording only.
+  wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
   What has ended is erased at once, the rest up to a minute after its end. Until then the room's
-  record remembers the events, so that a crash forgets none of them; and nobody quotes them.
-- Sending again: by 🔁 on a message, or on our answer to it, or by the command `retry`. The room
-  remembers the newest messages that it has reported as undelivered; the event is read from the
-  journal and handled as if it had been sent now: under its own event id, behind whatever waits.
-- Sealed events: encrypted ones whose key has not come. The sender is told, the event is kept for an
-  hour and delivered if its key comes, behind what was handled since. The reader has waited
-  `KEY_PATIENCE` for the key before any later event of the room is handled.
+  record remembers the events, so that a crash forgets none; and nobody quotes them.
+- Sending again: by 🔁 on a message or on our answer to it, or by the command `retry`. The event is
+  read from the journal and handled as if it had been sent now: under its own id, behind what waits.
+- Sealed events: encrypted ones whose key has not come within `KEY_PATIENCE`, for which later events
+  wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
 
 from __future__ import annotations
@@ -31,22 +27,7 @@ from itertools import takewhile
 
 import msgspec
 
-from bridge.conversation.model import (
-    Chatting,
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-    Ended,
-    Idle,
-    Input,
-    Queued,
-    Relay,
-    Reported,
-    Requesting,
-    Said,
-    Withdrawn,
-)
+from bridge.conversation import model
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
@@ -91,7 +72,7 @@ class Earlier(msgspec.Struct, frozen=True):
 
     text: str
     """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
-    content: CustomerContent | None = None
+    content: model.CustomerContent | None = None
     """None if an agent sent it."""
     sender: UserId = UserId("")
     """The person who sent it, where one did."""
@@ -112,7 +93,7 @@ class Earlier(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """Its typed words: a file without a caption has a name, but no words."""
         content = self.content
-        named = isinstance(content, CustomerMedia) and self.text == content.name
+        named = isinstance(content, model.CustomerMedia) and self.text == content.name
         return "" if named else self.text
 
 
@@ -175,9 +156,9 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
         return None
     content, text = meaning.content, meaning.plain
     match content:
-        case CustomerText(text=own) | CustomerMedia(name=own):
+        case model.CustomerText(text=own) | model.CustomerMedia(name=own):
             text = text or own
-        case CustomerLocation():
+        case model.CustomerLocation():
             text = content.poi
     correction = isinstance(meaning, Corrected)
     return Earlier(text, content, meaning.sender, correction, meaning.answers)
@@ -190,15 +171,13 @@ def _from_us(body: bytes) -> Earlier | None:
     except msgspec.DecodeError:
         return None
     match effect:
-        case Relay(content=AgentText(html=html)):
+        case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
-        case Relay(content=AgentMedia(name=name)):
-            return Earlier(name)
-        case Relay(content=AgentLocation(poi=poi)):
-            return Earlier(poi)
-        case Relay():
+        case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):
+            return Earlier(words)
+        case model.Relay():
             return Earlier("")
-        case Reported():
+        case model.Reported():
             return Earlier("", reports=effect.event_id)
         case _:
             return None
@@ -267,7 +246,7 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     if going is not None and going.event_id == event_id:
         return False
     # The first parts of a long text may have gone already: then these are not all of it.
-    texts = [one.content.text for one in waiting if isinstance(one.content, CustomerText)]
+    texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
     return earlier is None or sum(map(len, texts)) >= len(earlier.words)
 
 
@@ -281,7 +260,7 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 def _is_told_of_gestures(visit: Visit) -> bool:
     """True if there is an agent, and the operator wants them to be told of reactions and votes."""
     phase = visit.record.conversation.phase
-    return visit.rules.tell_reactions and isinstance(phase, Chatting) and not phase.robot
+    return visit.rules.tell_reactions and isinstance(phase, model.Chatting) and not phase.robot
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
@@ -292,36 +271,36 @@ def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 # --- replies, reactions, votes --------------------------------------------------------------------
 
 
-def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
+def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     """The message as an agent gets it: with its caption, and a quotation of what it replies to.
 
-    And what of it is left, should that be taken back before it goes; of a file its name.
+    `instead`: what is left of it, should that be taken back before it goes; of a file its name.
     """
     bare = spoke.content
-    if spoke.wrap and isinstance(bare, CustomerText):
-        bare = CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
+    if spoke.wrap and isinstance(bare, model.CustomerText):
+        bare = model.CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
     bare = _captioned(bare, spoke.plain)
     quote = "" if earlier is None or earlier.command else quotation(earlier.text)
-    if not quote or spoke.reply_to is None or isinstance(bare, CustomerLocation):
-        return Said(spoke.event_id, bare, spoke.plain)
-    words = bare.text if isinstance(bare, CustomerText) else bare.caption
+    if not quote or spoke.reply_to is None or isinstance(bare, model.CustomerLocation):
+        return model.Said(spoke.event_id, bare, spoke.plain)
+    words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
     told = visit.word("agent.reply", {"quote": quote, "text": words})
-    content: CustomerContent = CustomerText(told)
-    if isinstance(bare, CustomerMedia):
+    content: model.CustomerContent = model.CustomerText(told)
+    if isinstance(bare, model.CustomerMedia):
         content = _captioned(bare, told.strip())
         bare = _captioned(bare, bare.caption or bare.name or bare.kind)
     events = _quoted(visit.record, spoke.reply_to)
-    return Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
+    return model.Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
 
 
-def _captioned(content: CustomerContent, caption: str) -> CustomerContent:
+def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
     """A file with this caption, if there is one; anything else as it is."""
-    if isinstance(content, CustomerMedia) and caption:
+    if isinstance(content, model.CustomerMedia) and caption:
         return msgspec.structs.replace(content, caption=caption)
     return content
 
 
-def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
+def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a reaction: an agent who has seen the message is told."""
     record = visit.record
     if not _is_told_of_gestures(visit) or earlier is None or earlier.command:
@@ -330,14 +309,11 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     if not quote or undelivered(record, quotes[-1]) is not None or _is_past(record, earlier):
         return []
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    return [Said(reaction.event_id, CustomerText(text), quotes=quotes)]
+    return [model.Said(reaction.event_id, model.CustomerText(text), quotes=quotes)]
 
 
-def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Input]:
-    """Inputs of a vote in a person's poll: an agent in the chat is told.
-
-    Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
-    """
+def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[model.Input]:
+    """Inputs of a vote in a person's poll: an agent is told of the choices that are known."""
     if not _is_told_of_gestures(visit) or earlier is None or _is_past(visit.record, earlier):
         return []
     known, voted_for = dict(earlier.answers), dict.fromkeys((vote.answer, *vote.more))
@@ -347,7 +323,7 @@ def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Inp
     quote = quotation(earlier.text.partition("\n")[0])
     text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
     quotes = _quoted(visit.record, vote.target)
-    return [Said(vote.event_id, CustomerText(text), quotes=quotes)]
+    return [model.Said(vote.event_id, model.CustomerText(text), quotes=quotes)]
 
 
 def quotation(text: str) -> str:
@@ -360,7 +336,7 @@ def quotation(text: str) -> str:
 # --- redactions -----------------------------------------------------------------------------------
 
 
-def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
+def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a redaction; the agent is told of one whose message may have reached them."""
     record, rules = visit.record, visit.rules
     former, gone = read_as(record, taken.target), wordings(record, taken.target)
@@ -375,7 +351,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
         visit.record = forgotten(visit.record, event_id)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
     others = tuple(one for one in gone if one != former)
-    return [Withdrawn(former, others, taken.event_id, note)]
+    return [model.Withdrawn(former, others, taken.event_id, note)]
 
 
 def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
@@ -387,8 +363,10 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
         return False  # not the message, only a correction of it
     if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
-    begun = isinstance(phase, Requesting) and phase.session_id is not None
-    return (begun or isinstance(phase, Chatting | Queued)) and not _is_past(record, earlier)
+    begun = isinstance(phase, model.Requesting) and phase.session_id is not None
+    return (begun or isinstance(phase, model.Chatting | model.Queued)) and not _is_past(
+        record, earlier
+    )
 
 
 ERASE_EVERY = 60_000
@@ -434,11 +412,10 @@ def erasing_due(record: RoomRecord) -> int | None:
 # --- edits ----------------------------------------------------------------------------------------
 
 
-def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of an edit (correction). One that comes too late is reported.
 
-    So is one of somebody else's message, which no client shows (specification, "Event
-    replacements").
+    So is one of somebody else's message, which no client shows (spec, "Event replacements").
     """
     record, target = visit.record, edit.target
     if target in record.erasing:
@@ -459,7 +436,9 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
     return [*_withdrawn(gone), *said]
 
 
-def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
+def _told(
+    visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None
+) -> list[model.Input]:
     """Inputs for an agent who may have the wording `former`, which says `earlier`."""
     if earlier is not None and earlier.command:
         return _as_message(visit, edit, former)
@@ -467,59 +446,59 @@ def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | Non
     told = _correction(visit, whole, earlier)
     if told is None:
         return []
-    if isinstance(visit.record.conversation.phase, Idle | Ended) or _is_past(visit.record, earlier):
+    if isinstance(visit.record.conversation.phase, model.Idle | model.Ended) or _is_past(
+        visit.record, earlier
+    ):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     if _never_went(visit.record, former, earlier):
         return _as_message(visit, edit, former)
-    return [Said(edit.event_id, told, amends=former, instead=whole)]
+    return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 
 
-def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[Input]:
+def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[model.Input]:
     """The correction in place of the message, of which no agent has a former wording."""
     visit.record = forgotten(visit.record, former)
-    _note_whole(visit, edit)
-    return [Said(edit.event_id, _captioned(edit.content, edit.plain))]
-
-
-def _withdrawn(events: tuple[EventId, ...]) -> list[Input]:
-    return [Withdrawn(events[0], events[1:])] if events else []
-
-
-def _note_whole(visit: Visit, edit: Corrected) -> None:
     visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
+    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
+
+
+def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:
+    return [model.Withdrawn(events[0], events[1:])] if events else []
 
 
 def _correction(
-    visit: Visit, content: CustomerContent, earlier: Earlier | None
-) -> CustomerContent | None:
+    visit: Visit, content: model.CustomerContent, earlier: Earlier | None
+) -> model.CustomerContent | None:
     """The correction as the agent reads it; None if it changes nothing that an agent sees."""
     before = None if earlier is None else earlier.content
     match content:
-        case CustomerText():
+        case model.CustomerText():
             return _reworded(visit, content.text, earlier)
-        case CustomerMedia() if isinstance(before, CustomerMedia) and before.mxc == content.mxc:
+        case model.CustomerMedia() if (
+            isinstance(before, model.CustomerMedia) and before.mxc == content.mxc
+        ):
             return _reworded(visit, content.caption, earlier)
-        case CustomerMedia():
+        case model.CustomerMedia():
             text = content.caption or content.name
             return _captioned(content, visit.word("agent.corrected", {"text": text}))
-        case CustomerLocation():
+        case model.CustomerLocation():
             return None if content == before else content
 
 
-def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText | None:
+def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.CustomerText | None:
     old = "" if earlier is None else earlier.words
     found = changes(old, new) if old else None
     if found == () or new.split() == old.split():
         return None
     if not new.strip():  # of a file, the caption; a text is never empty
-        return CustomerText(visit.word("agent.withdrawn_caption", {}))
+        return model.CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
-        return CustomerText(new)  # a file that had no caption
+        return model.CustomerText(new)  # a file that had no caption
     if found is not None:
         told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
         new = "\n".join(told)
-    return CustomerText(visit.word("agent.corrected", {"text": new}))
+    return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
 # --- the difference of two wordings ---------------------------------------------------------------
@@ -635,13 +614,13 @@ def resend(
     earlier: Earlier | None,
     *,
     last: bool = True,
-) -> list[Input]:
+) -> list[model.Input]:
     """Inputs by which a message happens once more; where it cannot, that is said.
 
     `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
     it came first. `last`: an answer to it is one to all that were to be sent again.
     """
-    happened: list[Input] = []
+    happened: list[model.Input] = []
     match found:
         case Undecryptable():
             visit.report(event_id, found.key)
@@ -667,12 +646,12 @@ def resend(
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
     return [
-        msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
+        msgspec.structs.replace(one, again=last) if isinstance(one, model.Said) else one
         for one in happened
     ]
 
 
-def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
     It is no correction to an agent who never had the message in another wording, `earlier`. No
@@ -684,12 +663,12 @@ def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> 
     for one in unseen:
         visit.record = forgotten(visit.record, one)
     if unseen or _is_past(visit.record, earlier):
-        _note_whole(visit, edit)
-    said = Said(event_id, content)
-    if isinstance(content, CustomerText) and event_id not in visit.record.whole:
-        told = CustomerText(visit.word("agent.corrected", {"text": content.text}))
+        visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
+    said = model.Said(event_id, content)
+    if isinstance(content, model.CustomerText) and event_id not in visit.record.whole:
+        told = model.CustomerText(visit.word("agent.corrected", {"text": content.text}))
         former = read_as(visit.record, edit.target)
-        said = Said(event_id, told, amends=former, instead=content)
+        said = model.Said(event_id, told, amends=former, instead=content)
     return [*_withdrawn(unseen), said]
 
 
@@ -711,13 +690,11 @@ def key_patience(received: int, now: int) -> float:
 
 
 def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
-    """Keep an event until its key comes."""
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
     visit.set(sealed=(*visit.record.sealed, event)[-SEALED_LIMIT:])
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    """Drop a kept event that is not to be delivered any more."""
     kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
     if len(kept) < len(visit.record.sealed):
         visit.set(sealed=kept)

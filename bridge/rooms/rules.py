@@ -1,9 +1,7 @@
 """The operator's configuration as the rooms see it, and the settings of a single room. Pure.
 
 `Rules` is built from the config and never changes. A reload of the configuration replaces it as a
-whole (`surroundings`), so a step is decided by one set of rules from beginning to end. The settings
-of a room are checked here, be they set by command or by state event: `settings_of_event` and
-`set_by_name` raise `BadSetting` with the sentence to be said.
+whole (`surroundings`), so a step is decided by one set of rules from beginning to end.
 """
 
 from __future__ import annotations
@@ -27,6 +25,8 @@ from bridge.texts import DEFAULT_LANGUAGE, Texts
 from bridge.texts.languages import LANGUAGES, fallbacks, nearest
 from bridge.webchat.codes import Source
 
+KEYS = ("queue", "from", "language", "start", "paused")
+"""Those of the state event `org.matrix_webchat.room`."""
 SOURCES = tuple(source.value for source in Source)
 """What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
@@ -59,7 +59,6 @@ class RatingRule(msgspec.Struct, frozen=True):
     """Language -> what it is called."""
 
     def label(self, language: str) -> str:
-        """In this language, or in the nearest that there is."""
         for wanted in fallbacks(language):
             if wanted in self.labels:
                 return self.labels[wanted]
@@ -102,11 +101,9 @@ class Rules(msgspec.Struct, frozen=True):
     agents_language: str | None = None
     """Of the sentences that agents read; None: the room's."""
     tell_reactions: bool = True
-    """Agents are told of reactions."""
     tell_members: bool = False
     """Agents are told who comes into a shared room, and who leaves it."""
     tell_withdrawals: bool = True
-    """Agents are told of messages that were taken back."""
     seal: Callable[[RoomId, str], bytes] | None = None
     """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
     login_key: Callable[[RoomId], str] | None = None
@@ -134,7 +131,6 @@ class Rules(msgspec.Struct, frozen=True):
         return folded(word).startswith(self._prefix)
 
     def queue(self, queue_id: int) -> QueueRule | None:
-        """The queue of that id."""
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> QueueRule | None:
@@ -236,61 +232,6 @@ class BadSetting(Exception):
         self.values = args
 
 
-def set_queue(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Choose the queue by id, name or alias."""
-    queue = None
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        queue = rules.find_queue(str(value))
-    if queue is None:
-        known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
-        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
-    return msgspec.structs.replace(settings, queue=queue.id)
-
-
-def set_source(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Choose the customer's picture at the desk (guide 2, `from`)."""
-    del rules
-    return msgspec.structs.replace(settings, source=_one_of("from", value, SOURCES))
-
-
-def set_language(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Choose the language of our own sentences, by any name that people give it."""
-    del rules
-    meant = nearest(value) if isinstance(value, str) else None
-    language = _one_of("language", meant or value, LANGUAGES)
-    return msgspec.structs.replace(settings, language=language)
-
-
-def set_start(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Choose whether a word asks for a chat, or only the command `start`."""
-    del rules
-    return msgspec.structs.replace(settings, start=_one_of("start", value, STARTS))
-
-
-def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Stop or resume serving the room."""
-    del rules
-    if not isinstance(value, bool):
-        raise BadSetting(
-            "config.bad_value",
-            {"key": "paused", "value": shown_value(value), "known": ("true", "false")},
-        )
-    return msgspec.structs.replace(settings, paused=value)
-
-
-Setter = Callable[[RoomSettings, object, Rules], RoomSettings]
-
-
-SETTERS: Mapping[str, Setter] = {
-    "queue": set_queue,
-    "from": set_source,
-    "language": set_language,
-    "start": set_start,
-    "paused": set_paused,
-}
-"""The keys of the state event `org.matrix_webchat.room`, each with its check."""
-
-
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
     """The settings that a state event declares; what it does not name is as in the config.
 
@@ -299,33 +240,57 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
     """
     settings = RoomSettings()
     for key, value in content.items():
-        settings = _setter(key)(settings, value, rules)
+        settings = _changed(settings, key, value, rules)
     return settings
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting by the name of its key, as the command `config set` does.
-
-    Raises:
-        BadSetting: no such key, or its value cannot be used.
-    """
-    setter = _setter(key)
+    """Change one setting, as commands do. Raises BadSetting: no such key, or no such value."""
     truth = {"true": True, "false": False}.get(value.strip().casefold())
-    return setter(settings, value if setter is not set_paused or truth is None else truth, rules)
+    return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
 
 
-def _setter(key: str) -> Setter:
-    if key not in SETTERS:
-        known = tuple(get_close_matches(key, SETTERS, 1) or SETTERS)
-        raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
-    return SETTERS[key]
+def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
+    replace = msgspec.structs.replace
+    match key:
+        case "queue":
+            return replace(settings, queue=_queue(value, rules))
+        case "from":
+            return replace(settings, source=_one_of(key, value, SOURCES))
+        case "language":
+            meant = nearest(value) if isinstance(value, str) else None
+            return replace(settings, language=_one_of(key, meant or value, LANGUAGES))
+        case "start":
+            return replace(settings, start=_one_of(key, value, STARTS))
+        case "paused" if isinstance(value, bool):
+            return replace(settings, paused=value)
+        case "paused":
+            raise _bad_value(key, value, ("true", "false"))
+        case _:
+            known = tuple(get_close_matches(key, KEYS, 1) or KEYS)
+            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
+
+
+def _queue(value: object, rules: Rules) -> QueueId:
+    """The queue of that id, name or alias."""
+    queue = None
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        queue = rules.find_queue(str(value))
+    if queue is None:
+        known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
+        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
+    return queue.id
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     for choice in known:
         if isinstance(value, str) and value.strip().casefold() == choice.casefold():
             return choice
-    raise BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
+    raise _bad_value(key, value, known)
+
+
+def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadSetting:
+    return BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
 
 
 def shown_value(value: object) -> str:

@@ -1,18 +1,16 @@
 """The lane to Matrix: one effect at a time, repeated until the homeserver has it.
 
-A repeat posts nothing twice: the transaction id is made from the number of the effect's row and
-the sender (Synapse's cache forgets whose an id was), and is prefixed with an id of this database,
-so that a fresh database never meets the transaction ids of an older one. Nor does a restored one
-meet those of the time that it has lost: it counts its rows again, but at other moments, and the
-moment when a row was stored is in its id too. Where an effect is several events, each has an id of
-its own, so that a repeat sends only what is missing.
+A repeat posts nothing twice: the transaction id is made from an id of this database (a fresh one
+never meets the ids of an older one), the number of the effect's row, the moment when that was
+stored (a restored database counts its rows again, but at other moments) and the sender (Synapse's
+cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
+that a repeat sends only what is missing.
 
-Agents are ghosts. An agent's picture is an ornament, and no reason to wait. A file goes through us
-from one server to the other; of one that cannot be had the customer is told. Two servers may refuse
-then: a refusal that comes once the file is open is the homeserver's.
+An agent's picture is no reason to wait. A file goes through us from one server to the other; of one
+that cannot be had the customer is told. A refusal that comes once it is open is the homeserver's.
 
-Some sentences can be answered by a reaction or a vote (a rating, a choice, the bell): the message
-is told to the room, which remembers it as a card.
+Sentences that a reaction or a vote can answer (a rating, a choice, the bell) are told to the room,
+which remembers them as cards.
 
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
@@ -29,41 +27,15 @@ from hashlib import sha256
 import msgspec
 import structlog
 
-from bridge.conversation.model import (
-    AgentsCame,
-    AgentsLeft,
-    Args,
-    AskRating,
-    CallbackCard,
-    Card,
-    EndPoll,
-    Offer,
-    Relay,
-    Reported,
-    Say,
-)
+from bridge.conversation import model
 from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
+from bridge.rooms import ports
 from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
-from bridge.rooms.ports import (
-    Blob,
-    EditableNotice,
-    Notice,
-    NoticeText,
-    Part,
-    Poll,
-    Refused,
-    Relayed,
-    RelayedMedia,
-    RelayedText,
-    TooBig,
-    Unavailable,
-)
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
-    Entered,
     EntryFailed,
     MatrixEvent,
     Membership,
@@ -87,14 +59,7 @@ from bridge.rooms.visit import (
     load_effect,
 )
 from bridge.texts.durations import clock_time, waiting_range
-from bridge.webchat.frames import (
-    Agent,
-    AgentLocation,
-    AgentMedia,
-    AgentNotice,
-    AgentText,
-    UnknownContent,
-)
+from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
@@ -127,8 +92,7 @@ class MatrixLane:
         around: the dependencies of all rooms.
         sentences: the bridge's texts.
         instance: a word that tells this database from every other.
-        dated: rows stored before this moment (ms since the epoch) may have been sent by a version
-            of the bridge whose transaction ids did not tell when a row was stored.
+        dated: ms; older rows may have been sent under transaction ids without their moment.
     """
 
     def __init__(
@@ -158,7 +122,7 @@ class MatrixLane:
                 if self._around.clock.now() - row.created >= REMEMBERED:
                     await self._look_back(room, row)
                 return await self._perform(room, row, effect)
-            except Unavailable as error:
+            except ports.Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
                 if self._around.clock.now() - waiting_since >= GIVE_UP_AFTER:
                     return self._give_up(room, effect, str(error))
@@ -173,9 +137,12 @@ class MatrixLane:
                 )
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
-            except Refused as error:
-                if isinstance(effect, Relay) and room.record.membership is not Membership.LEFT:
-                    with suppress(Refused, Unavailable):  # the customer should know
+            except ports.Refused as error:
+                if (
+                    isinstance(effect, model.Relay)
+                    and room.record.membership is not Membership.LEFT
+                ):
+                    with suppress(ports.Refused, ports.Unavailable):  # the customer should know
                         await self._describe(room, row, effect)
                 return self._give_up(room, effect, error.code)
 
@@ -183,7 +150,7 @@ class MatrixLane:
         """Search of the room before a row is repeated whose transaction id may be forgotten."""
         try:
             await self._matrix.look_back(room.room_id, room.record.host, row.created)
-        except Refused as error:
+        except ports.Refused as error:
             _log.info("a room cannot be read", room=room.room_id, why=error.code)
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
@@ -191,7 +158,7 @@ class MatrixLane:
             failed = Came(EntryFailed(why))
             return Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
-        if left or isinstance(effect, LeaveRoom | AgentsLeft):
+        if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
         _log.error(
             "an effect is a dead letter now; see `dead-letters list`",
@@ -203,28 +170,28 @@ class MatrixLane:
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
         match effect:
-            case Relay():
+            case model.Relay():
                 return self._relay(room, row, effect)
-            case Say():
+            case model.Say():
                 return self._say(room, row, effect)
-            case Reported():
-                say = Say(effect.key, effect.args, reply_to=effect.event_id)
+            case model.Reported():
+                say = model.Say(effect.key, effect.args, reply_to=effect.event_id)
                 also = "again.hint" if can_be_sent_again(effect.key) else ""
                 return self._say(room, row, say, also)
-            case Card():
+            case model.Card():
                 return self._card(room, row, effect)
-            case AskRating():
+            case model.AskRating():
                 return self._ask_rating(room, row, effect)
-            case EndPoll():
+            case model.EndPoll():
                 return self._end_poll(room, row, effect)
-            case ShowAnswer() | Offer() | CallbackCard():
+            case ShowAnswer() | model.Offer() | model.CallbackCard():
                 return self._offer(room, row, effect)
             case PutSigns():
                 return self._sign(room, row, effect)
-            case AgentsCame():
+            case model.AgentsCame():
                 return self._agents_came(room, row, effect)
-            case AgentsLeft():
-                ghosts = map(self._matrix.ghost_of, map(Agent, effect.agents))
+            case model.AgentsLeft():
+                ghosts = map(self._matrix.ghost_of, map(frames.Agent, effect.agents))
                 return self._leave(room, LeaveRoom(tuple(ghosts)))
             case EnterRoom():
                 return self._enter(room, effect)
@@ -240,7 +207,7 @@ class MatrixLane:
 
     # --- our own sentences ------------------------------------------------------------------
 
-    async def _say(self, room: Room, row: EffectRow, say: Say, also: str = "") -> Done:
+    async def _say(self, room: Room, row: EffectRow, say: model.Say, also: str = "") -> Done:
         """Say a sentence, and below it the one of the key `also`."""
         sentences = [self._sentence(room, say.key, say.args)]
         if also:
@@ -251,7 +218,7 @@ class MatrixLane:
         # Once an agent is in the room there are three, and clients ring for a mention only: of who
         # invited us, and of who wrote last, if that is somebody else.
         ring = dict.fromkeys((record.customer, record.speaker)) if say.ping else ()
-        notice = NoticeText(
+        notice = ports.NoticeText(
             "\n".join(sentences),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and inside else None,
@@ -260,26 +227,26 @@ class MatrixLane:
         )
         return Done(await self._notice(room, row, notice))
 
-    async def _notice(self, room: Room, row: EffectRow, notice: Notice) -> EventId:
+    async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host
         return await self._matrix.say(room.room_id, host, notice, self._transaction_id(row, host))
 
-    async def _card(self, room: Room, row: EffectRow, card: Card) -> Done:
+    async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
         """Edit this chat's card; a newer version that waits already makes this one pointless."""
         for other_row in room.rows(row.lane):
             other = load_effect(other_row.effect) if other_row.seq > row.seq else None
-            if isinstance(other, Card) and other.number == card.number:
+            if isinstance(other, model.Card) and other.number == card.number:
                 return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
         anchor = f"card:{card.number}"
         earlier = await room.anchor(anchor)
-        notice = EditableNotice(self._shown(room, card), edits=earlier)
+        notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
         if earlier is not None:
             return Done(event_id)
         posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
         return Done(event_id, anchor, (Came(posted),))
 
-    def _shown(self, room: Room, card: Card) -> str:
+    def _shown(self, room: Room, card: model.Card) -> str:
         """The card's sentence and, while somebody waits, what is known of the wait."""
         lines = [self._sentence(room, card.key, card.args)]
         if card.place is not None:
@@ -288,7 +255,7 @@ class MatrixLane:
             lines.append(second_line(self._sentences, language, card.place, waits))
         return "\n".join(filter(None, lines))
 
-    def _sentence(self, room: Room, key: str, args: Args) -> str:
+    def _sentence(self, room: Room, key: str, args: model.Args) -> str:
         rules = self._around.rules
         # What waits since an earlier version does not say which rating it is about.
         known = {"prefix": rules.prefix, "rating": "…", **args}
@@ -309,42 +276,41 @@ class MatrixLane:
     # --- messages that a reaction or a vote answers ------------------------------------------
 
     async def _offer(
-        self, room: Room, row: EffectRow, offer: ShowAnswer | Offer | CallbackCard
+        self, room: Room, row: EffectRow, offer: ShowAnswer | model.Offer | model.CallbackCard
     ) -> Done:
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
-        done = await self._say(room, row, Say(offer.key, offer.args, reply_to=about))
+        done = await self._say(room, row, model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
             posted = offered(offer, done.event_id, room.record.conversation.number)
             done.came = (Came(posted),)
         return done
 
-    async def _ask_rating(self, room: Room, row: EffectRow, ask: AskRating) -> Done:
+    async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
         """Ask in words, and by a poll; a poll that the homeserver refuses is done without."""
         rules, record = self._around.rules, room.record
         language = rules.language_for(record.settings)
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
-        args: Args = {"prefix": rules.prefix, "options": shown(options), "best": options[0].id}
-        notice = NoticeText(rules.texts.render(language, "rating.ask", args))
+        best = next(iter(options))
+        args: model.Args = {"prefix": rules.prefix, "options": shown(options), "best": best}
+        notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
         events = [await self._matrix.say(room.room_id, record.host, notice, txn_id)]
-        poll = Poll(
+        poll = ports.Poll(
             rules.texts.render(language, "rating.question", {}),
-            tuple((str(choice.id), choice.label) for choice in options),
+            tuple((str(number), label) for number, label in options.items()),
         )
         try:
-            poll_id = await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")
-            events.append(poll_id)
-        except Refused as error:
+            events += [await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")]
+        except ports.Refused as error:
             _asking_log.info("no poll", room=room.room_id, why=error.code)
-        ids = tuple(choice.id for choice in options)
         cards = (
-            OurCard(one, CardKind.RATING, ask.session_id, choices=ids, poll=number > 0)
+            OurCard(one, CardKind.RATING, ask.session_id, choices=tuple(options), poll=number > 0)
             for number, one in enumerate(events)
         )
         anchor = f"poll:{ask.session_id}" if len(events) > 1 else None
         return Done(events[-1], anchor, tuple(Came(CardPosted(card)) for card in cards))
 
-    async def _end_poll(self, room: Room, row: EffectRow, end: EndPoll) -> Done:
+    async def _end_poll(self, room: Room, row: EffectRow, end: model.EndPoll) -> Done:
         poll = await room.anchor(f"poll:{end.session_id}")
         if poll is None:
             return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
@@ -360,10 +326,9 @@ class MatrixLane:
         txn_id = self._transaction_id(row, host)
         for number, sign in enumerate(wish.signs):
             try:
-                await self._matrix.react(
-                    room.room_id, host, wish.event_id, sign, f"{txn_id}.{number}"
-                )
-            except Refused as error:
+                sign_id = f"{txn_id}.{number}"
+                await self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+            except ports.Refused as error:
                 _asking_log.info("no sign", room=room.room_id, why=error.code)
         return Done()
 
@@ -379,17 +344,8 @@ class MatrixLane:
             for raw in entry.earlier
             if isinstance(event_id := raw.get("event_id"), str)
         ]
-        entered = Entered(
-            tuple(EventId(one.key) for one in earlier if one.key is not None),
-            entry.direct,
-            entry.encrypted,
-            entry.displayname,
-            entry.config,
-            entry.people,
-            entry.encrypted_by_us,
-            entry.configured_by,
-        )
-        return Done(came=(*earlier, Came(entered)))
+        order = tuple(EventId(one.key) for one in earlier if one.key is not None)
+        return Done(came=(*earlier, Came(msgspec.structs.replace(entry.found, order=order))))
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
@@ -400,11 +356,11 @@ class MatrixLane:
         for user in order.users:
             try:
                 await self._matrix.leave(room.room_id, user, order.reason)
-            except Refused as error:
+            except ports.Refused as error:
                 _doors_log.debug("nothing to leave", room=room.room_id, why=error.code)
         return Done()
 
-    async def _agents_came(self, room: Room, row: EffectRow, came: AgentsCame) -> Done:
+    async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
         """Bring the ghosts in; of those that the room does not let in, say that we speak for them.
 
         Each of their messages tries again (`MatrixPort.relay`).
@@ -417,7 +373,7 @@ class MatrixLane:
         for agent in came.agents:
             try:
                 await self._welcome(room, agent, came.queue_id)
-            except Refused as error:
+            except ports.Refused as error:
                 if not error.shut_out:
                     raise
                 outside.append(agent.name or agent.id)
@@ -426,12 +382,14 @@ class MatrixLane:
         anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
         done = Done()
         if await room.anchor(anchor) is None:  # once a chat
-            done = await self._say(room, row, Say("agents.outside", {"names": tuple(outside)}))
+            done = await self._say(
+                room, row, model.Say("agents.outside", {"names": tuple(outside)})
+            )
             done.anchor = anchor
         done.detail = "the room does not let them in"
         return done
 
-    async def _welcome(self, room: Room, agent: Agent, queue_id: QueueId | None) -> None:
+    async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
         """Bring the ghost in. A picture that cannot be had is no reason to wait (reference 3.9)."""
         matrix, host = self._matrix, room.record.host
         source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
@@ -442,9 +400,9 @@ class MatrixLane:
                     opened = True
                     await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
-            except (TooBig, Unavailable) as error:
+            except (ports.TooBig, ports.Unavailable) as error:
                 _relaying_log.info("no picture for an agent", agent=agent.id, why=str(error))
-            except Refused as error:
+            except ports.Refused as error:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
                 _relaying_log.info("no picture for an agent", agent=agent.id, why=error.code)
@@ -452,27 +410,27 @@ class MatrixLane:
 
     # --- agents' messages -----------------------------------------------------------------------
 
-    async def _relay(self, room: Room, row: EffectRow, relay: Relay) -> Done:
+    async def _relay(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         """Send one message as the agent's ghost, or say that there is one that is not shown."""
         if hides(self._around.rules, room.record):
             name = relay.agent.name or relay.agent.id
-            done = await self._say(room, row, Say("encrypting.not_shown", {"name": name}))
+            done = await self._say(room, row, model.Say("encrypting.not_shown", {"name": name}))
             done.detail = "the room is not encrypted"
             return done
         ghost = self._matrix.ghost_of(relay.agent)
         txn_id, content = self._transaction_id(row, ghost), relay.content
-        parts: tuple[Part, ...] = ()
+        parts: tuple[ports.Part, ...] = ()
         match content:
-            case AgentText():
+            case frames.AgentText():
                 parts = await self._text(room, relay, content, txn_id)
-            case AgentLocation():
+            case frames.AgentLocation():
                 # A place has to say of whose map it is.
                 of = content.map if content.map.strip() else self._around.rules.policy.map
                 placed = msgspec.structs.replace(content, map=of)
                 parts = await self._send(room, relay, placed, txn_id)
-            case AgentMedia():
+            case frames.AgentMedia():
                 parts = await self._media(room, relay, content, txn_id)
-            case AgentNotice() | UnknownContent():
+            case frames.AgentNotice() | frames.UnknownContent():
                 pass  # it can only be described
         room.typist.agent_spoke(ghost)
         if parts:
@@ -484,17 +442,18 @@ class MatrixLane:
         done.detail = "shown as a notice"
         return done
 
-    async def _describe(self, room: Room, row: EffectRow, relay: Relay) -> Done:
-        """Say that there is a message which is not shown."""
+    async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         who, content = relay.agent.name or relay.agent.id, relay.content
-        if isinstance(content, AgentMedia):
-            args: Args = {"name": content.name or content.kind, "agent": who}
-            return await self._say(room, row, Say("chat.media_failed", args))
-        kind = content.message_type if isinstance(content, UnknownContent) else None
+        if isinstance(content, frames.AgentMedia):
+            args: model.Args = {"name": content.name or content.kind, "agent": who}
+            return await self._say(room, row, model.Say("chat.media_failed", args))
+        kind = content.message_type if isinstance(content, frames.UnknownContent) else None
         args = {"agent": who, "type": "?" if kind is None else kind}
-        return await self._say(room, row, Say("chat.unknown", args))
+        return await self._say(room, row, model.Say("chat.unknown", args))
 
-    async def _send(self, room: Room, relay: Relay, what: Relayed, txn_id: str) -> tuple[Part, ...]:
+    async def _send(
+        self, room: Room, relay: model.Relay, what: ports.Relayed, txn_id: str
+    ) -> tuple[ports.Part, ...]:
         record = room.record
         thread = thread_in_use(record, self._around.clock.now())
         return await self._matrix.relay(
@@ -502,21 +461,21 @@ class MatrixLane:
         )
 
     async def _text(
-        self, room: Room, relay: Relay, text: AgentText, txn_id: str
-    ) -> tuple[Part, ...]:
+        self, room: Room, relay: model.Relay, text: frames.AgentText, txn_id: str
+    ) -> tuple[ports.Part, ...]:
         """Send a text and the pictures in it, in order; the first event stands for all of them."""
-        parts: list[Part] = []
+        parts: list[ports.Part] = []
         fragment, absolute = self._dated_text(room, relay, text.html), self._around.link.absolute
         for number, piece in enumerate(self._matrix.pieces(fragment, absolute)):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
-            if isinstance(piece, AgentMedia):
+            if isinstance(piece, frames.AgentMedia):
                 sent = await self._media(room, relay, piece, piece_id)
                 parts += sent or await self._send(room, relay, _link_to(piece), piece_id)
             else:
                 parts += await self._send(room, relay, piece, piece_id)
         return tuple(parts)
 
-    def _dated_text(self, room: Room, relay: Relay, fragment: str) -> str:
+    def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:
         """The fragment; that of a late message with the time at which it was said."""
         if relay.posted is None:
             return fragment
@@ -533,8 +492,8 @@ class MatrixLane:
         return f"{html.escape(said, quote=False)}<br>{markup}"
 
     async def _media(
-        self, room: Room, relay: Relay, media: AgentMedia, txn_id: str
-    ) -> tuple[Part, ...]:
+        self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
+    ) -> tuple[ports.Part, ...]:
         """The file; nothing if it cannot be had, or is more than the homeserver takes."""
         try:
             if not media.data:
@@ -545,34 +504,36 @@ class MatrixLane:
                 return ()
             if not data or len(data) > self._around.rules.file_limit:
                 return ()
-            what = RelayedMedia(media.kind, Blob.of(data, name=media.name), media.seconds)
+            what = ports.RelayedMedia(
+                media.kind, ports.Blob.of(data, name=media.name), media.seconds
+            )
             return await self._send(room, relay, what, txn_id)
-        except Refused as error:
+        except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
             _relaying_log.warning("an agent's file is too large for the homeserver", why=str(error))
             return ()
 
     async def _linked(
-        self, room: Room, relay: Relay, media: AgentMedia, txn_id: str
-    ) -> tuple[Part, ...]:
+        self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
+    ) -> tuple[ports.Part, ...]:
         limit = self._around.rules.file_limit
         for attempt in range(FETCH_TRIES):
             opened = False
             try:
                 async with self._around.link.fetch(media.url, limit) as blob:
                     opened = True
-                    named = Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-                    what = RelayedMedia(media.kind, named, media.seconds)
+                    named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+                    what = ports.RelayedMedia(media.kind, named, media.seconds)
                     return await self._send(room, relay, what, txn_id)
-            except TooBig:
+            except ports.TooBig:
                 return ()
-            except Refused as error:
+            except ports.Refused as error:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
                 _relaying_log.info("an agent's file cannot be had", why=error.code)
                 return ()
-            except Unavailable:
+            except ports.Unavailable:
                 if opened:
                     raise
                 if attempt + 1 < FETCH_TRIES:
@@ -580,12 +541,14 @@ class MatrixLane:
         return ()
 
 
-def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number: int) -> CardPosted:
+def offered(
+    offer: ShowAnswer | model.Offer | model.CallbackCard, event_id: EventId, number: int
+) -> CardPosted:
     """The card of a sentence that a reaction answers; `number`: of the chat."""
-    if isinstance(offer, CallbackCard):
+    if isinstance(offer, model.CallbackCard):
         card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
         return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
-    if isinstance(offer, Offer):
+    if isinstance(offer, model.Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None
     text = "" if offer.first else offer.question
@@ -594,8 +557,7 @@ def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number:
     return CardPosted(card, (HELPED, NOT_HELPED))
 
 
-def choices_of(relay: Relay, event_id: EventId) -> tuple[CardPosted, ...]:
-    """The card of a message of the robot's, if it proposes something."""
+def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
     if not relay.choices:
         return ()
     numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
@@ -603,9 +565,9 @@ def choices_of(relay: Relay, event_id: EventId) -> tuple[CardPosted, ...]:
     return (CardPosted(card, tuple(f"{number}{KEYCAP}" for number in numbers)),)
 
 
-def _link_to(picture: AgentMedia) -> RelayedText:
+def _link_to(picture: frames.AgentMedia) -> ports.RelayedText:
     """A link in place of a picture inside a text that could not be fetched."""
     shown = html.escape(f"🖼 {picture.name}".strip())
     if not picture.url.lower().startswith(("http://", "https://")):
-        return RelayedText(shown)
-    return RelayedText(f'<a href="{html.escape(picture.url)}">{shown}</a>')
+        return ports.RelayedText(shown)
+    return ports.RelayedText(f'<a href="{html.escape(picture.url)}">{shown}</a>')

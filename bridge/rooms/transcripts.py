@@ -4,10 +4,9 @@
 reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
-owner wants, what somebody took back is gone there, corrections stand beside what they correct, and
-files have their addresses. Encrypted messages are opened by our own keys, which outlive their last
-use by 90 days; what they no longer open is looked up in the journal, and what is not there either
-is shown as a message that cannot be read any more.
+owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
+keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal,
+and what is not there either is shown as a message that cannot be read any more.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
 it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
@@ -73,10 +72,7 @@ async def send_transcript(
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
     chats = [load_chat(row.chat) for row in rows]
-    if number is None:
-        chat = chats[0] if chats else None
-    else:
-        chat = next((one for one in chats if one.number == number), None)
+    chat = next((one for one in chats if number in {None, one.number}), None)
     if chat is None:
         key = "transcript.none" if number is None else "transcript.unknown"
         return LookedUp(order.event_id, key, {} if number is None else {"number": number})
@@ -126,18 +122,13 @@ async def _write(
 
 
 class _Reading:
-    """One chat's messages, as they are found in the room.
-
-    Attributes:
-        lines: by their events, in the order of the room.
-        cut: there was too much of it.
-    """
+    """One chat's messages, as they are found in the room."""
 
     def __init__(
         self, around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None
     ) -> None:
-        self.lines: dict[str, Line] = {}
-        self.cut = False
+        self.lines: dict[str, Line] = {}  # by their events, in the order of the room
+        self.cut = False  # there was too much of it
         self._around = around
         self._record = record
         self._chat = chat
@@ -259,7 +250,6 @@ class _Reading:
 
 
 def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
-    """Kind, words, file and place of a message."""
     match found.content:
         case CustomerText(text=text):
             return "text", found.words or text, None, None
@@ -309,7 +299,6 @@ class Telling:
         self.language = rules.language_for(record.settings)
 
     def say(self, key: str, args: Args | None = None) -> str:
-        """A sentence in the room's language."""
         return self._rules.texts.render(self.language, key, args or {})
 
     def line(self, chat: Chat, first: EventId | None) -> str:
@@ -350,7 +339,6 @@ class Telling:
 
 
 def rated(value: int, label: str) -> str:
-    """A rating with its label, where the label is known."""
     return f"{value} ({label})" if label else str(value)
 
 
@@ -373,8 +361,7 @@ def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> s
 def via(record: RoomRecord) -> tuple[str, ...]:
     """Servers that know the room: that of whoever invited us, ours, and those with most people.
 
-    Nobody has to be asked: the inviter made the room or may at least invite to it, and we are in it
-    for as long as it is served.
+    Nobody has to be asked: who invites is in the room, and so are we while it is served.
     """
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
@@ -515,7 +502,6 @@ def dump_transcript(transcript: Transcript) -> bytes:
 
 
 def transcript_schema() -> bytes:
-    """The JSON Schema of the file."""
     found = msgspec.json.schema(Transcript)
     return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n"
 
@@ -566,7 +552,6 @@ _TURNING = re.compile("[\u202d\u202e]")
 
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
-    """The page, UTF-8."""
     about = transcript.chat
     title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
     page = ET.Element("html", {"lang": words.language, "dir": "ltr"})

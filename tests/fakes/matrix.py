@@ -26,6 +26,7 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.record import (
     AgentInvited,
+    Entered,
     Invited,
     Meaning,
     MemberGone,
@@ -157,14 +158,9 @@ class FakeMatrix:
         await self._request(f"enter {room_id}")
         self.members.add((room_id, host))
         config, configured_by = self.config or (None, UserId(""))
-        return Entry(
-            tuple(self.earlier),
-            direct=True,
-            encrypted=False,
-            displayname=str(inviter),
-            config=config,
-            configured_by=configured_by,
-        )
+        name = str(inviter)
+        found = Entered(displayname=name, config=config, configured_by=configured_by)
+        return Entry(tuple(self.earlier), found)
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         await self._request(f"leave {room_id} {who}")

@@ -53,7 +53,11 @@ async def test_first_message_sent_before_we_joined_is_found(rig: Rig) -> None:
     assert [m.plain for m in meanings if isinstance(m, Spoke)] == ["is anybody there?", "hello?"]
     assert entry.earlier[1]["event_id"] == second
     assert entry.earlier[1]["room_id"] == room_id
-    assert (entry.direct, entry.encrypted, entry.displayname) == (True, False, "Wang Wei")
+    assert (entry.found.direct, entry.found.encrypted, entry.found.displayname) == (
+        True,
+        False,
+        "Wang Wei",
+    )
     again = await rig.new_adapter().enter(room_id, rig.users.bot, invited.by)
     assert [raw["event_id"] for raw in again.earlier] == [raw["event_id"] for raw in entry.earlier]
 
@@ -69,7 +73,7 @@ async def test_what_was_said_before_the_invitation_is_not_ours(rig: Rig) -> None
         room_id, rig.users.queue_user(QueueId(2)), UserId(customer.user_id)
     )
     assert [content_of(raw)["body"] for raw in entry.earlier] == ["good idea"]
-    assert not entry.direct
+    assert not entry.found.direct
 
 
 async def test_room_settings_made_before_we_came_are_found(rig: Rig) -> None:
@@ -78,8 +82,8 @@ async def test_room_settings_made_before_we_came_are_found(rig: Rig) -> None:
     state = {"type": "org.matrix_webchat.room", "content": settings}
     room_id = RoomId(await customer.create_dm(rig.users.bot, initial_state=[state]))
     entry = await rig.adapter.enter(room_id, rig.users.bot, UserId(customer.user_id))
-    assert entry.config == settings
-    assert entry.configured_by == customer.user_id
+    assert entry.found.config == settings
+    assert entry.found.configured_by == customer.user_id
     changed = await customer.set_state(room_id, "org.matrix_webchat.room", {"queue": 1})
     assert rig.adapter.interpret(await rig.intake.event(changed)) == RoomConfigured(
         EventId(changed), UserId(customer.user_id), {"queue": 1}
@@ -92,7 +96,7 @@ async def test_encrypted_room_is_recognised_and_its_messages_are_reported(rig: R
     room_id = RoomId(await customer.create_dm(rig.users.bot, initial_state=[encryption]))
     sent = await customer.send(room_id, {"algorithm": "m.megolm.v1.aes-sha2"}, "m.room.encrypted")
     entry = await rig.adapter.enter(room_id, rig.users.bot, UserId(customer.user_id))
-    assert entry.encrypted
+    assert entry.found.encrypted
     assert [rig.adapter.interpret(raw) for raw in entry.earlier] == [
         Unreadable(EventId(sent), UserId(customer.user_id), "unreadable.encrypted")
     ]

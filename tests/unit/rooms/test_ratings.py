@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.rooms.cards import Choice, choices, name_of
+from bridge.rooms.cards import choices, name_of
 from bridge.rooms.rules import RatingRule
 from tests.unit.rooms.visits import RULES
 
 
 def test_whose_ratings_are_offered() -> None:
-    assert choices(RULES, "en", ((0, "bad"), (1, " "))) == (Choice(1, "1"), Choice(0, "bad"))
+    told = choices(RULES, "en", ((0, "bad"), (1, " ")))
+    assert list(told.items()) == [(1, "1"), (0, "bad")]
     own = msgspec.structs.replace(
         RULES,
         ratings=(
@@ -20,8 +21,8 @@ def test_whose_ratings_are_offered() -> None:
             RatingRule(2, {"ja": "ふつう"}),
         ),
     )
-    assert [one.label for one in choices(own, "zh-CN", ())] == ["好", "bad", "ふつう"]
-    assert [one.id for one in choices(RULES, "en", ())] == [5, 4, 3, 2, 1]
+    assert list(choices(own, "zh-CN", ()).values()) == ["好", "bad", "ふつう"]
+    assert list(choices(RULES, "en", ())) == [5, 4, 3, 2, 1]
     assert RatingRule(3, {}).label("en") == "3"
 
 
