@@ -103,8 +103,7 @@ class Logins:
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
         """Return a token to connect with: the link's last one, the stored one, or that of a login.
 
-        Raises:
-            OpenFailure: the login failed, or the store cannot be asked for the old token.
+        Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
         """
         name = credentials_of(self._settings, account).login_name
         # A token of another name is from before the room's account changed.
@@ -268,16 +267,11 @@ def matching_rule(
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
-    globs = [
-        pattern
-        for pattern in accounts
-        if fnmatchcase(room_id, pattern) or fnmatchcase(user_id, pattern)
-    ]
-    if not globs:
-        return None
+    globs = (one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one))
     # Ties are broken by the text of the pattern, so that the choice never depends on the order in
     # which a file was written.
-    return accounts[max(globs, key=lambda glob: (_literals(glob), glob))]
+    best = max(globs, key=lambda glob: (_literals(glob), glob), default=None)
+    return None if best is None else accounts[best]
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
@@ -290,13 +284,12 @@ def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str
         exact = _literals(pattern) == len(pattern)
         return exact and (pattern.startswith("!") or rooms_per_user == 1)
 
-    return [
+    alike = (
         pattern
         for pattern, rule in accounts.items()
-        if "{room_key}" not in rule.name
-        and "{room_id}" not in rule.name
-        and not is_one_room(pattern)
-    ]
+        if "{room_key}" not in rule.name and "{room_id}" not in rule.name
+    )
+    return [pattern for pattern in alike if not is_one_room(pattern)]
 
 
 def _literals(pattern: str) -> int:

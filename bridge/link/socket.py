@@ -243,10 +243,8 @@ class Wire:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
         The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
-        SILENT, the server was mute for so long that the link is given up; TOO_BIG.
-
-        Raises:
-            CallFailure: as `_expect`, or the link broke in the midst of it (NO_ANSWER).
+        SILENT, the server was mute for so long that the link is given up; TOO_BIG. Raises as
+        `_expect`, or NO_ANSWER where the link broke in the midst of it.
         """
         reply: asyncio.Future[Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
@@ -277,8 +275,7 @@ class Wire:
     def _expect(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bytes:
         """Return the frame to write at once; `settle` is told of its reply.
 
-        Raises:
-            CallFailure: certain: TOO_BIG, or REFUSED for what must never be sent.
+        Raises a certain CallFailure: TOO_BIG, or REFUSED for what must never be sent.
         """
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
@@ -383,12 +380,9 @@ class Wire:
             self._shut = True
             self._socket.transport.abort()
         self._set_timer(min((one.deadline for one in self._waiters.values()), default=math.inf))
-        for waiter in overdue:
-            if waiter.patient:
-                told = _no_answer("no reply on a link that stood", FailureReason.SILENT)
-            else:
-                told = _no_answer("no reply in time")
-            waiter.settle(told)
+        for one in overdue:
+            silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
+            one.settle(silent if one.patient else _no_answer("no reply in time"))
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -667,10 +661,7 @@ class Gate:
         """Wait for the gate to be open and everybody with a lower ticket to be through.
 
         Where it is `free`, no task is switched. `asks` is False for whom nobody's word stands
-        behind: that ends no rest.
-
-        Raises:
-            OpenFailure: it did not, or will not, open within so many seconds.
+        behind: that ends no rest. Raises OpenFailure if it will not open within so many seconds.
         """
         if (wire := self.free) is not None:
             self._taken = True
