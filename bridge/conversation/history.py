@@ -101,7 +101,7 @@ class Mark(msgspec.Struct, frozen=True):
     """The chat whose history has to have these words; None: nothing follows if it has not."""
 
 
-Marks = tuple[Mark, ...]
+Shown = tuple[Mark, ...]
 Entries = Sequence[HistoryEntry]
 
 
@@ -372,7 +372,7 @@ def _words(fragment: str) -> str:
     return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
 
 
-def shown_lately(state: model.Conversation) -> Marks:
+def shown_lately(state: model.Conversation) -> Shown:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
         return tuple(
@@ -478,8 +478,8 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 
 
 def missed(
-    heard: Marks, lines: Sequence[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], Marks]:
+    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
+) -> tuple[list[Line], Shown]:
     """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
@@ -513,7 +513,7 @@ def missed(
 
 
 def is_doubtful(
-    heard: Marks, entries: Entries, lines: Sequence[Line], since: int, clocks: Clocks
+    heard: Shown, entries: Entries, lines: Sequence[Line], since: int, clocks: Clocks
 ) -> bool:
     """True if something may be missing that cannot be found: forgotten here, or not told there."""
     begin = since + clocks.usual
@@ -525,8 +525,8 @@ def is_doubtful(
 
 
 def left_out(
-    heard: Marks, entries: Entries, session_id: SessionId, since: int, ids: Collection[AgentId]
-) -> tuple[bool, Marks]:
+    heard: Shown, entries: Entries, session_id: SessionId, since: int, ids: Collection[AgentId]
+) -> tuple[bool, Shown]:
     """Find out whether the history lacks words of this chat that were shown.
 
     It must have the newest that were heard before the outage, for we ask about what follows them;
@@ -567,7 +567,7 @@ def _shown_of(entries: Entries, shown: frozenset[bytes], ids: Collection[AgentId
     return found
 
 
-def _open(heard: Marks, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
+def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """Return the lines that are not older than the marks."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
@@ -583,7 +583,7 @@ def _open(heard: Marks, lines: Sequence[Line], since: int, clocks: Clocks) -> li
     ]
 
 
-def _paired(heard: Marks, lines: Sequence[Line]) -> Mapping[int, int]:
+def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
     """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
     keys: tuple[tuple[Callable[[Line], bytes], Callable[[Mark], bytes]], ...] = (

@@ -199,9 +199,7 @@ def show_card(turn: Turn) -> None:
 def place_named(turn: Turn, position: int | None) -> None:
     """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
     phase = turn.state.phase
-    if not isinstance(phase, model.Queued) or phase.cancel:
-        return
-    if position is None or position == phase.position:
+    if not isinstance(phase, model.Queued) or phase.cancel or position in {None, phase.position}:
         return
     known = phase.next_told or phase.accepted or hidden(phase)
     next_now = position == 1 and (phase.position or 0) > 1 and not known

@@ -421,7 +421,7 @@ def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) 
     return True
 
 
-# --- 102, 103, 104: cancel, close, rate -----------------------------------------------------------
+# --- 102, 103, 302: cancel, close, ask for a person -----------------------------------------------
 
 
 def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.Reply) -> None:
@@ -447,9 +447,6 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
     _refused(turn, "close.refused", reply)
     if phase.unwanted:
         chat.greet(turn, phase)
-
-
-# --- 302: from the robot to a person --------------------------------------------------------------
 
 
 def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Reply) -> None:

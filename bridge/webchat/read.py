@@ -128,14 +128,10 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
 
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:
-    match kind:
-        case FrameType.ROBOT_TRANSFER:
-            return "result" in frame
-        case FrameType.ROBOT_MESSAGE:
-            # We never ask with 301, so only one without content can be somebody's answer.
-            return "result" in frame and "content" not in frame
-        case _:
-            return kind < _FIRST_PUSH
+    if kind == FrameType.ROBOT_MESSAGE:
+        # We never ask with 301, so only one without content can be somebody's answer.
+        return "result" in frame and "content" not in frame
+    return "result" in frame if kind == FrameType.ROBOT_TRANSFER else kind < _FIRST_PUSH
 
 
 def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:

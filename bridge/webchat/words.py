@@ -93,11 +93,8 @@ def decode_emoji(text: str) -> str:
     return _TOKEN.sub(_face, text)
 
 
-_CODE_OF: Mapping[
-    str, str
-] = (  # Of two codes with one face the first; and what real WeChat writes for the sweating one.
-    {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(FACES)}
-)
+# Of two codes with one face the first; and what real WeChat writes for the sweating one.
+_CODE_OF = {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(FACES)}
 _FACE = re.compile(
     # With its style and skin; as a part of a joined emoji it is another picture.
     "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?(?!\u200d)([A-Za-z])?"
