@@ -82,19 +82,15 @@ class _Verdict:
         return self.url
 
 
+@dataclass
 class _Source:
     """One blob as the body of one HTTP request."""
 
-    def __init__(self, blob: Blob) -> None:
-        self.blob = blob
-        self.failure: Exception | None = None
-        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+    blob: Blob
+    failure: Exception | None = None
+    """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yield the blob's bytes, exactly as many as it said it has.
-
-        More would be cut off by the length in the header, fewer would leave the server waiting.
-        """
         try:
             async for chunk in _measured(self.blob):
                 yield chunk
@@ -104,6 +100,10 @@ class _Source:
 
 
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    """Yield the blob's bytes, exactly as many as it said it has.
+
+    More would be cut off by the length in the header, fewer would leave the server waiting.
+    """
     sent = 0
     async for chunk in blob.chunks:
         sent += len(chunk)
@@ -134,11 +134,10 @@ class Uploads:
     async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
-        Raises:
-            TokenRefused: -15; the blob may have been read.
-            CallFailure: always certain: a file that nobody mentions harms nobody. UPLOAD_FAILED: it
-                may be tried again; UNREACHABLE: no answer came; TOO_BIG or REFUSED otherwise.
-            Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
+        Raises TokenRefused (-15; the blob may have been read), what the blob's own source raised,
+        such as TooBig or Unavailable, or CallFailure, always certain, for a file that nobody
+        mentions harms nobody: UPLOAD_FAILED, it may be tried again; UNREACHABLE, no answer came;
+        TOO_BIG or REFUSED otherwise.
         """
         if self._mode is not UploadMode.AUTO:
             return (await self._try(self._mode, token, _Source(blob))).address()
@@ -179,7 +178,11 @@ class Uploads:
                     self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
         self._doubted = False
         if verdict.failure is None and kind is not known:
-            await self._remember(kind)
+            _LOG.info("webchat upload mode found", mode=kind)
+            try:
+                await self._facts.put(self._fact, kind)
+            except StoreError as error:
+                _LOG.warning("upload mode not remembered", error=str(error))
         return verdict.address()
 
     async def _known_mode(self) -> UploadMode:
@@ -188,13 +191,6 @@ class Uploads:
             return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
             return UploadMode.AUTO
-
-    async def _remember(self, mode: UploadMode) -> None:
-        _LOG.info("webchat upload mode found", mode=mode)
-        try:
-            await self._facts.put(self._fact, mode)
-        except StoreError as error:
-            _LOG.warning("upload mode not remembered", error=str(error))
 
     async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART

@@ -351,8 +351,7 @@ class Links:
             why = str(error) or "no answer in time"
             raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
-        if reply is None:
-            # Many servers have no robot: that says nothing about their health.
+        if reply is None:  # many servers have no robot: that says nothing about their health
             message = f"robot: HTTP {answer.status} without WebChat's JSON"
             raise certain_failure(FailureReason.UNREACHABLE, message)
         if reply.result == ResultCode.SUCCESS:
@@ -557,10 +556,8 @@ class Links:
 
         `asks` is False for a wish of our own, which is no reason to try a refused login again.
 
-        Raises:
-            OpenFailure: the link does not stand, or the token was refused each time. After one try
-                no fresh one has been seen yet: the caller's next finds it.
-            Exception: what `request` raises, TokenRefused aside.
+        Raises what `request` does, or OpenFailure: the link does not stand, or the token was
+        refused each time. After one try no fresh one has been seen yet: the caller's next finds it.
         """
         link = self._link(account)
         gate = link.gate
