@@ -53,8 +53,8 @@ _WORDS = _TABLE.split()
 FACES = tuple(zip(_WORDS[::3], _WORDS[1::3], _WORDS[2::3], strict=True))
 """Every face by index: its code, its names separated by a slash, its Unicode."""
 
-_BY_CODE = {code: face for code, _, face in FACES}
-_BY_CODE["/:--b"] = _BY_CODE["/:–-b"]  # printed with an en dash; real WeChat writes two hyphens
+# The code of face 17 is printed with an en dash, `/:–-b`; real WeChat writes two hyphens.
+_BY_CODE = {code: face for code, _, face in FACES} | {"/:--b": FACES[17][2]}
 _BY_NAME: Mapping[str, str] = {name: face for _, names, face in FACES for name in names.split("/")}
 
 _ESCAPED: Mapping[str, str] = {
