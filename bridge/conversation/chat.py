@@ -143,17 +143,15 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
 def rate(turn: Turn, wish: model.Rate) -> None:
     """Take the customer's rating of the running session, or of the last one."""
     session_id = turn.state.last_session
+    rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:
         turn.say("rating.nothing")
-        return
-    if wish.session_id is not None and wish.session_id != session_id:
+    elif wish.session_id not in {None, session_id}:
         turn.say("rating.too_late")
-        return
-    rated = _rated(turn.state, session_id)
-    if rated is not None and turn.now - rated.at > turn.policy.rating_change:
+    elif rated is not None and turn.now - rated.at > turn.policy.rating_change:
         turn.say("rating.settled")
-        return
-    turn.set(rating=model.Rating(session_id, wish.value, wish.comment, wish.vote))
+    else:
+        turn.set(rating=model.Rating(session_id, wish.value, wish.comment, wish.vote))
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:

@@ -69,22 +69,20 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
     words = event.words if event.words and event.words != _text(event.content) else ""
-    pieces, last = [], len(parts) - 1
-    for index, part in enumerate(parts):
-        quotes = index == quoting
-        piece = model.Held(
+    return tuple(
+        model.Held(
             event.event_id,
             part,
             turn.now,
-            last=index == last,
+            last=index == len(parts) - 1,
             order=typed + index,
             words=words if index == 0 else "",
-            quotes=event.quotes if quotes else (),
+            quotes=event.quotes if index == quoting else (),
             amends=event.amends,
-            instead=instead if quotes or event.amends is not None else (),
+            instead=instead if index == quoting or event.amends is not None else (),
         )
-        pieces.append(piece)
-    return tuple(pieces)
+        for index, part in enumerate(parts)
+    )
 
 
 def _quotation(
@@ -92,9 +90,8 @@ def _quotation(
 ) -> tuple[int, tuple[model.CustomerContent, ...]]:
     """Find the part of a message that begins with a quotation, and what is left of it without.
 
-    Returns:
-        The part's index, and its words without the quotation; -1 if the quotation takes more than
-        one part: then `other`, the whole message without it, is to go.
+    The index is -1 if the quotation takes more than one part: then `other`, the whole message
+    without it, is to go.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:
@@ -157,15 +154,8 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
             held = replace(held, last=False)
         turn.set(outstanding=replace(outstanding, held=held, moot=moot, stale=stale))
     if event.note and not isinstance(phase, model.NoChat):
-        typed = turn.state.typed
-        note = model.Held(
-            event.by,
-            model.CustomerText(event.note),
-            turn.now,
-            last=False,
-            order=typed,
-            amends=event.event_id,
-        )
+        typed, text, about = turn.state.typed, model.CustomerText(event.note), event.event_id
+        note = model.Held(event.by, text, turn.now, last=False, order=typed, amends=about)
         turn.set(held=(*turn.state.held, note), typed=typed + 1)
 
 

@@ -101,6 +101,10 @@ class Mark(msgspec.Struct, frozen=True):
     """The chat whose history has to have these words; None: nothing follows if it has not."""
 
 
+Shown = tuple[Mark, ...]
+Entries = Sequence[HistoryEntry]
+
+
 class Line(msgspec.Struct, frozen=True):
     """A line of the history that an agent wrote."""
 
@@ -261,19 +265,15 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
         pause = FIRST_PAUSE << recall.tries
         # All rooms of a server lose their links at once, and have to ask one after the other.
         pause += came.session_id * _STRIDE % pause
-        turn.set(
-            recall=replace(
-                recall, asked=False, again=False, due=turn.now + pause, tries=recall.tries + 1
-            )
-        )
+        at, tries = turn.now + pause, recall.tries + 1
+        turn.set(recall=replace(recall, asked=False, again=False, due=at, tries=tries))
         return
     elif recall.unmarked:
         _take_as_shown(turn, came)
     else:
         _show(turn, came)
-    turn.set(
-        recall=model.Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None
-    )
+    again = model.Recall(recall.since, recall.session_id, due=turn.now)
+    turn.set(recall=again if recall.again else None)
 
 
 def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
@@ -334,8 +334,7 @@ def _content(entry: HistoryEntry) -> AgentContent:
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
     """Return the agent of an id: one of the chat's, without an id the sole one (T15), or a new."""
-    phase = turn.state.phase
-    agents = phase.agents if isinstance(phase, model.Chatting) else ()
+    agents = _agents(turn)
     for agent in agents:
         if agent.id == agent_id or (not agent_id and len(agents) == 1):
             return agent
@@ -373,7 +372,7 @@ def _words(fragment: str) -> str:
     return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
 
 
-def shown_lately(state: model.Conversation) -> tuple[Mark, ...]:
+def shown_lately(state: model.Conversation) -> Shown:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
         return tuple(
@@ -479,8 +478,8 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 
 
 def missed(
-    heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], tuple[Mark, ...]]:
+    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
+) -> tuple[list[Line], Shown]:
     """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
@@ -514,11 +513,7 @@ def missed(
 
 
 def is_doubtful(
-    heard: tuple[Mark, ...],
-    entries: Sequence[HistoryEntry],
-    lines: Sequence[Line],
-    since: int,
-    clocks: Clocks,
+    heard: Shown, entries: Entries, lines: Sequence[Line], since: int, clocks: Clocks
 ) -> bool:
     """True if something may be missing that cannot be found: forgotten here, or not told there."""
     begin = since + clocks.usual
@@ -530,12 +525,8 @@ def is_doubtful(
 
 
 def left_out(
-    heard: tuple[Mark, ...],
-    entries: Sequence[HistoryEntry],
-    session_id: SessionId,
-    since: int,
-    ids: Collection[AgentId],
-) -> tuple[bool, tuple[Mark, ...]]:
+    heard: Shown, entries: Entries, session_id: SessionId, since: int, ids: Collection[AgentId]
+) -> tuple[bool, Shown]:
     """Find out whether the history lacks words of this chat that were shown.
 
     It must have the newest that were heard before the outage, for we ask about what follows them;
@@ -543,9 +534,8 @@ def left_out(
     words they are said to be does not matter: the socket and the history may name people
     differently (`ids`: of those who take part).
 
-    Returns:
-        Also the marks, changed so that what is absent is told once. Only of the newest words it is
-        told each time, as more may have been missed by then.
+    Also returns the marks, changed so that what is absent is told once. Only of the newest words it
+    is told each time, as more may have been missed by then.
     """
     order = sorted(range(len(heard)), key=lambda index: heard[index].at)
     shown = [heard[index].mark for index in order]
@@ -555,11 +545,8 @@ def left_out(
     times, copies = Counter(shown), Counter(told)
     # Words may stand in another order there; of equal ones that are too few, order tells which.
     there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    due = [
-        place
-        for place, index in enumerate(order)
-        if heard[index].session == session_id and heard[index].at <= since
-    ]
+    asked = [one.session == session_id and one.at <= since for one in heard]
+    due = [place for place, index in enumerate(order) if asked[index]]
     if not due:
         return False, heard
     begin = next((place for place in due if there[place]), due[-1])
@@ -571,21 +558,16 @@ def left_out(
     return bool(absent), tuple(known)
 
 
-def _shown_of(
-    entries: Sequence[HistoryEntry], shown: frozenset[bytes], ids: Collection[AgentId]
-) -> list[bytes]:
+def _shown_of(entries: Entries, shown: frozenset[bytes], ids: Collection[AgentId]) -> list[bytes]:
     """Return the marks that a history's lines fit, in their order, whoever is said to speak."""
-    fitting = (
-        next(
-            (mark for who in (entry.agent_id, *ids) if (mark := mark_of(who, entry.html)) in shown),
-            b"",
-        )
-        for entry in entries
-    )
-    return [mark for mark in fitting if mark]
+    found = []
+    for entry in entries:
+        marks = (mark_of(who, entry.html) for who in (entry.agent_id, *ids))
+        found += [mark for mark in marks if mark in shown][:1]
+    return found
 
 
-def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
+def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """Return the lines that are not older than the marks."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
@@ -601,7 +583,7 @@ def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Cl
     ]
 
 
-def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
+def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
     """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
     keys: tuple[tuple[Callable[[Line], bytes], Callable[[Mark], bytes]], ...] = (

@@ -40,8 +40,7 @@ def step(
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
     """Make one step, at `now` (ms since the epoch); it never raises.
 
-    Returns:
-        The next state, and the effects in the order in which they are to be carried out (per lane).
+    The effects are in the order in which they are to be carried out (per lane).
     """
     turn = Turn(state, now, policy)
     _apply(turn, happened)
@@ -86,18 +85,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
             _customer_did(turn, happened)
 
 
-def _customer_did(
-    turn: Turn,
-    happened: model.Said
-    | model.Withdrawn
-    | model.Start
-    | model.Cancel
-    | model.Close
-    | model.Human
-    | model.Solved
-    | model.CallBack
-    | model.Rate,
-) -> None:
+def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
     if turn.state.retry_at is not None:
         calls.person_acts(turn)
     match happened:

@@ -585,28 +585,11 @@ class Tick(Happening, frozen=True):
     """A deadline has passed."""
 
 
-Input = (
-    Said
-    | Withdrawn
-    | Start
-    | Cancel
-    | Close
-    | Human
-    | Solved
-    | CallBack
-    | Rate
-    | Pushed
-    | Replied
-    | Uploaded
-    | CallFailed
-    | Consulted
-    | LinkLost
-    | TurnAwaited
-    | LinkRestored
-    | Resumed
-    | Recalled
-    | Tick
-)
+CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
+Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
+"""What came of an effect."""
+LinkNews = LinkLost | TurnAwaited | LinkRestored
+Input = CustomerAct | Pushed | Outcome | LinkNews | Resumed | Tick
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -199,9 +199,7 @@ def show_card(turn: Turn) -> None:
 def place_named(turn: Turn, position: int | None) -> None:
     """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
     phase = turn.state.phase
-    if not isinstance(phase, model.Queued) or phase.cancel:
-        return
-    if position is None or position == phase.position:
+    if not isinstance(phase, model.Queued) or phase.cancel or position in {None, phase.position}:
         return
     known = phase.next_told or phase.accepted or hidden(phase)
     next_now = position == 1 and (phase.position or 0) > 1 and not known
@@ -332,18 +330,16 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
     """Confirm the callback: say when we ask again, or for how long."""
-    key, args, opens = "callback.promised", model.Args(queue=queue_id), _opens(turn, queue_id)
-    if opens is None:
-        args["hours"] = _callback_limit(turn.policy, queue_id) // 3_600_000
-    else:
-        key, args["opens"] = "callback.promised_hours", opens
-    turn.ask(model.CallbackCard(turn.state.number, key, args))
+    hours = _callback_limit(turn.policy, queue_id) // 3_600_000
+    _callback_card(turn, queue_id, "callback.promised", "callback.promised_hours", hours=hours)
 
 
-def _opens(turn: Turn, queue_id: QueueId) -> int | None:
-    """Return when a queue opens that is closed by its hours; None: it is open, or has none."""
+def _callback_card(turn: Turn, queue_id: QueueId, key: str, closed: str, **args: int) -> None:
+    """Write about a callback; with `closed`, and when it opens, of a queue closed by its hours."""
     opening = turn.policy.hours.get(queue_id)
-    return None if opening is None or opening.is_open(turn.now) else opening.opens(turn.now)
+    if opening is not None and not opening.is_open(turn.now):
+        key, args = closed, {"opens": opening.opens(turn.now)}
+    turn.ask(model.CallbackCard(turn.state.number, key, {"queue": queue_id, **args}))
 
 
 def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
@@ -354,10 +350,7 @@ def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
         turn.say("callback.hopeless" if key in _HOPELESS else "callback.goes_on")
     elif key in NOBODY_THERE and turn.policy.callback:
         turn.set(callback=model.Callback(queue_id))
-        offer, args, opens = "callback.offer", model.Args(queue=queue_id), _opens(turn, queue_id)
-        if opens is not None:
-            offer, args["opens"] = "callback.offer_hours", opens
-        turn.ask(model.CallbackCard(turn.state.number, offer, args))
+        _callback_card(turn, queue_id, "callback.offer", "callback.offer_hours")
 
 
 def cancel_callback(turn: Turn) -> bool:
@@ -420,14 +413,8 @@ def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
 
 def linger(turn: Turn, place: model.Queued) -> None:
     """Keep the link and remember the request for a while: an agent who refused may still accept."""
-    turn.enter(
-        model.Idle(
-            turn.now,
-            linger_until=turn.now + turn.policy.linger,
-            refused=replace(place, pre_sent=()),
-            pre_sent=tuple(piece.order for piece in place.pre_sent),
-        )
-    )
+    until, pre_sent = turn.now + turn.policy.linger, tuple(one.order for one in place.pre_sent)
+    turn.enter(model.Idle(turn.now, until, replace(place, pre_sent=()), pre_sent))
 
 
 def revive(turn: Turn, news: QueueStatus) -> bool:
@@ -438,18 +425,10 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     place = phase.refused
     if news.request_id != place.request_id or progress(news.status) is Progress.OVER:
         return False
-    held = turn.state.held
-    turn.set(
-        held=tuple(piece for piece in held if piece.order not in phase.pre_sent), last_request=None
-    )
-    hidden = place.quiet_until is not None
-    turn.enter(
-        place,
-        position=None,
-        accepted=False,
-        resync=False,
-        pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
-        quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
-    )
+    sent = tuple(piece for piece in turn.state.held if piece.order in phase.pre_sent)
+    rest = tuple(piece for piece in turn.state.held if piece.order not in phase.pre_sent)
+    turn.set(held=rest, last_request=None)
+    until = None if place.quiet_until is None else turn.now + turn.policy.quiet_wait
+    turn.enter(place, position=None, accepted=False, resync=False, pre_sent=sent, quiet_until=until)
     robot.hand_over(turn)
     return True

@@ -95,10 +95,8 @@ def overdue(turn: Turn) -> Iterator[str]:
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            key = consulted(
-                turn, model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
-            )
-            if key is not None:
+            silent = model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
+            if (key := consulted(turn, silent)) is not None:
                 yield key
         else:
             settle(turn, question.event_id)
@@ -148,10 +146,8 @@ def hand_over(turn: Turn) -> None:
         if note is None:
             held.append(piece)
         else:
-            after = piece.order + 1  # kept free for it
-            told = model.Held(
-                piece.event_id, model.CustomerText(note), turn.now, order=after, consulted=True
-            )
+            after, text = piece.order + 1, model.CustomerText(note)  # a place was kept free for it
+            told = model.Held(piece.event_id, text, turn.now, order=after, consulted=True)
             held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())
 
@@ -202,10 +198,8 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, model.Chatting) or not phase.robot:
-        if text:
-            turn.ask(
-                model.AgentsLeft((agent.id,))
-            )  # a word after its time: the ghost does not stay
+        if text:  # a word after its time: the ghost does not stay
+            turn.ask(model.AgentsLeft((agent.id,)))
         return
     present = robots or ((agent,) if text else ())
     turn.enter(phase, agents=present, choices=push.suggestions)

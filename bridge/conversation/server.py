@@ -405,17 +405,9 @@ def _await_start(
     """Wait for the 202 of a session that exists."""
     if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
-    awaiting = model.Requesting(
-        phase.queue_id,
-        phase.since,
-        session_id,
-        reply.agents,
-        turn.now + wait,
-        phase.lost_session if isinstance(phase, model.Requesting) else None,
-        cancel=phase.cancel,
-        quiet=queue.hidden(phase),
-    )
-    turn.enter(awaiting)
+    lost = phase.lost_session if isinstance(phase, model.Requesting) else None
+    asked = model.Requesting(phase.queue_id, phase.since, session_id, reply.agents, turn.now + wait)
+    turn.enter(asked, lost_session=lost, cancel=phase.cancel, quiet=queue.hidden(phase))
 
 
 def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> bool:
@@ -429,7 +421,7 @@ def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) 
     return True
 
 
-# --- 102, 103, 104: cancel, close, rate -----------------------------------------------------------
+# --- 102, 103, 302: cancel, close, ask for a person -----------------------------------------------
 
 
 def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.Reply) -> None:
@@ -455,9 +447,6 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
     _refused(turn, "close.refused", reply)
     if phase.unwanted:
         chat.greet(turn, phase)
-
-
-# --- 302: from the robot to a person --------------------------------------------------------------
 
 
 def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Reply) -> None:
@@ -506,15 +495,10 @@ def _message_sent(
             by_robot = reply.robot_type is not None
             chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
-    media = held.content
-    if (
-        meaning(reply.result).no_media
-        and isinstance(command.content, frames.Video)
-        and isinstance(media, model.CustomerMedia)
-    ):
+    media, film = held.content, isinstance(command.content, frames.Video)
+    if film and meaning(reply.result).no_media and isinstance(media, model.CustomerMedia):
         # WebChat takes no films: what lies there already goes as a file, in the same place.
-        file = replace(media, kind="file")
-        take_back(turn, asked, _fresh(replace(held, content=file)))
+        take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
         refuse(turn, asked, held, reply.result)

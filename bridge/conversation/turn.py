@@ -7,24 +7,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from bridge.conversation.model import (
-    Args,
-    Card,
-    Conversation,
-    Delivered,
-    Effect,
-    Held,
-    Phase,
-    Queued,
-    Reported,
-    Say,
-)
+from bridge.conversation import model
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
@@ -33,65 +21,63 @@ from bridge.webchat.frames import Reply
 
 LONGEST_QUOTE = 300
 """Characters of the server's own words that are shown."""
-_OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "room.welcome": ("room.welcome_command", "room.welcome_paused"),
-        # The robot is asked by writing, wherever it answers first.
-        "robot.welcome": ("robot.welcome", "room.welcome_paused"),
-        "chat.ended": ("chat.ended_command", "chat.ended_paused"),
-        "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
-        "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
-        "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
-        "result.-10": ("result.-10_command", "queue.ended_paused"),
-        "result.-11": ("result.-11_command", "queue.ended_paused"),
-        "status.2": ("status.2_command", "queue.ended_paused"),
-        "status.3": ("status.3_command", "queue.ended_paused"),
-        "status.4": ("status.4_command", "queue.ended_paused"),
-        "status.other": ("status.other_command", "status.other_paused"),
-    }
-)
+_OTHERWISE: Mapping[str, tuple[str, str]] = {
+    "room.welcome": ("room.welcome_command", "room.welcome_paused"),
+    # The robot is asked by writing, wherever it answers first.
+    "robot.welcome": ("robot.welcome", "room.welcome_paused"),
+    "chat.ended": ("chat.ended_command", "chat.ended_paused"),
+    "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
+    "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
+    "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
+    "result.-10": ("result.-10_command", "queue.ended_paused"),
+    "result.-11": ("result.-11_command", "queue.ended_paused"),
+    "status.2": ("status.2_command", "queue.ended_paused"),
+    "status.3": ("status.3_command", "queue.ended_paused"),
+    "status.4": ("status.4_command", "queue.ended_paused"),
+    "status.other": ("status.other_command", "status.other_paused"),
+}
 """Key -> the keys where only a command asks for a chat, and where the room is paused."""
 
 
 class Turn(msgspec.Struct):
     """The mutable side of one step."""
 
-    state: Conversation
+    state: model.Conversation
     now: int
     """ms since the epoch."""
     policy: Policy
-    effects: list[Effect] = []
+    effects: list[model.Effect] = []
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the state."""
         self.state = replace(self.state, **changes)
 
-    def enter(self, phase: Phase, **changes: Any) -> None:
+    def enter(self, phase: model.Phase, **changes: Any) -> None:
         """Replace the phase, by this one with changes."""
         self.state = replace(self.state, phase=replace(phase, **changes) if changes else phase)
 
-    def ask(self, effect: Effect) -> None:
+    def ask(self, effect: model.Effect) -> None:
         self.effects.append(effect)
 
-    def say(self, key: str, args: Args | None = None, *, ping: bool = False) -> None:
-        self.ask(Say(key, args or {}, ping=ping))
+    def say(self, key: str, args: model.Args | None = None, *, ping: bool = False) -> None:
+        self.ask(model.Say(key, args or {}, ping=ping))
 
     def quote(self, words: str) -> None:
         """Pass on the server's own words, unless there are none."""
         if words:
             self.say("trouble.server_says", {"text": words})
 
-    def card(self, key: str, args: Args | None = None) -> None:
+    def card(self, key: str, args: model.Args | None = None) -> None:
         """Write the queue card of this conversation."""
-        self.ask(Card(self.state.number, key, args or {}))
+        self.ask(model.Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
         """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
         self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
 
-    def put_back(self, *pieces: Held) -> None:
+    def put_back(self, *pieces: model.Held) -> None:
         """Return content to the places that it had."""
-        back: list[Held] = []
+        back: list[model.Held] = []
         for piece in pieces:
             # A correction that was under way when `lapse` came upon it.
             lapsed = piece.instead and piece.amends is None and not piece.quotes
@@ -122,7 +108,7 @@ class Turn(msgspec.Struct):
             known = replace(going, amends=None, last=not moot)
             self.set(outstanding=replace(outstanding, held=known, moot=moot, stale=True))
             overtaken.add(going.event_id)
-        held: list[Held] = []
+        held: list[model.Held] = []
         for piece in self.state.held:
             if piece.event_id in overtaken:
                 continue
@@ -133,21 +119,23 @@ class Turn(msgspec.Struct):
                 held.append(piece)
         self.set(held=tuple(held))
 
-    def delivered(self, *pieces: Held) -> None:
+    def delivered(self, *pieces: model.Held) -> None:
         """Note that WebChat has these pieces; an event is delivered with its last one."""
-        self.effects += [Delivered(piece.event_id) for piece in pieces if piece.last]
+        self.effects += [model.Delivered(piece.event_id) for piece in pieces if piece.last]
 
-    def report(self, pieces: tuple[Held, ...], key: str, args: Args | None = None) -> None:
+    def report(
+        self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
+    ) -> None:
         """Tell the customer, once per event, that these pieces were not delivered.
 
         Nor is the rest of the same events sent: the customer is going to repeat the whole.
         """
         events = unique_events(pieces)
         for event_id in unique_events(tuple(one for one in pieces if not one.is_note)):
-            self.ask(Reported(event_id, key, args or {}))
+            self.ask(model.Reported(event_id, key, args or {}))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
-        if isinstance(phase, Queued):
+        if isinstance(phase, model.Queued):
             self.enter(phase, pre_sent=without(phase.pre_sent, events))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
@@ -156,20 +144,20 @@ class Turn(msgspec.Struct):
         for event_id in events:
             self.lapse(event_id)
 
-    def report_whole(self, pieces: tuple[Held, ...], key: str) -> None:
+    def report_whole(self, pieces: tuple[model.Held, ...], key: str) -> None:
         """Report those events whose last piece is here; of the others it was reported already."""
         self.report(tuple(piece for piece in pieces if piece.last), key)
 
-    def report_held(self, key: str, args: Args | None = None) -> None:
+    def report_held(self, key: str, args: model.Args | None = None) -> None:
         """Give up all that waits, and say so."""
         self.report(self.state.held, key, args)
 
 
-def _whole(piece: Held) -> tuple[Held, ...]:
+def _whole(piece: model.Held) -> tuple[model.Held, ...]:
     """Return the whole message, for an agent who does not have the one that is corrected."""
     parts = len(piece.instead)
     return tuple(
-        Held(
+        model.Held(
             piece.event_id,
             part,
             piece.at,
@@ -181,20 +169,20 @@ def _whole(piece: Held) -> tuple[Held, ...]:
     )
 
 
-def without(pieces: tuple[Held, ...], events: tuple[EventId, ...]) -> tuple[Held, ...]:
+def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tuple[model.Held, ...]:
     """The pieces that belong to none of these events."""
     return tuple(piece for piece in pieces if piece.event_id not in events)
 
 
-def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:
+def unique_events(pieces: tuple[model.Held, ...]) -> tuple[EventId, ...]:
     """The events that these pieces belong to, each once, in order."""
     return tuple(dict.fromkeys(piece.event_id for piece in pieces))
 
 
-def all_pieces(state: Conversation) -> tuple[Held, ...]:
+def all_pieces(state: model.Conversation) -> tuple[model.Held, ...]:
     """Every piece of content that this conversation still answers for."""
     going = None if state.outstanding is None else state.outstanding.held
-    pre_sent = state.phase.pre_sent if isinstance(state.phase, Queued) else ()
+    pre_sent = state.phase.pre_sent if isinstance(state.phase, model.Queued) else ()
     return (*(() if going is None else (going,)), *pre_sent, *state.held)
 
 

@@ -32,13 +32,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import (
-    Http,
-    TokenRefused,
-    certain_failure,
-    describe,
-    timeout_of,
-)
+from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
@@ -88,19 +82,15 @@ class _Verdict:
         return self.url
 
 
+@dataclass
 class _Source:
     """One blob as the body of one HTTP request."""
 
-    def __init__(self, blob: Blob) -> None:
-        self.blob = blob
-        self.failure: Exception | None = None
-        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+    blob: Blob
+    failure: Exception | None = None
+    """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yield the blob's bytes, exactly as many as it said it has.
-
-        More would be cut off by the length in the header, fewer would leave the server waiting.
-        """
         try:
             async for chunk in _measured(self.blob):
                 yield chunk
@@ -110,6 +100,10 @@ class _Source:
 
 
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    """Yield the blob's bytes, exactly as many as it said it has.
+
+    More would be cut off by the length in the header, fewer would leave the server waiting.
+    """
     sent = 0
     async for chunk in blob.chunks:
         sent += len(chunk)
@@ -140,11 +134,10 @@ class Uploads:
     async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
-        Raises:
-            TokenRefused: -15; the blob may have been read.
-            CallFailure: always certain: a file that nobody mentions harms nobody. UPLOAD_FAILED: it
-                may be tried again; UNREACHABLE: no answer came; TOO_BIG or REFUSED otherwise.
-            Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
+        Raises TokenRefused (-15; the blob may have been read), what the blob's own source raised,
+        such as TooBig or Unavailable, or CallFailure, always certain, for a file that nobody
+        mentions harms nobody: UPLOAD_FAILED, it may be tried again; UNREACHABLE, no answer came;
+        TOO_BIG or REFUSED otherwise.
         """
         if self._mode is not UploadMode.AUTO:
             return (await self._try(self._mode, token, _Source(blob))).address()
@@ -152,14 +145,12 @@ class Uploads:
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, _Source(blob))
-        now = asyncio.get_running_loop().time()
-        if verdict.other_kind and not verdict.about_file and now >= self._both_from:
+        now, failure = asyncio.get_running_loop().time(), verdict.failure
+        if failure and verdict.other_kind and not verdict.about_file and now >= self._both_from:
             # The server may have changed. What was streamed cannot be read again here, so the
             # caller has to come again, and then both kinds are tried.
             self._doubted = True
-            failure, code = verdict.failure, None
-            if failure is not None and failure.reason is FailureReason.UPLOAD_FAILED:
-                code = failure.code
+            code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"
             raise certain_failure(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
@@ -187,7 +178,11 @@ class Uploads:
                     self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
         self._doubted = False
         if verdict.failure is None and kind is not known:
-            await self._remember(kind)
+            _LOG.info("webchat upload mode found", mode=kind)
+            try:
+                await self._facts.put(self._fact, kind)
+            except StoreError as error:
+                _LOG.warning("upload mode not remembered", error=str(error))
         return verdict.address()
 
     async def _known_mode(self) -> UploadMode:
@@ -196,13 +191,6 @@ class Uploads:
             return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
             return UploadMode.AUTO
-
-    async def _remember(self, mode: UploadMode) -> None:
-        _LOG.info("webchat upload mode found", mode=mode)
-        try:
-            await self._facts.put(self._fact, mode)
-        except StoreError as error:
-            _LOG.warning("upload mode not remembered", error=str(error))
 
     async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART
@@ -222,9 +210,8 @@ class Uploads:
         if reply is None:  # a servlet container's or a proxy's page
             message = f"upload: HTTP {answer.status} without WebChat's JSON"
             if answer.status == 413:
-                return _Verdict(
-                    failure=certain_failure(FailureReason.TOO_BIG, message), about_file=True
-                )
+                failure = certain_failure(FailureReason.TOO_BIG, message)
+                return _Verdict(failure=failure, about_file=True)
             failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
             return _Verdict(failure=failure, other_kind=True)
         if reply.result == ResultCode.SUCCESS:
@@ -327,21 +314,12 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the permitted addresses of a name.
-
-        Raises:
-            AddressRefused: there are addresses, but none is permitted.
-            OSError: it cannot be resolved.
-        """
+        """Return the permitted addresses of a name; AddressRefused where all are forbidden."""
         found = await self._inner.resolve(host, port, family)
         if (host, port) == self._hosts.own:
             return found
-        good = [
-            result
-            for result in found
-            if (literal := _literal(result["host"])) is not None
-            and self._hosts.connectable(literal)
-        ]
+        literals = ((one, _literal(one["host"])) for one in found)
+        good = [one for one, literal in literals if literal and self._hosts.connectable(literal)]
         if found and not good:
             raise AddressRefused(f"{host} leads to addresses that are not public")
         return good
@@ -388,19 +366,14 @@ class Fetcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Hold the connections open."""
         connector = aiohttp.TCPConnector(limit=0, resolver=GuardedResolver(self._hosts))
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             # What is counted against the limit is then what the source says it sends.
             headers={"Accept-Encoding": "identity"},
-        ) as session:
-            self._session = session
-            try:
-                yield
-            finally:
-                self._session = None
+        ) as self._session:
+            yield
 
     @asynccontextmanager
     async def fetch(self, url: str, limit: int) -> AsyncIterator[Blob]:
@@ -445,7 +418,7 @@ class Fetcher:
             raise _unreadable() from None
         if not self._hosts.allows(parts):
             raise Refused("host", f"{parts.hostname} is not in allowed_media_hosts")
-        if self._session is None:
+        if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         timeout = timeout_of(self._timing, self._timing.upload)
         try:

@@ -140,7 +140,6 @@ class Backoff:
         return step * share
 
     def reset(self) -> None:
-        """Something worked: start from the first delay again."""
         self.failures = 0
 
 
@@ -172,16 +171,11 @@ class Http:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Hold the connections open."""
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as session:
-            self._session = session
-            try:
-                yield
-            finally:
-                self._session = None
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        ) as self._session:
+            yield
 
     async def post(
         self,
@@ -193,15 +187,12 @@ class Http:
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
     ) -> Answer:
-        """Send one POST and read its answer within `total` seconds.
+        """Send one POST and read `longest` bytes of its answer, within `total` seconds.
 
-        `data` is anything that aiohttp takes for a body; `longest` is in bytes; `cookies` are those
-        of the token that the request names.
-
-        Raises:
-            Unavailable: no HTTP answer came. Its text never holds the URL.
+        `cookies` are those of the token that the request names. Raises Unavailable, whose text
+        never holds the URL, if no HTTP answer came.
         """
-        if self._session is None:
+        if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
@@ -225,7 +216,6 @@ class Http:
 
 
 def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
-    """Return the waits of one request."""
     return aiohttp.ClientTimeout(total=total, sock_connect=timing.handshake, sock_read=timing.reply)
 
 
@@ -413,7 +403,6 @@ class Health:
         """Since when nothing but failures, ms since the epoch; None while healthy."""
 
     def reached(self) -> None:
-        """The server answered."""
         self.failing_since = None
 
     def missed(self) -> None:
@@ -529,13 +518,9 @@ class Door:
             # on logins looks at this address, not at types.
             headers["sign"] = login_sign(body, self._sign_key)
         try:
+            total = self._timing.reply
             answer = await self._http.post(
-                self._url,
-                body,
-                headers,
-                total=self._timing.reply,
-                longest=longest,
-                cookies=cookies,
+                self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
             self._health.missed()

@@ -184,11 +184,8 @@ class Learnt:
             _LOG.info("webchat server takes the other keys", keys=keys)
             self._remember("keys", keys)
         else:
-            _LOG.warning(
-                "webchat server refuses the configured dialect; set webchat.dialect",
-                configured=self._wanted,
-                takes=keys,
-            )
+            event = "webchat server refuses the configured dialect; set webchat.dialect"
+            _LOG.warning(event, configured=self._wanted, takes=keys)
 
     # --- features ------------------------------------------------------------------------------
 
@@ -200,14 +197,11 @@ class Learnt:
         """
         if feature in self._missing:
             return False
-        later = self._later and self._wanted is not Dialect.Y2016
-        match feature:
-            case Feature.HEARTBEAT:
-                return later
-            case Feature.TYPING | Feature.PREVIEW:
-                return later or self._wanted is Dialect.DUAL
-            case Feature.HISTORY:  # over HTTP, and harmless
-                return True
+        if feature is Feature.HISTORY:  # over HTTP, and harmless
+            return True
+        if self._later and self._wanted is not Dialect.Y2016:
+            return True
+        return feature is not Feature.HEARTBEAT and self._wanted is Dialect.DUAL
 
     def has_not(self, feature: Feature) -> None:
         """The server has said that it does not know this."""

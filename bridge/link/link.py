@@ -309,15 +309,14 @@ class Link:
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
             await self._around.logins.refuse(self.account.room_id, token)
-        if self._strikes > 1:
-            failure = refused_again()
-            pause = max(self._backoff.next(), self._around.door.closed_for)
-            if at_door and self._strikes > SUSPICIONS:
-                pause = max(pause, self._timing.blacklist)
-            self.gate.hold(failure, pause)
-            self.gate.refuse(failure)
-        else:
+        if self._strikes == 1:
             self.gate.trouble = None  # the server is there: what is needed is a login
+            return
+        pause = max(self._backoff.next(), self._around.door.closed_for)
+        if at_door and self._strikes > SUSPICIONS:
+            pause = max(pause, self._timing.blacklist)
+        self.gate.hold(refused_again(), pause)
+        self.gate.refuse(refused_again())
 
     async def _lost(self, loss: Loss) -> None:
         stable = loss.stood >= self._timing.stable
@@ -356,9 +355,8 @@ class _Connect(connect):
 async def _connect(around: Shared, token: Token) -> Connection:
     """Open a socket.
 
-    Raises:
-        TokenRefused: the handshake was answered by a 4xx (protocol reference 3.3).
-        OpenFailure: UNREACHABLE; `code` is the HTTP status where there was one.
+    Raises TokenRefused where the handshake was answered by a 4xx (protocol reference 3.3), else
+    OpenFailure, UNREACHABLE, whose `code` is the HTTP status where there was one.
     """
     settings = around.settings
     try:
@@ -440,7 +438,6 @@ class Deliveries:
             self.wire.pause()
 
     def restored(self) -> None:
-        """Queue the word that the link stands again."""
         self._queue.put_nowait(None)
 
     async def settled(self) -> None:

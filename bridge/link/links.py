@@ -40,17 +40,11 @@ from bridge.link.http_client import (
     certain_failure,
     no_turn,
 )
-from bridge.link.learnt import (
-    Feature,
-    Learnt,
-    has_keys,
-    other_keys,
-    tells_keys_apart,
-)
+from bridge.link.learnt import Feature, Learnt, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
-from bridge.link.socket import Wire
+from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents, Unavailable
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
@@ -229,7 +223,7 @@ class Links:
         account: Account,
         call_id: CallId,
         command: Command,
-        done: Callable[[Reply | CallFailure], None],
+        done: Settle,
     ) -> bool:
         """Write a command before this returns, if nothing is in the way; see `LinkPort.call_now`.
 
@@ -260,9 +254,8 @@ class Links:
         A -15 starts a new login, but the blob cannot be read twice: the caller tries again with a
         fresh one. What the blob's own source raises (TooBig, Unavailable) comes out as it is.
         """
-        return await self._with_token(
-            account, lambda token: self._uploads.upload(token, blob), tries=1
-        )
+        upload = partial(self._uploads.upload, blob=blob)
+        return await self._with_token(account, upload, tries=1)
 
     def keep(self, account: Account) -> None:
         """From now on keep this room's link up, through every loss; after `aclose` do nothing."""
@@ -307,15 +300,13 @@ class Links:
             return None
         # Though the chat goes on: what was said before can wait for who has no chat yet.
         visitor = Visitor(account.customer)
-        return await self._with_token(
-            account, lambda token: self._history(token, count, visitor), asks=False
-        )
+        request = partial(self._history, count=count, visitor=visitor)
+        return await self._with_token(account, request, asks=False)
 
     async def _history(
         self, token: Token, count: int, visitor: Visitor
     ) -> tuple[HistoryEntry, ...] | None:
         """Make the request; TokenRefused: -15."""
-        body = dump_history(token.value, min(max(1, count), MOST_ENTRIES))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._timing.connect):
@@ -324,12 +315,12 @@ class Links:
                         await stack.enter_async_context(self._door.knock(visitor))
             except TimeoutError:
                 raise no_turn("history: no turn in time") from None
+            body, cookies = (
+                dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
+                token.cookies,
+            )
             reply, _ = await self._door.post(
-                "history",
-                body,
-                parse_history_reply,
-                longest=LONGEST_HISTORY,
-                cookies=token.cookies,
+                "history", body, parse_history_reply, longest=LONGEST_HISTORY, cookies=cookies
             )
         if reply.result == ResultCode.SUCCESS:
             return reply.entries
@@ -360,8 +351,7 @@ class Links:
             why = str(error) or "no answer in time"
             raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
-        if reply is None:
-            # Many servers have no robot: that says nothing about their health.
+        if reply is None:  # many servers have no robot: that says nothing about their health
             message = f"robot: HTTP {answer.status} without WebChat's JSON"
             raise certain_failure(FailureReason.UNREACHABLE, message)
         if reply.result == ResultCode.SUCCESS:
@@ -415,18 +405,12 @@ class Links:
         if now >= self._notes_until:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
-        (self._log.debug if self._notes_left < 0 else self._log.info)(
-            event, room_id=room_id, **told
-        )
+        log = self._log.debug if self._notes_left < 0 else self._log.info
+        log(event, room_id=room_id, **told)
 
     # --- commands ----------------------------------------------------------------------------
 
-    def _settle(
-        self,
-        call: _Call,
-        done: Callable[[Reply | CallFailure], None],
-        told: Reply | CallFailure,
-    ) -> None:
+    def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
         if isinstance(told, Reply):
             try:
@@ -441,7 +425,7 @@ class Links:
         call.link.demand.end()
         done(told)
 
-    async def _once_more(self, call: _Call, done: Callable[[Reply | CallFailure], None]) -> None:
+    async def _once_more(self, call: _Call, done: Settle) -> None:
         told: Reply | CallFailure
         try:
             told = await self._until_answered(call, _nothing)
@@ -572,10 +556,8 @@ class Links:
 
         `asks` is False for a wish of our own, which is no reason to try a refused login again.
 
-        Raises:
-            OpenFailure: the link does not stand, or the token was refused each time. After one try
-                no fresh one has been seen yet: the caller's next finds it.
-            Exception: what `request` raises, TokenRefused aside.
+        Raises what `request` does, or OpenFailure: the link does not stand, or the token was
+        refused each time. After one try no fresh one has been seen yet: the caller's next finds it.
         """
         link = self._link(account)
         gate = link.gate

@@ -30,16 +30,8 @@ from bridge.link.learnt import Learnt
 from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError
+from bridge.webchat import http
 from bridge.webchat.codes import LoginType, ResultCode
-from bridge.webchat.http import (
-    Login,
-    LoginReply,
-    PasswordLogin,
-    RegisterLogin,
-    VisitorLogin,
-    dump_login,
-    parse_login_reply,
-)
 from bridge.webchat.write import LocalProtocolError
 
 _Key = tuple[str, str]
@@ -103,8 +95,7 @@ class Logins:
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
         """Return a token to connect with: the link's last one, the stored one, or that of a login.
 
-        Raises:
-            OpenFailure: the login failed, or the store cannot be asked for the old token.
+        Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
         """
         name = credentials_of(self._settings, account).login_name
         # A token of another name is from before the room's account changed.
@@ -152,12 +143,10 @@ class Logins:
         return None if token is None or token.value == self._refused.get(room_id) else token
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log a room in; `wait` is how it stands in line for its turn.
+        """Log a room in; `wait` is how it stands in line for its turn, and may raise.
 
-        Raises:
-            OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
-                `pause` says how long to leave it, `rest` how long unless somebody asks.
-            Exception: what `wait` raises.
+        Raises OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
+        `pause` says how long to leave it, `rest` how long unless somebody asks.
         """
         credentials = credentials_of(self._settings, account)
         self._recall(credentials)
@@ -181,13 +170,13 @@ class Logins:
             if refusal is not None and now < refusal.until:
                 raise refusal.failure(now)
 
-    async def _request(self, credentials: Credentials) -> tuple[LoginReply, str]:
+    async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = dump_login(credentials.login, self._learnt.keys)
+            body = http.dump_login(credentials.login, self._learnt.keys)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
-            reply, cookies = await self._door.post("login", body, parse_login_reply)
+            reply, cookies = await self._door.post("login", body, http.parse_login_reply)
         except OpenFailure:
             self._metrics.logged_in(None)
             raise
@@ -233,7 +222,7 @@ class Credentials:
     """How a room logs in, and under which name we remember it."""
 
     login_name: str
-    login: Login = field(repr=False)
+    login: http.Login = field(repr=False)
     attempt: str = ""
     """Tells this login from another under the same name: a password that was typed anew."""
 
@@ -268,16 +257,11 @@ def matching_rule(
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
-    globs = [
-        pattern
-        for pattern in accounts
-        if fnmatchcase(room_id, pattern) or fnmatchcase(user_id, pattern)
-    ]
-    if not globs:
-        return None
+    globs = (one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one))
     # Ties are broken by the text of the pattern, so that the choice never depends on the order in
     # which a file was written.
-    return accounts[max(globs, key=lambda glob: (_literals(glob), glob))]
+    best = max(globs, key=lambda glob: (_literals(glob), glob), default=None)
+    return None if best is None else accounts[best]
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
@@ -290,13 +274,12 @@ def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str
         exact = _literals(pattern) == len(pattern)
         return exact and (pattern.startswith("!") or rooms_per_user == 1)
 
-    return [
+    alike = (
         pattern
         for pattern, rule in accounts.items()
-        if "{room_key}" not in rule.name
-        and "{room_id}" not in rule.name
-        and not is_one_room(pattern)
-    ]
+        if "{room_key}" not in rule.name and "{room_id}" not in rule.name
+    )
+    return [pattern for pattern in alike if not is_one_room(pattern)]
 
 
 def _literals(pattern: str) -> int:
@@ -306,9 +289,8 @@ def _literals(pattern: str) -> int:
 def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
     """Return how a room logs in, by the operator's settings.
 
-    Raises:
-        OpenFailure: LOGIN_REFUSED, when accounts are listed and none is for this room, or when the
-            customer's own password cannot be opened any more.
+    Raises OpenFailure, LOGIN_REFUSED, when accounts are listed and none is for this room, or when
+    the customer's own password cannot be opened any more.
     """
     if account.login is not None and settings.unseal is not None:
         try:
@@ -316,7 +298,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
         except StoreError as error:
             message = "the customer has to log in again"
             raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
-        own = PasswordLogin(account.login.name, password, settings.enterprise_id)
+        own = http.PasswordLogin(account.login.name, password, settings.enterprise_id)
         # A password is sealed differently each time, so these bytes tell the attempts apart.
         attempt = hashlib.sha256(account.login.password).hexdigest()
         return Credentials(account.login.name, own, attempt)
@@ -328,7 +310,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
             displayname=account.displayname,
         )
 
-    login: Login
+    login: http.Login
     name, password = fill(settings.name), settings.password
     match settings.login_type:
         case LoginType.PASSWORD:
@@ -337,10 +319,10 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
                 if rule is None:
                     raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
                 name, password = fill(rule.name), rule.password
-            login = PasswordLogin(name, password, settings.enterprise_id)
+            login = http.PasswordLogin(name, password, settings.enterprise_id)
         case LoginType.REGISTER:
             shown = fill(settings.display_name)
-            login = RegisterLogin(name, shown, "", settings.enterprise_id, "")
+            login = http.RegisterLogin(name, shown, "", settings.enterprise_id, "")
         case LoginType.VISITOR:
-            login = VisitorLogin(visitor_id(name), settings.enterprise_id)
+            login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
     return Credentials(name, login)

@@ -42,18 +42,8 @@ from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
+from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
-from bridge.webchat.frames import (
-    Command,
-    Heartbeat,
-    Ignored,
-    RateSession,
-    Receipt,
-    Received,
-    Reply,
-    SendMessage,
-    SendPreMessage,
-)
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
 
@@ -65,12 +55,12 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
-_CONTENT = (SendMessage, SendPreMessage, RateSession)
+_CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
-_STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)
+_STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-Settle = Callable[[Reply | CallFailure], None]
+Settle = Callable[[frames.Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
 
@@ -184,7 +174,7 @@ class Wire:
         self._protocol = Protocol(token.value, client_id=token.client_id)
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
-        self._push: Callable[[Received | Ignored], None]
+        self._push: Callable[[frames.Received | frames.Ignored], None]
         self._shut = False
         """No command may be written any more."""
         self._refused = False
@@ -226,7 +216,9 @@ class Wire:
         if (left := self.dialect_wait) > 0:
             await _happens(self._told, left)
 
-    def write_now(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bool:
+    def write_now(
+        self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
+    ) -> bool:
         """Write a command at once; False if it may not be written, or the server does not read.
 
         `settle` is told of the reply, or how it failed (see `write`). Raises as `_expect`.
@@ -238,17 +230,15 @@ class Wire:
         return True
 
     async def write(
-        self, call_id: CallId, command: Command, keys: Dialect
-    ) -> asyncio.Future[Reply]:
+        self, call_id: CallId, command: frames.Command, keys: Dialect
+    ) -> asyncio.Future[frames.Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
         The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
-        SILENT, the server was mute for so long that the link is given up; TOO_BIG.
-
-        Raises:
-            CallFailure: as `_expect`, or the link broke in the midst of it (NO_ANSWER).
+        SILENT, the server was mute for so long that the link is given up; TOO_BIG. Raises as
+        `_expect`, or NO_ANSWER where the link broke in the midst of it.
         """
-        reply: asyncio.Future[Reply] = self._loop.create_future()
+        reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
         frame = self._expect(call_id, command, keys, settle)
         reply.add_done_callback(partial(self._forget, call_id, settle))
@@ -259,7 +249,7 @@ class Wire:
             raise
         return reply
 
-    async def ask(self, command: Command) -> Reply:
+    async def ask(self, command: frames.Command) -> frames.Reply:
         """Send a command of the link's own and wait for its reply; fails as `write`."""
         return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
 
@@ -269,16 +259,17 @@ class Wire:
         Nor is it sent where the server named its push by something that no frame can hold.
         """
         own, now = CallId(next(self._own)), self._clock.now()
-        frame = self._protocol.send(Receipt(rs_id), own, now).encode()
+        frame = self._protocol.send(frames.Receipt(rs_id), own, now).encode()
         if len(frame) <= self._learnt.longest_frame:
             with suppress(CallFailure):
                 await self._send(frame)
 
-    def _expect(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bytes:
+    def _expect(
+        self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
+    ) -> bytes:
         """Return the frame to write at once; `settle` is told of its reply.
 
-        Raises:
-            CallFailure: certain: TOO_BIG, or REFUSED for what must never be sent.
+        Raises a certain CallFailure: TOO_BIG, or REFUSED for what must never be sent.
         """
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
@@ -295,7 +286,7 @@ class Wire:
             self._set_timer(deadline)
         return frame
 
-    def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[Reply]) -> None:
+    def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[frames.Reply]) -> None:
         """Callback of a reply: where its task was cancelled, a late one is taken for nobody's."""
         waiter = self._waiters.get(call_id)
         if waiter is not None and waiter.settle is settle:
@@ -345,7 +336,7 @@ class Wire:
             if told.call_id in self._waiters:
                 self._remove(told.call_id).settle(told.reply)
             return
-        if isinstance(told, Ignored):
+        if isinstance(told, frames.Ignored):
             self._unheard(told.kind)
             if self._protocol.token_refused:
                 # A -15 that answers nothing in particular refuses all that is under way.
@@ -354,7 +345,7 @@ class Wire:
                 self.refuse()
             if not told.rs_id:
                 return
-        if isinstance(told, Ignored) or told.later:
+        if isinstance(told, frames.Ignored) or told.later:
             self._learnt.saw_later()
         self._told.set()
         self._push(told)
@@ -383,12 +374,9 @@ class Wire:
             self._shut = True
             self._socket.transport.abort()
         self._set_timer(min((one.deadline for one in self._waiters.values()), default=math.inf))
-        for waiter in overdue:
-            if waiter.patient:
-                told = _no_answer("no reply on a link that stood", FailureReason.SILENT)
-            else:
-                told = _no_answer("no reply in time")
-            waiter.settle(told)
+        for one in overdue:
+            silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
+            one.settle(silent if one.patient else _no_answer("no reply in time"))
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -413,7 +401,7 @@ class Wire:
         await self._socket.close()
 
     async def serve(
-        self, up: Callable[[Wire], None], push: Callable[[Received | Ignored], None]
+        self, up: Callable[[Wire], None], push: Callable[[frames.Received | frames.Ignored], None]
     ) -> Loss:
         """Run the socket to its end.
 
@@ -510,7 +498,7 @@ class Wire:
         before = self._heard
         try:
             async with asyncio.timeout(self._silence):
-                reply = await self.ask(Heartbeat())
+                reply = await self.ask(frames.Heartbeat())
         except TimeoutError:
             self._learnt.beat(answered=False)
             return self._heard > before
@@ -524,7 +512,7 @@ class Wire:
         return True
 
 
-def _fulfil(reply: asyncio.Future[Reply], told: Reply | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailure) -> None:
     if reply.done():  # its task was cancelled in the same moment
         return
     if isinstance(told, CallFailure):
@@ -667,10 +655,7 @@ class Gate:
         """Wait for the gate to be open and everybody with a lower ticket to be through.
 
         Where it is `free`, no task is switched. `asks` is False for whom nobody's word stands
-        behind: that ends no rest.
-
-        Raises:
-            OpenFailure: it did not, or will not, open within so many seconds.
+        behind: that ends no rest. Raises OpenFailure if it will not open within so many seconds.
         """
         if (wire := self.free) is not None:
             self._taken = True

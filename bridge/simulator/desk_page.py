@@ -24,7 +24,7 @@ from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
 from bridge.simulator.web import Shelf, answer, file_headers, media_type
-from bridge.webchat.words import emoji_table
+from bridge.webchat.words import FACES
 
 _PAGE = resources.files("bridge.simulator") / "page"
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -84,7 +84,7 @@ class DeskSide:
         )
 
     async def _faces(self, request: web.Request) -> web.Response:
-        return answer({"faces": [list(face) for face in emoji_table()]})
+        return answer({"faces": [list(face) for face in FACES]})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])

@@ -8,7 +8,6 @@ here. A number that no revision documents has a meaning too.
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 
 import msgspec
 
@@ -243,36 +242,34 @@ _RESULTS = """
 -100  INTERNAL_ERROR                 retry          the server had an internal error
 """
 """Of each result code the vendor's name, the verdict, and the meaning in English."""
-_UNDELIVERED: Mapping[int, str] = MappingProxyType(
+_UNDELIVERED: Mapping[int, str] = (
     {code: f"result.{code}" for code in (-12, -13, -16, -21, -22, -23)}
     | dict.fromkeys((0, -100), "undelivered.server_failed")
     | dict.fromkeys((-8, -14, -19), "undelivered.not_understood")
     | {-11: "undelivered.no_chat"}
 )
 
-RESULTS: Mapping[int, Meaning] = MappingProxyType(
-    {
-        (code := int(number)): Meaning(
-            name,
-            Verdict(verdict),
-            says,
-            _UNDELIVERED.get(code, "undelivered.refused"),
-            resend=code not in {-12, -16, -17, -21},
-            # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
-            # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
-            passing=code in {-15, -100},
-            hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19},
-            nobody=code in {-3, -5},
-            vague=code in {0, -3},
-            no_command=code in {-12, -19},
-            no_media=code in {-12, -14},
-            no_history=code in {-8, -12, -14, -19},
-        )
-        for number, name, verdict, says in (
-            line.split(maxsplit=3) for line in _RESULTS.strip().splitlines()
-        )
-    }
-)
+RESULTS: Mapping[int, Meaning] = {
+    (code := int(number)): Meaning(
+        name,
+        Verdict(verdict),
+        says,
+        _UNDELIVERED.get(code, "undelivered.refused"),
+        resend=code not in {-12, -16, -17, -21},
+        # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
+        # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
+        passing=code in {-15, -100},
+        hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19},
+        nobody=code in {-3, -5},
+        vague=code in {0, -3},
+        no_command=code in {-12, -19},
+        no_media=code in {-12, -14},
+        no_history=code in {-8, -12, -14, -19},
+    )
+    for number, name, verdict, says in (
+        line.split(maxsplit=3) for line in _RESULTS.strip().splitlines()
+    )
+}
 """THE table of result codes: a set of codes that is treated in one way is a column of it."""
 
 

@@ -1,16 +1,19 @@
 """Every frame of the WebChat protocol as a frozen value.
 
-Commands go to the server, replies answer them, pushes come unasked. The values are wire-neutral:
-which key spells what in which revision is the codec's business alone. They are msgspec structs
-because the durable engine stores them as tagged JSON.
+Commands go to the server, replies answer them, pushes come unasked. `type` is that of the wire, of
+a frame or a content; a reply carries that of its command. The values are wire-neutral: which key
+spells what in which revision is the codec's business alone. They are msgspec structs because the
+durable engine stores them as tagged JSON.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
 
 class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -21,10 +24,12 @@ class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults
 
 
 class Text(Frame, frozen=True):
+    type: ClassVar = MessageType.TEXT
     text: str
 
 
 class Image(Frame, frozen=True):
+    type: ClassVar = MessageType.IMAGE
     name: str
     uri: str
     """Absolute address on the WebChat server."""
@@ -33,6 +38,7 @@ class Image(Frame, frozen=True):
 
 
 class File(Frame, frozen=True):
+    type: ClassVar = MessageType.FILE
     name: str
     url: str
     size: int = 0
@@ -42,6 +48,7 @@ class File(Frame, frozen=True):
 
 
 class Location(Frame, frozen=True):
+    type: ClassVar = MessageType.LOCATION
     latitude: float
     longitude: float
     poi: str = ""
@@ -50,6 +57,7 @@ class Location(Frame, frozen=True):
 
 
 class Voice(Frame, frozen=True):
+    type: ClassVar = MessageType.VOICE
     seconds: int
     data: str
     """Base64 of an AMR file."""
@@ -58,6 +66,7 @@ class Voice(Frame, frozen=True):
 class Video(Frame, frozen=True):
     """No guide shows one from a customer; type 6 stands among the constants (reference 1.5)."""
 
+    type: ClassVar = MessageType.VIDEO
     name: str
     url: str
     size: int = 0
@@ -71,16 +80,17 @@ Content = Text | Image | File | Location | Voice | Video
 
 
 class Logout(Frame, frozen=True):
-    """Type 2."""
+    type: ClassVar = FrameType.LOGOUT
 
 
 class Heartbeat(Frame, frozen=True):
-    """Type 10 (later)."""
+    type: ClassVar = FrameType.HEARTBEAT
 
 
 class RequestChat(Frame, frozen=True):
-    """Type 101: ask for a place in a queue."""
+    """Ask for a place in a queue."""
 
+    type: ClassVar = FrameType.REQUEST_CHAT
     queue_id: QueueId
     source: str = "APP"
     """Wire `from`. Any text is tolerated (trap T25)."""
@@ -89,61 +99,62 @@ class RequestChat(Frame, frozen=True):
 
 
 class CancelRequest(Frame, frozen=True):
-    """Type 102."""
-
+    type: ClassVar = FrameType.CANCEL_REQUEST
     request_id: RequestId
 
 
 class CloseSession(Frame, frozen=True):
-    """Type 103."""
-
+    type: ClassVar = FrameType.CLOSE_SESSION
     session_id: SessionId
 
 
 class RateSession(Frame, frozen=True):
-    """Type 104. A rating id of 0 is legal (trap T21)."""
+    """A rating id of 0 is legal (trap T21)."""
 
+    type: ClassVar = FrameType.RATE_SESSION
     session_id: SessionId
     rating: int
     comments: str = ""
 
 
 class SendMessage(Frame, frozen=True):
-    """Type 110."""
-
+    type: ClassVar = FrameType.SEND_MESSAGE
     session_id: SessionId
     content: Content
 
 
 class SendPreMessage(Frame, frozen=True):
-    """Type 111: text for the agent who will accept."""
+    """Text for the agent who will accept."""
 
+    type: ClassVar = FrameType.SEND_PRE_MESSAGE
     request_id: RequestId
     text: str
 
 
 class Preview(Frame, frozen=True):
-    """Type 112 (later): what the customer is typing."""
+    """What the customer is typing."""
 
+    type: ClassVar = FrameType.PREVIEW
     session_id: SessionId
     text: str
 
 
 class Typing(Frame, frozen=True):
-    """Type 113 (later)."""
-
+    type: ClassVar = FrameType.TYPING
     session_id: SessionId
 
 
 class Receipt(Frame, frozen=True):
-    """Type 120 (later): answers a push that carries an rsId; has no reply of its own."""
+    """Answers a push that carries an rsId; has no reply of its own."""
 
+    type: ClassVar = FrameType.RECEIPT
     rs_id: str
 
 
 class TransferFromRobot(Frame, frozen=True):
-    """Type 302 (later): ask the robot for a person."""
+    """Ask the robot for a person."""
 
+    type: ClassVar = FrameType.ROBOT_TRANSFER
     session_id: SessionId
 
 

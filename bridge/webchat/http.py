@@ -26,16 +26,14 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
 class Endpoints:
-    """The addresses of one server.
-
-    Args:
-        base_url: `http(s)://host[:port][/context]`, with or without a slash at the end.
-
-    Raises:
-        ValueError: a sentence for the operator, without the address, which may hold a password.
-    """
+    """The addresses of one server."""
 
     def __init__(self, base_url: str) -> None:
+        """Take `http(s)://host[:port][/context]`, with or without a slash at the end.
+
+        Raises ValueError, a sentence for the operator, without the address, which may hold a
+        password.
+        """
         try:
             parts = urlsplit(base_url)
             port = parts.port
@@ -215,8 +213,7 @@ class HistoryReply:
 def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     """The body of a login: strict JSON, UTF-8. Sign and send these very bytes.
 
-    Raises:
-        LocalProtocolError: nobody is named.
+    Raises LocalProtocolError if nobody is named.
     """
     name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
     if not name.strip():
@@ -270,15 +267,8 @@ def dump_history(token: str, count: int) -> bytes:
     By the HTTP guide of 2020-08 the running chat is left out unless `continueLastSession` is set;
     older servers do not know that key.
     """
-    frame = {
-        "type": HISTORY,
-        "token": token,
-        "fromSessionId": 0,
-        "fromMessageId": 0,
-        "maxCount": count,
-        "permFlag": 0,
-        "continueLastSession": True,
-    }
+    frame = {"type": HISTORY, "token": token, "fromSessionId": 0, "fromMessageId": 0}
+    frame |= {"maxCount": count, "permFlag": 0, "continueLastSession": True}
     return encode(frame).encode()
 
 
@@ -315,11 +305,7 @@ def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
 
 
 def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
-    """The form fields of one question, signed (guide 4).
-
-    Raises:
-        LocalProtocolError: the question is blank.
-    """
+    """The form fields of one question, signed (guide 4). LocalProtocolError if it is blank."""
     if not question.strip():
         raise LocalProtocolError("question is blank")
     form = {"epid": enterprise_id, "action": "search", "question": read.clean(question)}

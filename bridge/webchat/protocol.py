@@ -19,10 +19,10 @@ and has none (guide 3). So all that must be remembered is which calls wait:
 import msgspec
 
 from bridge.ids import CallId
-from bridge.webchat.codes import Dialect, FrameType, ResultCode
+from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import UNTYPED, Command, Ignored, Receipt, Received, Reply
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import dump_command, frame_type
+from bridge.webchat.write import dump_command
 
 _REMEMBERED_CALLS = 256
 
@@ -45,7 +45,7 @@ class Protocol:
         self._token = token
         self._dialect = dialect
         self._client_id = client_id
-        self._waiting: dict[CallId, tuple[FrameType, Command]] = {}
+        self._waiting: dict[CallId, Command] = {}
         self._settled: dict[tuple[int | None, int], None] = {}
         """Call id and wire type of what needs no reply any more, oldest first."""
         self._strays = False
@@ -64,24 +64,18 @@ class Protocol:
         """The text to write to the socket; the command waits for its reply from now on.
 
         The same call id may be sent again: it waits once. `dialect` is for this frame alone: what a
-        server speaks may be learnt while the socket is open.
-
-        Raises:
-            LocalProtocolError: as `dump_command`; nothing is remembered then.
+        server speaks may be learnt while the socket is open. Raises as `dump_command`; nothing is
+        remembered then.
         """
+        keys = dialect or self._dialect
         text = dump_command(
-            command,
-            call_id=call_id,
-            token=self._token,
-            time_ms=time_ms,
-            dialect=dialect or self._dialect,
+            command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=keys
         )
         if isinstance(command, Receipt):  # no revision documents an answer to 120
             self._strays = True
         else:
-            kind = frame_type(command)
-            self._waiting[call_id] = kind, command
-            self._settled.pop((call_id, kind), None)
+            self._waiting[call_id] = command
+            self._settled.pop((call_id, command.type), None)
         return text
 
     def receive(self, text: str | bytes) -> Answered | Received | Ignored:
@@ -114,14 +108,14 @@ class Protocol:
     def _waiter(self, reply: Reply) -> CallId | None:
         """The call that a reply answers."""
         named = None if reply.call_id is None else self._waiting.get(reply.call_id)
-        if named is not None and reply.type in {named[0], UNTYPED}:
+        if named is not None and reply.type in {named.type, UNTYPED}:
             return reply.call_id
         if reply.type == UNTYPED:
             sole = len(self._waiting) == 1 and not self._strays and reply.call_id is None
             return next(iter(self._waiting)) if sole else None
         if self._is_repeated(reply):
             return None
-        alike = (call_id for call_id, (kind, _) in self._waiting.items() if kind == reply.type)
+        alike = (call_id for call_id, one in self._waiting.items() if one.type == reply.type)
         return next(alike, None)
 
     def _is_repeated(self, reply: Reply) -> bool:
@@ -130,8 +124,8 @@ class Protocol:
         return (reply.call_id, reply.type) in self._settled
 
     def _settle(self, call_id: CallId) -> Command:
-        kind, command = self._waiting.pop(call_id)
-        self._settled[call_id, kind] = None
+        command = self._waiting.pop(call_id)
+        self._settled[call_id, command.type] = None
         if len(self._settled) > _REMEMBERED_CALLS:
             del self._settled[next(iter(self._settled))]
         return command

@@ -22,7 +22,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -129,14 +128,10 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
 
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:
-    match kind:
-        case FrameType.ROBOT_TRANSFER:
-            return "result" in frame
-        case FrameType.ROBOT_MESSAGE:
-            # We never ask with 301, so only one without content can be somebody's answer.
-            return "result" in frame and "content" not in frame
-        case _:
-            return kind < _FIRST_PUSH
+    if kind == FrameType.ROBOT_MESSAGE:
+        # We never ask with 301, so only one without content can be somebody's answer.
+        return "result" in frame and "content" not in frame
+    return "result" in frame if kind == FrameType.ROBOT_TRANSFER else kind < _FIRST_PUSH
 
 
 def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
@@ -178,29 +173,28 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
             # An agent's words are delivered even if the frame does not say from which session.
-            return frames.MessageReceived(
-                session_id=SessionId(integer(frame.get("sessionId")) or 0),
-                agent_id=_agent_id(frame),
-                content=read_content(frame.get("msg")),
-            )
-        case FrameType.CHAT_STARTED | FrameType.AGENTS_UPDATED:
-            return _agents_push(kind, frame, client_id)
-        case FrameType.RATING_PUSHED | FrameType.SESSION_CLOSED:
-            session_id = _id(SessionId, frame.get("sessionId"))
-            if session_id is None:
-                return frames.Ignored(f"push {kind} without sessionId")
-            ends = kind == FrameType.SESSION_CLOSED
-            return (frames.SessionClosed if ends else frames.RatingPushed)(
-                session_id, _agent_id(frame)
-            )
+            session_id = _id(SessionId, frame.get("sessionId")) or SessionId(0)
+            content = read_content(frame.get("msg"))
+            return frames.MessageReceived(session_id, _agent_id(frame), content)
+        case (
+            FrameType.CHAT_STARTED
+            | FrameType.AGENTS_UPDATED
+            | FrameType.RATING_PUSHED
+            | FrameType.SESSION_CLOSED
+        ):
+            return _session_push(kind, frame, client_id)
         case _:
             return frames.Ignored(f"unknown type {kind}")
 
 
-def _agents_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
+def _session_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
     session_id = _id(SessionId, frame.get("sessionId"))
     if session_id is None:
         return frames.Ignored(f"push {kind} without sessionId")
+    if kind == FrameType.RATING_PUSHED:
+        return frames.RatingPushed(session_id, _agent_id(frame))
+    if kind == FrameType.SESSION_CLOSED:
+        return frames.SessionClosed(session_id, _agent_id(frame))
     agents = _people(frame, client_id)
     if kind == FrameType.AGENTS_UPDATED:
         queue_id = _id(QueueId, frame.get("queueId"))
@@ -293,16 +287,14 @@ def _agent_id(frame: JsonObject) -> AgentId:
 # --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
 
 _ADDRESS_KEYS = ("imgUrl", "imageUri", "url", "fileUrl", "remoteUrl", "sightUrl")
-_MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        # An image's preview is better than no image; that of a file is not the file.
-        MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
-        MessageType.FILE: ("file", ("data",)),
-        MessageType.VOICE: ("voice", ("voiceData", "data")),
-        MessageType.VIDEO: ("video", ("data",)),
-        MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
-    }
-)
+_MEDIA: Mapping[int, tuple[str, tuple[str, ...]]] = {
+    # An image's preview is better than no image; that of a file is not the file.
+    MessageType.IMAGE: ("image", ("thumbData", "data", "content")),
+    MessageType.FILE: ("file", ("data",)),
+    MessageType.VOICE: ("voice", ("voiceData", "data")),
+    MessageType.VIDEO: ("video", ("data",)),
+    MessageType.HQ_VOICE: ("voice", ("voiceData", "data")),
+}
 """By message type the kind, and the keys of base64."""
 _TEXT_KEYS = ("text", "content")
 _NAME_KEYS = ("imgName", "fileName", "name")
@@ -401,10 +393,8 @@ def locate(source: str) -> tuple[str, str] | None:
     """Decide whether a bare string is the medium itself or its address (trap T8).
 
     The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
-    data that begins with `/` needs length or JPEG's beginning.
-
-    Returns:
-        (base64, "") for data, ("", address as written) for an address, None for neither.
+    data that begins with `/` needs length or JPEG's beginning. Returns (base64, "") for data,
+    ("", address as written) for an address, None for neither.
     """
     source = source.strip()
     if _ABSOLUTE.match(source):
@@ -453,13 +443,8 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     words, suggestions, transfer = _words(content)
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
-    return frames.RobotMessage(
-        _id(SessionId, frame.get("sessionId")),
-        integer(frame.get("robotType")),
-        words,
-        suggestions,
-        transfer,
-    )
+    session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
+    return frames.RobotMessage(session, robot, words, suggestions, transfer)
 
 
 def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
@@ -536,13 +521,10 @@ class NotJson(ValueError):
 
 
 def decode(text: str) -> object:
-    """Read one JSON document.
+    """Read one JSON document; NotJson also for deep nesting or a number of thousands of digits.
 
     Three faults of servers in the field are forgiven: a byte order mark, raw control characters
     inside strings, and the constants NaN and Infinity (read as null).
-
-    Raises:
-        NotJson: no JSON, nested too deep, or with a number of thousands of digits.
     """
     try:
         value: object = _DECODER.decode(text.removeprefix("\ufeff"))

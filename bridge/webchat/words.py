@@ -22,7 +22,6 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping
-from types import MappingProxyType
 
 # --- emoji --------------------------------------------------------------------------------------
 
@@ -51,29 +50,20 @@ _TABLE = r"""
 """
 """The faces 0 to 104, five a line: code, names separated by a slash, Unicode."""
 _WORDS = _TABLE.split()
-_FACES: tuple[tuple[str, str, str], ...] = tuple(
-    zip(_WORDS[::3], _WORDS[1::3], _WORDS[2::3], strict=True)
-)
+FACES = tuple(zip(_WORDS[::3], _WORDS[1::3], _WORDS[2::3], strict=True))
+"""Every face by index: its code, its names separated by a slash, its Unicode."""
 
-_SWEAT = 17
-"""Its code is printed with an en dash, `/:–-b`; real WeChat writes two hyphens."""
+# The code of face 17 is printed with an en dash, `/:–-b`; real WeChat writes two hyphens.
+_BY_CODE = {code: face for code, _, face in FACES} | {"/:--b": FACES[17][2]}
+_BY_NAME: Mapping[str, str] = {name: face for _, names, face in FACES for name in names.split("/")}
 
-_BY_CODE: Mapping[str, str] = MappingProxyType(
-    {code: face for code, _, face in _FACES} | {"/:--b": _FACES[_SWEAT][2]}
-)
-_BY_NAME: Mapping[str, str] = MappingProxyType(
-    {name: face for _, names, face in _FACES for name in names.split("/")}
-)
-
-_ESCAPED: Mapping[str, str] = MappingProxyType(
-    {
-        "<": "(?:<|&lt;|&#60;|&#[xX]3[cC];)",
-        ">": "(?:>|&gt;|&#62;|&#[xX]3[eE];)",
-        "&": "(?:&amp;|&#38;|&#[xX]26;|&)",
-        "'": "(?:'|&apos;|&#0?39;|&#[xX]27;)",
-        "–": "(?:–|&ndash;|&#8211;|&#[xX]2013;)",
-    }
-)
+_ESCAPED: Mapping[str, str] = {
+    "<": "(?:<|&lt;|&#60;|&#[xX]3[cC];)",
+    ">": "(?:>|&gt;|&#62;|&#[xX]3[eE];)",
+    "&": "(?:&amp;|&#38;|&#[xX]26;|&)",
+    "'": "(?:'|&apos;|&#0?39;|&#[xX]27;)",
+    "–": "(?:–|&ndash;|&#8211;|&#[xX]2013;)",
+}
 
 
 def _pattern(code: str) -> str:
@@ -93,14 +83,9 @@ _TOKEN = re.compile(
 _IMAGE_CLASS = re.compile(r"\bqqemoji([0-9]{1,3})\b")
 
 
-def emoji_table() -> tuple[tuple[str, str, str], ...]:
-    """Every face by index: its code, its names separated by a slash, its Unicode."""
-    return _FACES
-
-
 def qqemoji(index: int) -> str | None:
     """The face of `qqemojiN`, or None if there is no such number."""
-    return _FACES[index][2] if 0 <= index < len(_FACES) else None
+    return FACES[index][2] if 0 <= index < len(FACES) else None
 
 
 def decode_emoji(text: str) -> str:
@@ -108,10 +93,8 @@ def decode_emoji(text: str) -> str:
     return _TOKEN.sub(_face, text)
 
 
-_CODE_OF: Mapping[str, str] = MappingProxyType(
-    # Of two codes with one face the first; and what real WeChat writes for the sweating one.
-    {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(_FACES)}
-)
+# Of two codes with one face the first; and what real WeChat writes for the sweating one.
+_CODE_OF = {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(FACES)}
 _FACE = re.compile(
     # With its style and skin; as a part of a joined emoji it is another picture.
     "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?(?!\u200d)([A-Za-z])?"
@@ -144,7 +127,7 @@ def _face(found: re.Match[str]) -> str:
 _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", "，", "、"))
 """After which characters to cut, best first."""
 
-_ENTITIES: Mapping[str, int] = MappingProxyType({"&": 5, "<": 4, ">": 4})
+_ENTITIES: Mapping[str, int] = {"&": 5, "<": 4, ">": 4}
 """Bytes of what an HTML escape makes of a character."""
 DEAREST = 6
 """Bytes of the character that takes the most: a control character, as `\\u001f`."""

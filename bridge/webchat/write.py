@@ -10,14 +10,13 @@ rename three keys and say which may be left out (`_spelled`). The later commands
 import json
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
 
 from bridge.ids import CallId
 from bridge.webchat import frames
-from bridge.webchat.codes import Dialect, FrameType, MessageType
+from bridge.webchat.codes import Dialect, FrameType
 
 
 class LocalProtocolError(ValueError):
@@ -29,41 +28,17 @@ _Fields = dict[str, object]
 _INT64 = range(-(2**63), 2**63)
 _CALL_IDS = range(2**31)  # trap T11: the server may keep them in a Java int
 
-_TYPES: Mapping[type[frames.Command], FrameType] = MappingProxyType(
-    {
-        frames.Logout: FrameType.LOGOUT,
-        frames.Heartbeat: FrameType.HEARTBEAT,
-        frames.RequestChat: FrameType.REQUEST_CHAT,
-        frames.CancelRequest: FrameType.CANCEL_REQUEST,
-        frames.CloseSession: FrameType.CLOSE_SESSION,
-        frames.RateSession: FrameType.RATE_SESSION,
-        frames.SendMessage: FrameType.SEND_MESSAGE,
-        frames.SendPreMessage: FrameType.SEND_PRE_MESSAGE,
-        frames.Preview: FrameType.PREVIEW,
-        frames.Typing: FrameType.TYPING,
-        frames.Receipt: FrameType.RECEIPT,
-        frames.TransferFromRobot: FrameType.ROBOT_TRANSFER,
-    }
-)
-
 _TIMELESS = frozenset({FrameType.HEARTBEAT, FrameType.PREVIEW, FrameType.TYPING})
 """Frames that are shown without `time` (guide, later); the heartbeat is without `token` as well."""
 _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
 """Keys of content and rating that the later guides mark as optional."""
-_RENAMED: Mapping[str, str] = MappingProxyType(
-    {"content": "text", "id": "ratingId", "comments": "ratingComments"}
-)
+_RENAMED: Mapping[str, str] = {"content": "text", "id": "ratingId", "comments": "ratingComments"}
 """Keys of content and rating as of 2016 that the later guides call otherwise."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FAST_ENCODER = msgspec.json.Encoder()
 """Writes the same bytes for everything but halves of surrogate pairs, which it refuses, and numbers
 with a fraction, which only coordinates are."""
-
-
-def frame_type(command: frames.Command) -> FrameType:
-    """The wire `type` of a command; its reply carries the same."""
-    return _TYPES[type(command)]
 
 
 def encode(value: object) -> str:
@@ -90,13 +65,12 @@ def dump_command(
 ) -> str:
     """One command as the text of one WebSocket frame, sent at `time_ms` (ms since the epoch).
 
-    Raises:
-        LocalProtocolError: blank text, an id out of range, a coordinate that is no finite number,
-            or media without an address.
+    Raises LocalProtocolError for blank text, an id out of range, a coordinate that is no finite
+    number, or media without an address.
     """
     if call_id not in _CALL_IDS:
         raise LocalProtocolError("messageId is not between 0 and 2^31-1")
-    kind = _TYPES[type(command)]
+    kind: FrameType = command.type
     frame: _Fields = {"messageId": call_id, "type": int(kind)}
     if kind is not FrameType.HEARTBEAT:
         frame["token"] = token
@@ -156,60 +130,45 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
     match content:
         case frames.Text():
             # The key repeats the name `content` (trap T7); later revisions call it `text`.
-            kind, body = MessageType.TEXT, {"content": _filled("msg.content", content.text)}
+            body = {"content": _filled("msg.content", content.text)}
         case frames.Image():
-            kind, body = (
-                MessageType.IMAGE,
-                {
-                    "name": content.name,
-                    "imageUri": _filled("imageUri", content.uri),
-                    "thumbData": content.thumbnail,
-                },
-            )
+            body = {
+                "name": content.name,
+                "imageUri": _filled("imageUri", content.uri),
+                "thumbData": content.thumbnail,
+            }
         case frames.File():
-            kind, body = (
-                MessageType.FILE,
-                {
-                    "name": content.name,
-                    "url": _filled("url", content.url),
-                    "size": _natural("size", content.size),
-                    "type": content.kind,
-                },
-            )
+            body = {
+                "name": content.name,
+                "url": _filled("url", content.url),
+                "size": _natural("size", content.size),
+                "type": content.kind,
+            }
         case frames.Location():
-            kind, body = (
-                MessageType.LOCATION,
-                {
-                    "poi": content.poi,
-                    "longitude": _finite("longitude", content.longitude),
-                    "latitude": _finite("latitude", content.latitude),
-                    "map": content.map,
-                    "thumbData": content.thumbnail,
-                },
-            )
+            body = {
+                "poi": content.poi,
+                "longitude": _finite("longitude", content.longitude),
+                "latitude": _finite("latitude", content.latitude),
+                "map": content.map,
+                "thumbData": content.thumbnail,
+            }
         case frames.Voice():
-            kind, body = (
-                MessageType.VOICE,
-                {
-                    "voiceLength": _natural("voiceLength", content.seconds),
-                    "voiceData": _filled("voiceData", content.data),
-                },
-            )
+            body = {
+                "voiceLength": _natural("voiceLength", content.seconds),
+                "voiceData": _filled("voiceData", content.data),
+            }
         case frames.Video():
             # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
-            kind, body = (
-                MessageType.VIDEO,
-                {
-                    "name": content.name,
-                    "url": _filled("url", content.url),
-                    "sightUrl": content.url,
-                    "size": _natural("size", content.size),
-                },
-            )
+            body = {
+                "name": content.name,
+                "url": _filled("url", content.url),
+                "sightUrl": content.url,
+                "size": _natural("size", content.size),
+            }
         case _:
             assert_never(content)
     body["extra"] = ""
-    return {"type": int(kind), "content": _spelled(body, dialect)}
+    return {"type": int(content.type), "content": _spelled(body, dialect)}
 
 
 def _int64(name: str, value: int) -> int:

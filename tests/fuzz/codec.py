@@ -48,7 +48,7 @@ from bridge.webchat.http import (
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.read import parse_frame, read_any, read_plain
 from bridge.webchat.words import decode_emoji, frame_bytes, split_text
-from bridge.webchat.write import LocalProtocolError, dump_command, encode, frame_type
+from bridge.webchat.write import LocalProtocolError, dump_command, encode
 from tests.fuzz.target import Target
 
 Frame = Reply | Received | Ignored
@@ -130,7 +130,7 @@ def _answers(data: bytes) -> None:
     protocol = Protocol("secret", client_id="me")
     told = parse_frame(data)
     kind = told.type if isinstance(told, Reply) else None
-    waiting = [command for command in COMMANDS if frame_type(command) == kind]
+    waiting = [command for command in COMMANDS if command.type == kind]
     for call_id, command in enumerate((Heartbeat(), *waiting, *waiting), start=1):
         protocol.send(command, CallId(call_id), 1)
     before = protocol.waiting
@@ -142,7 +142,7 @@ def _answers(data: bytes) -> None:
         named = answer.reply.call_id
         assert named == answer.call_id if named is not None else len(before) == 1, "the one meant"
     else:
-        assert frame_type(answer.command) == answer.reply.type, "the types agree"
+        assert answer.command.type == answer.reply.type, "the types agree"
     assert set(before) - set(protocol.waiting) == {answer.call_id}, "one call was answered"
     if answer.reply.call_id == answer.call_id:
         assert isinstance(protocol.receive(data), Ignored), "once"
@@ -174,7 +174,7 @@ def _writes(data: bytes) -> None:
         except LocalProtocolError:
             continue
         told = json.loads(text, parse_constant=_refuse)
-        assert told["type"] == frame_type(command)
+        assert told["type"] == command.type
         assert told["messageId"] == 7
         assert text.encode().decode() == text, "strict UTF-8"
 

@@ -51,7 +51,7 @@ from bridge.conversation.policy import Policy
 from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.frames import Received, Reply
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import dump_command, frame_type
+from bridge.webchat.write import dump_command
 
 Json = dict[str, object]
 
@@ -134,7 +134,7 @@ class Scene:
         """The server answers the call that is under way; keys are those of the wire."""
         outstanding = self.outstanding
         assert not isinstance(outstanding.what, Upload), "an upload is under way"
-        call_id, kind = outstanding.call_id, frame_type(outstanding.what)
+        call_id, kind = outstanding.call_id, outstanding.what.type
         frame = {"messageId": call_id, "type": kind, "result": result, "message": "", **told}
         read = parse_frame(json.dumps(frame))
         assert isinstance(read, Reply), read

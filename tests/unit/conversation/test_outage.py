@@ -22,7 +22,7 @@ from bridge.webchat.frames import (
     MessageReceived,
     UnknownContent,
 )
-from bridge.webchat.words import emoji_table
+from bridge.webchat.words import FACES
 from tests.support.scene import JUN, MEI, SESSION
 from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
 
@@ -190,7 +190,7 @@ def test_the_same_words_in_another_spelling(pushed: str, told: str) -> None:
 
 
 def test_every_face_is_known_in_each_spelling() -> None:
-    for code, names, face in emoji_table():
+    for code, names, face in FACES:
         for spelling in (code, *(f"[{name}]" for name in names.split("/"))):
             assert mark_of("A", f"so {spelling}") == mark_of("A", f"so {face}"), spelling
 

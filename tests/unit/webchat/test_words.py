@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.webchat.words import (
-    _FACES,
+    FACES,
     decode_emoji,
-    emoji_table,
     encode_emoji,
     escaped,
     frame_bytes,
@@ -21,13 +20,13 @@ from bridge.webchat.words import (
     split_text,
 )
 
-CODES = [code for code, _, _ in _FACES]
+CODES = [code for code, _, _ in FACES]
 
 
 def test_the_table_is_whole() -> None:
-    assert len(_FACES) == 105
+    assert len(FACES) == 105
     assert len(set(CODES)) == 105
-    names = [name for _, names, _ in _FACES for name in names.split("/")]
+    names = [name for _, names, _ in FACES for name in names.split("/")]
     assert len(set(names)) == len(names)
     assert all(code.startswith("/:") for code in CODES)
 
@@ -43,7 +42,7 @@ def test_the_codes_that_html_would_swallow_are_those_of_the_reference() -> None:
 
 @pytest.mark.parametrize("index", range(105))
 def test_every_notation_of_every_face(index: int) -> None:
-    code, names, face = _FACES[index]
+    code, names, face = FACES[index]
     assert qqemoji(index) == face
     forms = [code, html.escape(code), html.escape(code, quote=False)]
     forms += [f"[{name}]" for name in names.split("/")]
@@ -100,7 +99,7 @@ def test_long_hostile_text_takes_linear_time() -> None:
 
 
 def test_the_catalogue_is_what_is_decoded() -> None:
-    faces = emoji_table()
+    faces = FACES
     assert len(faces) == 105
     for index, (code, names, face) in enumerate(faces):
         assert {face} == {qqemoji(index), decode_emoji(code), *map(decode_emoji, _bracketed(names))}
@@ -112,7 +111,7 @@ def _bracketed(names: str) -> list[str]:
 
 @pytest.mark.parametrize("index", range(105))
 def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
-    face = emoji_table()[index][2]
+    face = FACES[index][2]
     for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
         written = encode_emoji(text)
         assert face not in written

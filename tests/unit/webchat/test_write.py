@@ -36,7 +36,7 @@ from bridge.webchat.frames import (
     Voice,
 )
 from bridge.webchat.read import parse_frame
-from bridge.webchat.write import LocalProtocolError, dump_command, frame_type
+from bridge.webchat.write import LocalProtocolError, dump_command
 from tests.unit.webchat.examples import COMMANDS, PUSHES, REPLIES
 from tests.unit.webchat.test_read import ANY_JSON
 
@@ -74,7 +74,7 @@ def dump(
 def test_reference_frame(command: Command, call_id: int, after: int) -> None:
     written = dump(command, call_id, START + after)
     assert written in COMMANDS
-    assert json.loads(written)["type"] == frame_type(command)
+    assert json.loads(written)["type"] == command.type
 
 
 def test_wish_for_one_agent() -> None:
@@ -289,7 +289,7 @@ def test_always_one_line_of_strict_json(
         written, parse_constant=refuse_constant, object_pairs_hook=refuse_twins, strict=True
     )
     assert frame["messageId"] == call_id
-    assert frame["type"] == frame_type(command)
+    assert frame["type"] == command.type
     assert frame.get("token", token) == token
     assert frame.get("time", time_ms) == time_ms
 
