@@ -22,7 +22,8 @@ import structlog
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent, is_echo
 from bridge.matrix.client import Homeserver
-from bridge.matrix.events import is_membership, object_of, sent_at
+from bridge.matrix.crypto.wire import mapping
+from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
 
@@ -151,12 +152,12 @@ class CatchUp:
             return None
         if is_echo(self._is_ours, str(kind), sender, state_key):
             return None
-        if "redacted_because" in object_of(event, "unsigned"):
+        if "redacted_because" in mapping(event, "unsigned"):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
 
 
 def _is_joining(event: RawEvent, host: UserId) -> bool:
     """True for our own join; earlier events were read when we joined."""
-    before = object_of(object_of(event, "unsigned"), "prev_content")
+    before = mapping(mapping(event, "unsigned"), "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

@@ -26,7 +26,7 @@ from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
-from bridge.matrix.events import object_of
+from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -255,7 +255,7 @@ class Ghosts:
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
-            content = {} if event is None else object_of(event, "content")
+            content = {} if event is None else mapping(event, "content")
             listed = content.get("service_members")
             known = listed if isinstance(listed, list) else []
             new = [user for user in users if user not in known]

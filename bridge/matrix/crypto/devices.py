@@ -45,20 +45,9 @@ import vodozemac
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.crypto.wire import (
-    MEGOLM,
-    OLM,
-    ONE_TIME,
-    Json,
-    canonical,
-    is_signed,
-    mapping,
-    text,
-    to_base64,
-    with_signature,
-)
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
@@ -285,7 +274,7 @@ class Upkeep:
         except Refused as refusal:
             self._log.warning("older devices remain", user=own.user, code=refusal.code)
 
-    async def replenish(self, own: OwnDevice, reply: Json) -> None:
+    async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish the one-time keys that are missing according to a /sync. The lock is held."""
         counts = reply.get("device_one_time_keys_count")
         if not isinstance(counts, dict):
@@ -293,7 +282,7 @@ class Upkeep:
         if own.replenish(counts, reply.get("device_unused_fallback_key_types")):
             await self._upload(own, {})
 
-    async def _upload(self, own: OwnDevice, content: Json) -> None:
+    async def _upload(self, own: OwnDevice, content: wire.Json) -> None:
         # Stored first: the private half of a key must never be younger than its public half.
         await self._save(own)
         try:
@@ -313,26 +302,26 @@ def reset_rows(vault: Vault) -> list[SecretRow]:
     return [vault.row(EPOCH, Epoch.draw(replace=True))]
 
 
-def fit_of(own: OwnDevice, reply: Json) -> Fit:
+def fit_of(own: OwnDevice, reply: wire.Json) -> Fit:
     """Compare a device with what `POST /keys/query` says of it."""
-    device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
-    return compare(own, device, mapping(mapping(reply, "master_keys"), own.user))
+    device = wire.mapping(wire.mapping(wire.mapping(reply, "device_keys"), own.user), own.device_id)
+    return compare(own, device, wire.mapping(wire.mapping(reply, "master_keys"), own.user))
 
 
-def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
+def compare(own: OwnDevice, device: wire.Json, master: wire.Json) -> Fit:
     """Compare what the homeserver has of our device and master key (empty: nothing) with ours."""
-    if master and own.state.identity.public_master not in mapping(master, "keys").values():
+    if master and own.state.identity.public_master not in wire.mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:
         return Fit.NO_DEVICE
-    keys = mapping(device, "keys")
-    there = (text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
+    keys = wire.mapping(device, "keys")
+    there = (wire.text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
     if tuple(there) != (own.curve25519, own.ed25519):
         return Fit.FOREIGN_DEVICE
     if not master:
         return Fit.NO_IDENTITY
     signer = own.state.identity.public_self_signing
-    signed = is_signed(device, own.user, f"ed25519:{signer}", signer)
+    signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
 
 
@@ -500,12 +489,12 @@ class OwnDevice:
 
     # --- what it publishes ------------------------------------------------------------------
 
-    def keys(self) -> Json:
+    def keys(self) -> wire.Json:
         """The device's keys, signed by itself (specification, "Device keys")."""
-        fields: Json = {
+        fields: wire.Json = {
             "user_id": self.user,
             "device_id": self.device_id,
-            "algorithms": [OLM, MEGOLM],
+            "algorithms": [wire.OLM, wire.MEGOLM],
             "keys": {
                 f"curve25519:{self.device_id}": self.curve25519,
                 f"ed25519:{self.device_id}": self.ed25519,
@@ -513,11 +502,11 @@ class OwnDevice:
         }
         return self._signed(fields)
 
-    def cross_signed_keys(self) -> Json:
+    def cross_signed_keys(self) -> wire.Json:
         """The same with the identity's signature as well."""
         return self.state.identity.sign_device(self.user, self.keys())
 
-    def signatures(self) -> Json:
+    def signatures(self) -> wire.Json:
         """The content of `POST /keys/signatures/upload`: identity and device sign each other."""
         identity = self.state.identity
         master = self._signed(identity.master_key(self.user))
@@ -531,7 +520,7 @@ class OwnDevice:
             counts: what it has, by algorithm.
             unused_fallback: the algorithms that still have an unused fallback key, if it says so.
         """
-        count = counts.get(ONE_TIME, 0)
+        count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
         waiting = len(self.account.one_time_keys)
         # Less than none would have us make keys without end.
@@ -539,30 +528,30 @@ class OwnDevice:
         made = short > wanted // 2
         if made:
             self.account.generate_one_time_keys(short)
-        if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
+        if isinstance(unused_fallback, list) and wire.ONE_TIME not in unused_fallback:
             if not self._fallback.fallback_key:
                 self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
 
-    def unpublished(self) -> Json:
+    def unpublished(self) -> wire.Json:
         """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
-        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], Json]] = [
+        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], wire.Json]] = [
             ("one_time_keys", self.account.one_time_keys, {}),
             ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
         ]
         return {
             name: {
-                f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()} | mark)
+                f"{wire.ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()} | mark)
                 for key_id, key in keys.items()
             }
             for name, keys, mark in kinds
             if keys
         }
 
-    def _signed(self, fields: Json) -> Json:
-        signature = self.account.sign(canonical(fields)).to_base64()
-        return with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
+    def _signed(self, fields: wire.Json) -> wire.Json:
+        signature = self.account.sign(wire.canonical(fields)).to_base64()
+        return wire.with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
 
 
 def own_name(user: UserId) -> str:
@@ -597,10 +586,10 @@ class Identity(msgspec.Struct, frozen=True):
     def public_self_signing(self) -> str:
         return _public(self.self_signing)
 
-    def master_key(self, user: str) -> Json:
+    def master_key(self, user: str) -> wire.Json:
         return _key(user, "master", self.master)
 
-    def upload(self, user: str) -> Json:
+    def upload(self, user: str) -> wire.Json:
         """The content of `POST /keys/device_signing/upload`."""
         others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
         signed = {
@@ -609,24 +598,24 @@ class Identity(msgspec.Struct, frozen=True):
         }
         return {"master_key": self.master_key(user), **signed}
 
-    def sign_device(self, user: str, device_keys: Json) -> Json:
+    def sign_device(self, user: str, device_keys: wire.Json) -> wire.Json:
         """The device's keys with the self-signing key's signature."""
         return _sign(device_keys, user, self.self_signing)
 
 
-def _key(user: str, usage: str, seed: bytes) -> Json:
+def _key(user: str, usage: str, seed: bytes) -> wire.Json:
     public = _public(seed)
     return {"user_id": user, "usage": [usage], "keys": {f"ed25519:{public}": public}}
 
 
-def _sign(fields: Json, user: str, seed: bytes) -> Json:
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(canonical(fields))
-    return with_signature(fields, user, f"ed25519:{_public(seed)}", to_base64(signature))
+def _sign(fields: wire.Json, user: str, seed: bytes) -> wire.Json:
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(wire.canonical(fields))
+    return wire.with_signature(fields, user, f"ed25519:{_public(seed)}", wire.to_base64(signature))
 
 
 def _public(seed: bytes) -> str:
     key = Ed25519PrivateKey.from_private_bytes(seed).public_key()
-    return to_base64(key.public_bytes_raw())
+    return wire.to_base64(key.public_bytes_raw())
 
 
 # --- the report of `doctor` -----------------------------------------------------------------------
@@ -697,7 +686,7 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
 
 async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:
     try:
-        count = (await server.upload_keys(user, {})).get(ONE_TIME, 0)
+        count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
     except Refused:
         return None
     return count if isinstance(count, int) else None
