@@ -218,7 +218,7 @@ class Serving:
             outage=self._outage,
         )
         if matrix.crypto is not None:
-            await matrix.crypto.begin()
+            await matrix.crypto.upkeep.begin()
         return matrix
 
     async def _run_engine(self, engine: Engine) -> None:

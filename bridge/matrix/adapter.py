@@ -20,7 +20,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
@@ -44,7 +44,7 @@ from bridge.media import voice
 from bridge.media.types import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import Meaning, Person, Thread, Undecryptable
-from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
+from bridge.webchat.frames import Agent, AgentLocation
 
 _REDACTED = "It holds a password."
 """Why an event is taken out of a room."""
@@ -75,7 +75,7 @@ class Encryption(msgspec.Struct, frozen=True):
 
 
 class MatrixAdapter:
-    """Implements `MatrixPort`.
+    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__init__`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
@@ -108,7 +108,11 @@ class MatrixAdapter:
         outage: asyncio.Event | None = None,
     ) -> None:
         self._users = users
+        self.is_ours = users.is_ours
         self.homeserver = Homeserver(session, address, as_token, users, outage)
+        self.timeline = self.homeserver.timeline
+        self.show_typing = self.homeserver.show_typing
+        self.mark_read = self.homeserver.mark_read
         self.crypto: Crypto | None = None
         if encryption is not None:
             patient = Homeserver(encryption.session, address, as_token, users, outage)
@@ -116,17 +120,20 @@ class MatrixAdapter:
             server = KeyServer(self.homeserver, patient)
             self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
         self.ghosts = Ghosts(self.homeserver, profiles, users, self.crypto)
+        self.leave = self.ghosts.leave
+        self.name_service_members = self.ghosts.name_service_members
         self._conversions = conversions
         self._template = displayname_template
         self._markers = Markers(self.homeserver)
+        self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
         """Agents' names that were last seen to, since our start."""
         self._upload_limit: int | None = None
 
-    # --- our users, and what the homeserver brings ------------------------------------------------
+    pieces = staticmethod(render.pieces)
+    recorded = staticmethod(events.recorded)
 
-    def is_ours(self, user_id: str) -> bool:
-        return self._users.is_ours(user_id)
+    # --- our users, and what the homeserver brings ------------------------------------------------
 
     def serves(self, user: UserId) -> bool:
         return user not in self.homeserver.foreign
@@ -141,14 +148,6 @@ class MatrixAdapter:
 
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self._users)
-
-    def recorded(self, raw: Json) -> ports.Recorded | None:
-        return events.recorded(raw)
-
-    def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
-    ) -> AsyncGenerator[Json, None]:
-        return self.homeserver.timeline(reader, room_id, first)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
@@ -232,18 +231,10 @@ class MatrixAdapter:
                 break
         return found[::-1], False
 
-    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        await self.ghosts.leave(room_id, who, reason)
-
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return level(user_id, create, levels)
-
-    async def name_service_members(
-        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
-    ) -> None:
-        await self.ghosts.name_service_members(room_id, host, users)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -277,16 +268,7 @@ class MatrixAdapter:
         """Display name of an agent's ghost, by the template."""
         return self._template.replace("{id}", agent.id).replace("{name}", name)
 
-    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        await self.homeserver.show_typing(who, room_id, seconds)
-
-    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        await self.homeserver.mark_read(who, room_id, event_id)
-
     # --- sending ----------------------------------------------------------------------------------
-
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        await self._markers.look_back(room_id, reader, since)
 
     async def send(
         self,
@@ -300,7 +282,7 @@ class MatrixAdapter:
 
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
         id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
-        its device: one that replaces another (`vault.Continuity`) gets none of that one's events.
+        its device: one that replaces another (`devices.Upkeep`) gets none of that one's events.
         """
         found = self._markers.find(room_id, sender, txn_id)
         if found is not None:
@@ -311,7 +293,7 @@ class MatrixAdapter:
         except ports.Refused as refusal:
             if refusal.code != "M_UNKNOWN_DEVICE":
                 raise
-        await self.ghosts.mend(sender)
+        await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
     async def _own(self, txn_id: str, sender: UserId) -> str:
@@ -319,7 +301,7 @@ class MatrixAdapter:
         device = ""
         if self.crypto is not None:
             await self.crypto.ensure(sender)
-            device = self.crypto.device_id
+            device = self.crypto.upkeep.device_id
         return f"{txn_id}.{_digest(sender + device)}"
 
     async def _seal_and_send(
@@ -366,11 +348,6 @@ class MatrixAdapter:
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------
-
-    def pieces(
-        self, fragment: str, absolute: Callable[[str], str]
-    ) -> tuple[ports.RelayedText | AgentMedia, ...]:
-        return render.pieces(fragment, absolute)
 
     async def relay(
         self,

@@ -382,7 +382,7 @@ class Homeserver:
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
-    # --- the client-server API; the first argument is the acting user -----------------------------
+    # --- the client-server API, as `user`, `reader` or `who` --------------------------------------
 
     async def check(self) -> None:
         """See whether the homeserver answers. Refused: it does not know our token."""
@@ -485,21 +485,21 @@ class Homeserver:
         return _events(reply), end if isinstance(end, str) else ""
 
     async def timeline(
-        self, user: UserId, room_id: RoomId, first: EventId
+        self, room_id: RoomId, reader: UserId, first: EventId
     ) -> AsyncGenerator[Json, None]:
         """The room's events from `first` on, oldest first, as they came.
 
-        Refused: the homeserver has no such event, or does not show it to `user`.
+        Refused: the homeserver has no such event, or does not show it to `reader`.
         """
         path = _room(room_id, "context", first)
-        found = await self.request("GET", path, user=user, query={"limit": "0"})
+        found = await self.request("GET", path, user=reader, query={"limit": "0"})
         event = found.get("event")
         yield event if isinstance(event, dict) else {}
         after = found.get("end")
         while isinstance(after, str) and after:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
             path = _room(room_id, "messages")
-            page = await self.request("GET", path, user=user, query=query)
+            page = await self.request("GET", path, user=reader, query=query)
             for event in _events(page):
                 yield event
             # Some servers go on giving a place to continue from at the room's end.
@@ -516,17 +516,17 @@ class Homeserver:
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {"reason": reason}, user=user)
 
-    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
-        await self.fast_request("PUT", _room(room_id, "typing", user), content, user)
+        await self.fast_request("PUT", _room(room_id, "typing", who), content, who)
 
-    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
         """Show that the user has read up to this event (client-server API, "Receipts")."""
         path = _room(room_id, "receipt", "m.read", event_id)
-        await self.fast_request("POST", path, {}, user)
+        await self.fast_request("POST", path, {}, who)
 
     async def upload_limit(self) -> int | None:
         """Bytes of the largest file that the homeserver takes, if it says so."""

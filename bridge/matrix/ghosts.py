@@ -123,7 +123,8 @@ class Ghosts:
     """Registration, profiles and memberships of our users.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises. Nothing is done as a
-    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch.
+    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch;
+    `devices` are what our users act as.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Ghosts:
         self._homeserver = homeserver
         self._profiles = profiles
         self._users = users
-        self._devices = devices or PlainDevices(homeserver)
+        self.devices = devices or PlainDevices(homeserver)
         self._now = now
         self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
@@ -268,18 +269,14 @@ class Ghosts:
         for user in users:
             self._named[room_id, user] = True
 
-    async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver has lost it."""
-        await self._devices.mend(user)
-
     def forget(self, room_id: RoomId, user: UserId) -> None:
         """Invalidate a membership: the user may no longer be in the room."""
         self._joined.pop((room_id, user), None)
 
-    async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
-        self.forget(room_id, user)
-        await self._check_ours(user)
-        await self._homeserver.leave(user, room_id, reason)
+    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
+        self.forget(room_id, who)
+        await self._check_ours(who)
+        await self._homeserver.leave(who, room_id, reason)
 
     async def _register(self, user: UserId) -> None:
         """Make the user exist. Refused with `FOREIGN`: somebody else has made it."""
@@ -315,7 +312,7 @@ class Ghosts:
         if row is not None and row.device:
             try:
                 await self._check_ours(user)
-                await self._devices.ensure(user)
+                await self.devices.ensure(user)
             except Refused as refusal:
                 if refusal.code != UNREGISTERED:
                     raise
@@ -330,7 +327,7 @@ class Ghosts:
         if lost:
             _log.warning("the homeserver lost a user of ours", user=user)
         try:
-            await self._devices.ensure(user)
+            await self.devices.ensure(user)
         except Refused as refusal:
             _log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)

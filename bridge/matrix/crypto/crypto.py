@@ -33,7 +33,7 @@ from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.arrivals import Arrivals, Mending
-from bridge.matrix.crypto.devices import Continuity, OwnDevice, Upkeep
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import (
     BROKEN,
     NO_KEY,
@@ -77,6 +77,9 @@ class Crypto:
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
+
+    Attributes:
+        upkeep: our devices; it has to begin before anything else.
     """
 
     def __init__(
@@ -86,15 +89,15 @@ class Crypto:
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
-        self._continuity = Continuity(vault, server, users.bot, clock)
-        self._upkeep = Upkeep(vault, server, self._continuity, self._last_look)
+        self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look)
+        self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
         self._keys = RoomKeys(vault, Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
         self._arrivals = Arrivals(
             vault,
             server,
-            upkeep=self._upkeep,
+            upkeep=self.upkeep,
             peers=peers,
             room_keys=self._keys,
             sharing=self._sharing,
@@ -113,31 +116,18 @@ class Crypto:
         """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def begin(self) -> None:
-        """Make our users act as this database's devices; to be called before anything else."""
-        await self._upkeep.begin()
-
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
         Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
         """
         try:
-            await self._upkeep.ensure(user)
+            await self.upkeep.ensure(user)
         except Refused as refusal:
             if refusal.code == "M_FORBIDDEN":
                 raise
             # Clear rooms need no keys: that is no reason to keep an agent out.
             self._log.error("no keys for this user", user=user, code=refusal.code)
-
-    @property
-    def device_id(self) -> str:
-        """The id of each of our users' devices; it is final once one of them was ensured."""
-        return self._upkeep.device_id
-
-    async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver does not know it any more."""
-        await self._upkeep.mend(user)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -202,9 +192,9 @@ class Crypto:
             return
         self._requested[sealed.key_name] = now
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
-        request = _key_request(self._upkeep.device_id, raw, sealed)
+        request = _key_request(self.upkeep.device_id, raw, sealed)
         for host in self._hosts:
-            if not self._upkeep.ready(host).is_set():
+            if not self.upkeep.ready(host).is_set():
                 continue
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", request)
@@ -239,7 +229,7 @@ class Crypto:
                 await self._keys.save()
 
     async def _follow(self, host: UserId, on_key: OnKey) -> None:
-        await self._upkeep.ready(host).wait()
+        await self.upkeep.ready(host).wait()
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -260,22 +250,22 @@ class Crypto:
 
     async def _try_to_mend(self, host: UserId) -> None:
         try:
-            await self._upkeep.mend(host)
+            await self.upkeep.mend(host)
         except (Unavailable, Refused, StoreError) as error:
             self._log.warning("a device cannot be made again yet", user=host, why=str(error))
 
     async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
         reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
-        async with self._upkeep.holding(host) as own:
+        async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
             self._wake(news.keys)
             for room_id in set(news.keys.values()):
                 await on_key(room_id)
-            await self._upkeep.replenish(own, reply)
+            await self.upkeep.replenish(own, reply)
         self._mending.begin(host, news.broken)
         await self._keys.save()
-        await self._continuity.follow()
+        await self.upkeep.follow()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -297,9 +287,9 @@ class Crypto:
             return kind, content
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
-            own, now = await self._upkeep.current(sender), self._clock.now()
+            own, now = await self.upkeep.current(sender), self._clock.now()
             readers = await self._sharing.prepare(own, room_id, scheme, now)
-            async with self._upkeep.holding(sender) as own:
+            async with self.upkeep.holding(sender) as own:
                 if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
                     continue
                 sealed = await self._sharing.encrypt(own, readers, (kind, content))
@@ -312,13 +302,13 @@ class Crypto:
         last = self._mailboxes.get(user)
         if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
             return
-        async with self._upkeep.holding(user) as own:
+        async with self.upkeep.holding(user) as own:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
             self._mailboxes[user] = now
             reply = await self._arrivals.fetch(user, wait=False)
             news = await self._arrivals.absorb(own, reply, now)
-            await self._upkeep.replenish(own, reply)
+            await self.upkeep.replenish(own, reply)
         begun = self._mending.begin(user, news.broken)
         if begun:
             await asyncio.wait(begun, timeout=_MENDING)

@@ -12,7 +12,7 @@ start. The private halves of one-time keys are stored before the public halves a
 published, or a message to a published key could not be read; a crash in between publishes the same
 keys again, which a homeserver takes.
 
-`Continuity` detects a database that was restored from a backup. Its olm ratchets stand where they
+It also detects a database that was restored from a backup. Its olm ratchets stand where they
 stood then, and to use them again would encrypt two texts with one key; and the private halves of
 one-time keys that were published since are lost. So a random mark that changes with the ratchets,
 at most once in `EVERY`, is kept both here and in the bot's account data. A database that does not
@@ -90,6 +90,17 @@ UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
 """Something of ours is missing there, and nothing is in its place: publishing mends it."""
 
 
+EVERY = 60_000
+"""ms. A copy that is younger than this may not be told from the newest state."""
+MARKS = "marks"
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """Row: all marks that may stand on the homeserver."""
+
+    possible: tuple[str, ...]
+
+
 class Upkeep:
     """Registry of our devices: one `OwnDevice` and one lock per user.
 
@@ -101,13 +112,24 @@ class Upkeep:
         self,
         vault: Vault,
         server: KeyServer,
-        continuity: Continuity,
+        bot: UserId,
+        clock: Clock,
         last_look: Callable[[OwnDevice], Awaitable[None]],
     ) -> None:
         self._vault = vault
         self._server = server
-        self._continuity = continuity
+        self._bot = bot
+        self._clock = clock
         self._last_look = last_look
+        self._there = ""
+        """The last mark that is known to stand on the homeserver."""
+        self._next = ""
+        """One that may have got there."""
+        self._marking = asyncio.Lock()
+        self._moved = 0
+        """When the mark was changed, ms since the epoch."""
+        self._turns = 0
+        """The vault's, when it was."""
         self._epoch = Epoch("")
         self._settled = False
         self._settling = asyncio.Lock()
@@ -170,6 +192,32 @@ class Upkeep:
         self.ready(user).clear()
         await self.ensure(user)
 
+    # --- detection of a restored backup -----------------------------------------------------
+
+    async def check(self) -> bool:
+        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
+        self._there = await read_mark(self._server, self._bot)
+        return is_newest(await self._vault.load(MARKS, Marks), self._there)
+
+    async def follow(self, *, at_once: bool = False) -> None:
+        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
+        async with self._marking:
+            turns, now = self._vault.turns, self._clock.now()
+            due = turns != self._turns and not 0 <= now - self._moved < EVERY
+            if not due and not at_once:
+                return
+            self._moved = now
+            if not self._next:
+                self._next = secrets.token_hex(8)
+                row = self._vault.row(MARKS, Marks((self._there, self._next)))
+                await self._vault.save([row])
+            try:
+                await self._server.set_mark(self._bot, self._next)
+            except (Unavailable, Refused) as error:
+                self._log.info("the mark cannot be set yet", why=str(error))
+            else:
+                self._there, self._next, self._turns = self._next, "", turns
+
     # --- bringing up ------------------------------------------------------------------------
 
     async def _settle(self) -> None:
@@ -177,13 +225,13 @@ class Upkeep:
         async with self._settling:
             if self._settled:
                 return
-            if not await self._continuity.check():
+            if not await self.check():
                 self._log.warning(
                     "the database was restored from an older copy: all our devices are replaced, "
                     "nothing is encrypted with the old ones any more"
                 )
                 await self._draw(Epoch.draw(replace=self._epoch.replace))
-            await self._continuity.follow(at_once=True)
+            await self.follow(at_once=True)
             self._settled = True
 
     async def _draw(self, epoch: Epoch) -> None:
@@ -197,7 +245,7 @@ class Upkeep:
         if own is not None and own.state.token:
             self._server.use_token(user, own.state.token)
         if own is None or own.device_id != self._epoch.device_id:
-            own = await self._next(user, own)
+            own = await self._draw_device(user, own)
         self._devices[user] = own
         if not own.state.published:
             await self._make_device(own)
@@ -225,7 +273,7 @@ class Upkeep:
         if not kept_out:
             await self._publish_identity(own)
 
-    async def _next(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
+    async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Draw a device for a user that has none, or one of a restored backup."""
         if former is not None:
             try:
@@ -323,64 +371,6 @@ def compare(own: OwnDevice, device: wire.Json, master: wire.Json) -> Fit:
     signer = own.state.identity.public_self_signing
     signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
-
-
-# --- detection of a restored backup ---------------------------------------------------------------
-
-EVERY = 60_000
-"""ms. A copy that is younger than this may not be told from the newest state."""
-MARKS = "marks"
-
-
-class Marks(msgspec.Struct, frozen=True):
-    """Row: all marks that may stand on the homeserver."""
-
-    possible: tuple[str, ...]
-
-
-class Continuity:
-    """The mark that detects a restored backup: in the vault, and in the bot's account data.
-
-    Every method raises StoreError.
-    """
-
-    def __init__(self, vault: Vault, server: KeyServer, bot: UserId, clock: Clock) -> None:
-        self._vault = vault
-        self._server = server
-        self._bot = bot
-        self._clock = clock
-        self._there = ""
-        """The last mark that is known to stand on the homeserver."""
-        self._next = ""
-        """One that may have got there."""
-        self._lock = asyncio.Lock()
-        self._moved = 0
-        self._turns = 0
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
-
-    async def check(self) -> bool:
-        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
-        self._there = await read_mark(self._server, self._bot)
-        return is_newest(await self._vault.load(MARKS, Marks), self._there)
-
-    async def follow(self, *, at_once: bool = False) -> None:
-        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
-        async with self._lock:
-            turns, now = self._vault.turns, self._clock.now()
-            due = turns != self._turns and not 0 <= now - self._moved < EVERY
-            if not due and not at_once:
-                return
-            self._moved = now
-            if not self._next:
-                self._next = secrets.token_hex(8)
-                row = self._vault.row(MARKS, Marks((self._there, self._next)))
-                await self._vault.save([row])
-            try:
-                await self._server.set_mark(self._bot, self._next)
-            except (Unavailable, Refused) as error:
-                self._log.info("the mark cannot be set yet", why=str(error))
-            else:
-                self._there, self._next, self._turns = self._next, "", turns
 
 
 async def read_mark(server: KeyServer, bot: UserId) -> str:

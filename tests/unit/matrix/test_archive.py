@@ -164,7 +164,7 @@ class Pages(Homeserver):
 
 
 async def read(pages: Pages) -> list[object]:
-    found = pages.timeline(HOST, ROOM, EventId("$1"))
+    found = pages.timeline(ROOM, HOST, EventId("$1"))
     return [raw.get("event_id") async for raw in found]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.devices import (
-    Continuity,
     Epoch,
     Fit,
     OwnDevice,
@@ -49,8 +48,7 @@ class House:
     async def start(self, server: FakeServer | None = None) -> Upkeep:
         self.server = server = server or FakeServer(self.world)
         vault = new_vault(self.store)
-        continuity = Continuity(vault, server, BOT, Clock())
-        upkeep = Upkeep(vault, server, continuity, self.last_look)
+        upkeep = Upkeep(vault, server, BOT, Clock(), self.last_look)
         await upkeep.begin()
         self.world.calls.clear()
         return upkeep
