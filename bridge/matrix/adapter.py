@@ -25,19 +25,16 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
 
-import aiohttp
 import msgspec
 from cachetools import LRUCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
-from bridge.matrix.client import Homeserver, Json, Spooled, spool
+from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, mapping
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
@@ -58,22 +55,6 @@ _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
 
-class Encryption(msgspec.Struct, frozen=True):
-    """Parameters of end-to-end encryption."""
-
-    session: aiohttp.ClientSession
-    """For what stays open long, apart from everything else."""
-    rows: SecretRows
-    """The store's part that keeps what is sealed."""
-    secret: str
-    """Seals it; the operator's."""
-    clock: ports.Clock
-
-    def __repr__(self) -> str:
-        """Without the secret."""
-        return "Encryption()"
-
-
 class MatrixAdapter:
     """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__init__`.
 
@@ -81,50 +62,39 @@ class MatrixAdapter:
     those that send files what a blob raises.
 
     Args:
-        session: made by `client.new_session`; the caller closes it.
-        address, as_token, users, outage: as of `client.Homeserver`.
-        profiles: remembers what was written to their profiles.
+        profiles: remembers what was written to the profiles of `users`.
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
-        encryption: what it needs; None: encrypted rooms are not read.
+        crypto: encryption, begun already, to be kept running; None: encrypted rooms are not read.
 
     Attributes:
-        crypto: encryption, to be begun before anything else and to be kept running.
         ghosts: our users, to be prepared at start.
         homeserver: for what is asked of it beside the port.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        homeserver: Homeserver,
         *,
-        address: str,
-        as_token: str,
         users: OurUsers,
         profiles: Profiles,
         conversions: Executor,
         displayname_template: str = "{name}",
-        encryption: Encryption | None = None,
-        outage: asyncio.Event | None = None,
+        crypto: Crypto | None = None,
     ) -> None:
         self._users = users
         self.is_ours = users.is_ours
-        self.homeserver = Homeserver(session, address, as_token, users, outage)
-        self.timeline = self.homeserver.timeline
-        self.show_typing = self.homeserver.show_typing
-        self.mark_read = self.homeserver.mark_read
-        self.crypto: Crypto | None = None
-        if encryption is not None:
-            patient = Homeserver(encryption.session, address, as_token, users, outage)
-            vault = Vault(encryption.rows, Sealer(encryption.secret))
-            server = KeyServer(self.homeserver, patient)
-            self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
-        self.ghosts = Ghosts(self.homeserver, profiles, users, self.crypto)
+        self.homeserver = homeserver
+        self.timeline = homeserver.timeline
+        self.show_typing = homeserver.show_typing
+        self.mark_read = homeserver.mark_read
+        self.crypto = crypto
+        self.ghosts = Ghosts(homeserver, profiles, users, crypto)
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
         self._conversions = conversions
         self._template = displayname_template
-        self._markers = Markers(self.homeserver)
+        self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
         """Agents' names that were last seen to, since our start."""

@@ -37,6 +37,7 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.crypto.wire import Json, device_ids, objects
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -60,8 +61,6 @@ _FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
 """Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
 _MAX_USERS = 2_000
 """How many users' query parameters are kept."""
-
-Json = dict[str, object]
 
 
 class _Silence(TraceLogger):
@@ -472,7 +471,7 @@ class Homeserver:
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
         path, query = _room(room_id, "members"), {"not_membership": "leave"}
-        return _events(await self.request("GET", path, user=user, query=query))
+        return objects(await self.request("GET", path, user=user, query=query), "chunk")
 
     async def latest(
         self, user: UserId, room_id: RoomId, limit: int, before: str = ""
@@ -482,7 +481,7 @@ class Homeserver:
         path = _room(room_id, "messages")
         reply = await self.request("GET", path, user=user, query=query)
         end = reply.get("end")
-        return _events(reply), end if isinstance(end, str) else ""
+        return objects(reply, "chunk"), end if isinstance(end, str) else ""
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -500,7 +499,7 @@ class Homeserver:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
             path = _room(room_id, "messages")
             page = await self.request("GET", path, user=reader, query=query)
-            for event in _events(page):
+            for event in objects(page, "chunk"):
                 yield event
             # Some servers go on giving a place to continue from at the room's end.
             chunk = page.get("chunk")
@@ -541,21 +540,6 @@ def _dump(content: Json) -> bytes:
     except (UnicodeError, OverflowError):
         # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
         return json.dumps(content).encode()
-
-
-def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """Device ids in a homeserver's answer to `GET /devices`."""
-    listed = reply.get("devices")
-    return [
-        device_id
-        for device in (listed if isinstance(listed, list) else [])
-        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
-    ]
-
-
-def _events(reply: Json) -> list[Json]:
-    chunk = reply.get("chunk")
-    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
 
 
 # --- files that are kept until their size is known ------------------------------------------------

@@ -122,7 +122,7 @@ class Crypto:
         Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
         """
         try:
-            await self.upkeep.ensure(user)
+            await self.upkeep.current(user)
         except Refused as refusal:
             if refusal.code == "M_FORBIDDEN":
                 raise

@@ -175,10 +175,6 @@ class Upkeep:
         """Event that is set once the user's device is published."""
         return self._ready[user]
 
-    async def ensure(self, user: UserId) -> None:
-        """Make and publish the user's device, unless that is done."""
-        await self.current(user)
-
     def distrust(self, user: UserId) -> None:
         """Drop the device in memory, which may differ from the stored one: it is loaded again."""
         self._devices.pop(user, None)
@@ -190,7 +186,7 @@ class Upkeep:
         if (own := self._devices.get(user)) is not None:
             own.offered = False  # its one-time keys are gone with it
         self.ready(user).clear()
-        await self.ensure(user)
+        await self.current(user)
 
     # --- detection of a restored backup -----------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.wire import Json, mapping, text
+from bridge.matrix.crypto.wire import Json, device_ids, mapping, text
 from bridge.rooms.ports import Refused
 
 _CLIENT = "_matrix/client/v3"
@@ -110,10 +110,7 @@ class KeyServer:
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices."""
-        listed = (await self._call("GET", "devices", user=user)).get("devices")
-        devices = listed if isinstance(listed, list) else []
-        found = [text(device, "device_id") for device in devices if isinstance(device, dict)]
-        return [device_id for device_id in found if device_id]
+        return device_ids(await self._call("GET", "devices", user=user))
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
         await self._call("DELETE", _device(device_id), {}, user=user)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -22,22 +22,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.rooms.store import SecretRow, StoreError
+from bridge.rooms.store import SecretRow, StoreError, StorePort
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 _RATCHETS = ("olm/", "own/")
 """Rows that must never go back to what they were."""
-
-
-class SecretRows(Protocol):
-    """The part of the store that keeps sealed rows. `StorePort` is one."""
-
-    async def secret(self, name: str) -> bytes | None: ...
-
-    async def secret_names(self, prefix: str) -> list[str]: ...
-
-    async def save_secrets(self, rows: Sequence[SecretRow]) -> None: ...
 
 
 class Vault:
@@ -49,7 +39,7 @@ class Vault:
         caches: values made of rows, by the rows' names; each forgets a row that is written.
     """
 
-    def __init__(self, rows: SecretRows, sealer: Sealer) -> None:
+    def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
         self.pickle_key = sealer.pickle_key
         self.caches: list[Recall[str, Any]] = []

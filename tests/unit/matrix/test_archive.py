@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Json
+from bridge.matrix.client import Homeserver
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.events import recorded
 from bridge.rooms.ports import Recorded, Refused
 

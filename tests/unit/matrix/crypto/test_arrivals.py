@@ -57,7 +57,7 @@ class Post:
             home="here",
         )
         await self.upkeep.begin()
-        await self.upkeep.ensure(BOT)
+        await self.upkeep.current(BOT)
 
     async def read(self) -> News:
         reply = await self.arrivals.fetch(BOT, wait=False)

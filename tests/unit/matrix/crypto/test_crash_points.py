@@ -128,7 +128,7 @@ class Life:
             home="here",
         )
         await self.upkeep.begin()
-        await self.upkeep.ensure(BOT)
+        await self.upkeep.current(BOT)
 
     async def live(self) -> None:
         """Until all is said; who dies comes again."""

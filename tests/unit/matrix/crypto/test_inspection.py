@@ -38,7 +38,7 @@ class House:
         upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         await upkeep.begin()
         for user in (GHOST, BOT):
-            await upkeep.ensure(user)
+            await upkeep.current(user)
         return upkeep
 
     async def look(self, secret: str = "") -> Inspected:
