@@ -47,12 +47,8 @@ class CatchUp:
 
     Args:
         outage: set when the homeserver could not be reached; cleared here.
-        homeserver: asked for the ends of rooms.
-        is_ours: tells our own users.
         known: whether an event came already.
-        accept: takes events in.
         rooms: those in which people talk, with our user in each, the liveliest first.
-        clock: waits.
         reach: ms; what is older is left alone, for its line in the ledger may have been erased.
     """
 

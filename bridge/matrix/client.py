@@ -11,9 +11,8 @@ For mautrix, error answers are read in a middleware of the HTTP session: it drop
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`spool` reads a file to its end before it is
-uploaded: Synapse refuses an upload whose size is not told beforehand, and an image's event must say
-its width and height.
+`spool` reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not
+told beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from mautrix.api import Method, PathBuilder
-from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
+from mautrix.appservice import AppServiceAPI
 from mautrix.errors import MatrixError
 from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
@@ -74,6 +73,9 @@ class _Silence(TraceLogger):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
         return level >= logging.WARNING
+
+
+_SILENCE = _Silence("bridge.matrix.requests")
 
 
 class _ErrorBody(msgspec.Struct):
@@ -149,9 +151,6 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     )
 
 
-# --- whether the homeserver went away -------------------------------------------------------------
-
-
 def is_outage(error: BaseException | None) -> bool:
     """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
     if isinstance(error, Unavailable):
@@ -176,7 +175,6 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    """Path below a room."""
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
 
 
@@ -205,7 +203,6 @@ class Homeserver:
         self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._api = self._api_by(as_token, users.bot)
         self._acting = lru_cache(_MAX_USERS)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
@@ -235,18 +232,10 @@ class Homeserver:
     ) -> Json:
         """Send one request and return the reply's JSON object.
 
-        Args:
-            method: the HTTP method's name.
-            path: from `_matrix/` on, its parts already quoted.
-            content: the JSON body.
-            user: who acts; the bot if None.
-            device: act as the user's device, which must exist then.
-            query: further query parameters.
-            timeout: seconds for the whole exchange.
+        `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
+        as its device, which must exist then. `timeout` is seconds for the whole exchange.
 
-        Raises:
-            Unavailable: no answer, or one that another try may better.
-            Refused: the homeserver said no; `code` is its error code. `FOREIGN`: we did.
+        Refused: `code` is the homeserver's error code, or our `FOREIGN`.
         """
         acting = user or self._bot
         if device:
@@ -351,23 +340,18 @@ class Homeserver:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        if device and user in self._tokens:
-            return self._api_by(self._tokens[user], user)
+        token = self._tokens.get(user) if device else None
         # Not `AppServiceAPI.user()`: that keeps every child for ever.
-        child = ChildAppServiceAPI(UserID(user), self._api)
-        child.as_device_id = DeviceID(self._device) if device else None
-        return child
-
-    def _api_by(self, token: str, user: UserId) -> AppServiceAPI:
-        log = _Silence("bridge.matrix.requests")
-        return AppServiceAPI(
+        api = AppServiceAPI(
             self._address,
             UserID(user),
-            token,
-            log=log,
+            token or self._token,
+            log=_SILENCE,
             client_session=self._session,
             default_retry_count=0,
         )
+        api.as_device_id = DeviceID(self._device) if device and token is None else None
+        return api
 
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
         """Query and headers of a request that say who acts."""

@@ -67,16 +67,10 @@ class Devices(Protocol):
     """Devices that our users act as. `crypto.crypto.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
-        """Make the device of a user that exists; cheap once it is made.
-
-        Raises:
-            Refused: `UNREGISTERED`: the user does not exist.
-        """
-        ...
+        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
 
     async def mend(self, user: UserId) -> None:
         """Make the device again, which the homeserver does not know any more."""
-        ...
 
 
 class PlainDevices:
@@ -195,14 +189,9 @@ class Ghosts:
         *,
         otherwise: str = "",
     ) -> None:
-        """Make the user exist with this name and, if `icon` is given, this picture.
+        """Make the user exist with this name and, if its bytes had to be fetched, this picture.
 
-        Args:
-            user: one of ours.
-            displayname: empty leaves the name alone.
-            icon: the picture's bytes, if they had to be fetched.
-            icon_source: where the picture comes from.
-            otherwise: the name of a user that has none so far.
+        An empty `displayname` leaves the name alone; `otherwise` names a user that has none so far.
         """
         async with self._lock(user):
             row = await self._exist(user)

@@ -134,13 +134,7 @@ class Crypto:
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """Decrypt an event; one that is not encrypted comes back as it is.
-
-        Args:
-            raw: the event.
-            patience: seconds to wait for a missing key; None: do not wait.
-            ask: False: ask no homeserver anything, for others wait.
-        """
+        """Decrypt an event, as `MatrixPort.open` says."""
         self.heard(raw)
         if not is_encrypted(raw):
             return raw
@@ -333,11 +327,7 @@ async def _within(seconds: float, arrival: asyncio.Event) -> None:
 
 def _key_request(device_id: str, raw: Json, sealed: Sealed) -> Json:
     content = mapping(raw, "content")
-    body: Json = {
-        "algorithm": MEGOLM,
-        "room_id": sealed.room_id,
-        "session_id": sealed.session_id,
-    }
+    body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
     if sender_key := text(content, "sender_key"):
         body["sender_key"] = sender_key
     request: Json = {

@@ -89,7 +89,6 @@ class Fit(StrEnum):
 UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
 """Something of ours is missing there, and nothing is in its place: publishing mends it."""
 
-
 EVERY = 60_000
 """ms. A copy that is younger than this may not be told from the newest state."""
 MARKS = "marks"
@@ -502,9 +501,8 @@ class OwnDevice:
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
         """Make the keys that the homeserver is short of; True if any were made.
 
-        Args:
-            counts: what it has, by algorithm.
-            unused_fallback: the algorithms that still have an unused fallback key, if it says so.
+        `counts` is what it has, by algorithm; `unused_fallback` the algorithms that still have an
+        unused fallback key, if it says so.
         """
         count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
@@ -633,17 +631,8 @@ class Inspected(msgspec.Struct, frozen=True):
 async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
     """Compare the keys of all of our users with the homeserver's. Nothing is changed.
 
-    Args:
-        server: the keys there; told as which devices it is asked.
-        vault: the keys here.
-        hosts: those who read; the first of them must exist on the homeserver.
-
-    Returns:
-        None if this database has no keys yet.
-
-    Raises:
-        Unsealable: the keys are sealed with another secret.
-        Unavailable, Refused, StoreError: as its calls.
+    The first of `hosts`, those who read, must exist on the homeserver. None: this database has no
+    keys yet. Raises Unsealable if they are sealed with another secret, and what its calls raise.
     """
     epoch = await vault.load(EPOCH, Epoch)
     if epoch is None:

@@ -21,12 +21,9 @@ MARK = "org.matrix_webchat.continuity"
 _QUERY_MS = 10_000
 """How long the homeserver may ask other homeservers."""
 SYNC_SECONDS = 30
+_NOTHING = {"not_types": ["*"]}
 NOTHING_BUT_KEYS = json.dumps(
-    {
-        "presence": {"not_types": ["*"]},
-        "account_data": {"not_types": ["*"]},
-        "room": {"rooms": []},
-    }
+    {"presence": _NOTHING, "account_data": _NOTHING, "room": {"rooms": []}}
 )
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 _NAME = "WebChat"
@@ -76,7 +73,6 @@ class KeyServer:
         return await self._transport.request(method, path, content, user=user, device=device)
 
     def use_device(self, device_id: str) -> None:
-        """From now on our users act as their devices of this id."""
         self._transport.use_device(device_id)
         self._patient.use_device(device_id)
 
@@ -159,13 +155,10 @@ class KeyServer:
         await self._call("PUT", _account_data(user), {"mark": mark}, user=user)
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
-        """What came for the device after the token `since` (empty: all that there is).
+        """What came for the device after the last reply's token `since` (empty: all that there is).
 
-        Args:
-            user: one of ours.
-            since: of the last reply.
-            wait: let the homeserver keep the request for `SYNC_SECONDS`, until something comes.
-            device: another device of the user than the present one.
+        With `wait` the homeserver keeps the request for `SYNC_SECONDS`, until something comes;
+        `device` is another device of the user than the present one.
         """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
         if since:

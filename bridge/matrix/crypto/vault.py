@@ -37,12 +37,14 @@ class Vault:
         turns: how often a row was saved that must never go back to what it was.
         pickle_key: key of vodozemac's pickles.
         caches: values made of rows, by the rows' names; each forgets a row that is written.
+        names: finds the names of the rows with a prefix.
     """
 
     def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
         self.pickle_key = sealer.pickle_key
         self.caches: list[Recall[str, Any]] = []
+        self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
 
@@ -58,10 +60,6 @@ class Vault:
             return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
         except msgspec.DecodeError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
-
-    async def names(self, prefix: str) -> list[str]:
-        """The names of the rows with that prefix."""
-        return await self._rows.secret_names(prefix)
 
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
         """Seal a row, to be handed to `save`."""
