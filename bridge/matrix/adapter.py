@@ -331,7 +331,13 @@ class MatrixAdapter:
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a repetition after a failure sends only what is missing."""
         ghost = await self._dressed(agent)
-        inside = await self._brought_in(room_id, host, ghost)
+        inside = True
+        try:
+            await self.ghosts.join(room_id, host, ghost)
+        except ports.Refused as refusal:
+            if not refusal.shut_out:
+                raise
+            inside = False  # the room does not have it
         contents = await self._contents(room_id, ghost if inside else host, what, txn_id)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
@@ -345,16 +351,6 @@ class MatrixAdapter:
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
             parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
         return tuple(parts)
-
-    async def _brought_in(self, room_id: RoomId, host: UserId, ghost: UserId) -> bool:
-        """See that the ghost is in the room; False if the room does not have it."""
-        try:
-            await self.ghosts.join(room_id, host, ghost)
-        except ports.Refused as refusal:
-            if not refusal.shut_out:
-                raise
-            return False
-        return True
 
     async def _contents(
         self, room_id: RoomId, sender: UserId, what: ports.Relayed, txn_id: str

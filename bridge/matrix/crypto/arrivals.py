@@ -71,10 +71,7 @@ class News(msgspec.Struct):
 
 
 class Arrivals:
-    """The /sync reader of our devices, one device at a time.
-
-    Every method raises `Unavailable`, `Refused` or StoreError.
-    """
+    """The /sync reader of our devices, one device at a time."""
 
     def __init__(
         self,

@@ -32,18 +32,9 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.arrivals import Arrivals, Mending
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
-from bridge.matrix.crypto.keys import (
-    BROKEN,
-    NO_KEY,
-    UNKNOWN_DEVICE,
-    Owners,
-    RoomKeys,
-    Sealed,
-    is_encrypted,
-    sealed_of,
-)
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
@@ -92,7 +83,7 @@ class Crypto:
         self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look)
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
-        self._keys = RoomKeys(vault, Owners(peers, users.bot))
+        self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
         self._arrivals = Arrivals(
             vault,
@@ -136,11 +127,11 @@ class Crypto:
     ) -> Json | Undecryptable:
         """Decrypt an event, as `MatrixPort.open` says."""
         self.heard(raw)
-        if not is_encrypted(raw):
+        if not keys.is_encrypted(raw):
             return raw
-        sealed = sealed_of(raw)
+        sealed = keys.sealed_of(raw)
         if sealed is None:
-            return Undecryptable(BROKEN, later=False)
+            return Undecryptable(keys.BROKEN, later=False)
         if patience is None:
             return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
         # Listened for before looking, or a key that comes in between would be missed.
@@ -149,7 +140,7 @@ class Crypto:
         return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
 
     async def _wait(
-        self, raw: Json, sealed: Sealed, arrival: asyncio.Event, patience: float
+        self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, patience: float
     ) -> Json | Undecryptable:
         """Wait for a key, and for the device that sent it to be known."""
         writer = sealed.room_id, sealed.sender
@@ -162,7 +153,7 @@ class Crypto:
         found = await self._keys.open(raw, sealed, self._clock.now())
         if not _may_come(found):
             return found
-        if isinstance(found, Undecryptable) and found.key == NO_KEY:
+        if isinstance(found, Undecryptable) and found.key == keys.NO_KEY:
             await self._request(raw, sealed)
         await _within(patience - AFTER, arrival)
         found = await self._keys.open(raw, sealed, self._clock.now())
@@ -176,7 +167,7 @@ class Crypto:
             if (arrival := self._waited_for.pop(name, None)) is not None:
                 arrival.set()
 
-    async def _request(self, raw: Json, sealed: Sealed) -> None:
+    async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
         """Request the key of an event, unless that was done a moment ago.
 
         It is an attempt: if it fails, the event's sender is told what they would have been told.
@@ -315,7 +306,7 @@ class Crypto:
 
 def _may_come(found: Json | Undecryptable) -> bool:
     """True if it cannot be decrypted now, but perhaps in a moment."""
-    return isinstance(found, Undecryptable) and found.key in {NO_KEY, UNKNOWN_DEVICE}
+    return isinstance(found, Undecryptable) and found.key in {keys.NO_KEY, keys.UNKNOWN_DEVICE}
 
 
 async def _within(seconds: float, arrival: asyncio.Event) -> None:
@@ -325,7 +316,7 @@ async def _within(seconds: float, arrival: asyncio.Event) -> None:
             await arrival.wait()
 
 
-def _key_request(device_id: str, raw: Json, sealed: Sealed) -> Json:
+def _key_request(device_id: str, raw: Json, sealed: keys.Sealed) -> Json:
     content = mapping(raw, "content")
     body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
     if sender_key := text(content, "sender_key"):

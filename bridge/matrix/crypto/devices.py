@@ -103,8 +103,7 @@ class Marks(msgspec.Struct, frozen=True):
 class Upkeep:
     """Registry of our devices: one `OwnDevice` and one lock per user.
 
-    Every method raises `Unavailable`, `Refused` or StoreError; so does `last_look`, which reads a
-    device's mailbox before the device goes.
+    `last_look` reads a device's mailbox before the device goes.
     """
 
     def __init__(
@@ -422,6 +421,7 @@ class OwnDevice:
         user: whose it is.
         state: as last stored, but for the account.
         account: identity and one-time keys.
+        curve25519, ed25519: public identity keys.
         offered: since our start the homeserver was given the device's keys, with one-time keys.
     """
 
@@ -429,6 +429,9 @@ class OwnDevice:
         self.user = user
         self.state = state
         self.account = account
+        self.device_id = state.device_id
+        self.curve25519 = account.curve25519_key.to_base64()
+        self.ed25519 = account.ed25519_key.to_base64()
         self._fallback = cast(_Fallback, account)
         self.offered = False
 
@@ -459,18 +462,6 @@ class OwnDevice:
         """The device as it is now, to be stored."""
         self.state.account = self.account.pickle(vault.pickle_key)
         return vault.row(own_name(self.user), self.state)
-
-    @property
-    def device_id(self) -> str:
-        return self.state.device_id
-
-    @property
-    def curve25519(self) -> str:
-        return self.account.curve25519_key.to_base64()
-
-    @property
-    def ed25519(self) -> str:
-        return self.account.ed25519_key.to_base64()
 
     # --- what it publishes ------------------------------------------------------------------
 

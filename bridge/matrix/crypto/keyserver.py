@@ -1,7 +1,4 @@
-"""Calls of the client-server API about keys and devices, each one request of `Requests`.
-
-Every method acts as the user named first, and raises `Unavailable` or `Refused` and nothing else.
-"""
+"""Calls of the client-server API about keys and devices, each by the user who is named first."""
 
 from __future__ import annotations
 

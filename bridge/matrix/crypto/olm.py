@@ -45,8 +45,9 @@ class Channel:
 
     def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
         self.own = own
-        self.user = user
         self.curve25519 = curve25519
+        self._name = f"olm/{own.user}/{user}/{curve25519}"
+        self._former_name = f"olm/{own.user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
         self._former = False
         """It was stored by a version that did not name the user, and still is."""
@@ -70,14 +71,6 @@ class Channel:
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
         row = vault.row(self._name, _Sessions(pickles, self.own.device_id), now + _UNUSED_MS)
         return [row, SecretRow(self._former_name, None)] if self._former else [row]
-
-    @property
-    def _name(self) -> str:
-        return f"olm/{self.own.user}/{self.user}/{self.curve25519}"
-
-    @property
-    def _former_name(self) -> str:
-        return f"olm/{self.own.user}/{self.curve25519}"
 
     @property
     def open(self) -> bool:
