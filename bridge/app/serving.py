@@ -28,10 +28,13 @@ from bridge.config.model import Retention
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
-from bridge.matrix.adapter import Encryption, MatrixAdapter
+from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, new_session
+from bridge.matrix.client import FOREIGN, Homeserver, new_session
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
 from bridge.ops.health import Health
@@ -187,9 +190,10 @@ class Serving:
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
 
     def _rules(self, users: OurUsers, links: Links) -> Rules:
-        learnt = links.learnt
+        # Not lambdas: asked for each message.
+        longest = partial(getattr, links.learnt, "longest_text")
         return rules_of(
-            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
+            self._config, users, longest, partial(getattr, links.learnt, "longest_clip")
         )
 
     def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
@@ -197,29 +201,30 @@ class Serving:
 
     async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
-        config, encryption = self._config, None
-        tls = config.homeserver.verify_ssl
-        session = new_session(verify_tls=tls)
-        await self._stack.enter_async_context(session)
+        config, crypto = self._config, None
+        homeserver = await self._homeserver(users)
         if config.bridge.encryption.allow:
-            patient = new_session(verify_tls=tls, limit=0)
-            await self._stack.enter_async_context(patient)
-            secret = encryption_secret_of(config)
-            encryption = Encryption(patient, store, secret, self._clock)
-        matrix = MatrixAdapter(
-            session,
-            address=config.homeserver.address,
-            as_token=config.appservice.as_token.get_secret_value(),
+            # What stays open long has connections of its own.
+            keys = KeyServer(homeserver, await self._homeserver(users, limit=0))
+            vault = Vault(store, Sealer(encryption_secret_of(config)))
+            crypto = Crypto(keys, homeserver, users, vault, self._clock)
+            await crypto.upkeep.begin()
+        return MatrixAdapter(
+            homeserver,
             users=users,
             profiles=store,
             conversions=self._conversions,
             displayname_template=config.bridge.displayname_template,
-            encryption=encryption,
-            outage=self._outage,
+            crypto=crypto,
         )
-        if matrix.crypto is not None:
-            await matrix.crypto.begin()
-        return matrix
+
+    async def _homeserver(self, users: OurUsers, limit: int = 100) -> Homeserver:
+        """A client of the homeserver, with as many connections at a time."""
+        config = self._config
+        session = new_session(verify_tls=config.homeserver.verify_ssl, limit=limit)
+        await self._stack.enter_async_context(session)
+        token = config.appservice.as_token.get_secret_value()
+        return Homeserver(session, config.homeserver.address, token, users, self._outage)
 
     async def _run_engine(self, engine: Engine) -> None:
         """Start the engine's task; when the stack unwinds it stops before what it works with."""

@@ -22,7 +22,7 @@ from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint
-from bridge.matrix.client import device_ids
+from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE

@@ -20,24 +20,21 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
 
-import aiohttp
 import msgspec
 from cachetools import LRUCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
-from bridge.matrix.client import Homeserver, Json, Spooled, spool
+from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
-from bridge.matrix.crypto.wire import MARKER, MEGOLM
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
@@ -59,6 +56,9 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
+from bridge.rooms import ports
+from bridge.rooms.record import Meaning, Person, Thread, Undecryptable
+from bridge.webchat.frames import Agent, AgentLocation
 
 _REDACTED = "It holds a password."
 """Why an event is taken out of a room."""
@@ -72,75 +72,55 @@ _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
 
-class Encryption(msgspec.Struct, frozen=True):
-    """Parameters of end-to-end encryption."""
-
-    session: aiohttp.ClientSession
-    """For what stays open long, apart from everything else."""
-    rows: SecretRows
-    """The store's part that keeps what is sealed."""
-    secret: str
-    """Seals it; the operator's."""
-    clock: Clock
-
-    def __repr__(self) -> str:
-        """Without the secret."""
-        return "Encryption()"
-
-
 class MatrixAdapter:
-    """Implements `MatrixPort`.
+    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__init__`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
 
     Args:
-        session: made by `client.new_session`; the caller closes it.
-        address, as_token, users, outage: as of `client.Homeserver`.
-        profiles: remembers what was written to their profiles.
+        profiles: remembers what was written to the profiles of `users`.
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
-        encryption: what it needs; None: encrypted rooms are not read.
+        crypto: encryption, begun already, to be kept running; None: encrypted rooms are not read.
 
     Attributes:
-        crypto: encryption, to be begun before anything else and to be kept running.
         ghosts: our users, to be prepared at start.
         homeserver: for what is asked of it beside the port.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        homeserver: Homeserver,
         *,
-        address: str,
-        as_token: str,
         users: OurUsers,
         profiles: Profiles,
         conversions: Executor,
         displayname_template: str = "{name}",
-        encryption: Encryption | None = None,
-        outage: asyncio.Event | None = None,
+        crypto: Crypto | None = None,
     ) -> None:
         self._users = users
-        self.homeserver = Homeserver(session, address, as_token, users, outage)
-        self.crypto: Crypto | None = None
-        if encryption is not None:
-            patient = Homeserver(encryption.session, address, as_token, users, outage)
-            vault = Vault(encryption.rows, Sealer(encryption.secret))
-            server = KeyServer(self.homeserver, patient)
-            self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
-        self.ghosts = Ghosts(self.homeserver, profiles, users, self.crypto)
+        self.is_ours = users.is_ours
+        self.homeserver = homeserver
+        self.timeline = homeserver.timeline
+        self.show_typing = homeserver.show_typing
+        self.mark_read = homeserver.mark_read
+        self.crypto = crypto
+        self.ghosts = Ghosts(homeserver, profiles, users, crypto)
+        self.leave = self.ghosts.leave
+        self.name_service_members = self.ghosts.name_service_members
         self._conversions = conversions
         self._template = displayname_template
-        self._markers = Markers(self.homeserver)
+        self._markers = Markers(homeserver)
+        self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
         """Agents' names that were last seen to, since our start."""
         self._upload_limit: int | None = None
 
-    # --- our users, and what the homeserver brings ------------------------------------------------
+    pieces = staticmethod(render.pieces)
+    recorded = staticmethod(events.recorded)
 
-    def is_ours(self, user_id: str) -> bool:
-        return self._users.is_ours(user_id)
+    # --- our users, and what the homeserver brings ------------------------------------------------
 
     def serves(self, user: UserId) -> bool:
         return user not in self.homeserver.foreign
@@ -156,29 +136,21 @@ class MatrixAdapter:
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self._users)
 
-    def recorded(self, raw: Json) -> Recorded | None:
-        return events.recorded(raw)
-
-    def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
-    ) -> AsyncGenerator[Json, None]:
-        return self.homeserver.timeline(reader, room_id, first)
-
     @asynccontextmanager
-    async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
+    async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
         async with self.homeserver.download(media.mxc, limit) as found:
             mime = media.mime if media.mime != OCTETS else found.mime
             if media.file_key is None:
-                yield Blob(found.chunks, found.size, mime, media.name)
+                yield ports.Blob(found.chunks, found.size, mime, media.name)
                 return
             async with decrypted(found.chunks, media.file_key) as (chunks, size):
-                yield Blob(chunks, size, mime, media.name)
+                yield ports.Blob(chunks, size, mime, media.name)
 
     # --- rooms and who is in them -----------------------------------------------------------------
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
-    ) -> Entry:
+    ) -> ports.Entry:
         """Join as `host` and look around. Doing it again changes nothing and finds the same."""
         # An invitation may come before this start has seen to the host's device.
         await self.ghosts.ensure(host, "")
@@ -198,7 +170,7 @@ class MatrixAdapter:
             direct=said_direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=_displayname(present, inviter),
-            config=None if settings is None else events.object_of(settings, "content"),
+            config=None if settings is None else mapping(settings, "content"),
             people=tuple(
                 Person(user, _displayname([one], user))
                 for one in present
@@ -213,16 +185,16 @@ class MatrixAdapter:
             await self.crypto.open(
                 {"type": "m.room.encryption", "state_key": "", "room_id": room_id}
             )
-        return Entry(tuple(earlier), found)
+        return ports.Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
         """Turn encryption on; the state event, or None if it is not for us to do."""
         rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
-        if rules is not None and events.object_of(rules, "content").get("join_rule") == "public":
+        if rules is not None and mapping(rules, "content").get("join_rule") == "public":
             return None  # whoever may come in anyway reads no less, and clients advise against it
         try:
             await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
-        except Refused:
+        except ports.Refused:
             return None  # Nobody gave us the power: the room stays as its people made it.
         return {"sender": host, "content": ENCRYPTION}
 
@@ -235,7 +207,7 @@ class MatrixAdapter:
             for event in page:
                 if events.is_membership(event, host, "invite"):
                     # is_direct stands in the invitation only: the join has replaced it since.
-                    direct = events.object_of(event, "content").get("is_direct") is True
+                    direct = mapping(event, "content").get("is_direct") is True
                     return found[::-1], direct
                 theirs = not self.is_ours(str(event.get("sender")))
                 if theirs and event.get("type") in events.CONTENT_EVENTS:
@@ -245,21 +217,13 @@ class MatrixAdapter:
                 break
         return found[::-1], False
 
-    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        await self.ghosts.leave(room_id, who, reason)
-
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return level(user_id, create, levels)
 
-    async def name_service_members(
-        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
-    ) -> None:
-        await self.ghosts.name_service_members(room_id, host, users)
-
     async def welcome_agent(
-        self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
+        self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
     ) -> UserId:
         ghost = await self._dressed(agent, icon, icon_source)
         await self.ghosts.join(room_id, host, ghost)
@@ -269,7 +233,7 @@ class MatrixAdapter:
         return await self.ghosts.wears(self.ghost_of(agent), icon_source)
 
     async def _dressed(
-        self, agent: Agent, icon: Blob | None = None, icon_source: str = ""
+        self, agent: Agent, icon: ports.Blob | None = None, icon_source: str = ""
     ) -> UserId:
         """The agent's ghost, with its name and picture."""
         ghost, name = self.ghost_of(agent), agent.name.strip()
@@ -290,16 +254,7 @@ class MatrixAdapter:
         """Display name of an agent's ghost, by the template."""
         return self._template.replace("{id}", agent.id).replace("{name}", name)
 
-    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        await self.homeserver.show_typing(who, room_id, seconds)
-
-    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        await self.homeserver.mark_read(who, room_id, event_id)
-
     # --- sending ----------------------------------------------------------------------------------
-
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        await self._markers.look_back(room_id, reader, since)
 
     async def send(
         self,
@@ -313,7 +268,7 @@ class MatrixAdapter:
 
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
         id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
-        its device: one that replaces another (`vault.Continuity`) gets none of that one's events.
+        its device: one that replaces another (`devices.Upkeep`) gets none of that one's events.
         """
         found = self._markers.find(room_id, sender, txn_id)
         if found is not None:
@@ -321,10 +276,10 @@ class MatrixAdapter:
         own = await self._own(txn_id, sender)
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
-        except Refused as refusal:
+        except ports.Refused as refusal:
             if refusal.code != "M_UNKNOWN_DEVICE":
                 raise
-        await self.ghosts.mend(sender)
+        await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
     async def _own(self, txn_id: str, sender: UserId) -> str:
@@ -332,7 +287,7 @@ class MatrixAdapter:
         device = ""
         if self.crypto is not None:
             await self.crypto.ensure(sender)
-            device = self.crypto.device_id
+            device = self.crypto.upkeep.device_id
         return f"{txn_id}.{_digest(sender + device)}"
 
     async def _seal_and_send(
@@ -342,14 +297,16 @@ class MatrixAdapter:
             kind, content = await self.crypto.seal(sender, room_id, kind, content)
         return await self.homeserver.send(sender, room_id, kind, content, txn_id)
 
-    async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
-        if isinstance(notice, EditableNotice):
+    async def say(
+        self, room_id: RoomId, sender: UserId, notice: ports.Notice, txn_id: str
+    ) -> EventId:
+        if isinstance(notice, ports.EditableNotice):
             content = render.editable_content(notice, txn_id)
         else:
             content = render.notice_content(notice, txn_id)
         return await self.send(room_id, sender, content, txn_id)
 
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+    async def poll(self, room_id: RoomId, sender: UserId, poll: ports.Poll, txn_id: str) -> EventId:
         content = render.poll_content(poll, txn_id)
         return await self.send(room_id, sender, content, txn_id, render.POLL_START)
 
@@ -370,34 +327,35 @@ class MatrixAdapter:
         await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+        self, room_id: RoomId, sender: UserId, file: ports.OurFile, txn_id: str
     ) -> EventId:
-        what = RelayedMedia("file", Blob.of(file.data, file.mime, file.name))
+        what = ports.RelayedMedia("file", ports.Blob.of(file.data, file.mime, file.name))
         content = await self._upload(room_id, sender, what, txn_id)
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------
-
-    def pieces(
-        self, fragment: str, absolute: Callable[[str], str]
-    ) -> tuple[RelayedText | AgentMedia, ...]:
-        return render.pieces(fragment, absolute)
 
     async def relay(
         self,
         room_id: RoomId,
         host: UserId,
         agent: Agent,
-        what: Relayed,
+        what: ports.Relayed,
         txn_id: str,
         *,
         thread: Thread | None = None,
-    ) -> tuple[Part, ...]:
+    ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a repetition after a failure sends only what is missing."""
         ghost = await self._dressed(agent)
-        inside = await self._brought_in(room_id, host, ghost)
+        inside = True
+        try:
+            await self.ghosts.join(room_id, host, ghost)
+        except ports.Refused as refusal:
+            if not refusal.shut_out:
+                raise
+            inside = False  # the room does not have it
         contents = await self._contents(room_id, ghost if inside else host, what, txn_id)
-        parts: list[Part] = []
+        parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
             own = txn_id if number == 1 else f"{txn_id}.{number}"
             whole = content if thread is None else render.in_thread(content, thread)
@@ -407,28 +365,18 @@ class MatrixAdapter:
                 inside = False
                 name = self._called(agent, agent.name.strip() or agent.id)
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
-            parts.append(Part(sent, str(content["body"])[:_QUOTABLE]))
+            parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
         return tuple(parts)
 
-    async def _brought_in(self, room_id: RoomId, host: UserId, ghost: UserId) -> bool:
-        """See that the ghost is in the room; False if the room does not have it."""
-        try:
-            await self.ghosts.join(room_id, host, ghost)
-        except Refused as refusal:
-            if not refusal.shut_out:
-                raise
-            return False
-        return True
-
     async def _contents(
-        self, room_id: RoomId, sender: UserId, what: Relayed, txn_id: str
+        self, room_id: RoomId, sender: UserId, what: ports.Relayed, txn_id: str
     ) -> list[render.Content]:
         match what:
-            case RelayedText():
+            case ports.RelayedText():
                 return render.text_contents(what.html, txn_id)
             case AgentLocation():
                 return [render.location_content(what, txn_id)]
-            case RelayedMedia():
+            case ports.RelayedMedia():
                 return [await self._upload(room_id, sender, what, txn_id)]
 
     async def _send_as_ghost(
@@ -441,13 +389,13 @@ class MatrixAdapter:
         try:
             try:
                 return await self.send(room_id, ghost, content, txn_id)
-            except Refused as refusal:
+            except ports.Refused as refusal:
                 if refusal.code != "M_FORBIDDEN":
                     raise
             self.ghosts.forget(room_id, ghost)
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
-        except Refused as refusal:
+        except ports.Refused as refusal:
             if not refusal.shut_out:
                 raise
             return None
@@ -455,7 +403,7 @@ class MatrixAdapter:
     # --- files ------------------------------------------------------------------------------------
 
     async def _upload(
-        self, room_id: RoomId, user: UserId, what: RelayedMedia, txn_id: str
+        self, room_id: RoomId, user: UserId, what: ports.RelayedMedia, txn_id: str
     ) -> render.Content:
         """Carry a file to the homeserver; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
@@ -463,7 +411,7 @@ class MatrixAdapter:
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.
-                raise Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
+                raise ports.Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
             if file.seconds is None:
                 file = msgspec.structs.replace(file, seconds=what.seconds)
             where = await self._put(room_id, user, file)
@@ -483,19 +431,19 @@ class MatrixAdapter:
         if self._upload_limit is None:
             try:
                 self._upload_limit = await self.homeserver.upload_limit()
-            except Refused:
+            except ports.Refused:
                 return None  # A homeserver without this endpoint.
         return self._upload_limit
 
 
 def _membership(event: Json) -> object:
-    return events.object_of(event, "content").get("membership")
+    return mapping(event, "content").get("membership")
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:
     """The user's name in the room; the localpart where there is none."""
     for event in members:
-        name = events.object_of(event, "content").get("displayname")
+        name = mapping(event, "content").get("displayname")
         if event.get("state_key") == user and isinstance(name, str) and name.strip():
             return re.sub(r"\s+", " ", name).strip()
     return user[1:].partition(":")[0]
@@ -507,7 +455,7 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
     Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels the
     creator has 100 and everybody else 0 (specification, "m.room.power_levels").
     """
-    about, sender = events.object_of(create or {}, "content"), (create or {}).get("sender")
+    about, sender = mapping(create or {}, "content"), (create or {}).get("sender")
     version = str(about.get("room_version") or "1")
     number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
     if number >= 12 or version.startswith("org.matrix.hydra"):  # as 12 was called before
@@ -516,8 +464,8 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
             return math.inf
     if levels is None:
         return 100 if user_id == about.get("creator", sender) else 0
-    given = events.object_of(levels, "content")
-    for candidate in (events.object_of(given, "users").get(user_id), given.get("users_default")):
+    given = mapping(levels, "content")
+    for candidate in (mapping(given, "users").get(user_id), given.get("users_default")):
         if isinstance(candidate, str):  # up to room version 9
             with suppress(ValueError):
                 return int(candidate)
@@ -583,7 +531,7 @@ class Markers:
 
     def note(self, room_id: RoomId, event: Json) -> None:
         """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
-        marker = events.object_of(events.object_of(event, "content"), MARKER)
+        marker = mapping(mapping(event, "content"), MARKER)
         txn, event_id = marker.get("txn"), event.get("event_id")
         if isinstance(txn, str) and isinstance(event_id, str):
             self._found[room_id, str(event.get("sender")), txn] = EventId(event_id)

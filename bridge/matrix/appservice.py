@@ -103,7 +103,6 @@ class Endpoint:
 
     Args:
         hs_token: what the homeserver shows us; a secret.
-        is_ours: tells our own users.
         accept: stores events; returns when they are durable, raises StoreError.
         vouch: makes one of our users exist, and says whether it is one.
         max_body: bytes of the longest body that is read.

@@ -22,7 +22,8 @@ import structlog
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent, is_echo
 from bridge.matrix.client import Homeserver
-from bridge.matrix.events import is_membership, object_of, sent_at
+from bridge.matrix.crypto.wire import mapping
+from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
 
@@ -46,12 +47,8 @@ class CatchUp:
 
     Args:
         outage: set when the homeserver could not be reached; cleared here.
-        homeserver: asked for the ends of rooms.
-        is_ours: tells our own users.
         known: whether an event came already.
-        accept: takes events in.
         rooms: those in which people talk, with our user in each, the liveliest first.
-        clock: waits.
         reach: ms; what is older is left alone, for its line in the ledger may have been erased.
     """
 
@@ -151,12 +148,12 @@ class CatchUp:
             return None
         if is_echo(self._is_ours, str(kind), sender, state_key):
             return None
-        if "redacted_because" in object_of(event, "unsigned"):
+        if "redacted_because" in mapping(event, "unsigned"):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
 
 
 def _is_joining(event: RawEvent, host: UserId) -> bool:
     """True for our own join; earlier events were read when we joined."""
-    before = object_of(object_of(event, "unsigned"), "prev_content")
+    before = mapping(mapping(event, "unsigned"), "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

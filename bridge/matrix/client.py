@@ -11,9 +11,8 @@ For mautrix, error answers are read in a middleware of the HTTP session: it drop
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`spool` reads a file to its end before it is
-uploaded: Synapse refuses an upload whose size is not told beforehand, and an image's event must say
-its width and height.
+`spool` reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not
+told beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from mautrix.api import Method, PathBuilder
-from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
+from mautrix.appservice import AppServiceAPI
 from mautrix.errors import MatrixError
 from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
@@ -37,6 +36,7 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.crypto.wire import Json, device_ids, objects
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -61,8 +61,6 @@ _FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
 _MAX_USERS = 2_000
 """How many users' query parameters are kept."""
 
-Json = dict[str, object]
-
 
 class _Silence(TraceLogger):
     """Logger of mautrix's that logs failures alone: at debug it logs whole bodies, passwords too.
@@ -75,6 +73,9 @@ class _Silence(TraceLogger):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
         return level >= logging.WARNING
+
+
+_SILENCE = _Silence("bridge.matrix.requests")
 
 
 class _ErrorBody(msgspec.Struct):
@@ -150,9 +151,6 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     )
 
 
-# --- whether the homeserver went away -------------------------------------------------------------
-
-
 def is_outage(error: BaseException | None) -> bool:
     """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
     if isinstance(error, Unavailable):
@@ -177,7 +175,6 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    """Path below a room."""
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
 
 
@@ -206,7 +203,6 @@ class Homeserver:
         self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._api = self._api_by(as_token, users.bot)
         self._acting = lru_cache(_MAX_USERS)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
@@ -236,18 +232,10 @@ class Homeserver:
     ) -> Json:
         """Send one request and return the reply's JSON object.
 
-        Args:
-            method: the HTTP method's name.
-            path: from `_matrix/` on, its parts already quoted.
-            content: the JSON body.
-            user: who acts; the bot if None.
-            device: act as the user's device, which must exist then.
-            query: further query parameters.
-            timeout: seconds for the whole exchange.
+        `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
+        as its device, which must exist then. `timeout` is seconds for the whole exchange.
 
-        Raises:
-            Unavailable: no answer, or one that another try may better.
-            Refused: the homeserver said no; `code` is its error code. `FOREIGN`: we did.
+        Refused: `code` is the homeserver's error code, or our `FOREIGN`.
         """
         acting = user or self._bot
         if device:
@@ -352,23 +340,18 @@ class Homeserver:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        if device and user in self._tokens:
-            return self._api_by(self._tokens[user], user)
+        token = self._tokens.get(user) if device else None
         # Not `AppServiceAPI.user()`: that keeps every child for ever.
-        child = ChildAppServiceAPI(UserID(user), self._api)
-        child.as_device_id = DeviceID(self._device) if device else None
-        return child
-
-    def _api_by(self, token: str, user: UserId) -> AppServiceAPI:
-        log = _Silence("bridge.matrix.requests")
-        return AppServiceAPI(
+        api = AppServiceAPI(
             self._address,
             UserID(user),
-            token,
-            log=log,
+            token or self._token,
+            log=_SILENCE,
             client_session=self._session,
             default_retry_count=0,
         )
+        api.as_device_id = DeviceID(self._device) if device and token is None else None
+        return api
 
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
         """Query and headers of a request that say who acts."""
@@ -382,7 +365,7 @@ class Homeserver:
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
-    # --- the client-server API; the first argument is the acting user -----------------------------
+    # --- the client-server API, as `user`, `reader` or `who` --------------------------------------
 
     async def check(self) -> None:
         """See whether the homeserver answers. Refused: it does not know our token."""
@@ -472,7 +455,7 @@ class Homeserver:
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
         path, query = _room(room_id, "members"), {"not_membership": "leave"}
-        return _events(await self.request("GET", path, user=user, query=query))
+        return objects(await self.request("GET", path, user=user, query=query), "chunk")
 
     async def latest(
         self, user: UserId, room_id: RoomId, limit: int, before: str = ""
@@ -482,25 +465,25 @@ class Homeserver:
         path = _room(room_id, "messages")
         reply = await self.request("GET", path, user=user, query=query)
         end = reply.get("end")
-        return _events(reply), end if isinstance(end, str) else ""
+        return objects(reply, "chunk"), end if isinstance(end, str) else ""
 
     async def timeline(
-        self, user: UserId, room_id: RoomId, first: EventId
+        self, room_id: RoomId, reader: UserId, first: EventId
     ) -> AsyncGenerator[Json, None]:
         """The room's events from `first` on, oldest first, as they came.
 
-        Refused: the homeserver has no such event, or does not show it to `user`.
+        Refused: the homeserver has no such event, or does not show it to `reader`.
         """
         path = _room(room_id, "context", first)
-        found = await self.request("GET", path, user=user, query={"limit": "0"})
+        found = await self.request("GET", path, user=reader, query={"limit": "0"})
         event = found.get("event")
         yield event if isinstance(event, dict) else {}
         after = found.get("end")
         while isinstance(after, str) and after:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
             path = _room(room_id, "messages")
-            page = await self.request("GET", path, user=user, query=query)
-            for event in _events(page):
+            page = await self.request("GET", path, user=reader, query=query)
+            for event in objects(page, "chunk"):
                 yield event
             # Some servers go on giving a place to continue from at the room's end.
             chunk = page.get("chunk")
@@ -516,17 +499,17 @@ class Homeserver:
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {"reason": reason}, user=user)
 
-    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
-        await self.fast_request("PUT", _room(room_id, "typing", user), content, user)
+        await self.fast_request("PUT", _room(room_id, "typing", who), content, who)
 
-    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
         """Show that the user has read up to this event (client-server API, "Receipts")."""
         path = _room(room_id, "receipt", "m.read", event_id)
-        await self.fast_request("POST", path, {}, user)
+        await self.fast_request("POST", path, {}, who)
 
     async def upload_limit(self) -> int | None:
         """Bytes of the largest file that the homeserver takes, if it says so."""
@@ -541,21 +524,6 @@ def _dump(content: Json) -> bytes:
     except (UnicodeError, OverflowError):
         # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
         return json.dumps(content).encode()
-
-
-def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """Device ids in a homeserver's answer to `GET /devices`."""
-    listed = reply.get("devices")
-    return [
-        device_id
-        for device in (listed if isinstance(listed, list) else [])
-        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
-    ]
-
-
-def _events(reply: Json) -> list[Json]:
-    chunk = reply.get("chunk")
-    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
 
 
 # --- files that are kept until their size is known ------------------------------------------------

@@ -16,37 +16,16 @@ from itertools import dropwhile
 
 import msgspec
 
-from bridge.conversation.model import (
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-)
+from bridge.conversation import model
 from bridge.ids import EventId, UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.users import OurUsers
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
 from bridge.media.types import OCTETS, clean_mime, guess_mime, safe_name
+from bridge.rooms import record
 from bridge.rooms.ports import Recorded
-from bridge.rooms.record import (
-    AgentInvited,
-    Corrected,
-    EncryptionOn,
-    Invited,
-    Meaning,
-    MemberGone,
-    MemberJoined,
-    Nothing,
-    PollAnswered,
-    Reacted,
-    Renamed,
-    RoomConfigured,
-    Spoke,
-    Unreadable,
-    Upgraded,
-    Withdrew,
-)
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
@@ -67,8 +46,6 @@ _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\
 # passes it on, PostgreSQL stores no text that holds one, and nobody can see it.
 _INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
 
-Fields = dict[str, object]
-
 
 # --- contents of messages -------------------------------------------------------------------------
 
@@ -76,7 +53,7 @@ Fields = dict[str, object]
 class Written(msgspec.Struct, frozen=True):
     """A message that can be carried."""
 
-    content: CustomerContent
+    content: model.CustomerContent
     plain: str = ""
     """The words of it: a text, or a file's caption."""
     wrap: str = ""
@@ -93,34 +70,22 @@ class Unusable(msgspec.Struct, frozen=True):
     key: str
 
 
-def text_of(fields: Fields, key: str) -> str:
-    """A field's text, "" if it has none."""
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def object_of(fields: Fields, key: str) -> Fields:
-    """A field's object, empty if it has none."""
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def sent_at(event: Fields) -> int:
+def sent_at(event: wire.Json) -> int:
     """When the sender's homeserver got an event, ms since the epoch; 0: it does not say."""
     moment = event.get("origin_server_ts")
     return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
 
 
-def is_membership(event: Fields, user: UserId, membership: str) -> bool:
+def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
     """True for the state event by which this becomes the user's membership of a room."""
     return (
         event.get("type") == "m.room.member"
         and event.get("state_key") == user
-        and object_of(event, "content").get("membership") == membership
+        and wire.mapping(event, "content").get("membership") == membership
     )
 
 
-def read_content(kind: str, content: Fields, *, is_reply: bool = False) -> Written | Unusable:
+def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Written | Unusable:
     """Read the content of an event of one of the `CONTENT_EVENTS`, or the new one of a correction.
 
     With `is_reply` the quotation is dropped that older clients put above what they reply to.
@@ -138,9 +103,9 @@ def read_content(kind: str, content: Fields, *, is_reply: bool = False) -> Writt
     return _text(words) if words and kind.endswith("message") else Unusable(KIND)
 
 
-def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
+def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | Unusable:
     """Read the content of an `m.room.message`; arguments as of `read_content`."""
-    kind = text_of(content, "msgtype")
+    kind = wire.text(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
             return _text(plain(content, is_reply=is_reply), notice=kind == "m.notice")
@@ -157,84 +122,90 @@ def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusab
             return Unusable(KIND if kind else MALFORMED)
 
 
-def read_file(content: Fields, kind: str) -> Written | Unusable:
+def read_file(content: wire.Json, kind: str) -> Written | Unusable:
     """Read a file; a caption rides along in `plain`."""
-    mxc, file_key = text_of(content, "url"), None
+    mxc, file_key = wire.text(content, "url"), None
     if "file" in content:
-        encrypted = read_file_field(object_of(content, "file"))
+        encrypted = read_file_field(wire.mapping(content, "file"))
         if encrypted is None:
             return Unusable(ENCRYPTED_FILE)
         mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return Unusable(MALFORMED)
-    info = object_of(content, "info")
-    body, filename = text_of(content, "body"), text_of(content, "filename")
+    info = wire.mapping(content, "info")
+    body, filename = wire.text(content, "body"), wire.text(content, "filename")
     caption = plain(content) if filename and body != filename else ""
     claimed = filename or body
-    mime = clean_mime(text_of(info, "mimetype")) or guess_mime(claimed) or OCTETS
+    mime = clean_mime(wire.text(info, "mimetype")) or guess_mime(claimed) or OCTETS
     size = info.get("size")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MAX_CLAIMED_SIZE:
         size = None
     name = safe_name(claimed, mime, fallback=kind)
-    media = CustomerMedia(kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key)
+    media = model.CustomerMedia(
+        kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key
+    )
     return Written(media, caption.strip())
 
 
-def read_poll(content: Fields) -> Written | Unusable:
+def read_poll(content: wire.Json) -> Written | Unusable:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
-    poll = object_of(content, "m.poll") or object_of(content, "org.matrix.msc3381.poll.start")
-    question = _extensible(object_of(poll, "question")).strip()
+    poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
+    question = _extensible(wire.mapping(poll, "question")).strip()
     answers = poll.get("answers")
     choices = tuple(
-        (text_of(answer, "id") or text_of(answer, "m.id"), text)
+        (wire.text(answer, "id") or wire.text(answer, "m.id"), text)
         for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
         if isinstance(answer, dict) and (text := _extensible(answer).strip())
     )
     if question and choices:
         lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
-        return Written(CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
+        return Written(model.CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
     # Clients that cannot show polls find the same in words.
     whole = _extensible(content).strip()
-    return Written(CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
+    return Written(model.CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
 
 
-def plain(content: Fields, *, is_reply: bool = False) -> str:
+def plain(content: wire.Json, *, is_reply: bool = False) -> str:
     """The text of a message: from its HTML if that can be read, else its body."""
-    html = text_of(content, "formatted_body")
-    if html and text_of(content, "format") == "org.matrix.custom.html":
+    html = wire.text(content, "formatted_body")
+    if html and wire.text(content, "format") == "org.matrix.custom.html":
         text = html_to_text(html.translate(_INVISIBLE))
         if text:
             return text
-    body = text_of(content, "body").translate(_INVISIBLE)
+    body = wire.text(content, "body").translate(_INVISIBLE)
     body = _PILL.sub(r"\1", body)
     return _without_quotation(body) if is_reply else body
 
 
 def _text(text: str, *, notice: bool = False) -> Written | Unusable:
-    return Written(CustomerText(text), text, notice=notice) if text.strip() else Unusable(BLANK)
+    return (
+        Written(model.CustomerText(text), text, notice=notice) if text.strip() else Unusable(BLANK)
+    )
 
 
-def _location(content: Fields) -> Written | Unusable:
+def _location(content: wire.Json) -> Written | Unusable:
     """A place (specification, `m.location`; MSC3488). One that cannot be read is text."""
-    about = object_of(content, "m.location") or object_of(content, "org.matrix.msc3488.location")
+    about = wire.mapping(content, "m.location") or wire.mapping(
+        content, "org.matrix.msc3488.location"
+    )
     body = plain(content).strip()
-    uri = text_of(content, "geo_uri") or text_of(about, "uri")
+    uri = wire.text(content, "geo_uri") or wire.text(about, "uri")
     place = read_geo_uri(uri)
     if place is None:
         shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
         return _text(shown.translate(_INVISIBLE))
     # Clients without a map show the body, so it often repeats the coordinates; a name it is not.
-    poi = text_of(about, "description").translate(_INVISIBLE) or ("" if "geo:" in body else body)
+    poi = wire.text(about, "description").translate(_INVISIBLE) or ("" if "geo:" in body else body)
     poi = " ".join(poi.split())[:_MAX_POI]
-    return Written(CustomerLocation(place.latitude, place.longitude, poi))
+    return Written(model.CustomerLocation(place.latitude, place.longitude, poi))
 
 
-def _extensible(fields: Fields) -> str:
+def _extensible(fields: wire.Json) -> str:
     """The plain text of an extensible event's part (MSC1767), stable or not."""
     for key in ("m.text", "org.matrix.msc1767.text", "body"):
         value = fields.get(key)
         for part in value if isinstance(value, list) else [value]:
-            text = text_of(part, "body") if isinstance(part, dict) else part
+            text = wire.text(part, "body") if isinstance(part, dict) else part
             if isinstance(text, str) and text.strip():
                 return text.translate(_INVISIBLE)
     return ""
@@ -258,45 +229,45 @@ _MAX_KEY = 40
 """Characters of a reaction; an emoji of many parts has about ten."""
 
 
-def relation_of(content: Fields) -> Fields:
+def relation_of(content: wire.Json) -> wire.Json:
     """The content's `m.relates_to`, empty if it has none."""
-    return object_of(content, "m.relates_to")
+    return wire.mapping(content, "m.relates_to")
 
 
-def replied_to(content: Fields) -> EventId | None:
+def replied_to(content: wire.Json) -> EventId | None:
     """The event that this one answers, as its author sees it."""
     relation = relation_of(content)
-    if text_of(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
+    if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
         return None  # only there for clients that have no threads
-    return _event_id(object_of(relation, "m.in_reply_to"), "event_id")
+    return _event_id(wire.mapping(relation, "m.in_reply_to"), "event_id")
 
 
-def thread_of(content: Fields) -> EventId | None:
+def thread_of(content: wire.Json) -> EventId | None:
     """The event at the root of the thread that this one is in."""
     relation = relation_of(content)
-    if text_of(relation, "rel_type") != "m.thread":
+    if wire.text(relation, "rel_type") != "m.thread":
         return None
     return _event_id(relation, "event_id")
 
 
 def correction(
-    event_id: EventId, sender: UserId, content: Fields, kind: str = "m.room.message"
-) -> Meaning | None:
+    event_id: EventId, sender: UserId, content: wire.Json, kind: str = "m.room.message"
+) -> record.Meaning | None:
     """Meaning of a correction of an event of type `kind`; None if the content is none."""
     relation = relation_of(content)
-    if text_of(relation, "rel_type") != "m.replace":
+    if wire.text(relation, "rel_type") != "m.replace":
         return None
-    new = object_of(content, "m.new_content")
+    new = wire.mapping(content, "m.new_content")
     if not new:
         # Without it, what clients show that know no corrections has to do; "* " is their sign.
-        body = text_of(content, "body").removeprefix("* ")
-        new = {"msgtype": text_of(content, "msgtype"), "body": body}
+        body = wire.text(content, "body").removeprefix("* ")
+        new = {"msgtype": wire.text(content, "msgtype"), "body": body}
     written, target = read_content(kind, new), _event_id(relation, "event_id")
     if isinstance(written, Unusable):
-        return Unreadable(event_id, sender, written.key)
+        return record.Unreadable(event_id, sender, written.key)
     if target is None:
-        return Unreadable(event_id, sender, MALFORMED)
-    return Corrected(
+        return record.Unreadable(event_id, sender, MALFORMED)
+    return record.Corrected(
         event_id,
         sender,
         target,
@@ -307,29 +278,29 @@ def correction(
     )
 
 
-def reaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of an `m.reaction`."""
-    content = object_of(raw, "content")
+    content = wire.mapping(raw, "content")
     relation = relation_of(content)
     target = _event_id(relation, "event_id")
-    if target is None or text_of(relation, "rel_type") != "m.annotation":
-        return Nothing()
-    key = text_of(relation, "key").strip()
+    if target is None or wire.text(relation, "rel_type") != "m.annotation":
+        return record.Nothing()
+    key = wire.text(relation, "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: its short name is what can be said of it.
-        key = text_of(content, "shortcode") or text_of(content, "com.beeper.reaction.shortcode")
+        key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
     key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
-    return Reacted(event_id, sender, target, key) if key else Nothing()
+    return record.Reacted(event_id, sender, target, key) if key else record.Nothing()
 
 
-def redaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+def redaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of an `m.room.redaction`; since version 11 of rooms the content names its target."""
-    target = _event_id(object_of(raw, "content"), "redacts") or _event_id(raw, "redacts")
-    return Nothing() if target is None else Withdrew(event_id, sender, target)
+    target = _event_id(wire.mapping(raw, "content"), "redacts") or _event_id(raw, "redacts")
+    return record.Nothing() if target is None else record.Withdrew(event_id, sender, target)
 
 
-def _event_id(fields: Fields, key: str) -> EventId | None:
-    value = text_of(fields, key)
+def _event_id(fields: wire.Json, key: str) -> EventId | None:
+    value = wire.text(fields, key)
     return EventId(value) if value.startswith("$") and len(value) <= 255 else None
 
 
@@ -339,22 +310,22 @@ POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response
 _MAX_ANSWER = 40
 
 
-def vote(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
-    content = object_of(raw, "content")
+    content = wire.mapping(raw, "content")
     relation = relation_of(content)
-    target = text_of(relation, "event_id")
-    if text_of(relation, "rel_type") != "m.reference" or not target.startswith("$"):
-        return Nothing()
-    chosen = object_of(content, "org.matrix.msc3381.poll.response").get("answers")
+    target = wire.text(relation, "event_id")
+    if wire.text(relation, "rel_type") != "m.reference" or not target.startswith("$"):
+        return record.Nothing()
+    chosen = wire.mapping(content, "org.matrix.msc3381.poll.response").get("answers")
     if not isinstance(chosen, list):
         chosen = content.get("m.selections")
     answers = chosen if isinstance(chosen, list) else []
     known = [one for one in answers if isinstance(one, str) and len(one) <= _MAX_ANSWER]
     if not known:
-        return Nothing()
+        return record.Nothing()
     first, *more = known[:MAX_ANSWERS]
-    return PollAnswered(event_id, sender, EventId(target), first, tuple(more))
+    return record.PollAnswered(event_id, sender, EventId(target), first, tuple(more))
 
 
 # --- the event as a whole -------------------------------------------------------------------------
@@ -388,85 +359,101 @@ LIVE_LOCATION = "unreadable.live_location"
 VERIFICATION = "unreadable.verification"
 
 
-def interpret(raw: Fields, ours: OurUsers) -> Meaning:
+def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
     """Read one event, as the homeserver sent it."""
-    kind, content = text_of(raw, "type"), object_of(raw, "content")
-    event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
+    kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
+    event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
     if not sender or not event_id:
-        return Nothing()
+        return record.Nothing()
     if kind == "m.room.member":
         return _membership(raw, event_id, sender, ours)
     if ours.is_ours(sender):
-        return Nothing()
+        return record.Nothing()
     if "state_key" in raw:
         return _state(raw, kind, event_id, sender)
-    if not content and "redacted_because" in object_of(raw, "unsigned"):
-        return Nothing()  # its sender took it back before we read it
+    if not content and "redacted_because" in wire.mapping(raw, "unsigned"):
+        return record.Nothing()  # its sender took it back before we read it
     if kind == "m.room.message" and content.get("msgtype") == "m.key.verification.request":
         # A person wants to compare emoji with somebody (specification, "Key verification"). It goes
         # to one person by name; between others it is none of our business.
-        asked = text_of(content, "to")
-        return Unreadable(event_id, sender, VERIFICATION) if ours.is_ours(asked) else Nothing()
+        asked = wire.text(content, "to")
+        return (
+            record.Unreadable(event_id, sender, VERIFICATION)
+            if ours.is_ours(asked)
+            else record.Nothing()
+        )
     if kind in CONTENT_EVENTS:
         return _content_event(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
-        return Unreadable(event_id, sender, CALL)
+        return record.Unreadable(event_id, sender, CALL)
     if kind in POLL_RESPONSES:
         return vote(raw, event_id, sender)
     if kind == "m.reaction":
         return reaction(raw, event_id, sender)
     if kind == "m.room.redaction":
         return redaction(raw, event_id, sender)
-    return Nothing()
+    return record.Nothing()
 
 
-def _membership(raw: Fields, event_id: EventId, sender: UserId, ours: OurUsers) -> Meaning:
-    who = UserId(text_of(raw, "state_key"))
-    content = object_of(raw, "content")
-    membership = text_of(content, "membership")
+def _membership(
+    raw: wire.Json, event_id: EventId, sender: UserId, ours: OurUsers
+) -> record.Meaning:
+    who = UserId(wire.text(raw, "state_key"))
+    content = wire.mapping(raw, "content")
+    membership = wire.text(content, "membership")
     if membership == "invite":
         if ours.is_ours(sender) or not ours.is_ours(who):
-            return Nothing()
+            return record.Nothing()
         if ours.is_host(who):
-            return Invited(event_id, sender, who, direct=content.get("is_direct") is True)
-        return AgentInvited(event_id, by=sender, whom=who)
+            return record.Invited(event_id, sender, who, direct=content.get("is_direct") is True)
+        return record.AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
-        before = object_of(object_of(raw, "unsigned"), "prev_content")
+        before = wire.mapping(wire.mapping(raw, "unsigned"), "prev_content")
         if not who or ours.is_ours(who):
-            return Nothing()
-        name = text_of(content, "displayname")
-        if text_of(before, "membership") != "join":
-            return MemberJoined(who, name, event_id)
+            return record.Nothing()
+        name = wire.text(content, "displayname")
+        if wire.text(before, "membership") != "join":
+            return record.MemberJoined(who, name, event_id)
         # A new name or picture is also a "join"; whoever was in the room already is no news.
-        return Renamed(who, name) if name != text_of(before, "displayname") else Nothing()
+        return (
+            record.Renamed(who, name)
+            if name != wire.text(before, "displayname")
+            else record.Nothing()
+        )
     if membership in {"leave", "ban"} and who:
-        return MemberGone(who, by=sender, event_id=event_id)
-    return Nothing()
+        return record.MemberGone(who, by=sender, event_id=event_id)
+    return record.Nothing()
 
 
-def _state(raw: Fields, kind: str, event_id: EventId, sender: UserId) -> Meaning:
-    content, key = object_of(raw, "content"), raw.get("state_key")
+def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> record.Meaning:
+    content, key = wire.mapping(raw, "content"), raw.get("state_key")
     if kind in _BEACONS and key == sender and content.get("live") is True:
-        return Unreadable(event_id, sender, LIVE_LOCATION)
+        return record.Unreadable(event_id, sender, LIVE_LOCATION)
     if key != "":
-        return Nothing()
+        return record.Nothing()
     if kind == "m.room.encryption":
-        return EncryptionOn()
+        return record.EncryptionOn()
     if kind == "m.room.tombstone":
-        return Upgraded()
-    return RoomConfigured(event_id, sender, content) if kind == ROOM_SETTINGS else Nothing()
+        return record.Upgraded()
+    return (
+        record.RoomConfigured(event_id, sender, content)
+        if kind == ROOM_SETTINGS
+        else record.Nothing()
+    )
 
 
-def _content_event(kind: str, content: Fields, event_id: EventId, sender: UserId) -> Meaning:
+def _content_event(
+    kind: str, content: wire.Json, event_id: EventId, sender: UserId
+) -> record.Meaning:
     relation = relation_of(content)
     if relation and (kind == "m.room.message" or kind in POLLS):
         corrected = correction(event_id, sender, content, kind)
         if corrected is not None:
             return corrected
-    written = read_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
     if isinstance(written, Unusable):
-        return Unreadable(event_id, sender, written.key)
-    return Spoke(
+        return record.Unreadable(event_id, sender, written.key)
+    return record.Spoke(
         event_id,
         sender,
         written.content,
@@ -479,20 +466,20 @@ def _content_event(kind: str, content: Fields, event_id: EventId, sender: UserId
     )
 
 
-def recorded(raw: Fields) -> Recorded | None:
+def recorded(raw: wire.Json) -> Recorded | None:
     """Read a message, whoever sent it. Pure, and never raises: every field is a stranger's."""
-    kind, content = text_of(raw, "type"), object_of(raw, "content")
-    event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
+    kind, content = wire.text(raw, "type"), wire.mapping(raw, "content")
+    event_id, sender = EventId(wire.text(raw, "event_id")), UserId(wire.text(raw, "sender"))
     if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:
         return None
     at = sent_at(raw)
     if not content:
         return Recorded(event_id, sender, at, withdrawn=True)
     relation, replaces, reply_to = relation_of(content), None, replied_to(content)
-    if text_of(relation, "rel_type") == "m.replace":
-        replaces = EventId(text_of(relation, "event_id"))
-        content = object_of(content, "m.new_content")
-    written = read_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    if wire.text(relation, "rel_type") == "m.replace":
+        replaces = EventId(wire.text(relation, "event_id"))
+        content = wire.mapping(content, "m.new_content")
+    written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
     if isinstance(written, Unusable):
         return Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     return Recorded(

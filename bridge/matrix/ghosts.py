@@ -26,7 +26,7 @@ from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
-from bridge.matrix.events import object_of
+from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -67,16 +67,10 @@ class Devices(Protocol):
     """Devices that our users act as. `crypto.crypto.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
-        """Make the device of a user that exists; cheap once it is made.
-
-        Raises:
-            Refused: `UNREGISTERED`: the user does not exist.
-        """
-        ...
+        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
 
     async def mend(self, user: UserId) -> None:
         """Make the device again, which the homeserver does not know any more."""
-        ...
 
 
 class PlainDevices:
@@ -123,7 +117,8 @@ class Ghosts:
     """Registration, profiles and memberships of our users.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises. Nothing is done as a
-    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch.
+    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch;
+    `devices` are what our users act as.
     """
 
     def __init__(
@@ -138,7 +133,7 @@ class Ghosts:
         self._homeserver = homeserver
         self._profiles = profiles
         self._users = users
-        self._devices = devices or PlainDevices(homeserver)
+        self.devices = devices or PlainDevices(homeserver)
         self._now = now
         self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
@@ -194,14 +189,9 @@ class Ghosts:
         *,
         otherwise: str = "",
     ) -> None:
-        """Make the user exist with this name and, if `icon` is given, this picture.
+        """Make the user exist with this name and, if its bytes had to be fetched, this picture.
 
-        Args:
-            user: one of ours.
-            displayname: empty leaves the name alone.
-            icon: the picture's bytes, if they had to be fetched.
-            icon_source: where the picture comes from.
-            otherwise: the name of a user that has none so far.
+        An empty `displayname` leaves the name alone; `otherwise` names a user that has none so far.
         """
         async with self._lock(user):
             row = await self._exist(user)
@@ -255,7 +245,7 @@ class Ghosts:
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
-            content = {} if event is None else object_of(event, "content")
+            content = {} if event is None else mapping(event, "content")
             listed = content.get("service_members")
             known = listed if isinstance(listed, list) else []
             new = [user for user in users if user not in known]
@@ -268,18 +258,14 @@ class Ghosts:
         for user in users:
             self._named[room_id, user] = True
 
-    async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver has lost it."""
-        await self._devices.mend(user)
-
     def forget(self, room_id: RoomId, user: UserId) -> None:
         """Invalidate a membership: the user may no longer be in the room."""
         self._joined.pop((room_id, user), None)
 
-    async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
-        self.forget(room_id, user)
-        await self._check_ours(user)
-        await self._homeserver.leave(user, room_id, reason)
+    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
+        self.forget(room_id, who)
+        await self._check_ours(who)
+        await self._homeserver.leave(who, room_id, reason)
 
     async def _register(self, user: UserId) -> None:
         """Make the user exist. Refused with `FOREIGN`: somebody else has made it."""
@@ -315,7 +301,7 @@ class Ghosts:
         if row is not None and row.device:
             try:
                 await self._check_ours(user)
-                await self._devices.ensure(user)
+                await self.devices.ensure(user)
             except Refused as refusal:
                 if refusal.code != UNREGISTERED:
                     raise
@@ -330,7 +316,7 @@ class Ghosts:
         if lost:
             _log.warning("the homeserver lost a user of ours", user=user)
         try:
-            await self._devices.ensure(user)
+            await self.devices.ensure(user)
         except Refused as refusal:
             _log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)

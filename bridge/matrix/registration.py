@@ -37,9 +37,8 @@ LOAD_IT = (
 def not_loaded(refusal: str) -> bool:
     """True if this is how a homeserver refuses us a user outside our namespaces.
 
-    Args:
-        refusal: its error code and, if known, its text. Synapse has a code of its own where a user
-            is made; where we act as one, only the text tells it from a user who does not exist.
+    `refusal` is its error code and, if known, its text. Synapse has a code of its own where a user
+    is made; where we act as one, only the text tells it from a user who does not exist.
     """
     masquerade = refusal.startswith("M_FORBIDDEN") and "cannot masquerade" in refusal
     return refusal.startswith("M_EXCLUSIVE") or masquerade
@@ -102,11 +101,7 @@ def make_registration(
 
 
 def save_registration(registration: Registration, path: Path) -> None:
-    """Write the file, readable by its owner only, whole or not at all.
-
-    Raises:
-        RegistrationError: the folder cannot be written.
-    """
+    """Write the file, readable by its owner only, whole or not at all. Raises RegistrationError."""
     draft = path.with_name(f".{path.name}.new")
     try:
         draft.unlink(missing_ok=True)
@@ -124,9 +119,7 @@ def save_registration(registration: Registration, path: Path) -> None:
 def load_registration(path: Path) -> Registration:
     """Read a registration file; keys that we do not know are left alone.
 
-    Raises:
-        RegistrationMissing: there is no such file.
-        RegistrationError: it cannot be read, is no YAML, or lacks a key.
+    Raises RegistrationMissing or, if it cannot be read or lacks a key, RegistrationError.
     """
     try:
         data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))

@@ -49,7 +49,6 @@ class OurUsers:
 
     Args:
         domain: the homeserver's name, the part after the colon.
-        bot_localpart, queue_ids: as configured.
         username_template: the ghosts' localpart, with `{agent}` once.
 
     Raises:

@@ -89,10 +89,8 @@ def extension_of(mime: str) -> str:
 def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     """Make a file name that no path, shell or reading direction can be fooled with.
 
-    Args:
-        name: as the sender wrote it; may be a whole path, or nothing.
-        mime: gives the extension where the name has none.
-        fallback: the name to use when nothing is left.
+    The sender's `name` may be a whole path, or nothing, and then `fallback` is used; `mime` gives
+    the extension where the name has none.
 
     Returns:
         At most 180 bytes of UTF-8, the extension kept; never empty, never starting with a dot.

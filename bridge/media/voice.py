@@ -38,14 +38,8 @@ _OPUS_BITS = 32_000
 _AMR_RATE = 8_000
 _AMR_HEADER = b"#!AMR\n"
 _AMR_MODES = (
-    (12_200, 32),
-    (10_200, 27),
-    (7_950, 21),
-    (7_400, 20),
-    (6_700, 18),
-    (5_900, 16),
-    (5_150, 14),
-    (4_750, 13),
+    *((12_200, 32), (10_200, 27), (7_950, 21), (7_400, 20)),
+    *((6_700, 18), (5_900, 16), (5_150, 14), (4_750, 13)),
 )
 """Bits per second, and bytes of a frame (RFC 4867, section 5.3)."""
 _FRAMES_PER_SECOND = 50
@@ -59,7 +53,6 @@ _OPENING = {
 }
 """Options of the library, for whatever is opened."""
 
-
 _SIGNATURES = {
     b"#!AMR": "amr",
     b"OggS": "ogg",
@@ -68,8 +61,6 @@ _SIGNATURES = {
     **dict.fromkeys((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa"), "mp3"),
     **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
 }
-
-
 _UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
 """Errors of the library's about a file."""
 
@@ -107,8 +98,7 @@ def container_of(head: bytes) -> str | None:
 def to_opus(stream: IO[bytes]) -> Sound:
     """Make a voice message of Matrix: Ogg/Opus, with its waveform.
 
-    Raises:
-        NoSound: it cannot be decoded, is empty, or is longer than `MAX_SECONDS`.
+    NoSound: it cannot be decoded, is empty, or is longer than `MAX_SECONDS`.
     """
     out = io.BytesIO()
     peaks: list[int] = []
@@ -129,11 +119,7 @@ def to_opus(stream: IO[bytes]) -> Sound:
 def to_amr(stream: IO[bytes], room: int) -> Sound | None:
     """Make a voice message of WebChat: AMR narrow-band, as good as `room` bytes allow.
 
-    Returns:
-        None if it is too long for that even at the lowest quality.
-
-    Raises:
-        NoSound: as `to_opus`.
+    None: it is too long for that even at the lowest quality. Raises NoSound, as `to_opus`.
     """
     room -= len(_AMR_HEADER)
     frames: list[av.AudioFrame] = []
@@ -181,11 +167,7 @@ def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
 
 
 def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
-    """The sound as frames of 20 ms: one channel, 16 bits.
-
-    Raises:
-        NoSound: there is none, or more than `MAX_SECONDS` of it.
-    """
+    """The sound as frames of 20 ms: one channel, 16 bits. NoSound: there is none, or too much."""
     resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
     none = True
     with _opened(stream) as source:
@@ -203,11 +185,7 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
 
 
 def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
-    """The sound as it is decoded, in parts of a second at most; None at its end.
-
-    Raises:
-        NoSound: it has too few samples a second, or goes on for more than `MAX_SECONDS`.
-    """
+    """The sound as it is decoded, in parts of a second at most; None at its end."""
     heard = 0
     try:
         for decoded in source.decode(audio=0):

@@ -26,9 +26,10 @@ from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
-from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
+from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import Json
 from bridge.ops.logging import configure_logging
+from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.fakes.memory import MemoryStore
@@ -55,7 +56,7 @@ async def cpu(times: int, once: Callable[[int], Awaitable[object]]) -> tuple[flo
     return spent[0] / times * 1e6, spent[1] / times * 1e6
 
 
-async def opening(rows: SecretRows, messages: int) -> tuple[float, float]:
+async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
     """A customer's messages, a new session every hundred, as clients do."""
     vault, world = Vault(rows, Sealer("secret")), World()
     keys, phone = RoomKeys(vault, Believing()), Phone(world)
@@ -78,7 +79,7 @@ async def opening(rows: SecretRows, messages: int) -> tuple[float, float]:
     return await cpu(messages, once)
 
 
-async def sealing(rows: SecretRows, messages: int) -> tuple[float, float]:
+async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
     """A ghost's messages to a room with one customer with two devices; rotation included."""
     vault, world, rooms = Vault(rows, Sealer("secret")), World(), Rooms()
     server = FakeServer(world)
@@ -111,7 +112,7 @@ async def bare(messages: int) -> tuple[tuple[float, float], tuple[float, float]]
     return await cpu(messages, encrypt), await cpu(messages, decrypt)
 
 
-async def one_round(store: SecretRows, messages: int) -> dict[str, tuple[float, float]]:
+async def one_round(store: StorePort, messages: int) -> dict[str, tuple[float, float]]:
     """CPU and wall-clock microseconds of each case."""
     sealed, opened = await bare(messages)
     found = {"decrypt, bare": opened, "encrypt, bare": sealed}

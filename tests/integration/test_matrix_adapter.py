@@ -14,6 +14,7 @@ from bridge.conversation.model import CustomerText
 from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.client import Homeserver
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
 from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
 from tests.support.matrix_rig import MemoryProfiles, Rig, running_rig
@@ -196,9 +197,7 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
         ("http://127.0.0.1:9", "wrong", Unavailable),
     ):
         adapter = MatrixAdapter(
-            rig.session,
-            address=address,
-            as_token=token,
+            Homeserver(rig.session, address, token, rig.users),
             users=rig.users,
             profiles=MemoryProfiles(),
             conversions=ThreadPoolExecutor(1),

@@ -16,9 +16,9 @@ from PIL import Image
 
 from bridge.demo.matrix_user import PATIENCE, Customer
 from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.matrix import client
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, RawEvent
-from bridge.matrix.client import new_session
 from bridge.rooms.ports import Blob, MatrixPort
 from bridge.rooms.store import GhostRow, StoreError
 from tests.support.synapse import Homeserver, running_homeserver
@@ -112,9 +112,12 @@ class Rig:
     def new_adapter(self) -> MatrixAdapter:
         """An adapter that remembers nothing but what is stored, as after a start of ours."""
         return MatrixAdapter(
-            self.session,
-            address=self.homeserver.server.address,
-            as_token=self.homeserver.registration.as_token,
+            client.Homeserver(
+                self.session,
+                self.homeserver.server.address,
+                self.homeserver.registration.as_token,
+                self.users,
+            ),
             users=self.users,
             profiles=self.profiles,
             conversions=ThreadPoolExecutor(1),
@@ -146,7 +149,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
     """Start Synapse and our Matrix side in front of it."""
     async with (
         running_homeserver(folder) as homeserver,
-        new_session(verify_tls=True) as session,
+        client.new_session(verify_tls=True) as session,
         aiohttp.ClientSession() as people,
     ):
         made = Rig(homeserver, session, people)

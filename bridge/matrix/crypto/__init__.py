@@ -5,5 +5,6 @@ support); what surrounds them is here, since we need a small part of what a clie
 backup, no verification of people, no history. Only this package knows vodozemac.
 
 Read `crypto` first: its class `Crypto` is the face of the package. Nothing in here imports from the
-rest of `bridge.matrix`: the client comes in behind Protocols.
+rest of `bridge.matrix`: the client comes in behind Protocols. What calls the homeserver raises
+`Unavailable` or `Refused`, and what reads or writes keys StoreError.
 """

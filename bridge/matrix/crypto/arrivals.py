@@ -32,7 +32,7 @@ from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, text
+from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects, text
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
@@ -71,10 +71,7 @@ class News(msgspec.Struct):
 
 
 class Arrivals:
-    """The /sync reader of our devices, one device at a time.
-
-    Every method raises `Unavailable`, `Refused` or StoreError.
-    """
+    """The /sync reader of our devices, one device at a time."""
 
     def __init__(
         self,
@@ -134,7 +131,7 @@ class Arrivals:
     async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
         news = News()
         channels: dict[tuple[str, str], Channel] = {}
-        for event in _events(mapping(reply, "to_device")):
+        for event in objects(mapping(reply, "to_device"), "events"):
             try:
                 await self._take(own, event, news, channels, now)
             except StoreError:
@@ -237,12 +234,6 @@ class Arrivals:
         name, row = refusal
         news.add(row)
         news.keys[name] = RoomId(text(content, "room_id"))
-
-
-def _events(part: Json) -> list[Json]:
-    events = part.get("events")
-    listed = events if isinstance(events, list) else []
-    return [event for event in listed if isinstance(event, dict)]
 
 
 def _name(user: UserId) -> str:

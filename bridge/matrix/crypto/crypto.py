@@ -32,18 +32,9 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.arrivals import Arrivals, Mending
-from bridge.matrix.crypto.devices import Continuity, OwnDevice, Upkeep
-from bridge.matrix.crypto.keys import (
-    BROKEN,
-    NO_KEY,
-    UNKNOWN_DEVICE,
-    Owners,
-    RoomKeys,
-    Sealed,
-    is_encrypted,
-    sealed_of,
-)
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
@@ -77,6 +68,9 @@ class Crypto:
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
+
+    Attributes:
+        upkeep: our devices; it has to begin before anything else.
     """
 
     def __init__(
@@ -86,15 +80,15 @@ class Crypto:
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
-        self._continuity = Continuity(vault, server, users.bot, clock)
-        self._upkeep = Upkeep(vault, server, self._continuity, self._last_look)
+        self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look)
+        self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
-        self._keys = RoomKeys(vault, Owners(peers, users.bot))
+        self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
         self._arrivals = Arrivals(
             vault,
             server,
-            upkeep=self._upkeep,
+            upkeep=self.upkeep,
             peers=peers,
             room_keys=self._keys,
             sharing=self._sharing,
@@ -113,50 +107,31 @@ class Crypto:
         """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def begin(self) -> None:
-        """Make our users act as this database's devices; to be called before anything else."""
-        await self._upkeep.begin()
-
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
         Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
         """
         try:
-            await self._upkeep.ensure(user)
+            await self.upkeep.current(user)
         except Refused as refusal:
             if refusal.code == "M_FORBIDDEN":
                 raise
             # Clear rooms need no keys: that is no reason to keep an agent out.
             self._log.error("no keys for this user", user=user, code=refusal.code)
 
-    @property
-    def device_id(self) -> str:
-        """The id of each of our users' devices; it is final once one of them was ensured."""
-        return self._upkeep.device_id
-
-    async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver does not know it any more."""
-        await self._upkeep.mend(user)
-
     # --- reading ----------------------------------------------------------------------------
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """Decrypt an event; one that is not encrypted comes back as it is.
-
-        Args:
-            raw: the event.
-            patience: seconds to wait for a missing key; None: do not wait.
-            ask: False: ask no homeserver anything, for others wait.
-        """
+        """Decrypt an event, as `MatrixPort.open` says."""
         self.heard(raw)
-        if not is_encrypted(raw):
+        if not keys.is_encrypted(raw):
             return raw
-        sealed = sealed_of(raw)
+        sealed = keys.sealed_of(raw)
         if sealed is None:
-            return Undecryptable(BROKEN, later=False)
+            return Undecryptable(keys.BROKEN, later=False)
         if patience is None:
             return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
         # Listened for before looking, or a key that comes in between would be missed.
@@ -165,7 +140,7 @@ class Crypto:
         return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
 
     async def _wait(
-        self, raw: Json, sealed: Sealed, arrival: asyncio.Event, patience: float
+        self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, patience: float
     ) -> Json | Undecryptable:
         """Wait for a key, and for the device that sent it to be known."""
         writer = sealed.room_id, sealed.sender
@@ -178,7 +153,7 @@ class Crypto:
         found = await self._keys.open(raw, sealed, self._clock.now())
         if not _may_come(found):
             return found
-        if isinstance(found, Undecryptable) and found.key == NO_KEY:
+        if isinstance(found, Undecryptable) and found.key == keys.NO_KEY:
             await self._request(raw, sealed)
         await _within(patience - AFTER, arrival)
         found = await self._keys.open(raw, sealed, self._clock.now())
@@ -192,7 +167,7 @@ class Crypto:
             if (arrival := self._waited_for.pop(name, None)) is not None:
                 arrival.set()
 
-    async def _request(self, raw: Json, sealed: Sealed) -> None:
+    async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
         """Request the key of an event, unless that was done a moment ago.
 
         It is an attempt: if it fails, the event's sender is told what they would have been told.
@@ -202,9 +177,9 @@ class Crypto:
             return
         self._requested[sealed.key_name] = now
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
-        request = _key_request(self._upkeep.device_id, raw, sealed)
+        request = _key_request(self.upkeep.device_id, raw, sealed)
         for host in self._hosts:
-            if not self._upkeep.ready(host).is_set():
+            if not self.upkeep.ready(host).is_set():
                 continue
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", request)
@@ -239,7 +214,7 @@ class Crypto:
                 await self._keys.save()
 
     async def _follow(self, host: UserId, on_key: OnKey) -> None:
-        await self._upkeep.ready(host).wait()
+        await self.upkeep.ready(host).wait()
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -260,22 +235,22 @@ class Crypto:
 
     async def _try_to_mend(self, host: UserId) -> None:
         try:
-            await self._upkeep.mend(host)
+            await self.upkeep.mend(host)
         except (Unavailable, Refused, StoreError) as error:
             self._log.warning("a device cannot be made again yet", user=host, why=str(error))
 
     async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
         reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
-        async with self._upkeep.holding(host) as own:
+        async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
             self._wake(news.keys)
             for room_id in set(news.keys.values()):
                 await on_key(room_id)
-            await self._upkeep.replenish(own, reply)
+            await self.upkeep.replenish(own, reply)
         self._mending.begin(host, news.broken)
         await self._keys.save()
-        await self._continuity.follow()
+        await self.upkeep.follow()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -297,9 +272,9 @@ class Crypto:
             return kind, content
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
-            own, now = await self._upkeep.current(sender), self._clock.now()
+            own, now = await self.upkeep.current(sender), self._clock.now()
             readers = await self._sharing.prepare(own, room_id, scheme, now)
-            async with self._upkeep.holding(sender) as own:
+            async with self.upkeep.holding(sender) as own:
                 if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
                     continue
                 sealed = await self._sharing.encrypt(own, readers, (kind, content))
@@ -312,13 +287,13 @@ class Crypto:
         last = self._mailboxes.get(user)
         if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
             return
-        async with self._upkeep.holding(user) as own:
+        async with self.upkeep.holding(user) as own:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
             self._mailboxes[user] = now
             reply = await self._arrivals.fetch(user, wait=False)
             news = await self._arrivals.absorb(own, reply, now)
-            await self._upkeep.replenish(own, reply)
+            await self.upkeep.replenish(own, reply)
         begun = self._mending.begin(user, news.broken)
         if begun:
             await asyncio.wait(begun, timeout=_MENDING)
@@ -331,7 +306,7 @@ class Crypto:
 
 def _may_come(found: Json | Undecryptable) -> bool:
     """True if it cannot be decrypted now, but perhaps in a moment."""
-    return isinstance(found, Undecryptable) and found.key in {NO_KEY, UNKNOWN_DEVICE}
+    return isinstance(found, Undecryptable) and found.key in {keys.NO_KEY, keys.UNKNOWN_DEVICE}
 
 
 async def _within(seconds: float, arrival: asyncio.Event) -> None:
@@ -341,13 +316,9 @@ async def _within(seconds: float, arrival: asyncio.Event) -> None:
             await arrival.wait()
 
 
-def _key_request(device_id: str, raw: Json, sealed: Sealed) -> Json:
+def _key_request(device_id: str, raw: Json, sealed: keys.Sealed) -> Json:
     content = mapping(raw, "content")
-    body: Json = {
-        "algorithm": MEGOLM,
-        "room_id": sealed.room_id,
-        "session_id": sealed.session_id,
-    }
+    body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
     if sender_key := text(content, "sender_key"):
         body["sender_key"] = sender_key
     request: Json = {

@@ -12,7 +12,7 @@ start. The private halves of one-time keys are stored before the public halves a
 published, or a message to a published key could not be read; a crash in between publishes the same
 keys again, which a homeserver takes.
 
-`Continuity` detects a database that was restored from a backup. Its olm ratchets stand where they
+It also detects a database that was restored from a backup. Its olm ratchets stand where they
 stood then, and to use them again would encrypt two texts with one key; and the private halves of
 one-time keys that were published since are lost. So a random mark that changes with the ratchets,
 at most once in `EVERY`, is kept both here and in the bot's account data. A database that does not
@@ -45,20 +45,9 @@ import vodozemac
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.crypto.wire import (
-    MEGOLM,
-    OLM,
-    ONE_TIME,
-    Json,
-    canonical,
-    is_signed,
-    mapping,
-    text,
-    to_base64,
-    with_signature,
-)
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
@@ -100,25 +89,45 @@ class Fit(StrEnum):
 UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
 """Something of ours is missing there, and nothing is in its place: publishing mends it."""
 
+EVERY = 60_000
+"""ms. A copy that is younger than this may not be told from the newest state."""
+MARKS = "marks"
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """Row: all marks that may stand on the homeserver."""
+
+    possible: tuple[str, ...]
+
 
 class Upkeep:
     """Registry of our devices: one `OwnDevice` and one lock per user.
 
-    Every method raises `Unavailable`, `Refused` or StoreError; so does `last_look`, which reads a
-    device's mailbox before the device goes.
+    `last_look` reads a device's mailbox before the device goes.
     """
 
     def __init__(
         self,
         vault: Vault,
         server: KeyServer,
-        continuity: Continuity,
+        bot: UserId,
+        clock: Clock,
         last_look: Callable[[OwnDevice], Awaitable[None]],
     ) -> None:
         self._vault = vault
         self._server = server
-        self._continuity = continuity
+        self._bot = bot
+        self._clock = clock
         self._last_look = last_look
+        self._there = ""
+        """The last mark that is known to stand on the homeserver."""
+        self._next = ""
+        """One that may have got there."""
+        self._marking = asyncio.Lock()
+        self._moved = 0
+        """When the mark was changed, ms since the epoch."""
+        self._turns = 0
+        """The vault's, when it was."""
         self._epoch = Epoch("")
         self._settled = False
         self._settling = asyncio.Lock()
@@ -164,10 +173,6 @@ class Upkeep:
         """Event that is set once the user's device is published."""
         return self._ready[user]
 
-    async def ensure(self, user: UserId) -> None:
-        """Make and publish the user's device, unless that is done."""
-        await self.current(user)
-
     def distrust(self, user: UserId) -> None:
         """Drop the device in memory, which may differ from the stored one: it is loaded again."""
         self._devices.pop(user, None)
@@ -179,7 +184,33 @@ class Upkeep:
         if (own := self._devices.get(user)) is not None:
             own.offered = False  # its one-time keys are gone with it
         self.ready(user).clear()
-        await self.ensure(user)
+        await self.current(user)
+
+    # --- detection of a restored backup -----------------------------------------------------
+
+    async def check(self) -> bool:
+        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
+        self._there = await read_mark(self._server, self._bot)
+        return is_newest(await self._vault.load(MARKS, Marks), self._there)
+
+    async def follow(self, *, at_once: bool = False) -> None:
+        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
+        async with self._marking:
+            turns, now = self._vault.turns, self._clock.now()
+            due = turns != self._turns and not 0 <= now - self._moved < EVERY
+            if not due and not at_once:
+                return
+            self._moved = now
+            if not self._next:
+                self._next = secrets.token_hex(8)
+                row = self._vault.row(MARKS, Marks((self._there, self._next)))
+                await self._vault.save([row])
+            try:
+                await self._server.set_mark(self._bot, self._next)
+            except (Unavailable, Refused) as error:
+                self._log.info("the mark cannot be set yet", why=str(error))
+            else:
+                self._there, self._next, self._turns = self._next, "", turns
 
     # --- bringing up ------------------------------------------------------------------------
 
@@ -188,13 +219,13 @@ class Upkeep:
         async with self._settling:
             if self._settled:
                 return
-            if not await self._continuity.check():
+            if not await self.check():
                 self._log.warning(
                     "the database was restored from an older copy: all our devices are replaced, "
                     "nothing is encrypted with the old ones any more"
                 )
                 await self._draw(Epoch.draw(replace=self._epoch.replace))
-            await self._continuity.follow(at_once=True)
+            await self.follow(at_once=True)
             self._settled = True
 
     async def _draw(self, epoch: Epoch) -> None:
@@ -208,7 +239,7 @@ class Upkeep:
         if own is not None and own.state.token:
             self._server.use_token(user, own.state.token)
         if own is None or own.device_id != self._epoch.device_id:
-            own = await self._next(user, own)
+            own = await self._draw_device(user, own)
         self._devices[user] = own
         if not own.state.published:
             await self._make_device(own)
@@ -236,7 +267,7 @@ class Upkeep:
         if not kept_out:
             await self._publish_identity(own)
 
-    async def _next(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
+    async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Draw a device for a user that has none, or one of a restored backup."""
         if former is not None:
             try:
@@ -285,7 +316,7 @@ class Upkeep:
         except Refused as refusal:
             self._log.warning("older devices remain", user=own.user, code=refusal.code)
 
-    async def replenish(self, own: OwnDevice, reply: Json) -> None:
+    async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish the one-time keys that are missing according to a /sync. The lock is held."""
         counts = reply.get("device_one_time_keys_count")
         if not isinstance(counts, dict):
@@ -293,7 +324,7 @@ class Upkeep:
         if own.replenish(counts, reply.get("device_unused_fallback_key_types")):
             await self._upload(own, {})
 
-    async def _upload(self, own: OwnDevice, content: Json) -> None:
+    async def _upload(self, own: OwnDevice, content: wire.Json) -> None:
         # Stored first: the private half of a key must never be younger than its public half.
         await self._save(own)
         try:
@@ -313,85 +344,27 @@ def reset_rows(vault: Vault) -> list[SecretRow]:
     return [vault.row(EPOCH, Epoch.draw(replace=True))]
 
 
-def fit_of(own: OwnDevice, reply: Json) -> Fit:
+def fit_of(own: OwnDevice, reply: wire.Json) -> Fit:
     """Compare a device with what `POST /keys/query` says of it."""
-    device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
-    return compare(own, device, mapping(mapping(reply, "master_keys"), own.user))
+    device = wire.mapping(wire.mapping(wire.mapping(reply, "device_keys"), own.user), own.device_id)
+    return compare(own, device, wire.mapping(wire.mapping(reply, "master_keys"), own.user))
 
 
-def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
+def compare(own: OwnDevice, device: wire.Json, master: wire.Json) -> Fit:
     """Compare what the homeserver has of our device and master key (empty: nothing) with ours."""
-    if master and own.state.identity.public_master not in mapping(master, "keys").values():
+    if master and own.state.identity.public_master not in wire.mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:
         return Fit.NO_DEVICE
-    keys = mapping(device, "keys")
-    there = (text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
+    keys = wire.mapping(device, "keys")
+    there = (wire.text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
     if tuple(there) != (own.curve25519, own.ed25519):
         return Fit.FOREIGN_DEVICE
     if not master:
         return Fit.NO_IDENTITY
     signer = own.state.identity.public_self_signing
-    signed = is_signed(device, own.user, f"ed25519:{signer}", signer)
+    signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
-
-
-# --- detection of a restored backup ---------------------------------------------------------------
-
-EVERY = 60_000
-"""ms. A copy that is younger than this may not be told from the newest state."""
-MARKS = "marks"
-
-
-class Marks(msgspec.Struct, frozen=True):
-    """Row: all marks that may stand on the homeserver."""
-
-    possible: tuple[str, ...]
-
-
-class Continuity:
-    """The mark that detects a restored backup: in the vault, and in the bot's account data.
-
-    Every method raises StoreError.
-    """
-
-    def __init__(self, vault: Vault, server: KeyServer, bot: UserId, clock: Clock) -> None:
-        self._vault = vault
-        self._server = server
-        self._bot = bot
-        self._clock = clock
-        self._there = ""
-        """The last mark that is known to stand on the homeserver."""
-        self._next = ""
-        """One that may have got there."""
-        self._lock = asyncio.Lock()
-        self._moved = 0
-        self._turns = 0
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
-
-    async def check(self) -> bool:
-        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
-        self._there = await read_mark(self._server, self._bot)
-        return is_newest(await self._vault.load(MARKS, Marks), self._there)
-
-    async def follow(self, *, at_once: bool = False) -> None:
-        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
-        async with self._lock:
-            turns, now = self._vault.turns, self._clock.now()
-            due = turns != self._turns and not 0 <= now - self._moved < EVERY
-            if not due and not at_once:
-                return
-            self._moved = now
-            if not self._next:
-                self._next = secrets.token_hex(8)
-                row = self._vault.row(MARKS, Marks((self._there, self._next)))
-                await self._vault.save([row])
-            try:
-                await self._server.set_mark(self._bot, self._next)
-            except (Unavailable, Refused) as error:
-                self._log.info("the mark cannot be set yet", why=str(error))
-            else:
-                self._there, self._next, self._turns = self._next, "", turns
 
 
 async def read_mark(server: KeyServer, bot: UserId) -> str:
@@ -448,6 +421,7 @@ class OwnDevice:
         user: whose it is.
         state: as last stored, but for the account.
         account: identity and one-time keys.
+        curve25519, ed25519: public identity keys.
         offered: since our start the homeserver was given the device's keys, with one-time keys.
     """
 
@@ -455,6 +429,9 @@ class OwnDevice:
         self.user = user
         self.state = state
         self.account = account
+        self.device_id = state.device_id
+        self.curve25519 = account.curve25519_key.to_base64()
+        self.ed25519 = account.ed25519_key.to_base64()
         self._fallback = cast(_Fallback, account)
         self.offered = False
 
@@ -486,26 +463,14 @@ class OwnDevice:
         self.state.account = self.account.pickle(vault.pickle_key)
         return vault.row(own_name(self.user), self.state)
 
-    @property
-    def device_id(self) -> str:
-        return self.state.device_id
-
-    @property
-    def curve25519(self) -> str:
-        return self.account.curve25519_key.to_base64()
-
-    @property
-    def ed25519(self) -> str:
-        return self.account.ed25519_key.to_base64()
-
     # --- what it publishes ------------------------------------------------------------------
 
-    def keys(self) -> Json:
+    def keys(self) -> wire.Json:
         """The device's keys, signed by itself (specification, "Device keys")."""
-        fields: Json = {
+        fields: wire.Json = {
             "user_id": self.user,
             "device_id": self.device_id,
-            "algorithms": [OLM, MEGOLM],
+            "algorithms": [wire.OLM, wire.MEGOLM],
             "keys": {
                 f"curve25519:{self.device_id}": self.curve25519,
                 f"ed25519:{self.device_id}": self.ed25519,
@@ -513,11 +478,11 @@ class OwnDevice:
         }
         return self._signed(fields)
 
-    def cross_signed_keys(self) -> Json:
+    def cross_signed_keys(self) -> wire.Json:
         """The same with the identity's signature as well."""
         return self.state.identity.sign_device(self.user, self.keys())
 
-    def signatures(self) -> Json:
+    def signatures(self) -> wire.Json:
         """The content of `POST /keys/signatures/upload`: identity and device sign each other."""
         identity = self.state.identity
         master = self._signed(identity.master_key(self.user))
@@ -527,11 +492,10 @@ class OwnDevice:
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
         """Make the keys that the homeserver is short of; True if any were made.
 
-        Args:
-            counts: what it has, by algorithm.
-            unused_fallback: the algorithms that still have an unused fallback key, if it says so.
+        `counts` is what it has, by algorithm; `unused_fallback` the algorithms that still have an
+        unused fallback key, if it says so.
         """
-        count = counts.get(ONE_TIME, 0)
+        count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
         waiting = len(self.account.one_time_keys)
         # Less than none would have us make keys without end.
@@ -539,30 +503,30 @@ class OwnDevice:
         made = short > wanted // 2
         if made:
             self.account.generate_one_time_keys(short)
-        if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
+        if isinstance(unused_fallback, list) and wire.ONE_TIME not in unused_fallback:
             if not self._fallback.fallback_key:
                 self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
 
-    def unpublished(self) -> Json:
+    def unpublished(self) -> wire.Json:
         """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
-        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], Json]] = [
+        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], wire.Json]] = [
             ("one_time_keys", self.account.one_time_keys, {}),
             ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
         ]
         return {
             name: {
-                f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()} | mark)
+                f"{wire.ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()} | mark)
                 for key_id, key in keys.items()
             }
             for name, keys, mark in kinds
             if keys
         }
 
-    def _signed(self, fields: Json) -> Json:
-        signature = self.account.sign(canonical(fields)).to_base64()
-        return with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
+    def _signed(self, fields: wire.Json) -> wire.Json:
+        signature = self.account.sign(wire.canonical(fields)).to_base64()
+        return wire.with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
 
 
 def own_name(user: UserId) -> str:
@@ -597,10 +561,10 @@ class Identity(msgspec.Struct, frozen=True):
     def public_self_signing(self) -> str:
         return _public(self.self_signing)
 
-    def master_key(self, user: str) -> Json:
+    def master_key(self, user: str) -> wire.Json:
         return _key(user, "master", self.master)
 
-    def upload(self, user: str) -> Json:
+    def upload(self, user: str) -> wire.Json:
         """The content of `POST /keys/device_signing/upload`."""
         others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
         signed = {
@@ -609,24 +573,24 @@ class Identity(msgspec.Struct, frozen=True):
         }
         return {"master_key": self.master_key(user), **signed}
 
-    def sign_device(self, user: str, device_keys: Json) -> Json:
+    def sign_device(self, user: str, device_keys: wire.Json) -> wire.Json:
         """The device's keys with the self-signing key's signature."""
         return _sign(device_keys, user, self.self_signing)
 
 
-def _key(user: str, usage: str, seed: bytes) -> Json:
+def _key(user: str, usage: str, seed: bytes) -> wire.Json:
     public = _public(seed)
     return {"user_id": user, "usage": [usage], "keys": {f"ed25519:{public}": public}}
 
 
-def _sign(fields: Json, user: str, seed: bytes) -> Json:
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(canonical(fields))
-    return with_signature(fields, user, f"ed25519:{_public(seed)}", to_base64(signature))
+def _sign(fields: wire.Json, user: str, seed: bytes) -> wire.Json:
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(wire.canonical(fields))
+    return wire.with_signature(fields, user, f"ed25519:{_public(seed)}", wire.to_base64(signature))
 
 
 def _public(seed: bytes) -> str:
     key = Ed25519PrivateKey.from_private_bytes(seed).public_key()
-    return to_base64(key.public_bytes_raw())
+    return wire.to_base64(key.public_bytes_raw())
 
 
 # --- the report of `doctor` -----------------------------------------------------------------------
@@ -658,17 +622,8 @@ class Inspected(msgspec.Struct, frozen=True):
 async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
     """Compare the keys of all of our users with the homeserver's. Nothing is changed.
 
-    Args:
-        server: the keys there; told as which devices it is asked.
-        vault: the keys here.
-        hosts: those who read; the first of them must exist on the homeserver.
-
-    Returns:
-        None if this database has no keys yet.
-
-    Raises:
-        Unsealable: the keys are sealed with another secret.
-        Unavailable, Refused, StoreError: as its calls.
+    The first of `hosts`, those who read, must exist on the homeserver. None: this database has no
+    keys yet. Raises Unsealable if they are sealed with another secret, and what its calls raise.
     """
     epoch = await vault.load(EPOCH, Epoch)
     if epoch is None:
@@ -697,7 +652,7 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
 
 async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:
     try:
-        count = (await server.upload_keys(user, {})).get(ONE_TIME, 0)
+        count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
     except Refused:
         return None
     return count if isinstance(count, int) else None

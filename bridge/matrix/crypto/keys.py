@@ -30,19 +30,11 @@ from cachetools import LRUCache
 from msgspec.structs import replace
 
 from bridge.ids import UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Known, Peers, read_device
 from bridge.matrix.crypto.vault import Recall, Vault
-from bridge.matrix.crypto.wire import (
-    MEGOLM,
-    Json,
-    id_text,
-    is_signed,
-    key_text,
-    mapping,
-    text,
-)
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow
@@ -83,7 +75,7 @@ class RoomKey(msgspec.Struct, frozen=True):
     keep_until: int
     unproven: bool = False
     """Whether its device is the sender's has not been found out yet."""
-    device_keys: Json | None = None
+    device_keys: wire.Json | None = None
     """What the letter brought to prove it (MSC4147), as long as it is not proven."""
 
 
@@ -128,17 +120,17 @@ def withheld_name(name: str) -> str:
     return f"no/{name}"
 
 
-def is_encrypted(raw: Json) -> bool:
+def is_encrypted(raw: wire.Json) -> bool:
     return raw.get("type") == "m.room.encrypted" and "state_key" not in raw
 
 
-def sealed_of(raw: Json) -> Sealed | None:
+def sealed_of(raw: wire.Json) -> Sealed | None:
     """The envelope of an encrypted event, if it is one that we can read at all."""
-    content = mapping(raw, "content")
-    if text(content, "algorithm") != MEGOLM:
+    content = wire.mapping(raw, "content")
+    if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
-    room_id, sender = id_text(raw, "room_id"), id_text(raw, "sender")
-    session_id, ciphertext = key_text(content, "session_id"), text(content, "ciphertext")
+    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
+    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
     if not (room_id and sender and session_id and ciphertext):
         return None
     return Sealed(room_id, session_id, sender, ciphertext, key_name(room_id, session_id, sender))
@@ -165,8 +157,8 @@ class RoomKeys:
         The latter is believed only of the device that made the session.
         """
         content = payload.content
-        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
-        if text(content, "algorithm") != MEGOLM or not room_id or not session_id:
+        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
+        if wire.text(content, "algorithm") != wire.MEGOLM or not room_id or not session_id:
             return None
         session = _session_of(payload)
         if session is None or session.session_id != session_id:
@@ -192,20 +184,20 @@ class RoomKeys:
         )
         return name, [self._vault.row(name, row, row.keep_until)]
 
-    def refusal(self, event: Json, now: int) -> tuple[str, SecretRow] | None:
+    def refusal(self, event: wire.Json, now: int) -> tuple[str, SecretRow] | None:
         """The row of an m.room_key.withheld event, and the name of the key that will not come."""
-        content = mapping(event, "content")
-        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
-        sender = id_text(event, "sender")
+        content = wire.mapping(event, "content")
+        room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
+        sender = wire.id_text(event, "sender")
         if not (room_id and session_id and sender):
             return None
         name = key_name(room_id, session_id, sender)
-        row = Withheld(text(content, "code")[:100])
+        row = Withheld(wire.text(content, "code")[:100])
         return name, self._vault.row(withheld_name(name), row, now + UNUSED)
 
     async def open(
-        self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
-    ) -> Json | Undecryptable:
+        self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
+    ) -> wire.Json | Undecryptable:
         """Decrypt an event; or say why it cannot be decrypted. Raises StoreError.
 
         With `ask` False no homeserver is asked whose the key is, for that may take long.
@@ -217,7 +209,7 @@ class RoomKeys:
         key = await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
-        index, event_id = plain.message_index, text(raw, "event_id")
+        index, event_id = plain.message_index, wire.text(raw, "event_id")
         repeated = await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until)
         if key is not opened.key:
             await self._store(sealed.key_name, opened, key)
@@ -302,10 +294,10 @@ def _decrypt(
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
-    key = text(payload.content, "session_key")
+    key = wire.text(payload.content, "session_key")
     try:
         if payload.kind == FORWARDED:
-            if text(payload.content, "sender_key") != payload.sender_key:
+            if wire.text(payload.content, "sender_key") != payload.sender_key:
                 return None  # hearsay
             return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
         return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
@@ -313,7 +305,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
         return None
 
 
-def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
+def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecryptable:
     try:
         payload = msgspec.json.decode(plain, type=_Plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -321,7 +313,7 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)
     content = payload.content
-    relation = mapping(raw, "content").get("m.relates_to")
+    relation = wire.mapping(raw, "content").get("m.relates_to")
     if relation is not None:
         # The relation stands outside, in clear; what may stand inside is a copy.
         content = content | {"m.relates_to": relation}
@@ -389,11 +381,11 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
     proof, signer = key.device_keys, known.self_signing
     if not proof or not signer:
         return False
-    proven = read_device(user, text(proof, "device_id"), proof)
+    proven = read_device(user, wire.text(proof, "device_id"), proof)
     return (
         proven is not None
         and (proven.curve25519, proven.ed25519) == (key.sender_key, key.ed25519)
-        and is_signed(proof, user, f"ed25519:{signer}", signer)
+        and wire.is_signed(proof, user, f"ed25519:{signer}", signer)
     )
 
 

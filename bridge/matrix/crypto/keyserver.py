@@ -1,7 +1,4 @@
-"""Calls of the client-server API about keys and devices, each one request of `Requests`.
-
-Every method acts as the user named first, and raises `Unavailable` or `Refused` and nothing else.
-"""
+"""Calls of the client-server API about keys and devices, each by the user who is named first."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.wire import Json, mapping, text
+from bridge.matrix.crypto.wire import Json, device_ids, mapping, text
 from bridge.rooms.ports import Refused
 
 _CLIENT = "_matrix/client/v3"
@@ -21,12 +18,9 @@ MARK = "org.matrix_webchat.continuity"
 _QUERY_MS = 10_000
 """How long the homeserver may ask other homeservers."""
 SYNC_SECONDS = 30
+_NOTHING = {"not_types": ["*"]}
 NOTHING_BUT_KEYS = json.dumps(
-    {
-        "presence": {"not_types": ["*"]},
-        "account_data": {"not_types": ["*"]},
-        "room": {"rooms": []},
-    }
+    {"presence": _NOTHING, "account_data": _NOTHING, "room": {"rooms": []}}
 )
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 _NAME = "WebChat"
@@ -76,7 +70,6 @@ class KeyServer:
         return await self._transport.request(method, path, content, user=user, device=device)
 
     def use_device(self, device_id: str) -> None:
-        """From now on our users act as their devices of this id."""
         self._transport.use_device(device_id)
         self._patient.use_device(device_id)
 
@@ -110,10 +103,7 @@ class KeyServer:
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices."""
-        listed = (await self._call("GET", "devices", user=user)).get("devices")
-        devices = listed if isinstance(listed, list) else []
-        found = [text(device, "device_id") for device in devices if isinstance(device, dict)]
-        return [device_id for device_id in found if device_id]
+        return device_ids(await self._call("GET", "devices", user=user))
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
         await self._call("DELETE", _device(device_id), {}, user=user)
@@ -162,13 +152,10 @@ class KeyServer:
         await self._call("PUT", _account_data(user), {"mark": mark}, user=user)
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
-        """What came for the device after the token `since` (empty: all that there is).
+        """What came for the device after the last reply's token `since` (empty: all that there is).
 
-        Args:
-            user: one of ours.
-            since: of the last reply.
-            wait: let the homeserver keep the request for `SYNC_SECONDS`, until something comes.
-            device: another device of the user than the present one.
+        With `wait` the homeserver keeps the request for `SYNC_SECONDS`, until something comes;
+        `device` is another device of the user than the present one.
         """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
         if since:

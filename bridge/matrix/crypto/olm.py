@@ -12,21 +12,10 @@ from collections.abc import Mapping
 import msgspec
 import vodozemac
 
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.peers import Device
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.crypto.wire import (
-    OLM,
-    ONE_TIME,
-    Json,
-    from_base64,
-    id_text,
-    is_signed,
-    key_text,
-    mapping,
-    text,
-    to_base64,
-)
 from bridge.rooms.store import SecretRow
 
 _KEPT = 4
@@ -56,8 +45,9 @@ class Channel:
 
     def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
         self.own = own
-        self.user = user
         self.curve25519 = curve25519
+        self._name = f"olm/{own.user}/{user}/{curve25519}"
+        self._former_name = f"olm/{own.user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
         self._former = False
         """It was stored by a version that did not name the user, and still is."""
@@ -83,14 +73,6 @@ class Channel:
         return [row, SecretRow(self._former_name, None)] if self._former else [row]
 
     @property
-    def _name(self) -> str:
-        return f"olm/{self.own.user}/{self.user}/{self.curve25519}"
-
-    @property
-    def _former_name(self) -> str:
-        return f"olm/{self.own.user}/{self.curve25519}"
-
-    @property
     def open(self) -> bool:
         """True if there is a session to encrypt with."""
         return bool(self._sessions)
@@ -106,9 +88,9 @@ class Channel:
         self._sessions.insert(0, session)
         return True
 
-    def encrypt(self, device: Device, kind: str, content: Json) -> Json:
+    def encrypt(self, device: Device, kind: str, content: wire.Json) -> wire.Json:
         """The content of an m.room.encrypted to-device event; the channel must be open."""
-        payload: Json = {
+        payload: wire.Json = {
             "type": kind,
             "content": content,
             "sender": self.own.user,
@@ -120,9 +102,9 @@ class Channel:
         }
         number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
         return {
-            "algorithm": OLM,
+            "algorithm": wire.OLM,
             "sender_key": self.own.curve25519,
-            "ciphertext": {self.curve25519: {"type": number, "body": to_base64(ciphertext)}},
+            "ciphertext": {self.curve25519: {"type": number, "body": wire.to_base64(ciphertext)}},
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
@@ -160,11 +142,11 @@ def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
     """The key that the device signed, of what `POST /keys/claim` gave for it; "" if none."""
     signer = f"ed25519:{device.device_id}"
     for key_id in claimed:
-        fields = mapping(claimed, key_id)
-        if key_id.startswith(f"{ONE_TIME}:") and is_signed(
+        fields = wire.mapping(claimed, key_id)
+        if key_id.startswith(f"{wire.ONE_TIME}:") and wire.is_signed(
             fields, device.user, signer, device.ed25519
         ):
-            return text(fields, "key")
+            return wire.text(fields, "key")
     return ""
 
 
@@ -185,25 +167,25 @@ class Payload(msgspec.Struct, frozen=True):
     ed25519: str
     """The sender's device, as it says; `peers.Owners` finds out whether it is."""
     kind: str
-    content: Json
-    device_keys: Json = {}
+    content: wire.Json
+    device_keys: wire.Json = {}
     """The device's keys, if they came with the letter (MSC4147); not checked."""
 
 
-def letter_of(own: OwnDevice, event: Json) -> Letter | None:
+def letter_of(own: OwnDevice, event: wire.Json) -> Letter | None:
     """Read the olm message of an m.room.encrypted to-device event; None if there is none for us."""
-    content = mapping(event, "content")
-    part = mapping(mapping(content, "ciphertext"), own.curve25519)
-    number, body = part.get("type"), text(part, "body")
-    sender, sender_key = id_text(event, "sender"), key_text(content, "sender_key")
-    if text(content, "algorithm") != OLM or not sender or not sender_key:
+    content = wire.mapping(event, "content")
+    part = wire.mapping(wire.mapping(content, "ciphertext"), own.curve25519)
+    number, body = part.get("type"), wire.text(part, "body")
+    sender, sender_key = wire.id_text(event, "sender"), wire.key_text(content, "sender_key")
+    if wire.text(content, "algorithm") != wire.OLM or not sender or not sender_key:
         return None
     if not isinstance(number, int) or isinstance(number, bool) or number not in {0, 1}:
         return None
     if len(body) > _MAX_MESSAGE:
         return None
     try:
-        return Letter(sender, sender_key, number, from_base64(body))
+        return Letter(sender, sender_key, number, wire.from_base64(body))
     except ValueError:
         return None
 
@@ -215,17 +197,17 @@ def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     meant = (
-        text(fields, "sender") == letter.sender
-        and text(fields, "recipient") == own.user
-        and text(mapping(fields, "recipient_keys"), "ed25519") == own.ed25519
+        wire.text(fields, "sender") == letter.sender
+        and wire.text(fields, "recipient") == own.user
+        and wire.text(wire.mapping(fields, "recipient_keys"), "ed25519") == own.ed25519
     )
     if not meant:
         return None
     return Payload(
         letter.sender,
         letter.sender_key,
-        text(mapping(fields, "keys"), "ed25519"),
-        text(fields, "type"),
-        mapping(fields, "content"),
-        next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),
+        wire.text(wire.mapping(fields, "keys"), "ed25519"),
+        wire.text(fields, "type"),
+        wire.mapping(fields, "content"),
+        next((keys for name in _DEVICE_KEYS if (keys := wire.mapping(fields, name))), {}),
     )

@@ -76,7 +76,7 @@ class Peers:
         """Devices and signing key of each user; with `fresh` asked for even if they are known.
 
         A user whose own homeserver is away is left out of the answer, and asked for again next
-        time. Raises `Unavailable` and `Refused`, as the homeserver's calls.
+        time.
         """
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}

@@ -87,10 +87,7 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class Sharing:
-    """Outbound sessions of all rooms; some methods need the lock of the sending device.
-
-    Every method raises `Unavailable`, `Refused` or StoreError.
-    """
+    """Outbound sessions of all rooms; some methods need the lock of the sending device."""
 
     def __init__(self, vault: Vault, server: KeyServer, peers: Peers, places: Places) -> None:
         self._vault = vault
@@ -292,10 +289,7 @@ class Users(Protocol):
 
 
 class Places:
-    """Encryption settings and audience of rooms.
-
-    Every method raises `Unavailable`, `Refused` or StoreError.
-    """
+    """Encryption settings and audience of rooms."""
 
     def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
         self._homeserver = homeserver

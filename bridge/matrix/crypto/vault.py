@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -22,22 +22,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.rooms.store import SecretRow, StoreError
+from bridge.rooms.store import SecretRow, StoreError, StorePort
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 _RATCHETS = ("olm/", "own/")
 """Rows that must never go back to what they were."""
-
-
-class SecretRows(Protocol):
-    """The part of the store that keeps sealed rows. `StorePort` is one."""
-
-    async def secret(self, name: str) -> bytes | None: ...
-
-    async def secret_names(self, prefix: str) -> list[str]: ...
-
-    async def save_secrets(self, rows: Sequence[SecretRow]) -> None: ...
 
 
 class Vault:
@@ -47,12 +37,14 @@ class Vault:
         turns: how often a row was saved that must never go back to what it was.
         pickle_key: key of vodozemac's pickles.
         caches: values made of rows, by the rows' names; each forgets a row that is written.
+        names: finds the names of the rows with a prefix.
     """
 
-    def __init__(self, rows: SecretRows, sealer: Sealer) -> None:
+    def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
         self.pickle_key = sealer.pickle_key
         self.caches: list[Recall[str, Any]] = []
+        self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
 
@@ -68,10 +60,6 @@ class Vault:
             return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
         except msgspec.DecodeError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
-
-    async def names(self, prefix: str) -> list[str]:
-        """The names of the rows with that prefix."""
-        return await self._rows.secret_names(prefix)
 
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
         """Seal a row, to be handed to `save`."""

@@ -1,8 +1,8 @@
 """Wire format of keys and signatures: unpadded base64, canonical JSON, signed objects. Pure.
 
 Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON". The readers
-(`text`, `key_text`, `id_text`, `mapping`) take a stranger's object, in which any field may be
-missing or of another type: they return an empty value then and raise nothing.
+(`text`, `key_text`, `id_text`, `mapping`, `objects`) take a stranger's object, in which any field
+may be missing or of another type: they return an empty value then and raise nothing.
 """
 
 from __future__ import annotations
@@ -101,3 +101,15 @@ def mapping(fields: Mapping[str, object], key: str) -> Json:
     """An object within a stranger's object; empty if it has none there."""
     value = fields.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def objects(fields: Mapping[str, object], key: str) -> list[Json]:
+    """The objects of a list within a stranger's object; empty if it has none there."""
+    value = fields.get(key)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def device_ids(reply: Mapping[str, object]) -> list[str]:
+    """Device ids in a homeserver's answer to `GET /devices`."""
+    found = (text(device, "device_id") for device in objects(reply, "devices"))
+    return [device_id for device_id in found if device_id]

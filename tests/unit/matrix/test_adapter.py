@@ -28,9 +28,7 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
 
     async with homeserver(answer) as transport:
         adapter = MatrixAdapter(
-            transport._session,
-            address=transport._address,
-            as_token="t",
+            transport,
             users=USERS,
             profiles=MemoryProfiles(),
             conversions=ThreadPoolExecutor(1),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Json
+from bridge.matrix.client import Homeserver
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.events import recorded
 from bridge.rooms.ports import Recorded, Refused
 
@@ -164,7 +165,7 @@ class Pages(Homeserver):
 
 
 async def read(pages: Pages) -> list[object]:
-    found = pages.timeline(HOST, ROOM, EventId("$1"))
+    found = pages.timeline(ROOM, HOST, EventId("$1"))
     return [raw.get("event_id") async for raw in found]
 
 

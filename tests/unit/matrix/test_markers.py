@@ -11,8 +11,8 @@ from aiohttp import web
 
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
-from bridge.matrix.client import Homeserver, Json
-from bridge.matrix.crypto.wire import MARKER
+from bridge.matrix.client import Homeserver
+from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import Keys, World
@@ -112,9 +112,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 
     async with homeserver(answer) as transport:
         adapter = MatrixAdapter(
-            transport._session,
-            address=transport._address,
-            as_token="t",
+            transport,
             users=USERS,
             profiles=MemoryProfiles(),
             conversions=ThreadPoolExecutor(1),

@@ -17,7 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, Json, new_session
+from bridge.matrix.client import FOREIGN, Homeserver, new_session
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 

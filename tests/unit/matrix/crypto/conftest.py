@@ -8,7 +8,7 @@ from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
 @pytest_asyncio.fixture
 async def bridge() -> Bridge:
     made = Bridge()
-    await made.crypto.begin()
+    await made.crypto.upkeep.begin()
     for host in (BOT, QUEUE):
         await made.crypto.ensure(host)
     return made

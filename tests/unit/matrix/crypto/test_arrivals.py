@@ -11,7 +11,7 @@ from vodozemac import GroupSession
 
 from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
-from bridge.matrix.crypto.devices import Continuity, Upkeep
+from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Sharing
@@ -44,8 +44,7 @@ class Post:
 
     async def start(self) -> None:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
-        continuity = Continuity(vault, self.server, BOT, Clock())
-        self.upkeep = Upkeep(vault, self.server, continuity, deaf)
+        self.upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
         sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms, vault))
         self.arrivals = Arrivals(
@@ -58,7 +57,7 @@ class Post:
             home="here",
         )
         await self.upkeep.begin()
-        await self.upkeep.ensure(BOT)
+        await self.upkeep.current(BOT)
 
     async def read(self) -> News:
         reply = await self.arrivals.fetch(BOT, wait=False)

@@ -49,14 +49,14 @@ class House:
 
 async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() -> None:
     house = House()
-    await house.crypto.begin()
+    await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
     keys: Json = {"device_id": "PHONE", "sender_key": "curve"}
     raw = house.phone.say("x", outside=keys)
     await house.ask(raw)
     await house.ask(house.phone.say("y", "$2", outside=keys))  # of the same session
     (event,) = house.asked("PHONE")
-    device = house.crypto.device_id
+    device = house.crypto.upkeep.device_id
     session = house.phone.group.session_id
     assert event == {
         "type": "m.room_key_request",
@@ -78,7 +78,7 @@ async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() 
 async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
     """What came could not be read, say; whoever writes again must not wait for ever."""
     house = House()
-    await house.crypto.begin()
+    await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
     for now, count in ((0, 1), (59_999, 1), (60_000, 2), (1, 3)):  # at last the clock goes back
         await house.ask(house.phone.say("x"), now)
@@ -87,7 +87,7 @@ async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
 
 async def test_all_devices_are_asked_where_the_event_names_none() -> None:
     house = House()
-    await house.crypto.begin()
+    await house.crypto.upkeep.begin()
     for host in (BOT, QUEUE):
         await house.crypto.ensure(host)
     await house.ask(house.phone.say("x"))
@@ -97,7 +97,7 @@ async def test_all_devices_are_asked_where_the_event_names_none() -> None:
 @pytest.mark.parametrize("failure", [AWAY, Refused("M_UNKNOWN")])
 async def test_a_failure_is_no_failure(failure: Exception) -> None:
     house = House()
-    await house.crypto.begin()
+    await house.crypto.upkeep.begin()
     await house.crypto.ensure(BOT)
     house.world.fails["send_to_devices"] = failure
     await house.ask(house.phone.say("x"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import EVERY, Continuity, Marks, OwnDevice, is_newest
+from bridge.matrix.crypto.devices import EVERY, Marks, OwnDevice, Upkeep, is_newest
 from bridge.matrix.crypto.vault import Vault
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
@@ -12,6 +12,7 @@ from tests.unit.matrix.crypto.world import (
     Clock,
     FakeServer,
     World,
+    deaf,
     new_vault,
 )
 
@@ -28,7 +29,7 @@ class Witnessed:
     def start(self, store: MemoryStore | None = None) -> None:
         self.store = store or self.store
         self.vault: Vault = new_vault(self.store)
-        self.continuity = Continuity(self.vault, FakeServer(self.world), BOT, self.clock)
+        self.upkeep = Upkeep(self.vault, FakeServer(self.world), BOT, self.clock, deaf)
 
     async def turn(self) -> None:
         await self.vault.save([OwnDevice.draw(BOT, "D").row(self.vault)])
@@ -42,62 +43,62 @@ class Witnessed:
 async def test_a_database_that_goes_on_is_its_newest_state() -> None:
     house = Witnessed()
     for _ in range(3):
-        assert await house.continuity.check()
-        await house.continuity.follow(at_once=True)
+        assert await house.upkeep.check()
+        await house.upkeep.follow(at_once=True)
         house.start()
 
 
 @asynchronous
 async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
     house = Witnessed()
-    await house.continuity.check()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)
     backup = house.store.copy()
     house.start()
-    await house.continuity.check()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)
     house.start(backup)
-    assert not await house.continuity.check()
-    await house.continuity.follow(at_once=True)  # told: it is the newest again
+    assert not await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)  # told: it is the newest again
     house.start()
-    assert await house.continuity.check()
+    assert await house.upkeep.check()
 
 
 @asynchronous
 async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> None:
     house = Witnessed()
-    await house.continuity.check()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)
     backup = house.store.copy()
     house.clock.ms += EVERY
     await house.turn()
-    await house.continuity.follow()
+    await house.upkeep.follow()
     house.start(backup)
-    assert not await house.continuity.check()
+    assert not await house.upkeep.check()
 
 
 @asynchronous
 async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
     house = Witnessed()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.follow(at_once=True)
     first = house.mark
     house.clock.ms += EVERY
-    await house.continuity.follow()
+    await house.upkeep.follow()
     assert house.mark == first  # nothing was turned
     await house.turn()
-    await house.continuity.follow()
+    await house.upkeep.follow()
     second = house.mark
     assert second != first
     await house.turn()
-    await house.continuity.follow()
+    await house.upkeep.follow()
     assert house.mark == second
     house.clock.ms += EVERY
-    await house.continuity.follow()
+    await house.upkeep.follow()
     third = house.mark
     assert third != second
     house.clock.ms -= 10 * EVERY
     await house.turn()
-    await house.continuity.follow()
+    await house.upkeep.follow()
     assert house.mark != third
 
 
@@ -106,23 +107,23 @@ async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
 async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> None:
     """The homeserver may or may not have the mark whose answer did not come."""
     house = Witnessed()
-    await house.continuity.check()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)
     before = house.mark
     house.start()
-    await house.continuity.check()
+    await house.upkeep.check()
     house.world.fails["set_mark"] = failure
-    await house.continuity.follow(at_once=True)
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.follow(at_once=True)
+    await house.upkeep.follow(at_once=True)
     (mine,) = {mark for mark in await possible(house) if mark != before}
     del house.world.fails["set_mark"]
     for there in (before, mine):
         house.world.marks[BOT] = there
         house.start()
-        assert await house.continuity.check()
+        assert await house.upkeep.check()
     house.start()
-    await house.continuity.check()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.check()
+    await house.upkeep.follow(at_once=True)
     assert await possible(house) == (mine, house.mark)
 
 
@@ -135,10 +136,10 @@ async def possible(house: Witnessed) -> tuple[str, ...]:
 @asynchronous
 async def test_a_homeserver_that_keeps_no_marks_is_believed() -> None:
     house = Witnessed()
-    await house.continuity.follow(at_once=True)
+    await house.upkeep.follow(at_once=True)
     house.start()
     house.world.fails["mark"] = REFUSED
-    assert await house.continuity.check()
+    assert await house.upkeep.check()
 
 
 def test_comparing() -> None:

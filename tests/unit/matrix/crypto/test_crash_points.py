@@ -14,7 +14,7 @@ import pytest
 from vodozemac import GroupSession, MegolmMessage
 
 from bridge.matrix.crypto.arrivals import Arrivals
-from bridge.matrix.crypto.devices import Continuity, Upkeep
+from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import Owners, RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
@@ -114,7 +114,7 @@ class Life:
 
     async def start(self) -> None:
         vault, server = new_vault(self.store), MortalServer(self.world, self.fate)
-        self.upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), deaf)
+        self.upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
         peers = Peers(server)
         self.keys = RoomKeys(vault, Owners(peers, BOT))
         self.sharing = Sharing(vault, server, peers, Places(self.rooms, self.rooms, vault))
@@ -128,7 +128,7 @@ class Life:
             home="here",
         )
         await self.upkeep.begin()
-        await self.upkeep.ensure(BOT)
+        await self.upkeep.current(BOT)
 
     async def live(self) -> None:
         """Until all is said; who dies comes again."""

@@ -77,7 +77,9 @@ async def test_a_key_that_does_not_come_is_asked_for_once(
         async with asyncio.TaskGroup() as tasks:
             both = [tasks.create_task(bridge.crypto.open(raw, 60)) for _ in range(2)]
             requests = await bridge.requests(2)
-            assert {one["requesting_device_id"] for one in requests} == {bridge.crypto.device_id}
+            assert {one["requesting_device_id"] for one in requests} == {
+                bridge.crypto.upkeep.device_id
+            }
             body = requests[0]["body"]
             assert isinstance(body, dict)
             assert (body["room_id"], body["session_id"]) == (ROOM, first["session_id"])
@@ -196,14 +198,14 @@ async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_ses
     backup, (old,) = bridge.store.copy(), bridge.world.devices[BOT]
     bridge.time.ms += 3_600_000
     bridge.start(bridge.store)
-    await bridge.crypto.begin()
+    await bridge.crypto.upkeep.begin()
     await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "of the lost hour"})
     bridge.phone.fetch()
     bridge.phone.send_key(BOT)
     raw = bridge.phone.say("said while it was away")
 
     bridge.start(backup)
-    await bridge.crypto.begin()
+    await bridge.crypto.upkeep.begin()
     kind, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "after"})
     assert kind == "m.room.encrypted"
     assert content["device_id"] != old

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.devices import (
-    Continuity,
     Fit,
     Inspected,
     KeysOf,
@@ -36,10 +35,10 @@ class House:
 
     async def run(self) -> Upkeep:
         vault = new_vault(self.store)
-        upkeep = Upkeep(vault, self.server, Continuity(vault, self.server, BOT, Clock()), deaf)
+        upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         await upkeep.begin()
         for user in (GHOST, BOT):
-            await upkeep.ensure(user)
+            await upkeep.current(user)
         return upkeep
 
     async def look(self, secret: str = "") -> Inspected:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import Continuity, Fit, OwnDevice, Upkeep, compare
+from bridge.matrix.crypto.devices import Fit, OwnDevice, Upkeep, compare
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import BOT, Clock, FakeServer, World, deaf, new_vault
@@ -12,7 +12,7 @@ from tests.unit.matrix.crypto.world import BOT, Clock, FakeServer, World, deaf, 
 async def test_keys_that_are_not_taken_are_offered_again() -> None:
     world = World()
     server, vault = FakeServer(world), new_vault()
-    upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), deaf)
+    upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
     own = OwnDevice.draw(BOT, "D")
     await server.make_device(BOT, "D")
     world.fails = {"upload_keys": Refused("M_UNKNOWN")}

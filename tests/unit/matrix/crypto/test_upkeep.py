@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.devices import (
-    Continuity,
     Epoch,
     Fit,
     OwnDevice,
@@ -49,8 +48,7 @@ class House:
     async def start(self, server: FakeServer | None = None) -> Upkeep:
         self.server = server = server or FakeServer(self.world)
         vault = new_vault(self.store)
-        continuity = Continuity(vault, server, BOT, Clock())
-        upkeep = Upkeep(vault, server, continuity, self.last_look)
+        upkeep = Upkeep(vault, server, BOT, Clock(), self.last_look)
         await upkeep.begin()
         self.world.calls.clear()
         return upkeep
@@ -74,8 +72,8 @@ async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> 
     house = House()
     upkeep = await house.start()
     assert house.device_id.startswith("WEBCHAT_")
-    await upkeep.ensure(BOT)
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
+    await upkeep.current(BOT)
     assert house.world.calls == [
         "mark",
         "set_mark",
@@ -94,10 +92,10 @@ async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_a_second_start_only_looks() -> None:
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     device_id = house.device_id
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert house.device_id == device_id
     assert house.world.calls == ["mark", "set_mark", "query"]
 
@@ -107,10 +105,10 @@ async def test_what_broke_off_is_finished() -> None:
     for call in ("make_device", "upload_keys", "upload_identity", "upload_signatures"):
         house.world.fails = {call: AWAY}
         with pytest.raises(Unavailable):
-            await (await house.start()).ensure(BOT)
+            await (await house.start()).current(BOT)
     house.world.fails = {}
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
     assert len({key for keys in house.world.one_time.values() for key in keys}) >= 50
 
@@ -122,19 +120,19 @@ async def test_however_often_it_is_tried_the_one_time_keys_are_made_once() -> No
     upkeep = await house.start()
     for _ in range(20):
         with pytest.raises(Unavailable):
-            await upkeep.ensure(BOT)
+            await upkeep.current(BOT)
     house.world.fails = {}
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert len(house.world.one_time[BOT, house.device_id]) == 50
 
 
 async def test_a_lost_device_is_made_again() -> None:
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     house.world.devices.clear()
     house.world.one_time.clear()
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert "make_device" in house.world.calls
     assert await house.fit(upkeep) is Fit.GOOD
     house.world.devices.clear()
@@ -146,18 +144,18 @@ async def test_a_lost_device_is_made_again() -> None:
 
 async def test_a_lost_database_replaces_nothing_until_an_operator_says_so() -> None:
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     old = house.device_id, house.world.masters[BOT]
     house.lose_database()
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert await house.fit(upkeep) is Fit.FOREIGN_IDENTITY
     assert house.world.masters[BOT] == old[1]
     assert set(house.world.devices[BOT]) == {old[0], house.device_id}
 
     await house.reset()
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
     assert house.world.masters[BOT] != old[1]
     assert set(house.world.devices[BOT]) == {house.device_id}
@@ -165,12 +163,12 @@ async def test_a_lost_database_replaces_nothing_until_an_operator_says_so() -> N
 
 async def test_a_foreign_device_is_left_alone() -> None:
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     async with (await house.start()).holding(BOT) as own:
         other = OwnDevice.draw(BOT, own.device_id)
         house.world.devices[BOT][own.device_id] = other.keys()
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert house.world.calls == ["mark", "set_mark", "query"]
     assert await house.fit(upkeep) is Fit.FOREIGN_DEVICE
 
@@ -180,7 +178,7 @@ async def test_a_homeserver_that_takes_no_cross_signing_is_worked_with() -> None
     house.world.fails = {"upload_identity": REFUSED, "devices": REFUSED}
     await house.reset()
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert upkeep.ready(BOT).is_set()
     assert house.world.devices[BOT]
 
@@ -192,9 +190,9 @@ async def test_the_token_of_an_older_homeserver_is_kept() -> None:
             return "token"
 
     house = House()
-    await (await house.start(Older(house.world))).ensure(BOT)
+    await (await house.start(Older(house.world))).current(BOT)
     assert house.server.tokens == {BOT: "token"}
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     assert house.server.tokens == {BOT: "token"}
 
 
@@ -211,13 +209,13 @@ async def test_memory_that_is_distrusted_is_read_anew() -> None:
 async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identity() -> None:
     """No session and no one-time key of before is used again, and nobody is warned."""
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     backup, old, master = house.store.copy(), house.device_id, house.world.masters[BOT]
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
 
     house.store = backup
     upkeep = await house.start()
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert house.looked == [old]
     assert house.device_id != old
     assert set(house.world.devices[BOT]) == {house.device_id}
@@ -229,21 +227,21 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
         assert own.owns(house.device_id)
 
     renewed = house.device_id
-    await (await house.start()).ensure(BOT)  # once is enough
+    await (await house.start()).current(BOT)  # once is enough
     assert (house.device_id, house.looked) == (renewed, [old])
 
 
 async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
     house = House()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     backup = house.store.copy()
-    await (await house.start()).ensure(BOT)
+    await (await house.start()).current(BOT)
     house.store, house.mailbox = backup, AWAY
     upkeep = await house.start()
     with pytest.raises(Unavailable):
-        await upkeep.ensure(BOT)
+        await upkeep.current(BOT)
     house.mailbox = REFUSED  # its device is gone: nothing can be had from there
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
 
 
@@ -252,10 +250,10 @@ async def test_nothing_is_encrypted_before_the_homeserver_bore_witness() -> None
     house.world.fails = {"mark": AWAY}
     upkeep = await house.start()
     with pytest.raises(Unavailable):
-        await upkeep.ensure(BOT)
+        await upkeep.current(BOT)
     assert house.world.calls == ["mark"]
     house.world.fails = {}
-    await upkeep.ensure(BOT)
+    await upkeep.current(BOT)
     assert upkeep.ready(BOT).is_set()
 
 
