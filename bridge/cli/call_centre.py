@@ -23,12 +23,12 @@ from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import LinkSettings, Timing, Token
+from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.webchat.codes import LoginType
-from bridge.webchat.frames import Logout, Received
+from bridge.webchat.frames import Logout
 from bridge.webchat.http import Endpoints
 
 PLACES = 2
@@ -98,12 +98,11 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
     rule = matching_rule(rules, account.room_id, account.customer)
     if rules and rule is None:
         return None
-    name = settings.name if rule is None else rule.name
-    if "{room_key}" not in name and "{room_id}" not in name:
+    login = rule or settings
+    if "{room_key}" not in login.name and "{room_id}" not in login.name:
         return None
-    mine = name.replace("{room_key}", KEY)
-    password = settings.password if rule is None else rule.password
-    return replace(settings, name=mine, password=password, accounts={})
+    mine = login.name.replace("{room_key}", KEY)
+    return replace(settings, name=mine, password=login.password, accounts={})
 
 
 async def _there(findings: Findings, settings: LinkSettings) -> None:
@@ -116,11 +115,11 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
         ):
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
-        if fault := tls_fault(error, "webchat.base_url"):
-            raise Failed(f"{url}: {fault.what}", fault.fix) from error
-        why = getattr(error, "strerror", None) or type(error).__name__
-        fix = "check webchat.base_url, the firewall, and that the server runs"
-        raise Failed(f"{url}: {why}", fix) from error
+        fault = tls_fault(error, "webchat.base_url") or Failed(
+            getattr(error, "strerror", None) or type(error).__name__,
+            "check webchat.base_url, the firewall, and that the server runs",
+        )
+        raise Failed(f"{url}: {fault}", fault.fix) from error
     findings.passed("WebChat server", f"something answers at {url}")
     check_clock(findings, date, "WebChat")
 
@@ -152,12 +151,6 @@ class _Memory:
         self.facts: dict[str, str] = {}
         self._store = store
 
-    async def load(self, room_id: RoomId) -> Token | None:
-        return None
-
-    async def save(self, room_id: RoomId, token: Token) -> None: ...
-    async def forget(self, room_id: RoomId) -> None: ...
-
     async def get(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
             return await self._store.fact(f"{KEY} {name}")
@@ -168,10 +161,10 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None: ...
-    async def restored(self, room_id: RoomId) -> None: ...
-    async def lost(self, room_id: RoomId) -> None: ...
-    async def queued(self, room_id: RoomId, seconds: float) -> None: ...
+    async def nothing(self, *_: object) -> None: ...
+
+    load = save = forget = nothing
+    pushed = restored = lost = queued = nothing
 
 
 @dataclass
@@ -257,12 +250,9 @@ class _Visit:
 
     async def _log_out(self, links: Links) -> str:
         """Leave nothing behind; the reply shows that commands are understood."""
-
-        async def nothing() -> None:
-            """There is no ledger to write to."""
-
         try:
-            reply = await links.call(self._account, CallId(1), Logout(), nothing)
+            no_ledger = self._memory.nothing
+            reply = await links.call(self._account, CallId(1), Logout(), no_ledger)
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure

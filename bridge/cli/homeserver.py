@@ -6,7 +6,7 @@ Plain HTTP with no retries: the homeserver's own error codes say which line of w
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -20,7 +20,7 @@ from bridge.app.settings import users_of
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
-from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.ids import AgentId, QueueId, UserId
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
@@ -35,6 +35,8 @@ _PING_SINCE = "v1.7"
 """Version of the specification that brought the ping of application services."""
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
 _SEE_LOG = "see the homeserver's log"
+_HOMESERVER = "homeserver"
+_GHOSTS = "agents' users"
 _FILE = b"matrix-webchat doctor\n"
 
 
@@ -57,15 +59,6 @@ class Answer:
         return " ".join(filter(None, (f"HTTP {self.status}", self.code, error)))
 
 
-class NoAnswer(Exception):
-    """Nothing came back, or nothing that a Matrix homeserver says."""
-
-    def __init__(self, message: str, fix: str = "") -> None:
-        super().__init__(message)
-        self.fix = fix
-        """How to mend it, where that is known."""
-
-
 class HomeserverChecks:
     """All of them, in the order in which they depend on one another."""
 
@@ -81,28 +74,22 @@ class HomeserverChecks:
         """Make them all; False if the homeserver does not know all of us: nothing that lies there
         of our users could be judged.
         """
-        if not await self._findings.of("homeserver", self._there()):
+        of = self._findings.of
+        if not await of(_HOMESERVER, self._there()) or not await self._knows_us():
             return False
-        if not await self._knows_us():
-            return False
-        for what, check in (
-            ("homeserver to bridge", self._ping),
-            ("queue users", self._queue_users),
-            ("agents' users", self._ghosts),
-            ("media on the homeserver", self._upload),
-        ):
-            try:
-                await self._findings.of(what, check())
-            except NoAnswer as error:
-                self._findings.failed("homeserver", str(error), error.fix or _SEE_LOG)
+        await of("homeserver to bridge", self._ping())
+        await of("queue users", self._queue_users())
+        await of(_GHOSTS, self._ghosts())
+        await of("media on the homeserver", self._upload())
         return self._all_ours
 
     async def _there(self) -> None:
-        what = "homeserver"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False)
-        except NoAnswer as error:
-            fix = error.fix or "check homeserver.address, and that the homeserver runs"
+        except Failed as error:
+            fix = error.fix
+            if fix == _SEE_LOG:
+                fix = "check homeserver.address, and that the homeserver runs"
             raise Failed(f"{self._address}: {error}", fix) from error
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
@@ -112,10 +99,10 @@ class HomeserverChecks:
             )
         detail = f"{self._address} speaks Matrix up to {versions[-1] if versions else '?'}"
         if _PING_SINCE in versions:
-            self._findings.passed(what, detail)
+            self._findings.passed(_HOMESERVER, detail)
         else:
             detail += f", {_PING_SINCE} is needed"
-            self._findings.failed(what, detail, "upgrade the homeserver")
+            self._findings.failed(_HOMESERVER, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
     async def _knows_us(self) -> bool:
@@ -132,8 +119,8 @@ class HomeserverChecks:
             self._findings.passed(what, "the homeserver knows it")
             what = "bot"
             self._findings.passed(what, await self._bot(made, whoami))
-        except (Failed, NoAnswer) as error:
-            self._findings.failed(what, str(error), error.fix or _SEE_LOG)
+        except Failed as error:
+            self._findings.failed(what, str(error), error.fix)
             return False
         return True
 
@@ -181,16 +168,9 @@ class HomeserverChecks:
     async def _ping(self) -> str:
         """The homeserver calls us: the running bridge, or an endpoint of our own meanwhile."""
         appservice = self._config.appservice
-        try:
-            async with self._listening() as who:
-                path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
-                answer = await self._ask("POST", path, {})
-        except OSError as error:
-            where = f"{appservice.hostname}:{appservice.port}"
-            raise Failed(
-                f"{where} cannot be listened on: {error.strerror}",
-                "check appservice.hostname and port",
-            ) from error
+        async with self._listening() as who:
+            path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
+            answer = await self._ask("POST", path, {})
         if answer.status == 200:
             took = answer.body.get("duration_ms", "?")
             return f"it called {who} and was answered in {took} ms"
@@ -212,37 +192,34 @@ class HomeserverChecks:
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
-        """Somebody answers at our port: yields who.
-
-        Raises:
-            OSError: we cannot listen there.
-            Failed: somebody listens who is not the bridge.
-        """
-        appservice = self._config.appservice
+        """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
+        appservice, who = self._config.appservice, "the doctor in the bridge's place"
         runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
         await runner.setup()
         try:
-            site = web.TCPSite(runner, appservice.hostname, appservice.port)
             try:
-                await site.start()
+                await web.TCPSite(runner, appservice.hostname, appservice.port).start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    where = f"{appservice.hostname}:{appservice.port}"
+                    raise Failed(
+                        f"{where} cannot be listened on: {error.strerror}",
+                        "check appservice.hostname and port",
+                    ) from error
                 if not await self._bridge_lives():
                     raise Failed(
                         f"another program listens on port {appservice.port}",
                         "stop it, or change appservice.port and address and `register` again",
                     ) from error
-                yield "the running bridge"
-            else:
-                yield "the doctor in the bridge's place"
+                who = "the running bridge"
+            yield who
         finally:
             await runner.cleanup()
 
     def _endpoint(self) -> Endpoint:
         """Answers pings and takes nothing in: the homeserver keeps its events for the bridge."""
 
-        async def accept(_: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> NoReturn:
+        async def accept(_: object) -> NoReturn:
             raise StoreError("only the doctor is here")
 
         async def vouch(_: str) -> bool:
@@ -298,10 +275,9 @@ class HomeserverChecks:
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
         if answer.status == 200 or "has not registered" in answer.text:
             return f"such as {ghost} would be ours"
-        what = "agents' users"
         if not_loaded(f"{answer.code} {answer.text}"):
             self._findings.failed(
-                what,
+                _GHOSTS,
                 f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex},"
                 " so that no agent can speak",
                 f"`matrix-webchat register`, and {LOAD_IT}",
@@ -309,7 +285,7 @@ class HomeserverChecks:
             self._findings.skipped("encryption", "the keys of agents' users would seem to be lost")
             self._all_ours = False
         else:
-            self._findings.skipped(what, f"this homeserver does not tell ({answer.text})")
+            self._findings.skipped(_GHOSTS, f"this homeserver does not tell ({answer.text})")
         return None
 
     async def _upload(self) -> str:
@@ -337,11 +313,7 @@ class HomeserverChecks:
         data: bytes | None = None,
         token: bool = True,
     ) -> Answer:
-        """One request as the application service.
-
-        Raises:
-            NoAnswer: none came, or one that is no JSON object.
-        """
+        """One request as the application service; `Failed` if no JSON object came back."""
         headers = {"Content-Type": "text/plain" if data is not None else "application/json"}
         if token:
             as_token = self._config.appservice.as_token.get_secret_value()
@@ -353,14 +325,16 @@ class HomeserverChecks:
             ) as response:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
-            raise NoAnswer("the answer is not JSON: no homeserver, or a proxy's error") from None
+            why = "the answer is not JSON: no homeserver, or a proxy's error"
+            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         except (aiohttp.ClientError, OSError) as error:
             if fault := tls_fault(error, "homeserver.address"):
-                raise NoAnswer(fault.what, fault.fix) from None
+                raise Failed(str(fault), fault.fix, _HOMESERVER) from None
             # Without its text where it could quote more than the address: it never has the token.
-            raise NoAnswer(getattr(error, "strerror", None) or type(error).__name__) from None
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         if not isinstance(reply, dict):
-            raise NoAnswer("the answer is no JSON object")
+            raise Failed("the answer is no JSON object", _SEE_LOG, _HOMESERVER)
         return Answer(response.status, reply, response.headers.get("Date", ""))
 
 
