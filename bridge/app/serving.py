@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -40,7 +40,6 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
-from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -55,6 +54,8 @@ LAST_REQUESTS = 1.0
 CONVERSIONS = 2
 """Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
 takes some seconds at most, and up to 50 MB."""
+LONGEST_REACH = 24 * 3_600_000
+"""ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
@@ -139,13 +140,19 @@ class Serving:
             metrics=self.metrics,
             clock=self._clock,
         )
-        rules = self._rules(users, links)
+        learnt = links.learnt
+        longest = (lambda: learnt.longest_text, lambda: learnt.longest_clip)
+        rules = rules_of(config, users, *longest)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
         around = Surroundings(
             store, matrix, links, self._clock, rules, self.metrics, self._conversions, waits
         )
-        self._renew = partial(self._renew_rules, around, users, links)
+
+        def renew() -> None:
+            around.rules = rules_of(self._config, users, *longest)
+
+        self._renew = renew
         instance = await noted(store, INSTANCE, secrets.token_hex(4))
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
@@ -171,7 +178,6 @@ class Serving:
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
-        looking = catch_up(self._outage, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
             watch_loop_lag(self.metrics),
@@ -179,33 +185,21 @@ class Serving:
             waits.keep(store, self._clock),
             measure(store, self._clock, self.metrics),
             self._greet(matrix),
-            looking.run(),
+            self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
 
-    def _rules(self, users: OurUsers, links: Links) -> Rules:
-        learnt = links.learnt
-        return rules_of(
-            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
-        )
-
-    def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
-        around.rules = self._rules(users, links)
-
     async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
-        config, encryption = self._config, None
+        config, encryption, enter = self._config, None, self._stack.enter_async_context
         tls = config.homeserver.verify_ssl
-        session = new_session(verify_tls=tls)
-        await self._stack.enter_async_context(session)
+        session = await enter(new_session(verify_tls=tls))
         if config.bridge.encryption.allow:
-            patient = new_session(verify_tls=tls, limit=0)
-            await self._stack.enter_async_context(patient)
-            secret = encryption_secret_of(config)
-            encryption = Encryption(patient, store, secret, self._clock)
+            patient = await enter(new_session(verify_tls=tls, limit=0))
+            encryption = Encryption(patient, store, encryption_secret_of(config), self._clock)
         matrix = MatrixAdapter(
             session,
             address=config.homeserver.address,
@@ -244,8 +238,7 @@ class Serving:
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        hostname, port = appservice.hostname, appservice.port
-        self.port = await listen(runner, "appservice", hostname, port)
+        self.port = await listen(runner, "appservice", appservice.hostname, appservice.port)
 
     def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
         async def webchat() -> None:
@@ -259,6 +252,23 @@ class Serving:
         return Health(probes, self._clock, on_change=changed)
 
     # --- in the background ------------------------------------------------------------------
+
+    async def _catch_up(self, store: StorePort, matrix: MatrixAdapter, engine: Engine) -> None:
+        """Catch up, well away from events whose lines in the ledger may be gone."""
+
+        async def known(event_id: EventId) -> bool:
+            return bool(await store.trace(event_id))
+
+        await CatchUp(
+            self._outage,
+            matrix.homeserver,
+            is_ours=matrix.is_ours,
+            known=known,
+            accept=engine.accept_events,
+            rooms=engine.lively,
+            clock=self._clock,
+            reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
+        ).run()
 
     async def _greet(self, matrix: MatrixAdapter) -> None:
         """Make our users exist and have the homeserver call us, however long it takes."""
@@ -300,42 +310,13 @@ def why_refused(config: Config, error: Refused) -> str:
 
 async def noted(store: StorePort, name: str, first: str) -> str:
     """A fact of this database: `first` if there is none yet, and for ever after."""
-    found = await store.fact(name)
-    if found is None:
-        await store.save_fact(name, first)
-    return first if found is None else found
+    if (found := await store.fact(name)) is not None:
+        return found
+    await store.save_fact(name, first)
+    return first
 
 
 # --- work beside serving -------------------------------------------------------------------------
-
-LONGEST_REACH = 24 * 3_600_000
-"""ms; an older message is answered by a person who asks again."""
-
-
-def catch_up(
-    outage: asyncio.Event,
-    around: Surroundings,
-    matrix: MatrixAdapter,
-    engine: Engine,
-    retention: Callable[[], Retention],
-) -> CatchUp:
-    """The catch-up, well away from events whose lines in the ledger may be gone."""
-    store = around.store
-
-    async def known(event_id: EventId) -> bool:
-        return bool(await store.trace(event_id))
-
-    return CatchUp(
-        outage,
-        matrix.homeserver,
-        is_ours=matrix.is_ours,
-        known=known,
-        accept=engine.accept_events,
-        rooms=engine.lively,
-        clock=around.clock,
-        reach=lambda: min(LONGEST_REACH, retention().rows // 2),
-    )
-
 
 PRUNE_EVERY = 600.0
 """Seconds between two clean-ups of the ledger."""
@@ -370,14 +351,13 @@ async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
 # --- the store, as the link ring wants to see it -------------------------------------------------
 
 
+@dataclass(frozen=True)
 class StoredTokens:
-    """Implements `link.ports.TokenStore`."""
+    """Implements `link.settings.TokenStore`."""
 
-    def __init__(self, store: StorePort) -> None:
-        self._store = store
+    _store: StorePort
 
     async def load(self, room_id: RoomId) -> Token | None:
-        """The room's token, if it has one."""
         row = await self._store.account(room_id)
         if row is None or not row.token:
             return None
@@ -392,13 +372,8 @@ class StoredTokens:
 
 
 class StoredFacts:
-    """Implements `link.ports.Facts`."""
+    """Implements `link.settings.Facts`."""
 
     def __init__(self, store: StorePort) -> None:
-        self._store = store
-
-    async def get(self, name: str) -> str | None:
-        return await self._store.fact(name)
-
-    async def put(self, name: str, value: str) -> None:
-        await self._store.save_fact(name, value)
+        self.get = store.fact
+        self.put = store.save_fact
