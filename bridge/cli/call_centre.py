@@ -125,11 +125,19 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
 
 
 @dataclass
-class _Seen:
-    """`LinkMetrics`: which steps of opening a link were done."""
+class _Memory:
+    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
 
+    As `LinkMetrics` it notes which steps of opening a link were done. Only the times of logins are
+    kept, apart from the bridge's own.
+    """
+
+    _store: StorePort | None
+    facts: dict[str, str] = field(default_factory=dict)
     results: list[int | None] = field(default_factory=list)
+    """Of logins."""
     stood: bool = False
+    """The link did."""
 
     def logged_in(self, result: int | None) -> None:
         self.results.append(result)
@@ -139,17 +147,6 @@ class _Seen:
 
     def closed(self) -> None: ...
     def open_failed(self) -> None: ...
-
-
-class _Memory:
-    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
-
-    Only the times of logins are kept, apart from the bridge's own.
-    """
-
-    def __init__(self, store: StorePort | None) -> None:
-        self.facts: dict[str, str] = {}
-        self._store = store
 
     async def get(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
@@ -175,13 +172,10 @@ class _Visit:
     _settings: LinkSettings
     _account: Account
     _memory: _Memory
-    _seen: _Seen = field(default_factory=_Seen)
 
     async def make(self, *, robot: bool) -> None:
-        memory, seen = self._memory, self._seen
-        links = Links(
-            self._settings, tokens=memory, facts=memory, metrics=seen, clock=SystemClock()
-        )
+        memory, clock = self._memory, SystemClock()
+        links = Links(self._settings, tokens=memory, facts=memory, metrics=memory, clock=clock)
         async with links.running(memory):
             failure, url, began = None, "", perf_counter()
             try:
@@ -190,22 +184,22 @@ class _Visit:
                 failure = error
             took = (perf_counter() - began) * 1000
             self._link_opened(failure)
-            if seen.stood or failure is None:
+            if memory.stood or failure is None:
                 fetched = self._fetch(links, url, took, failure)
                 await self._findings.of("WebChat upload", fetched)
             if robot:
                 await self._findings.of("WebChat robot", self._ask(links))
-            if seen.stood:
+            if memory.stood:
                 await self._findings.of("WebChat command", self._log_out(links))
 
     def _link_opened(self, failure: CallFailure | None) -> None:
         """Report login and socket, as far as it came."""
         name = self._settings.name.replace("{room_id}", self._account.room_id)
-        if 1 not in self._seen.results:
+        if 1 not in self._memory.results:
             self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
             return
         self._findings.passed("WebChat login", f"as {name}")
-        if self._seen.stood:
+        if self._memory.stood:
             self._findings.passed("WebChat socket", "open, and it answers")
         else:
             fix = "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)"
@@ -222,17 +216,18 @@ class _Visit:
             )
         fact = upload_fact(Endpoints(self._settings.base_url))
         mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
+        where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:
                 back = b"".join([chunk async for chunk in blob.chunks])
         except (Refused, TooBig, Unavailable) as error:
             raise Failed(
-                f"sent, but not there again at {_masked(url)}: {error}",
+                f"sent, but not there again at {where}: {error}",
                 "check that webchat.base_url is the address that agents' browsers use too",
             ) from error
         if back != _PIXEL:
             raise Failed(
-                f"{_masked(url)} gives other bytes than were sent",
+                f"{where} gives other bytes than were sent",
                 "set webchat.upload_mode to the other of raw and multipart",
             )
         return f"a file went there and came back ({mode}, {took:.0f} ms)"
@@ -267,20 +262,15 @@ def _picture() -> Blob:
 
 
 def _login_fix(failure: CallFailure | None) -> str:
-    reason = None if failure is None else failure.reason
+    reason = failure and failure.reason
     if reason is FailureReason.SIGN_REFUSED:
         return "set webchat.sign_key to the server's PUBLIC_KEY"
     if reason is FailureReason.LOGIN_REFUSED:
         return "check webchat.login (type, name, password), accounts and enterprise_id"
     path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
-    if failure is not None and any(word in str(failure) for word in ("blacklist", "HTTP 403")):
+    if any(word in str(failure) for word in ("blacklist", "HTTP 403")):
         return (
             "this machine's address seems to be blacklisted: have the call centre whitelist it"
             f" (parameter IPBPAR); else {path}"
         )
     return f"{path}; no answer at all can also mean that this address is blacklisted"
-
-
-def _masked(url: str) -> str:
-    """Without the query, which may hold a token."""
-    return re.sub(r"\?.*", "?…", url)
