@@ -53,6 +53,11 @@ class Answer:
         return str(self.body.get("errcode", ""))
 
     @property
+    def exists(self) -> bool:
+        """Whether a user that was to be made exists now."""
+        return self.status == 200 or self.code == "M_USER_IN_USE"
+
+    @property
     def text(self) -> str:
         """Status, code and the homeserver's own words, for a table."""
         error = str(self.body.get("error", ""))[:200]
@@ -126,10 +131,9 @@ class HomeserverChecks:
 
     async def _bot(self, made: Answer, whoami: Answer) -> str:
         bot = self._users.bot
-        exists = made.status == 200 or made.code == "M_USER_IN_USE"
-        if not exists or whoami.status != 200:
-            detail = (whoami if exists else made).text
-            if exists and whoami.code == "M_FORBIDDEN":
+        if not made.exists or whoami.status != 200:
+            detail = (whoami if made.exists else made).text
+            if made.exists and whoami.code == "M_FORBIDDEN":
                 detail = f"homeserver.domain is not this server's name ({detail})"
             raise Failed(
                 f"{bot}: {detail}",
@@ -158,11 +162,8 @@ class HomeserverChecks:
 
     async def _make(self, user: UserId) -> Answer:
         """Make one of our users exist, as the bridge does when it starts."""
-        content = {
-            "type": "m.login.application_service",
-            "username": user[1:].partition(":")[0],
-            "inhibit_login": True,
-        }
+        name, kind = user[1:].partition(":")[0], "m.login.application_service"
+        content = {"type": kind, "username": name, "inhibit_login": True}
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
 
     async def _ping(self) -> str:
@@ -176,6 +177,7 @@ class HomeserverChecks:
             return f"it called {who} and was answered in {took} ms"
         address = appservice.address
         unreachable = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+        no_url = "give the registration a url: set appservice.address and `register` again"
         fixes = {
             "M_BAD_STATUS": (
                 "the hs_token that the homeserver has loaded is not config.yaml's, or something"
@@ -183,9 +185,7 @@ class HomeserverChecks:
             ),
             "M_CONNECTION_FAILED": unreachable,
             "M_CONNECTION_TIMEOUT": unreachable,
-            "M_URL_NOT_SET": (
-                "give the registration a url: set appservice.address and `register` again"
-            ),
+            "M_URL_NOT_SET": no_url,
         }
         other = f"check appservice.id, `register` again, and {_RELOAD}"
         raise Failed(answer.text, fixes.get(answer.code, other))
@@ -234,26 +234,21 @@ class HomeserverChecks:
         )
 
     async def _bridge_lives(self) -> bool:
-        appservice = self._config.appservice
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(  # noqa: S104 - read, not bound
-            appservice.hostname, appservice.hostname
-        )
+        host, port = self._config.appservice.hostname, self._config.appservice.port
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - not bound
         try:
-            async with self._session.get(f"http://{host}:{appservice.port}{LIVE}") as response:
+            async with self._session.get(f"http://{host}:{port}{LIVE}") as response:
                 return bool(await response.json() == {"live": True})
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return False
 
     async def _queue_users(self) -> str | None:
-        """The loaded registration's namespaces cover the queues that customers can invite.
-
-        And nobody else has registered their users.
-        """
+        """The loaded registration covers the queues' users, and nobody else has registered them."""
         refused, foreign = [], []
         for queue in self._config.queues:
             user = self._users.queue_user(QueueId(queue.id))
             answer = await self._make(user)
-            if answer.status != 200 and answer.code != "M_USER_IN_USE":
+            if not answer.exists:
                 refused.append(f"{user} {answer.code}")
             elif sessions := await self._sessions_of_others(user):
                 foreign.append(f"{user} is registered by somebody else ({sessions})")
@@ -338,11 +333,9 @@ class HomeserverChecks:
         return Answer(response.status, reply, response.headers.get("Date", ""))
 
 
-@asynccontextmanager
-async def homeserver_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
+def homeserver_session(config: Config) -> aiohttp.ClientSession:
     """An HTTP session as the bridge itself would have it."""
-    async with aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
         timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-    ) as session:
-        yield session
+    )
