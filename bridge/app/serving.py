@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -40,6 +41,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -140,19 +142,13 @@ class Serving:
             metrics=self.metrics,
             clock=self._clock,
         )
-        learnt = links.learnt
-        longest = (lambda: learnt.longest_text, lambda: learnt.longest_clip)
-        rules = rules_of(config, users, *longest)
+        rules = self._rules(users, links)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
         around = Surroundings(
             store, matrix, links, self._clock, rules, self.metrics, self._conversions, waits
         )
-
-        def renew() -> None:
-            around.rules = rules_of(self._config, users, *longest)
-
-        self._renew = renew
+        self._renew = partial(self._renew_rules, around, users, links)
         instance = await noted(store, INSTANCE, secrets.token_hex(4))
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
@@ -191,6 +187,15 @@ class Serving:
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+
+    def _rules(self, users: OurUsers, links: Links) -> Rules:
+        learnt = links.learnt
+        return rules_of(
+            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
+        )
+
+    def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
+        around.rules = self._rules(users, links)
 
     async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
