@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -25,7 +26,7 @@ import uvloop
 
 from bridge.app.serving import HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.config.loading import check_rules
 from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
@@ -35,11 +36,7 @@ EXIT_HOMESERVER = 16
 
 
 def run(config: Config, load: Load | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
-
-    Args:
-        config: what to go by.
-        load: reads the configuration anew at a SIGHUP; None: nothing can be read anew.
+    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP, if it can be.
 
     Raises:
         StoreError: the database cannot be opened, or is lost before we serve.
@@ -110,14 +107,13 @@ Load = Callable[[], Config]
 """Reads the configuration and checks it; raises what `load_config` does."""
 
 
+@dataclass
 class Reloader:
     """The configuration in force; `apply` puts another into force, which `load` has read."""
 
-    def __init__(self, config: Config, load: Load, apply: Callable[[Config], None]) -> None:
-        self._config = config
-        self._load = load
-        self._apply = apply
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+    _config: Config
+    _load: Load
+    _apply: Callable[[Config], None]
 
     async def run(self, wanted: asyncio.Event) -> None:
         """Reload whenever the event is set, for ever. Several wishes at a time are one."""
@@ -128,34 +124,26 @@ class Reloader:
 
     async def reload(self) -> None:
         """Read, compare, apply; every outcome is logged, and none ends the bridge."""
-        try:
-            await self._reload()
-        except Exception:  # noqa: BLE001 - logged whole; the next signal may fare better
-            self._log.exception("unexpected error: the bridge goes on by the old config")
-
-    async def _reload(self) -> None:
+        log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
         try:
             new = await asyncio.to_thread(self._load)
+            taken = take_over(self._config, new)
+            if problems := tuple(check_rules(taken)):
+                raise ConfigInvalid(problems)  # noqa: TRY301 - wrong as a file can be
+            changes = compare(self._config, new)
+            for change in changes:
+                if change.live:
+                    log.info("config changed", change=str(change))
+                else:
+                    log.warning("config change needs a restart", change=str(change))
+            self._apply(taken)
         except (ConfigUnreadable, ConfigInvalid) as error:
-            self._refuse(error.problems if isinstance(error, ConfigInvalid) else [error])
-            return
-        taken = take_over(self._config, new)
-        problems = list(check_rules(taken))
-        if problems:
-            self._refuse(problems)
-            return
-        changes = compare(self._config, new)
-        for change in changes:
-            if change.live:
-                self._log.info("config changed", change=str(change))
-            else:
-                self._log.warning("config change needs a restart", change=str(change))
-        self._apply(taken)
-        self._config = taken
-        live = sum(change.live for change in changes)
-        self._log.info("config reloaded", changed=live, need_restart=len(changes) - live)
-
-    def _refuse(self, reasons: Iterable[Problem | ConfigUnreadable]) -> None:
-        for reason in reasons:
-            self._log.error("the config is wrong", why=str(reason))
-        self._log.error("the config was not reloaded: the bridge goes on by the old one")
+            for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
+                log.error("the config is wrong", why=str(reason))
+            log.error("the config was not reloaded: the bridge goes on by the old one")
+        except Exception:
+            log.exception("unexpected error: the bridge goes on by the old config")
+        else:
+            self._config = taken
+            live = sum(change.live for change in changes)
+            log.info("config reloaded", changed=live, need_restart=len(changes) - live)

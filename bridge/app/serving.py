@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,8 @@ LAST_REQUESTS = 1.0
 CONVERSIONS = 2
 """Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
 takes some seconds at most, and up to 50 MB."""
+LONGEST_REACH = 24 * 3_600_000
+"""ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
@@ -174,7 +177,6 @@ class Serving:
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
-        looking = catch_up(self._outage, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
             watch_loop_lag(self.metrics),
@@ -182,7 +184,7 @@ class Serving:
             waits.keep(store, self._clock),
             measure(store, self._clock, self.metrics),
             self._greet(matrix),
-            looking.run(),
+            self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
@@ -249,8 +251,7 @@ class Serving:
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        hostname, port = appservice.hostname, appservice.port
-        self.port = await listen(runner, "appservice", hostname, port)
+        self.port = await listen(runner, "appservice", appservice.hostname, appservice.port)
 
     def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
         async def webchat() -> None:
@@ -264,6 +265,23 @@ class Serving:
         return Health(probes, self._clock, on_change=changed)
 
     # --- in the background ------------------------------------------------------------------
+
+    async def _catch_up(self, store: StorePort, matrix: MatrixAdapter, engine: Engine) -> None:
+        """Catch up, well away from events whose lines in the ledger may be gone."""
+
+        async def known(event_id: EventId) -> bool:
+            return bool(await store.trace(event_id))
+
+        await CatchUp(
+            self._outage,
+            matrix.homeserver,
+            is_ours=matrix.is_ours,
+            known=known,
+            accept=engine.accept_events,
+            rooms=engine.lively,
+            clock=self._clock,
+            reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
+        ).run()
 
     async def _greet(self, matrix: MatrixAdapter) -> None:
         """Make our users exist and have the homeserver call us, however long it takes."""
@@ -305,42 +323,13 @@ def why_refused(config: Config, error: Refused) -> str:
 
 async def noted(store: StorePort, name: str, first: str) -> str:
     """A fact of this database: `first` if there is none yet, and for ever after."""
-    found = await store.fact(name)
-    if found is None:
-        await store.save_fact(name, first)
-    return first if found is None else found
+    if (found := await store.fact(name)) is not None:
+        return found
+    await store.save_fact(name, first)
+    return first
 
 
 # --- work beside serving -------------------------------------------------------------------------
-
-LONGEST_REACH = 24 * 3_600_000
-"""ms; an older message is answered by a person who asks again."""
-
-
-def catch_up(
-    outage: asyncio.Event,
-    around: Surroundings,
-    matrix: MatrixAdapter,
-    engine: Engine,
-    retention: Callable[[], Retention],
-) -> CatchUp:
-    """The catch-up, well away from events whose lines in the ledger may be gone."""
-    store = around.store
-
-    async def known(event_id: EventId) -> bool:
-        return bool(await store.trace(event_id))
-
-    return CatchUp(
-        outage,
-        matrix.homeserver,
-        is_ours=matrix.is_ours,
-        known=known,
-        accept=engine.accept_events,
-        rooms=engine.lively,
-        clock=around.clock,
-        reach=lambda: min(LONGEST_REACH, retention().rows // 2),
-    )
-
 
 PRUNE_EVERY = 600.0
 """Seconds between two clean-ups of the ledger."""
@@ -375,14 +364,13 @@ async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
 # --- the store, as the link ring wants to see it -------------------------------------------------
 
 
+@dataclass(frozen=True)
 class StoredTokens:
-    """Implements `link.ports.TokenStore`."""
+    """Implements `link.settings.TokenStore`."""
 
-    def __init__(self, store: StorePort) -> None:
-        self._store = store
+    _store: StorePort
 
     async def load(self, room_id: RoomId) -> Token | None:
-        """The room's token, if it has one."""
         row = await self._store.account(room_id)
         if row is None or not row.token:
             return None
@@ -397,13 +385,8 @@ class StoredTokens:
 
 
 class StoredFacts:
-    """Implements `link.ports.Facts`."""
+    """Implements `link.settings.Facts`."""
 
     def __init__(self, store: StorePort) -> None:
-        self._store = store
-
-    async def get(self, name: str) -> str | None:
-        return await self._store.fact(name)
-
-    async def put(self, name: str, value: str) -> None:
-        await self._store.save_fact(name, value)
+        self.get = store.fact
+        self.put = store.save_fact

@@ -121,10 +121,8 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """The secret that seals encryption's keys: `pickle_key`, else the as_token.
-
-    The as_token is in the operator's hands in any case; `register --rotate` keeps the old one as
-    the secret.
+    """The secret that seals encryption's keys: `pickle_key`, else the as_token, which the operator
+    has in any case; `register --rotate` keeps the old one as the secret.
     """
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
@@ -164,11 +162,9 @@ def link_settings_of(config: Config) -> LinkSettings:
 
 def secrets_of(config: Config) -> list[str]:
     """Every secret of the config, for the log's redactor."""
-    found = [
-        value.get_secret_value() for _, value in leaves(config) if isinstance(value, SecretStr)
-    ]
+    found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]
     password = urlsplit(config.database.url.get_secret_value()).password
-    return [*found, *([unquote(password), password] if password else [])]
+    return [*found, unquote(password), password] if password else found
 
 
 # --- customers' passwords ------------------------------------------------------------------------

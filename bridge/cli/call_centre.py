@@ -23,12 +23,12 @@ from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import LinkSettings, Timing, Token
+from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.webchat.codes import LoginType
-from bridge.webchat.frames import Logout, Received
+from bridge.webchat.frames import Logout
 from bridge.webchat.http import Endpoints
 
 PLACES = 2
@@ -98,12 +98,11 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
     rule = matching_rule(rules, account.room_id, account.customer)
     if rules and rule is None:
         return None
-    name = settings.name if rule is None else rule.name
-    if "{room_key}" not in name and "{room_id}" not in name:
+    login = rule or settings
+    if "{room_key}" not in login.name and "{room_id}" not in login.name:
         return None
-    mine = name.replace("{room_key}", KEY)
-    password = settings.password if rule is None else rule.password
-    return replace(settings, name=mine, password=password, accounts={})
+    mine = login.name.replace("{room_key}", KEY)
+    return replace(settings, name=mine, password=login.password, accounts={})
 
 
 async def _there(findings: Findings, settings: LinkSettings) -> None:
@@ -116,21 +115,29 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
         ):
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
-        if fault := tls_fault(error, "webchat.base_url"):
-            raise Failed(f"{url}: {fault.what}", fault.fix) from error
-        why = getattr(error, "strerror", None) or type(error).__name__
-        fix = "check webchat.base_url, the firewall, and that the server runs"
-        raise Failed(f"{url}: {why}", fix) from error
+        fault = tls_fault(error, "webchat.base_url") or Failed(
+            getattr(error, "strerror", None) or type(error).__name__,
+            "check webchat.base_url, the firewall, and that the server runs",
+        )
+        raise Failed(f"{url}: {fault}", fault.fix) from error
     findings.passed("WebChat server", f"something answers at {url}")
     check_clock(findings, date, "WebChat")
 
 
 @dataclass
-class _Seen:
-    """`LinkMetrics`: which steps of opening a link were done."""
+class _Memory:
+    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
 
+    As `LinkMetrics` it notes which steps of opening a link were done. Only the times of logins are
+    kept, apart from the bridge's own.
+    """
+
+    _store: StorePort | None
+    facts: dict[str, str] = field(default_factory=dict)
     results: list[int | None] = field(default_factory=list)
+    """Of logins."""
     stood: bool = False
+    """The link did."""
 
     def logged_in(self, result: int | None) -> None:
         self.results.append(result)
@@ -140,23 +147,6 @@ class _Seen:
 
     def closed(self) -> None: ...
     def open_failed(self) -> None: ...
-
-
-class _Memory:
-    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
-
-    Only the times of logins are kept, apart from the bridge's own.
-    """
-
-    def __init__(self, store: StorePort | None) -> None:
-        self.facts: dict[str, str] = {}
-        self._store = store
-
-    async def load(self, room_id: RoomId) -> Token | None:
-        return None
-
-    async def save(self, room_id: RoomId, token: Token) -> None: ...
-    async def forget(self, room_id: RoomId) -> None: ...
 
     async def get(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
@@ -168,10 +158,10 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None: ...
-    async def restored(self, room_id: RoomId) -> None: ...
-    async def lost(self, room_id: RoomId) -> None: ...
-    async def queued(self, room_id: RoomId, seconds: float) -> None: ...
+    async def nothing(self, *_: object) -> None: ...
+
+    load = save = forget = nothing
+    pushed = restored = lost = queued = nothing
 
 
 @dataclass
@@ -182,13 +172,10 @@ class _Visit:
     _settings: LinkSettings
     _account: Account
     _memory: _Memory
-    _seen: _Seen = field(default_factory=_Seen)
 
     async def make(self, *, robot: bool) -> None:
-        memory, seen = self._memory, self._seen
-        links = Links(
-            self._settings, tokens=memory, facts=memory, metrics=seen, clock=SystemClock()
-        )
+        memory, clock = self._memory, SystemClock()
+        links = Links(self._settings, tokens=memory, facts=memory, metrics=memory, clock=clock)
         async with links.running(memory):
             failure, url, began = None, "", perf_counter()
             try:
@@ -197,22 +184,22 @@ class _Visit:
                 failure = error
             took = (perf_counter() - began) * 1000
             self._link_opened(failure)
-            if seen.stood or failure is None:
+            if memory.stood or failure is None:
                 fetched = self._fetch(links, url, took, failure)
                 await self._findings.of("WebChat upload", fetched)
             if robot:
                 await self._findings.of("WebChat robot", self._ask(links))
-            if seen.stood:
+            if memory.stood:
                 await self._findings.of("WebChat command", self._log_out(links))
 
     def _link_opened(self, failure: CallFailure | None) -> None:
         """Report login and socket, as far as it came."""
         name = self._settings.name.replace("{room_id}", self._account.room_id)
-        if 1 not in self._seen.results:
+        if 1 not in self._memory.results:
             self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
             return
         self._findings.passed("WebChat login", f"as {name}")
-        if self._seen.stood:
+        if self._memory.stood:
             self._findings.passed("WebChat socket", "open, and it answers")
         else:
             fix = "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)"
@@ -229,17 +216,18 @@ class _Visit:
             )
         fact = upload_fact(Endpoints(self._settings.base_url))
         mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
+        where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:
                 back = b"".join([chunk async for chunk in blob.chunks])
         except (Refused, TooBig, Unavailable) as error:
             raise Failed(
-                f"sent, but not there again at {_masked(url)}: {error}",
+                f"sent, but not there again at {where}: {error}",
                 "check that webchat.base_url is the address that agents' browsers use too",
             ) from error
         if back != _PIXEL:
             raise Failed(
-                f"{_masked(url)} gives other bytes than were sent",
+                f"{where} gives other bytes than were sent",
                 "set webchat.upload_mode to the other of raw and multipart",
             )
         return f"a file went there and came back ({mode}, {took:.0f} ms)"
@@ -257,12 +245,9 @@ class _Visit:
 
     async def _log_out(self, links: Links) -> str:
         """Leave nothing behind; the reply shows that commands are understood."""
-
-        async def nothing() -> None:
-            """There is no ledger to write to."""
-
         try:
-            reply = await links.call(self._account, CallId(1), Logout(), nothing)
+            no_ledger = self._memory.nothing
+            reply = await links.call(self._account, CallId(1), Logout(), no_ledger)
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure
@@ -277,20 +262,15 @@ def _picture() -> Blob:
 
 
 def _login_fix(failure: CallFailure | None) -> str:
-    reason = None if failure is None else failure.reason
+    reason = failure and failure.reason
     if reason is FailureReason.SIGN_REFUSED:
         return "set webchat.sign_key to the server's PUBLIC_KEY"
     if reason is FailureReason.LOGIN_REFUSED:
         return "check webchat.login (type, name, password), accounts and enterprise_id"
     path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
-    if failure is not None and any(word in str(failure) for word in ("blacklist", "HTTP 403")):
+    if any(word in str(failure) for word in ("blacklist", "HTTP 403")):
         return (
             "this machine's address seems to be blacklisted: have the call centre whitelist it"
             f" (parameter IPBPAR); else {path}"
         )
     return f"{path}; no answer at all can also mean that this address is blacklisted"
-
-
-def _masked(url: str) -> str:
-    """Without the query, which may hold a token."""
-    return re.sub(r"\?.*", "?…", url)

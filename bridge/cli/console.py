@@ -78,41 +78,25 @@ def _override(context: click.Context, parameter: click.Parameter, value: object)
         context.obj = Files(**{**vars(files), **given})
 
 
-config_option = click.option(
-    "-c",
-    "--config",
-    type=_UNCHECKED,
-    expose_value=False,
-    callback=_override,
-    help="The configuration file.  [default: config.yaml]",
+_option = functools.partial(click.option, expose_value=False, callback=_override)
+_file = functools.partial(_option, type=_UNCHECKED)
+config_option = _file("-c", "--config", help=f"The configuration file.  [default: {CONFIG}]")
+registration_option = _file(
+    "-r", "--registration", help=f"The registration file.  [default: {REGISTRATION}]"
 )
-registration_option = click.option(
-    "-r",
-    "--registration",
-    type=_UNCHECKED,
-    expose_value=False,
-    callback=_override,
-    help="The registration file.  [default: registration.yaml]",
-)
-no_update_option = click.option(
-    "-n",
-    "--no-update",
-    is_flag=True,
-    expose_value=False,
-    callback=_override,
-    help="Never write the configuration file.",
+no_update_option = _option(
+    "-n", "--no-update", is_flag=True, help="Never write the configuration file."
 )
 Given = ParamSpec("Given")
 
 
 def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Given, None]:
-    """A command on the loaded configuration: `-c`, and its errors as exit codes."""
+    """A command on the loaded configuration, with the flag `-c`."""
 
     @config_option
     @functools.wraps(work)
     def command(*args: Given.args, **kwargs: Given.kwargs) -> None:
-        with errors_become_exits():
-            work(click.get_current_context().ensure_object(Files).load(), *args, **kwargs)
+        work(click.get_current_context().ensure_object(Files).load(), *args, **kwargs)
 
     return command
 

@@ -158,8 +158,7 @@ def _print(table: Table) -> None:
 
 
 def _time(ms: int) -> str:
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%d %H:%M:%S}.{ms % 1000:03d}"
 
 
 # --- crypto reset --------------------------------------------------------------------------------

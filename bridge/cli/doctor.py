@@ -55,13 +55,13 @@ def _load(findings: Findings, files: Files) -> Config | None:
         elif isinstance(error.__cause__, OSError):
             fix = READABLE
         findings.failed("config", str(error), fix)
-        return None
     except ConfigInvalid as error:
         for problem in error.problems:
             findings.failed("config", str(problem), "mend that line")
-        return None
-    findings.passed("config", f"{files.config} is valid")
-    return config
+    else:
+        findings.passed("config", f"{files.config} is valid")
+        return config
+    return None
 
 
 async def _round(findings: Findings, files: Files, config: Config) -> None:
@@ -73,7 +73,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         )
     else:
         check_registration(findings, config, files.registration)
-    await check_database(findings, config)
+    await findings.of("database", check_database(config))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:
             known = await HomeserverChecks(findings, config, session).all()

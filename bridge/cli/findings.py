@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 import aiohttp
 
@@ -33,9 +32,11 @@ class Finding:
 class Failed(Exception):
     """A check has failed: the message is the finding's detail."""
 
-    def __init__(self, detail: str, fix: str) -> None:
+    def __init__(self, detail: str, fix: str, what: str = "") -> None:
         super().__init__(detail)
         self.fix = fix
+        self.what = what
+        """The finding's subject, if it is another than the check's."""
 
 
 @dataclass
@@ -47,15 +48,11 @@ class Findings:
     all: list[Finding] = field(default_factory=list)
 
     async def of(self, what: str, check: Awaitable[str | None]) -> bool:
-        """Make a check, and of its answer a line: the detail, `Failed`, or None for no line.
-
-        Returns:
-            False if it has failed.
-        """
+        """Make a check, and of its answer (None: no line) or failure a line; False if it failed."""
         try:
             detail = await check
         except Failed as failure:
-            self.failed(what, str(failure), failure.fix)
+            self.failed(failure.what or what, str(failure), failure.fix)
             return False
         if detail is not None:
             self.passed(what, detail)
@@ -81,35 +78,32 @@ class Findings:
 # --- TLS -----------------------------------------------------------------------------------------
 # The numbers are OpenSSL's (`X509_V_ERR_…`, x509_vfy.h), the reasons those of `ssl.SSLError`.
 
-_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+_NO_TLS_REASONS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+)
+_NO_TLS = "no TLS is spoken there: write http:// in {key}, or the port where https is served"
 
 
-class TlsFault(NamedTuple):
-    """A fault of TLS: the error in OpenSSL's own words, and its fix, a line each."""
-
-    what: str
-    fix: str
-
-
-def tls_fault(error: BaseException, key: str) -> TlsFault | None:
-    """The fault of TLS behind an error of aiohttp's; None if it was something else.
+def tls_fault(error: BaseException, key: str) -> Failed | None:
+    """The fault of TLS behind an error of aiohttp's, in OpenSSL's words; None: something else.
 
     `key` is that of the configuration that holds the address.
     """
+    reason, fix = "", _OTHER
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         certificate = error.certificate_error
+        reason = str(certificate)
         if isinstance(certificate, ssl.SSLCertVerificationError):
+            reason = certificate.verify_message
             fix = _CERTIFICATE_FIXES.get(certificate.verify_code, _OTHER_CERTIFICATE)
-            return TlsFault(f"TLS: {certificate.verify_message}", fix.format(key=key))
-        return TlsFault(f"TLS: {certificate}", _OTHER)
-    if not isinstance(error, aiohttp.ClientConnectorSSLError):
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        cause = error.os_error
+        reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or type(cause).__name__
+        if reason in _NO_TLS_REASONS:
+            fix = _NO_TLS
+    else:
         return None
-    cause = error.os_error
-    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or type(cause).__name__
-    if reason in _NO_TLS:
-        fix = f"no TLS is spoken there: write http:// in {key}, or the port where https is served"
-        return TlsFault(f"TLS: {reason}", fix)
-    return TlsFault(f"TLS: {reason}", _OTHER)
+    return Failed(f"TLS: {reason}", fix.format(key=key))
 
 
 _OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"

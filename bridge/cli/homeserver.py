@@ -6,7 +6,7 @@ Plain HTTP with no retries: the homeserver's own error codes say which line of w
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -20,7 +20,7 @@ from bridge.app.settings import users_of
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
-from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.ids import AgentId, QueueId, UserId
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
@@ -35,6 +35,8 @@ _PING_SINCE = "v1.7"
 """Version of the specification that brought the ping of application services."""
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
 _SEE_LOG = "see the homeserver's log"
+_HOMESERVER = "homeserver"
+_GHOSTS = "agents' users"
 _FILE = b"matrix-webchat doctor\n"
 
 
@@ -51,19 +53,15 @@ class Answer:
         return str(self.body.get("errcode", ""))
 
     @property
+    def exists(self) -> bool:
+        """Whether a user that was to be made exists now."""
+        return self.status == 200 or self.code == "M_USER_IN_USE"
+
+    @property
     def text(self) -> str:
         """Status, code and the homeserver's own words, for a table."""
         error = str(self.body.get("error", ""))[:200]
         return " ".join(filter(None, (f"HTTP {self.status}", self.code, error)))
-
-
-class NoAnswer(Exception):
-    """Nothing came back, or nothing that a Matrix homeserver says."""
-
-    def __init__(self, message: str, fix: str = "") -> None:
-        super().__init__(message)
-        self.fix = fix
-        """How to mend it, where that is known."""
 
 
 class HomeserverChecks:
@@ -81,28 +79,22 @@ class HomeserverChecks:
         """Make them all; False if the homeserver does not know all of us: nothing that lies there
         of our users could be judged.
         """
-        if not await self._findings.of("homeserver", self._there()):
+        of = self._findings.of
+        if not await of(_HOMESERVER, self._there()) or not await self._knows_us():
             return False
-        if not await self._knows_us():
-            return False
-        for what, check in (
-            ("homeserver to bridge", self._ping),
-            ("queue users", self._queue_users),
-            ("agents' users", self._ghosts),
-            ("media on the homeserver", self._upload),
-        ):
-            try:
-                await self._findings.of(what, check())
-            except NoAnswer as error:
-                self._findings.failed("homeserver", str(error), error.fix or _SEE_LOG)
+        await of("homeserver to bridge", self._ping())
+        await of("queue users", self._queue_users())
+        await of(_GHOSTS, self._ghosts())
+        await of("media on the homeserver", self._upload())
         return self._all_ours
 
     async def _there(self) -> None:
-        what = "homeserver"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False)
-        except NoAnswer as error:
-            fix = error.fix or "check homeserver.address, and that the homeserver runs"
+        except Failed as error:
+            fix = error.fix
+            if fix == _SEE_LOG:
+                fix = "check homeserver.address, and that the homeserver runs"
             raise Failed(f"{self._address}: {error}", fix) from error
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
@@ -112,10 +104,10 @@ class HomeserverChecks:
             )
         detail = f"{self._address} speaks Matrix up to {versions[-1] if versions else '?'}"
         if _PING_SINCE in versions:
-            self._findings.passed(what, detail)
+            self._findings.passed(_HOMESERVER, detail)
         else:
             detail += f", {_PING_SINCE} is needed"
-            self._findings.failed(what, detail, "upgrade the homeserver")
+            self._findings.failed(_HOMESERVER, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
     async def _knows_us(self) -> bool:
@@ -132,17 +124,16 @@ class HomeserverChecks:
             self._findings.passed(what, "the homeserver knows it")
             what = "bot"
             self._findings.passed(what, await self._bot(made, whoami))
-        except (Failed, NoAnswer) as error:
-            self._findings.failed(what, str(error), error.fix or _SEE_LOG)
+        except Failed as error:
+            self._findings.failed(what, str(error), error.fix)
             return False
         return True
 
     async def _bot(self, made: Answer, whoami: Answer) -> str:
         bot = self._users.bot
-        exists = made.status == 200 or made.code == "M_USER_IN_USE"
-        if not exists or whoami.status != 200:
-            detail = (whoami if exists else made).text
-            if exists and whoami.code == "M_FORBIDDEN":
+        if not made.exists or whoami.status != 200:
+            detail = (whoami if made.exists else made).text
+            if made.exists and whoami.code == "M_FORBIDDEN":
                 detail = f"homeserver.domain is not this server's name ({detail})"
             raise Failed(
                 f"{bot}: {detail}",
@@ -171,31 +162,22 @@ class HomeserverChecks:
 
     async def _make(self, user: UserId) -> Answer:
         """Make one of our users exist, as the bridge does when it starts."""
-        content = {
-            "type": "m.login.application_service",
-            "username": user[1:].partition(":")[0],
-            "inhibit_login": True,
-        }
+        name, kind = user[1:].partition(":")[0], "m.login.application_service"
+        content = {"type": kind, "username": name, "inhibit_login": True}
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
 
     async def _ping(self) -> str:
         """The homeserver calls us: the running bridge, or an endpoint of our own meanwhile."""
         appservice = self._config.appservice
-        try:
-            async with self._listening() as who:
-                path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
-                answer = await self._ask("POST", path, {})
-        except OSError as error:
-            where = f"{appservice.hostname}:{appservice.port}"
-            raise Failed(
-                f"{where} cannot be listened on: {error.strerror}",
-                "check appservice.hostname and port",
-            ) from error
+        async with self._listening() as who:
+            path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
+            answer = await self._ask("POST", path, {})
         if answer.status == 200:
             took = answer.body.get("duration_ms", "?")
             return f"it called {who} and was answered in {took} ms"
         address = appservice.address
         unreachable = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+        no_url = "give the registration a url: set appservice.address and `register` again"
         fixes = {
             "M_BAD_STATUS": (
                 "the hs_token that the homeserver has loaded is not config.yaml's, or something"
@@ -203,46 +185,41 @@ class HomeserverChecks:
             ),
             "M_CONNECTION_FAILED": unreachable,
             "M_CONNECTION_TIMEOUT": unreachable,
-            "M_URL_NOT_SET": (
-                "give the registration a url: set appservice.address and `register` again"
-            ),
+            "M_URL_NOT_SET": no_url,
         }
         other = f"check appservice.id, `register` again, and {_RELOAD}"
         raise Failed(answer.text, fixes.get(answer.code, other))
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
-        """Somebody answers at our port: yields who.
-
-        Raises:
-            OSError: we cannot listen there.
-            Failed: somebody listens who is not the bridge.
-        """
-        appservice = self._config.appservice
+        """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
+        appservice, who = self._config.appservice, "the doctor in the bridge's place"
         runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
         await runner.setup()
         try:
-            site = web.TCPSite(runner, appservice.hostname, appservice.port)
             try:
-                await site.start()
+                await web.TCPSite(runner, appservice.hostname, appservice.port).start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    where = f"{appservice.hostname}:{appservice.port}"
+                    raise Failed(
+                        f"{where} cannot be listened on: {error.strerror}",
+                        "check appservice.hostname and port",
+                    ) from error
                 if not await self._bridge_lives():
                     raise Failed(
                         f"another program listens on port {appservice.port}",
                         "stop it, or change appservice.port and address and `register` again",
                     ) from error
-                yield "the running bridge"
-            else:
-                yield "the doctor in the bridge's place"
+                who = "the running bridge"
+            yield who
         finally:
             await runner.cleanup()
 
     def _endpoint(self) -> Endpoint:
         """Answers pings and takes nothing in: the homeserver keeps its events for the bridge."""
 
-        async def accept(_: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> NoReturn:
+        async def accept(_: object) -> NoReturn:
             raise StoreError("only the doctor is here")
 
         async def vouch(_: str) -> bool:
@@ -257,26 +234,21 @@ class HomeserverChecks:
         )
 
     async def _bridge_lives(self) -> bool:
-        appservice = self._config.appservice
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(  # noqa: S104 - read, not bound
-            appservice.hostname, appservice.hostname
-        )
+        host, port = self._config.appservice.hostname, self._config.appservice.port
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - not bound
         try:
-            async with self._session.get(f"http://{host}:{appservice.port}{LIVE}") as response:
+            async with self._session.get(f"http://{host}:{port}{LIVE}") as response:
                 return bool(await response.json() == {"live": True})
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return False
 
     async def _queue_users(self) -> str | None:
-        """The loaded registration's namespaces cover the queues that customers can invite.
-
-        And nobody else has registered their users.
-        """
+        """The loaded registration covers the queues' users, and nobody else has registered them."""
         refused, foreign = [], []
         for queue in self._config.queues:
             user = self._users.queue_user(QueueId(queue.id))
             answer = await self._make(user)
-            if answer.status != 200 and answer.code != "M_USER_IN_USE":
+            if not answer.exists:
                 refused.append(f"{user} {answer.code}")
             elif sessions := await self._sessions_of_others(user):
                 foreign.append(f"{user} is registered by somebody else ({sessions})")
@@ -298,10 +270,9 @@ class HomeserverChecks:
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
         if answer.status == 200 or "has not registered" in answer.text:
             return f"such as {ghost} would be ours"
-        what = "agents' users"
         if not_loaded(f"{answer.code} {answer.text}"):
             self._findings.failed(
-                what,
+                _GHOSTS,
                 f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex},"
                 " so that no agent can speak",
                 f"`matrix-webchat register`, and {LOAD_IT}",
@@ -309,7 +280,7 @@ class HomeserverChecks:
             self._findings.skipped("encryption", "the keys of agents' users would seem to be lost")
             self._all_ours = False
         else:
-            self._findings.skipped(what, f"this homeserver does not tell ({answer.text})")
+            self._findings.skipped(_GHOSTS, f"this homeserver does not tell ({answer.text})")
         return None
 
     async def _upload(self) -> str:
@@ -337,11 +308,7 @@ class HomeserverChecks:
         data: bytes | None = None,
         token: bool = True,
     ) -> Answer:
-        """One request as the application service.
-
-        Raises:
-            NoAnswer: none came, or one that is no JSON object.
-        """
+        """One request as the application service; `Failed` if no JSON object came back."""
         headers = {"Content-Type": "text/plain" if data is not None else "application/json"}
         if token:
             as_token = self._config.appservice.as_token.get_secret_value()
@@ -353,22 +320,22 @@ class HomeserverChecks:
             ) as response:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
-            raise NoAnswer("the answer is not JSON: no homeserver, or a proxy's error") from None
+            why = "the answer is not JSON: no homeserver, or a proxy's error"
+            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         except (aiohttp.ClientError, OSError) as error:
             if fault := tls_fault(error, "homeserver.address"):
-                raise NoAnswer(fault.what, fault.fix) from None
+                raise Failed(str(fault), fault.fix, _HOMESERVER) from None
             # Without its text where it could quote more than the address: it never has the token.
-            raise NoAnswer(getattr(error, "strerror", None) or type(error).__name__) from None
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         if not isinstance(reply, dict):
-            raise NoAnswer("the answer is no JSON object")
+            raise Failed("the answer is no JSON object", _SEE_LOG, _HOMESERVER)
         return Answer(response.status, reply, response.headers.get("Date", ""))
 
 
-@asynccontextmanager
-async def homeserver_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
+def homeserver_session(config: Config) -> aiohttp.ClientSession:
     """An HTTP session as the bridge itself would have it."""
-    async with aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
         timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-    ) as session:
-        yield session
+    )

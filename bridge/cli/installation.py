@@ -20,6 +20,7 @@ from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Failed, Findings
 from bridge.cli.registering import registration_of, tokens_of
 from bridge.config import Config
+from bridge.config.fields import SQLITE
 from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
@@ -76,19 +77,15 @@ def differences(written: Registration, config: Config) -> list[str]:
         for key in ("id", "url", "as_token", "hs_token", "receive_ephemeral", "device_management")
         if getattr(written, key) != getattr(wanted, key)
     ]
-    covered = [namespace.regex for namespace in written.namespaces.users]
-    if any(namespace.regex not in covered for namespace in wanted.namespaces.users):
-        wrong.append("namespaces.users")
-    return wrong
+    covered, needed = (
+        {namespace.regex for namespace in one.namespaces.users} for one in (written, wanted)
+    )
+    return wrong if needed <= covered else [*wrong, "namespaces.users"]
 
 
-async def check_database(findings: Findings, config: Config) -> None:
+async def check_database(config: Config) -> str:
     """Open the database and write to it, unless its schema is still to be upgraded."""
-    await findings.of("database", _try_database(config.database.url.get_secret_value()))
-
-
-async def _try_database(url: str) -> str:
-    clock = SystemClock()
+    url, clock = config.database.url.get_secret_value(), SystemClock()
     kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
     began = perf_counter()
     try:
@@ -105,6 +102,13 @@ async def _try_database(url: str) -> str:
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
+def _unwritable(url: str) -> Path | None:
+    """The folder in which SQLite's file would be made, if it cannot be."""
+    folder = Path(url.removeprefix(SQLITE)).absolute().parent
+    lost = url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK)
+    return folder if lost else None
+
+
 @asynccontextmanager
 async def migrated_store(config: Config) -> AsyncIterator[StorePort | None]:
     """The bridge's database; None while it cannot be used, which `check_database` has told."""
@@ -115,14 +119,6 @@ async def migrated_store(config: Config) -> AsyncIterator[StorePort | None]:
             if not await pending_migrations(url, clock):
                 store = await stack.enter_async_context(open_store(url, clock))
         yield store
-
-
-def _unwritable(url: str) -> Path | None:
-    """The folder in which SQLite's file would be made, if it cannot be."""
-    if not url.startswith("sqlite:"):
-        return None
-    folder = Path(url.removeprefix("sqlite:///")).absolute().parent
-    return None if os.access(folder, os.W_OK | os.X_OK) else folder
 
 
 def _database_fix(error: Exception, kind: str) -> str:
@@ -162,10 +158,10 @@ _NAMED = 5
 _NONE_YET = "the database has no keys yet: the bridge makes them at its start"
 _NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
 _RESET = "stop the bridge and run `matrix-webchat crypto reset`"
-_RESTART = "restart the bridge, it publishes them anew; if that does not help, {reset}"
+_RESTART = f"restart the bridge, it publishes them anew; if that does not help, {_RESET}"
 _RESTORE = (
     "the database was lost or restored, or another bridge uses the same users: bring back the"
-    " newest database; if there is none, {reset}"
+    f" newest database; if there is none, {_RESET}"
 )
 _STATES = {
     Fit.NO_DEVICE: ("the device {device} has no keys on the homeserver", _RESTART),
@@ -190,12 +186,19 @@ async def check_encryption(findings: Findings, config: Config) -> None:
     if not config.bridge.encryption.allow:
         findings.skipped(ENCRYPTION, "bridge.encryption.allow is false")
         return
-    url = config.database.url.get_secret_value()
+    url, clock, users = config.database.url.get_secret_value(), SystemClock(), users_of(config)
     try:
-        if steps := await pending_migrations(url, SystemClock()):
+        if steps := await pending_migrations(url, clock):
             findings.skipped(ENCRYPTION, _NONE_YET if steps[0].number == 1 else _NOT_YET)
             return
-        found = await _inspect(config, url)
+        async with (
+            open_store(url, clock) as store,
+            new_session(verify_tls=config.homeserver.verify_ssl) as session,
+        ):
+            token = config.appservice.as_token.get_secret_value()
+            transport = Homeserver(session, config.homeserver.address, token, users)
+            vault = Vault(store, Sealer(encryption_secret_of(config)))
+            found = await inspect(KeyServer(transport, transport), vault, users.hosts())
     except Unsealable as error:
         own = config.bridge.encryption.pickle_key.get_secret_value()
         key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
@@ -207,26 +210,14 @@ async def check_encryption(findings: Findings, config: Config) -> None:
         why = f"the keys cannot be asked for: {error}"
         findings.failed(ENCRYPTION, why, "see the homeserver's log")
     else:
-        if found is None:
-            findings.skipped(ENCRYPTION, _NONE_YET)
-        else:
-            judge(findings, found)
+        judge(findings, found)
 
 
-async def _inspect(config: Config, url: str) -> Inspected | None:
-    users = users_of(config)
-    async with (
-        open_store(url, SystemClock()) as store,
-        new_session(verify_tls=config.homeserver.verify_ssl) as session,
-    ):
-        token = config.appservice.as_token.get_secret_value()
-        transport = Homeserver(session, config.homeserver.address, token, users)
-        vault = Vault(store, Sealer(encryption_secret_of(config)))
-        return await inspect(KeyServer(transport, transport), vault, users.hosts())
-
-
-def judge(findings: Findings, found: Inspected) -> None:
-    """One line for each state that was found."""
+def judge(findings: Findings, found: Inspected | None) -> None:
+    """One line for each state that was found; None: nothing is there."""
+    if found is None:
+        findings.skipped(ENCRYPTION, _NONE_YET)
+        return
     what, before = f"{ENCRYPTION}, keys", len(findings.all)
     if not found.newest:
         findings.failed(
@@ -240,12 +231,12 @@ def judge(findings: Findings, found: Inspected) -> None:
         # An older copy's own line says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
             detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
-            findings.failed(what, detail, fix.format(reset=_RESET))
-    if not found.users and len(findings.all) == before:
-        findings.passed(what, "none yet: the bridge makes them when it starts")
-    elif len(findings.all) == before:
-        users = "1 user" if len(found.users) == 1 else f"{len(found.users)} users"
-        detail = f"{users} with the device {found.device_id}, cross-signed, as here"
+            findings.failed(what, detail, fix)
+    if len(findings.all) == before:
+        detail = "none yet: the bridge makes them when it starts"
+        if found.users:
+            users = "1 user" if len(found.users) == 1 else f"{len(found.users)} users"
+            detail = f"{users} with the device {found.device_id}, cross-signed, as here"
         findings.passed(what, detail)
     what = f"{ENCRYPTION}, one-time keys"
     left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}

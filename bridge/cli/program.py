@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from bridge.config import example_config, json_schema
 from bridge.simulator.options import SimulatorOptions
 
 _FLAGS = {"help_option_names": ["-h", "--help"]}
+_DIALECTS = click.Choice(["2016", "2019"])
 
 
 @click.group(invoke_without_command=True, context_settings=_FLAGS)
@@ -41,14 +43,11 @@ def program(
 
     Without a command it runs the bridge.
     """
-    if context.invoked_subcommand is not None:
-        return
-    if generate_example_config:
-        context.invoke(example)
-    elif generate_registration:
-        context.invoke(register)
-    else:
-        context.invoke(run)
+    context.with_resource(errors_become_exits())
+    if context.invoked_subcommand is None:
+        context.invoke(
+            example if generate_example_config else register if generate_registration else run
+        )
 
 
 @program.command()
@@ -57,8 +56,7 @@ def program(
 @click.pass_obj
 def run(paths: Files) -> None:
     """Run the bridge (the default)."""
-    with errors_become_exits():
-        sys.exit(running.run_bridge(paths))
+    sys.exit(running.run_bridge(paths))
 
 
 @program.command()
@@ -66,8 +64,7 @@ def run(paths: Files) -> None:
 @click.pass_obj
 def check(paths: Files) -> None:
     """Check the configuration; every error names its key and line."""
-    with errors_become_exits():
-        running.check(paths)
+    running.check(paths)
 
 
 @program.command()
@@ -79,8 +76,7 @@ def doctor(paths: Files) -> None:
     # Imported late: it needs the whole bridge, and the other commands need not wait for that.
     from bridge.cli.doctor import doctor as examine
 
-    with errors_become_exits():
-        sys.exit(examine(paths))
+    sys.exit(examine(paths))
 
 
 @program.command()
@@ -91,8 +87,7 @@ def doctor(paths: Files) -> None:
 @click.pass_obj
 def register(paths: Files, *, rotate: bool = False) -> None:
     """Write the registration file and fill its tokens into the configuration."""
-    with errors_become_exits():
-        registering.register(paths, rotate=rotate)
+    registering.register(paths, rotate=rotate)
 
 
 @program.command("example-config")
@@ -100,51 +95,33 @@ def register(paths: Files, *, rotate: bool = False) -> None:
 @click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
 def example(*, schema: bool = False, texts: bool = False) -> None:
     """Print an example configuration with comments."""
-    with errors_become_exits():
-        if texts:
-            click.echo(running.every_sentence(), nl=False)
-        else:
-            click.echo(json_schema() if schema else example_config(), nl=False)
+    text = running.every_sentence() if texts else json_schema() if schema else example_config()
+    click.echo(text, nl=False)
 
 
 for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
     program.add_command(command)
 
+option = partial(click.option, show_default=True)
+
 
 @program.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=8980, show_default=True, type=click.IntRange(0, 65535), help="0: any."
-)
-@click.option(
-    "--dialect",
-    type=click.Choice(["2016", "2019"]),
-    default="2016",
-    show_default=True,
-    help="Revision of the guide that it speaks.",
-)
-@click.option(
+@option("--host", default="127.0.0.1", help="Address to listen on.")
+@option("--port", default=8980, type=click.IntRange(0, 65535), help="0: any.")
+@option("--dialect", type=_DIALECTS, default="2016", help="Revision of the guide that it speaks.")
+@option(
     "--script",
     type=click.Choice(["hand", "accept", "echo", "refuse"]),
     default="hand",
-    show_default=True,
     help="Agents: played at /desk, accepting at once, or also repeating every message.",
 )
 @click.option("--queue", "queues", type=int, multiple=True, help="A known queue id; default: all.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option.")
-def simulate(
-    *,
-    host: str,
-    port: int,
-    dialect: str,
-    script: str,
-    queues: tuple[int, ...],
-    settings: tuple[str, ...],
+def simulate(  # noqa: PLR0917 - click's, by name
+    host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
     """Run a WebChat server to try the bridge against, with a desk for its agents."""
-    options = parse_options(dialect, script, queues, settings)
-    with errors_become_exits():
-        run_simulator(options, host, port)
+    run_simulator(parse_options(dialect, script, queues, settings), host, port)
 
 
 @program.command()
@@ -163,8 +140,7 @@ def demo(*, check: bool) -> None:
             ExitCode.FAILED,
             'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
         )
-    with errors_become_exits():
-        sys.exit(main(check=check))
+    sys.exit(main(check=check))
 
 
 @program.command(hidden=True)
@@ -172,8 +148,7 @@ def demo(*, check: bool) -> None:
 def container(folder: Path) -> None:
     """The command of the container image: write config, then registration, then serve."""
     paths = Files(config=folder / console.CONFIG, registration=folder / console.REGISTRATION)
-    with errors_become_exits():
-        sys.exit(running.start_container(paths))
+    sys.exit(running.start_container(paths))
 
 
 # --- simulate ------------------------------------------------------------------------------------
@@ -203,7 +178,6 @@ def parse_options(
 
 
 def run_simulator(options: SimulatorOptions, host: str, port: int) -> None:
-    """Run the simulator until Ctrl-C or SIGTERM."""
     # Imported late: the server pulls in aiohttp, which no other command here needs.
     from bridge.simulator.simulator import serve
 

@@ -40,12 +40,8 @@ def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
     # Imported late, as in `console`.
     from bridge.app.settings import users_of
 
-    return make_registration(
-        appservice_id=config.appservice.id,
-        url=config.appservice.address,
-        users=users_of(config),
-        **tokens,
-    )
+    users, ours = users_of(config), config.appservice
+    return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
 
 
 def register(files: Files, *, rotate: bool = False) -> None:
@@ -53,10 +49,8 @@ def register(files: Files, *, rotate: bool = False) -> None:
 
     Tokens that exist stay: those of the configuration first, then those of an earlier
     registration. The order of the two writes means that a crash in between leaves a registration
-    whose tokens the next call finds again.
-
-    Raises:
-        ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
+    whose tokens the next call finds again. Raises ConfigUnreadable, ConfigInvalid and
+    RegistrationError.
     """
     config = files.load()
     if rotate and (given := tokens_from_environment(os.environ)):
@@ -75,9 +69,8 @@ def register(files: Files, *, rotate: bool = False) -> None:
     registration = registration_of(config, tokens)
     if earlier is not None:
         # The homeserver made this user; a new name would leave the old one behind.
-        registration = msgspec.structs.replace(
-            registration, sender_localpart=earlier.sender_localpart
-        )
+        sender = earlier.sender_localpart
+        registration = msgspec.structs.replace(registration, sender_localpart=sender)
     save_registration(registration, files.registration)
     values: dict[KeyPath, str] = {
         ("appservice", name): token

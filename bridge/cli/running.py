@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.registering import register, tokens_of
-from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
+from bridge.config import Config, ConfigUnreadable, example_config
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
@@ -75,7 +75,6 @@ def every_sentence() -> str:
     """The section `texts` of config.yaml with every sentence as it is shipped."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.allow_unicode = True
     yaml.width = 4096
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     out = io.StringIO()
@@ -89,23 +88,8 @@ EXAMPLE_DOMAIN = "example.org"
 EXAMPLE_WEBCHAT = "crm.example.org"
 
 
-def container_values(folder: Path) -> dict[KeyPath, object]:
-    """Values of config.yaml inside a container that differ from config.example.yaml."""
-    return {
-        ("homeserver", "address"): "http://synapse:8008",
-        ("appservice", "address"): "http://matrix-webchat:29340",
-        ("appservice", "hostname"): "0.0.0.0",  # noqa: S104 - the container's own network
-        ("database", "url"): f"sqlite:///{folder / 'bridge.db'}",
-        ("metrics", "hostname"): "0.0.0.0",  # noqa: S104 - as above; published only on purpose
-    }
-
-
 def start_container(files: Files) -> int:
-    """Do the next step; returns the exit code.
-
-    Raises:
-        ConfigUnreadable, ConfigInvalid: there is a configuration, but it cannot be used.
-    """
+    """Do the next step; returns the exit code. Raises if there is a config that cannot be used."""
     try:
         config = files.load()
     except ConfigUnreadable as error:
@@ -128,7 +112,15 @@ def start_container(files: Files) -> int:
 
 
 def _write_config(path: Path) -> None:
-    text = example_config(container_values(path.parent.resolve()))
+    text = example_config(
+        {
+            ("homeserver", "address"): "http://synapse:8008",
+            ("appservice", "address"): "http://matrix-webchat:29340",
+            ("appservice", "hostname"): "0.0.0.0",  # noqa: S104 - the container's own network
+            ("database", "url"): f"sqlite:///{path.parent.resolve() / 'bridge.db'}",
+            ("metrics", "hostname"): "0.0.0.0",  # noqa: S104 - as above; published on purpose only
+        }
+    )
     try:
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")

@@ -72,10 +72,9 @@ _DEEPEST = 20  # far deeper than any key of ours
 
 @dataclass(frozen=True)
 class Document:
-    """The contents of a file."""
+    """The contents of a file; problems show its name."""
 
     name: str
-    """The file's name, as problems show it."""
     data: dict[str, object]
     lines: Mapping[KeyPath, int]
     """Line of each key and list entry, counted from 1."""
@@ -131,9 +130,8 @@ def parsed(yaml: YAML, text: str) -> object:
     except RecursionError as error:
         raise YAMLError("nests too deeply") from error
     except Exception as error:
-        raise YAMLError(
-            "has something that cannot be read: a tag (!!…), or a date or number that is none"
-        ) from error
+        why = "has something that cannot be read: a tag (!!…), or a date or number that is none"
+        raise YAMLError(why) from error
 
 
 class _Constructor(RoundTripConstructor):
@@ -158,15 +156,12 @@ def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -
         for key, inner in pairs:
             # A key that is no text (1:, true:) is unknown or a pattern anyway: the model says so.
             part = key if is_list else str(key)
-            position = value.lc.data.get(key) if value.lc.data else None
-            if position is not None:  # None: the key came through a merge (<<)
-                lines[(*path, part)] = position[0] + 1
+            if value.lc.data and key in value.lc.data:  # not if it came through a merge (<<)
+                lines[(*path, part)] = value.lc.data[key][0] + 1
             plain[part] = _plain(inner, (*path, part), lines, name)
         return list(plain.values()) if is_list else plain
-    if isinstance(value, ScalarBoolean):
-        return bool(value)
-    for kind in (str, int, float):
-        # ruamel's scalars remember how they were written; a bool is an int and stays itself.
-        if isinstance(value, kind) and not isinstance(value, bool):
+    # ruamel's scalars remember how they were written; the first kind that fits makes them plain.
+    for kind, written in ((bool, bool | ScalarBoolean), (str, str), (int, int), (float, float)):
+        if isinstance(value, written):
             return kind(value)
     return value

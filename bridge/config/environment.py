@@ -86,20 +86,18 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
     """Put a variable's value in its place; returns what is wrong with it, or ""."""
-    text = value
-    if from_file:
-        try:
-            text = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            return f"cannot read {value}: {error.strerror}"
-        except UnicodeDecodeError:
-            return f"cannot read {value}: is not UTF-8 text"
-    given: object = text
-    if key.shape is not Shape.VALUE:
-        try:
-            given = parsed(YAML(typ="safe", pure=True), text)
-        except YAMLError:
-            return "must be YAML or JSON"
+    given: object = value
+    try:
+        if from_file:
+            given = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+        if key.shape is not Shape.VALUE:
+            given = parsed(YAML(typ="safe", pure=True), str(given))
+    except OSError as error:
+        return f"cannot read {value}: {error.strerror}"
+    except UnicodeDecodeError:
+        return f"cannot read {value}: is not UTF-8 text"
+    except YAMLError:
+        return "must be YAML or JSON"
     if _insert(data, path, given):
         return ""
     return "has nowhere to go: list positions start at 0 without gaps"
@@ -157,9 +155,9 @@ def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
 
 
 def _unknown(variable: str) -> str:
-    names = [variable_of(path) for path in known_paths()]
-    near = difflib.get_close_matches(variable, names, n=1, cutoff=0.0)
-    return f"stands for no key; the nearest is {near[0]}"
+    names = map(variable_of, known_paths())
+    (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
+    return f"stands for no key; the nearest is {near}"
 
 
 # --- secrets written into the file ---------------------------------------------------------------
@@ -179,8 +177,8 @@ def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
 
 
 def _setting(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
-    names = variable_of(path), variable_of(path) + _FILE
-    return [name for name in names if name in environment]
+    variable = variable_of(path)
+    return [name for name in (variable, variable + _FILE) if name in environment]
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Set
+from types import UnionType
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -66,24 +67,21 @@ def parse_rate(text: str) -> dict[str, float]:
     return {"count": int(count), "per_seconds": parse_duration(per) / 1000}
 
 
-def _size(value: object) -> object:
-    return parse_size(value) if isinstance(value, str) else value
-
-
-def _duration(value: object) -> object:
-    # A bare number has no unit: parse_duration refuses it with the right sentence.
-    return parse_duration(str(value)) if isinstance(value, str | int | float) else value
+def parsed_by(parse: Callable[[str], object], kinds: type | UnionType = str) -> BeforeValidator:
+    """A validator that reads text, and the other `kinds` as text; leaves all else as it is."""
+    return BeforeValidator(lambda value: parse(str(value)) if isinstance(value, kinds) else value)
 
 
 Bytes = Annotated[
     int,
-    BeforeValidator(_size),
+    parsed_by(parse_size),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["50MiB"]}),
 ]
 """A size; an int of bytes once it is read."""
 Milliseconds = Annotated[
     int,
-    BeforeValidator(_duration),
+    # A bare number has no unit: parse_duration refuses it with the right sentence.
+    parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
 ]
 """A duration; an int of milliseconds once it is read."""
@@ -103,7 +101,7 @@ class Section(BaseModel):
     )
 
 
-def template(*, known: Set[str], needed: Set[str] = frozenset()) -> Callable[[str], str]:
+def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidator:
     """A check of a template that may use `known` and must use at least one of `needed`."""
 
     def check(value: str) -> str:
@@ -116,7 +114,7 @@ def template(*, known: Set[str], needed: Set[str] = frozenset()) -> Callable[[st
             raise ValueError(f"must contain {wanted}")
         return value
 
-    return check
+    return AfterValidator(check)
 
 
 def matching(pattern: str, otherwise: str) -> Callable[[str], str]:
@@ -144,7 +142,6 @@ _mxc = matching(
 
 
 def _ghosts(value: str) -> str:
-    template(known={"agent"}, needed={"agent"})(value)
     if value.count("{agent}") != 1:
         raise ValueError("must contain {agent} once")
     _localpart(value.replace("{agent}", "x"))
@@ -189,19 +186,15 @@ def _zone(value: str) -> str:
     return value
 
 
-def _as_tuple(value: object) -> object:
-    return [value] if isinstance(value, dict) else value
-
-
 SQLITE = "sqlite:///"
 """The prefix of SQLite's URL; the file's path follows."""
 
-ONE_OR_MANY = BeforeValidator(_as_tuple)
+ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
 """Marks a list of sections for which a single mapping may stand."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Localpart = Annotated[str, AfterValidator(_localpart)]
-GhostTemplate = Annotated[str, AfterValidator(_ghosts)]
+GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"}), AfterValidator(_ghosts)]
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

@@ -66,10 +66,8 @@ class Hours:
             for span in self.spans:
                 if span.day == day.weekday():
                     until = day + timedelta(days=span.ends <= span.begins)
-                    yield (
-                        min(self._readings(day, span.begins)),
-                        max(self._readings(until, span.ends)),
-                    )
+                    begin, end = self._readings(day, span.begins), self._readings(until, span.ends)
+                    yield min(begin), max(end)
 
     def _readings(self, day: date, minute: int) -> list[int]:
         """Both instants that a local time can mean (PEP 495, fold); mostly the same twice."""
@@ -127,10 +125,9 @@ def _days(text: str) -> list[int]:
 
 
 def _day(word: str) -> int:
-    names = [name.casefold() for name in DAYS]
-    if word.casefold() not in names:
+    if (name := word.capitalize()) not in DAYS:
         raise ValueError(f'"{word}" is no day; the days are {", ".join(DAYS)}, and daily')
-    return names.index(word.casefold())
+    return DAYS.index(name)
 
 
 def _times(text: str) -> tuple[int, int]:

@@ -22,18 +22,10 @@ from bridge.config.document import KeyPath, render_path
 from bridge.config.fields import MILLISECONDS, ONE_OR_MANY
 from bridge.config.model import Config
 
-
-class Shape(Enum):
-    """The shape of a key's value."""
-
-    SECTION = "section"
-    """Keys of a model."""
-    SECTIONS = "sections"
-    """A list of those."""
-    MAPPING = "mapping"
-    """Keys that the operator invents."""
-    LIST = "list"
-    VALUE = "value"
+Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
+"""The shape of a key's value: the keys of a model, a list of those, keys that the operator invents,
+a list, or anything else.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,23 +46,19 @@ class Key:
 @cache
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
     """The keys of a section, in the order of the model."""
-    return {
-        info.alias or name: _key(info.alias or name, info)
-        for name, info in model.model_fields.items()
-    }
+    keys = (_key(info.alias or name, info) for name, info in model.model_fields.items())
+    return {key.name: key for key in keys}
 
 
 def _key(name: str, info: FieldInfo) -> Key:
     origin, arguments = get_origin(info.annotation), get_args(info.annotation)
-    inner = (
-        arguments[-1] if origin is dict else arguments[0] if origin is tuple else info.annotation
-    )
-    model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    inner, shapes = info.annotation, (Shape.SECTION, Shape.VALUE)
     if origin is dict:
-        return Key(name, info, Shape.MAPPING, model)
-    if origin is tuple:
-        return Key(name, info, Shape.SECTIONS if model else Shape.LIST, model)
-    return Key(name, info, Shape.SECTION if model else Shape.VALUE, model)
+        inner, shapes = arguments[-1], (Shape.MAPPING, Shape.MAPPING)
+    elif origin is tuple:
+        inner, shapes = arguments[0], (Shape.SECTIONS, Shape.LIST)
+    model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    return Key(name, info, shapes[model is None], model)
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:
@@ -78,16 +66,11 @@ def section_at(path: KeyPath) -> type[BaseModel] | None:
     model: type[BaseModel] = Config
     rest = list(path)
     while rest:
-        part = rest.pop(0)
-        key = keys_of(model).get(str(part))
-        if key is None or key.model is None:
+        key = keys_of(model).get(str(rest.pop(0)))
+        if key is None or key.model is None or (key.shape is Shape.MAPPING and not rest):
             return None
         # The next part names one of several: a key that the operator invented, or a position.
-        if key.shape is Shape.MAPPING:
-            if not rest:
-                return None
-            rest.pop(0)
-        elif key.shape is Shape.SECTIONS and rest and isinstance(rest[0], int):
+        if key.shape is Shape.MAPPING or (rest and isinstance(rest[0], int)):
             rest.pop(0)
         model = key.model
     return model
@@ -192,10 +175,9 @@ def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
         yield beside if comment else line
 
 
-def _comment(text: str, indent: str) -> Iterator[str]:
-    yield from textwrap.wrap(
-        text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
-    )
+def _comment(text: str, indent: str) -> list[str]:
+    mark = f"{indent}# "
+    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark)
 
 
 def _readable(name: str, value: object) -> object:
@@ -223,10 +205,6 @@ def _scalar(value: object) -> str:
 
 def _is_plain(text: str) -> bool:
     """True if YAML reads the unquoted text as this very text."""
-    return (
-        text.translate(_MARKS).isalnum()
-        and text[:1].isalnum()
-        and not text.endswith(":")
-        and not text.isdecimal()
-        and text.lower() not in {"true", "false", "null", "yes", "no", "on"}
-    )
+    words = text.translate(_MARKS).isalnum() and text[:1].isalnum() and not text.endswith(":")
+    known = {"true", "false", "null", "yes", "no", "on"}
+    return words and not text.isdecimal() and text.lower() not in known

@@ -34,18 +34,12 @@ Check = Callable[[Config], Iterable[Problem]]
 _SENTENCES = {
     "missing": "must be given",
     "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("model_type", "dict_type"), "must be a mapping of keys to values"),
     "tuple_type": "must be a list",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
+    **dict.fromkeys(("too_short", "string_too_short"), "must not be empty"),
 }
 
 
@@ -71,16 +65,12 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
         raise ConfigInvalid(_placed(problems, document, laid))
-    return _beside(config, path.absolute().parent)
-
-
-def _beside(config: Config, folder: Path) -> Config:
-    """Have a relative SQLite file lie beside config.yaml, in whatever folder a command is given."""
     url = config.database.url.get_secret_value()
     if not url.startswith(SQLITE):
         return config
-    database = Database(url=SecretStr(f"{SQLITE}{folder / url.removeprefix(SQLITE)}"))
-    return config.model_copy(update={"database": database})
+    # A relative file lies beside config.yaml, in whatever folder a command is given.
+    file = path.absolute().parent / url.removeprefix(SQLITE)
+    return config.model_copy(update={"database": Database(url=SecretStr(f"{SQLITE}{file}"))})
 
 
 def _placed(problems: Iterable[Problem], document: Document, laid: Overlay) -> list[Problem]:
@@ -126,10 +116,8 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
         return f"must be {context['expected']}"
     if kind == "string_type" and isinstance(value, int | float):
         return "must be text: put the value in quotes"
-    if kind in _SENTENCES:
-        return _SENTENCES[kind]
     message = details["msg"].removeprefix("Input should be ").removeprefix("Value ")
-    return f"must be {message}" if message != details["msg"] else message
+    return _SENTENCES.get(kind, f"must be {message}" if message != details["msg"] else message)
 
 
 # --- rules that span keys ------------------------------------------------------------------------
@@ -137,12 +125,14 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
-    yield from _servers(config)
+    yield from _server(config)
     yield from _queues(config)
-    yield from _ratings(config)
+    ratings = [option.id for option in config.rating.options]
+    for index, rating in enumerate(ratings):
+        if rating in ratings[:index]:
+            yield Problem(("rating", "options", index, "id"), "is there twice")
     appservice = config.appservice
-    tokens = (appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value())
-    if tokens[0] and tokens[0] == tokens[1]:
+    if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
     encryption = config.bridge.encryption
     for name in ("default", "require"):
@@ -188,7 +178,7 @@ def _permissions(config: Config) -> Iterator[Problem]:
         )
 
 
-def _servers(config: Config) -> Iterator[Problem]:
+def _server(config: Config) -> Iterator[Problem]:
     if len(config.webchat) > 1:
         yield Problem(
             ("webchat", 1),
@@ -209,26 +199,16 @@ def _queues(config: Config) -> Iterator[Problem]:
     numbers: dict[int, int] = {}
     words: dict[str, int] = {}
     for index, queue in enumerate(config.queues):
-        if queue.id in numbers:
-            yield Problem(("queues", index, "id"), f"is also the id of queues[{numbers[queue.id]}]")
-        numbers.setdefault(queue.id, index)
+        here: KeyPath = ("queues", index)
+        if (owner := numbers.setdefault(queue.id, index)) != index:
+            yield Problem((*here, "id"), f"is also the id of queues[{owner}]")
         for word in (queue.name, *queue.aliases):
-            owner = words.setdefault(word.casefold(), index)
-            if owner != index:
-                yield Problem(("queues", index), f'the word "{word}" also means queues[{owner}]')
+            if (owner := words.setdefault(word.casefold(), index)) != index:
+                yield Problem(here, f'the word "{word}" also means queues[{owner}]')
             if word.isdecimal() and int(word) != queue.id:
                 yield Problem(
-                    ("queues", index),
-                    f'the word "{word}" would be read as a queue id; choose another',
+                    here, f'the word "{word}" would be read as a queue id; choose another'
                 )
     if config.default_queue not in numbers:
         known = ", ".join(str(number) for number in numbers)
         yield Problem(("default_queue",), f"must be the id of a queue ({known})")
-
-
-def _ratings(config: Config) -> Iterator[Problem]:
-    seen: set[int] = set()
-    for index, option in enumerate(config.rating.options):
-        if option.id in seen:
-            yield Problem(("rating", "options", index, "id"), "is there twice")
-        seen.add(option.id)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import total_ordering
 from typing import Annotated, Literal
@@ -34,7 +35,9 @@ from bridge.config.fields import (
     Port,
     Section,
     TimeZone,
+    matching,
     parse_rate,
+    parsed_by,
     template,
 )
 from bridge.config.hours import OpeningHours
@@ -102,10 +105,8 @@ _STRANGER = "\ue000"
 
 def permission_of(rules: Mapping[str, Permission], user_id: str) -> Permission:
     """The permission of the most specific rule that covers the user, NONE if there is none."""
-    matching = [rule for rule in rules if rule_matches(rule, user_id)]
-    if not matching:
-        return Permission.NONE
-    return rules[max(matching, key=_weight)]
+    covering = [rule for rule in rules if rule_matches(rule, user_id)]
+    return rules[max(covering, key=_weight)] if covering else Permission.NONE
 
 
 def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
@@ -132,19 +133,18 @@ def _dialect_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _rate_text(value: object) -> object:
-    return parse_rate(value) if isinstance(value, str) else value
+_host = matching(
+    r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?",
+    "must be host, host:port or a network such as 10.0.0.0/8",
+)
 
 
 def _media_host(value: str) -> str:
     if "/" in value:
-        try:
+        with suppress(ValueError):
             ipaddress.ip_network(value)
-        except ValueError as error:
-            raise ValueError("must be host, host:port or a network such as 10.0.0.0/8") from error
-    elif not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", value):
-        raise ValueError("must be host, host:port or a network such as 10.0.0.0/8")
-    return value
+            return value
+    return _host(value)
 
 
 class Login(Section):
@@ -152,11 +152,9 @@ class Login(Section):
 
     type: LoginType = LoginType.REGISTER
     """password (wire type 1) | register (3) | visitor (4)."""
-    name: Annotated[str, AfterValidator(template(known=_KNOWN, needed={"room_key", "room_id"}))] = (
-        "mx-{room_key}"
-    )
+    name: Annotated[str, template(known=_KNOWN, needed={"room_key", "room_id"})] = "mx-{room_key}"
     """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
-    display_name: Annotated[str, AfterValidator(template(known=_KNOWN))] = "{displayname}"
+    display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
     """What agents see; {displayname} is the customer's name in Matrix."""
     password: SecretStr = SecretStr("")
     """For type password: of every account that `accounts` does not name."""
@@ -167,7 +165,7 @@ class Login(Section):
 class AccountEntry(Section):
     """An account that exists on the server."""
 
-    name: Annotated[str, Field(min_length=1), AfterValidator(template(known=_KNOWN))]
+    name: Annotated[str, Field(min_length=1), template(known=_KNOWN)]
     """Its login name; the same placeholders as in login.name."""
     password: SecretStr = SecretStr("")
     """Its password."""
@@ -230,7 +228,7 @@ class WebChat(Section):
     """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
     videos: bool = False
     """Send films as messages of type 6, which no guide promises to show; false: as files."""
-    login_rate: Annotated[Rate, BeforeValidator(_rate_text)] = Rate()
+    login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()
     """Logins of all rooms together; the server blacklists an address above 10 in 60 s."""
     show_comments: bool = False
     """Tell customers the call centre's notes on its agents (wire `comments`) as they join."""
@@ -366,18 +364,13 @@ class Bridge(Section):
 
     username_template: GhostTemplate = "webchat_{agent}"
     """Matrix users of agents; queue users are webchat_queue_<id>."""
-    displayname_template: Annotated[
-        str, AfterValidator(template(known={"name", "id"}, needed={"name"}))
-    ] = "{name}"
+    displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
     """Their names; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"
     """Begins a command in any room."""
     permissions: Annotated[
         dict[str, Permission],
-        Field(
-            min_length=1,
-            examples=[{"example.org": "customer", "@admin:example.org": "admin"}],
-        ),
+        Field(min_length=1, examples=[{"example.org": "customer", "@admin:example.org": "admin"}]),
     ]
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"

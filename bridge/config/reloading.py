@@ -17,35 +17,19 @@ from pydantic import BaseModel, SecretStr
 from bridge.config.document import KeyPath, render_path
 from bridge.config.model import Config
 
+_LIVE_SERVER = """
+    source map videos emoji_mode escape_outgoing jsonlib_guard show_comments
+    robot.enabled robot.mode robot.km_base_url
+"""
+_LIVE = """
+    queues default_queue rating texts retention logging.level
+    bridge.command_prefix bridge.permissions bridge.language bridge.timezone bridge.start
+    bridge.callback bridge.encryption.default bridge.encryption.require bridge.tell_agents
+    bridge.limits
+"""
 LIVE: frozenset[KeyPath] = frozenset(
-    {
-        ("webchat", 0, "source"),
-        ("webchat", 0, "robot", "enabled"),
-        ("webchat", 0, "robot", "mode"),
-        ("webchat", 0, "robot", "km_base_url"),
-        ("webchat", 0, "map"),
-        ("webchat", 0, "videos"),
-        ("webchat", 0, "emoji_mode"),
-        ("webchat", 0, "escape_outgoing"),
-        ("webchat", 0, "jsonlib_guard"),
-        ("webchat", 0, "show_comments"),
-        ("queues",),
-        ("default_queue",),
-        ("bridge", "command_prefix"),
-        ("bridge", "permissions"),
-        ("bridge", "language"),
-        ("bridge", "timezone"),
-        ("bridge", "start"),
-        ("bridge", "callback"),
-        ("bridge", "encryption", "default"),
-        ("bridge", "encryption", "require"),
-        ("bridge", "tell_agents"),
-        ("bridge", "limits"),
-        ("rating",),
-        ("texts",),
-        ("retention",),
-        ("logging", "level"),
-    }
+    {tuple(key.split(".")) for key in _LIVE.split()}
+    | {("webchat", 0, *key.split(".")) for key in _LIVE_SERVER.split()}
 )
 """Paths by the names of attributes; what lies below one of them is live too."""
 NOTHING = "(none)"
@@ -71,32 +55,35 @@ class Change:
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Every key that differs, in the order of the model."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
-    changes = []
-    for path in dict.fromkeys((*before, *after)):
-        was, comes = before.get(path), after.get(path)
-        if was != comes:
-            now = any(path[:length] in live for length in range(1, len(path) + 1))
-            changes.append(Change(_as_written(path), _shown(was), _shown(comes), now))
-    return tuple(changes)
+    return tuple(
+        Change(
+            _as_written(path),
+            _shown(before.get(path)),
+            _shown(after.get(path)),
+            any(path[:length] in live for length in range(1, len(path) + 1)),
+        )
+        for path in dict.fromkeys((*before, *after))
+        if before.get(path) != after.get(path)
+    )
 
 
 def take_over(old: Config, new: Config) -> Config:
     """The running configuration with whatever of the new one can change now."""
-    return cast(Config, _taken(old, new, (), _live(old, new)))
+    taken = old
+    for path in _live(old, new):
+        taken = cast(Config, _replaced(taken, new, path))
+    return taken
 
 
-def _taken(old: object, new: object, path: KeyPath, live: frozenset[KeyPath]) -> object:
-    """A section, or what is in it, with whatever of the new one is live."""
-    if path in live:
+def _replaced(old: Any, new: Any, path: KeyPath) -> object:
+    """A section with what lies at `path` of the new one; of the one server, if it is a tuple."""
+    if not path:
         return new
-    if isinstance(old, BaseModel):
-        fields = {
-            name: _taken(value, getattr(new, name), (*path, name), live) for name, value in old
-        }
-        return old.model_copy(update=fields)
-    if path == ("webchat",) and isinstance(old, tuple) and isinstance(new, tuple):
-        return (_taken(old[0], new[0], (*path, 0), live), *old[1:])
-    return old
+    name, *below = path
+    if isinstance(name, int):
+        return (_replaced(old[name], new[name], tuple(below)), *old[1:])
+    part = _replaced(getattr(old, name), getattr(new, name), tuple(below))
+    return old.model_copy(update={name: part})
 
 
 def _live(old: Config, new: Config) -> frozenset[KeyPath]:
@@ -107,11 +94,8 @@ def _live(old: Config, new: Config) -> frozenset[KeyPath]:
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every value that holds no others, with its path by the names of attributes."""
-    parts: Mapping[Any, object]
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel | Mapping):
         parts = dict(value)
-    elif isinstance(value, Mapping):
-        parts = value
     elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
         parts = dict(enumerate(value))
     else:

@@ -82,10 +82,10 @@ class Health:
                 self._log.warning("peer unreachable", part=part, why=why)
                 self._on_change(part, False)  # noqa: FBT003 - a callback
             return
-        if self._lost.pop(part, None) is not None:
+        lost = self._lost.pop(part, None) is not None
+        if lost:
             self._log.info("peer reachable again", part=part)
-            self._on_change(part, True)  # noqa: FBT003
-        elif part not in self._seen:
+        if lost or part not in self._seen:
             self._on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
 
@@ -95,14 +95,12 @@ class Health:
 
     def missing(self) -> dict[str, str]:
         """Why the bridge is not ready, by part; empty if it is."""
-        reasons = {}
+        reasons, now = {}, self._clock.now()
         for part in self._probes:
-            lost = self._lost.get(part)
-            if lost is not None:
-                seconds = (self._clock.now() - lost) / 1000
-                # A part that never answered has no good time to fall back on.
-                if seconds >= self._grace or part not in self._seen:
-                    reasons[part] = f"unreachable for {seconds:.0f} s"
+            seconds = (now - self._lost.get(part, now)) / 1000
+            # A part that never answered has no good time to fall back on.
+            if part in self._lost and (seconds >= self._grace or part not in self._seen):
+                reasons[part] = f"unreachable for {seconds:.0f} s"
             elif part not in self._seen:
                 reasons[part] = "not reached yet"
         if self._stopping:
@@ -111,12 +109,13 @@ class Health:
 
     def pages(self) -> dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]:
         """By path; for the port that the homeserver talks to."""
-        return {LIVE: self._live, READY: self._ready}
 
-    async def _live(self, _request: web.BaseRequest) -> web.Response:
-        return web.json_response({"live": True})
+        async def live(_request: web.BaseRequest) -> web.Response:
+            return web.json_response({"live": True})
 
-    async def _ready(self, _request: web.BaseRequest) -> web.Response:
-        missing = self.missing()
-        body = {"ready": not missing, "missing": missing}
-        return web.json_response(body, status=503 if missing else 200)
+        async def ready(_request: web.BaseRequest) -> web.Response:
+            missing = self.missing()
+            body = {"ready": not missing, "missing": missing}
+            return web.json_response(body, status=503 if missing else 200)
+
+        return {LIVE: live, READY: ready}

@@ -49,10 +49,8 @@ class Redactor:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
-            if is_secret_name(name) and value is not None:
-                event[name] = _MASK
-            else:
-                event[name] = self._clean(value)
+            secret = is_secret_name(name) and value is not None
+            event[name] = _MASK if secret else self._clean(value)
         return event
 
     def _clean(self, value: object) -> object:
@@ -75,12 +73,18 @@ class Redactor:
         return self._clean(repr(value))
 
 
+_FIRST: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.stdlib.PositionalArgumentsFormatter(),
+)
+"""Processors that make an event of a log line, ours or a library's."""
+
+
 def configure_logging(
-    level: str,
-    form: str,
-    *,
-    secrets: Collection[str] = (),
-    stream: TextIO | None = None,
+    level: str, form: str, *, secrets: Collection[str] = (), stream: TextIO | None = None
 ) -> None:
     """Set up logging for the whole process; may be called again (a reload).
 
@@ -91,18 +95,28 @@ def configure_logging(
         stream: where to; the standard output if None.
     """
     output = stream or sys.stdout
-    first = _first()
+    render: Processor
+    if form == "json":
+        render = structlog.processors.JSONRenderer(ensure_ascii=False)
+    else:
+        render = structlog.dev.ConsoleRenderer(
+            colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=_last(form, Redactor(secrets), colors=output.isatty()),
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *first],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                Redactor(secrets),  # after tracebacks have become text
+                render,
+            ],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_FIRST],
         )
     )
     root = logging.getLogger()
-    for old in list(root.handlers):
-        root.removeHandler(old)
-    root.addHandler(handler)
+    root.handlers[:] = [handler]
     root.setLevel(level)
     for name in HELD_AT_INFO:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
@@ -113,7 +127,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *first,
+            *_FIRST,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -121,32 +135,3 @@ def configure_logging(
         # A logger made before a reload must follow it.
         cache_logger_on_first_use=False,
     )
-
-
-def _first() -> list[Processor]:
-    """Processors that make an event of a log line, ours or a library's."""
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.PositionalArgumentsFormatter(),
-    ]
-
-
-def _last(form: str, redactor: Redactor, *, colors: bool) -> list[Processor]:
-    """Processors that render an event; the redactor comes after tracebacks have become text."""
-    render: Processor
-    if form == "json":
-        render = structlog.processors.JSONRenderer(ensure_ascii=False)
-    else:
-        render = structlog.dev.ConsoleRenderer(
-            colors=colors, exception_formatter=structlog.dev.plain_traceback
-        )
-    return [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-        redactor,
-        render,
-    ]

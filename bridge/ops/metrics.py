@@ -2,7 +2,7 @@
 
 Names: the `bridge_…` family is that of mautrix bridges, so that existing dashboards work; the rest
 is ours. The attributes are prometheus_client's own objects, written where things happen; for links
-the four methods below are what `link.ports.LinkMetrics` asks for. They are served on a port of
+the four methods below are what `link.settings.LinkMetrics` asks for. They are served on a port of
 their own, away from what the homeserver can reach.
 """
 
@@ -37,47 +37,37 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+        histogram = partial(Histogram, registry=registry, buckets=_FAST)
         # The homeserver, and all peers.
-        self.matrix_event = histogram(
-            "bridge_matrix_event",
-            "Seconds to take in one event of a transaction",
-            ["event_type"],
-            buckets=_FAST,
-        )
+        taking_in = "Seconds to take in one event of a transaction"
+        self.matrix_event = histogram("bridge_matrix_event", taking_in, ["event_type"])
         self.connected = gauge("bridge_connected", "1 while a peer answers", ["peer"])
         # The call centre.
         self.links = gauge("bridge_logged_in", "WebChat links that stand")
         self.logins = counter("webchat_logins", "Logins sent to WebChat", ["result"])
         self.connections = counter("webchat_ws_connects", "Links that were opened")
         self.reconnects = counter("webchat_ws_reconnects", "Links that were opened again")
-        self.connection_failures = counter(
-            "webchat_ws_connection_failures", "Links that could not be opened"
-        )
+        failures = "webchat_ws_connection_failures"
+        self.connection_failures = counter(failures, "Links that could not be opened")
         self.phases = counter("webchat_phases", "Phases that conversations entered", ["phase"])
         self.queue_wait = histogram(
             "webchat_queue_wait_seconds", "From the request to the agent", buckets=_HUMAN
         )
         # The engine.
-        self.handling = histogram(
-            "inbox_seconds", "From storing an input to having handled it", buckets=_FAST
-        )
+        self.handling = histogram("inbox_seconds", "From storing an input to having handled it")
         self.delivery = histogram(
             "delivery_seconds",
             "From storing an effect to its outcome",
             ["lane", "outcome"],
             buckets=(*_FAST, 30.0, 60.0, 300.0),
         )
-        self.loop_lag = histogram(
-            "event_loop_lag_seconds", "How late the event loop wakes a timer", buckets=_FAST
-        )
+        self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer")
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
         self.outbox_depth = gauge("outbox_depth", "Effects not carried out yet", ["lane"])
-        self.outbox_age = gauge(
-            "outbox_age_seconds", "Age of the oldest of these effects", ["lane"]
-        )
+        oldest = "Age of the oldest of these effects"
+        self.outbox_age = gauge("outbox_age_seconds", oldest, ["lane"])
         self.dead_letters = gauge("dead_letters", "What was given up and waits for the operator")
 
     def backlog(self, backlog: Backlog, now: int) -> None:
@@ -97,7 +87,7 @@ class Metrics:
         if waited is not None:
             self.queue_wait.observe(waited / 1000)
 
-    # --- link.ports.LinkMetrics -------------------------------------------------------------
+    # --- link.settings.LinkMetrics ----------------------------------------------------------
 
     def logged_in(self, result: int | None) -> None:
         """One login request ended; None: without an answer that could be read."""
@@ -170,11 +160,7 @@ async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int)
 
 @asynccontextmanager
 async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIterator[int]:
-    """Serve /metrics while the block runs; yields the port (useful with port 0).
-
-    Raises:
-        CannotListen: the port cannot be had.
-    """
+    """Serve /metrics while the block runs; yields the port. Raises as `listen` does."""
 
     async def scrape(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": Metrics.CONTENT_TYPE})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from bridge.texts.catalogue import Catalogue, placeholders, shipped
 from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
@@ -21,6 +22,7 @@ CATALOGUE: Catalogue = shipped(LANGUAGES)
 """All sentences as they are shipped."""
 
 Overrides = Mapping[str, Mapping[str, str]]
+"""Key -> language -> sentence."""
 Value = str | int | tuple[str, ...]
 """A value for a placeholder."""
 
@@ -75,14 +77,9 @@ class Texts:
     """Sentences as this installation says them."""
 
     def __init__(
-        self, overrides: Overrides | None = None, catalogue: Catalogue = CATALOGUE
+        self, overrides: Overrides = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:
-        """Take the operator's replacements: key -> language -> sentence.
-
-        Raises:
-            BadOverride: the first that cannot be used.
-        """
-        overrides = overrides or {}
+        """Take the operator's replacements; raises the first `BadOverride`."""
         for bad in check_overrides(overrides, catalogue):
             raise bad
         self._sentences = {
@@ -93,10 +90,7 @@ class Texts:
         """A sentence with its placeholders filled in.
 
         Values are put in as they are: braces in a customer's name do nothing. Several are listed
-        as the language does it.
-
-        Raises:
-            KeyError: no such key, language or argument; our own mistake, never a user's.
+        as the language does it. A KeyError (key, language, argument) is our own mistake.
         """
         shown = {
             name: listed(language, value) if isinstance(value, tuple) else value

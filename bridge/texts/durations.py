@@ -35,12 +35,8 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
     """An expected wait, as honest as a round number can be: the low end down, the high end up.
 
     Whole minutes up to ten, then steps of five, from an hour and a half on half hours. "3–5
-    minutes", "about 4 minutes", "up to 10 minutes", "less than a minute", "1.5–3 hours".
-
-    Args:
-        language: one of ours.
-        low_seconds: the least to expect; not below 0.
-        high_seconds: the most to expect; taken as `low_seconds` if it is less.
+    minutes", "about 4 minutes", "up to 10 minutes", "less than a minute", "1.5–3 hours". A high end
+    below the low one is taken as that.
     """
     low = max(low_seconds, 0.0) / 60
     high = max(high_seconds / 60, low)
@@ -67,11 +63,8 @@ def duration(language: str, seconds: float) -> str:
     if whole < 60:
         return _amount(language, _SECONDS, whole)
     hours, minutes = divmod(whole // 60, _HOUR)
-    parts = []
-    if hours:
-        parts.append(_amount(language, _HOURS, hours))
-    if minutes or not hours:
-        parts.append(_amount(language, _MINUTES, minutes))
+    amounts = ((_HOURS, hours), (_MINUTES, minutes))
+    parts = (_amount(language, pattern, amount) for pattern, amount in amounts if amount)
     return ("" if language == "ja" else " ").join(parts)
 
 

@@ -34,14 +34,9 @@ def listed(language: str, values: Iterable[str]) -> str:
 
 
 def nearest(word: str) -> str | None:
-    """The language of ours that somebody means, letter case aside.
+    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them.
 
-    Args:
-        word: a tag with "-" or "_" ("zh", "zh-Hans", "zh_TW", "en-GB"), or what people call it
-            ("日本語", "English").
-
-    Returns:
-        One of LANGUAGES; None if it is none of them.
+    `word` is a tag with "-" or "_" ("zh", "zh-Hans", "zh_TW", "en-GB"), or a name ("日本語").
     """
     wanted = word.strip().casefold().replace("_", "-")
     for language, names in _NAMES.items():
@@ -56,12 +51,8 @@ def nearest(word: str) -> str | None:
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """Languages to look in, in this order, where an operator wrote less than all of them.
+    """Languages to look in, this one first, where an operator wrote less than all of them.
 
-    Args:
-        language: one of LANGUAGES; it comes first.
-
-    Raises:
-        KeyError: the language is none of ours.
+    KeyError: the language is none of ours.
     """
     return (language, *_FALLBACKS[language])

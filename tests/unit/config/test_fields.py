@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Annotated
 
 import pytest
 from hypothesis import given
@@ -118,7 +119,8 @@ def test_hostile_texts_are_refused_with_a_sentence(text: str) -> None:
 
 
 def test_a_template_uses_what_it_may_and_one_of_what_it_must() -> None:
-    check = template(known={"a", "b", "c"}, needed={"a", "b"})
+    templates = Annotated[str, template(known={"a", "b", "c"}, needed={"a", "b"})]
+    check = TypeAdapter[str](templates).validate_python
     assert check("{a}{c}") == "{a}{c}"
     assert check("{b}") == "{b}"
     with pytest.raises(ValueError, match=r"must contain \{a\} or \{b\}"):

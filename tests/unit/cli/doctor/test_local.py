@@ -97,7 +97,7 @@ def test_rate_limited(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_database_before_the_first_start(tmp_path: Path) -> None:
     findings = Findings()
-    await check_database(findings, configured(tmp_path))
+    await findings.of("database", check_database(configured(tmp_path)))
     assert told(findings) == ["PASS database"]
     assert not (tmp_path / "bridge.db").exists(), "looking must not make it"
 
@@ -110,7 +110,7 @@ async def test_database_that_works(tmp_path: Path) -> None:
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
         # The bridge may be running at the same time.
-        await check_database(findings, config)
+        await findings.of("database", check_database(config))
     assert the(findings, "database").detail.startswith("SQLite, opened and written to in ")
 
 
@@ -125,7 +125,7 @@ async def test_database_that_works(tmp_path: Path) -> None:
 async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) -> None:
     more = f'database: {{url: "{url.format(tmp_path)}"}}'
     findings = Findings()
-    await check_database(findings, configured(tmp_path, more=more))
+    await findings.of("database", check_database(configured(tmp_path, more=more)))
     finding = the(findings, "database")
     assert finding.verdict is Verdict.FAIL
     assert fix in finding.fix
@@ -150,7 +150,7 @@ async def test_database_on_a_full_disk(
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
         pass
     monkeypatch.setattr(SqlStore, "save_fact", full)
-    await check_database(findings, config)
+    await findings.of("database", check_database(config))
     assert the(findings, "database").fix == "free space on the disk of database.url"
 
 
@@ -164,7 +164,7 @@ async def test_database_of_a_later_version(tmp_path: Path) -> None:
         pass
     with closing(sqlite3.connect(tmp_path / "bridge.db")) as database, database:
         database.execute("INSERT INTO schema_version VALUES (999, 'future', 0)")
-    await check_database(findings, config)
+    await findings.of("database", check_database(config))
     assert "or a later one" in the(findings, "database").fix
 
 
@@ -172,7 +172,7 @@ async def test_database_of_a_later_version(tmp_path: Path) -> None:
 async def test_database_that_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "bridge.db").write_bytes(b"no database at all" * 1000)
     findings = Findings()
-    await check_database(findings, configured(tmp_path))
+    await findings.of("database", check_database(configured(tmp_path)))
     assert "restore the backup" in the(findings, "database").fix
 
 
