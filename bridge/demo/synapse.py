@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import importlib.util
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -18,7 +19,6 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
-from ruamel.yaml import YAML
 
 from bridge.demo.child_process import ChildProcess, ServerError, free_port
 
@@ -159,9 +159,8 @@ class SynapseServer:
             kept.write_text(self._secret)
         path = self.folder / "homeserver.yaml"
         path.touch(mode=0o600)
-        yaml = YAML(typ="safe", pure=True)
-        with path.open("w", encoding="utf-8") as stream:
-            yaml.dump(self._config() | self._extra, stream)
+        # JSON is YAML, too.
+        path.write_text(json.dumps(self._config() | self._extra), encoding="utf-8")
         plain = "%(asctime)s %(levelname)s %(name)s %(message)s"
         file = {"class": "logging.FileHandler", "filename": str(self.log_file)}
         log_config = {
@@ -171,8 +170,7 @@ class SynapseServer:
             "root": {"level": "WARNING", "handlers": ["file"]},
             "disable_existing_loggers": False,
         }
-        with (self.folder / "log.yaml").open("w", encoding="utf-8") as stream:
-            yaml.dump(log_config, stream)
+        (self.folder / "log.yaml").write_text(json.dumps(log_config), encoding="utf-8")
 
     def _config(self) -> dict[str, object]:
         folder = self.folder
