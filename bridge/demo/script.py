@@ -6,11 +6,9 @@ places, more agents, and a connection that breaks. Pictures and voices are made 
 
 from __future__ import annotations
 
-import array
 import base64
 import hashlib
 import io
-import math
 
 import av
 import msgspec
@@ -28,32 +26,17 @@ from bridge.demo.scene import (
 )
 from bridge.simulator.samples import picture
 
-_RATE = 48_000
-_FRAME = _RATE // 50
-
 
 def recorded_voice(seconds: int) -> bytes:
     """A tone that grows louder, as Ogg/Opus, which is what Element records."""
     out = io.BytesIO()
-    with av.open(out, "w", format="ogg") as target:
-        encoder = target.add_stream("libopus", rate=_RATE, layout="mono")
-        for number in range(seconds * 50):
-            target.mux(encoder.encode(_tone(number * _FRAME, seconds * _RATE)))
+    tone = f"sine=440:sample_rate=48000:duration={seconds},volume=5*t/{seconds}:eval=frame"
+    with av.open(tone, format="lavfi") as source, av.open(out, "w", format="ogg") as target:
+        encoder = target.add_stream("libopus", rate=48_000, layout="mono")
+        for frame in source.decode(audio=0):
+            target.mux(encoder.encode(frame))
         target.mux(encoder.encode(None))
     return out.getvalue()
-
-
-def _tone(start: int, total: int) -> av.AudioFrame:
-    heights = (
-        round(20_000 * at / total * math.sin(2 * math.pi * 440 * at / _RATE))
-        for at in range(start, start + _FRAME)
-    )
-    samples = array.array("h", heights).tobytes()
-    frame = av.AudioFrame(format="s16", layout="mono", samples=_FRAME)
-    frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
-    frame.sample_rate = _RATE
-    frame.pts = start
-    return frame
 
 
 # --- the first chat ------------------------------------------------------------------------------
