@@ -26,25 +26,6 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 # --- shapes --------------------------------------------------------------------------------------
 
 
-class Envelope(msgspec.Struct, rename="camel"):
-    message_id: int
-    token: str
-    time: int
-    """Milliseconds."""
-
-
-class Signal(Envelope):
-    """112 and 113: shown without `time`."""
-
-    time: int = 0
-
-
-class Beat(Signal):
-    """Type 10: shown with nothing but `messageId` and `type`."""
-
-    token: str = ""
-
-
 class Shape:
     """The keys of one object in a frame, each with its type.
 
@@ -85,6 +66,15 @@ class TransferInfo(msgspec.Struct, rename="camel"):
     queue_id: QueueId | None = None
 
 
+HEADING = Shape({"messageId": int, "token": str, "time": int})
+"""Every command's; `time` is in milliseconds."""
+SIGNAL = Shape({"messageId": int, "token": str}, optional={"time": int})
+"""112 and 113: shown without `time`."""
+BEAT = Shape({"messageId": int}, optional={"token": str, "time": int})
+"""Type 10: shown with nothing but `messageId` and `type`."""
+HEADINGS: Mapping[int, Shape] = MappingProxyType(
+    {FrameType.HEARTBEAT: BEAT, FrameType.PREVIEW: SIGNAL, FrameType.TYPING: SIGNAL}
+)
 _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
 COMMANDS: Mapping[int, Shape] = MappingProxyType(
     {
@@ -139,10 +129,6 @@ CONTENTS: Mapping[int, Shape] = MappingProxyType(
 
 # --- checks --------------------------------------------------------------------------------------
 
-_HEADINGS: Mapping[int, type[Envelope]] = MappingProxyType(
-    {FrameType.HEARTBEAT: Beat, FrameType.PREVIEW: Signal, FrameType.TYPING: Signal}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -195,13 +181,14 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
         sentence = f"the guide of {options.dialect} has no command of type {kind}"
         return Refusal(ResultCode(options.unknown_type), sentence, known_call, kind)
     try:
-        envelope = msgspec.convert(body, _HEADINGS.get(kind, Envelope))
+        heading = HEADINGS.get(kind, HEADING).read(body, options)
         command = _command(FrameType(kind), body, options)
     except msgspec.ValidationError as error:
         return Refusal(ResultCode.INVALID_PARAMETER, str(error), known_call, kind)
     except _RefusedError as error:
         return Refusal(error.code, str(error), known_call, kind)
-    return Accepted(CallId(envelope.message_id), FrameType(kind), envelope.token, command, body)
+    call = CallId(heading["messageId"])
+    return Accepted(call, FrameType(kind), heading["token"], command, body)
 
 
 def _known_types(options: SimulatorOptions) -> set[int]:

@@ -90,12 +90,8 @@ _LOGINS: Mapping[int, Shape] = MappingProxyType(
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
     """Answer one request to `/tpi`: a login, or a page of history.
 
-    Args:
-        centre: gets the customer and the token.
-        body: the request's bytes exactly as they came: the sign covers them.
-        sign: the `sign` header, None when absent.
-        now: seconds, monotonic.
-        cookie: the balancer's.
+    `body` are the bytes exactly as they came, since the header `sign` covers them; `cookie` is the
+    balancer's; `now` is monotonic, in seconds.
 
     Returns:
         The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is

@@ -295,9 +295,9 @@ QUEUEING, CONTENTS = checks.COMMANDS[101], checks.CONTENTS
 @pytest.mark.parametrize(
     ("shape", "names"),
     [
-        (checks.Envelope, {"messageId", "token", "time"}),
-        (checks.Signal, {"messageId", "token"}),
-        (checks.Beat, {"messageId"}),
+        (checks.HEADING.strict, {"messageId", "token", "time"}),
+        (checks.SIGNAL.strict, {"messageId", "token"}),
+        (checks.BEAT.strict, {"messageId"}),
         (QUEUEING.strict, {"queueId", "from"}),
         (QUEUEING.eased, {"queueId"}),
         (checks.STARS.strict, {"id", "comments"}),
