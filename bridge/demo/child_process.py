@@ -11,71 +11,105 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
 _PR_SET_PDEATHSIG = 1
+_START_TIMEOUT = 60.0
+"""Seconds. Synapse takes 1.6 to 3; a first start on a busy machine takes longer."""
+_PAUSE = 0.05
+"""Seconds between two questions whether a server is ready."""
 
 
+class ServerError(Exception):
+    """A server is not installed, did not start, or ended by itself; the message names its log."""
+
+
+@dataclass(kw_only=True, eq=False)
 class ChildProcess:
-    """A Python module that runs as a child process and serves HTTP.
+    """A server that runs as a Python module in a child process; an async context manager."""
 
-    Args:
-        log_file: gets everything it prints.
-        patience: seconds that a good end may take.
-    """
+    name: str
+    """For errors."""
+    command: tuple[str, ...]
+    """What follows `python -m`."""
+    url: str
+    """Where it listens."""
+    ready: str
+    """The path that answers with 200 once it can serve."""
+    log_file: Path
+    """Gets everything it prints."""
+    patience: float
+    """Seconds that a good end may take."""
+    environment: Mapping[str, str] | None = None
+    """Ours if None."""
+    _process: asyncio.subprocess.Process | None = None
 
-    def __init__(self, log_file: Path, patience: float) -> None:
-        self._log_file = log_file
-        self._patience = patience
-        self._process: asyncio.subprocess.Process | None = None
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     @property
     def pid(self) -> int | None:
         """The process id while it runs."""
         return None if self._process is None else self._process.pid
 
-    async def start(self, *arguments: str, environment: Mapping[str, str]) -> None:
-        """Run `python -m` with these arguments."""
+    async def start(self, *, ready: bool = True) -> None:
+        """Start it; with `ready`, return once it can serve.
+
+        Raises:
+            ServerError: it ended, or was not ready within a minute.
+        """
         # The handle may be closed once the child has it.
-        with self._log_file.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                *arguments,
+                *self.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=self.environment,
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
+        if ready:
+            await self.wait_until(self.ready)
 
-    async def answers(self, url: str, seconds: float, pause: float) -> int | None:
-        """Ask until it answers with 200; the exit code, if it ends instead.
+    async def wait_until(self, path: str) -> None:
+        """Ask until a path of it answers with 200.
 
         Raises:
-            TimeoutError: neither has happened in time.
+            ServerError: it ended, or did not answer within a minute.
         """
         process = self._process
-        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
-            while process is not None and process.returncode is None:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(url) as response:
-                        if response.status == 200:
-                            return None
-                await asyncio.sleep(pause)
-        return 0 if process is None else process.returncode or 0
+        try:
+            async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
+                while process is not None and process.returncode is None:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(f"{self.url}{path}") as response:
+                            if response.status == 200:
+                                return
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError as error:
+            raise ServerError(f"{self.name} is not ready yet: see {self.log_file}") from error
+        code = None if process is None else process.returncode
+        raise ServerError(f"{self.name} ended with {code or 0}: see {self.log_file}")
 
-    async def ended(self, seconds: float) -> int:
+    async def ended(self) -> int:
         """Wait until it ends by itself; returns the exit code.
 
         Raises:
-            TimeoutError: it still runs.
+            TimeoutError: it still runs after a minute.
         """
         if self._process is not None:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_START_TIMEOUT):
                 await self._process.wait()
         return await self.stop()
 
@@ -87,7 +121,7 @@ class ChildProcess:
         if process.returncode is None:
             process.terminate()
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self.patience):
                     await process.wait()
             except TimeoutError:
                 process.kill()

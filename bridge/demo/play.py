@@ -17,11 +17,11 @@ from typing import Literal
 
 from rich.console import Console
 
+from bridge.demo.child_process import ServerError
 from bridge.demo.matrix_user import Customer, Phone, password_of
 from bridge.demo.scene import Scene, Transcript, expect
 from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
-from bridge.demo.stage import BridgeError, Stage, StageOptions, set_stage
-from bridge.demo.synapse import SynapseError
+from bridge.demo.stage import Stage, StageOptions, set_stage
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 
@@ -69,7 +69,7 @@ async def _main(console: Console, *, check: bool) -> int:
             async with _played(transcript, "2019") as stage:
                 transcript.verdict()
                 await _stay_up(stage, console)
-    except (SynapseError, BridgeError) as error:
+    except ServerError as error:
         console.print(f"[bold red]FAIL[/]  {error}")
         return 1
     return 1 if transcript.failed else 0
@@ -86,7 +86,7 @@ async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Sta
                 transcript.note(f"Synapse {stage.synapse.address}, bridge {stage.bridge.url}")
                 await _play(stage, transcript)
                 yield stage
-        except (SynapseError, BridgeError):
+        except ServerError:
             # The logs that the error names go with the folder.
             for log in (folder / "synapse" / "homeserver.log", folder / "bridge.log"):
                 transcript.end_of(log)

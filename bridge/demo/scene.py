@@ -181,10 +181,6 @@ class Desk:
             raise StepFailedError(f"{what}: not at the desk within {PATIENCE:.0f} s") from error
 
 
-def text_is(text: str) -> Callable[[AtDeskMessage], bool]:
-    return lambda message: message.text == text
-
-
 def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
     return lambda message: message.kind == kind
 
@@ -214,6 +210,12 @@ class Scene:
     async def say(self, text: str) -> str:
         """Send a text; returns its event id."""
         return self._sent(await self.customer.say(self.room, text), text)
+
+    async def tell(self, text: str, prefix: str = "") -> str:
+        """Send a text and wait until the desk has it; returns its event id."""
+        sent = await self.say(text)
+        await self.desk.gets(f"{prefix}{text}", lambda message: message.text == text)
+        return sent
 
     async def send(self, shown: str, **content: object) -> str:
         """Send a message with this content; returns its event id."""

@@ -6,11 +6,9 @@ places, more agents, and a connection that breaks. Pictures and voices are made 
 
 from __future__ import annotations
 
-import array
 import base64
 import hashlib
 import io
-import math
 
 import av
 import msgspec
@@ -23,38 +21,22 @@ from bridge.demo.scene import (
     is_poll,
     kind_is,
     msgtype_is,
-    text_is,
     wording,
     words,
 )
 from bridge.simulator.samples import picture
 
-_RATE = 48_000
-_FRAME = _RATE // 50
-
 
 def recorded_voice(seconds: int) -> bytes:
     """A tone that grows louder, as Ogg/Opus, which is what Element records."""
     out = io.BytesIO()
-    with av.open(out, "w", format="ogg") as target:
-        encoder = target.add_stream("libopus", rate=_RATE, layout="mono")
-        for number in range(seconds * 50):
-            target.mux(encoder.encode(_tone(number * _FRAME, seconds * _RATE)))
+    tone = f"sine=440:sample_rate=48000:duration={seconds},volume=5*t/{seconds}:eval=frame"
+    with av.open(tone, format="lavfi") as source, av.open(out, "w", format="ogg") as target:
+        encoder = target.add_stream("libopus", rate=48_000, layout="mono")
+        for frame in source.decode(audio=0):
+            target.mux(encoder.encode(frame))
         target.mux(encoder.encode(None))
     return out.getvalue()
-
-
-def _tone(start: int, total: int) -> av.AudioFrame:
-    heights = (
-        round(20_000 * at / total * math.sin(2 * math.pi * 440 * at / _RATE))
-        for at in range(start, start + _FRAME)
-    )
-    samples = array.array("h", heights).tobytes()
-    frame = av.AudioFrame(format="s16", layout="mono", samples=_FRAME)
-    frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
-    frame.sample_rate = _RATE
-    frame.pts = start
-    return frame
 
 
 # --- the first chat ------------------------------------------------------------------------------
@@ -98,10 +80,7 @@ async def _wait(scene: Scene, bystander: Scene) -> None:
         await bystander.say("!wc cancel")
         await scene.reads("number 1")
     async with transcript.step("what she writes while waiting is kept for the agent"):
-        await scene.say("It is about order 4711")
-        await scene.desk.gets(
-            "pre-message: It is about order 4711", text_is("It is about order 4711")
-        )
+        await scene.tell("It is about order 4711", "pre-message: ")
 
 
 async def _talk(scene: Scene) -> None:
@@ -124,8 +103,7 @@ async def _talk(scene: Scene) -> None:
         html = str(content_of(event).get("formatted_body"))
         expect('href="https://example.org/faq"' in html, f"the link is missing in {html}")
     async with transcript.step("her text reaches the agent; a read receipt tells her so"):
-        sent = await scene.say("Thanks, I read it. 谢谢！")
-        await scene.desk.gets("Thanks, I read it. 谢谢！", text_is("Thanks, I read it. 谢谢！"))
+        sent = await scene.tell("Thanks, I read it. 谢谢！")
         read = scene.customer.receipts
         await scene.notices("the read receipt", lambda: read.get((scene.room, ghost)) == sent)
         transcript.said("Mei", "✓ has read it")
@@ -219,8 +197,7 @@ async def play_second_chat(scene: Scene) -> None:
     """Play it in the room of the first chat; the next word asks for a new one."""
     scene.transcript.title("A second chat: voices and places, more agents")
     async with scene.transcript.step("the next word asks for a new chat"):
-        await scene.say("One more thing")
-        await scene.desk.gets("pre-message: One more thing", text_is("One more thing"))
+        await scene.tell("One more thing", "pre-message: ")
         known = {event["event_id"] for event in scene.customer.events(scene.room)}
         joined = membership(scene.ghost("A00001"), "join")
         await scene.desk.do("accept", agent="A00001")
@@ -277,13 +254,11 @@ async def _agents(scene: Scene) -> None:
 async def _trouble(scene: Scene) -> None:
     async with scene.transcript.step("the link is cut; what she writes arrives once all the same"):
         await scene.desk.do("kick", code=1006)
-        await scene.say("Are you still there?")
-        await scene.desk.gets("Are you still there?", text_is("Are you still there?"))
+        await scene.tell("Are you still there?")
     async with scene.transcript.step("the login expires; the bridge logs in again, unnoticed"):
         await scene.desk.do("expire_token")
         await scene.desk.do("kick", code=1006)
-        await scene.say("And now?")
-        await scene.desk.gets("And now?", text_is("And now?"))
+        await scene.tell("And now?")
         await scene.desk.do("say", text="Still here.")
         await scene.reads("Still here.")
     if not scene.stage.simulator.options.numbers_pushes:

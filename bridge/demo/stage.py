@@ -6,12 +6,10 @@ everything lies in one folder. The bridge is a child process, started as an oper
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import aiohttp
 from ruamel.yaml import YAML
@@ -28,8 +26,7 @@ QUEUES = [
     {"id": 1, "name": "Sales", "aliases": ["sales"]},
     {"id": 2, "name": "Service", "aliases": ["service"]},
 ]
-
-
+_STOP_TIMEOUT = 20.0
 _OPEN = {"enable_registration": True, "enable_registration_without_verification": True}
 
 
@@ -60,7 +57,7 @@ class Stage:
     folder: Path
     synapse: SynapseServer
     simulator: Simulator
-    bridge: BridgeProcess
+    bridge: ChildProcess
     session: aiohttp.ClientSession
     config: Path
 
@@ -85,7 +82,7 @@ async def set_stage(
     `tell` hears of each part before it starts, since that takes seconds.
 
     Raises:
-        SynapseError, BridgeError: a part did not start.
+        ServerError: a part did not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)
@@ -102,7 +99,7 @@ async def set_stage(
         )
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)
-        bridge = BridgeProcess(config, port, folder / "bridge.log")
+        bridge = bridge_process(config, port, folder / "bridge.log")
         tell("Synapse")
         async with synapse:
             tell("the bridge")
@@ -154,76 +151,13 @@ def _write_registration(config: Path, path: Path, port: int) -> None:
     save_registration(registration, path)
 
 
-# --- the bridge's process ------------------------------------------------------------------------
-
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 20.0
-
-
-class BridgeError(Exception):
-    """The bridge did not start, or ended by itself; the message names its log."""
-
-
-class BridgeProcess:
-    """One `matrix-webchat run`, listening on a loopback port; `environment` is beside our own."""
-
-    def __init__(
-        self,
-        config: Path,
-        port: int,
-        log_file: Path,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self.log_file = log_file
-        self.url = f"http://127.0.0.1:{port}"
-        self._config = config
-        self._environment = dict(environment or {})
-        self._child = ChildProcess(log_file, STOP_TIMEOUT)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid
-
-    async def start(self, *, ready: bool = True) -> None:
-        """Start it; with `ready`, return once it answers that it can serve.
-
-        Raises:
-            BridgeError: it ended, or was not ready within a minute.
-        """
-        environment = os.environ | self._environment
-        await self._child.start("bridge", "run", "-c", str(self._config), environment=environment)
-        if ready:
-            await self.wait_until("ready")
-
-    async def wait_until(self, state: str) -> None:
-        """Wait for `live` or `ready`."""
-        url = f"{self.url}/_matrix/mau/{state}"
-        try:
-            code = await self._child.answers(url, START_TIMEOUT, pause=0.05)
-        except TimeoutError as error:
-            raise BridgeError(f"the bridge is not {state} yet: see {self.log_file}") from error
-        if code is not None:
-            raise BridgeError(f"the bridge ended with {code}: see {self.log_file}")
-
-    async def ended(self) -> int:
-        """Wait until it ends by itself; returns the exit code.
-
-        Raises:
-            TimeoutError: it still runs after a minute.
-        """
-        return await self._child.ended(START_TIMEOUT)
-
-    async def stop(self) -> int:
-        """SIGTERM, and the exit code; by force after 20 seconds."""
-        return await self._child.stop()
-
-    async def kill(self) -> None:
-        """SIGKILL: as a power cut would end it."""
-        await self._child.kill()
+def bridge_process(config: Path, port: int, log_file: Path) -> ChildProcess:
+    """One `matrix-webchat run`, listening on a loopback port."""
+    return ChildProcess(
+        name="the bridge",
+        command=("bridge", "run", "-c", str(config)),
+        url=f"http://127.0.0.1:{port}",
+        ready="/_matrix/mau/ready",
+        log_file=log_file,
+        patience=_STOP_TIMEOUT,
+    )

@@ -10,101 +10,51 @@ section 8.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
-from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.ids import CallId, QueueId
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import Wire
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
-_Shape = TypeVar("_Shape", bound=msgspec.Struct)
-
 # --- shapes --------------------------------------------------------------------------------------
-# Fields with defaults are those that the later guides mark as optional. The guide of 2016 marks
-# none: a content of 110 must then be whole (`_whole`), and 101 and 104 have a shape for each.
 
 
-class Envelope(msgspec.Struct, rename="camel"):
-    message_id: int
-    token: str
-    time: int
-    """Milliseconds."""
+class Shape:
+    """The keys of one object in a frame, each with its type.
 
+    `loose` ones may be left out in the later guides (that of 2016 marks none as optional),
+    `optional` ones always; `later` ones are optional there, and nothing to 2016. What is left out
+    reads as empty or 0.
+    """
 
-class Signal(Envelope):
-    """112 and 113: shown without `time`."""
+    def __init__(
+        self,
+        required: Mapping[str, object],
+        loose: Mapping[str, type] = MappingProxyType({}),
+        *,
+        optional: Mapping[str, type] = MappingProxyType({}),
+        later: Mapping[str, type] = MappingProxyType({}),
+    ) -> None:
+        always = [(key, kind, kind()) for key, kind in optional.items()]
+        eased = [(key, kind, kind()) for key, kind in (*loose.items(), *later.items())]
+        self.strict = msgspec.defstruct("Strict", [*required.items(), *loose.items(), *always])
+        self.eased = msgspec.defstruct("Eased", [*required.items(), *eased, *always])
 
-    time: int = 0
+    def read(self, part: object, options: SimulatorOptions) -> dict[str, Any]:
+        """The values in the order of the keys.
 
-
-class Beat(Signal):
-    """Type 10: shown with nothing but `messageId` and `type`."""
-
-    token: str = ""
-
-
-class Received(msgspec.Struct, rename="camel"):
-    rs_id: str
-
-
-class OfRequest(msgspec.Struct, rename="camel"):
-    request_id: RequestId
-
-
-class OfSession(msgspec.Struct, rename="camel"):
-    session_id: SessionId
-
-
-class Queueing(msgspec.Struct, rename="camel"):
-    queue_id: QueueId
-    source: str = msgspec.field(name="from")
-    to_agent: str = msgspec.field(name="toUserId", default="")
-
-
-class LaterQueueing(Queueing):
-    source: str = msgspec.field(name="from", default="")
-    tracks: str = ""
-    """JSON text."""
-    brand: str = ""
-
-
-class PreMessage(OfRequest):
-    content: str
-
-
-class Preview(OfSession):
-    content: str
-
-
-class Rated(OfSession):
-    rating: Wire
-
-
-class Stars(msgspec.Struct):
-    id: int
-    comments: str
-
-
-class LaterStars(msgspec.Struct):
-    id: int = msgspec.field(name="ratingId")
-    comments: str = msgspec.field(name="ratingComments", default="")
-
-
-class Handover(OfSession):
-    """302. `transferInfo` is JSON text such as `{"queueId":2}`."""
-
-    transfer_info: str = ""
-
-
-class TransferInfo(msgspec.Struct, rename="camel"):
-    queue_id: QueueId | None = None
+        Raises:
+            ValidationError: a key is missing, or its value has another type.
+        """
+        shape = self.eased if options.later else self.strict
+        return msgspec.structs.asdict(msgspec.convert(part, shape))
 
 
 class Message(msgspec.Struct):
@@ -112,82 +62,72 @@ class Message(msgspec.Struct):
     content: Wire
 
 
-class Sending(OfSession):
-    msg: Message
+class TransferInfo(msgspec.Struct, rename="camel"):
+    queue_id: QueueId | None = None
 
 
-class TextContent(msgspec.Struct):
-    text: str = msgspec.field(name="content")
-    extra: str
-
-
-class LaterText(msgspec.Struct):
-    text: str
-    extra: str = ""
-
-
-class ImageContent(msgspec.Struct, rename="camel"):
-    name: str
-    image_uri: str
-    thumb_data: str = ""
-    extra: str = ""
-
-
-class FileContent(msgspec.Struct):
-    name: str
-    url: str
-    size: int = 0
-    type: str = ""
-    extra: str = ""
-
-
-class VideoContent(msgspec.Struct):
-    name: str
-    url: str
-    size: int = 0
-
-
-class LocationContent(msgspec.Struct, rename="camel"):
-    longitude: float
-    latitude: float
-    poi: str = ""
-    map: str = ""
-    thumb_data: str = ""
-    extra: str = ""
-
-
-class VoiceContent(msgspec.Struct, rename="camel"):
-    voice_length: int
-    voice_data: str
-    extra: str = ""
-
-
-# --- checks --------------------------------------------------------------------------------------
-
-TYPES_OF_2016 = frozenset(
+HEADING = Shape({"messageId": int, "token": str, "time": int})
+"""Every command's; `time` is in milliseconds."""
+SIGNAL = Shape({"messageId": int, "token": str}, optional={"time": int})
+"""112 and 113: shown without `time`."""
+BEAT = Shape({"messageId": int}, optional={"token": str, "time": int})
+"""Type 10: shown with nothing but `messageId` and `type`."""
+HEADINGS: Mapping[int, Shape] = MappingProxyType(
+    {FrameType.HEARTBEAT: BEAT, FrameType.PREVIEW: SIGNAL, FrameType.TYPING: SIGNAL}
+)
+_REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
+COMMANDS: Mapping[int, Shape] = MappingProxyType(
     {
-        FrameType.LOGOUT,
-        FrameType.REQUEST_CHAT,
-        FrameType.CANCEL_REQUEST,
-        FrameType.CLOSE_SESSION,
-        FrameType.RATE_SESSION,
-        FrameType.SEND_MESSAGE,
-        FrameType.SEND_PRE_MESSAGE,
+        FrameType.LOGOUT: Shape({}),
+        FrameType.HEARTBEAT: Shape({}),
+        FrameType.REQUEST_CHAT: Shape(
+            {"queueId": int},
+            {"from": str},
+            optional={"toUserId": str},
+            later={"tracks": str, "brand": str},  # `tracks` is JSON text
+        ),
+        FrameType.CANCEL_REQUEST: Shape(_REQUEST),
+        FrameType.CLOSE_SESSION: Shape(_SESSION),
+        FrameType.RATE_SESSION: Shape(_SESSION | {"rating": Wire}),
+        FrameType.SEND_MESSAGE: Shape(_SESSION | {"msg": Message}),
+        FrameType.SEND_PRE_MESSAGE: Shape(_REQUEST | {"content": str}),
+        FrameType.PREVIEW: Shape(_SESSION | {"content": str}),
+        FrameType.TYPING: Shape(_SESSION),
+        FrameType.RECEIPT: Shape({"rsId": str}),
+        # JSON text such as `{"queueId":2}`.
+        FrameType.ROBOT_TRANSFER: Shape(_SESSION, optional={"transferInfo": str}),
     }
 )
-"""The commands of a customer of 2016 on the socket."""
-LATER_TYPES = TYPES_OF_2016 | {
-    FrameType.HEARTBEAT,
-    FrameType.PREVIEW,
-    FrameType.TYPING,
-    FrameType.RECEIPT,
-    FrameType.ROBOT_TRANSFER,
-}
-"""The same of the later guides."""
-
-_HEADINGS: Mapping[int, type[Envelope]] = MappingProxyType(
-    {FrameType.HEARTBEAT: Beat, FrameType.PREVIEW: Signal, FrameType.TYPING: Signal}
+LATER_TYPES = frozenset(
+    {
+        FrameType.HEARTBEAT,
+        FrameType.PREVIEW,
+        FrameType.TYPING,
+        FrameType.RECEIPT,
+        FrameType.ROBOT_TRANSFER,
+    }
 )
+"""The commands that a customer of 2016 does not know."""
+STARS = Shape({"id": int, "comments": str})
+LATER_STARS = Shape({"ratingId": int}, {"ratingComments": str})
+TEXT = Shape({"content": str, "extra": str})
+LATER_TEXT = Shape({"text": str}, {"extra": str})
+CONTENTS: Mapping[int, Shape] = MappingProxyType(
+    {
+        MessageType.IMAGE: Shape({"name": str, "imageUri": str}, {"thumbData": str, "extra": str}),
+        MessageType.FILE: Shape(
+            {"name": str, "url": str}, {"size": int, "type": str, "extra": str}
+        ),
+        MessageType.LOCATION: Shape(
+            {"longitude": float, "latitude": float},
+            {"poi": str, "map": str, "thumbData": str, "extra": str},
+        ),
+        MessageType.VOICE: Shape({"voiceLength": int, "voiceData": str}, {"extra": str}),
+        MessageType.VIDEO: Shape({"name": str, "url": str}, optional={"size": int}),
+    }
+)
+
+# --- checks --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,21 +181,21 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
         sentence = f"the guide of {options.dialect} has no command of type {kind}"
         return Refusal(ResultCode(options.unknown_type), sentence, known_call, kind)
     try:
-        envelope = msgspec.convert(body, _HEADINGS.get(kind, Envelope))
+        heading = HEADINGS.get(kind, HEADING).read(body, options)
         command = _command(FrameType(kind), body, options)
     except msgspec.ValidationError as error:
         return Refusal(ResultCode.INVALID_PARAMETER, str(error), known_call, kind)
     except _RefusedError as error:
         return Refusal(error.code, str(error), known_call, kind)
-    return Accepted(CallId(envelope.message_id), FrameType(kind), envelope.token, command, body)
+    call = CallId(heading["messageId"])
+    return Accepted(call, FrameType(kind), heading["token"], command, body)
 
 
-def _known_types(options: SimulatorOptions) -> set[FrameType]:
+def _known_types(options: SimulatorOptions) -> set[int]:
     """Those of the dialect, and what a server of 2016 is made to know all the same."""
-    known = set(LATER_TYPES if options.later else TYPES_OF_2016)
-    if options.pulse == "refuse":
-        known.discard(FrameType.HEARTBEAT)
-    else:
+    known = set(COMMANDS) if options.later else set(COMMANDS) - LATER_TYPES
+    known.discard(FrameType.HEARTBEAT)
+    if options.pulse != "refuse":
         known.add(FrameType.HEARTBEAT)
     if options.numbers_pushes:
         known.add(FrameType.RECEIPT)
@@ -269,38 +209,38 @@ def _int(value: object) -> int | None:
 
 
 def _command(kind: FrameType, body: Wire, options: SimulatorOptions) -> frames.Command:
-    match kind:
-        case FrameType.LOGOUT:
+    later = options.later
+    if kind is FrameType.RATE_SESSION:
+        other = ("id", "comments") if later else ("ratingId", "ratingComments")
+        _refuse_foreign(body.get("rating"), options, "ratingId" if later else "id", *other)
+    values = COMMANDS[kind].read(body, options)
+    match kind, list(values.values()):
+        case FrameType.LOGOUT, _:
             return frames.Logout()
-        case FrameType.REQUEST_CHAT:
-            asked = msgspec.convert(body, LaterQueueing if options.later else Queueing)
-            return frames.RequestChat(asked.queue_id, asked.source, asked.to_agent)
-        case FrameType.CANCEL_REQUEST:
-            return frames.CancelRequest(msgspec.convert(body, OfRequest).request_id)
-        case FrameType.CLOSE_SESSION:
-            return frames.CloseSession(msgspec.convert(body, OfSession).session_id)
-        case FrameType.RATE_SESSION:
-            return _rating(body, options)
-        case FrameType.SEND_PRE_MESSAGE:
-            said = msgspec.convert(body, PreMessage)
-            return frames.SendPreMessage(said.request_id, _not_blank(said.content))
-        case FrameType.SEND_MESSAGE:
-            sent = msgspec.convert(body, Sending)
-            return frames.SendMessage(sent.session_id, _content(sent.msg, options))
-        case FrameType.HEARTBEAT:
+        case FrameType.HEARTBEAT, _:
             return frames.Heartbeat()
-        case FrameType.PREVIEW:
-            shown = msgspec.convert(body, Preview)
-            return frames.Preview(shown.session_id, shown.content)
-        case FrameType.TYPING:
-            return frames.Typing(msgspec.convert(body, OfSession).session_id)
-        case FrameType.RECEIPT:
-            return frames.Receipt(msgspec.convert(body, Received).rs_id)
-        case FrameType.ROBOT_TRANSFER:
-            handed = msgspec.convert(body, Handover)
-            if handed.transfer_info:
-                handover_queue(body)
-            return frames.TransferFromRobot(handed.session_id)
+        case FrameType.REQUEST_CHAT, _:
+            return frames.RequestChat(values["queueId"], values["from"], values["toUserId"])
+        case FrameType.CANCEL_REQUEST, [number]:
+            return frames.CancelRequest(number)
+        case FrameType.CLOSE_SESSION, [number]:
+            return frames.CloseSession(number)
+        case FrameType.RATE_SESSION, [number, rating]:
+            stars = (LATER_STARS if later else STARS).read(rating, options)
+            return frames.RateSession(number, *stars.values())
+        case FrameType.SEND_PRE_MESSAGE, [number, text]:
+            return frames.SendPreMessage(number, _not_blank(text))
+        case FrameType.SEND_MESSAGE, [number, message]:
+            return frames.SendMessage(number, _content(message, options))
+        case FrameType.PREVIEW, [number, text]:
+            return frames.Preview(number, text)
+        case FrameType.TYPING, [number]:
+            return frames.Typing(number)
+        case FrameType.RECEIPT, [name]:
+            return frames.Receipt(name)
+        case FrameType.ROBOT_TRANSFER, [number, _]:
+            handover_queue(body)
+            return frames.TransferFromRobot(number)
         case _:
             raise AssertionError(f"type {kind} is known and not read")
 
@@ -317,56 +257,49 @@ def handover_queue(body: Wire) -> QueueId | None:
         raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence) from error
 
 
-def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
-    keys = ("ratingId", "id", "comments") if options.later else ("id", "ratingId", "ratingComments")
-    _refuse_foreign(body.get("rating"), options, *keys)
-    rated = msgspec.convert(body, Rated)
-    shape: type[Stars | LaterStars] = LaterStars if options.later else Stars
-    stars = msgspec.convert(rated.rating, shape)
-    return frames.RateSession(rated.session_id, stars.id, stars.comments)
-
-
-def _content(msg: Message, options: SimulatorOptions) -> frames.Content:
-    body = msg.content
-    match msg.type:
-        case MessageType.TEXT:
-            keys = ("text", "content") if options.later else ("content", "text")
-            _refuse_foreign(body, options, *keys)
-            shape: type[TextContent | LaterText] = LaterText if options.later else TextContent
-            return frames.Text(_not_blank(msgspec.convert(body, shape).text))
-        case MessageType.IMAGE:
-            image = _whole(body, ImageContent, options)
-            _base64("thumbData", image.thumb_data)
-            return frames.Image(image.name, _absolute("imageUri", image.image_uri))
-        case MessageType.FILE:
-            file = _whole(body, FileContent, options)
-            return frames.File(file.name, _absolute("url", file.url), file.size, file.type)
-        case MessageType.LOCATION:
-            place = _whole(body, LocationContent, options)
-            _base64("thumbData", place.thumb_data)
-            return frames.Location(place.latitude, place.longitude, place.poi, place.map)
-        case MessageType.VOICE:
-            voice = _whole(body, VoiceContent, options)
-            if not voice.voice_data:
-                raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
-            _base64("voiceData", voice.voice_data)
-            return frames.Voice(voice.voice_length, voice.voice_data)
-        case MessageType.VIDEO if options.videos:
-            film = msgspec.convert(body, VideoContent)
-            return frames.Video(film.name, _absolute("url", film.url), film.size)
+def _content(message: Message, options: SimulatorOptions) -> frames.Content:
+    kind, body = message.type, message.content
+    if kind == MessageType.TEXT:
+        own, foreign = ("text", "content") if options.later else ("content", "text")
+        _refuse_foreign(body, options, own, foreign)
+        text = (LATER_TEXT if options.later else TEXT).read(body, options)
+        return frames.Text(_not_blank(text[own]))
+    if kind not in CONTENTS or (kind == MessageType.VIDEO and not options.videos):
+        sentence = f"customers cannot send msg.type {kind}"
+        raise _RefusedError(ResultCode.INVALID_MESSAGE_TYPE, sentence)
+    values = CONTENTS[kind].read(body, options)
+    _check_values(values)
+    match kind, list(values.values()):
+        case MessageType.IMAGE, [name, uri, *_]:
+            return frames.Image(name, uri)
+        case MessageType.FILE, [name, url, size, suffix, _]:
+            return frames.File(name, url, size, suffix)
+        case MessageType.LOCATION, [longitude, latitude, poi, map_name, *_]:
+            return frames.Location(latitude, longitude, poi, map_name)
+        case MessageType.VOICE, [seconds, data, _]:
+            return frames.Voice(seconds, data)
+        case _, [name, url, size]:
+            return frames.Video(name, url, size)
         case _:
-            sentence = f"customers cannot send msg.type {msg.type}"
-            raise _RefusedError(ResultCode.INVALID_MESSAGE_TYPE, sentence)
+            raise AssertionError(f"msg.type {kind} is known and not read")
 
 
-def _whole(content: Wire, shape: type[_Shape], options: SimulatorOptions) -> _Shape:
-    """Read a content, of which nothing may be left out in 2016."""
-    if not options.later:
-        for field in msgspec.structs.fields(shape):
-            if field.encode_name not in content:
-                sentence = f"Object missing required field `{field.encode_name}`"
-                raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence)
-    return msgspec.convert(content, shape)
+def _check_values(content: Mapping[str, Any]) -> None:
+    """Refuse what is not base64, and addresses that are not absolute.
+
+    The upload reply is relative; the message must not be (reference 3.4, last line).
+    """
+    if content.get("voiceData") == "":
+        raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
+    for key in ("thumbData", "voiceData"):
+        try:
+            base64.b64decode(content.get(key, ""), validate=True)
+        except ValueError as error:
+            raise _RefusedError(ResultCode.INVALID_PARAMETER, f"{key} is not base64") from error
+    for key in ("imageUri", "url"):
+        if not content.get(key, "http://").startswith(("http://", "https://")):
+            sentence = f"{key} must be an absolute address"
+            raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence)
 
 
 def _refuse_foreign(part: object, options: SimulatorOptions, own: str, *foreign: str) -> None:
@@ -382,17 +315,3 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise _RefusedError(ResultCode.EMPTY_MESSAGE, "the text is blank")
     return text
-
-
-def _absolute(key: str, address: str) -> str:
-    # The upload reply is relative; the message must not be (reference 3.4, last line).
-    if not address.startswith(("http://", "https://")):
-        raise _RefusedError(ResultCode.INVALID_PARAMETER, f"{key} must be an absolute address")
-    return address
-
-
-def _base64(key: str, data: str) -> None:
-    try:
-        base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _RefusedError(ResultCode.INVALID_PARAMETER, f"{key} is not base64") from error

@@ -92,16 +92,10 @@ def speak(
     notice_type: int | None = None,
     shown: Wire | None = None,
 ) -> Send:
-    """Send one 210 and keep a record of it, large contents shortened.
+    """Send one 210 with a wire content and keep a record of it, large contents shortened.
 
-    Args:
-        centre: where it happens.
-        session: an open session.
-        kind: wire `msg.type`.
-        content: wire `msg.content`.
-        agent_id: the speaker; the session's first agent when left out.
-        notice_type: wire `noticeType`, for system notices of later revisions.
-        shown: fields of the transcript's entry; the text when left out.
+    The session's first agent speaks unless another is named. `shown` are the fields of the
+    transcript's entry, if it does not hold the text.
     """
     speaker = agent_id or first_agent(session)
     record = _remember(centre, session, speaker, kind, content)

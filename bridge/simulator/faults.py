@@ -18,17 +18,7 @@ _ON_FRAMES = ("drop", "double", "reorder")
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One kind of trouble, `count` times.
-
-    - `drop`, `double`, `reorder`: a frame we send (reply or push) of wire type `type` is not
-      written, written twice, or changes places with the next frame to that customer.
-    - `answer`: a command of that type is answered with `result` and not carried out.
-    - `ignore`: it is neither carried out nor answered.
-    - `delay`: that frame, and so all behind it, leaves `delay_ms` later.
-    - `cut`: instead of the reply the socket is closed with `code`, 1006 meaning without a close
-      frame; the command is carried out unless `carried_out` is false.
-    - `http`, `hang`: a request to `path` gets `status` with an HTML page (or, when `result` is
-      given, 200 with that result as JSON), or no answer until the client gives up.
+    """One kind of trouble, `count` times; docs/simulator.md says what each kind does.
 
     Raises:
         ValueError: a field that the kind needs is missing, or `count` is not positive.
@@ -39,7 +29,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
     login: str = ""
     """Only this customer; empty: all. Not for `http` and `hang`."""
     type: int | None = None
-    """Wire type; None: every type."""
+    """Wire type of the frame or command; None: every type."""
     result: int | None = None
     carried_out: bool = True
     code: int = 1006

@@ -136,7 +136,7 @@ class _Exchange:
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
             centre.event(session, "accepted", agent=desk.first_agent(session))
             return [self.reply(extra={**self._told(session), "perm": 1})]
-        request = self._request(asked.queue_id, source=asked.source, wanted=asked.to_agent)
+        request = self._request(asked.queue_id, asked.source, asked.to_agent)
         news, standing = self._into_queue(request)
         told: Wire = self._place(request, standing) if rich else {}
         begun = customer.session
@@ -170,7 +170,7 @@ class _Exchange:
         refusal = self._obstacle(queue_id, AgentId(""), people=True)
         if refusal is not None:
             return [refusal]
-        news, place = self._into_queue(self._request(queue_id, session=session))
+        news, place = self._into_queue(self._request(queue_id, "", "", session))
         return [self.reply(extra={"queueLength": place}), *news]
 
     def _obstacle(self, queue_id: QueueId, wanted: AgentId, *, people: bool) -> Send | None:
@@ -188,15 +188,9 @@ class _Exchange:
         return None
 
     def _request(
-        self,
-        queue_id: QueueId,
-        *,
-        source: str = "",
-        wanted: str = "",
-        session: Session | None = None,
+        self, queue_id: QueueId, source: str, wanted: str, session: Session | None = None
     ) -> QueueRequest:
-        number = RequestId(self.centre.number("request"))
-        login = self.customer.login
+        number, login = RequestId(self.centre.number("request")), self.customer.login
         return QueueRequest(number, login, queue_id, source, self.now, wanted, session)
 
     def _into_queue(self, request: QueueRequest) -> tuple[list[Outgoing], int]:

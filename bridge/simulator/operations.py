@@ -1,5 +1,6 @@
 """The control operations, as `POST /_sim/do` takes them: `{"op": "say", "text": "…"}`.
 
+docs/simulator.md lists them with their fields.
 Who an operation is about may be left out when it can only be one: the only open session, the
 request that has waited longest. Pure: what goes over the wire is returned.
 """
@@ -46,64 +47,51 @@ class Op(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """The base of all operations."""
 
 
-class OnRequest(Op, frozen=True, kw_only=True):
-    """About a queue request: by id, by customer, or the one that has waited longest."""
+# Whom the next two are about: `request_meant`, `session_meant`.
 
+
+class OnRequest(Op, frozen=True, kw_only=True):
     request: RequestId | None = None
     login: str = ""
 
 
 class Accept(OnRequest, frozen=True, kw_only=True, tag="accept"):
     agent: AgentId = AgentId("")
-    """Empty: the one with the fewest sessions."""
 
 
 class Refuse(OnRequest, frozen=True, kw_only=True, tag="refuse"):
-    """End a request with any requestStatus: refused, timed out, lost, closed hours."""
-
     status: int = 2
 
 
 class OnSession(Op, frozen=True, kw_only=True):
-    """About an open session: by id, by customer, or the only one there is."""
-
     session: SessionId | None = None
     login: str = ""
     agent: AgentId = AgentId("")
-    """The agent who acts; empty: the session's first agent."""
 
 
 class Say(OnSession, frozen=True, kw_only=True, tag="say"):
     text: str
-    """HTML, sent as it is."""
 
 
 class Image(OnSession, frozen=True, kw_only=True, tag="image"):
     data: str = ""
-    """Base64; empty: a picture is generated from `name`."""
     name: str = "picture.png"
     width: int = 64
     height: int = 64
     style: Literal["base64", "object", "data-uri"] = "base64"
-    """The guide's base64 text, a later client's `{imgUrl, imgName}`, or a data URI."""
 
 
 class File(OnSession, frozen=True, kw_only=True, tag="file"):
     name: str
     data: str = ""
-    """Base64."""
     text: str = ""
-    """The bytes as text, instead of `data`."""
     as_text: bool = False
-    """The content is JSON text instead of an object (trap T6)."""
 
 
 class Voice(OnSession, frozen=True, kw_only=True, tag="voice"):
     data: str = ""
-    """Base64 of an AMR file; empty: silence is generated. Another recording is made AMR first."""
     seconds: int = 2
     style: Literal["base64", "object"] = "base64"
-    """The guide's base64 text, or a later client's `{voiceData, voiceLength}`."""
 
 
 class Location(OnSession, frozen=True, kw_only=True, tag="location"):
@@ -119,14 +107,11 @@ class Notice(OnSession, frozen=True, kw_only=True, tag="notice"):
 
 
 class Typing(OnSession, frozen=True, kw_only=True, tag="typing"):
-    """A later revision's system notice 5; a server of 2016 has none."""
+    pass
 
 
 class Recall(OnSession, frozen=True, kw_only=True, tag="recall"):
-    """Take back what was said: system notice 6, and `revokeFlag` in the history."""
-
     message: int | None = None
-    """The number that saying it gave (`n`); None: what was said last."""
 
 
 class PushRating(OnSession, frozen=True, kw_only=True, tag="push_rating"):
@@ -134,27 +119,21 @@ class PushRating(OnSession, frozen=True, kw_only=True, tag="push_rating"):
 
 
 class Agents(OnSession, frozen=True, kw_only=True, tag="agents"):
-    """Replace the people of a session, new names and pictures included."""
-
     agents: tuple[DeskAgent, ...]
 
 
 class Transfer(OnSession, frozen=True, kw_only=True, tag="transfer"):
-    """Hand the session to another agent, who is online."""
-
     to: AgentId
     queue: QueueId | None = None
     queue_name: str = ""
 
 
 class Conference(OnSession, frozen=True, kw_only=True, tag="conference"):
-    """Bring in one more agent, who is online."""
-
     to: AgentId
 
 
 class Leave(OnSession, frozen=True, kw_only=True, tag="leave"):
-    """An agent goes out of a session in which others stay."""
+    pass
 
 
 class Close(OnSession, frozen=True, kw_only=True, tag="close"):
@@ -162,20 +141,14 @@ class Close(OnSession, frozen=True, kw_only=True, tag="close"):
 
 
 class SignOn(Op, frozen=True, kw_only=True, tag="sign_on"):
-    """An agent comes online, or takes another name or picture."""
-
     agent: DeskAgent
 
 
 class SignOff(Op, frozen=True, kw_only=True, tag="sign_off"):
-    """An agent goes offline; open sessions stay as they are."""
-
     agent: AgentId
 
 
 class Push(Op, frozen=True, kw_only=True, tag="push"):
-    """Send a customer any frame at all: what later revisions know, and nonsense."""
-
     login: str
     frame: Wire
 
@@ -183,7 +156,6 @@ class Push(Op, frozen=True, kw_only=True, tag="push"):
 class Kick(Op, frozen=True, kw_only=True, tag="kick"):
     login: str
     code: int = 1001
-    """A close code; 1006: cut without a close frame."""
 
 
 class ExpireToken(Op, frozen=True, kw_only=True, tag="expire_token"):
@@ -195,15 +167,11 @@ class Forget(Op, frozen=True, kw_only=True, tag="forget"):
 
 
 class Restart(Op, frozen=True, kw_only=True, tag="restart"):
-    """Close every socket with 1001 and answer everything with 404 for some seconds."""
-
     seconds: float = 0
     forget: tuple[Memory, ...] = ()
 
 
 class Set(Op, frozen=True, kw_only=True, tag="set"):
-    """Change options, and replace the faults still to come."""
-
     options: dict[str, object] = {}
     faults: list[Fault] | None = None
 

@@ -15,11 +15,13 @@ import hmac
 import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
 
 from bridge.ids import AgentId
+from bridge.simulator.checks import Shape
 from bridge.simulator.delivery import KINDS, icon
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Wire
@@ -71,43 +73,25 @@ class _Envelope(msgspec.Struct):
     type: int
 
 
-class _Password(msgspec.Struct, rename="camel"):
-    """Type 1. The guide of 2016 shows `epid` and gives it no meaning when empty."""
-
-    login_name: str
-    password: str
-    epid: str
-
-
-class _LaterPassword(_Password):
-    epid: str = ""
-
-
-class _Register(msgspec.Struct, rename="camel"):
-    """Type 3: named by the guide, shaped by later revisions (reference 3.1)."""
-
-    login_name: str
-    name: str = ""
-    portrait_uri: str = ""
-    epid: str = ""
-
-
-class _Visitor(msgspec.Struct, rename="camel"):
-    """Type 4 (later)."""
-
-    visitor_id: str
-    epid: str = ""
+_LOGINS: Mapping[int, Shape] = MappingProxyType(
+    {
+        # The guide of 2016 shows `epid` and gives it no meaning when empty.
+        FrameType.LOGIN: Shape({"loginName": str, "password": str}, {"epid": str}),
+        # Named by the guide, shaped by later revisions (reference 3.1).
+        FrameType.REGISTER: Shape(
+            {"loginName": str}, optional={"name": str, "portraitUri": str, "epid": str}
+        ),
+        # Later.
+        FrameType.VISITOR_LOGIN: Shape({"visitorId": str}, optional={"epid": str}),
+    }
+)
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
     """Answer one request to `/tpi`: a login, or a page of history.
 
-    Args:
-        centre: gets the customer and the token.
-        body: the request's bytes exactly as they came: the sign covers them.
-        sign: the `sign` header, None when absent.
-        now: seconds, monotonic.
-        cookie: the balancer's.
+    `body` are the bytes exactly as they came, since the header `sign` covers them; `cookie` is the
+    balancer's; `now` is monotonic, in seconds.
 
     Returns:
         The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is
@@ -142,21 +126,15 @@ def sign_of(body: bytes, key: str) -> str:
 
 def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
     """The login name and display name, or the refusal."""
-    accounts = centre.options.accounts
-    match kind:
-        case FrameType.LOGIN:
-            shape = _LaterPassword if centre.options.later else _Password
-            known = msgspec.json.decode(body, type=shape)
-            if accounts and accounts.get(known.login_name) != known.password:
-                return result(ResultCode.INVALID_LOGIN, "wrong login name or password")
-            return known.login_name, ""
-        case FrameType.REGISTER:
-            named = msgspec.json.decode(body, type=_Register)
-            return named.login_name, named.name
-        case FrameType.VISITOR_LOGIN:
-            return msgspec.json.decode(body, type=_Visitor).visitor_id, ""
-        case _:
-            return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+    if kind not in _LOGINS:
+        return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+    known = _LOGINS[kind].read(msgspec.json.decode(body), centre.options)
+    if kind == FrameType.VISITOR_LOGIN:
+        return known["visitorId"], ""
+    login, accounts = known["loginName"], centre.options.accounts
+    if kind == FrameType.LOGIN and accounts and accounts.get(login) != known["password"]:
+        return result(ResultCode.INVALID_LOGIN, "wrong login name or password")
+    return login, known.get("name", "")
 
 
 def result(code: int, message: str = "", **more: object) -> Wire:

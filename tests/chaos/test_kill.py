@@ -42,7 +42,7 @@ async def disturb(stage: Stage, chats: list[Chat], rng: random.Random) -> None:
         await stage.bridge.start(ready=False)
         starting = rng.random() < 0.25
         if not starting:
-            await stage.bridge.wait_until("live")
+            await stage.bridge.wait_until("/_matrix/mau/live")
         after = rng.uniform(0, 1.5)
         say(f"kill {number}: {after:.2f} s after {'exec' if starting else 'live'}")
         await asyncio.sleep(after)

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.child_process import free_port
-from bridge.demo.stage import BridgeProcess, Stage, StageOptions
+from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.stage import Stage, StageOptions, bridge_process
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.filling import fill
 from tests.support.ledger import (
@@ -45,7 +45,7 @@ async def stage(
         yield stage
 
 
-def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> BridgeProcess:
+def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> ChildProcess:
     """Another bridge for the same homeserver, some sections of its config changed key by key."""
     yaml = YAML(typ="safe", pure=True)
     config = yaml.load(stage.config)
@@ -55,7 +55,7 @@ def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> Br
     path.touch(mode=0o600)
     with path.open("w", encoding="utf-8") as stream:
         yaml.dump(config, stream)
-    return BridgeProcess(path, config["appservice"]["port"], folder / "bridge.log")
+    return bridge_process(path, config["appservice"]["port"], folder / "bridge.log")
 
 
 # --- stopping -----------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bridge.demo.child_process import ServerError
 from bridge.demo.matrix_user import Customer
-from bridge.demo.synapse import SynapseError, SynapseServer
+from bridge.demo.synapse import SynapseServer
 from tests.support.postgres import PostgresServer
 
 
@@ -31,7 +32,7 @@ async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
             await server.kill()
             await server.start()
             assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
-            with pytest.raises(SynapseError, match="ann not registered"):
+            with pytest.raises(ServerError, match="ann not registered"):
                 await server.register(session, "ann", "again")
         assert not (tmp_path / "synapse" / "homeserver.db").exists()
     finally:
@@ -41,7 +42,7 @@ async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
 @pytest.mark.asyncio
 async def test_failure_to_start_names_the_log(tmp_path: Path) -> None:
     server = SynapseServer(tmp_path / "synapse", extra={"database": {"name": "no such thing"}})
-    with pytest.raises(SynapseError, match=r"ended with 1: see .*homeserver\.log"):
+    with pytest.raises(ServerError, match=r"ended with 1: see .*homeserver\.log"):
         await server.start()
     assert "no such thing" in server.log_file.read_text()
     await server.stop()
@@ -52,5 +53,5 @@ async def test_missing_synapse_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(SynapseError, match="pip install"):
+    with pytest.raises(ServerError, match="pip install"):
         await SynapseServer(tmp_path / "synapse").start()

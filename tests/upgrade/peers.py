@@ -13,7 +13,7 @@ from yarl import URL
 
 from bridge.app.settings import login_keys
 from bridge.demo.child_process import free_port
-from bridge.demo.stage import BridgeProcess
+from bridge.demo.stage import bridge_process
 from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver
@@ -121,7 +121,7 @@ async def bridge(
         login = f"mx-{key(RoomId(f'!{room}:localhost'))}"
         await simulator.do({"op": "say", "login": login, "text": text})
 
-    async with client() as session, BridgeProcess(config, port, folder / "bridge.log") as process:
+    async with client() as session, bridge_process(config, port, folder / "bridge.log") as process:
         assert process.pid is not None
         # What the desk hears is the simulator's to tell (`heard`).
         yield Subject(process.url, process.pid, session, homeserver, Ledger(), say)

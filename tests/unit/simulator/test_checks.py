@@ -284,38 +284,36 @@ def test_transfer_info_must_be_json_text(info: str) -> None:
     assert handover_queue({}) is None
 
 
-def required(shape: type[msgspec.Struct], *, whole: bool) -> set[str]:
+def required(shape: type[msgspec.Struct]) -> set[str]:
     """The wire names of the fields that must be there."""
-    fields = msgspec.structs.fields(shape)
-    return {field.encode_name for field in fields if whole or field.required}
+    return {field.encode_name for field in msgspec.structs.fields(shape) if field.required}
+
+
+QUEUEING, CONTENTS = checks.COMMANDS[101], checks.CONTENTS
 
 
 @pytest.mark.parametrize(
-    ("shape", "names", "whole"),
+    ("shape", "names"),
     [
-        (checks.Envelope, {"messageId", "token", "time"}, False),
-        (checks.Signal, {"messageId", "token"}, False),
-        (checks.Beat, {"messageId"}, False),
-        (checks.Queueing, {"queueId", "from"}, False),
-        (checks.LaterQueueing, {"queueId"}, False),
-        (checks.Stars, {"id", "comments"}, False),
-        (checks.LaterStars, {"ratingId"}, False),
-        (checks.TextContent, {"content", "extra"}, False),
-        (checks.LaterText, {"text"}, False),
-        (checks.ImageContent, {"name", "imageUri", "thumbData", "extra"}, True),
-        (checks.ImageContent, {"name", "imageUri"}, False),
-        (checks.FileContent, {"name", "url", "size", "type", "extra"}, True),
-        (checks.FileContent, {"name", "url"}, False),
-        (
-            checks.LocationContent,
-            {"poi", "longitude", "latitude", "map", "thumbData", "extra"},
-            True,
-        ),
-        (checks.LocationContent, {"longitude", "latitude"}, False),
-        (checks.VoiceContent, {"voiceLength", "voiceData", "extra"}, True),
-        (checks.VoiceContent, {"voiceLength", "voiceData"}, False),
+        (checks.HEADING.strict, {"messageId", "token", "time"}),
+        (checks.SIGNAL.strict, {"messageId", "token"}),
+        (checks.BEAT.strict, {"messageId"}),
+        (QUEUEING.strict, {"queueId", "from"}),
+        (QUEUEING.eased, {"queueId"}),
+        (checks.STARS.strict, {"id", "comments"}),
+        (checks.LATER_STARS.eased, {"ratingId"}),
+        (checks.TEXT.strict, {"content", "extra"}),
+        (checks.LATER_TEXT.eased, {"text"}),
+        (CONTENTS[2].strict, {"name", "imageUri", "thumbData", "extra"}),
+        (CONTENTS[2].eased, {"name", "imageUri"}),
+        (CONTENTS[3].strict, {"name", "url", "size", "type", "extra"}),
+        (CONTENTS[3].eased, {"name", "url"}),
+        (CONTENTS[4].strict, {"poi", "longitude", "latitude", "map", "thumbData", "extra"}),
+        (CONTENTS[4].eased, {"longitude", "latitude"}),
+        (CONTENTS[5].strict, {"voiceLength", "voiceData", "extra"}),
+        (CONTENTS[5].eased, {"voiceLength", "voiceData"}),
     ],
 )
-def test_required(shape: type[msgspec.Struct], names: set[str], whole: bool) -> None:
+def test_required(shape: type[msgspec.Struct], names: set[str]) -> None:
     """Protocol reference 1.2 and 1.5: the seed requires all it shows, the later guides mark."""
-    assert required(shape, whole=whole) == names
+    assert required(shape) == names
