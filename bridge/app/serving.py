@@ -192,10 +192,9 @@ class Serving:
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
 
     def _rules(self, users: OurUsers, links: Links) -> Rules:
-        # Not lambdas: asked for each message.
-        longest = partial(getattr, links.learnt, "longest_text")
+        learnt = links.learnt
         return rules_of(
-            self._config, users, longest, partial(getattr, links.learnt, "longest_clip")
+            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
         )
 
     def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:

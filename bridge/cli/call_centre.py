@@ -76,7 +76,7 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
 
 
 def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
-    """Whether every room has an account of its own; said only where accounts are listed."""
+    """Check that every room has an account of its own; said only where accounts are listed."""
     what = "WebChat accounts"
     if settings.login_type is not LoginType.PASSWORD or not settings.accounts:
         return
@@ -106,7 +106,7 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
 
 
 async def _there(findings: Findings, settings: LinkSettings) -> None:
-    """Something answers at the address; also tells its time."""
+    """Check that the address answers; also tells its time."""
     url = settings.base_url
     try:
         async with (

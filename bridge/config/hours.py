@@ -49,7 +49,7 @@ class Hours:
     zone: ZoneInfo
 
     def is_open(self, now: int) -> bool:
-        """Whether they say "open" at that moment, ms since the epoch."""
+        """True if they are open at that moment, ms since the epoch."""
         return any(begin <= now < end for begin, end in self._around(now))
 
     def opens(self, now: int) -> int:

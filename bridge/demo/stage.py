@@ -32,7 +32,7 @@ _OPEN = {"enable_registration": True, "enable_registration_without_verification"
 
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """How the stage is set."""
+    """Settings of the stage."""
 
     database: str = ""
     """The bridge's database URL; a SQLite file in the folder when empty."""

@@ -553,7 +553,7 @@ class Door:
         self._shut_out.clear()
 
     def foreign(self, status: int, what: str) -> OpenFailure:
-        """Something else than WebChat answered: return what that means for `what` was asked."""
+        """Return the failure for an answer that is not WebChat's; `what` was asked."""
         self._health.missed()
         pause = 0.0
         if status not in STARTING:

@@ -1,4 +1,4 @@
-"""One room's link: how it is kept up, and how its pushes reach the engine.
+"""Link of one room: connection, reconnection, and the way of its pushes to the engine.
 
 Theory of operation. `Link` goes the round out, login, linking, up, and back after every loss.
 While somebody wants the link (`Demand`), `Link.run` keeps two tasks: one goes round the states, one
@@ -69,7 +69,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(kw_only=True)
 class Shared:
-    """What all links of one server share."""
+    """Parts that all links of one server share."""
 
     settings: LinkSettings
     endpoints: Endpoints

@@ -57,7 +57,7 @@ class _Refusal:
     """Nor we ourselves before this."""
 
     def failure(self, now: float) -> OpenFailure:
-        """What it means for who asks now."""
+        """Failure for whoever asks now."""
         return OpenFailure(
             self.reason,
             f"login refused with {self.code}",
@@ -219,7 +219,7 @@ class Logins:
 
 @dataclass(frozen=True)
 class Credentials:
-    """How a room logs in, and under which name we remember it."""
+    """A room's way to log in, and the name under which it is remembered."""
 
     login_name: str
     login: http.Login = field(repr=False)
@@ -228,7 +228,7 @@ class Credentials:
 
     @property
     def key(self) -> _Key:
-        """What a refusal holds for: a name; one that was typed, with the password typed with it."""
+        """Key of a refusal: a name; one that was typed, with the password typed with it."""
         return self.login_name, self.attempt
 
 

@@ -142,7 +142,7 @@ class LinkSettings:
 
 @dataclass(frozen=True)
 class Token:
-    """What a login gave. The value is a secret and stays out of every repr."""
+    """Token of a login. The value is a secret and stays out of every repr."""
 
     login_name: str
     value: str = field(repr=False)
@@ -176,7 +176,7 @@ class Facts(Protocol):
 
 
 class LinkMetrics(Protocol):
-    """Where a link counts what it does."""
+    """Counters of a link."""
 
     def logged_in(self, result: int | None) -> None:
         """One login request ended; None: without an answer that could be read."""

@@ -77,7 +77,7 @@ class _Waiter:
 
 @dataclass(frozen=True)
 class Loss:
-    """How a socket ended."""
+    """End of a socket."""
 
     code: int | None
     """The close code that the server sent; None when the connection just broke or we closed it."""

@@ -39,25 +39,8 @@ from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
-from bridge.rooms.ports import (
-    Blob,
-    Clock,
-    EditableNotice,
-    Entry,
-    Notice,
-    OurFile,
-    Part,
-    Poll,
-    Recorded,
-    Refused,
-    Relayed,
-    RelayedMedia,
-    RelayedText,
-)
-from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
-from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
 from bridge.rooms import ports
-from bridge.rooms.record import Meaning, Person, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation
 
 _REDACTED = "It holds a password."

@@ -91,7 +91,7 @@ def in_china(place: Place) -> bool:
 
 
 def to_datum(place: Place, datum: Datum) -> Place:
-    """Where a place of WGS-84 is drawn on a map of that coordinate system."""
+    """A place of WGS-84 in that coordinate system, as a map of it is drawn."""
     return _SHIFTS[datum](place) if datum in _SHIFTS and in_china(place) else place
 
 

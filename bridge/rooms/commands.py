@@ -240,12 +240,12 @@ def _config_action(words: list[str]) -> Words | None:
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
-    """Whether `start` or `queue set` makes sense without the prefix: such a queue has to exist."""
+    """True if `start` or `queue set` makes sense without the prefix: such a queue has to exist."""
     return not words or visit.rules.find_queue(words[-1]) is not None
 
 
 def _rates(visit: Visit, words: Words) -> bool:
-    """Whether "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
+    """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
     conversation = visit.record.conversation
     if conversation.last_session is None:
         return False

@@ -268,7 +268,7 @@ class Engine:
         return known
 
     async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
-        """What an event holds, if its key is there; a transaction does not wait for one to come."""
+        """Plaintext of an event whose key is there; a transaction does not wait for one."""
         try:
             return await self._around.matrix.open(raw, ask=False)
         except Exception:  # noqa: BLE001 - logged whole; its room tries again, and may bury it
@@ -308,7 +308,7 @@ class Engine:
         return known
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
-        """Who is typing in a room now; of rooms that are not in memory nobody needs to know."""
+        """Take over who is typing in a room; of rooms not in memory nobody needs to know."""
         room = self._rooms.get(room_id)
         if room is not None:
             room.typist.people_type(users)

@@ -49,7 +49,7 @@ MOST_AGENTS = 50
 
 
 class Ending(StrEnum):
-    """How a chat ended."""
+    """End of a chat."""
 
     AGENT = "agent"
     CUSTOMER = "customer"
@@ -62,7 +62,7 @@ class Ending(StrEnum):
 
 
 class ChatAgent(Value, frozen=True):
-    """Somebody who took part for the call centre."""
+    """An agent (or robot) who took part in a chat."""
 
     id: AgentId
     name: str = ""
@@ -175,7 +175,7 @@ def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
 
 
 def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | None:
-    """What the customer knows of; a request of our own (`conversation.queue`) is not yet one."""
+    """The chat that the customer knows of; a quiet request (`conversation.queue`) is none yet."""
     phase = conversation.phase
     if isinstance(phase, Requesting | Queued):
         return None if hidden(phase) else phase
@@ -321,7 +321,7 @@ class OurCard(Value, frozen=True):
 
 
 class Person(Value, frozen=True):
-    """Somebody in the room who is not one of ours."""
+    """A member of the room who is not one of ours."""
 
     user: UserId
     name: str = ""
@@ -595,7 +595,7 @@ class Renamed(Meant, frozen=True):
 
 
 class MemberGone(Meant, frozen=True):
-    """Somebody left, was kicked or banned; `who` may be one of ours."""
+    """A member left, was kicked or banned; `who` may be one of ours."""
 
     who: UserId
     by: UserId

@@ -324,7 +324,7 @@ class Room:
 
     @property
     def _drafts(self) -> list[Draft]:
-        """What the store does not have yet, oldest first."""
+        """Drafts that the store does not have yet, oldest first."""
         return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
 
     @property

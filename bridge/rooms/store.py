@@ -37,7 +37,7 @@ class Lane(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an effect ended."""
+    """Outcome of an effect."""
 
     DELIVERED = "delivered"
     REFUSED = "refused"
@@ -173,7 +173,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What became of a commit."""
+    """Answer to a commit."""
 
     effects: Sequence[EffectRow] = ()
     """The rows of the entries that have an effect, in order."""
@@ -192,7 +192,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class GhostRow(msgspec.Struct, frozen=True):
-    """What we last wrote to a ghost's (or the bot's, or a queue user's) profile."""
+    """The profile that we last wrote for a ghost (or the bot, or a queue user)."""
 
     user_id: str
     displayname: str = ""
@@ -217,7 +217,7 @@ class AccountRow(msgspec.Struct, frozen=True):
 
 
 class SecretRow(msgspec.Struct, frozen=True):
-    """Something that encryption must keep, sealed by its owner before it comes to the store."""
+    """A secret of encryption, sealed by its owner before it comes to the store."""
 
     name: str
     value: bytes | None
@@ -250,7 +250,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """How much waits, and since when."""
+    """Length and age of a backlog."""
 
     count: int = 0
     oldest: int | None = None
@@ -323,7 +323,7 @@ class StorePort(Protocol):
         """Rooms that have a deadline, with it, soonest first."""
 
     async def rooms_of(self, customer: str) -> int:
-        """How many rooms this Matrix user has made us serve and not left."""
+        """Number of rooms that this Matrix user has made us serve and not left."""
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""
@@ -341,7 +341,7 @@ class StorePort(Protocol):
     async def forget_token(self, room_id: RoomId) -> None: ...
 
     async def fact(self, name: str) -> str | None:
-        """Something learnt about a peer, such as its upload mode."""
+        """A fact learnt about a peer, such as its upload mode."""
 
     async def save_fact(self, name: str, value: str) -> None: ...
 
@@ -360,7 +360,7 @@ class StorePort(Protocol):
         """All that happened to a Matrix event, in order of time."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        """What a Matrix event of this room was to us, while it is kept.
+        """The stored input of a Matrix event of this room, while it is kept.
 
         Returns:
             The body of the input that it came as, else the effect that became it; None if there is

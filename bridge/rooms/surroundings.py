@@ -318,12 +318,12 @@ class Loops:
             self._spawn(self._loop(name, once))
 
     def begin(self, name: str) -> None:
-        """Something is under way without a task, in place of the loop of that name."""
+        """Note that work is under way without a task, in place of the loop of that name."""
         self.running.add(name)
         self._begun.add(name)
 
     def end(self, name: str) -> None:
-        """What was begun has ended."""
+        """Note that what was begun has ended."""
         self.running.discard(name)
         self._begun.discard(name)
         if self._none_begun is not None and not self._begun:

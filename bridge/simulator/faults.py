@@ -91,7 +91,7 @@ class FaultPlan:
         return [send] * copies + self._held.pop(send.login, [])
 
     def delay(self, send: Send) -> float:
-        """How much later than usual a frame leaves, in seconds; uses up one count if it does."""
+        """Extra delay of a frame, in seconds; uses up one count if there is any."""
         fault = self._take(("delay",), send.login, send.frame.get("type"))
         return 0 if fault is None else fault.delay_ms / 1000
 

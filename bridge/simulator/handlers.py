@@ -369,7 +369,7 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
 
 
 def _place(centre: CallCentre, address: str) -> Wire:
-    """Where the desk finds a file: with us, if the address says so, else where it says."""
+    """Address at which the desk finds a file: ours, if it says so, else as it is."""
     found = _HOSTED.search(address)
     if found and urlsplit(address).netloc == urlsplit(centre.base_url).netloc:
         return {"file": f"{found[1]}/{unquote(found[2])}", "url": address}

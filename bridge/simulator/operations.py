@@ -246,7 +246,7 @@ def session_meant(centre: CallCentre, op: OnSession) -> Session:
 
 
 class Placed(NamedTuple):
-    """Where a file of an agent's is kept."""
+    """Place of a file of an agent's."""
 
     url: str
     """Its address in the style that the options ask for."""
@@ -413,7 +413,7 @@ def _on_session(centre: CallCentre, op: SessionOp, host: Host) -> Done:
 
 @dataclass(slots=True)
 class _Said:
-    """What an agent says: see `desk.speak`."""
+    """Words of an agent: see `desk.speak`."""
 
     kind: MessageType
     content: object

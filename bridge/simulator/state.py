@@ -153,7 +153,7 @@ class Session:
 
 @dataclass(slots=True)
 class History:
-    """What was said and done, for the scripts that compare and count."""
+    """Journal of what was said and done, for the scripts that compare and count."""
 
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)

@@ -56,7 +56,7 @@ class Gate:
         return False
 
     def shuts_out(self, address: str, now: float) -> bool:
-        """Whether an address is shut out; this does not count as a visit."""
+        """True if an address is shut out; this does not count as a visit."""
         return now < self._banned.get(address, now)
 
     def banned(self) -> list[str]:

@@ -287,7 +287,7 @@ class HttpSide:
 
 
 def file_headers(name: str) -> dict[str, str]:
-    """How a file goes out. Customers choose what it holds, so a browser must not run it."""
+    """Headers of a file. Customers choose what it holds, so a browser must not run it."""
     return {
         hdrs.CONTENT_TYPE: media_type(name),
         "Content-Security-Policy": "default-src 'none'; sandbox",

@@ -304,7 +304,7 @@ class Backoff:
         self._not_before = 0.0
 
     def seconds(self) -> float:
-        """How long from now nobody should try."""
+        """Seconds from now in which nobody should try."""
         return max(0.0, self._not_before - asyncio.get_running_loop().time())
 
     def failed(self) -> None:

@@ -252,7 +252,7 @@ class Unreachable(StoreError):
 
 
 def cannot_open(path: Path, error: OSError) -> Unreachable:
-    """What a fault of a database's file or folder is to everybody."""
+    """The error for a fault of a database's file or folder."""
     return Unreachable(f"cannot open {path}: {error.strerror or error}")
 
 

@@ -371,7 +371,7 @@ def missing_file(url: str) -> Path | None:
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
-    """What opening this database would change in its schema; nothing is written.
+    """Migrations that opening this database would make; nothing is written.
 
     Raises:
         ValueError, StoreError: as `open_store`.

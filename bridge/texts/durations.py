@@ -55,7 +55,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
 
 
 def duration(language: str, seconds: float) -> str:
-    """How long something took: "45 seconds", "3 minutes", "1 hour 20 minutes".
+    """A duration in words: "45 seconds", "3 minutes", "1 hour 20 minutes".
 
     Seconds are said below a minute only; what is more is rounded down to minutes.
     """

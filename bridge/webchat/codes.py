@@ -134,7 +134,7 @@ class LoginType(StrEnum):
 
 
 class UploadMode(StrEnum):
-    """How a file is put into the body of an upload (protocol reference 3.4)."""
+    """Form of the body of an upload (protocol reference 3.4)."""
 
     RAW = "raw"
     MULTIPART = "multipart"
@@ -142,7 +142,7 @@ class UploadMode(StrEnum):
 
 
 class Dialect(StrEnum):
-    """How we write (protocol reference 5). Reading is always tolerant of every revision."""
+    """Key names that we write (protocol reference 5). Reading takes those of every revision."""
 
     Y2016 = "2016"
     """The guide's keys, all of them, "" where there is nothing to say."""
@@ -158,7 +158,7 @@ class Dialect(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What to do about a `result`."""
+    """Verdict on a `result`: what to do about it."""
 
     OK = "ok"
     """Go on."""
@@ -175,7 +175,7 @@ class Verdict(StrEnum):
 
 
 class Progress(StrEnum):
-    """What a `requestStatus` says about a queue request."""
+    """State of a queue request, by its `requestStatus`."""
 
     WAITING = "waiting"
     ACCEPTED = "accepted"
@@ -284,7 +284,7 @@ def meaning(code: int) -> Meaning:
 
 
 def progress(status: int) -> Progress:
-    """What a `requestStatus` says. A number that no revision documents is an end (row 31)."""
+    """The state by a `requestStatus`. A number that no revision documents is an end (row 31)."""
     if status == RequestStatus.WAITING:
         return Progress.WAITING
     accepted = status in {RequestStatus.ACCEPTED, RequestStatus.ENTERPRISE_WECHAT_ACCEPTED}

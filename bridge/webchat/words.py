@@ -145,7 +145,7 @@ def is_unseen(text: str) -> bool:
 
 
 def frame_bytes(text: str) -> int:
-    """How many bytes `text` takes inside a frame: escaped as JSON, in UTF-8, without its quotes."""
+    """Bytes that `text` takes inside a frame: escaped as JSON, in UTF-8, without its quotes."""
     # Half a surrogate pair is written as U+FFFD, which has three bytes as well.
     return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
 
@@ -185,7 +185,7 @@ def _size(text: str, *, html: bool) -> int:
 
 
 def _reach(text: str, start: int, max_bytes: int, *, html: bool) -> int:
-    """How far a piece that begins at `start` may go."""
+    """End of the longest piece that begins at `start`."""
     lengths = range(1, min(len(text) - start, max_bytes) + 1)  # no character is less than a byte
     fitting = bisect_right(
         lengths, max_bytes, key=lambda length: _size(text[start : start + length], html=html)

@@ -71,7 +71,7 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 class Fit(StrEnum):
-    """How a user's keys on the homeserver compare with ours."""
+    """Comparison of a user's keys on the homeserver with ours."""
 
     GOOD = "good"
     NO_DEVICE = "no device"

@@ -139,7 +139,7 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
-        """What `set_mark` wrote last; empty if nothing was."""
+        """The mark that `set_mark` wrote last; empty if none was."""
         try:
             return text(await self._call("GET", _account_data(user), user=user), "mark")
         except Refused as refusal:

@@ -339,7 +339,7 @@ class Places:
         return self._audiences.get(room_id)
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
-        """Who may read what is said in the room now, without our own users."""
+        """Recipients of what is said in the room now, without our own users."""
         known = self._audiences.get(room_id)
         if known is not None:
             return known
