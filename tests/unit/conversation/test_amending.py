@@ -64,6 +64,17 @@ def test_the_agent_who_has_it_is_told_without_a_word_of_it() -> None:
     assert scene.delivered == [one]  # nobody is owed anything for the note
 
 
+def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
+    """Found by the walk at its full length: the one under way is taken back, its correction not."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("9999")
+    scene.happen(Said(FIX, CustomerText("9999 → 1234"), amends=one, instead=CustomerText("1234")))
+    back(scene, one)
+    scene.reply()
+    assert scene.texts[:2] == ["9999", "1234"]
+
+
 def test_a_pre_message_is_with_the_call_centre() -> None:
     scene = Scene()
     one = scene.queue_up("one")
