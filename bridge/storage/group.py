@@ -36,6 +36,8 @@ Raises:
 """
 Done = Callable[[list[object]], None]
 """Told the answers to requests in order, an error (StoreError) in place of each that failed."""
+_MISSING = object()
+"""In place of an answer that has not come."""
 
 
 class Ticket:
@@ -44,7 +46,7 @@ class Ticket:
     __slots__ = ("answers", "done", "left", "taken", "timer")
 
     def __init__(self, count: int, done: Done) -> None:
-        self.answers: list[object] = [None] * count
+        self.answers: list[object] = [_MISSING] * count
         self.left = count
         """Answers that are missing; 0 as well once nobody waits for them any more."""
         self.done = done
@@ -160,7 +162,8 @@ class GroupWriter(Generic[W]):
         text = f"the database did not answer within {self._patience:g} s"
         text += ": the write may still happen" if ticket.taken else ""
         ticket.left = 0
-        ticket.done([Unreachable(text) for _ in ticket.answers])
+        given = ticket.answers  # those of groups before the one that hangs
+        ticket.done([Unreachable(text) if one is _MISSING else one for one in given])
 
     def _take(self) -> _Group[W]:
         group: _Group[W] = []

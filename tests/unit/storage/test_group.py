@@ -22,6 +22,8 @@ class Database:
         self.gate = asyncio.Event()
         self.gate.set()
         self.busy = asyncio.Event()
+        self.hangs_after = 0
+        """Transactions after which it does; 0: it does not."""
         self.away: StoreError | None = None
         self.inside = 0
 
@@ -31,6 +33,8 @@ class Database:
         try:
             self.transactions.append(len(numbers))
             self.busy.set()
+            if len(self.transactions) - 1 == self.hangs_after > 0:
+                self.gate.clear()
             await self.gate.wait()
             if self.away is not None:
                 raise self.away
@@ -169,6 +173,22 @@ async def test_patience_ends_and_what_was_not_taken_is_withdrawn() -> None:
         database.gate.set()
         assert await writer.write([3]) == [6]
         assert database.written == [1, 3]
+        await writer.close()
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_before_the_database_hung_is_answered() -> None:
+    database = Database()
+    writer = GroupWriter(database.commit, group_limit=2, patience=0.05)
+    async with asyncio.TaskGroup() as tasks:
+        database.hangs_after = 1
+        tasks.create_task(writer.run())
+        answers = await writer.write([1, 2, 3, 4, 5])
+        assert answers[:2] == [2, 4]
+        assert [type(answer) for answer in answers[2:]] == [Unreachable] * 3
+        database.gate.set()
+        assert await writer.write([6]) == [12]
+        assert database.written == [1, 2, 3, 4, 6]
         await writer.close()
 
 
