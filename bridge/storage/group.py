@@ -162,6 +162,10 @@ class GroupWriter(Generic[W]):
         text = f"the database did not answer within {self._patience:g} s"
         text += ": the write may still happen" if ticket.taken else ""
         ticket.left = 0
+        # All have the same patience: what nobody waits for any more is in front. A database that
+        # hangs for long must not fill the memory with it.
+        while self._waiting and not self._waiting[0][0].left:
+            self._waiting.popleft()
         given = ticket.answers  # those of groups before the one that hangs
         ticket.done([Unreachable(text) if one is _MISSING else one for one in given])
 

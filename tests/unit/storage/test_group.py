@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -189,6 +191,33 @@ async def test_what_was_written_before_the_database_hung_is_answered() -> None:
         database.gate.set()
         assert await writer.write([6]) == [12]
         assert database.written == [1, 2, 3, 4, 6]
+        await writer.close()
+
+
+class Large:
+    """A request whose end can be seen."""
+
+
+@pytest.mark.asyncio
+async def test_what_was_given_up_is_not_kept_while_the_database_hangs() -> None:
+    gate = asyncio.Event()
+
+    async def commit(requests: Sequence[Large]) -> Sequence[object]:
+        await gate.wait()
+        return list(requests)
+
+    writer = GroupWriter(commit, group_limit=1, patience=0.05)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(writer.run())
+        kept = weakref.WeakSet[Large]()
+        for _ in range(3):
+            requests = [Large(), Large()]
+            kept.update(requests)
+            await writer.write(requests)
+            del requests
+        gc.collect()
+        assert len(kept) == 1, "the one that hangs"
+        gate.set()
         await writer.close()
 
 
