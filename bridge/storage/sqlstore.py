@@ -240,8 +240,7 @@ class SqlStore:
         rows = await self._read(sql.DEAD_LETTERS, limit)
         for seq, room_id, at, why, handled, body, effect in rows:
             box, content = ("i", body) if handled is None else ("o", effect)
-            text = (content or b"").decode("utf-8", "replace")
-            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, text))
+            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, sql.readable(content)))
         return letters
 
     async def revive(self, letter_id: str, now: int) -> bool:
