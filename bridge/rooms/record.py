@@ -92,7 +92,6 @@ class Chat(Value, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_replace = msgspec.structs.replace
 dump_chat: Callable[[Chat], bytes] = _encoder.encode
 load_chat: Callable[[bytes], Chat] = msgspec.json.Decoder(Chat).decode
 """Raises msgspec.DecodeError for anything but a stored chat."""
@@ -406,7 +405,7 @@ class RoomRecord(Value, frozen=True):
     undelivered: tuple[Undelivered, ...] = ()
     """The newest messages that their senders may have sent again, the latest last."""
     erasing: tuple[EventId, ...] = ()
-    """Events that were taken back, of which copies of ours may be left (`erasing`)."""
+    """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
 

@@ -55,7 +55,7 @@ class Outcome(StrEnum):
 class NewInput(msgspec.Struct, frozen=True):
     room_id: RoomId
     body: bytes
-    """Tagged JSON of a `rooms.inbox.Stored`."""
+    """Tagged JSON of a `rooms.record.Stored`."""
     key: str | None = None
     """Unique for ever (event id, receipt id, …): a second input with it is not stored.
 
@@ -76,7 +76,7 @@ class InputRow(msgspec.Struct, frozen=True):
 class NewEffect(msgspec.Struct, frozen=True):
     lane: Lane
     effect: bytes
-    """Tagged JSON of a `rooms.serial.StoredEffect`."""
+    """Tagged JSON of a `rooms.visit.StoredEffect`."""
     cause: str | None = None
     """The Matrix event that it carries or answers, for `trace`."""
     call_id: int | None = None
