@@ -36,12 +36,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    Args,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-)
+from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import OurFile, Recorded, Refused
