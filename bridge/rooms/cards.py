@@ -285,10 +285,8 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
-    ended, is_over = (
-        ended_at(conversation),
-        isinstance(conversation.phase, model.Idle | model.Ended),
-    )
+    ended = ended_at(conversation)
+    is_over = isinstance(conversation.phase, model.Idle | model.Ended)
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not is_over:

@@ -35,13 +35,7 @@ from bridge.rooms import cards
 from bridge.rooms.people import shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import (
-    SOURCES,
-    BadSetting,
-    folded,
-    narrow,
-    set_by_name,
-)
+from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
 from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
 
@@ -408,9 +402,8 @@ def _set(key: str, done: str, visit: Visit, call: Call) -> None:
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
     seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
-    done = (
-        "config.paused_meanwhile" if seen or isinstance(phase, model.Chatting) else "config.paused"
-    )
+    going_on = seen or isinstance(phase, model.Chatting)
+    done = "config.paused_meanwhile" if going_on else "config.paused"
     _change(visit, call, "paused", "true", done)
 
 

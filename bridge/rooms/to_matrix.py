@@ -294,7 +294,7 @@ class MatrixLane:
         best = next(iter(options))
         args: model.Args = {"prefix": rules.prefix, "options": shown(options), "best": best}
         notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
-        events = [await self._matrix.say(room.room_id, record.host, notice, txn_id)]
+        events = [await self._notice(room, row, notice)]
         poll = ports.Poll(
             rules.texts.render(language, "rating.question", {}),
             tuple((str(number), label) for number, label in options.items()),

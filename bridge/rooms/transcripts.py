@@ -36,12 +36,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    Args,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-)
+from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import OurFile, Recorded, Refused
@@ -80,11 +75,11 @@ async def send_transcript(
     telling = Telling(around.rules, record)
     whole = await _write(around, record, chat, after, telling)
     name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
-    page = OurFile(f"{name}.html", "text/html", build_page(whole, telling))
-    data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
     # The transaction ids are the order's, so no repetition posts a file twice.
     room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
+    page = OurFile(f"{name}.html", "text/html", build_page(whole, telling))
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
+    data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
     await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
     return first
 
