@@ -75,6 +75,23 @@ def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
     assert scene.texts[:2] == ["9999", "1234"]
 
 
+@pytest.mark.parametrize("under_way", [True, False])
+def test_what_is_taken_back_twice_is_told_once(under_way: bool) -> None:
+    """As where a server takes the edits back with their message, each by an event of its own."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    if not under_way:
+        scene.text("two")
+    back(scene, one)
+    back(scene, one, note="")
+    assert scene.state.outstanding is not None
+    assert not scene.state.outstanding.moot
+    answer(scene)
+    assert scene.texts == (["one", NOTE] if under_way else ["one", "two", NOTE])
+
+
 def test_a_pre_message_is_with_the_call_centre() -> None:
     scene = Scene()
     one = scene.queue_up("one")
