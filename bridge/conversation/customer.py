@@ -140,7 +140,8 @@ def _text(content: model.CustomerContent) -> str:
 def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     """Take a message back, also out of quotations; an agent who may have it is told (`amends`)."""
     for former in (event.event_id, *event.also):
-        turn.lapse(former)  # a correction that is not in `also` says these words too
+        # A correction that is not in `also` says these words too.
+        turn.lapse(former, notes=False)
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(tuple(empty)))

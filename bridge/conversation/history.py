@@ -302,7 +302,7 @@ def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]
 
 
 def _show(turn: Turn, came: model.Recalled) -> None:
-    ids = {agent.id for agent in _agents(turn)}
+    ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
     lines, clocks = _agents_lines(turn, came)
     heard = shown_lately(turn.state)
     doubtful = is_doubtful(heard, came.entries, lines, came.since, clocks)

@@ -627,7 +627,7 @@ class AskRobot(Wish, frozen=True):
     question: str
     first: bool = False
     """The message waits for the answer, which comes as `Consulted`; False: asked by command, the
-    answer goes to the room alone (`rooms.inbox`)."""
+    answer goes to the room alone (`rooms.cards`)."""
 
 
 class FetchHistory(Wish, frozen=True):

@@ -85,14 +85,24 @@ class Turn(msgspec.Struct):
         held = sorted((*back, *self.state.held), key=lambda piece: piece.order)
         self.set(held=tuple(held))
 
-    def lapse(self, event_id: EventId | None = None) -> None:
+    def lapse(self, event_id: EventId | None = None, *, notes: bool = True) -> None:
         """Void corrections of a message, or of all until now (None), that no agent to come has.
 
         A correction goes as the message, in its place; that one was taken back is told to nobody.
+        Not `notes`: who has the message is still told so, and a correction of which a part is under
+        way is not cut off.
         """
         outstanding = self.state.outstanding
         going = None if outstanding is None else outstanding.held
         pieces = self.state.held if going is None else (going, *self.state.held)
+        if not notes:
+            part = None if going is None else going.event_id
+            begun = any(piece.event_id == part for piece in self.state.held)
+            pieces = tuple(
+                piece
+                for piece in pieces
+                if not (piece.is_note or (begun and piece.event_id == part))
+            )
         lapsed = {
             piece.event_id
             for piece in pieces

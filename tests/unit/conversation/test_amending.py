@@ -75,6 +75,36 @@ def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
     assert scene.texts[:2] == ["9999", "1234"]
 
 
+def test_a_long_correction_whose_first_part_is_under_way_goes_on() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    new = " ".join(f"word{number}" for number in range(20))
+    scene.happen(Said(FIX, CustomerText(f"fix: {new}"), amends=one, instead=CustomerText(new)))
+    back(scene, one, note="")
+    answer(scene)
+    assert " ".join(" ".join(scene.texts).split()) == f"one fix: {new}"
+    assert scene.delivered == [one, FIX]
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_what_is_taken_back_twice_is_told_once(under_way: bool) -> None:
+    """As where a server takes the edits back with their message, each by an event of its own."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    if not under_way:
+        scene.text("two")
+    back(scene, one)
+    back(scene, one, note="")
+    assert scene.state.outstanding is not None
+    assert not scene.state.outstanding.moot
+    answer(scene)
+    assert scene.texts == (["one", NOTE] if under_way else ["one", "two", NOTE])
+
+
 def test_a_pre_message_is_with_the_call_centre() -> None:
     scene = Scene()
     one = scene.queue_up("one")

@@ -207,6 +207,23 @@ def test_an_earlier_chat_may_be_forgotten() -> None:
     assert told_unsure(centre) == 0
 
 
+def test_of_equal_words_by_two_people_the_first_ones_are_there() -> None:
+    """And not those of whom a set names first, which differs from run to run."""
+    for names in ("AB", "BA", "CD", "DC", "EF", "FE"):
+        centre = chat()
+        agents = [{"id": name, "name": name} for name in names]
+        centre.push(204, sessionId=SESSION, agents=agents)
+        for name in names:
+            centre.now += 1_000
+            said = MessageReceived(SessionId(SESSION), AgentId(name), AgentText("hello"))
+            centre.happen(Pushed(said, centre.now))
+        centre.now += 1_000
+        centre.link_back()
+        centre.entries = [entry(1, "hello", centre.now - 3_000, agent_id=AgentId("17"))]
+        centre.tell()
+        assert told_unsure(centre) == 1
+
+
 def test_words_after_the_outage_are_not_in_an_answer_of_before() -> None:
     centre = talk("hello")
     told = tuple(centre.entries)
