@@ -165,9 +165,7 @@ class MatrixAdapter:
         )
         if found.encrypted and self.crypto is not None:
             # Events of our own do not come back to us, and it may have been a clear room before.
-            await self.crypto.open(
-                {"type": "m.room.encryption", "state_key": "", "room_id": room_id}
-            )
+            self.crypto.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:

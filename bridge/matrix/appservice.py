@@ -134,9 +134,9 @@ class Endpoint:
         # structlog takes as long to drop a line as the endpoint for a whole event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
         self._calls: dict[str, tuple[Page, tuple[str, ...]]] = {
-            "/transactions": (self._transaction, ("PUT",)),
-            "/users": (self._user, ("GET",)),
-            "/rooms": (self._unknown, ("GET",)),
+            "/transactions/": (self._transaction, ("PUT",)),
+            "/users/": (self._user, ("GET",)),
+            "/rooms/": (self._unknown, ("GET",)),
             f"{_V1}/ping": (self._ping, ("POST",)),
             **{path: (page, ("GET", "HEAD")) for path, page in (pages or {}).items()},
         }
@@ -144,9 +144,10 @@ class Endpoint:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one call."""
         path = request.rel_url.raw_path
-        call = self._calls.get(path.removeprefix(_V1).rpartition("/")[0]) or self._calls.get(path)
+        folder, slash, _ = path.removeprefix(_V1).rpartition("/")
+        call = self._calls.get(folder + slash) or self._calls.get(path)
         if call is None and path.startswith(_THIRDPARTY):
-            call = self._calls["/rooms"]
+            call = self._calls["/rooms/"]
         if call is None:
             raise web.HTTPNotFound
         answer, methods = call
@@ -248,7 +249,7 @@ class Endpoint:
             raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        """Read the body within our own limit, whatever the application's is."""
+        """Read the body, within our limit."""
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0

@@ -109,9 +109,9 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         # User-interactive authentication: our users have no password to show, and no way is left
         # to them (an empty list) or one that we cannot go.
         return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
-    if response.status == 413:
-        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
+    if response.status == 413 and not busy:
+        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
     if busy or response.status >= 500 or not error.errcode:
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
         return Unavailable(where, _retry_after(response.headers, error))

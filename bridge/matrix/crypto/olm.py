@@ -165,7 +165,7 @@ class Payload(msgspec.Struct, frozen=True):
     sender: str
     sender_key: str
     ed25519: str
-    """The sender's device, as it says; `peers.Owners` finds out whether it is."""
+    """The sender's device, as it says; `keys.Owners` finds out whether it is."""
     kind: str
     content: wire.Json
     device_keys: wire.Json = {}

@@ -135,7 +135,7 @@ class Sharing:
             "device_id": own.device_id,
         }
         # Homeservers bundle and count relations, so these stand in clear; and by our marker, which
-        # is a number, an event is known again (`send.Markers`).
+        # is a number, an event is known again (`adapter.Markers`).
         return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
     async def _ready_session(self, own: OwnDevice, readers: Readers) -> vodozemac.GroupSession:

@@ -22,7 +22,7 @@ ONE_TIME = "signed_curve25519"
 """Algorithm of one-time and fallback keys."""
 MARKER = "org.matrix_webchat.origin"
 """The field of a content of ours that holds its transaction id. It stays outside of the ciphertext,
-so that an event of ours is recognized when a room is searched for it (`send.Markers`)."""
+so that an event of ours is recognized when a room is searched for it (`adapter.Markers`)."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*")
 _MAX_KEY = 64

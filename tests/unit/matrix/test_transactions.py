@@ -361,11 +361,21 @@ async def test_queries() -> None:
             assert (await rig.client.request(method, path)).status == 401
 
 
+async def live(_request: BaseRequest) -> Response:
+    return Response(text="yes")
+
+
 @pytest.mark.asyncio
 async def test_no_call_of_the_homeserver() -> None:
-    async with running() as rig:
+    async with running(pages={"/live": live}) as rig:
         for method, path, status in (
             ("GET", "/", 404),
+            ("GET", "/live/", 404),
+            ("GET", "/live/more", 404),
+            ("GET", "/_matrix/app/v1/live/more", 404),
+            ("PUT", "/transactions", 404),
+            ("PUT", "/_matrix/app/v1/transactions", 404),
+            ("GET", "/users", 404),
             ("GET", "/_matrix/app/v1/transaction/1", 404),
             ("PUT", "/_matrix/app/v1/more/transactions/1", 404),
             ("GET", PATH, 405),
@@ -388,9 +398,6 @@ async def test_a_body_that_waits_to_be_asked_for_is() -> None:
 
 @pytest.mark.asyncio
 async def test_pages_are_for_anybody() -> None:
-    async def live(_request: BaseRequest) -> Response:
-        return Response(text="yes")
-
     async with running(pages={"/live": live}) as rig:
         for method, status, text in (("GET", 200, "yes"), ("HEAD", 200, ""), ("PUT", 405, None)):
             response = await rig.client.request(method, "/live")

@@ -183,6 +183,7 @@ async def test_the_homeservers_no_is_a_refusal(
         (429, "slow down", {"Retry-After": "soon"}, None),
         (429, '{"retry_after_ms":-5}', {}, None),
         (429, '{"retry_after_ms":"x"}', {}, None),
+        (413, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {}, 1.5),
         (500, '{"errcode":"M_UNKNOWN","error":"oops"}', {}, None),
         (502, "<html>bad gateway</html>", {}, None),
         (503, "[]", {"Retry-After": "3"}, 3),
