@@ -43,16 +43,17 @@ class Storm(msgspec.Struct, frozen=True):
 
     Attributes:
         lost: the call centre has forgotten its tokens too, so that each session needs a login.
-        half: seconds from when it listens again until half of the sessions are back.
-        whole: until all are; infinite if not within five minutes.
+        half: seconds from when it listens again until half of the sessions are back; None if that
+            takes more than five minutes.
+        whole: until all are; None if that takes five minutes more.
         cpu: ms a session.
         warnings: lines of the log at warning or above, meanwhile; a bare client has none.
     """
 
     sessions: int
     lost: bool
-    half: float
-    whole: float
+    half: float | None
+    whole: float | None
     cpu: float
     warnings: int = 0
 
@@ -102,12 +103,15 @@ async def _storm(webchat: StubWebChat, sessions: int, pid: int, *, lost: bool) -
     async with webchat.away(forgetful=lost):
         await asyncio.sleep(AWAY)
     began = time.monotonic()
-    half = await webchat.connected(sessions // 2, PATIENCE)
-    whole = await webchat.connected(sessions, PATIENCE)
+    half = await _back(webchat, sessions // 2, began)
+    whole = await _back(webchat, sessions, began)
     await asyncio.sleep(2)
-    return Storm(
-        sessions, lost, half - began, whole - began, (process_cpu(pid) - cpu) / sessions / 1000
-    )
+    return Storm(sessions, lost, half, whole, (process_cpu(pid) - cpu) / sessions / 1000)
+
+
+async def _back(webchat: StubWebChat, number: int, began: float) -> float | None:
+    in_time = await webchat.connected(number, PATIENCE)
+    return time.monotonic() - began if in_time else None
 
 
 def _warnings(log: Path) -> int:
@@ -118,9 +122,14 @@ def _warnings(log: Path) -> int:
 def _brief(storm: Storm) -> str:
     tokens = "tokens lost" if storm.lost else "tokens kept"
     return (
-        f"{storm.sessions} sessions, {tokens}: half back after {storm.half:.1f} s, all after "
-        f"{storm.whole:.1f} s, {storm.cpu:.1f} ms each, {storm.warnings} warnings"
+        f"{storm.sessions} sessions, {tokens}: half back after {told(storm.half)} s, all after "
+        f"{told(storm.whole)} s, {storm.cpu:.1f} ms each, {storm.warnings} warnings"
     )
+
+
+def told(seconds: float | None) -> str:
+    """How long a return took."""
+    return f"> {PATIENCE:.0f}" if seconds is None else f"{seconds:.1f}"
 
 
 # --- the bare client ----------------------------------------------------------------------------
