@@ -23,7 +23,7 @@ from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
-from bridge.simulator.web import Shelf, answer, file_headers, media_type
+from bridge.simulator.web import OURS, Shelf, answer, file_headers, media_type
 from bridge.webchat.words import FACES
 
 _PAGE = resources.files("bridge.simulator") / "page"
@@ -40,14 +40,13 @@ _HEADERS = {
 }
 _REST = 0.1
 """Seconds between two views at least, so that a busy centre does not drown its desks."""
-_OURS = ("/_sim", "/desk")
 
 
 @web.middleware
 async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse control by pages of other sites: browsers name the page's origin, scripts none."""
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin and request.path.startswith(_OURS) and urlsplit(origin).netloc != request.host:
+    if origin and request.path.startswith(OURS) and urlsplit(origin).netloc != request.host:
         return web.Response(status=403, text="Pages of another site cannot control the simulator.")
     return await handler(request)
 

@@ -157,7 +157,7 @@ def media_type(name: str) -> str:
 
 _PIECE = 256 * 1024
 _PAGE = "<html><head><title>Error</title></head><body><h1>HTTP Status {0}</h1></body></html>"
-_OURS = ("/_sim", "/desk")
+OURS = ("/_sim", "/desk")
 """Not WebChat's: served in every trouble, also when the context path is empty."""
 
 
@@ -184,7 +184,7 @@ class HttpSide:
     async def trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Put the server's down time and the planned faults before every real answer."""
         context = self._simulation.centre.options.context
-        if not request.path.startswith(f"{context}/") or request.path.startswith(_OURS):
+        if not request.path.startswith(f"{context}/") or request.path.startswith(OURS):
             return await handler(request)
         now = asyncio.get_running_loop().time()
         if now < self._simulation.down_until:

@@ -282,9 +282,7 @@ async def other_parts(
         steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
         for name in ("SQLite", "PostgreSQL"):
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                url = f"sqlite:///{folder}/bridge.db"
-                if name == "PostgreSQL":
-                    url = cluster.new_database()
+                url = database_of(name, folder, cluster)
                 say(f"sessions: {name}{suffix}")
                 found = await sessions.grow(Path(folder), url, checkout, steps, say)
                 report.sessions[f"{name}{suffix}"] = found
@@ -293,6 +291,11 @@ async def other_parts(
     if asked.only in (None, "crypto"):
         messages = 200 if asked.rounds == 1 else 2_000
         report.crypto[suffix.strip()] = crypto(checkout, messages)
+
+
+def database_of(name: str, folder: str, cluster: Cluster) -> str:
+    """The URL of a new database, of SQLite or PostgreSQL."""
+    return cluster.new_database() if name == "PostgreSQL" else f"sqlite:///{folder}/bridge.db"
 
 
 async def storms_of_all(cluster: Cluster, report: Report, steps: tuple[int, ...]) -> None:
@@ -304,10 +307,8 @@ async def storms_of_all(cluster: Cluster, report: Report, steps: tuple[int, ...]
                 if name == "bare client":
                     found = await storms.bare_storms(Path(folder), number, say)
                 else:
-                    url = f"sqlite:///{folder}/bridge.db"
-                    if name == "PostgreSQL":
-                        url = cluster.new_database()
-                    found = await storms.bridge_storms(Path(folder), url, ROOT, number, say)
+                    url = database_of(name, folder, cluster)
+                    found = await storms.bridge_storms(Path(folder), url, number, say)
             report.storms.setdefault(name, []).extend(found)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from tests.bench.columns import COLUMNS, Figure
 from tests.bench.sessions import Size
-from tests.bench.storms import Storm
+from tests.bench.storms import AWAY, Storm, told
 from tests.bench.writes import Written
 
 TABLES = Path(__file__).with_name("results.md")
@@ -209,7 +209,8 @@ def tables(report: Report, source: str) -> str:
     if report.sessions:
         lines += ["", "## Live sessions", "", *_sessions(report)]
     if report.storms:
-        lines += ["", "## All sessions back after 3 s without WebChat", "", *_storms(report)]
+        title = f"## All sessions back after {AWAY:.0f} s without WebChat"
+        lines += ["", title, "", *_storms(report)]
     if report.crypto:
         lines += ["", "## Encryption, CPU µs a message", "", *_crypto(report)]
     return "\n".join(lines) + "\n"
@@ -327,10 +328,12 @@ def _storms(report: Report) -> Iterator[str]:
         for name, storms in report.storms.items():
             for one in storms:
                 if (one.sessions, one.lost) == (sessions, lost):
-                    more = "" if one is base else f" ({one.whole / base.whole:.2f} × bare)"
+                    more = ""
+                    if one is not base and one.whole and base.whole:
+                        more = f" ({one.whole / base.whole:.2f} × bare)"
                     yield (
-                        f"| {sessions:,}, {'lost' if lost else 'kept'} | {name} | {one.half:.1f} "
-                        f"| {one.whole:.1f}{more} | {one.cpu:.1f} | {one.warnings} |"
+                        f"| {sessions:,}, {'lost' if lost else 'kept'} | {name} | {told(one.half)} "
+                        f"| {told(one.whole)}{more} | {one.cpu:.1f} | {one.warnings} |"
                     )
 
 

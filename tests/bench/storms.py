@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -43,84 +43,81 @@ class Storm(msgspec.Struct, frozen=True):
 
     Attributes:
         lost: the call centre has forgotten its tokens too, so that each session needs a login.
-        half: seconds from when it listens again until half of the sessions are back.
-        whole: until all are; infinite if not within five minutes.
+        half: seconds from when it listens again until half of the sessions are back; None if that
+            takes more than five minutes.
+        whole: until all are; None if that takes five minutes more.
         cpu: ms a session.
-        warnings: lines of the log at warning or above, meanwhile; a bare client has none.
+        warnings: lines of the log at warning or above, meanwhile; a bare client writes none.
     """
 
     sessions: int
     lost: bool
-    half: float
-    whole: float
+    half: float | None
+    whole: float | None
     cpu: float
     warnings: int = 0
 
 
-async def bridge_storms(
-    folder: Path, database: str, checkout: Path, sessions: int, say: Say
-) -> list[Storm]:
+async def bridge_storms(folder: Path, database: str, sessions: int, say: Say) -> list[Storm]:
     """The storms of a new bridge: tokens kept, and lost."""
-    storms: list[Storm] = []
-    log = folder / "bridge.log"
-    async with silent_bridge(folder, database, checkout) as (subject, webchat):
+    async with silent_bridge(folder, database) as (subject, webchat):
         await fill(subject, webchat, range(sessions))
-        for lost in (False, True):
-            await asyncio.sleep(STABLE)
-            before = _warnings(log)
-            storm = await _storm(webchat, sessions, subject.pid, lost=lost)
-            storm = msgspec.structs.replace(storm, warnings=_warnings(log) - before)
-            say(_brief(storm))
-            storms.append(storm)
-    return storms
+        return await _storms(
+            webchat, sessions, subject.pid, folder / "bridge.log", say, pause=STABLE
+        )
 
 
 async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
     """The storms of a bare client."""
+    webchat, log = StubWebChat(), folder / "bare.log"
+    async with webchat.running():
+        command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
+        async with program(command, log, {"PYTHONPATH": str(ROOT)}) as process:
+            await webchat.connected(sessions, PATIENCE)
+            return await _storms(webchat, sessions, process.pid, log, say, pause=QUIET)
+
+
+async def _storms(
+    webchat: StubWebChat, sessions: int, pid: int, log: Path, say: Say, *, pause: float
+) -> list[Storm]:
+    """One with the tokens kept, and one with them lost, each after a pause (seconds)."""
     storms: list[Storm] = []
-    async with _bare(folder, sessions) as (webchat, pid):
-        for lost in (False, True):
-            await asyncio.sleep(QUIET)
-            storms.append(await _storm(webchat, sessions, pid, lost=lost))
-            say(_brief(storms[-1]))
+    for lost in (False, True):
+        await asyncio.sleep(pause)
+        warned, cpu = _warnings(log), process_cpu(pid)
+        async with webchat.away(forgetful=lost):
+            await asyncio.sleep(AWAY)
+        began = time.monotonic()
+        half = await _back(webchat, sessions // 2, began)
+        whole = await _back(webchat, sessions, began)
+        await asyncio.sleep(2)
+        each = (process_cpu(pid) - cpu) / sessions / 1000
+        storms.append(Storm(sessions, lost, half, whole, each, _warnings(log) - warned))
+        say(_brief(storms[-1]))
     return storms
 
 
-@asynccontextmanager
-async def _bare(folder: Path, sessions: int) -> AsyncIterator[tuple[StubWebChat, int]]:
-    webchat = StubWebChat()
-    async with webchat.running():
-        command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
-        environment = {"PYTHONPATH": str(ROOT)}
-        async with program(command, folder / "bare.log", environment) as process:
-            await webchat.connected(sessions, PATIENCE)
-            yield webchat, process.pid
-
-
-async def _storm(webchat: StubWebChat, sessions: int, pid: int, *, lost: bool) -> Storm:
-    cpu = process_cpu(pid)
-    async with webchat.away(forgetful=lost):
-        await asyncio.sleep(AWAY)
-    began = time.monotonic()
-    half = await webchat.connected(sessions // 2, PATIENCE)
-    whole = await webchat.connected(sessions, PATIENCE)
-    await asyncio.sleep(2)
-    return Storm(
-        sessions, lost, half - began, whole - began, (process_cpu(pid) - cpu) / sessions / 1000
-    )
+async def _back(webchat: StubWebChat, number: int, began: float) -> float | None:
+    in_time = await webchat.connected(number, PATIENCE)
+    return time.monotonic() - began if in_time else None
 
 
 def _warnings(log: Path) -> int:
     text = log.read_text(encoding="utf-8", errors="replace")
-    return sum("warning" in line[:80] or "error" in line[:80] for line in text.splitlines())
+    return len(re.findall(r"^\S+ +\[(?:warning|error|critical) *\]", text, re.MULTILINE))
 
 
 def _brief(storm: Storm) -> str:
     tokens = "tokens lost" if storm.lost else "tokens kept"
     return (
-        f"{storm.sessions} sessions, {tokens}: half back after {storm.half:.1f} s, all after "
-        f"{storm.whole:.1f} s, {storm.cpu:.1f} ms each, {storm.warnings} warnings"
+        f"{storm.sessions} sessions, {tokens}: half back after {told(storm.half)} s, all after "
+        f"{told(storm.whole)} s, {storm.cpu:.1f} ms each, {storm.warnings} warnings"
     )
+
+
+def told(seconds: float | None) -> str:
+    """How long a return took."""
+    return f"> {PATIENCE:.0f}" if seconds is None else f"{seconds:.1f}"
 
 
 # --- the bare client ----------------------------------------------------------------------------

@@ -283,15 +283,15 @@ class StubWebChat:
         """How many rooms have a socket."""
         return len(self._seats)
 
-    async def connected(self, number: int, patience: float) -> float:
-        """When so many sockets stood; infinite if they did not within so many seconds."""
+    async def connected(self, number: int, patience: float) -> bool:
+        """Wait for so many sockets; False if they did not stand within so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while len(self._sockets) < number:
                     self._came.clear()
                     await self._came.wait()
-                return time.monotonic()
-        return float("inf")
+                return True
+        return False
 
     @asynccontextmanager
     async def away(self, *, forgetful: bool) -> AsyncIterator[None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.bench.columns import COLUMNS, Figure, measure
 from tests.bench.report import Report, Row, tables
+from tests.bench.storms import Storm
 from tests.bench.stubs import Faults, Ledger, wording
 from tests.bench.subjects import bridge, lean_forwarder
 
@@ -39,6 +41,17 @@ def test_a_table_has_medians_ratios_within_a_round_and_the_goals() -> None:
     assert "None, of 600 messages." in text
     report.rows.append(Row(4, "PostgreSQL", "in10", figure(1, lost=2)))
     assert "PostgreSQL: 2 lost" in tables(report, "abc.json")
+
+
+def test_a_storm_without_an_end_can_be_read_back() -> None:
+    report = Report({"commit": "abc"}, rounds=1, rooms=ROOMS)
+    report.storms = {
+        "bare client": [Storm(50, lost=False, half=1.0, whole=2.0, cpu=3.0)],
+        "SQLite": [Storm(50, lost=False, half=1.5, whole=None, cpu=4.0)],
+    }
+    again = msgspec.json.decode(report.encoded(), type=Report)
+    assert again == report
+    assert "| 50, kept | SQLite | 1.5 | > 300 | 4.0 | 0 |" in tables(again, "abc.json")
 
 
 @pytest.mark.asyncio

@@ -31,7 +31,7 @@ from tests.unit.matrix.crypto.world import FakeServer, Phone, World
 
 ROOM, CUSTOMER = "!0:localhost", "@customer0:localhost"
 FROM_CUSTOMER, FROM_AGENT = 31, 31
-"""Most files each way. House.md wants 45: lower a number whenever the way has become shorter."""
+"""Most files each way: lower a number whenever the way has become shorter."""
 
 
 class Keys:

@@ -1,4 +1,4 @@
-"""How many files of the bridge a message passes: a count that may only go down (house.md).
+"""How many files of the bridge a message passes: a count that may only go down.
 
 The bridge is the real one, in this process, with SQLite and a socket on either side; the homeserver
 and the call centre are stubs. What runs beside serving (health, figures, upkeep) is left out, so
@@ -37,7 +37,7 @@ from tests.bench.subjects import Subject, client, open_chats, write_config
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
 FROM_CUSTOMER, FROM_AGENT = 29, 27
-"""Most files each way. House.md wants 35: lower a number whenever the way has become shorter."""
+"""Most files each way: lower a number whenever the way has become shorter."""
 MESSAGES = 3
 """Of each kind; the fewest files count, for a timer of the room's own may go off in between."""
 
