@@ -342,7 +342,7 @@ class OwnLogin(Value, frozen=True):
 
     name: str
     password: bytes
-    """Sealed with the operator's secret (`ports.Sealing`)."""
+    """Sealed with the operator's secret (`Rules.seal`)."""
 
 
 class RoomRecord(Value, frozen=True):

@@ -134,7 +134,7 @@ class LoginType(StrEnum):
 
 
 class UploadMode(StrEnum):
-    """Form of the body of an upload (protocol reference 3.4)."""
+    """How a file is put into the body of an upload (protocol reference 3.4)."""
 
     RAW = "raw"
     MULTIPART = "multipart"
