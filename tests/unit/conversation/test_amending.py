@@ -84,7 +84,7 @@ def test_a_long_correction_whose_first_part_is_under_way_goes_on() -> None:
     scene.happen(Said(FIX, CustomerText(f"fix: {new}"), amends=one, instead=CustomerText(new)))
     back(scene, one, note="")
     answer(scene)
-    assert " ".join(" ".join(scene.texts).split()) == f"one fix: {new}"
+    assert " ".join(" ".join(str(text) for text in scene.texts).split()) == f"one fix: {new}"
     assert scene.delivered == [one, FIX]
 
 
