@@ -100,6 +100,8 @@ class Connection(ClientConnection):
         self._is_text = True
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
+        self.fault: Exception | None = None
+        """The bug of ours over which no more is read."""
         super().connection_made(transport)
 
     def hand_over(
@@ -130,10 +132,17 @@ class Connection(ClientConnection):
         except UnicodeDecodeError:
             self.protocol.fail(CloseCode.INVALID_DATA)
             self.send_data()
-            self.on_message = lambda _: None
-            self.on_end()
-        else:
+            self._hear_no_more()
+            return
+        try:
             self.on_message(message)
+        except Exception as error:  # noqa: BLE001 - the event loop would log what it says
+            self.fault = error
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        self.on_message = lambda _: None
+        self.on_end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -422,6 +431,8 @@ class Wire:
             await self.close()
             self._set_timer(math.inf)
             self.lost(_close_code(self._socket))
+        if self._socket.fault is not None:
+            raise self._socket.fault
         return self._loss()
 
     def _ended(self) -> None:

@@ -40,7 +40,7 @@ FAST = Timing(
 
 @dataclass
 class LinkCounts:
-    """Implements `link.ports.LinkMetrics`, as plain numbers."""
+    """Implements `link.settings.LinkMetrics`, as plain numbers."""
 
     logins: int = 0
     logins_refused: int = 0

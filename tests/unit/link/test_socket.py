@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Close
@@ -36,6 +37,7 @@ from bridge.webchat.frames import (
     Typing,
     UnknownContent,
 )
+from bridge.webchat.protocol import Answered, Protocol
 from tests.unit.link.rig import (
     FAST,
     Facts,
@@ -416,6 +418,40 @@ async def test_a_text_that_is_no_utf_8_ends_the_connection() -> None:
         await connection.wait_closed()
         assert connection.protocol.close_sent == Close(1007, "")
     assert heard == ["ok"]
+
+
+@pytest.mark.asyncio
+async def test_a_bug_where_frames_are_read_is_the_links_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of the frame is logged, nothing after it is read, and the link comes back."""
+
+    async def twice(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if len(server.sockets) == 1:
+                await socket.send_str("secret")
+                await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a"})
+            else:
+                await socket.send_json({**message.json(), "result": 1})
+
+    def receive(protocol: Protocol, text: str | bytes) -> Answered | Received | Ignored:
+        if text == "secret":
+            raise ZeroDivisionError(text)
+        return real(protocol, text)
+
+    real = Protocol.receive
+    monkeypatch.setattr(Protocol, "receive", receive)
+    server = WildServer(socket=twice)
+    unhandled: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unhandled.append(told))
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        with capture_logs() as logs:
+            assert await outcome(rigged, 1) == (FailureReason.NO_ANSWER, False)
+            assert await outcome(rigged, 2) == 1
+        assert rigged.events.pushes == []
+    crashes = [line["errors"] for line in logs if line["event"] == "webchat link crashed"]
+    assert crashes == [["ZeroDivisionError"]]
+    assert unhandled == []
 
 
 BEATING = replace(FAST, ping_after=0.1, ping_wait=0.3)
