@@ -9,7 +9,6 @@ import asyncio
 
 import pytest
 
-from bridge.demo.matrix_user import PATIENCE
 from bridge.demo.stage import Stage
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.operator import Backup, crypto_reset, examined, failures, operate
@@ -27,10 +26,7 @@ async def mended(stage: Stage, talk: Talk, phone: EncryptedCustomer, word: str) 
 
 async def renewed(stage: Stage, phone: EncryptedCustomer, before: frozenset[str]) -> None:
     """Return when the customer's client knows the bot's new device, as Element soon would."""
-    async with asyncio.timeout(PATIENCE):
-        while (now := (await keys_of(phone, [stage.bot]))[stage.bot].signed) <= before:
-            await phone.sync(timeout_ms=100)
-    await phone.learns_of(stage.bot, now)
+    await phone.learns_anew(stage.bot, before)
     phone.nio.invalidate_outbound_session(phone_room(phone))  # Element does so by itself
 
 

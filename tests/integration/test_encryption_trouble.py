@@ -50,12 +50,12 @@ async def test_a_lost_database_is_noticed_and_reset_mends_it(stage: Stage, phone
     talk, phone = await phones.chatting("lost2")
     await both_ways(talk, "for now")
     assert HINT in log_of(stage)
+    unsigned = await devices(phones, "lost5", [stage.bot])
 
     await stage.bridge.stop()
     await crypto_reset(stage)
     await stage.bridge.start()
-    anew = await devices(phones, "lost5", [stage.bot])
-    await phone.learns_of(stage.bot, anew[stage.bot])
+    await phone.learns_anew(stage.bot, unsigned[stage.bot])
     # Element gives a session's key to new devices too; nio only with the next session.
     phone.nio.invalidate_outbound_session(talk.room)
     await both_ways(talk, "afresh")

@@ -41,6 +41,21 @@ class EncryptedCustomer(Phone):
             while self._live_devices(user) != set(devices):
                 await self.sync(timeout_ms=1_000)
 
+    async def learns_anew(self, user: str, before: Collection[str]) -> None:
+        """Return when the client knows the user's signed devices, none of them of `before`.
+
+        The homeserver is asked each time: a new device is there before the former one is gone.
+
+        Raises:
+            TimeoutError: it did not within `PATIENCE` seconds.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                there = (await keys_of(self, [user]))[user].signed
+                if there and there.isdisjoint(before) and there == self._live_devices(user):
+                    return
+                await self.sync(timeout_ms=100)
+
     def _live_devices(self, user: str) -> set[str]:
         return {one.id for one in self.nio.device_store.active_user_devices(user)}
 
