@@ -1,0 +1,51 @@
+"""`compose.yaml`: what an operator gets who sets nothing, and what may be set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]
+
+
+def filled_in(value: str, environment: dict[str, str]) -> str:
+    """A value with `${NAME:-default}` replaced, as compose does it."""
+    return re.sub(
+        r"\$\{(\w+):-([^}]*)\}", lambda found: environment.get(found[1]) or found[2], value
+    )
+
+
+def environment_of(service: str, **environment: str) -> dict[str, str]:
+    given = SERVICES[service]["environment"]
+    return {name: filled_in(value, environment) for name, value in given.items()}
+
+
+def test_the_bridge_uses_the_postgresql_beside_it() -> None:
+    bridge, database = environment_of("matrix-webchat"), environment_of("postgres")
+    assert bridge["MATRIX_WEBCHAT_DATABASE__URL"] == "postgres://webchat@postgres/webchat"
+    assert database["POSTGRES_USER"] == database["POSTGRES_DB"] == "webchat"
+    assert bridge["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
+    assert SERVICES["matrix-webchat"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert "profiles" not in SERVICES["postgres"]
+
+
+def test_a_password_may_hold_any_characters() -> None:
+    odd = "p@ss/w:rd#%"
+    bridge = environment_of("matrix-webchat", POSTGRES_PASSWORD=odd)
+    assert (
+        bridge["PGPASSWORD"]
+        == environment_of("postgres", POSTGRES_PASSWORD=odd)["POSTGRES_PASSWORD"]
+        == odd
+    )
+    assert odd not in bridge["MATRIX_WEBCHAT_DATABASE__URL"]
+
+
+def test_another_database() -> None:
+    file = "sqlite:////data/bridge.db"
+    assert (
+        environment_of("matrix-webchat", DATABASE_URL=file)["MATRIX_WEBCHAT_DATABASE__URL"] == file
+    )
