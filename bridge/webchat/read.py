@@ -1,8 +1,7 @@
 """Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
 
-`parse_frame` never raises: a frame that says nothing to us comes back as `Ignored`, and no server,
-however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or a `result`
-without any type answers a command; any other is a push.
+`parse_frame` never raises: no server, however odd, can close a link. A frame below 200, a 301 or
+302 with a `result`, or a `result` without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
 (reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
@@ -10,9 +9,8 @@ and returns a value of ours, or None where there is nothing to be read. Only `de
 
 Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
 location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
-eight more spellings, and all are read. What cannot be read becomes `UnknownContent`, a placeholder
-for the customer: an agent's message is never dropped. No revision documents a 301; its shape is
-that of the vendor's phone clients. `PROTOCOL.md` lists every place where the guide leaves a choice.
+eight more spellings. What cannot be read becomes `UnknownContent`: an agent's message is never
+dropped. No revision documents a 301; its shape is that of the vendor's phone clients.
 """
 
 import base64
@@ -136,7 +134,7 @@ def _is_reply(kind: int, frame: JsonObject) -> bool:
 
 def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
     if "result" not in frame:
-        # It says neither yes nor no. The command's own time-out decides.
+        # The command's own time-out decides.
         return frames.Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
@@ -249,7 +247,7 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
 
     The customer is the entry with our own client id; failing that, one without `comments` whose id
-    is as long as a GUID (reference 5). That guess never empties a list that is called `agents`.
+    is as long as a GUID (reference 5), unless that empties a list that is called `agents`.
     """
     by_name = sequence(frame.get("agents"))
     sure: dict[str, frames.Agent] = {}
@@ -390,11 +388,10 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
 
 
 def locate(source: str) -> tuple[str, str] | None:
-    """Decide whether a bare string is the medium itself or its address (trap T8).
+    """Tell a medium from its address (trap T8): (base64, ""), ("", address as written) or None.
 
     The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
-    data that begins with `/` needs length or JPEG's beginning. Returns (base64, "") for data,
-    ("", address as written) for an address, None for neither.
+    data that begins with `/` needs length or JPEG's beginning.
     """
     source = source.strip()
     if _ABSOLUTE.match(source):
@@ -538,9 +535,7 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
-    """Replace what databases and Matrix refuse by U+FFFD: NUL, halves of surrogate pairs (an emoji
-    that Java cut in two).
-    """
+    """Replace by U+FFFD what databases and Matrix refuse: NUL, halves of surrogate pairs."""
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd")
