@@ -49,7 +49,7 @@ class Timing:
     """While nothing is known about the server's dialect, the first 110 or 104 on a new link waits
     so long for a push that tells (protocol reference 5)."""
     hint_gap: float = 5.0
-    """Least time between two typing notices, and between two previews (reference 1.2)."""
+    """Least time between two typing notices (reference 1.2)."""
     settle: float = 2.0
     """A new link is tried by a ping before commands trust it; after so long it is trusted anyway.
     Also how long other commands' replies are awaited once the server has refused the token."""
