@@ -384,26 +384,21 @@ class Fetcher:
             response.close()
 
     async def _follow(self, url: str) -> aiohttp.ClientResponse:
-        for _ in range(MOST_REDIRECTS + 1):
-            response = await self._get(url)
-            if response.status not in _REDIRECTS:
-                return response
-            response.close()
-            # Every hop passes the same checks as the first address.
-            try:
+        try:
+            for _ in range(MOST_REDIRECTS + 1):
+                # Every hop passes the same checks as the first address.
+                if not self._hosts.allows(urlsplit(url)):
+                    raise Refused("host", f"{urlsplit(url).hostname} is not in allowed_media_hosts")
+                response = await self._get(url)
+                if response.status not in _REDIRECTS:
+                    return response
+                response.close()
                 url = urljoin(url, response.headers.get("Location", ""))
-            except ValueError:
-                raise _unreadable() from None
+        except ValueError:
+            raise Refused("address", "the file's address cannot be read") from None
         raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
-        try:
-            parts = urlsplit(url)
-            parts.port  # noqa: B018 - raises for a port that is no number
-        except ValueError:
-            raise _unreadable() from None
-        if not self._hosts.allows(parts):
-            raise Refused("host", f"{parts.hostname} is not in allowed_media_hosts")
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         timeout = timeout_of(self._timing, self._timing.upload)
@@ -414,7 +409,3 @@ class Fetcher:
             if isinstance(cause, AddressRefused):
                 raise Refused("address", str(cause)) from None
             raise Unavailable(describe(error)) from None
-
-
-def _unreadable() -> Refused:
-    return Refused("address", "the file's address cannot be read")

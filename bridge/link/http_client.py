@@ -46,8 +46,6 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Told = TypeVar("Told")
 
-# --- failures -----------------------------------------------------------------------------------
-
 
 class OpenFailure(CallFailure):
     """The link could not be opened; nothing was written, so it is always certain.
@@ -97,9 +95,6 @@ def describe(error: BaseException) -> str:
     return name
 
 
-# --- backoff ------------------------------------------------------------------------------------
-
-
 @dataclass
 class Backoff:
     """Exponential backoff with jitter.
@@ -127,8 +122,6 @@ class Backoff:
     def reset(self) -> None:
         self.failures = 0
 
-
-# --- requests -----------------------------------------------------------------------------------
 
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
@@ -220,9 +213,6 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
         if len(longer) <= LONGEST_COOKIES and longer.isascii() and longer.isprintable():
             header = longer
     return header
-
-
-# --- rate limit ---------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -361,8 +351,6 @@ class WindowLimiter:
             until = max(until, max(own) + earlier * self._seconds)
         return max(0.0, until - now)
 
-
-# --- the door -----------------------------------------------------------------------------------
 
 VISITS = "visits"
 """Begins the name of the fact that holds when we last came to a server's door."""

@@ -93,8 +93,6 @@ class Learnt:
         """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
         May shrink while the bridge runs."""
 
-    # --- the store -----------------------------------------------------------------------------
-
     async def load(self) -> None:
         """Recall what earlier runs learnt. Without a store it is learnt anew."""
         names = ("dialect", "keys", "longest_frame")
@@ -139,8 +137,6 @@ class Learnt:
     def _fact(self, what: str) -> str:
         return f"{what} {self._server}"
 
-    # --- dialect -------------------------------------------------------------------------------
-
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
         """True if the server may want this command in other keys."""
         match reply.result:
@@ -179,8 +175,6 @@ class Learnt:
         else:
             event = "webchat server refuses the configured dialect; set webchat.dialect"
             _LOG.warning(event, configured=self._wanted, takes=keys)
-
-    # --- features ------------------------------------------------------------------------------
 
     def has(self, feature: Feature) -> bool:
         """True if it makes sense to ask the server for this.

@@ -96,9 +96,7 @@ class Shared:
         self.health = Health(clock)
         self.learnt = learnt = Learnt(settings, facts, clock)
         self.door = door = Door(settings, self.http, self.health, facts, clock)
-        self.logins = Logins(
-            settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
-        )
+        self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -364,9 +362,6 @@ def refused_again() -> OpenFailure:
     )
 
 
-# --- the handshake --------------------------------------------------------------------------------
-
-
 class _Connect(connect):
     """A `connect` that follows no redirect: our token is for one server only."""
 
@@ -410,8 +405,6 @@ def quiet_logger() -> logging.Logger:
         logger.setLevel(logging.INFO)
     return logger
 
-
-# --- pushes on their way ------------------------------------------------------------------------
 
 MOST_WAITING = 64
 """Pushes of one link that may wait for the store; beyond them its socket is not read."""

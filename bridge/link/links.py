@@ -148,8 +148,6 @@ class Links:
         if links:
             await asyncio.wait([link.task for link in links])
 
-    # --- LinkPort ----------------------------------------------------------------------------
-
     async def call(
         self,
         account: Account,
@@ -307,8 +305,6 @@ class Links:
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
         raise certain_failure(reason, "the robot refused the question", reply.result)
 
-    # --- links -------------------------------------------------------------------------------
-
     def _link(self, account: Account) -> Link:
         """The room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
@@ -335,8 +331,6 @@ class Links:
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await between the last look at the demand and this: nobody can have come in between.
         self._links.pop(room_id, None)
-
-    # --- commands ----------------------------------------------------------------------------
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Callback of `call_now`'s reply; a command that goes out once more gets a task."""

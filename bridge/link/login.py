@@ -64,41 +64,31 @@ class _Refusal:
         )
 
 
+@dataclass(eq=False, repr=False)
 class Logins:
     """Tokens of accounts: stored ones while the server takes them (reference 3.6), or new ones."""
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        store: TokenStore,
-        *,
-        door: Door,
-        learnt: Learnt,
-        clock: Clock,
-        metrics: LinkMetrics,
-    ) -> None:
-        self._settings = settings
-        self._timing = settings.timing
-        self._store = store
-        self._door = door
-        self._learnt = learnt
-        self._clock = clock
-        self._metrics = metrics
-        self._refusals: dict[_Key, _Refusal] = {}
-        self._alone = asyncio.Lock()
-        self._refused: dict[RoomId, str] = {}
-        """Tokens that the server has refused and that the store may still hold."""
+    settings: LinkSettings
+    store: TokenStore
+    door: Door
+    learnt: Learnt
+    clock: Clock
+    metrics: LinkMetrics
+    _refusals: dict[_Key, _Refusal] = field(default_factory=dict)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _refused: dict[RoomId, str] = field(default_factory=dict)
+    """Tokens that the server has refused and that the store may still hold."""
 
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
         """A token to connect with: the link's last one, the stored one, or that of a login.
 
         Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
         """
-        name = credentials_of(self._settings, account).login_name
+        name = credentials_of(self.settings, account).login_name
         # A token of another name is from before the room's account changed.
         token = have if have is not None and have.login_name == name else None
         token = token or await self._stored(account.room_id)
-        oldest = self._clock.now() - self._timing.token_age * 1000
+        oldest = self.clock.now() - self.settings.timing.token_age * 1000
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
         return await self.renew(account, wait)
@@ -107,7 +97,7 @@ class Logins:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
         try:
-            await self._store.save(account.room_id, token)
+            await self.store.save(account.room_id, token)
         except StoreError as error:
             # It works until the next restart.
             _LOG.warning("token not stored", room_id=account.room_id, error=str(error))
@@ -122,7 +112,7 @@ class Logins:
         """
         self._refused[room_id] = token.value
         try:
-            await self._store.forget(room_id)
+            await self.store.forget(room_id)
         except StoreError as error:
             # It will be refused once more after a restart, and replaced then.
             _LOG.warning("token not forgotten", room_id=room_id, error=str(error))
@@ -131,7 +121,7 @@ class Logins:
 
     async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            token = await self._store.load(room_id)
+            token = await self.store.load(room_id)
         except StoreError as error:
             # Without a store nothing can be carried anyway.
             message = "the token store does not answer"
@@ -144,11 +134,11 @@ class Logins:
         Raises OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
         `pause` says how long to leave it, `rest` how long unless somebody asks.
         """
-        credentials = credentials_of(self._settings, account)
+        credentials = credentials_of(self.settings, account)
         self._recall(credentials)
         # Where all were refused together, one tries for all.
         async with self._alone if _ALL in self._refusals else nullcontext():
-            async with self._door.knock(Visitor(account.customer, account.running, wait)):
+            async with self.door.knock(Visitor(account.customer, account.running, wait)):
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
@@ -156,7 +146,7 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
-        now = self._clock.now()
+        now = self.clock.now()
         return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
@@ -168,19 +158,19 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self._learnt.keys)
+            body = http.dump_login(credentials.login, self.learnt.keys)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
-            reply, cookies = await self._door.post("login", body, http.parse_login_reply)
+            reply, cookies = await self.door.post("login", body, http.parse_login_reply)
         except OpenFailure:
-            self._metrics.logged_in(None)
+            self.metrics.logged_in(None)
             raise
-        self._metrics.logged_in(reply.result)
+        self.metrics.logged_in(reply.result)
         return reply, cookies
 
     def _refusal(self, credentials: Credentials, code: int) -> OpenFailure:
-        timing, reason = self._timing, _REASONS.get(code)
+        timing, reason = self.settings.timing, _REASONS.get(code)
         if reason is None:
             message = f"login answered {code} without a token"
             return OpenFailure(FailureReason.UNREACHABLE, message, code=code)
@@ -208,9 +198,6 @@ class Logins:
         else:
             _LOG.error("webchat login refused", login_name=credentials.login_name, **told)
         return refusal.failure(now)
-
-
-# --- accounts -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

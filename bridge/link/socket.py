@@ -525,9 +525,6 @@ def _close_code(socket: Connection) -> int | None:
     return protocol.close_rcvd.code
 
 
-# --- the way to it --------------------------------------------------------------------------------
-
-
 class Demand:
     """Reference count of those who want a link; says when it has been zero for a while."""
 

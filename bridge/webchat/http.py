@@ -19,8 +19,6 @@ from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
 from bridge.webchat.write import LocalProtocolError, encode
 
-# --- addresses ----------------------------------------------------------------------------------
-
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
@@ -88,9 +86,6 @@ class Endpoints:
         path = quote(icon.strip(), safe="/%", errors="replace")
         queue = "" if queue_id is None else f"&queue={queue_id}"
         return f"{self._base}/ngsIcon.do?path={path}{queue}"
-
-
-# --- bodies -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,11 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
 
 
 def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
+    told = _id(SessionId, frame.get("sessionId"))
+    # An agent's words (210) are delivered even if the frame does not say from which session.
+    if told is None and FrameType.CHAT_STARTED <= kind <= FrameType.SESSION_CLOSED:
+        return frames.Ignored(f"push {kind} without sessionId")
+    session_id, agent_id = told or SessionId(0), AgentId(text_of(frame, "agentId").strip())
     match kind:
         case FrameType.INIT_CONFIG:
             return _init_config(frame)
@@ -170,35 +175,19 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
-            # An agent's words are delivered even if the frame does not say from which session.
-            session_id = _id(SessionId, frame.get("sessionId")) or SessionId(0)
-            content = read_content(frame.get("msg"))
-            return frames.MessageReceived(session_id, _agent_id(frame), content)
-        case (
-            FrameType.CHAT_STARTED
-            | FrameType.AGENTS_UPDATED
-            | FrameType.RATING_PUSHED
-            | FrameType.SESSION_CLOSED
-        ):
-            return _session_push(kind, frame, client_id)
+            return frames.MessageReceived(session_id, agent_id, read_content(frame.get("msg")))
+        case FrameType.RATING_PUSHED:
+            return frames.RatingPushed(session_id, agent_id)
+        case FrameType.SESSION_CLOSED:
+            return frames.SessionClosed(session_id, agent_id)
+        case FrameType.AGENTS_UPDATED:
+            queue_id, queue_name = _id(QueueId, frame.get("queueId")), text_of(frame, "queueName")
+            return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
+        case FrameType.CHAT_STARTED:
+            continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
+            return frames.ChatStarted(session_id, _people(frame, client_id), continued, robot)
         case _:
             return frames.Ignored(f"unknown type {kind}")
-
-
-def _session_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
-    session_id = _id(SessionId, frame.get("sessionId"))
-    if session_id is None:
-        return frames.Ignored(f"push {kind} without sessionId")
-    if kind == FrameType.RATING_PUSHED:
-        return frames.RatingPushed(session_id, _agent_id(frame))
-    if kind == FrameType.SESSION_CLOSED:
-        return frames.SessionClosed(session_id, _agent_id(frame))
-    agents = _people(frame, client_id)
-    if kind == FrameType.AGENTS_UPDATED:
-        queue_id = _id(QueueId, frame.get("queueId"))
-        return frames.AgentsUpdated(session_id, agents, queue_id, text_of(frame, "queueName"))
-    continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-    return frames.ChatStarted(session_id, agents, continued, robot)
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
@@ -276,10 +265,6 @@ def _agent(person: JsonObject) -> frames.Agent | None:
         text_of(person, "icon"),
         text_of(person, "comments", "commonts"),
     )
-
-
-def _agent_id(frame: JsonObject) -> AgentId:
-    return AgentId(text_of(frame, "agentId").strip())
 
 
 # --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
