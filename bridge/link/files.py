@@ -65,8 +65,6 @@ def upload_fact(endpoints: Endpoints) -> str:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Outcome of one upload request."""
-
     url: str = ""
     failure: CallFailure | None = None
     other_kind: bool = False
@@ -93,8 +91,6 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
 
 
 class Uploads:
-    """Uploads to one server."""
-
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
     ) -> None:

@@ -25,12 +25,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import (
-    OpenFailure,
-    TokenRefused,
-    Visitor,
-    certain_failure,
-)
+from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
@@ -164,13 +159,7 @@ class Links:
         finally:
             link.demand.end()
 
-    def call_now(
-        self,
-        account: Account,
-        call_id: CallId,
-        command: Command,
-        done: Settle,
-    ) -> bool:
+    def call_now(self, account: Account, call_id: CallId, command: Command, done: Settle) -> bool:
         """See `LinkPort.call_now`. No task, no future and no timer: the cheap way for a busy room.
 
         False: the link does not stand, others are ahead, its server does not read, or it would have
@@ -195,8 +184,7 @@ class Links:
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
-        upload = partial(self._uploads.upload, blob=blob)
-        return await self._with_token(account, upload, tries=1)
+        return await self._with_token(account, partial(self._uploads.upload, blob=blob), tries=1)
 
     def keep(self, account: Account) -> None:
         """See `LinkPort.keep`; after `aclose` do nothing."""
@@ -243,9 +231,8 @@ class Links:
         """
         if not self.learnt.has(Feature.HISTORY):
             return None
-        # Though the chat goes on: what was said before can wait for who has no chat yet.
-        visitor = Visitor(account.customer)
-        request = partial(self._history, count=count, visitor=visitor)
+        # As of somebody new, though the chat goes on: it can wait for who has no chat yet.
+        request = partial(self._history, count=count, visitor=Visitor(account.customer))
         return await self._with_token(account, request, asks=False)
 
     async def _history(

@@ -235,10 +235,9 @@ def matching_rule(
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
-    globs = (one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one))
+    globs = [one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one)]
     # Ties are broken by the pattern's text, not by the order in which a file was written.
-    best = max(globs, key=lambda glob: (_literals(glob), glob), default=None)
-    return None if best is None else accounts[best]
+    return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
@@ -247,16 +246,12 @@ def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str
     The server knows one chat per login: of two such rooms one would get the other's.
     """
 
-    def is_one_room(pattern: str) -> bool:
+    def is_one_room(pattern: str, name: str) -> bool:
         exact = _literals(pattern) == len(pattern)
-        return exact and (pattern.startswith("!") or rooms_per_user == 1)
+        own = "{room_key}" in name or "{room_id}" in name
+        return own or (exact and (pattern.startswith("!") or rooms_per_user == 1))
 
-    alike = (
-        pattern
-        for pattern, rule in accounts.items()
-        if "{room_key}" not in rule.name and "{room_id}" not in rule.name
-    )
-    return [pattern for pattern in alike if not is_one_room(pattern)]
+    return [key for key, rule in accounts.items() if not is_one_room(key, rule.name)]
 
 
 def _literals(pattern: str) -> int:
@@ -298,8 +293,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
                 name, password = fill(rule.name), rule.password
             login = http.PasswordLogin(name, password, settings.enterprise_id)
         case LoginType.REGISTER:
-            shown = fill(settings.display_name)
-            login = http.RegisterLogin(name, shown, settings.enterprise_id)
+            login = http.RegisterLogin(name, fill(settings.display_name), settings.enterprise_id)
         case LoginType.VISITOR:
             login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
     return Credentials(name, login)

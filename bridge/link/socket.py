@@ -72,8 +72,6 @@ class _Waiter:
 
 @dataclass(frozen=True)
 class Loss:
-    """End of a socket."""
-
     code: int | None
     """The close code that the server sent; None when the connection just broke or we closed it."""
     token_refused: bool
@@ -507,14 +505,10 @@ def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) ->
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event; False if it has not come in so many seconds."""
-    if event.is_set():
-        return True
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    return event.is_set()
 
 
 def _close_code(socket: Connection) -> int | None:
@@ -637,11 +631,13 @@ class Gate:
         try:
             async with asyncio.timeout_at(deadline):
                 return await waiting.turn
-        except TimeoutError:
-            self._withdraw(waiting)
-            raise _copy(self.trouble or self.delay) from None
-        except asyncio.CancelledError:
-            self._withdraw(waiting)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
+                self.leave()  # the turn came in the very moment of giving up: pass it on
+            if isinstance(error, TimeoutError):
+                raise _copy(self.trouble or self.delay) from None
             raise
 
     def leave(self) -> None:
@@ -695,12 +691,6 @@ class Gate:
             self._waiting.remove(waiting)
             if not waiting.turn.done():
                 waiting.turn.set_exception(_copy(failure))
-
-    def _withdraw(self, waiting: _Waiting) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
-            self.leave()  # the turn came in the very moment of giving up: pass it on
 
     def _next(self) -> None:
         while self.wire is not None and not self._taken and self._waiting:

@@ -271,8 +271,6 @@ class AgentMedia(Frame, frozen=True):
 
 
 class AgentLocation(Frame, frozen=True):
-    """msg.type 4."""
-
     latitude: float
     longitude: float
     poi: str = ""
@@ -280,8 +278,6 @@ class AgentLocation(Frame, frozen=True):
 
 
 class AgentNotice(Frame, frozen=True):
-    """msg.type 99."""
-
     notice_type: int
     """A NoticeType, or a project's own number. NORMAL: the server named none."""
     text: str = ""
