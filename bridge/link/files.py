@@ -79,7 +79,7 @@ class _Verdict:
 
 
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:
-    """Yield exactly as many bytes as the blob said it has, as the length in the header says."""
+    """Yield as many bytes as the blob said: more are cut off, fewer leave the server waiting."""
     sent = 0
     async for chunk in blob.chunks:
         sent += len(chunk)
@@ -121,7 +121,7 @@ class Uploads:
         verdict = await self._try(known, token, blob)
         now, failure = asyncio.get_running_loop().time(), verdict.failure
         if failure and verdict.other_kind and not verdict.about_file and now >= self._both_from:
-            # The server may have changed. The caller has to come again, and then both are tried.
+            # The server may have changed; only the caller can read again what was streamed.
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"

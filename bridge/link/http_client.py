@@ -111,7 +111,7 @@ class Backoff:
 
     def next(self) -> float:
         """The delay to keep now, in seconds; the following one is longer."""
-        # The exponent is capped for its own sake.
+        # 2 ** 30 steps are beyond any `last`.
         step = min(self.last, self.first * 2.0 ** min(self.failures, 30))
         share = self.rng.random()
         if self.failures:

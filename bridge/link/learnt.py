@@ -196,7 +196,7 @@ class Learnt:
             _LOG.info("webchat server lacks a feature", feature=feature)
 
     def beat(self, *, answered: bool) -> None:
-        """Count the heartbeats that were not answered in time, until one is."""
+        """Count lost heartbeats: a server that knows none must not cost us a link a minute."""
         if answered:
             self._beats_missed = None
         elif self._beats_missed is not None:
@@ -225,7 +225,7 @@ def has_keys(command: Command) -> bool:
 def tells_keys_apart(command: Command) -> bool:
     """True for commands whose keys differ in each dialect (reference 5): texts and ratings.
 
-    Of anything else the later one only leaves out what is empty.
+    Of anything else the later one only leaves out what is empty, which tells nothing of texts.
     """
     if isinstance(command, SendMessage):
         return isinstance(command.content, Text)

@@ -241,6 +241,7 @@ class Wire:
         return reply
 
     async def ask(self, command: frames.Command) -> frames.Reply:
+        """Send a command of the link's own and wait for its reply; fails as `write`."""
         return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
 
     async def receipt(self, rs_id: str) -> None:
@@ -278,7 +279,7 @@ class Wire:
             self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
-        """True while the socket takes so many bytes between its low- and high-water marks."""
+        """True while nobody waits for the peer to read, nor has to for so many bytes more."""
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
@@ -409,11 +410,11 @@ class Wire:
         self._drained.set()
 
     def lost(self, close_code: int | None) -> None:
-        """Tell all who wait; `close_code` is the server's own, if it sent one."""
+        """Tell all who wait that theirs may have arrived; `close_code` is the server's own."""
         waiting = list(self._waiters.values())
         self._waiters.clear()
         if close_code == TOO_BIG and waiting:
-            # Shorter ones cannot be to blame; of equals the server stumbled over the last.
+            # The longest surely did not; of equals the server stumbled over the last.
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
             self._learnt.too_long(longest.size)
             waiting.remove(longest)

@@ -219,7 +219,6 @@ def _inside_character(text: str, index: int) -> bool:
 # --- escapes ------------------------------------------------------------------------------------
 
 _GUARD = "\u200b"
-_BRACKETS = (("[", "]"), ("{", "}"))
 
 
 def escaped(text: str) -> str:
@@ -230,7 +229,5 @@ def escaped(text: str) -> str:
 def guarded(text: str) -> str:
     """The text for a server that takes what looks like JSON for JSON."""
     words = text.strip()
-    json_like = words == "null" or any(
-        words.startswith(left) and words.endswith(right) for left, right in _BRACKETS
-    )
+    json_like = words == "null" or words[:1] + words[-1:] in {"[]", "{}"}
     return f"{_GUARD}{text}" if json_like else text
