@@ -69,11 +69,7 @@ class OpenFailure(CallFailure):
 
 
 class TokenRefused(Exception):
-    """The server does not know the token (any more): log in again; `status` is that of HTTP."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    """The server does not know the token (any more): log in again."""
 
 
 class Unwanted(Exception):

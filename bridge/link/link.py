@@ -68,6 +68,9 @@ MOST_NOTES = 20
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
 """Stands for a frame that cannot be read: it may have been an agent's word."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_QUIET = logging.getLogger("bridge.link.websockets")
+"""For the websockets library, whose debug lines hold URLs with tokens and whole frames (row 86)."""
+_QUIET.setLevel(logging.INFO)
 
 
 class Shared:
@@ -252,22 +255,28 @@ class Link:
             raise Unwanted
 
     async def _dial(self, token: Token) -> Wire:
-        """Open a socket; each answer to the handshake has its meaning (protocol reference 3.3)."""
         around, timing = self._around, self._timing
         try:
             async with around.dialling:
-                socket = await _connect(around, token)
-        except TokenRefused as refusal:
-            # Whoever is shut out hears "no" to everything: no reason to drop a good token.
-            around.door.check()
-            if self._strikes:  # the token before was refused too, so a login has just given this
-                around.door.suspect(self.account.room_id, refusal.status)
-            raise
-        except OpenFailure as failure:
+                socket = await _Connect(
+                    around.endpoints.socket(token.value),
+                    compression=None,  # 16 instead of 56 KiB for each link
+                    max_size=around.settings.max_incoming_bytes,
+                    ping_interval=None,  # the wire pings only into silence
+                    open_timeout=timing.handshake,
+                    close_timeout=timing.close,
+                    logger=_QUIET,
+                    additional_headers={"Cookie": token.cookies} if token.cookies else None,
+                    proxy=None,
+                    ssl=around.tls,
+                    create_connection=Connection,
+                )
+        except InvalidStatus as error:
+            raise self._turned_away(error.response.status_code) from None
+        except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
             around.health.missed()
-            if failure.code == 404 and self._backoff.failures >= LONG_MISSING:
-                raise TokenRefused("handshake: HTTP 404 for a long time", 404) from failure
-            raise
+            raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+        assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         around.door.let_in()
         return Wire(
             socket,
@@ -279,6 +288,20 @@ class Link:
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
         )
+
+    def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
+        """The failure of a handshake that was answered so (protocol reference 3.3)."""
+        door, message = self._around.door, f"handshake: HTTP {status}"
+        if 400 <= status < 500 and status not in NOT_THERE:
+            # Whoever is shut out hears "no" to everything: no reason to drop a good token.
+            door.check()
+            if self._strikes:  # the token before was refused too, so a login has just given this
+                door.suspect(self.account.room_id, status)
+            return TokenRefused(message)
+        self._around.health.missed()
+        if status == 404 and self._backoff.failures >= LONG_MISSING:
+            return TokenRefused(f"{message} for a long time")
+        return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
 
     async def _serve(self, wire: Wire) -> Loss:
         deliveries = self._deliveries
@@ -367,43 +390,6 @@ class _Connect(connect):
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
-
-
-async def _connect(around: Shared, token: Token) -> Connection:
-    """Open a socket; TokenRefused for a 4xx (protocol reference 3.3), else OpenFailure."""
-    settings = around.settings
-    try:
-        socket = await _Connect(
-            around.endpoints.socket(token.value),
-            compression=None,  # 16 instead of 56 KiB for each link
-            max_size=settings.max_incoming_bytes,
-            ping_interval=None,  # the wire pings only into silence
-            open_timeout=settings.timing.handshake,
-            close_timeout=settings.timing.close,
-            logger=quiet_logger(),
-            additional_headers={"Cookie": token.cookies} if token.cookies else None,
-            proxy=None,
-            ssl=around.tls,
-            create_connection=Connection,
-        )
-    except InvalidStatus as error:
-        status = error.response.status_code
-        message = f"handshake: HTTP {status}"
-        if 400 <= status < 500 and status not in NOT_THERE:
-            raise TokenRefused(message, status) from None
-        raise OpenFailure(FailureReason.UNREACHABLE, message, code=status) from None
-    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
-    assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
-    return socket
-
-
-def quiet_logger() -> logging.Logger:
-    """The websockets library's logger, never at DEBUG: URLs with tokens, whole frames (row 86)."""
-    logger = logging.getLogger("bridge.link.websockets")
-    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
-        logger.setLevel(logging.INFO)
-    return logger
 
 
 MOST_WAITING = 64
