@@ -422,35 +422,32 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     content = first(frame, "content")
     if content is None:
         return None
-    words, suggestions, transfer = _words(content)
+    suggestions: tuple[str, ...] = ()
+    transfer = False
+    match mapping(content):
+        case None:
+            words = string(content)
+        case {"type": "error"} as told:
+            words = text_of(told, "message")
+        case {"type": "text"} as told:
+            words, suggestions = _answer(told)
+        case {"type": "command"} as told:
+            order = mapping(told.get("content")) or {}
+            words = string(first(order, "extra") or first(told, "extra"))
+            transfer = order.get("code") in _TRANSFER_CODES
+        case {"type": "image" | "image-text" | "news" as kind} as told:
+            words = _pictured(told, picture=kind == "image")
+        case told:
+            shown = first(told, "content", "text")
+            words = string(shown) if isinstance(shown, str) else ""
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
     session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
     return frames.RobotMessage(session, robot, words, suggestions, transfer)
 
 
-def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
-    """Text, suggested questions, and whether a person is about to take over."""
-    told = mapping(content)
-    if told is None:
-        return string(content), (), False
-    match told.get("type"):
-        case "error":
-            return text_of(told, "message"), (), False
-        case "text":
-            return _answer(told)
-        case "command":
-            order = mapping(told.get("content")) or {}
-            words = string(first(order, "extra") or first(told, "extra"))
-            return words, (), order.get("code") in _TRANSFER_CODES
-        case "image" | "image-text" | "news" as kind:
-            return _pictured(told, picture=kind == "image"), (), False
-        case _:
-            shown = first(told, "content", "text")
-            return string(shown) if isinstance(shown, str) else "", (), False
-
-
-def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
+def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
+    """The text and the suggested questions."""
     lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
@@ -458,7 +455,7 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
         lines.append(text_of(group, "title"))
         related = (mapping(item) or {} for item in sequence(group.get("relates")))
         suggestions += [name for item in related if (name := text_of(item, "name"))]
-    return "\n".join(filter(None, lines)), tuple(suggestions), False
+    return "\n".join(filter(None, lines)), tuple(suggestions)
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
