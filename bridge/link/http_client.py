@@ -310,6 +310,7 @@ class WindowLimiter:
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
+        """Its login has ended: the place comes back after so long."""
         loop = asyncio.get_running_loop()
         place.back = loop.time() + seconds
         loop.call_at(place.back, self._give_back, place)
@@ -506,6 +507,7 @@ class Door:
         self._foreign_answers = 0
 
     def let_in(self) -> None:
+        """A socket was opened."""
         self._shut_out.clear()
 
     def foreign(self, status: int, what: str) -> OpenFailure:
