@@ -1,18 +1,17 @@
 """Upload of customers' files, and download of agents' files behind an SSRF guard.
 
-Uploads go in whichever of two ways the server wants (protocol reference 3.4). The guide says that
-the body is the file and nothing else (`raw`); a sibling guide shows a form (`multipart`). No guide
-says what a server answers to the kind that it does not take: `auto` tries raw first, and after any
-answer that is not the guide's success, once, the other kind. What worked is remembered for the
-server, over restarts too. Where that kind fails later on, the next upload tries both; if neither is
-taken then, the fault is not the kind of body, and for a minute no file is sent twice to find that
-out again.
+The body of an upload is the file and nothing else (`raw`, the guide), or a form (`multipart`, a
+sibling guide; protocol reference 3.4). No guide says what a server answers to the kind that it does
+not take: `auto` tries raw first, and after any answer that is not the guide's success, once, the
+other kind. What worked is remembered, over restarts too. Where that kind fails later on, the next
+upload tries both; if neither is taken then, the fault is not the kind of body, and for a minute no
+file is sent twice to find that out again.
 
-An agent's file is fetched from nowhere but where the operator allows. Its address is chosen by
-whoever sits at the desk, and we fetch it from inside the operator's network. So only the server's
-own origin and listed hosts are asked, and a listed *name* may still not lead to a private address
-unless the operator listed that network too. The check sits in the resolver that the connection
-itself uses: what was checked is what is connected to, whatever the name resolves to a moment later.
+An agent's file has an address that is chosen by whoever sits at the desk, and we fetch it from
+inside the operator's network. So only the server's own origin and listed hosts are asked, and a
+listed *name* may not lead to a private address unless the operator listed that network too. The
+check sits in the resolver that the connection itself uses: what was checked is what is connected
+to, whatever the name resolves to a moment later.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode, UploadMode
-from bridge.webchat.http import Endpoints, parse_upload_reply
+from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
@@ -66,44 +65,21 @@ def upload_fact(endpoints: Endpoints) -> str:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Outcome of one upload request."""
-
     url: str = ""
     failure: CallFailure | None = None
     other_kind: bool = False
     """The other kind of body may do better."""
     about_file: bool = False
-    """The file itself was refused, so the kind of body was understood, as far as one can tell."""
+    """The file itself was refused, so the kind of body seems to be understood."""
 
     def address(self) -> str:
-        """Return the address of the file, or raise the failure."""
         if self.failure is not None:
             raise self.failure
         return self.url
 
 
-@dataclass
-class _Source:
-    """One blob as the body of one HTTP request."""
-
-    blob: Blob
-    failure: Exception | None = None
-    """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
-
-    async def body(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in _measured(self.blob):
-                yield chunk
-        except Exception as error:
-            self.failure = error
-            raise
-
-
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:
-    """Yield the blob's bytes, exactly as many as it said it has.
-
-    More would be cut off by the length in the header, fewer would leave the server waiting.
-    """
+    """Yield as many bytes as the blob said: more are cut off, fewer leave the server waiting."""
     sent = 0
     async for chunk in blob.chunks:
         sent += len(chunk)
@@ -115,8 +91,6 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
 
 
 class Uploads:
-    """Uploads to one server."""
-
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
     ) -> None:
@@ -140,15 +114,14 @@ class Uploads:
         TOO_BIG or REFUSED otherwise.
         """
         if self._mode is not UploadMode.AUTO:
-            return (await self._try(self._mode, token, _Source(blob))).address()
+            return (await self._try(self._mode, token, blob)).address()
         known = await self._known_mode()
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
-        verdict = await self._try(known, token, _Source(blob))
+        verdict = await self._try(known, token, blob)
         now, failure = asyncio.get_running_loop().time(), verdict.failure
         if failure and verdict.other_kind and not verdict.about_file and now >= self._both_from:
-            # The server may have changed. What was streamed cannot be read again here, so the
-            # caller has to come again, and then both kinds are tried.
+            # The server may have changed; only the caller can read again what was streamed.
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"
@@ -156,7 +129,6 @@ class Uploads:
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
-        """Upload a file in one kind of body, and if that is not taken in the other."""
         kind, other = UploadMode.RAW, UploadMode.MULTIPART
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
@@ -164,8 +136,8 @@ class Uploads:
         measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
         async with keep(measured) as kept:
 
-            def anew() -> _Source:
-                return _Source(Blob(kept.chunks(), kept.size, blob.mime, blob.name))
+            def anew() -> Blob:
+                return Blob(kept.chunks(), kept.size, blob.mime, blob.name)
 
             verdict = await self._try(kind, token, anew())
             if verdict.other_kind:
@@ -186,34 +158,49 @@ class Uploads:
         return verdict.address()
 
     async def _known_mode(self) -> UploadMode:
-        """Return the kind that has worked; AUTO: none has yet, as far as anybody knows."""
+        """The kind that has worked; AUTO: none has yet, as far as anybody knows."""
         try:
             return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
             return UploadMode.AUTO
 
-    async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
+    async def _try(self, mode: UploadMode, token: Token, blob: Blob) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART
+        failures: list[Exception] = []
+        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in _measured(blob):
+                    yield chunk
+            except Exception as error:
+                failures.append(error)
+                raise
+
         try:
             answer = await self._http.post(
                 self._endpoints.upload(token.value),
-                source.body() if raw else _form(token.value, source),
-                _raw_headers(source.blob) if raw else {},
+                body() if raw else _form(token.value, blob, body()),
+                _raw_headers(blob) if raw else {},
                 total=self._total,
                 cookies=token.cookies,
             )
         except Unavailable as error:
-            if source.failure is not None:
-                raise source.failure from error
+            if failures:
+                raise failures[0] from error
             raise certain_failure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
-        if reply is None:  # a servlet container's or a proxy's page
-            message = f"upload: HTTP {answer.status} without WebChat's JSON"
-            if answer.status == 413:
-                failure = certain_failure(FailureReason.TOO_BIG, message)
-                return _Verdict(failure=failure, about_file=True)
-            failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
-            return _Verdict(failure=failure, other_kind=True)
+        if reply is not None:
+            return self._judge(reply)
+        # A servlet container's or a proxy's page.
+        message = f"upload: HTTP {answer.status} without WebChat's JSON"
+        if answer.status == 413:
+            failure = certain_failure(FailureReason.TOO_BIG, message)
+            return _Verdict(failure=failure, about_file=True)
+        failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
+        return _Verdict(failure=failure, other_kind=True)
+
+    def _judge(self, reply: UploadReply) -> _Verdict:
         if reply.result == ResultCode.SUCCESS:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
@@ -235,21 +222,17 @@ def _raw_headers(blob: Blob) -> dict[str, str]:
     return headers
 
 
-def _form(token: str, source: _Source) -> aiohttp.FormData:
+def _form(token: str, blob: Blob, body: AsyncIterator[bytes]) -> aiohttp.FormData:
     # Names as they are in UTF-8: servers of that time do not undo percent-encoding here.
     form = aiohttp.FormData(quote_fields=False)
     form.add_field("token", token)
-    form.add_field(
-        "fileToUpload",
-        source.body(),
-        filename=_sent_name(source.blob),
-        content_type=_mime(source.blob.mime),
-    )
+    name, mime = _sent_name(blob), _mime(blob.mime)
+    form.add_field("fileToUpload", body, filename=name, content_type=mime)
     return form
 
 
 def _mime(mime: str) -> str:
-    """Return what is safe in a header; the sender of a file chooses its type."""
+    """What is safe in a header; the sender of a file chooses its type."""
     form = mime.lower().startswith(_FORMS)
     return mime if _MIME.fullmatch(mime) and not form else "application/octet-stream"
 
@@ -281,7 +264,7 @@ class AllowedHosts:
                 self._named.add((parts.hostname, parts.port))
 
     def allows(self, url: SplitResult) -> bool:
-        """Say whether this address may be asked at all, before its name is resolved."""
+        """True if this address may be asked at all, before its name is resolved."""
         if url.scheme not in _DEFAULT_PORTS or url.username is not None:
             return False
         host, port = url.hostname or "", _port_of(url)
@@ -295,7 +278,7 @@ class AllowedHosts:
         return named and (literal is None or self.connectable(literal))
 
     def connectable(self, address: Address) -> bool:
-        """Say whether a listed host may have this address: public, or in a listed network."""
+        """True if a listed host may have this address: public, or in a listed network."""
         return self._covered(address) or all(
             part.is_global and not part.is_multicast for part in _embedded(address)
         )
@@ -314,7 +297,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the permitted addresses of a name; AddressRefused where all are forbidden."""
+        """The permitted addresses of a name; AddressRefused where all are forbidden."""
         found = await self._inner.resolve(host, port, family)
         if (host, port) == self._hosts.own:
             return found
@@ -329,7 +312,6 @@ class GuardedResolver(AbstractResolver):
 
 
 def _port_of(url: SplitResult) -> int:
-    """The port of an address, the usual one of its scheme where it names none."""
     return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
 
 
@@ -377,7 +359,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def fetch(self, url: str, limit: int) -> AsyncIterator[Blob]:
-        """Open a file; see `LinkPort.fetch`. `url` is as the server wrote it."""
+        """See `LinkPort.fetch`; `url` is as the server wrote it."""
         response = await self._follow(self._endpoints.absolute(url))
         try:
             if response.status >= 500 or response.status in _BUSY:
@@ -398,26 +380,21 @@ class Fetcher:
             response.close()
 
     async def _follow(self, url: str) -> aiohttp.ClientResponse:
-        for _ in range(MOST_REDIRECTS + 1):
-            response = await self._get(url)
-            if response.status not in _REDIRECTS:
-                return response
-            response.close()
-            # Every hop passes the same checks as the first address.
-            try:
+        try:
+            for _ in range(MOST_REDIRECTS + 1):
+                # Every hop passes the same checks as the first address.
+                if not self._hosts.allows(urlsplit(url)):
+                    raise Refused("host", f"{urlsplit(url).hostname} is not in allowed_media_hosts")
+                response = await self._get(url)
+                if response.status not in _REDIRECTS:
+                    return response
+                response.close()
                 url = urljoin(url, response.headers.get("Location", ""))
-            except ValueError:
-                raise _unreadable() from None
+        except ValueError:
+            raise Refused("address", "the file's address cannot be read") from None
         raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
-        try:
-            parts = urlsplit(url)
-            parts.port  # noqa: B018 - raises for a port that is no number
-        except ValueError:
-            raise _unreadable() from None
-        if not self._hosts.allows(parts):
-            raise Refused("host", f"{parts.hostname} is not in allowed_media_hosts")
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         timeout = timeout_of(self._timing, self._timing.upload)
@@ -428,7 +405,3 @@ class Fetcher:
             if isinstance(cause, AddressRefused):
                 raise Refused("address", str(cause)) from None
             raise Unavailable(describe(error)) from None
-
-
-def _unreadable() -> Refused:
-    return Refused("address", "the file's address cannot be read")

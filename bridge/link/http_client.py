@@ -1,27 +1,22 @@
 """The way to the server's HTTP addresses: connection pool, rate limit, circuit breaker, backoff.
 
-Theory of operation. `Http` is one pool of connections and knows one kind of request, POST. It has
-no connection limit of its own (long-lived requests must never queue behind each other), follows no
-redirect, and reads only as much as an answer may have. It keeps no cookies itself: those that a
-login sets belong to its token, for a balancer may lead each customer to the server that knows them.
+`Http` is one pool of connections for POST requests. It has no connection limit (long-lived requests
+must never queue behind each other) and keeps no cookies: those that a login sets belong to its
+token, for a balancer may lead each customer to the server that knows them.
 
 The server blacklists an address that logs in too often, and all our customers share one (protocol
 reference 3.7). So whatever goes to its login address passes the `Door`:
 
-* a rate limit, `WindowLimiter`: at most so many requests in any window of time. A leaky bucket
-  (aiolimiter) would let almost twice the count through in one window, and the server counts
-  windows. A place is taken when a login begins and comes back one whole window after that login has
-  *ended*: whenever within its login the server counted it, no window of the server's ever holds
-  more. The newest moments are kept in the store (`Visits`), for the server knows nothing of our
+* a rate limit, `WindowLimiter`: at most so many requests in any window of time, as the server
+  counts (a leaky bucket lets almost twice the count through in one window). A place is taken when a
+  login begins and comes back one whole window after it has *ended*, whenever within it the server
+  counted. The newest moments are kept in the store (`Visits`), for the server knows nothing of our
   restarts;
 * fair queueing: those whose chat is going on go first, then those for whom the fewest places are
   taken at the moment, and then it goes round: whoever has had a turn is behind all who wait by
-  then. So a person has one place in the line, however many rooms they make, and a newcomer waits
-  for one of them. Nor does anybody take places down to the last: for whom some are taken gets
-  another only while as many are free (the dynamic thresholds of shared buffers). That is 5 of 8 for
-  one person at most, and leaves some for who comes next;
-* a circuit breaker: answers that look like a blacklist's close the door for everybody for ten
-  minutes.
+  then. So a newcomer waits for one room of a person who has made many. Who has places gets another
+  only while as many are free (the dynamic thresholds of shared buffers): 5 of 8 at most;
+* a circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
 """
 
 from __future__ import annotations
@@ -51,15 +46,12 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Told = TypeVar("Told")
 
-# --- failures -----------------------------------------------------------------------------------
-
 
 class OpenFailure(CallFailure):
     """The link could not be opened; nothing was written, so it is always certain.
 
-    Attributes:
-        pause: seconds for which no other try may be made, whatever the link's own backoff says.
-        rest: seconds for which none may be made that nobody asks for.
+    No other try may be made for `pause` seconds, whatever the link's own backoff says, and none
+    that nobody asks for in `rest` seconds.
     """
 
     def __init__(
@@ -77,32 +69,19 @@ class OpenFailure(CallFailure):
 
 
 class TokenRefused(Exception):
-    """The server does not know the token (any more): log in again; `status` is that of HTTP."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    """The server does not know the token (any more): log in again."""
 
 
 class Unwanted(Exception):
     """The link for which a login stood in line is not wanted any more."""
 
 
-def no_turn(message: str) -> OpenFailure:
-    """Return the failure of a call whose login has not had its turn yet."""
-    return OpenFailure(FailureReason.NO_TURN, message)
-
-
 def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
-    """Return a failure after which it is certain that nothing arrived."""
     return CallFailure(reason, certain=True, code=code, message=message)
 
 
 def describe(error: BaseException) -> str:
-    """Say what a foreign network error was, without its text.
-
-    The texts of aiohttp and websockets may quote a URL, and ours carry tokens (row 86).
-    """
+    """A foreign network error in words, without its own, which may quote a URL and so a token."""
     name = type(error).__name__
     refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
     if isinstance(refused, ssl.SSLCertVerificationError):
@@ -110,9 +89,6 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{name}: {error.strerror}"
     return name
-
-
-# --- backoff ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -130,8 +106,8 @@ class Backoff:
     """Delays handed out since the last `reset`."""
 
     def next(self) -> float:
-        """Return the delay to keep now, in seconds, and lengthen the following one."""
-        # 2 ** 30 steps are beyond any `last`; the exponent is capped for its own sake.
+        """The delay to keep now, in seconds; the following one is longer."""
+        # 2 ** 30 steps are beyond any `last`.
         step = min(self.last, self.first * 2.0 ** min(self.failures, 30))
         share = self.rng.random()
         if self.failures:
@@ -142,8 +118,6 @@ class Backoff:
     def reset(self) -> None:
         self.failures = 0
 
-
-# --- requests -----------------------------------------------------------------------------------
 
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
@@ -220,10 +194,9 @@ def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
 
 
 def _cookies(response: aiohttp.ClientResponse) -> str:
-    """Return what an answer's cookies come to at the addresses beside its own.
+    """An answer's cookies for the addresses beside its own, as a jar judges them.
 
-    A jar of its own judges their domain, path, age and `Secure`. What is no printable ASCII, or
-    would be too much, is left out.
+    What is no printable ASCII, or would be too much, is left out.
     """
     if not response.cookies:
         return ""
@@ -238,15 +211,12 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
     return header
 
 
-# --- rate limit ---------------------------------------------------------------------------------
-
-
 @dataclass(eq=False)
 class Place:
     """A place of the rate limit, while it is taken."""
 
     person: str
-    """Empty: an earlier run of ours took it, and nobody knows for whom."""
+    """Empty: an earlier run of ours took it."""
     back: float | None = None
     """When it comes back, in loop time; None: its login is under way."""
 
@@ -290,7 +260,7 @@ class WindowLimiter:
         self._numbers = itertools.count()
 
     def give_away(self, seconds: float) -> None:
-        """Have one place less for so long: an earlier run of ours took it."""
+        """Have one place less for so long."""
         self._cool(self._take(""), seconds)
 
     @asynccontextmanager
@@ -340,7 +310,7 @@ class WindowLimiter:
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
-        """The login has ended; its place comes back after so long."""
+        """Its login has ended: the place comes back after so long."""
         loop = asyncio.get_running_loop()
         place.back = loop.time() + seconds
         loop.call_at(place.back, self._give_back, place)
@@ -356,7 +326,7 @@ class WindowLimiter:
     def _expected(self, waiting: _Waiting) -> float:
         """Upper bound of the wait for a turn in seconds, if no one else comes.
 
-        For it goes round: until then each of the others has a turn before each of this person's.
+        Each of the others has a turn before each of this person's.
         """
         running, person = waiting.running, waiting.person
         earlier = [one for one in self._line if one.person == person].index(waiting)
@@ -379,22 +349,18 @@ class WindowLimiter:
         return max(0.0, until - now)
 
 
-# --- the door -----------------------------------------------------------------------------------
-
 VISITS = "visits"
 """Begins the name of the fact that holds when we last came to a server's door."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
 SUSPICIONS = 3
-"""So many answers in a row that are neither WebChat's nor a starting server's, or so many rooms in
-a row whose sockets are refused with new tokens: a blacklist."""
+"""So many foreign answers, or rooms whose sockets are refused with new tokens: a blacklist."""
 
 
 class Health:
     """Health of the WebChat server: failing once any link fails to reach it, healthy once one does.
 
-    A lost link alone is no failure: only what could not be opened, or not be logged in, is. Any
-    answer of the server, a refusal too, shows that it lives.
+    A lost link alone is no failure. Any answer of the server, a refusal too, shows that it lives.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -420,7 +386,7 @@ class Health:
 class Visits:
     """Times of our latest requests to the login address, as many as its window may hold.
 
-    Kept over restarts. A store that is down stops nobody.
+    Kept over restarts, unless the store is down.
     """
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
@@ -434,24 +400,20 @@ class Visits:
         self._unstored = False
 
     async def load(self) -> list[float]:
-        """Recall what earlier runs noted; return for how many seconds each visit still counts."""
+        """For how many seconds each visit of earlier runs still counts."""
         try:
             told = await self._facts.get(self._fact) or ""
         except StoreError as error:
             _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
         now = self._clock.now()
-        # Where the clock was set back since, a moment may lie ahead: it must not cost more than one
-        # window.
+        # Where the clock was set back since, a moment may lie ahead.
         self._moments.extend(min(int(one), now) for one in told.split() if one.isdecimal())
         left = [self._window - (now - moment) / 1000 for moment in self._moments]
         return [seconds for seconds in left if seconds > 0]
 
     async def note(self) -> None:
-        """Remember, for the next run, that we come now.
-
-        Visits that come while the store is being told of others are told of together.
-        """
+        """Store that we come now; visits that come meanwhile are stored together."""
         now = self._clock.now()
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
@@ -508,10 +470,7 @@ class Door:
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
     ) -> tuple[Told, str]:
-        """Make a request of the login address; return its answer, and the cookies with it.
-
-        OpenFailure, UNREACHABLE: WebChat itself did not answer.
-        """
+        """Make a request; return its answer and cookies, or raise OpenFailure, UNREACHABLE."""
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:
             # The sign covers exactly these bytes (protocol reference 3.2). A server that wants it
@@ -534,7 +493,6 @@ class Door:
 
     @property
     def closed_for(self) -> float:
-        """Seconds for which the door stays closed; 0.0 while it is open."""
         return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
     def check(self) -> None:
@@ -553,7 +511,7 @@ class Door:
         self._shut_out.clear()
 
     def foreign(self, status: int, what: str) -> OpenFailure:
-        """Return the failure for an answer that is not WebChat's; `what` was asked."""
+        """The failure for an answer that is not WebChat's; `what` was asked."""
         self._health.missed()
         pause = 0.0
         if status not in STARTING:

@@ -1,6 +1,6 @@
 """Capabilities of one WebChat server as far as they are learnt: dialect, features, frame length.
 
-Theory of operation. Two things are learnt apart, for they are told by different signs:
+Two things are learnt apart, for they are told by different signs:
 
 * the *revision*: a 200, an rsId or a list of `users` proves a server later than 2016. Then we write
   heartbeats and typing notices, and the later keys;
@@ -15,12 +15,10 @@ While nothing is known, texts and ratings are written with both sets of keys: an
 the ones it knows reads them.
 
 An operator who names a dialect gets it: nothing is learnt from pushes then, and what a refusal
-proves holds until the next start. With `auto` both are facts of the server, kept over restarts and
-never unlearnt by themselves. So is the length of the longest frame, once the server has closed a
-link over a longer one (close 1009, trap T23).
-
-What is learnt counts at once; the store is told a moment later by `run`, so that nothing that reads
-or writes a socket ever waits for a database.
+proves holds until the next start. With `auto` both are facts of the server, kept over restarts. So
+is the length of the longest frame, once the server has closed a link over a longer one (close 1009,
+trap T23). What is learnt counts at once; `run` tells the store, so that no socket ever waits for a
+database.
 """
 
 from __future__ import annotations
@@ -55,7 +53,6 @@ class Feature(StrEnum):
 
     HEARTBEAT = "heartbeat"
     TYPING = "typing"
-    PREVIEW = "preview"
     HISTORY = "history"
 
 
@@ -63,7 +60,6 @@ class Learnt:
     """Capabilities of one server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        """Know nothing yet; `load` recalls what earlier runs learnt."""
         self._wanted = settings.dialect
         self._most = settings.max_frame_bytes
         self._facts = facts
@@ -78,15 +74,13 @@ class Learnt:
         self._changed = asyncio.Event()
         self.read: set[Dialect] = set()
         """Keys that this server has taken in this run, or must know by its pushes: a refusal of
-        them is about something else. What a refusal proved in an earlier run does not count:
-        servers are replaced, and whoever refused the wrong keys once will not take them in silence.
-        """
+        them is about something else. Earlier runs do not count: servers are replaced."""
         self.longest_frame = self._most
         """Bytes that a frame of ours may have."""
         self._conclude()
 
     def _conclude(self) -> None:
-        """Derive how to write. These are plain attributes: each message asks for them."""
+        """Derive how to write, as plain attributes: each message asks for them."""
         self.known = self._wanted is not None or self._later or self._keys is not None
         """There is nothing left to find out about the dialect."""
         self.keys = self._keys or self._wanted or (Dialect.Y2019 if self._later else Dialect.DUAL)
@@ -99,10 +93,8 @@ class Learnt:
         """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
         May shrink while the bridge runs."""
 
-    # --- the store -----------------------------------------------------------------------------
-
     async def load(self) -> None:
-        """Recall the facts of this server. Without a store they are simply learnt anew."""
+        """Recall what earlier runs learnt. Without a store it is learnt anew."""
         names = ("dialect", "keys", "longest_frame")
         try:
             dialect, keys, frame = [await self._facts.get(self._fact(name)) for name in names]
@@ -120,7 +112,6 @@ class Learnt:
         self._conclude()
 
     async def run(self) -> None:
-        """Store what is learnt, for ever."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -145,8 +136,6 @@ class Learnt:
 
     def _fact(self, what: str) -> str:
         return f"{what} {self._server}"
-
-    # --- dialect -------------------------------------------------------------------------------
 
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
         """True if the server may want this command in other keys."""
@@ -187,13 +176,11 @@ class Learnt:
             event = "webchat server refuses the configured dialect; set webchat.dialect"
             _LOG.warning(event, configured=self._wanted, takes=keys)
 
-    # --- features ------------------------------------------------------------------------------
-
     def has(self, feature: Feature) -> bool:
         """True if it makes sense to ask the server for this.
 
         An operator who has named 2016 gets the guide's commands and no others. In dialect `dual`
-        typing is shown without waiting for proof of a later server.
+        typing is shown without proof of a later server.
         """
         if feature in self._missing:
             return False
@@ -204,16 +191,12 @@ class Learnt:
         return feature is not Feature.HEARTBEAT and self._wanted is Dialect.DUAL
 
     def has_not(self, feature: Feature) -> None:
-        """The server has said that it does not know this."""
         if feature not in self._missing:
             self._missing.add(feature)
             _LOG.info("webchat server lacks a feature", feature=feature)
 
     def beat(self, *, answered: bool) -> None:
-        """A heartbeat was answered, or was not in time.
-
-        One that is never answered by anybody must not cost a reconnect every minute for ever.
-        """
+        """Count lost heartbeats: a server that knows none must not cost us a link a minute."""
         if answered:
             self._beats_missed = None
         elif self._beats_missed is not None:
@@ -242,8 +225,7 @@ def has_keys(command: Command) -> bool:
 def tells_keys_apart(command: Command) -> bool:
     """True for commands whose keys differ in each dialect (reference 5): texts and ratings.
 
-    Of anything else the later one only leaves out what is empty: a server that wants it written is
-    no word about how it reads texts.
+    Of anything else the later one only leaves out what is empty, which tells nothing of texts.
     """
     if isinstance(command, SendMessage):
         return isinstance(command.content, Text)

@@ -1,33 +1,32 @@
 """Link of one room: connection, reconnection, and the way of its pushes to the engine.
 
-Theory of operation. `Link` goes the round out, login, linking, up, and back after every loss.
-While somebody wants the link (`Demand`), `Link.run` keeps two tasks: one goes round the states, one
-step after the other, so a room never has two logins or two sockets at a time (reference 4, rows 1-5
-and 34-38); the other delivers pushes. It opens the `Gate` for calls when the wire stands and shuts
-it when the wire is lost. A token that the server refuses (-15, 4xx, thrown out at once) costs one
-login at once. A fresh token that is refused as well is a failure like any other: callers are told,
-and the link waits before it tries again. If it was refused at the handshake, the `Door` hears of
-it, for the whole bridge may be shut out; and a room to which that happens again and again is left
-alone for as long as a blacklist. A login may have to wait for its turn (`WindowLimiter`): the
-engine is told so meanwhile, and so is a call that can wait no longer; once nobody wants the link it
-is out of the line.
+While somebody wants the link (`Demand`), `Link.run` keeps two tasks. One goes round the states
+(out, login, linking, up, and back after every loss), one step after the other, so a room never has
+two logins or two sockets at a time (reference 4, rows 1-5 and 34-38). The other delivers pushes.
+The `Gate` for calls is open while the wire stands. A token that the server refuses (-15, 4xx,
+thrown out at once) costs one login at once. A fresh token that is refused as well is a failure like
+any other: callers are told, and the link waits before it tries again. If it was refused at the
+handshake, the `Door` hears of it, for the whole bridge may be shut out; and a room to which that
+happens again and again is left alone for as long as a blacklist. A login may have to wait for its
+turn (`WindowLimiter`): the engine is told so meanwhile, and so is a call that can wait no longer.
 
 `Deliveries` is the queue of pushes on their way to the engine: strictly in order, nothing skipped.
 The push in hand is tried again until the engine has stored it; only then does its receipt go out.
-While that does not work the socket is closed, so that the server knows us to be away, and the link
-opens no new one before `settled`. When the bridge stops, what was read is still stored, for a
-server of 2016 pushes nothing twice.
+While that does not work the socket is closed, so that the server knows us to be away. When the
+bridge stops, what was read is still stored, for a server of 2016 pushes nothing twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
+import secrets
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
@@ -42,16 +41,16 @@ from bridge.link.http_client import (
     Backoff,
     Door,
     Health,
+    Http,
     OpenFailure,
     Place,
     TokenRefused,
     Unwanted,
     describe,
-    no_turn,
 )
-from bridge.link.learnt import Feature, Learnt
+from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import LinkMetrics, LinkSettings, Token
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import LATE, Connection, Demand, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
@@ -59,59 +58,85 @@ from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownCon
 from bridge.webchat.http import Endpoints
 
 NOT_THERE = frozenset({404, 408, 429})
-"""Handshake statuses of a server (or proxy) that is not ready, although they are 4xx (row 38)."""
+"""Handshake statuses, 4xx, of a server or proxy that is not ready (row 38)."""
 LONG_MISSING = 10
 """After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
+MOST_KINDS = 200
+"""Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
+MOST_NOTES = 20
+"""Lines a second about single links."""
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
 """Stands for a frame that cannot be read: it may have been an agent's word."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_QUIET = logging.getLogger("bridge.link.websockets")
+"""For the websockets library, whose debug lines hold URLs with tokens and whole frames (row 86)."""
+_QUIET.setLevel(logging.INFO)
 
 
-@dataclass(kw_only=True)
 class Shared:
     """Parts that all links of one server share."""
 
-    settings: LinkSettings
-    endpoints: Endpoints
-    logins: Logins
-    events: LinkEvents = field(init=False)
+    events: LinkEvents
     """Set before there is a link."""
-    health: Health
-    door: Door
-    learnt: Learnt
-    metrics: LinkMetrics
-    clock: Clock
-    rng: random.Random
-    tls: ssl.SSLContext | None
-    dialling: asyncio.Semaphore
-    """Limits how many sockets are being opened at once."""
-    epoch: str
-    """Differs for every start of the process."""
-    ordinals: Iterator[int]
-    """Numbers the pushes of all links: one that is made anew must not count again."""
-    unheard: Callable[[str], None]
-    """Told the kind of each frame that says nothing to us."""
-    note: Callable[[RoomId, str, Mapping[str, object]], None]
-    """Logs what happens to a room's link."""
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        *,
+        tokens: TokenStore,
+        facts: Facts,
+        metrics: LinkMetrics,
+        clock: Clock,
+        rng: random.Random | None,
+    ) -> None:
+        """Raise ValueError for a base address that cannot be read."""
+        self.settings, self.metrics, self.clock = settings, metrics, clock
+        self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self.endpoints = Endpoints(settings.base_url)
+        secure = settings.base_url.startswith("https:")
+        self.tls = ssl.create_default_context() if secure else None
+        self.http = Http(settings.timing, self.tls)
+        self.health = Health(clock)
+        self.learnt = learnt = Learnt(settings, facts, clock)
+        self.door = door = Door(settings, self.http, self.health, facts, clock)
+        self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
+        self.dialling = asyncio.Semaphore(settings.reconnect_limit)
+        """Limits how many sockets are being opened at once."""
+        self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
+        """Differs for every start of the process."""
+        self.ordinals = itertools.count(1)
+        """Numbers the pushes of all links: one that is made anew must not count again."""
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
+        self._notes_left, self._notes_until = 0, 0.0
+        self._kinds: set[str] = set()
+        """Kinds of frames that were reported as ignored."""
 
     def backoff(self) -> Backoff:
-        """Return a fresh backoff with the operator's times."""
         timing = self.settings.timing
         return Backoff(timing.backoff_first, timing.backoff_last, self.rng)
 
+    def unheard(self, kind: str) -> None:
+        """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
+        if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
+            self._kinds.add(kind)
+            _LOG.warning("webchat frame ignored", kind=kind)
+
+    def note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.
+
+        When a server goes away or comes back, thousands of links say the same within seconds, and
+        one line costs what opening a tenth of a link does.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._notes_until:
+            self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
+        self._notes_left -= 1
+        log = self._log.debug if self._notes_left < 0 else self._log.info
+        log(event, room_id=room_id, **told)
+
 
 class Link:
-    """The link of one room: opened, guarded and reopened while `run` is running.
-
-    Attributes:
-        account: may be replaced by a newer one at any time (`speak_for`).
-        up: its wire stands.
-        demand: who wants it.
-        gate: the way to its wire.
-        task: runs it.
-        hint_not_before: when each kind of hint may be sent again, in loop time.
-        stranger: where the server said last that it does not know us, and until when we believe it.
-    """
+    """The link of one room: opened, guarded and reopened while `run` is running."""
 
     def __init__(self, account: Account, around: Shared) -> None:
         self.account = account
@@ -119,8 +144,10 @@ class Link:
         self.demand = Demand()
         self.gate = Gate()
         self.task: asyncio.Task[None]
-        self.hint_not_before: dict[Feature, float] = {}
+        self.typing_not_before = 0.0
+        """When a typing notice may be sent again, in loop time."""
         self.stranger: tuple[Wire, float] | None = None
+        """Where the server said last that it does not know us, and until when we believe it."""
         self._around = around
         self._timing = around.settings.timing
         self._backoff = around.backoff()
@@ -148,7 +175,6 @@ class Link:
         self.gate.shut(wire)
 
     async def run(self) -> None:
-        """Keep the link up until nobody has wanted it for a while."""
         self._away()
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(self._deliveries.run())
@@ -206,12 +232,9 @@ class Link:
         return wire
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-        """Wait in the login queue; raise Unwanted once nobody wants the link.
-
-        The engine is told from time to time how long the wait still is.
-        """
+        """Wait in the login queue and tell the engine; Unwanted once nobody wants the link."""
         timing, patience = self._timing, self._timing.turn_noticed
-        self.gate.delay = no_turn("the login waits for its turn")
+        self.gate.delay = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
         try:
             async with asyncio.TaskGroup() as tasks:
                 unwanted = tasks.create_task(self.demand.gone(0.0))
@@ -232,22 +255,28 @@ class Link:
             raise Unwanted
 
     async def _dial(self, token: Token) -> Wire:
-        """Open a socket; each answer to the handshake has its meaning (protocol reference 3.3)."""
         around, timing = self._around, self._timing
         try:
             async with around.dialling:
-                socket = await _connect(around, token)
-        except TokenRefused as refusal:
-            # Whoever is shut out hears "no" to everything: that is no reason to drop a good token.
-            around.door.check()
-            if self._strikes:  # the token before was refused too, so a login has just given this
-                around.door.suspect(self.account.room_id, refusal.status)
-            raise
-        except OpenFailure as failure:
+                socket = await _Connect(
+                    around.endpoints.socket(token.value),
+                    compression=None,  # 16 instead of 56 KiB for each link
+                    max_size=around.settings.max_incoming_bytes,
+                    ping_interval=None,  # the wire pings only into silence
+                    open_timeout=timing.handshake,
+                    close_timeout=timing.close,
+                    logger=_QUIET,
+                    additional_headers={"Cookie": token.cookies} if token.cookies else None,
+                    proxy=None,
+                    ssl=around.tls,
+                    create_connection=Connection,
+                )
+        except InvalidStatus as error:
+            raise self._turned_away(error.response.status_code) from None
+        except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
             around.health.missed()
-            if failure.code == 404 and self._backoff.failures >= LONG_MISSING:
-                raise TokenRefused("handshake: HTTP 404 for a long time", 404) from failure
-            raise
+            raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+        assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         around.door.let_in()
         return Wire(
             socket,
@@ -259,6 +288,20 @@ class Link:
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
         )
+
+    def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
+        """The failure of a handshake that was answered so (protocol reference 3.3)."""
+        door, message = self._around.door, f"handshake: HTTP {status}"
+        if 400 <= status < 500 and status not in NOT_THERE:
+            # Whoever is shut out hears "no" to everything: no reason to drop a good token.
+            door.check()
+            if self._strikes:  # the token before was refused too, so a login has just given this
+                door.suspect(self.account.room_id, status)
+            return TokenRefused(message)
+        self._around.health.missed()
+        if status == 404 and self._backoff.failures >= LONG_MISSING:
+            return TokenRefused(f"{message} for a long time")
+        return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
 
     async def _serve(self, wire: Wire) -> Loss:
         deliveries = self._deliveries
@@ -336,13 +379,10 @@ class Link:
 
 
 def refused_again() -> OpenFailure:
-    """Return the failure after a second -15 in a row."""
+    """The failure after a second -15 in a row."""
     return OpenFailure(
         FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
     )
-
-
-# --- the handshake --------------------------------------------------------------------------------
 
 
 class _Connect(connect):
@@ -351,53 +391,6 @@ class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
-
-async def _connect(around: Shared, token: Token) -> Connection:
-    """Open a socket.
-
-    Raises TokenRefused where the handshake was answered by a 4xx (protocol reference 3.3), else
-    OpenFailure, UNREACHABLE, whose `code` is the HTTP status where there was one.
-    """
-    settings = around.settings
-    try:
-        socket = await _Connect(
-            around.endpoints.socket(token.value),
-            compression=None,  # 16 instead of 56 KiB for each link
-            max_size=settings.max_incoming_bytes,
-            ping_interval=None,  # the wire pings only into silence
-            open_timeout=settings.timing.handshake,
-            close_timeout=settings.timing.close,
-            logger=quiet_logger(),
-            additional_headers={"Cookie": token.cookies} if token.cookies else None,
-            proxy=None,
-            ssl=around.tls,
-            create_connection=Connection,
-        )
-    except InvalidStatus as error:
-        status = error.response.status_code
-        message = f"handshake: HTTP {status}"
-        if 400 <= status < 500 and status not in NOT_THERE:
-            raise TokenRefused(message, status) from None
-        raise OpenFailure(FailureReason.UNREACHABLE, message, code=status) from None
-    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
-    assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
-    return socket
-
-
-def quiet_logger() -> logging.Logger:
-    """Return the logger for the websockets library.
-
-    Its debug lines hold URLs with tokens and whole frames, so they are never let through, whatever
-    level the operator sets (row 86).
-    """
-    logger = logging.getLogger("bridge.link.websockets")
-    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
-        logger.setLevel(logging.INFO)
-    return logger
-
-
-# --- pushes on their way ------------------------------------------------------------------------
 
 MOST_WAITING = 64
 """Pushes of one link that may wait for the store; beyond them its socket is not read."""
@@ -429,10 +422,7 @@ class Deliveries:
         """The socket that is read."""
 
     def push(self, received: Received | Ignored) -> None:
-        """Queue a push; no more are read from the socket while the queue is full.
-
-        What is ignored only wants a receipt, in its turn.
-        """
+        """Queue a push; no more are read from the socket while the queue is full."""
         self._queue.put_nowait(_Push(self._key(received), received, self.wire))
         if self.wire is not None and self._queue.qsize() > MOST_WAITING:
             self.wire.pause()
@@ -445,10 +435,7 @@ class Deliveries:
         await self._queue.join()
 
     async def run(self) -> None:
-        """Deliver for ever; the socket is closed whenever the engine could not store.
-
-        Cancelled, it first stores what is queued, as far as that goes in `last_words` seconds.
-        """
+        """Deliver; when cancelled, store what is queued, as far as `last_words` seconds go."""
         try:
             while True:
                 await self._deliver()
@@ -491,10 +478,7 @@ class Deliveries:
             await self._around.clock.sleep(self._backoff.next())
 
     def _key(self, received: Received | Ignored) -> str:
-        """Deduplication key: the same for a push and its repeats, and for nothing else.
-
-        The server's own id does not do alone: one that counts may begin again when it starts.
-        """
+        """Deduplication key, with a digest: a server that counts may begin again when it starts."""
         if isinstance(received, Ignored):
             return ""
         if rs_id := received.rs_id:

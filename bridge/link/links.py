@@ -1,24 +1,19 @@
 """All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
 
-`Links` builds what the links of a server share and owns the task group in which everything lives. A
-link is made for a room when it first needs one, and forgotten when it has rested: an idle room
-costs nothing here. Each has a task of its own, so that one link's trouble never delays another's.
+A link is made for a room when it first needs one, and forgotten when it has rested. Each has a task
+of its own, so that one link's trouble never delays another's.
 
 Commands wait at their link's `Gate` until it stands, are written one after the other, and wait for
 their replies side by side. A command that the server refused over its token goes out once more on
 the next wire, with its old call id and in its old place. So does one whose keys the server refused,
-once in each other set of keys (protocol reference 5). What the server says nothing at all to is for
-the caller to send again or not.
+once in each other set of keys (protocol reference 5).
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
-import secrets
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,26 +25,15 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import (
-    Door,
-    Health,
-    Http,
-    OpenFailure,
-    TokenRefused,
-    Visitor,
-    certain_failure,
-    no_turn,
-)
-from bridge.link.learnt import Feature, Learnt, has_keys, other_keys, tells_keys_apart
+from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
+from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
-from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents, Unavailable
 from bridge.webchat.codes import Dialect, ResultCode, meaning
-from bridge.webchat.frames import Command, Preview, Reply, Typing
+from bridge.webchat.frames import Command, Reply, Typing
 from bridge.webchat.http import (
-    Endpoints,
     HistoryEntry,
     RobotReply,
     dump_history,
@@ -67,10 +51,6 @@ LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
-MOST_KINDS = 200
-"""Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
-MOST_NOTES = 20
-"""Lines a second about single links."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Told = TypeVar("Told")
@@ -99,7 +79,7 @@ class _Call:
 
 
 class Links:
-    """Implements `LinkPort`. Nothing works outside `running`."""
+    """Implements `LinkPort`, inside `running`."""
 
     def __init__(
         self,
@@ -112,47 +92,20 @@ class Links:
         rng: random.Random | None = None,
     ) -> None:
         """Raise ValueError for a base address or an allowed host that cannot be read."""
-        self.health = health = Health(clock)
-        self.learnt = learnt = Learnt(settings, facts, clock)
-        self._timing = settings.timing
-        self._endpoints = endpoints = Endpoints(settings.base_url)
-        secure = settings.base_url.startswith("https:")
-        tls = ssl.create_default_context() if secure else None
-        self._http = http = Http(settings.timing, tls)
-        self._fetcher = Fetcher(settings, endpoints)
-        self._uploads = Uploads(settings, endpoints, http, facts)
-        self._door = door = Door(settings, http, health, facts, clock)
+        self._shared = shared = Shared(
+            settings, tokens=tokens, facts=facts, metrics=metrics, clock=clock, rng=rng
+        )
+        self.health, self.learnt = shared.health, shared.learnt
+        self._timing, self._http, self._door = settings.timing, shared.http, shared.door
+        self._fetcher = Fetcher(settings, shared.endpoints)
+        self._uploads = Uploads(settings, shared.endpoints, shared.http, facts)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
         self._robot_places = asyncio.Semaphore(AT_ONCE)
         # What `LinkPort` asks of no link in particular.
         self.fetch = self._fetcher.fetch
-        self.absolute = endpoints.absolute
-        self.icon_url = endpoints.icon
-        self._logins = logins = Logins(
-            settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
-        )
-        self._shared = Shared(
-            settings=settings,
-            endpoints=endpoints,
-            logins=logins,
-            health=health,
-            door=door,
-            learnt=learnt,
-            metrics=metrics,
-            clock=clock,
-            rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
-            tls=tls,
-            dialling=asyncio.Semaphore(settings.reconnect_limit),
-            epoch=f"{clock.now():x}.{secrets.token_hex(4)}",
-            ordinals=itertools.count(1),
-            unheard=self._unheard,
-            note=self._note,
-        )
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
-        self._notes_left, self._notes_until = 0, 0.0
-        self._kinds: set[str] = set()
-        """Kinds of frames that were reported as ignored."""
+        self.absolute = shared.endpoints.absolute
+        self.icon_url = shared.endpoints.icon
         self._links: dict[RoomId, Link] = {}
         self._tasks: asyncio.TaskGroup
         self._runs = False
@@ -161,10 +114,7 @@ class Links:
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
-        """Run all links that are asked for inside the block; close them at its end.
-
-        What the block raises comes out as it is, not wrapped in a group.
-        """
+        """Run links inside the block, whose exceptions are not wrapped in a group."""
         failure: BaseException | None = None
         await self.learnt.load()
         await self._door.load()
@@ -183,11 +133,7 @@ class Links:
             raise failure
 
     async def aclose(self) -> None:
-        """Close every socket without a logout (row 87); the chats go on and are resumed later.
-
-        Calls that still wait fail. What the links have read is stored meanwhile, as far as that
-        goes in `LAST_WORDS` seconds (`Deliveries`). Takes no longer than two closing handshakes.
-        """
+        """Close every socket without a logout (row 87); the chats go on and are resumed later."""
         self._runs, self._closed = False, True
         links = list(self._links.values())
         self._links.clear()
@@ -197,8 +143,6 @@ class Links:
         if links:
             await asyncio.wait([link.task for link in links])
 
-    # --- LinkPort ----------------------------------------------------------------------------
-
     async def call(
         self,
         account: Account,
@@ -206,10 +150,7 @@ class Links:
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """Send a command and return its reply; see `LinkPort.call`.
-
-        Where nothing is ahead, no task is switched before it is written, but by `before_write`.
-        """
+        """See `LinkPort.call`; a free gate switches no task before the command is written."""
         link = self._link(account)
         call = _Call(link, next(link.gate.tickets), call_id, command)
         link.demand.begin()
@@ -218,18 +159,11 @@ class Links:
         finally:
             link.demand.end()
 
-    def call_now(
-        self,
-        account: Account,
-        call_id: CallId,
-        command: Command,
-        done: Settle,
-    ) -> bool:
-        """Write a command before this returns, if nothing is in the way; see `LinkPort.call_now`.
+    def call_now(self, account: Account, call_id: CallId, command: Command, done: Settle) -> bool:
+        """See `LinkPort.call_now`. No task, no future and no timer: the cheap way for a busy room.
 
-        No task, no future and no timer of its own: the cheap way for a busy room. False if nothing
-        was written: the link does not stand, others are ahead, its server does not read, or it
-        would have to say no for certain.
+        False: the link does not stand, others are ahead, its server does not read, or it would have
+        to say no for certain.
         """
         link = self._links.get(account.room_id)
         if link is None or link.account.login != account.login:
@@ -249,64 +183,61 @@ class Links:
         return True
 
     async def upload(self, account: Account, blob: Blob) -> str:
-        """Upload a file and return its absolute address; see `LinkPort.upload`.
-
-        A -15 starts a new login, but the blob cannot be read twice: the caller tries again with a
-        fresh one. What the blob's own source raises (TooBig, Unavailable) comes out as it is.
-        """
-        upload = partial(self._uploads.upload, blob=blob)
-        return await self._with_token(account, upload, tries=1)
+        """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
+        return await self._with_token(account, partial(self._uploads.upload, blob=blob), tries=1)
 
     def keep(self, account: Account) -> None:
-        """From now on keep this room's link up, through every loss; after `aclose` do nothing."""
+        """See `LinkPort.keep`; after `aclose` do nothing."""
         if not self._closed:
             self._link(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
-        """The link is no longer wanted; see `LinkPort.release`."""
+        """See `LinkPort.release`."""
         if (link := self._links.get(room_id)) is not None:
             link.demand.release()
-            link.gate.dismiss(no_turn("nobody wants it any more"))
+            link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "nobody wants it any more"))
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """Show the agent that the customer is typing; see `LinkPort.typing`."""
-        self._hint(room_id, Feature.TYPING, Typing(session_id))
+        """See `LinkPort.typing`."""
+        link, now = self._links.get(room_id), asyncio.get_running_loop().time()
+        wire = None if link is None else link.gate.wire
+        if link is None or wire is None or not wire.usable or not self.learnt.has(Feature.TYPING):
+            return
+        if now >= link.typing_not_before:
+            link.typing_not_before = now + self._timing.hint_gap
+            self._tasks.create_task(self._send_typing(link, wire, session_id))
 
-    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
-        """Show the agent what the customer is typing (112); otherwise as `typing`.
-
-        No port asks for it: Matrix clients tell that somebody types, and never what, for there are
-        no drafts. So the bridge itself never sends it; it is here for other users of the links.
-        """
-        self._hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+    async def _send_typing(self, link: Link, wire: Wire, session_id: SessionId) -> None:
+        try:
+            reply = await wire.ask(Typing(session_id))
+        except CallFailure:
+            return
+        if meaning(reply.result).no_command:
+            self.learnt.has_not(Feature.TYPING)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            link.refuse(wire)
 
     async def log_in(self, account: Account) -> None:
-        """Try an account; the token is kept, so that the room's next link costs no login.
-
-        Whatever link the room has goes on until an account is named with a call (`_link`).
-        """
-        await self._logins.renew(account)
+        """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
+        await self._shared.logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """Return the customer's last messages, newest last; see `LinkPort.history`.
+        """See `LinkPort.history`.
 
         It is asked for at the address of the logins, so it passes the same `Door`, and only one
         room's request at a time stands in line there: after an outage, thousands of rooms that want
-        their history must not keep others from logging in. Once it has its turn the next one stands
-        in line, so that a server without a limit answers several at a time. A room whose turn does
-        not come in time is told so (NO_TURN), which is no failure of anything: it asks again later.
+        their history must not keep others from logging in. A room whose turn does not come in time
+        (NO_TURN) asks again later.
         """
         if not self.learnt.has(Feature.HISTORY):
             return None
-        # Though the chat goes on: what was said before can wait for who has no chat yet.
-        visitor = Visitor(account.customer)
-        request = partial(self._history, count=count, visitor=visitor)
+        # As of somebody new, though the chat goes on: it can wait for who has no chat yet.
+        request = partial(self._history, count=count, visitor=Visitor(account.customer))
         return await self._with_token(account, request, asks=False)
 
     async def _history(
         self, token: Token, count: int, visitor: Visitor
     ) -> tuple[HistoryEntry, ...] | None:
-        """Make the request; TokenRefused: -15."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._timing.connect):
@@ -314,13 +245,13 @@ class Links:
                     async with self._history_turn:
                         await stack.enter_async_context(self._door.knock(visitor))
             except TimeoutError:
-                raise no_turn("history: no turn in time") from None
-            body, cookies = (
-                dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
-                token.cookies,
-            )
+                raise OpenFailure(FailureReason.NO_TURN, "history: no turn in time") from None
             reply, _ = await self._door.post(
-                "history", body, parse_history_reply, longest=LONGEST_HISTORY, cookies=cookies
+                "history",
+                dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
+                parse_history_reply,
+                longest=LONGEST_HISTORY,
+                cookies=token.cookies,
             )
         if reply.result == ResultCode.SUCCESS:
             return reply.entries
@@ -332,11 +263,12 @@ class Links:
         raise certain_failure(FailureReason.REFUSED, "history refused", reply.result)
 
     async def ask_robot(self, question: str) -> RobotReply:
-        """Ask the knowledge-base robot (guide 4), by HTTP and signed; see `LinkPort.ask_robot`."""
+        """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
             raise certain_failure(FailureReason.TOO_BIG, message)
         settings, total = self._shared.settings, self._timing.reply
+        address = self._shared.endpoints.robot
         try:
             form = robot_form(settings.enterprise_id, question, settings.robot_key)
         except LocalProtocolError as error:
@@ -346,7 +278,7 @@ class Links:
             async with asyncio.timeout(total), self._robot_places:
                 self._door.check()
                 body = urlencode(form).encode()
-                answer = await self._http.post(self._endpoints.robot, body, headers, total=total)
+                answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
             why = str(error) or "no answer in time"
             raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
@@ -360,10 +292,8 @@ class Links:
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
         raise certain_failure(reason, "the robot refused the question", reply.result)
 
-    # --- links -------------------------------------------------------------------------------
-
     def _link(self, account: Account) -> Link:
-        """Return the room's link, made if there is none; CallFailure if the links do not run."""
+        """The room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
             raise certain_failure(FailureReason.UNREACHABLE, "the links are not running")
         link = self._links.get(account.room_id)
@@ -388,27 +318,6 @@ class Links:
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await between the last look at the demand and this: nobody can have come in between.
         self._links.pop(room_id, None)
-
-    def _unheard(self, kind: str) -> None:
-        """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
-        if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
-            self._kinds.add(kind)
-            _LOG.warning("webchat frame ignored", kind=kind)
-
-    def _note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
-        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.
-
-        When a server goes away or comes back, thousands of links say the same within seconds, and
-        one line costs what opening a tenth of a link does.
-        """
-        now = asyncio.get_running_loop().time()
-        if now >= self._notes_until:
-            self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
-        self._notes_left -= 1
-        log = self._log.debug if self._notes_left < 0 else self._log.info
-        log(event, room_id=room_id, **told)
-
-    # --- commands ----------------------------------------------------------------------------
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
         """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
@@ -445,10 +354,7 @@ class Links:
                 return answer
 
     def _judge(self, call: _Call, reply: Reply) -> Reply | None:
-        """Return the reply that the caller gets; None: the command goes out once more.
-
-        OpenFailure: a fresh token was refused too.
-        """
+        """The reply for the caller; None: once more. OpenFailure: a fresh token was refused too."""
         link, wire, command = call.link, call.wire, call.command
         assert wire is not None  # noqa: S101 - there is no reply to what was not written
         if reply.ok:
@@ -479,8 +385,7 @@ class Links:
     def _disowned(self, link: Link, wire: Wire) -> bool:
         """True if a new login may help, where the server knows nobody of our token's (-6).
 
-        One login, whatever is under way meanwhile; if it does not help, this is for an operator,
-        and the next is `Timing.disowned` away. The caller is told in the server's own words.
+        If one does not help, this is for an operator, and the next is `Timing.disowned` away.
         """
         now = asyncio.get_running_loop().time()
         if link.stranger is None or now >= link.stranger[1]:
@@ -490,7 +395,6 @@ class Links:
     async def _write(
         self, call: _Call, before_write: Callable[[], Awaitable[None]]
     ) -> asyncio.Future[Reply]:
-        """Write a command, in its keys or in those that the server is thought to want."""
         gate, loop = call.link.gate, asyncio.get_running_loop()
         deadline = loop.time() + self._timing.connect
         while True:
@@ -509,7 +413,7 @@ class Links:
                 gate.leave()
 
     async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
-        """Write a command; where both sets of keys are too long for a frame, in one of them.
+        """Write a command, in one set of keys where both are too long for a frame.
 
         A text may have been divided when the server was known to want one set.
         """
@@ -520,29 +424,6 @@ class Links:
                 raise
         call.written = call.written.others[0]
         return await wire.write(call.call_id, call.command, call.written)
-
-    def _hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
-        """Send a typing notice or a preview, which may be lost, without waiting for it.
-
-        Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
-        """
-        link, now = self._links.get(room_id), asyncio.get_running_loop().time()
-        wire = None if link is None else link.gate.wire
-        if link is None or wire is None or not wire.usable or not self.learnt.has(feature):
-            return
-        if now >= link.hint_not_before.get(feature, now):
-            link.hint_not_before[feature] = now + self._timing.hint_gap
-            self._tasks.create_task(self._send_hint(link, wire, feature, command))
-
-    async def _send_hint(self, link: Link, wire: Wire, feature: Feature, command: Command) -> None:
-        try:
-            reply = await wire.ask(command)
-        except CallFailure:
-            return
-        if meaning(reply.result).no_command:
-            self.learnt.has_not(feature)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            link.refuse(wire)
 
     async def _with_token(
         self,
@@ -555,9 +436,8 @@ class Links:
         """Make an HTTP request with the link's token, `tries` times while the token is refused.
 
         `asks` is False for a wish of our own, which is no reason to try a refused login again.
-
         Raises what `request` does, or OpenFailure: the link does not stand, or the token was
-        refused each time. After one try no fresh one has been seen yet: the caller's next finds it.
+        refused each time.
         """
         link = self._link(account)
         gate = link.gate

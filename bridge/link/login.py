@@ -1,10 +1,8 @@
 """Tokens and logins: which WebChat account speaks for a room, and where its token comes from.
 
-A token is the one that the link has, the stored one, or that of a new login (`Logins`);
-`credentials_of` makes a room's credentials from the operator's settings. The server knows one chat
-per customer, so the login name must be unique per *room*, not per Matrix user (protocol reference
-4): the templates are built on a short hash of the room id, which the room's record keeps
-(`RoomRecord.key`).
+The server knows one chat per customer, so the login name must be unique per *room*, not per Matrix
+user (protocol reference 4): the templates are built on a short hash of the room id, which the
+room's record keeps (`RoomRecord.key`).
 
 All logins of a server pass its `Door`. A refused account is left alone until a person acts: by us
 for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop gets
@@ -57,7 +55,6 @@ class _Refusal:
     """Nor we ourselves before this."""
 
     def failure(self, now: float) -> OpenFailure:
-        """Failure for whoever asks now."""
         return OpenFailure(
             self.reason,
             f"login refused with {self.code}",
@@ -67,41 +64,31 @@ class _Refusal:
         )
 
 
+@dataclass(eq=False, repr=False)
 class Logins:
     """Tokens of accounts: stored ones while the server takes them (reference 3.6), or new ones."""
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        store: TokenStore,
-        *,
-        door: Door,
-        learnt: Learnt,
-        clock: Clock,
-        metrics: LinkMetrics,
-    ) -> None:
-        self._settings = settings
-        self._timing = settings.timing
-        self._store = store
-        self._door = door
-        self._learnt = learnt
-        self._clock = clock
-        self._metrics = metrics
-        self._refusals: dict[_Key, _Refusal] = {}
-        self._alone = asyncio.Lock()
-        self._refused: dict[RoomId, str] = {}
-        """Tokens that the server has refused and that the store may still hold."""
+    settings: LinkSettings
+    store: TokenStore
+    door: Door
+    learnt: Learnt
+    clock: Clock
+    metrics: LinkMetrics
+    _refusals: dict[_Key, _Refusal] = field(default_factory=dict)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _refused: dict[RoomId, str] = field(default_factory=dict)
+    """Tokens that the server has refused and that the store may still hold."""
 
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
-        """Return a token to connect with: the link's last one, the stored one, or that of a login.
+        """A token to connect with: the link's last one, the stored one, or that of a login.
 
         Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
         """
-        name = credentials_of(self._settings, account).login_name
+        name = credentials_of(self.settings, account).login_name
         # A token of another name is from before the room's account changed.
         token = have if have is not None and have.login_name == name else None
         token = token or await self._stored(account.room_id)
-        oldest = self._clock.now() - self._timing.token_age * 1000
+        oldest = self.clock.now() - self.settings.timing.token_age * 1000
         if token is not None and token.login_name == name and token.issued > oldest:
             return token
         return await self.renew(account, wait)
@@ -110,49 +97,48 @@ class Logins:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
         try:
-            await self._store.save(account.room_id, token)
+            await self.store.save(account.room_id, token)
         except StoreError as error:
-            # It works until the next restart, which costs one login: no reason not to serve.
+            # It works until the next restart.
             _LOG.warning("token not stored", room_id=account.room_id, error=str(error))
         else:
             self._refused.pop(account.room_id, None)
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """The server does not take this token any more: it is not used again, whatever is stored.
+        """Never use this token again, although it may still be stored.
 
-        A store that is slow to forget must not have it tried a second time: for the `Door` that
-        would be a sign of a blacklist.
+        Tried a second time, it would be a sign of a blacklist for the `Door`.
         """
         self._refused[room_id] = token.value
         try:
-            await self._store.forget(room_id)
+            await self.store.forget(room_id)
         except StoreError as error:
-            # The stored token will be refused once more after a restart, and replaced then.
+            # It will be refused once more after a restart, and replaced then.
             _LOG.warning("token not forgotten", room_id=room_id, error=str(error))
         else:
             self._refused.pop(room_id, None)
 
     async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            token = await self._store.load(room_id)
+            token = await self.store.load(room_id)
         except StoreError as error:
-            # Not a reason to log in anew: without a store nothing can be carried anyway.
+            # Without a store nothing can be carried anyway.
             message = "the token store does not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
         return None if token is None or token.value == self._refused.get(room_id) else token
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log a room in; `wait` is how it stands in line for its turn, and may raise.
+        """Log a room in; `wait` is how it stands in line for its turn.
 
         Raises OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
         `pause` says how long to leave it, `rest` how long unless somebody asks.
         """
-        credentials = credentials_of(self._settings, account)
+        credentials = credentials_of(self.settings, account)
         self._recall(credentials)
         # Where all were refused together, one tries for all.
         async with self._alone if _ALL in self._refusals else nullcontext():
-            async with self._door.knock(Visitor(account.customer, account.running, wait)):
+            async with self.door.knock(Visitor(account.customer, account.running, wait)):
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
@@ -160,7 +146,7 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
-        now = self._clock.now()
+        now = self.clock.now()
         return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
@@ -172,19 +158,19 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self._learnt.keys)
+            body = http.dump_login(credentials.login, self.learnt.keys)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
-            reply, cookies = await self._door.post("login", body, http.parse_login_reply)
+            reply, cookies = await self.door.post("login", body, http.parse_login_reply)
         except OpenFailure:
-            self._metrics.logged_in(None)
+            self.metrics.logged_in(None)
             raise
-        self._metrics.logged_in(reply.result)
+        self.metrics.logged_in(reply.result)
         return reply, cookies
 
     def _refusal(self, credentials: Credentials, code: int) -> OpenFailure:
-        timing, reason = self._timing, _REASONS.get(code)
+        timing, reason = self.settings.timing, _REASONS.get(code)
         if reason is None:
             message = f"login answered {code} without a token"
             return OpenFailure(FailureReason.UNREACHABLE, message, code=code)
@@ -198,7 +184,7 @@ class Logins:
             pause = min(timing.refusal_last, 2 * earlier.pause)
         rest = max(pause, timing.refusal)
         refusal = _Refusal(reason, code, pause, now + pause, now + rest)
-        # Old refusals are dropped here, so that the table never outgrows the accounts in trouble.
+        # Old refusals are dropped, so that the table never outgrows the accounts in trouble.
         self._refusals = {
             name: old
             for name, old in self._refusals.items()
@@ -214,13 +200,8 @@ class Logins:
         return refusal.failure(now)
 
 
-# --- accounts -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Credentials:
-    """A room's way to log in, and the name under which it is remembered."""
-
     login_name: str
     login: http.Login = field(repr=False)
     attempt: str = ""
@@ -228,58 +209,49 @@ class Credentials:
 
     @property
     def key(self) -> _Key:
-        """Key of a refusal: a name; one that was typed, with the password typed with it."""
+        """Key of a refusal."""
         return self.login_name, self.attempt
 
 
 def room_key(room_id: str, secret: bytes = b"") -> str:
-    """Return 16 hex digits that stand for the room.
+    """16 hex digits that stand for the room.
 
     Who registers under a name (wire type 3) needs no password, so a name that anybody could work
-    out would be anybody's. So `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693);
-    it is empty for rooms from before names were secret: they keep theirs.
+    out would be anybody's: `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693).
+    Rooms from before names were secret keep theirs, without one.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
 
 def visitor_id(login_name: str) -> str:
-    """Return the GUID under which an anonymous visitor of this name logs in (type 4)."""
+    """The GUID under which an anonymous visitor of this name logs in (type 4)."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, login_name))
 
 
 def matching_rule(
     accounts: Mapping[str, AccountRule], room_id: str, user_id: str
 ) -> AccountRule | None:
-    """Return the most specific rule for a room, or None.
-
-    Order: the room id itself, the user id itself, then the glob with the most literal characters.
-    """
+    """The rule for the room id, the user id, or else the glob with the most literal characters."""
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
-    globs = (one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one))
-    # Ties are broken by the text of the pattern, so that the choice never depends on the order in
-    # which a file was written.
-    best = max(globs, key=lambda glob: (_literals(glob), glob), default=None)
-    return None if best is None else accounts[best]
+    globs = [one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one)]
+    # Ties are broken by the pattern's text, not by the order in which a file was written.
+    return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
-    """Return the keys of `accounts` whose login several rooms could have at the same time.
+    """The keys of `accounts` whose login several rooms could have at the same time.
 
     The server knows one chat per login: of two such rooms one would get the other's.
     """
 
-    def is_one_room(pattern: str) -> bool:
+    def is_one_room(pattern: str, name: str) -> bool:
         exact = _literals(pattern) == len(pattern)
-        return exact and (pattern.startswith("!") or rooms_per_user == 1)
+        own = "{room_key}" in name or "{room_id}" in name
+        return own or (exact and (pattern.startswith("!") or rooms_per_user == 1))
 
-    alike = (
-        pattern
-        for pattern, rule in accounts.items()
-        if "{room_key}" not in rule.name and "{room_id}" not in rule.name
-    )
-    return [pattern for pattern in alike if not is_one_room(pattern)]
+    return [key for key, rule in accounts.items() if not is_one_room(key, rule.name)]
 
 
 def _literals(pattern: str) -> int:
@@ -287,7 +259,7 @@ def _literals(pattern: str) -> int:
 
 
 def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
-    """Return how a room logs in, by the operator's settings.
+    """How a room logs in, by the operator's settings.
 
     Raises OpenFailure, LOGIN_REFUSED, when accounts are listed and none is for this room, or when
     the customer's own password cannot be opened any more.
@@ -321,8 +293,7 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
                 name, password = fill(rule.name), rule.password
             login = http.PasswordLogin(name, password, settings.enterprise_id)
         case LoginType.REGISTER:
-            shown = fill(settings.display_name)
-            login = http.RegisterLogin(name, shown, "", settings.enterprise_id, "")
+            login = http.RegisterLogin(name, fill(settings.display_name), settings.enterprise_id)
         case LoginType.VISITOR:
             login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
     return Credentials(name, login)

@@ -1,6 +1,6 @@
 """Settings of one WebChat server's links, and the ports to storage and metrics.
 
-The composition root makes both. Passwords, tokens and the sign key never show in a repr.
+Passwords, tokens and the sign key never show in a repr.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Timing:
     """While nothing is known about the server's dialect, the first 110 or 104 on a new link waits
     so long for a push that tells (protocol reference 5)."""
     hint_gap: float = 5.0
-    """Least time between two typing notices, and between two previews (reference 1.2)."""
+    """Least time between two typing notices (reference 1.2)."""
     settle: float = 2.0
     """A new link is tried by a ping before commands trust it; after so long it is trusted anyway.
     Also how long other commands' replies are awaited once the server has refused the token."""
@@ -66,15 +66,11 @@ class Timing:
     turn_again: float = 15.0
     """… and again so long after that, while it waits …"""
     turn_share: float = 0.05
-    """… but no sooner than after this share of what is left. There may be thousands in line, and
-    the longer the line is, the more it costs to work out what is left."""
+    """… but no sooner than after this share of what is left, for a long line is costly to read."""
     session_grace: float = 600.0
-    """After so long without a link the customer is told, whether or not they wait for one (row 34).
-    """
+    """After so long without a link the customer is told, even who waits for none (row 34)."""
     refusal: float = 3600.0
-    """After a refused login nothing is tried for so long, as far as it is up to us: only a person
-    can mend it, and a retry loop gets the whole bridge onto the server's blacklist (protocol
-    reference 3.7)."""
+    """After a refused login nothing is tried unasked for so long (reference 3.7)."""
     refusal_first: float = 60.0
     """What a customer does may try it sooner, but not before this; each time twice as long …"""
     refusal_last: float = 600.0
@@ -137,13 +133,8 @@ class LinkSettings:
                 ) from error
 
 
-# --- ports --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Token:
-    """Token of a login. The value is a secret and stays out of every repr."""
-
     login_name: str
     value: str = field(repr=False)
     issued: int
@@ -155,10 +146,7 @@ class Token:
 
 
 class TokenStore(Protocol):
-    """Keeps each room's token over a restart: every login brings us nearer to the blacklist.
-
-    Every method raises `bridge.rooms.store.StoreError` when it cannot be done.
-    """
+    """Keeps each room's token over a restart, for logins are few; raises StoreError."""
 
     async def load(self, room_id: RoomId) -> Token | None: ...
 
@@ -176,16 +164,12 @@ class Facts(Protocol):
 
 
 class LinkMetrics(Protocol):
-    """Counters of a link."""
+    """Counters of a link; a login whose answer could not be read has the result None."""
 
-    def logged_in(self, result: int | None) -> None:
-        """One login request ended; None: without an answer that could be read."""
+    def logged_in(self, result: int | None) -> None: ...
 
-    def opened(self, *, again: bool) -> None:
-        """A link stands; `again`: it stood before."""
+    def opened(self, *, again: bool) -> None: ...
 
-    def closed(self) -> None:
-        """An open link ended, for whatever reason."""
+    def closed(self) -> None: ...
 
-    def open_failed(self) -> None:
-        """A try to open a link failed (the login included)."""
+    def open_failed(self) -> None: ...

@@ -1,23 +1,18 @@
 """One WebSocket connection: replies, keepalive, close; the demand for it, and the gate to it.
 
-Theory of operation. A `Wire` is an open socket. What comes is dealt with where it is read, without
-a task switch: a reply goes to the call that waits for it, a push to the queue of the link. So a
-slow store holds up pushes (and, once their queue is full, reading), but never a reply that was read
-before. `Wire.serve` runs it until it ends and says how. It first proves the link by a ping: a
-server that accepts a socket only to close it over a bad token has done so before its pong could
-arrive, so no command is ever written to such a socket. Then a keepalive guards it against silence
-(protocol reference 4, row 36). It ends once its token is refused.
+A `Wire` is an open socket. What comes is dealt with where it is read, without a task switch: a
+reply goes to the call that waits for it, a push to the queue of the link. So a slow store holds up
+pushes (and, once their queue is full, reading), but never a reply that was read before.
+`Wire.serve` first proves the link by a ping: a server that accepts a socket only to close it over a
+bad token has done so before its pong could arrive, so no command is ever written to such a socket.
+Then a keepalive guards it against silence (protocol reference 4, row 36).
 
-`Demand` says whether anybody wants the link: the engine keeps it, or a call is under way. Through
-the `Gate` commands reach the socket: one at a time, in the order of tickets.
-
-Order is what the gate is for. A command that the server refused over a dead token goes out again
-on the new link *before* everything that was asked later, although by then it stands behind it in
-line; so whoever waits is let through by ticket, not by time of arrival.
-
-While the gate is shut it knows when it may open again at the earliest. Whoever cannot wait so long
-is told at once, with the reason, instead of after half a minute of hope. Where only a person can
-mend what keeps it shut, it stays so for a long *rest*, unless somebody asks for it in person.
+Through the `Gate` commands reach the socket one at a time, in the order of tickets: one that the
+server refused over a dead token goes out again on the new link *before* everything that was asked
+later, although by then it stands behind it in line. While the gate is shut it knows when it may
+open again at the earliest: whoever cannot wait so long is told at once, with the reason. Where only
+a person can mend what keeps it shut, it stays so for a long *rest*, unless somebody asks for it in
+person.
 """
 
 from __future__ import annotations
@@ -56,7 +51,7 @@ TOO_BIG = 1009
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
-"""110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
+"""Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -72,13 +67,11 @@ class _Waiter:
     deadline: float
     """When the reply is late, in loop time."""
     patient: bool
-    """The deadline is so late that the server must be taken for mute."""
+    """After the deadline the server must be taken for mute."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """End of a socket."""
-
     code: int | None
     """The close code that the server sent; None when the connection just broke or we closed it."""
     token_refused: bool
@@ -150,12 +143,7 @@ class Connection(ClientConnection):
 
 
 class Wire:
-    """One open socket and those who wait for its replies.
-
-    After a loss, a command that was written and not answered may have arrived. Only the longest of
-    them, if the server closed with 1009, surely did not: it was too big, and `Learnt` remembers its
-    length.
-    """
+    """One open socket and those who wait for its replies."""
 
     def __init__(
         self,
@@ -168,11 +156,7 @@ class Wire:
         ping_after: float,
         unheard: Callable[[str], None],
     ) -> None:
-        """Take an open socket, and the token for its frames.
-
-        `ping_after` is the silence after which to ping, and the time between two heartbeats, in
-        seconds; `unheard` is told the kind of each frame that says nothing to us.
-        """
+        """`ping_after`: seconds of silence after which to ping, and between two heartbeats."""
         self.token = token
         self._socket = socket
         self._timing = settings.timing
@@ -208,7 +192,6 @@ class Wire:
 
     @property
     def usable(self) -> bool:
-        """True while a command may be written."""
         return not self._shut and self._socket.protocol.state is State.OPEN
 
     # --- writing -------------------------------------------------------------------------------
@@ -221,14 +204,13 @@ class Wire:
         return self._opened + self._timing.dialect_wait - self._loop.time()
 
     async def told_dialect(self) -> None:
-        """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
         if (left := self.dialect_wait) > 0:
             await _happens(self._told, left)
 
     def write_now(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
     ) -> bool:
-        """Write a command at once; False if it may not be written, or the server does not read.
+        """Write a command at once; False if it may not be, or the server does not read.
 
         `settle` is told of the reply, or how it failed (see `write`). Raises as `_expect`.
         """
@@ -245,7 +227,7 @@ class Wire:
 
         The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
         SILENT, the server was mute for so long that the link is given up; TOO_BIG. Raises as
-        `_expect`, or NO_ANSWER where the link broke in the midst of it.
+        `_expect`, or NO_ANSWER where the link broke.
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
@@ -263,10 +245,7 @@ class Wire:
         return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
 
     async def receipt(self, rs_id: str) -> None:
-        """Acknowledge a push; where that fails, the server pushes it again.
-
-        Nor is it sent where the server named its push by something that no frame can hold.
-        """
+        """Acknowledge a push, if a frame can hold its name; where that fails, it comes again."""
         own, now = CallId(next(self._own)), self._clock.now()
         frame = self._protocol.send(frames.Receipt(rs_id), own, now).encode()
         if len(frame) <= self._learnt.longest_frame:
@@ -276,10 +255,7 @@ class Wire:
     def _expect(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
     ) -> bytes:
-        """Return the frame to write at once; `settle` is told of its reply.
-
-        Raises a certain CallFailure: TOO_BIG, or REFUSED for what must never be sent.
-        """
+        """The frame to write at once. Raises a certain CallFailure: TOO_BIG, or REFUSED."""
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
         except LocalProtocolError as error:
@@ -296,18 +272,14 @@ class Wire:
         return frame
 
     def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[frames.Reply]) -> None:
-        """Callback of a reply: where its task was cancelled, a late one is taken for nobody's."""
+        """Callback of a reply: where its task was cancelled, a late one is nobody's."""
         waiter = self._waiters.get(call_id)
         if waiter is not None and waiter.settle is settle:
             self._remove(call_id)
             self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
-        """True while the socket takes so many bytes at once.
-
-        From the low-water mark down nobody waits for the peer to read; what goes beyond the high
-        one has to.
-        """
+        """True while nobody waits for the peer to read, nor has to for so many bytes more."""
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
@@ -336,7 +308,6 @@ class Wire:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, message: str | bytes) -> None:
-        """Deal with a message: replies go to their callers, pushes and receipts due to the link."""
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         if isinstance(told, Answered):
@@ -390,7 +361,7 @@ class Wire:
     # --- its life ------------------------------------------------------------------------------
 
     def refuse(self) -> None:
-        """The server has refused the token: write no more, hear what is still due, and end."""
+        """The token is void: write no more, hear what is still due, and end."""
         self._shut = self._refused = True
         self._over.set()
         self._told.set()
@@ -398,7 +369,6 @@ class Wire:
             self._drained.set()
 
     def pause(self) -> None:
-        """Read no more, until `resume`: the pushes that were read are not stored yet."""
         self._socket.transport.pause_reading()
 
     def resume(self) -> None:
@@ -414,8 +384,8 @@ class Wire:
     ) -> Loss:
         """Run the socket to its end.
 
-        `up` is called once, when commands may be written; `push` for each push, in order, and for
-        what is ignored but wants a receipt.
+        `up` is called when commands may be written; `push` for each push, and for what is ignored
+        but wants a receipt.
         """
         self._push = push
         try:
@@ -440,12 +410,11 @@ class Wire:
         self._drained.set()
 
     def lost(self, close_code: int | None) -> None:
-        """The socket is gone: tell everybody. `close_code` is the server's own, if it sent one."""
-        self._protocol.abandon()
+        """Tell all who wait that theirs may have arrived; `close_code` is the server's own."""
         waiting = list(self._waiters.values())
         self._waiters.clear()
         if close_code == TOO_BIG and waiting:
-            # Shorter ones cannot be to blame; of equals the server stumbled over the last.
+            # The longest surely did not; of equals the server stumbled over the last.
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
             self._learnt.too_long(longest.size)
             waiting.remove(longest)
@@ -464,12 +433,10 @@ class Wire:
 
     # --- keepalive -----------------------------------------------------------------------------
 
-    # Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one beside
-    # it, every so often and however much is heard: it may count them. Whatever is heard after
-    # either proves life; nothing at all ends the socket.
+    # Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one every
+    # so often, however much is heard: it may count them. Silence after either ends the socket.
 
     async def _guard(self, up: Callable[[Wire], None]) -> None:
-        """Prove the link, then guard it against silence until it is silent, and cut."""
         await self._answers_ping(self._timing.settle)
         if self.usable:
             self._up_since = self._loop.time()
@@ -533,31 +500,24 @@ def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailur
 
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
-    """Return the failure of a command that was written and whose fate is unknown."""
+    """The failure of a command that was written and whose fate is unknown."""
     return CallFailure(reason, certain=False, message=message)
 
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event; False if it has not come in so many seconds."""
-    if event.is_set():
-        return True
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    return event.is_set()
 
 
 def _close_code(socket: Connection) -> int | None:
-    """Return the code with which the server of its own accord closed the link."""
+    """The code with which the server of its own accord closed the link."""
     protocol = socket.protocol
     if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
         return None
     return protocol.close_rcvd.code
-
-
-# --- the way to it --------------------------------------------------------------------------------
 
 
 class Demand:
@@ -571,16 +531,13 @@ class Demand:
 
     @property
     def present(self) -> bool:
-        """True while the link is kept or a call is under way."""
         return self._count > 0
 
     @property
     def calling(self) -> bool:
-        """True while a call is under way."""
         return self._count > self._kept
 
     def keep(self) -> None:
-        """Want the link, until `release`."""
         if not self._kept:
             self._kept = True
             self.begin()
@@ -591,13 +548,11 @@ class Demand:
             self.end()
 
     def begin(self) -> None:
-        """Want the link for one call more, until `end`."""
         self._count += 1
         if self._count == 1:
             self._changed.set()
 
     def end(self) -> None:
-        """Want the link for one call less."""
         self._count -= 1
         if not self._count:
             self._changed.set()
@@ -634,22 +589,17 @@ class _Waiting:
 
 
 class Gate:
-    """A lock that is handed over in the order of tickets, and may be shut. Shut at first.
-
-    A task that has entered holds it until `leave`.
-
-    Attributes:
-        wire: where it leads to now; None while it is shut.
-        tickets: each `next` is a place in the order, good for any number of entries.
-        trouble: the failure of the last try to open it; None: there was none.
-        delay: the failure that late callers get while nothing went wrong.
-    """
+    """A lock that is handed over in the order of tickets, and may be shut. Shut at first."""
 
     def __init__(self) -> None:
         self.wire: Wire | None = None
+        """Where it leads to now; None while it is shut."""
         self.tickets = itertools.count(1)
+        """Each `next` is a place in the order, good for any number of entries."""
         self.trouble: OpenFailure | None = None
+        """The failure of the last try to open it; None: there was none."""
         self.delay = LATE
+        """The failure that late callers get while nothing went wrong."""
         self._taken = False
         self._waiting: list[_Waiting] = []
         self._not_before = 0.0
@@ -659,14 +609,14 @@ class Gate:
 
     @property
     def free(self) -> Wire | None:
-        """The wire, where it is open and nobody is in or waits; otherwise None."""
+        """The wire, where it is open and nobody is in or waits."""
         return None if self._taken or self._waiting else self.wire
 
     async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
         """Wait for the gate to be open and everybody with a lower ticket to be through.
 
-        Where it is `free`, no task is switched. `asks` is False for whom nobody's word stands
-        behind: that ends no rest. Raises OpenFailure if it will not open within so many seconds.
+        The task holds it until `leave`; where it is `free`, none is switched. Who does not `ask`
+        ends no rest. Raises OpenFailure if it will not open within so many seconds.
         """
         if (wire := self.free) is not None:
             self._taken = True
@@ -682,26 +632,26 @@ class Gate:
         try:
             async with asyncio.timeout_at(deadline):
                 return await waiting.turn
-        except TimeoutError:
-            self._withdraw(waiting)
-            raise _copy(self.trouble or self.delay) from None
-        except asyncio.CancelledError:
-            self._withdraw(waiting)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
+                self.leave()  # the turn came in the very moment of giving up: pass it on
+            if isinstance(error, TimeoutError):
+                raise _copy(self.trouble or self.delay) from None
             raise
 
     def leave(self) -> None:
-        """Release the lock to the next one."""
         self._taken = False
         self._next()
 
     def open(self, wire: Wire) -> None:
-        """Open the gate: waiting calls are let through, one at a time."""
         self.wire = wire
         self.trouble = None
         self._next()
 
     def shut(self, wire: Wire) -> None:
-        """The socket behind the gate is lost: shut it, unless another is open by now."""
+        """Shut the gate, unless another wire is behind it by now."""
         if self.wire is wire:
             self.wire = None
 
@@ -714,7 +664,7 @@ class Gate:
         self.refuse(failure, before=self._not_before)
 
     def pause_left(self) -> float:
-        """Return the seconds that `hold` still has to run if nobody asks."""
+        """Seconds that `hold` still has to run if nobody asks."""
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
     async def held(self) -> None:
@@ -742,12 +692,6 @@ class Gate:
             self._waiting.remove(waiting)
             if not waiting.turn.done():
                 waiting.turn.set_exception(_copy(failure))
-
-    def _withdraw(self, waiting: _Waiting) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
-            self.leave()  # the turn came in the very moment of giving up: pass it on
 
     def _next(self) -> None:
         while self.wire is not None and not self._taken and self._waiting:

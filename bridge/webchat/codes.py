@@ -1,9 +1,8 @@
 """Numbers of the WebChat protocol under corrected names, and the table of result codes.
 
-Sources: guide part five; protocol reference 2.3 and 2.5, which also say what the vendor's own
-clients do. `later` marks what only later revisions have. The vendor's misspelt names (INVAILD,
-ROULTING) stand in comments and in the table, so that a search for what a vendor log prints ends
-here. A number that no revision documents has a meaning too.
+Sources: guide part five; protocol reference 2.3 and 2.5. `later` marks what only later revisions
+have. The vendor's misspelt names (INVAILD, ROULTING) stand in comments and in the table, so that a
+search for what a vendor log prints ends here.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
 """Every frame of the WebChat protocol as a frozen value.
 
-Commands go to the server, replies answer them, pushes come unasked. `type` is that of the wire, of
-a frame or a content; a reply carries that of its command. The values are wire-neutral: which key
-spells what in which revision is the codec's business alone. They are msgspec structs because the
-durable engine stores them as tagged JSON.
+`type` is that of the wire, of a frame or a content; a reply carries that of its command. Which key
+spells what in which revision is the codec's business alone. The values are msgspec structs because
+the durable engine stores them as tagged JSON.
 """
 
 from __future__ import annotations
@@ -88,14 +87,12 @@ class Heartbeat(Frame, frozen=True):
 
 
 class RequestChat(Frame, frozen=True):
-    """Ask for a place in a queue."""
-
     type: ClassVar = FrameType.REQUEST_CHAT
     queue_id: QueueId
     source: str = "APP"
     """Wire `from`. Any text is tolerated (trap T25)."""
     to_agent: str = ""
-    """Wire `toUserId` (later): ask for one agent; left out of the frame when empty."""
+    """Wire `toUserId` (later): ask for one agent."""
 
 
 class CancelRequest(Frame, frozen=True):
@@ -124,16 +121,12 @@ class SendMessage(Frame, frozen=True):
 
 
 class SendPreMessage(Frame, frozen=True):
-    """Text for the agent who will accept."""
-
     type: ClassVar = FrameType.SEND_PRE_MESSAGE
     request_id: RequestId
     text: str
 
 
 class Preview(Frame, frozen=True):
-    """What the customer is typing."""
-
     type: ClassVar = FrameType.PREVIEW
     session_id: SessionId
     text: str
@@ -152,8 +145,6 @@ class Receipt(Frame, frozen=True):
 
 
 class TransferFromRobot(Frame, frozen=True):
-    """Ask the robot for a person."""
-
     type: ClassVar = FrameType.ROBOT_TRANSFER
     session_id: SessionId
 
@@ -189,8 +180,7 @@ class Agent(Frame, frozen=True):
 
 
 UNTYPED = 0
-"""Stands for the `type` of an answer that has none: a server that could not read a command has none
-to repeat."""
+"""The `type` of an answer without one, as to a command that the server could not read."""
 
 
 class Reply(Frame, frozen=True):
@@ -219,8 +209,6 @@ class Reply(Frame, frozen=True):
 
 
 class InitConfig(Frame, frozen=True):
-    """Type 200 (later)."""
-
     extensions: tuple[str, ...] = ()
     """File extensions the server takes, lower case, no dots; empty: not said."""
     ratings: tuple[tuple[int, str], ...] = ()
@@ -228,8 +216,6 @@ class InitConfig(Frame, frozen=True):
 
 
 class QueueStatus(Frame, frozen=True):
-    """Type 201."""
-
     request_id: RequestId | None
     status: int
     """A RequestStatus, or an undocumented number."""
@@ -239,33 +225,27 @@ class QueueStatus(Frame, frozen=True):
 
 
 class ChatStarted(Frame, frozen=True):
-    """Type 202. `agents` no longer holds the customer (trap T16)."""
-
     session_id: SessionId
     agents: tuple[Agent, ...] = ()
+    """Without the customer (trap T16)."""
     continued: bool = False
     robot: bool = False
 
 
 class RatingPushed(Frame, frozen=True):
-    """Type 203."""
-
     session_id: SessionId
     agent_id: AgentId
 
 
 class AgentsUpdated(Frame, frozen=True):
-    """Type 204: the whole new list."""
-
     session_id: SessionId
     agents: tuple[Agent, ...] = ()
+    """The whole new list."""
     queue_id: QueueId | None = None
     queue_name: str = ""
 
 
 class SessionClosed(Frame, frozen=True):
-    """Type 205."""
-
     session_id: SessionId
     agent_id: AgentId
 
@@ -291,8 +271,6 @@ class AgentMedia(Frame, frozen=True):
 
 
 class AgentLocation(Frame, frozen=True):
-    """msg.type 4."""
-
     latitude: float
     longitude: float
     poi: str = ""
@@ -300,11 +278,8 @@ class AgentLocation(Frame, frozen=True):
 
 
 class AgentNotice(Frame, frozen=True):
-    """msg.type 99."""
-
     notice_type: int
-    """A NoticeType, or a project's own number. NORMAL: the server named none, for one that says so
-    is read as `AgentText`."""
+    """A NoticeType, or a project's own number. NORMAL: the server named none."""
     text: str = ""
 
 
@@ -320,16 +295,12 @@ AgentContent = AgentText | AgentMedia | AgentLocation | AgentNotice | UnknownCon
 
 
 class MessageReceived(Frame, frozen=True):
-    """Type 210."""
-
     session_id: SessionId
     agent_id: AgentId
     content: AgentContent
 
 
 class RobotMessage(Frame, frozen=True):
-    """Type 301 (later)."""
-
     session_id: SessionId | None
     robot_type: int | None
     text: str = ""
@@ -339,14 +310,14 @@ class RobotMessage(Frame, frozen=True):
 
 
 Push = (
-    InitConfig
-    | QueueStatus
-    | ChatStarted
-    | RatingPushed
-    | AgentsUpdated
-    | SessionClosed
-    | MessageReceived
-    | RobotMessage
+    InitConfig  # 200 (later)
+    | QueueStatus  # 201
+    | ChatStarted  # 202
+    | RatingPushed  # 203
+    | AgentsUpdated  # 204
+    | SessionClosed  # 205
+    | MessageReceived  # 210
+    | RobotMessage  # 301 (later)
 )
 
 
@@ -356,8 +327,7 @@ class Received(Frame, frozen=True):
     push: Push
     rs_id: str = ""
     later: bool = False
-    """Only servers of later revisions send such a frame: it is a 200, has an rsId, or lists `users`
-    (protocol reference 5, dialect `auto`)."""
+    """Only later revisions have such a frame: a 200, an rsId, a list of `users` (reference 5)."""
 
 
 class Ignored(Frame, frozen=True):

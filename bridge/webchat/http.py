@@ -1,9 +1,8 @@
 """HTTP endpoints beside the socket: their addresses, their bodies, and the vendor's signatures.
 
-Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3); sending is the
-link's. A body that is not the server's JSON (the error page of a proxy, a servlet container that is
-still deploying) is read as None: the server is unavailable, which is not a refusal, whatever the
-HTTP status says. Signatures are MD5 over text and a key (reference 3.2, 3.5), the vendor's choice.
+Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3). A body that is not
+the server's JSON (the page of a proxy, or of a servlet container that is still deploying) is read
+as None: the server is unavailable, which is not a refusal, whatever the HTTP status says.
 """
 
 import hashlib
@@ -20,8 +19,6 @@ from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
 from bridge.webchat.write import LocalProtocolError, encode
 
-# --- addresses ----------------------------------------------------------------------------------
-
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
@@ -31,8 +28,7 @@ class Endpoints:
     def __init__(self, base_url: str) -> None:
         """Take `http(s)://host[:port][/context]`, with or without a slash at the end.
 
-        Raises ValueError, a sentence for the operator, without the address, which may hold a
-        password.
+        Raises ValueError for the operator, without the address, which may hold a password.
         """
         try:
             parts = urlsplit(base_url)
@@ -71,8 +67,8 @@ class Endpoints:
     def absolute(self, url: str) -> str:
         """The absolute address of a server's `url` (reference 3.4); "" stays "".
 
-        The guide's example holds the context path, the sibling guide's does not: a path that begins
-        with it goes to the origin, any other to the base address.
+        A path that begins with the context path goes to the origin, as in the guide's example, any
+        other to the base address, as in the sibling guide's.
         """
         if not url or _ABSOLUTE.match(url):
             return url
@@ -92,9 +88,6 @@ class Endpoints:
         return f"{self._base}/ngsIcon.do?path={path}{queue}"
 
 
-# --- bodies -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
     """Type 1: an account that exists (guide 1)."""
@@ -103,8 +96,6 @@ class PasswordLogin:
     password: str = field(repr=False)
     """May be empty."""
     enterprise_id: str = ""
-    ip: str = ""
-    """The customer's address, where it is known (later)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +104,7 @@ class RegisterLogin:
 
     name: str
     display_name: str = ""
-    portrait: str = ""
-    """Address of the customer's picture."""
     enterprise_id: str = ""
-    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +114,6 @@ class VisitorLogin:
     visitor_id: str
     """A GUID; the same one is the same visitor."""
     enterprise_id: str = ""
-    ip: str = ""
 
 
 CUSTOMER = 1
@@ -167,9 +154,8 @@ class RobotAnswer:
     preview: str
     """HTML with highlight spans."""
     question: str = ""
-    article_id: str = ""
     path: str = ""
-    """Relative to a knowledge-base host that no revision names."""
+    """The article's, relative to a knowledge-base host that no revision names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +184,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
     @property
     def by_customer(self) -> bool:
-        """True if the customer wrote it."""
         return self.user_type == CUSTOMER
 
 
@@ -228,14 +213,8 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
             frame = {"type": int(FrameType.REGISTER), "loginName": name}
             if login.display_name:
                 frame["name"] = login.display_name
-            if login.portrait:
-                frame["portraitUri"] = login.portrait
         case _:
             assert_never(login)
-    if login.ip:
-        frame["ip"] = login.ip
-        if dialect is Dialect.DUAL:  # what older servers call it (reference 3.1)
-            frame["ipAddr"] = login.ip
     if login.enterprise_id or dialect is not Dialect.Y2019:
         # "" too: the guide prints it (trap T26).
         frame["epid"] = login.enterprise_id
@@ -331,7 +310,6 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
         read.string(read.first(hit, "title") or read.first(article, "title")),
         read.text_of(hit, "preview"),
         read.text_of(hit, "question"),
-        read.text_of(article, "articleAId"),
         read.text_of(article, "path"),
     )
 

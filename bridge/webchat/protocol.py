@@ -13,7 +13,6 @@ and has none (guide 3). So all that must be remembered is which calls wait:
   exactly the call that it names. One that names nothing answers the only call that is waiting, as
   long as nothing else that was written to this socket may still be answered: no call that was given
   up, and no receipt.
-* `abandon` ends it all when the socket is lost: the fate of the calls that wait stays unknown.
 """
 
 import msgspec
@@ -39,11 +38,8 @@ class Answered(msgspec.Struct, frozen=True):
 class Protocol:
     """Pairs commands with replies for one socket; `client_id` as `parse_frame` wants it."""
 
-    def __init__(
-        self, token: str, dialect: Dialect = Dialect.Y2016, *, client_id: str = ""
-    ) -> None:
+    def __init__(self, token: str, *, client_id: str = "") -> None:
         self._token = token
-        self._dialect = dialect
         self._client_id = client_id
         self._waiting: dict[CallId, Command] = {}
         self._settled: dict[tuple[int | None, int], None] = {}
@@ -55,21 +51,19 @@ class Protocol:
 
     @property
     def waiting(self) -> tuple[CallId, ...]:
-        """The calls that still have no reply, oldest first."""
+        """The calls without a reply, oldest first."""
         return tuple(self._waiting)
 
     def send(
-        self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect | None = None
+        self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect = Dialect.Y2016
     ) -> str:
         """The text to write to the socket; the command waits for its reply from now on.
 
-        The same call id may be sent again: it waits once. `dialect` is for this frame alone: what a
-        server speaks may be learnt while the socket is open. Raises as `dump_command`; nothing is
+        The same call id may be sent again: it waits once. Raises as `dump_command`; nothing is
         remembered then.
         """
-        keys = dialect or self._dialect
         text = dump_command(
-            command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=keys
+            command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=dialect
         )
         if isinstance(command, Receipt):  # no revision documents an answer to 120
             self._strays = True
@@ -90,20 +84,11 @@ class Protocol:
             self.token_refused = True
         return Ignored(f"reply {reply.type} that nobody awaits")
 
-    def forget(self, call_id: CallId) -> bool:
-        """Stop waiting for one reply, which is ignored from now on; False if nothing waited."""
-        if call_id not in self._waiting:
-            return False
-        self._settle(call_id)
-        self._strays = True
-        return True
-
-    def abandon(self) -> tuple[CallId, ...]:
-        """Forget everything, as the socket is lost; return the calls whose fate is unknown."""
-        lost = self.waiting
-        self._waiting.clear()
-        self._settled.clear()
-        return lost
+    def forget(self, call_id: CallId) -> None:
+        """Stop waiting for one reply, which is ignored from now on."""
+        if call_id in self._waiting:
+            self._settle(call_id)
+            self._strays = True
 
     def _waiter(self, reply: Reply) -> CallId | None:
         """The call that a reply answers."""

@@ -1,8 +1,7 @@
 """Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
 
-`parse_frame` never raises: a frame that says nothing to us comes back as `Ignored`, and no server,
-however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or a `result`
-without any type answers a command; any other is a push.
+`parse_frame` never raises: no server, however odd, can close a link. A frame below 200, a 301 or
+302 with a `result`, or a `result` without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
 (reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
@@ -10,9 +9,8 @@ and returns a value of ours, or None where there is nothing to be read. Only `de
 
 Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
 location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
-eight more spellings, and all are read. What cannot be read becomes `UnknownContent`, a placeholder
-for the customer: an agent's message is never dropped. No revision documents a 301; its shape is
-that of the vendor's phone clients. `PROTOCOL.md` lists every place where the guide leaves a choice.
+eight more spellings. What cannot be read becomes `UnknownContent`: an agent's message is never
+dropped. No revision documents a 301; its shape is that of the vendor's phone clients.
 """
 
 import base64
@@ -136,7 +134,7 @@ def _is_reply(kind: int, frame: JsonObject) -> bool:
 
 def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frames.Ignored:
     if "result" not in frame:
-        # It says neither yes nor no. The command's own time-out decides.
+        # The command's own time-out decides.
         return frames.Ignored(f"reply {kind} without result")
     # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
     result = result_code(frame.get("result"))
@@ -162,6 +160,11 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
 
 
 def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
+    told = _id(SessionId, frame.get("sessionId"))
+    # An agent's words (210) are delivered even if the frame does not say from which session.
+    if told is None and FrameType.CHAT_STARTED <= kind <= FrameType.SESSION_CLOSED:
+        return frames.Ignored(f"push {kind} without sessionId")
+    session_id, agent_id = told or SessionId(0), AgentId(text_of(frame, "agentId").strip())
     match kind:
         case FrameType.INIT_CONFIG:
             return _init_config(frame)
@@ -172,35 +175,19 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
-            # An agent's words are delivered even if the frame does not say from which session.
-            session_id = _id(SessionId, frame.get("sessionId")) or SessionId(0)
-            content = read_content(frame.get("msg"))
-            return frames.MessageReceived(session_id, _agent_id(frame), content)
-        case (
-            FrameType.CHAT_STARTED
-            | FrameType.AGENTS_UPDATED
-            | FrameType.RATING_PUSHED
-            | FrameType.SESSION_CLOSED
-        ):
-            return _session_push(kind, frame, client_id)
+            return frames.MessageReceived(session_id, agent_id, read_content(frame.get("msg")))
+        case FrameType.RATING_PUSHED:
+            return frames.RatingPushed(session_id, agent_id)
+        case FrameType.SESSION_CLOSED:
+            return frames.SessionClosed(session_id, agent_id)
+        case FrameType.AGENTS_UPDATED:
+            queue_id, queue_name = _id(QueueId, frame.get("queueId")), text_of(frame, "queueName")
+            return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
+        case FrameType.CHAT_STARTED:
+            continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
+            return frames.ChatStarted(session_id, _people(frame, client_id), continued, robot)
         case _:
             return frames.Ignored(f"unknown type {kind}")
-
-
-def _session_push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
-    session_id = _id(SessionId, frame.get("sessionId"))
-    if session_id is None:
-        return frames.Ignored(f"push {kind} without sessionId")
-    if kind == FrameType.RATING_PUSHED:
-        return frames.RatingPushed(session_id, _agent_id(frame))
-    if kind == FrameType.SESSION_CLOSED:
-        return frames.SessionClosed(session_id, _agent_id(frame))
-    agents = _people(frame, client_id)
-    if kind == FrameType.AGENTS_UPDATED:
-        queue_id = _id(QueueId, frame.get("queueId"))
-        return frames.AgentsUpdated(session_id, agents, queue_id, text_of(frame, "queueName"))
-    continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-    return frames.ChatStarted(session_id, agents, continued, robot)
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
@@ -249,7 +236,7 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
 
     The customer is the entry with our own client id; failing that, one without `comments` whose id
-    is as long as a GUID (reference 5). That guess never empties a list that is called `agents`.
+    is as long as a GUID (reference 5), unless that empties a list that is called `agents`.
     """
     by_name = sequence(frame.get("agents"))
     sure: dict[str, frames.Agent] = {}
@@ -278,10 +265,6 @@ def _agent(person: JsonObject) -> frames.Agent | None:
         text_of(person, "icon"),
         text_of(person, "comments", "commonts"),
     )
-
-
-def _agent_id(frame: JsonObject) -> AgentId:
-    return AgentId(text_of(frame, "agentId").strip())
 
 
 # --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
@@ -390,11 +373,10 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
 
 
 def locate(source: str) -> tuple[str, str] | None:
-    """Decide whether a bare string is the medium itself or its address (trap T8).
+    """Tell a medium from its address (trap T8): (base64, ""), ("", address as written) or None.
 
     The base64 of a JPEG begins like a path (`/9j/…`), and a short path may be base64 by accident:
-    data that begins with `/` needs length or JPEG's beginning. Returns (base64, "") for data,
-    ("", address as written) for an address, None for neither.
+    data that begins with `/` needs length or JPEG's beginning.
     """
     source = source.strip()
     if _ABSOLUTE.match(source):
@@ -440,35 +422,32 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     content = first(frame, "content")
     if content is None:
         return None
-    words, suggestions, transfer = _words(content)
+    suggestions: tuple[str, ...] = ()
+    transfer = False
+    match mapping(content):
+        case None:
+            words = string(content)
+        case {"type": "error"} as told:
+            words = text_of(told, "message")
+        case {"type": "text"} as told:
+            words, suggestions = _answer(told)
+        case {"type": "command"} as told:
+            order = mapping(told.get("content")) or {}
+            words = string(first(order, "extra") or first(told, "extra"))
+            transfer = order.get("code") in _TRANSFER_CODES
+        case {"type": "image" | "image-text" | "news" as kind} as told:
+            words = _pictured(told, picture=kind == "image")
+        case told:
+            shown = first(told, "content", "text")
+            words = string(shown) if isinstance(shown, str) else ""
     if not (words or suggestions or transfer):
         words = html.escape(compact(content), quote=False)
     session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
     return frames.RobotMessage(session, robot, words, suggestions, transfer)
 
 
-def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
-    """Text, suggested questions, and whether a person is about to take over."""
-    told = mapping(content)
-    if told is None:
-        return string(content), (), False
-    match told.get("type"):
-        case "error":
-            return text_of(told, "message"), (), False
-        case "text":
-            return _answer(told)
-        case "command":
-            order = mapping(told.get("content")) or {}
-            words = string(first(order, "extra") or first(told, "extra"))
-            return words, (), order.get("code") in _TRANSFER_CODES
-        case "image" | "image-text" | "news" as kind:
-            return _pictured(told, picture=kind == "image"), (), False
-        case _:
-            shown = first(told, "content", "text")
-            return string(shown) if isinstance(shown, str) else "", (), False
-
-
-def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
+def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
+    """The text and the suggested questions."""
     lines = [text_of(told, "content")]
     suggestions: list[str] = []
     for entry in sequence(told.get("relatedQuestions")):
@@ -476,7 +455,7 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
         lines.append(text_of(group, "title"))
         related = (mapping(item) or {} for item in sequence(group.get("relates")))
         suggestions += [name for item in related if (name := text_of(item, "name"))]
-    return "\n".join(filter(None, lines)), tuple(suggestions), False
+    return "\n".join(filter(None, lines)), tuple(suggestions)
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
@@ -538,9 +517,7 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def clean(text: str) -> str:
-    """Replace what databases and Matrix refuse by U+FFFD: NUL, halves of surrogate pairs (an emoji
-    that Java cut in two).
-    """
+    """Replace by U+FFFD what databases and Matrix refuse: NUL, halves of surrogate pairs."""
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd")

@@ -1,17 +1,16 @@
 """Text in the customer's and the agent's direction: emoji, limits of length, escapes.
 
-* Emoji: the 105 WeChat faces of the agent's console as Unicode (protocol reference 3.9). They
-  arrive in three notations with one index: the code `/::)`, the bracketed name `[微笑]`, and the
-  image `<img class="qqemoji qqemoji0">`. Eleven codes hold `<`, `>` or `&`, so all must be decoded
-  before a text is parsed as HTML, in which `/:<W>` is a tag.
+* Emoji: the 105 WeChat faces of the agent's console (protocol reference 3.9) arrive in three
+  notations with one index: the code `/::)`, the bracketed name `[微笑]`, and the image
+  `<img class="qqemoji qqemoji0">`. Eleven codes hold `<`, `>` or `&`, so all must be decoded before
+  a text is parsed as HTML, in which `/:<W>` is a tag.
 * Splitting: the server closes the link over a frame that is too long for it (trap T23), so a text
   is cut beforehand: at a line end if there is one in reach, else after a sentence or at a space,
-  else anywhere but inside what the eye sees as one character. Nothing is lost or added, and no
-  piece is blank, because the server refuses blank messages (-17).
-* Escapes, both off unless an operator has seen the trouble: `escaped` for a desk that takes every
-  text for HTML and swallows `1 < 2` (trap T35); `guarded` for a server with json-lib, which takes
-  `[1]`, `{a}` or `null` for JSON and puts quotes around it (trap T24): behind a zero-width space it
-  is a text again.
+  else anywhere but inside what the eye sees as one character. No piece is blank, because the server
+  refuses blank messages (-17).
+* Escapes, off unless an operator has seen the trouble: `escaped` for a desk that takes every text
+  for HTML and swallows `1 < 2` (trap T35); `guarded` for a server with json-lib, which takes `[1]`,
+  `{a}` or `null` for JSON and puts quotes around it (trap T24).
 """
 
 from __future__ import annotations
@@ -51,7 +50,6 @@ _TABLE = r"""
 """The faces 0 to 104, five a line: code, names separated by a slash, Unicode."""
 _WORDS = _TABLE.split()
 FACES = tuple(zip(_WORDS[::3], _WORDS[1::3], _WORDS[2::3], strict=True))
-"""Every face by index: its code, its names separated by a slash, its Unicode."""
 
 # The code of face 17 is printed with an en dash, `/:–-b`; real WeChat writes two hyphens.
 _BY_CODE = {code: face for code, _, face in FACES} | {"/:--b": FACES[17][2]}
@@ -84,7 +82,6 @@ _IMAGE_CLASS = re.compile(r"\bqqemoji([0-9]{1,3})\b")
 
 
 def qqemoji(index: int) -> str | None:
-    """The face of `qqemojiN`, or None if there is no such number."""
     return FACES[index][2] if 0 <= index < len(FACES) else None
 
 
@@ -140,7 +137,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 def is_unseen(text: str) -> bool:
-    """True if nobody would see anything in it; more than what we call blank ourselves."""
+    """True if nobody would see anything in it."""
     return all(unicodedata.category(char) in _UNSEEN for char in text)
 
 
@@ -153,9 +150,8 @@ def frame_bytes(text: str) -> int:
 def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, ...]:
     """Cut `text` into pieces of at most `max_bytes` in a frame, with `html` once it is escaped.
 
-    Joined they are the text again. A piece is longer than allowed only where blanks make it so,
-    which cannot stand alone, or if not even one character fits. A text that is all blank has no
-    pieces.
+    Joined they are the text again. A piece is longer only where blanks make it so, which cannot
+    stand alone, or if not even one character fits. A text that is all blank has no pieces.
     """
     last_word = len(text.rstrip()) - 1
     fits = len(text) * DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
@@ -223,7 +219,6 @@ def _inside_character(text: str, index: int) -> bool:
 # --- escapes ------------------------------------------------------------------------------------
 
 _GUARD = "\u200b"
-_BRACKETS = (("[", "]"), ("{", "}"))
 
 
 def escaped(text: str) -> str:
@@ -234,7 +229,5 @@ def escaped(text: str) -> str:
 def guarded(text: str) -> str:
     """The text for a server that takes what looks like JSON for JSON."""
     words = text.strip()
-    json_like = words == "null" or any(
-        words.startswith(left) and words.endswith(right) for left, right in _BRACKETS
-    )
+    json_like = words == "null" or words[:1] + words[-1:] in {"[]", "{}"}
     return f"{_GUARD}{text}" if json_like else text

@@ -1,10 +1,9 @@
 """Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-`dump_command` is strict: it writes one dialect, key for key as its guide prints it, and raises
-`LocalProtocolError` on what the server would have to refuse. In the dialect of 2016 every key is
-written, `""` where we have nothing to say: that guide marks no field as optional. The later guides
-rename three keys and say which may be left out (`_spelled`). The later commands (10, 112, 113, 120,
-302) have no 2016 shape; they are written as the reference shows them.
+`dump_command` is strict: it writes one dialect, key for key as its guide prints it. In the dialect
+of 2016 every key is written, `""` where we have nothing to say: that guide marks no field as
+optional. The later guides rename three keys and say which may be left out (`_spelled`). The later
+commands (10, 112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
 """
 
 import json
@@ -50,7 +49,6 @@ def encode(value: object) -> str:
 
 
 def _encode_any(value: object) -> str:
-    """The same for every value; numbers as Python writes them."""
     written = _ENCODER.encode(value)
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -84,7 +82,6 @@ def dump_command(
 
 
 def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
-    """The fields of a command beyond the envelope (reference 1.2)."""
     match command:
         case frames.SendMessage():
             return {"sessionId": command.session_id, "msg": _message(command.content, dialect)}

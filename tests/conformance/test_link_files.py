@@ -18,6 +18,7 @@ from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.simulator import Simulator
 from bridge.webchat.codes import LoginType, UploadMode
+from bridge.webchat.frames import Preview
 from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import (
     FAST,
@@ -183,7 +184,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
                 seen = {tokens.kept[ADA.room_id].value, tokens.kept[ADA.room_id].cookies}
                 assert (await rigged.links.ask_robot("BODY-SECRET")).answers == ()
                 assert await rigged.links.history(ADA, 10) == ()
-                rigged.links.preview(ADA.room_id, SessionId(session), "BODY-SECRET")
+                assert (await rigged.call(ADA, 2, Preview(SessionId(session), "BODY-SECRET"))).ok
                 await rigged.links.upload(ADA, blob(FILE))
                 await simulator.do({"op": "expire_token", "login": LOGIN})
                 assert (await rigged.call(ADA, 3, text("BODY-SECRET", session))).ok

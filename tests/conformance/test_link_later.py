@@ -11,7 +11,7 @@ from bridge.ids import SessionId
 from bridge.link.learnt import TOMCAT_LIMIT
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
-from bridge.webchat.frames import InitConfig
+from bridge.webchat.frames import InitConfig, Preview
 from bridge.webchat.words import split_text
 from tests.unit.link.rig import Facts, RealClock, Rig, Tokens, rig, settings_for
 from tests.unit.link.simulated import ADA, chat, commands, said, simulated, text
@@ -71,14 +71,14 @@ async def test_75_long_text(dialect: Dialect) -> None:
 
 @pytest.mark.asyncio
 async def test_112_and_113_as_the_later_guides_show_them() -> None:
-    """Reference 1.2: known to a later server, at most one of each in so long."""
+    """Reference 1.2: known to a later server, at most one 113 in so long."""
     async with simulated(dialect="2019") as simulator:
         async with rig(settings_for(simulator.base_url)) as rigged:
             session = SessionId(await chat(rigged))
             rigged.links.keep(ADA)
             for _ in range(3):
                 rigged.links.typing(ADA.room_id, session)
-                rigged.links.preview(ADA.room_id, session, "my par")
+            assert (await rigged.call(ADA, 20, Preview(session, "my par"))).ok
             await simulator.wait_for(lambda _: len(commands(simulator, 112)) == 1)
             await simulator.wait_for(lambda _: len(commands(simulator, 113)) == 1)
         preview, typing = commands(simulator, 112), commands(simulator, 113)

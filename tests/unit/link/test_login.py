@@ -314,7 +314,7 @@ def test_85_two_rooms_of_one_user_have_two_login_names() -> None:
 def test_register_names_the_room_and_shows_the_person() -> None:
     credentials = credentials_of(settings(), account())
     key = room_key("!a:example.org")
-    assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "", "E1", "")
+    assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "E1")
 
 
 def test_a_display_name_with_braces_is_only_text() -> None:

@@ -16,6 +16,7 @@ from bridge.webchat.words import (
     escaped,
     frame_bytes,
     guarded,
+    is_unseen,
     qqemoji,
     split_text,
 )
@@ -270,3 +271,9 @@ def test_pieces_have_room_for_their_escapes(text: str, room: int) -> None:
     assert "".join(pieces) == text
     assert all(frame_bytes(escaped(piece)) <= room for piece in pieces)
     assert "".join(map(escaped, pieces)) == escaped(text)
+
+
+def test_what_shows_nothing() -> None:
+    assert is_unseen("")
+    assert is_unseen(" \t\n\u200b\u3000")
+    assert not is_unseen("\u200b.")
