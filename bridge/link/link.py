@@ -51,7 +51,7 @@ from bridge.link.http_client import (
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
-from bridge.link.socket import LATE, Connection, Demand, Gate, Loss, Wire
+from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
@@ -277,6 +277,9 @@ class Link:
             around.health.missed()
             raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
+        for side in (socket.request, socket.response):
+            if side is not None:
+                side.headers.clear()  # nobody reads them any more: 3 KiB for each link
         around.door.let_in()
         return Wire(
             socket,
@@ -415,24 +418,30 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._last_words = last_words
-        self._queue: asyncio.Queue[_Push | None] = asyncio.Queue()
-        """None: the word that the link stands again."""
-        self._in_hand: list[_Push | None] = []
+        self._queue: list[_Push | None] = []
+        """The first is under way. None: the word that the link stands again."""
+        self._more, self._stored = Flag(), Flag()
         self.wire: Wire | None = None
         """The socket that is read."""
 
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
-        self._queue.put_nowait(_Push(self._key(received), received, self.wire))
-        if self.wire is not None and self._queue.qsize() > MOST_WAITING:
+        self._add(_Push(self._key(received), received, self.wire))
+        if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
     def restored(self) -> None:
-        self._queue.put_nowait(None)
+        self._add(None)
+
+    def _add(self, push: _Push | None) -> None:
+        self._queue.append(push)
+        self._stored.clear()
+        self._more.set()
 
     async def settled(self) -> None:
         """Return once everything queued is stored."""
-        await self._queue.join()
+        while self._queue:
+            await self._stored.wait()
 
     async def run(self) -> None:
         """Deliver; when cancelled, store what is queued, as far as `last_words` seconds go."""
@@ -442,19 +451,21 @@ class Deliveries:
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._last_words):
-                    while self._in_hand or not self._queue.empty():
+                    while self._queue:
                         await self._deliver()
             raise
 
     async def _deliver(self) -> None:
-        if not self._in_hand:
-            self._in_hand.append(await self._queue.get())
-        # Left in hand when this is cancelled, so that whoever goes on begins with it.
-        push = self._in_hand[0]
+        while not self._queue:
+            self._more.clear()
+            await self._more.wait()
+        # Left where it is when this is cancelled, so that whoever goes on begins with it.
+        push = self._queue[0]
         await self._store(push)
-        self._in_hand.clear()
-        self._queue.task_done()
-        if self.wire is not None and self._queue.qsize() == MOST_WAITING:
+        del self._queue[0]
+        if not self._queue:
+            self._stored.set()
+        if self.wire is not None and len(self._queue) == MOST_WAITING:
             self.wire.resume()
         if push is not None and push.received.rs_id and push.wire is not None and push.wire.usable:
             await push.wire.receipt(push.received.rs_id)
