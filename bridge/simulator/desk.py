@@ -1,9 +1,8 @@
 """Agents and robot: how a customer is accepted, answered, transferred and let go.
 
-Each function returns what the customer gets; scripted agents, control operations and the desk in
-the browser all use these. The robot answers a queue first and offers a person when asked for one
-(reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
-clients.
+Each function returns what the customer gets. The robot answers a queue first and offers a person
+when asked for one (reference 1.6); no guide documents it on the socket, and the shapes are those of
+the vendor's phone clients.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
         name = centre.options.queue_name(request.queue_id)
         news.append(delivery.agents_updated(centre, session, name))
     centre.event(session, "accepted", agent=agent.id, request=request.id)
-    news += delivery.places(centre, centre.waiting(request.queue_id))
+    news += delivery.places(centre, request.queue_id)
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
@@ -67,12 +66,9 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
     """End a request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    words = str(int(status))
-    centre.note(request.login, "event", "turned_away", request=request.id, text=words)
-    return [
-        delivery.status(centre, request, status, 0),
-        *delivery.places(centre, centre.waiting(request.queue_id)),
-    ]
+    centre.note(request.login, "event", "turned_away", request=request.id, text=str(int(status)))
+    told = delivery.status(centre, request, status, 0)
+    return [told, *delivery.places(centre, request.queue_id)]
 
 
 def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
@@ -112,7 +108,7 @@ def speak(
 def _remember(
     centre: CallCentre, session: Session, speaker: AgentId, kind: MessageType, content: object
 ) -> Wire:
-    """Put what an agent or the robot says into the customer's history; returns the record."""
+    """Put what an agent or the robot says into the customer's history."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -133,33 +129,27 @@ def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
     return speak(centre, session, MessageType.TEXT, html.escape(text, quote=False))
 
 
-def last_said(centre: CallCentre, session: Session) -> int | None:
-    """The number of the newest message that an agent said in a session; None: nothing was."""
-    numbers = [record["n"] for record in _said(centre, session)]
-    return max((number for number in numbers if isinstance(number, int)), default=None)
+def recall(centre: CallCentre, session: Session, number: int | None) -> tuple[object, Send] | None:
+    """Take back a message of an agent's, the newest if no number is given.
 
+    System notice 6 of the HTTP sibling's guide tells it.
 
-def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
-    """Take back a message: system notice 6 of the HTTP sibling's guide; None: no such message."""
-    for record in _said(centre, session):
-        if record["n"] == number:
+    Returns:
+        The message's number and the push, or None: no such message.
+    """
+    for record in reversed(centre.customers[session.login].history.said):
+        if record["sessionId"] != session.id or record["type"] == MessageType.SYSTEM_NOTICE:
+            continue
+        if number in (None, record["n"]):
             record["revoked"] = True
             speaker = AgentId(str(record["agentId"]))
             centre.event(session, "recalled", agent=speaker)
-            kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
+            kind, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
             notice = NoticeType.REVOKE_MESSAGE
-            return delivery.message(centre, session, speaker, kind, content, notice_type=notice)
+            return record["n"], delivery.message(
+                centre, session, speaker, kind, content, notice_type=notice
+            )
     return None
-
-
-def _said(centre: CallCentre, session: Session) -> list[Wire]:
-    """The agents' messages in a session, without notices."""
-    said = centre.customers[session.login].history.said
-    return [
-        record
-        for record in said
-        if record["sessionId"] == session.id and record["type"] != MessageType.SYSTEM_NOTICE
-    ]
 
 
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
@@ -232,9 +222,7 @@ def end(
     request = centre.customers[session.login].request
     centre.end(session, by)
     centre.event(session, "closed", agent=agent_id or "", text=by)
-    if request is None:
-        return []
-    return delivery.places(centre, centre.waiting(request.queue_id))
+    return [] if request is None else delivery.places(centre, request.queue_id)
 
 
 def first_agent(session: Session) -> AgentId:
@@ -261,7 +249,6 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
         words = options.robot_answers.get(question, "对不起，我没有听懂。")
         content = {"type": "text", "content": words}
         if question not in options.robot_answers and options.robot_answers:
-            # Questions that the robot does understand.
             known = list(options.robot_answers)[:5]
             relates = [{"name": question} for question in known]
             content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]

@@ -47,7 +47,7 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
     centre.settle(now)
     call = check(text, centre.options)
     if isinstance(call, Refusal):
-        refusal = delivery.reply(call.type, call.code, call.message, call_id=call.call_id)
+        refusal = delivery.reply(call.type, call.code, str(call), call_id=call.call_id)
         return [Send(customer.login, refusal)]
     exchange = _Exchange(centre, customer, call, now)
     alive = isinstance(call.command, frames.Heartbeat) and not call.token
@@ -125,7 +125,7 @@ class _Exchange:
             code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
             return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
         by_robot = asked.queue_id in options.robot_queues
-        refusal = self._obstacle(asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
+        refusal = self._obstacle(asked.queue_id, asked.to_agent, people=not by_robot)
         if refusal is not None:
             return [refusal]
         if by_robot:
@@ -167,13 +167,13 @@ class _Exchange:
             return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
         queue_id = handover_queue(self.call.body)
         queue_id = session.queue_id if queue_id is None else queue_id
-        refusal = self._obstacle(queue_id, AgentId(""), people=True)
+        refusal = self._obstacle(queue_id, "", people=True)
         if refusal is not None:
             return [refusal]
         news, place = self._into_queue(self._request(queue_id, "", "", session))
         return [self.reply(extra={"queueLength": place}), *news]
 
-    def _obstacle(self, queue_id: QueueId, wanted: AgentId, *, people: bool) -> Send | None:
+    def _obstacle(self, queue_id: QueueId, wanted: str, *, people: bool) -> Send | None:
         """Why nobody can be asked; a robot works without people and at all hours."""
         options = self.centre.options
         if options.queues and queue_id not in (*options.queues, *options.robot_queues):
@@ -183,7 +183,7 @@ class _Exchange:
         if people and not options.agents:
             return self.reply(ResultCode.NO_AGENT_ONLINE, "no agent is online")
         # Only later revisions show toUserId; whoever sends it is served by its rule.
-        if wanted and options.agent(wanted) is None:
+        if wanted and options.agent(AgentId(wanted)) is None:
             return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
         return None
 
@@ -203,7 +203,7 @@ class _Exchange:
         if script == "refuse":
             return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
         if script == "hand" or agent is None:
-            return list(delivery.places(centre, queue)), len(queue)
+            return list(delivery.places(centre, request.queue_id)), len(queue)
         return desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
@@ -295,7 +295,7 @@ class _Exchange:
             # The one who logged out hears nothing more; those behind move up.
             queue_id = customer.request.queue_id
             centre.leave_queue(customer.request)
-            news += delivery.places(centre, centre.waiting(queue_id))
+            news += delivery.places(centre, queue_id)
         centre.sign_out(customer)
         return [*news, HangUp(customer.login, 1000)]
 

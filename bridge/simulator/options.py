@@ -7,6 +7,7 @@ section 8) is a switch; a switch that is None does what its dialect does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -155,7 +156,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         if not all(agent.id for agent in (*self.agents, self.robot)):
             raise ValueError("agents must have an id")
 
-    def changed(self, changes: dict[str, object]) -> SimulatorOptions:
+    def changed(self, changes: Mapping[str, object]) -> SimulatorOptions:
         """These options with some values replaced.
 
         Raises:

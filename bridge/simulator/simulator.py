@@ -29,7 +29,7 @@ from aiohttp import web
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
 from bridge.simulator.journal import Log, Pulse
-from bridge.simulator.operations import BadOpError, Placed, Simulation
+from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.sockets import Switchboard
 from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session, Wire
@@ -129,7 +129,7 @@ class Simulator:
         self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, a class of `operations`, as `POST /_sim/do` does.
+        """Carry out one control operation of `operations`, as `POST /_sim/do` does.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
@@ -143,11 +143,11 @@ class Simulator:
         if self._running is None or shelf is None:
             raise RuntimeError("the simulator does not run")
 
-        def host(name: str, body: bytes) -> Placed:
+        def host(name: str, body: bytes) -> tuple[str, str]:
             file = shelf.put(name, body)
-            return Placed(shelf.url(file, self.options.upload_url), file.key)
+            return shelf.url(file, self.options.upload_url), f"{file.number}/{file.name}"
 
-        wanted = await _with_amr(operations.read(op))
+        wanted = await _with_amr(op)
         now = asyncio.get_running_loop().time()
         done = operations.perform(self._simulation, wanted, now, host)
         sent = self._board.post(done.outgoing)
@@ -230,18 +230,19 @@ def _bad(sentence: str) -> web.Response:
     return answer({"ok": False, "error": sentence}, status=400)
 
 
-async def _with_amr(op: operations.AnyOp) -> operations.AnyOp:
+async def _with_amr(op: Mapping[str, object]) -> Mapping[str, object]:
     """A voice in any other form than AMR becomes AMR, off the loop."""
-    if not isinstance(op, operations.Voice) or not op.data:
+    data = op.get("data")
+    if op.get("op") != "voice" or not isinstance(data, str) or not data:
         return op
     try:
-        recording = base64.b64decode(op.data, validate=True)
+        recording = base64.b64decode(data, validate=True)
         if recording.startswith(samples.AMR):
             return op
         voice, seconds = await asyncio.to_thread(samples.to_amr, recording)
     except (ValueError, samples.SoundError) as error:
         raise BadOpError(f"data is no voice: {error}") from error
-    return msgspec.structs.replace(op, data=base64.b64encode(voice).decode(), seconds=seconds)
+    return {**op, "data": base64.b64encode(voice).decode(), "seconds": seconds}
 
 
 def _wall_ms() -> int:
