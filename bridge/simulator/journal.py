@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
-MASK = "<token>"
 LONGEST = 2000
 """Characters of one string that the log keeps whole."""
 
@@ -35,7 +34,6 @@ class Log(Generic[Entry]):
         return entry
 
     def since(self, number: int) -> list[Entry]:
-        """The kept entries whose number is greater than `number`."""
         # Walking from the right keeps a long poll cheap when the log is full.
         newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
         return list(newest)[::-1]
@@ -45,7 +43,7 @@ def masked(value: object) -> object:
     """A copy of a decoded frame without its tokens, long strings shortened."""
     if isinstance(value, Mapping):
         return {
-            str(key): MASK if key == "token" and isinstance(item, str) else masked(item)
+            key: "<token>" if key == "token" and isinstance(item, str) else masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -72,7 +70,6 @@ class Pulse:
         """How often it has beaten: for those who do something else between looking and waiting."""
 
     def beat(self) -> None:
-        """Wake the waiters; those who come later wait for the next beat."""
         self.beats += 1
         past, self._next = self._next, asyncio.Event()
         past.set()

@@ -12,7 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, assert_never
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -114,14 +114,9 @@ def shown(entry: Entry) -> dict[str, object]:
 
 # --- the call centre -----------------------------------------------------------------------------
 
-CLOSED_KEPT = 50
-"""How many ended sessions the desk still shows."""
-
 
 @dataclass(slots=True)
 class QueueRequest:
-    """A place in a queue."""
-
     id: RequestId
     login: str
     queue_id: QueueId
@@ -138,8 +133,6 @@ class QueueRequest:
 
 @dataclass(slots=True)
 class Session:
-    """One chat, open or closed."""
-
     id: SessionId
     login: str
     queue_id: QueueId
@@ -174,8 +167,6 @@ class History:
 
 @dataclass(slots=True)
 class Customer:
-    """A customer: one login name."""
-
     login: str
     client_id: str
     name: str = ""
@@ -226,15 +217,14 @@ class CallCentre:
         self.requests: dict[RequestId, QueueRequest] = {}
         """The queue requests of all queues, oldest first."""
         self.sessions: dict[SessionId, Session] = {}
-        self.closed: deque[Session] = deque(maxlen=CLOSED_KEPT)
-        """The sessions that ended last."""
+        self.closed: deque[Session] = deque(maxlen=50)
+        """The sessions that ended last, for the desk."""
         self._new_token = new_token
         self._holders: dict[str, Customer] = {}
         """Every token given out; whether it is still valid says its customer's `tokens`."""
         self._numbers = {"request": 9000, "session": 5000, "client": 0, "message": 0, "push": 0}
 
     def number(self, kind: Literal["request", "session", "client", "message", "push"]) -> int:
-        """The next number of its kind."""
         self._numbers[kind] += 1
         return self._numbers[kind]
 
@@ -320,7 +310,7 @@ class CallCentre:
         self.note(session.login, "event", kind, session=session.id, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add an entry to the transcript; `fields` are those of Entry."""
+        """Add an Entry to the transcript."""
         known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
         return self.transcript.add(lambda n: msgspec.convert({"n": n, **known}, Entry))
 
@@ -354,5 +344,3 @@ class CallCentre:
                     self.end(session, "forgotten")
                 for customer in self.customers.values():
                     customer.last_session = None
-            case _:
-                assert_never(what)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -39,8 +40,6 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """One file that can be fetched."""
-
     number: int
     name: str
     size: int
@@ -50,27 +49,23 @@ class Hosted:
     """The customer who uploaded it; empty for an agent's file."""
     path: Path
 
-    @property
-    def key(self) -> str:
-        """`number/name`, as the desk fetches it."""
-        return f"{self.number}/{self.name}"
-
 
 class Shelf:
-    """Keeps files in a directory and makes their addresses.
+    """Keeps files in an empty directory and makes their addresses.
 
-    Args:
-        directory: exists, is empty, and is removed by whoever made it.
-        base_url: absolute address of the context path.
-        context: the context path, maybe empty.
+    `base_url` is the absolute address of the context path, which may be empty.
     """
 
     def __init__(self, directory: Path, base_url: str, context: str) -> None:
         self._directory = directory
-        self._base_url = base_url
-        self._context = context
+        self._starts: Mapping[UrlStyle, str] = {
+            "context": f"{context}/",
+            "root": "/",
+            "bare": "",
+            "absolute": f"{base_url}/",
+        }
         self._files: dict[int, Hosted] = {}
-        self._last = 0
+        self._numbers = itertools.count(1)
 
     async def keep(self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int) -> Hosted:
         """Store an upload as it comes.
@@ -78,7 +73,8 @@ class Shelf:
         Raises:
             TooLargeError: it has more than `limit` bytes; all of it was read all the same.
         """
-        number, path = self._place()
+        number = next(self._numbers)
+        path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
         with await asyncio.to_thread(path.open, "wb") as file:
             async for chunk in chunks:
@@ -94,7 +90,8 @@ class Shelf:
 
     def put(self, name: str, body: bytes) -> Hosted:
         """Store an agent's file, which a script handed over whole."""
-        number, path = self._place()
+        number = next(self._numbers)
+        path = self._directory / str(number)
         path.write_bytes(body)
         digest = hashlib.sha256(body).hexdigest()
         self._files[number] = Hosted(number, safe_name(name), len(body), digest, "", path)
@@ -107,13 +104,7 @@ class Shelf:
 
     def url(self, file: Hosted, style: UrlStyle) -> str:
         """Its address as the server writes it (reference 3.4)."""
-        start = {
-            "context": f"{self._context}/",
-            "root": "/",
-            "bare": "",
-            "absolute": f"{self._base_url}/",
-        }[style]
-        return f"{start}up/{file.number}/{quote(file.name, safe='')}"
+        return f"{self._starts[style]}up/{file.number}/{quote(file.name, safe='')}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
         """The uploads of customers, for scripts."""
@@ -130,11 +121,6 @@ class Shelf:
             if file.login
         ]
 
-    def _place(self) -> tuple[int, Path]:
-        """The number and the path of a new file."""
-        self._last += 1
-        return self._last, self._directory / str(self._last)
-
 
 def safe_name(name: str) -> str:
     """The last part of a client's file name without control characters; never empty."""
@@ -144,7 +130,7 @@ def safe_name(name: str) -> str:
 
 
 def extension(name: str) -> str:
-    """Lower case, without the dot; empty when there is none."""
+    """Lower case, without the dot."""
     return PurePosixPath(name).suffix.lstrip(".").lower()
 
 
