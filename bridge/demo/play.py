@@ -145,7 +145,9 @@ def options(dialect: Dialect) -> StageOptions:
         robot_answers={QUESTION: ANSWER},
     )
     robot = {"enabled": True, "mode": "command", "public_key": ROBOT_KEY}
-    return StageOptions(simulator=simulator, webchat={"robot": robot}, open_registration=True)
+    # Anybody may make an account, as Element's "Create account" does.
+    open_to_all = {"enable_registration": True, "enable_registration_without_verification": True}
+    return StageOptions(simulator=simulator, webchat={"robot": robot}, synapse=open_to_all)
 
 
 def _how_to_visit(stage: Stage) -> str:

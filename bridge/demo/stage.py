@@ -27,7 +27,6 @@ QUEUES = [
     {"id": 2, "name": "Service", "aliases": ["service"]},
 ]
 _STOP_TIMEOUT = 20.0
-_OPEN = {"enable_registration": True, "enable_registration_without_verification": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +35,8 @@ class StageOptions:
 
     database: str = ""
     """The bridge's database URL; a SQLite file in the folder when empty."""
-    synapse_postgres: str | None = None
-    """Synapse's database; its own SQLite when None."""
-    open_registration: bool = False
-    """Anybody may make an account on the homeserver, as Element's "Create account" does."""
+    synapse: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of homeserver.yaml."""
     synapse_port: int | None = None
     """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
@@ -93,9 +90,8 @@ async def set_stage(
         synapse = SynapseServer(
             folder / "synapse",
             registrations=(registration,),
-            postgres=options.synapse_postgres,
             port=options.synapse_port,
-            extra=_OPEN if options.open_registration else None,
+            extra=options.synapse,
         )
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)

@@ -15,8 +15,8 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
@@ -40,34 +40,30 @@ _LIMITS: dict[str, object] = {
 
 
 class SynapseServer:
-    """One homeserver and its folder; an async context manager.
+    """One homeserver on SQLite; an async context manager.
 
     Args:
         folder: holds configuration, database, media and log; an earlier run in it is continued.
-        domain: the server name.
         registrations: registration files of application services.
-        postgres: a `postgresql://` address instead of SQLite (needs psycopg2).
         port: the loopback port; chosen if None.
         extra: further keys of homeserver.yaml, which win.
     """
+
+    domain = "localhost"
 
     def __init__(
         self,
         folder: Path,
         *,
-        domain: str = "localhost",
         registrations: tuple[Path, ...] = (),
-        postgres: str | None = None,
         port: int | None = None,
-        extra: Mapping[str, object] | None = None,
+        extra: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
-        self.domain = domain
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._registrations = registrations
-        self._postgres = postgres
-        self._extra = dict(extra or {})
+        self._extra = extra
         self._secret = secrets.token_hex(32)
         self.log_file = folder / "homeserver.log"
         # Its start-up chatter goes where its log goes.
@@ -160,7 +156,7 @@ class SynapseServer:
         path = self.folder / "homeserver.yaml"
         path.touch(mode=0o600)
         # JSON is YAML, too.
-        path.write_text(json.dumps(self._config() | self._extra), encoding="utf-8")
+        path.write_text(json.dumps({**self._config(), **self._extra}), encoding="utf-8")
         plain = "%(asctime)s %(levelname)s %(name)s %(message)s"
         file = {"class": "logging.FileHandler", "filename": str(self.log_file)}
         log_config = {
@@ -180,7 +176,7 @@ class SynapseServer:
             "public_baseurl": f"{self.address}/",
             "pid_file": str(folder / "homeserver.pid"),
             "listeners": [{**listener, "resources": [{"names": ["client"]}]}],
-            "database": self._database(),
+            "database": {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}},
             "log_config": str(folder / "log.yaml"),
             "media_store_path": str(folder / "media"),
             "signing_key_path": str(folder / "signing.key"),
@@ -198,23 +194,5 @@ class SynapseServer:
             "presence": {"enabled": False},
             "password_config": {"enabled": True},
             "bcrypt_rounds": 4,
-        } | _LIMITS
-
-    def _database(self) -> dict[str, object]:
-        if self._postgres is None:
-            return {"name": "sqlite3", "args": {"database": str(self.folder / "homeserver.db")}}
-        parts = urlsplit(self._postgres)
-        # A socket's folder cannot stand where the host stands: libpq takes it as a parameter.
-        socket_folder = parse_qs(parts.query).get("host", [""])[0]
-        args: dict[str, object] = {
-            "user": parts.username,
-            "password": parts.password,
-            "dbname": parts.path.lstrip("/"),
-            "host": parts.hostname or socket_folder,
-            "port": parts.port or 5432,
-            "cp_min": 2,
-            "cp_max": 10,
+            **_LIMITS,
         }
-        given = {key: value for key, value in args.items() if value}
-        # Without this Synapse insists on a database made with the C locale.
-        return {"name": "psycopg2", "allow_unsafe_locale": True, "args": given}
