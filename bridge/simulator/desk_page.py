@@ -1,8 +1,8 @@
 """The desk in the browser: its page, the files it shows, and one stream of what happens.
 
-A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page loads
-nothing from elsewhere. A view says who waits, who talks, and what was said since the desk last
-looked; times are durations, so that no clock but the browser's own is needed.
+A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. A view says who
+waits, who talks, and what was said since the desk last looked; times are durations, so that no
+clock but the browser's own is needed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,6 @@ class DeskSide:
         ]
 
     async def _asset(self, request: web.Request) -> web.Response:
-        """The page itself, or one of its files."""
         file = _PAGE / request.match_info.get("name", "index.html")
         kind = _KINDS.get(file.name.rpartition(".")[2])
         if kind is None or not file.is_file():

@@ -1,9 +1,8 @@
 """The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
-It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
 One aiohttp application serves login, upload, robot, files, sockets, `/desk`, and `/_sim`, the
-control API for scripts in another process. Everything that decides is pure (state, checks,
-handlers, operations); the rest of this package only carries bytes.
+control API for scripts. Everything that decides is pure (state, checks, handlers, operations); the
+rest of this package only carries bytes.
 
 The control API and the desk need no password: bind the simulator to loopback or to a network you
 trust. Pages of other sites are refused (`Origin`).
@@ -53,7 +52,6 @@ class Simulator:
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
         self._running: AsyncExitStack | None = None
-        """What is to be undone at the stop."""
         self._shelf: Shelf | None = None
         """Its list of uploads outlives the stop, its files do not."""
         self._log = structlog.get_logger()
@@ -123,13 +121,12 @@ class Simulator:
     async def stop(self) -> None:
         """Close every socket with 1001 and the port; state and frames stay readable."""
         running, self._running = self._running, None
-        if running is None:
-            return
-        await running.aclose()
-        self._log.info("simulator stopped", base_url=self.base_url)
+        if running is not None:
+            await running.aclose()
+            self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation of `operations`, as `POST /_sim/do` does.
+        """Carry out one control operation, as `POST /_sim/do` does.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
@@ -155,11 +152,22 @@ class Simulator:
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
-        """Everything a script may compare."""
-        uploads: list[Wire] = []
-        if self._shelf is not None:
-            uploads = self._shelf.uploads(self.options.upload_url)
-        return _describe(self._simulation, uploads, asyncio.get_running_loop().time())
+        """Everything a script may compare; lists are copies, their entries are not."""
+        simulation, now = self._simulation, asyncio.get_running_loop().time()
+        centre = simulation.centre
+        centre.settle(now)
+        customers = centre.customers.values()
+        return {
+            "customers": {who.login: _customer(who, now) for who in customers},
+            "waiting": [_request(request) for request in centre.requests.values()],
+            "sessions": [_session(session) for session in centre.sessions.values()],
+            "uploads": self._shelf.uploads(self.options.upload_url) if self._shelf else [],
+            "logins": sum(who.logins for who in customers),
+            "open_sockets": sum(who.linked for who in customers),
+            "blacklist": simulation.gate.banned(),
+            "faults": simulation.faults.describe(),
+            "down": now < simulation.down_until,
+        }
 
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
@@ -169,7 +177,7 @@ class Simulator:
         """Return the first state that satisfies the predicate; the present one counts.
 
         Raises:
-            TimeoutError: no such state came about within `timeout` seconds.
+            TimeoutError: there was none within `timeout` seconds.
         """
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
@@ -256,24 +264,6 @@ def _origin(host: str, port: int) -> str:
 
 
 # --- the state as JSON ---------------------------------------------------------------------------
-
-
-def _describe(simulation: Simulation, uploads: list[Wire], now: float) -> Wire:
-    """Everything scripts may ask about; lists are copies, their entries are not."""
-    centre = simulation.centre
-    centre.settle(now)
-    customers = centre.customers.values()
-    return {
-        "customers": {who.login: _customer(who, now) for who in customers},
-        "waiting": [_request(request) for request in centre.requests.values()],
-        "sessions": [_session(session) for session in centre.sessions.values()],
-        "uploads": uploads,
-        "logins": sum(who.logins for who in customers),
-        "open_sockets": sum(who.linked for who in customers),
-        "blacklist": simulation.gate.banned(),
-        "faults": simulation.faults.describe(),
-        "down": now < simulation.down_until,
-    }
 
 
 def _customer(who: Customer, now: float) -> Wire:
