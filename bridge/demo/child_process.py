@@ -57,7 +57,6 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
         return None if self._process is None else self._process.pid
 
     async def start(self, *, ready: bool = True) -> None:

@@ -58,8 +58,6 @@ class _Events(msgspec.Struct):
 
 
 class _Room(msgspec.Struct):
-    """A room in the answer to /sync."""
-
     state: _Events = msgspec.field(default_factory=_Events)
     timeline: _Events = msgspec.field(default_factory=_Events)
     ephemeral: _Events = msgspec.field(default_factory=_Events)
@@ -181,7 +179,6 @@ class Customer:
         return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
 
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        """Send an event and return its id."""
         self._counter += 1
         path = _in_room(room_id, "send", kind, f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
@@ -212,7 +209,6 @@ class Customer:
             return {"url": (await response.json())["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
-        """Fetch the file of an event."""
         return await self.download(str(content_of(event)["url"]))
 
     async def react(self, room_id: str, event_id: str, sign: str) -> str:
@@ -228,7 +224,6 @@ class Customer:
         return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        """Take in what is new."""
         # Ten events a room is the server's default: a burst between two calls would leave a gap.
         query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
         if self._since:
@@ -236,7 +231,6 @@ class Customer:
         self._take_in(await self.call("GET", "v3/sync", query=query))
 
     def _take_in(self, answer: Json) -> None:
-        """Keep what an answer to /sync tells."""
         sync = msgspec.convert(answer, _Sync)
         for room_id, room in sync.rooms.invite.items():
             self.invitations[room_id] = room.invite_state.events
@@ -255,7 +249,6 @@ class Customer:
         self._since = sync.next_batch
 
     def events(self, room_id: str) -> list[Event]:
-        """The events of a room seen so far."""
         return list(self._seen.get(room_id, {}).values())
 
     async def wait_for(
@@ -285,7 +278,6 @@ class Customer:
 
 
 def _in_room(room_id: str, *parts: str) -> str:
-    """The path of a call about a room."""
     return "/".join(("v3/rooms", *(quote(part, safe="") for part in (room_id, *parts))))
 
 
@@ -398,7 +390,6 @@ class Phone(Customer):
             del self._sealed[event_id]
 
     def unreadable(self, room_id: str) -> list[Event]:
-        """The events that cannot be decrypted."""
         return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
@@ -407,7 +398,6 @@ class Phone(Customer):
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        """Send an event, encrypted if the room is."""
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
         answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
@@ -425,7 +415,6 @@ class Phone(Customer):
         return {"file": keys | {"url": answer.content_uri}}
 
     async def read_file(self, event: Event) -> bytes:
-        """Fetch and decrypt the file of an event."""
         file = content_of(event)["file"]
         if not isinstance(file, dict):
             raise CustomerError(0, "", "the event has no encrypted file")

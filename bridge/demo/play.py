@@ -151,7 +151,6 @@ def options(dialect: Dialect) -> StageOptions:
 
 
 def _how_to_visit(stage: Stage) -> str:
-    """Instructions for a visitor: what to type where, in order."""
     sales, service = (f"@webchat_queue_{number}:{stage.synapse.domain}" for number in (1, 2))
     return f"""
 Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser on this machine):

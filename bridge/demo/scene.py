@@ -48,7 +48,6 @@ class Transcript:
         self._console.print(f"[dim]{escape(text)}[/]")
 
     def starting(self, part: str) -> None:
-        """Say that a step takes a few seconds."""
         self.note(f"starting {part} …")
 
     def end_of(self, log: Path) -> None:
@@ -58,7 +57,6 @@ class Transcript:
             self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))
 
     def said(self, who: str, text: str) -> None:
-        """One line of the conversation."""
         lines = (
             line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n")
         )
@@ -84,7 +82,6 @@ class Transcript:
         self._console.print(f"[bold green]PASS[/]  {escape(title)} [dim]({took:.1f} s)[/]")
 
     def verdict(self) -> None:
-        """The last line."""
         count = self.passed + len(self.failed)
         colour = "red" if self.failed else "green"
         self._console.print(f"\n[bold {colour}]{self.passed} of {count} steps passed[/]")
@@ -103,8 +100,6 @@ PATIENCE = 20.0
 
 
 class AtDeskMessage(msgspec.Struct):
-    """A message as the simulated desk received it."""
-
     kind: str
     text: str
     repeat: bool
@@ -112,8 +107,6 @@ class AtDeskMessage(msgspec.Struct):
 
 
 class AtDesk(msgspec.Struct):
-    """One customer as the simulated server sees her."""
-
     name: str
     messages: list[AtDeskMessage]
     ratings: list[Wire]
@@ -147,7 +140,6 @@ class Desk:
 
     @property
     def customer(self) -> AtDesk:
-        """The server's state of this customer."""
         return self._found[1]
 
     @property
@@ -208,7 +200,6 @@ class Scene:
         self.room = await self.customer.create_dm(self.stage.bot, first)
 
     async def say(self, text: str) -> str:
-        """Send a text; returns its event id."""
         return self._sent(await self.customer.say(self.room, text), text)
 
     async def tell(self, text: str, prefix: str = "") -> str:
@@ -218,11 +209,9 @@ class Scene:
         return sent
 
     async def send(self, shown: str, **content: object) -> str:
-        """Send a message with this content; returns its event id."""
         return self._sent(await self.customer.send(self.room, content), shown)
 
     async def send_file(self, data: bytes, name: str, mime: str, kind: str, **more: object) -> str:
-        """Send a file; returns its event id."""
         sent = await self.customer.send_file(self.room, data, name, mime, f"m.{kind}", **more)
         return self._sent(sent, f"[{kind}] {name}")
 
@@ -279,12 +268,10 @@ class Scene:
         return user_id[1:].partition(":")[0]
 
     def ghost(self, agent: str) -> str:
-        """The user id of an agent, such as A00001."""
         return f"@webchat__{agent.lower()}:{self.stage.synapse.domain}"
 
 
 def words(key: str, **args: str | int) -> str:
-    """The bridge's own sentence, as the stage's language has it."""
     return Texts({}).render("en", key, {"prefix": "!wc", **args})
 
 
@@ -300,7 +287,6 @@ def wording(event: Event) -> str:
 
 
 def shown(event: Event) -> str:
-    """A line for the transcript."""
     if event.get("type") == POLL:
         return f"[poll] {', '.join(label for _, label in answers_of(event))}"
     kind = str(content_of(event).get("msgtype"))

@@ -187,8 +187,6 @@ WHILE_CUT = ("I said this while you were cut off.", "Your parcel is in Hamburg."
 
 
 class PlaceAtDesk(msgspec.Struct):
-    """A location as the simulated desk received it."""
-
     latitude: float
     longitude: float
 

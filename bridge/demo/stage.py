@@ -31,8 +31,6 @@ _STOP_TIMEOUT = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """Settings of the stage."""
-
     database: str = ""
     """The bridge's database URL; a SQLite file in the folder when empty."""
     synapse: Mapping[str, object] = field(default_factory=dict)
@@ -49,8 +47,6 @@ class StageOptions:
 
 @dataclass(frozen=True)
 class Stage:
-    """The stage, set: everything runs."""
-
     folder: Path
     synapse: SynapseServer
     simulator: Simulator
@@ -63,7 +59,6 @@ class Stage:
         return f"@webchatbot:{self.synapse.domain}"
 
     async def customer(self, name: str) -> Customer:
-        """A new person on the homeserver."""
         return await Customer.sign_up(self.session, self.synapse, name)
 
 
@@ -148,7 +143,6 @@ def _write_registration(config: Path, path: Path, port: int) -> None:
 
 
 def bridge_process(config: Path, port: int, log_file: Path) -> ChildProcess:
-    """One `matrix-webchat run`, listening on a loopback port."""
     return ChildProcess(
         name="the bridge",
         command=("bridge", "run", "-c", str(config)),

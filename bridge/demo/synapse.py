@@ -107,11 +107,9 @@ class SynapseServer:
         await self._child.stop()
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
         await self._child.kill()
 
     async def restart(self) -> None:
-        """Stop and start again, with everything kept."""
         await self.stop()
         await self.start()
 

@@ -76,12 +76,10 @@ def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
 
 
 def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
-    """An `agents` list."""
     return [msgspec.to_builtins(agent) | {"icon": icon(centre, agent)} for agent in agents]
 
 
 def icon(centre: CallCentre, agent: DeskAgent) -> str:
-    """The address of an agent's picture, as it goes over the wire."""
     if agent.icon != "auto":
         return agent.icon
     return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
@@ -90,7 +88,6 @@ def icon(centre: CallCentre, agent: DeskAgent) -> str:
 def push(
     centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
 ) -> Send:
-    """A push about a session."""
     frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
     return Send(session.login, frame, record)
 

@@ -72,7 +72,6 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
 
 
 def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
-    """End the requests that have waited for too long."""
     longest = centre.options.queue_timeout
     late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
     return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
@@ -238,7 +237,6 @@ _PERSON = ("人工", "human", "agent", "person")
 
 
 def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> list[Outgoing]:
-    """The robot's reply (HTML) to a message."""
     question = heard.text.strip() if isinstance(heard, frames.Text) else ""
     options = centre.options
     known: list[str] = []

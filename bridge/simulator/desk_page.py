@@ -53,8 +53,6 @@ async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamRe
 
 @dataclass(frozen=True, eq=False)
 class DeskSide:
-    """The routes under `/desk`."""
-
     _simulation: Simulation
     _shelf: Shelf
     _pulse: Pulse

@@ -210,7 +210,6 @@ class _Exchange:
         return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
 
     def _told(self, session: Session) -> Wire:
-        """The session and its agent, as replies tell them."""
         told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
         for person in delivery.people(self.centre, session.agents):
             known = {"agentId": person["id"], "agentName": person["name"]}
@@ -353,7 +352,6 @@ class _Exchange:
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
-    """The entry's fields for a content."""
     match content:
         case frames.Text(text):
             return {"text": text}

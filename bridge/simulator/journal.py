@@ -27,7 +27,6 @@ class Log(Generic[Entry]):
         """The number of the newest entry; 0 before the first."""
 
     def add(self, make: Callable[[int], Entry]) -> Entry:
-        """Add what is made of the next number."""
         self.last += 1
         entry = make(self.last)
         self._entries.append(entry)

@@ -173,7 +173,6 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def later(self) -> bool:
-        """The dialect is one of the later guides."""
         return self.dialect == "2019"
 
     @property
@@ -202,9 +201,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return min(self.resend_seconds, self.queue_timeout or self.resend_seconds)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
-        """The agent online under that id."""
         return next((agent for agent in self.agents if agent.id == agent_id), None)
 
     def queue_name(self, queue_id: QueueId) -> str:
-        """A queue's name; empty when it has none."""
         return self.queue_names.get(str(queue_id), "")

@@ -98,7 +98,6 @@ class Shelf:
         return self._files[number]
 
     def find(self, number: int, name: str) -> Hosted | None:
-        """The file behind an address."""
         file = self._files.get(number)
         return file if file is not None and file.name == name else None
 
@@ -107,7 +106,6 @@ class Shelf:
         return f"{self._starts[style]}up/{file.number}/{quote(file.name, safe='')}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
-        """The uploads of customers, for scripts."""
         return [
             {
                 "login": file.login,
@@ -130,12 +128,10 @@ def safe_name(name: str) -> str:
 
 
 def extension(name: str) -> str:
-    """Lower case, without the dot."""
     return PurePosixPath(name).suffix.lstrip(".").lower()
 
 
 def media_type(name: str) -> str:
-    """The Content-Type that a file's name suggests."""
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
@@ -149,8 +145,6 @@ OURS = ("/_sim", "/desk")
 
 @dataclass(frozen=True, eq=False)
 class HttpSide:
-    """The routes under the context path, except the sockets."""
-
     _simulation: Simulation
     _shelf: Shelf
     _pulse: Pulse
