@@ -128,29 +128,6 @@ def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
     return speak(centre, session, MessageType.TEXT, html.escape(text, quote=False))
 
 
-def recall(centre: CallCentre, session: Session, number: int | None) -> tuple[object, Send] | None:
-    """Take back a message of an agent's, the newest if no number is given.
-
-    System notice 6 of the HTTP sibling's guide tells it.
-
-    Returns:
-        The message's number and the push, or None: no such message.
-    """
-    for record in reversed(centre.customers[session.login].history.said):
-        if record["sessionId"] != session.id or record["type"] == MessageType.SYSTEM_NOTICE:
-            continue
-        if number in (None, record["n"]):
-            record["revoked"] = True
-            speaker = AgentId(str(record["agentId"]))
-            centre.event(session, "recalled", agent=speaker)
-            kind, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
-            notice = NoticeType.REVOKE_MESSAGE
-            return record["n"], delivery.message(
-                centre, session, speaker, kind, content, notice_type=notice
-            )
-    return None
-
-
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
     """Answer a customer's message with the same words, or with what it was."""
     match content:
@@ -199,19 +176,6 @@ def change_agents(
         system = MessageType.SYSTEM_NOTICE
         news.append(speak(centre, session, system, words, notice_type=kind))
     return news
-
-
-def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
-    """An agent asks for a rating: 203."""
-    centre.event(session, "rating_pushed", agent=agent_id)
-    return [delivery.push(centre, FrameType.RATING_PUSHED, session, {"agentId": agent_id})]
-
-
-def close(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
-    """An agent ends the session: 205."""
-    moved = end(centre, session, "agent", agent_id)
-    closed = delivery.push(centre, FrameType.SESSION_CLOSED, session, {"agentId": agent_id})
-    return [closed, *moved]
 
 
 def end(

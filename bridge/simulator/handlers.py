@@ -125,8 +125,7 @@ class _Exchange:
             code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
             return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
         by_robot = asked.queue_id in options.robot_queues
-        refusal = self._obstacle(asked.queue_id, asked.to_agent, people=not by_robot)
-        if refusal is not None:
+        if refusal := self._obstacle(asked.queue_id, asked.to_agent, people=not by_robot):
             return [refusal]
         if by_robot:
             return self._begin_with_robot(asked.queue_id)
@@ -136,8 +135,7 @@ class _Exchange:
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
             centre.event(session, "accepted", agent=desk.first_agent(session))
             return [self.reply(extra={**self._told(session), "perm": 1})]
-        request = self._request(asked.queue_id, asked.source, asked.to_agent)
-        news, standing = self._into_queue(request)
+        request, news, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
         told: Wire = self._place(request, standing) if rich else {}
         begun = customer.session
         if options.session_in_reply and begun is not None:
@@ -167,10 +165,9 @@ class _Exchange:
             return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
         queue_id = handover_queue(self.call.body)
         queue_id = session.queue_id if queue_id is None else queue_id
-        refusal = self._obstacle(queue_id, "", people=True)
-        if refusal is not None:
+        if refusal := self._obstacle(queue_id, "", people=True):
             return [refusal]
-        news, place = self._into_queue(self._request(queue_id, "", "", session))
+        _, news, place = self._into_queue(queue_id, session=session)
         return [self.reply(extra={"queueLength": place}), *news]
 
     def _obstacle(self, queue_id: QueueId, wanted: str, *, people: bool) -> Send | None:
@@ -187,24 +184,22 @@ class _Exchange:
             return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
         return None
 
-    def _request(
-        self, queue_id: QueueId, source: str, wanted: str, session: Session | None = None
-    ) -> QueueRequest:
-        number, login = RequestId(self.centre.number("request")), self.customer.login
-        return QueueRequest(number, login, queue_id, source, self.now, wanted, session)
-
-    def _into_queue(self, request: QueueRequest) -> tuple[list[Outgoing], int]:
-        """Let the request wait, or a scripted agent take it; the news and the place."""
+    def _into_queue(
+        self, queue_id: QueueId, source: str = "", wanted: str = "", session: Session | None = None
+    ) -> tuple[QueueRequest, list[Outgoing], int]:
+        """Make a request that waits, or that a scripted agent takes; the news and the place."""
         centre, script = self.centre, self.centre.options.script
+        number, login = RequestId(centre.number("request")), self.customer.login
+        request = QueueRequest(number, login, queue_id, source, self.now, wanted, session)
         centre.requests[request.id] = self.customer.request = request
         centre.note(request.login, "event", "waiting", request=request.id)
-        queue = centre.waiting(request.queue_id)
-        agent = centre.options.agent(AgentId(request.wanted)) or desk.quietest_agent(centre)
+        place = len(centre.waiting(queue_id))
+        agent = centre.options.agent(AgentId(wanted)) or desk.quietest_agent(centre)
         if script == "refuse":
-            return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
+            return request, desk.turn_away(centre, request, RequestStatus.REFUSED), place
         if script == "hand" or agent is None:
-            return list(delivery.places(centre, request.queue_id)), len(queue)
-        return desk.accept(centre, request, agent), 0
+            return request, [*delivery.places(centre, queue_id)], place
+        return request, desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
         return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
@@ -241,9 +236,8 @@ class _Exchange:
             case frames.Typing():
                 pass
         customer.typed_at = self.now
-        signal: Wire = {"type": int(self.call.type), "time": centre.wall_ms()}
-        signal["text"] = customer.preview
-        centre.keep(customer, customer.history.signals, signal)
+        signal: Wire = {"time": centre.wall_ms(), "text": customer.preview}
+        centre.keep(customer, customer.history.signals, {"type": int(self.call.type), **signal})
         return [self.reply()]
 
     def _message(self, session: Session | None, content: frames.Content) -> list[Outgoing]:
@@ -333,15 +327,9 @@ class _Exchange:
         }
         centre.keep(customer, history.messages, record)
         customer.typed_at, customer.preview = None, ""
-        centre.note(
-            customer.login,
-            "customer",
-            kind,
-            session=record["sessionId"],
-            request=record["requestId"],
-            repeat=repeat,
-            **_shown(centre, content),
-        )
+        where = {"session": record["sessionId"], "request": record["requestId"]}
+        fields = {**where, "repeat": repeat, **_shown(centre, content)}
+        centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
         """The type and content of a 110; a 111 is text."""

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
-from bridge.simulator import desk, samples
+from bridge.simulator import delivery, desk, samples
 from bridge.simulator.faults import Fault, FaultPlan
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
@@ -38,7 +38,7 @@ from bridge.simulator.state import (
     Wire,
 )
 from bridge.simulator.tpi import Gate
-from bridge.webchat.codes import MessageType, NoticeType, RequestStatus
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus
 
 
 class BadOpError(Exception):
@@ -66,8 +66,7 @@ class Done(NamedTuple):
 
 _NOBODY = AgentId("")
 Host = Callable[[str, bytes], tuple[str, str]]
-"""Keeps an agent's file; returns its address in the style that the options ask for, and its
-`number/name`, by which the desk fetches it."""
+"""Keeps an agent's file; returns its address, and `number/name`, by which the desk fetches it."""
 
 
 class _Moment(NamedTuple):
@@ -274,19 +273,31 @@ def _decoded(data: str) -> bytes:
 
 
 def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Outgoing]:
-    recalled = desk.recall(at.centre, chat.session, message)
-    if recalled is None:
+    """Notice 6 of the HTTP sibling's guide; without a number the newest message."""
+    for record in reversed(at.centre.customers[chat.session.login].history.said):
+        of_session = record["sessionId"] == chat.session.id
+        is_notice = record["type"] == MessageType.SYSTEM_NOTICE
+        if of_session and not is_notice and message in (None, record["n"]):
+            break
+    else:
         raise BadOpError("no such message was said in this session")
-    at.answer["n"], send = recalled
-    return [send]
+    record["revoked"], at.answer["n"] = True, record["n"]
+    speaker, kind = AgentId(str(record["agentId"])), NoticeType.REVOKE_MESSAGE
+    at.centre.event(chat.session, "recalled", agent=speaker)
+    msg_type, content = MessageType.SYSTEM_NOTICE, {"messageId": record["n"]}
+    return [delivery.message(at.centre, chat.session, speaker, msg_type, content, notice_type=kind)]
 
 
 def _push_rating(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    return desk.push_rating(at.centre, chat.session, chat.agent)
+    at.centre.event(chat.session, "rating_pushed", agent=chat.agent)
+    fields: Wire = {"agentId": chat.agent}
+    return [delivery.push(at.centre, FrameType.RATING_PUSHED, chat.session, fields)]
 
 
 def _close(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    return desk.close(at.centre, chat.session, chat.agent)
+    moved = desk.end(at.centre, chat.session, "agent", chat.agent)
+    fields: Wire = {"agentId": chat.agent}
+    return [delivery.push(at.centre, FrameType.SESSION_CLOSED, chat.session, fields), *moved]
 
 
 # --- in a session: who is in it -------------------------------------------------------------------

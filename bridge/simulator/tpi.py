@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
@@ -32,7 +31,7 @@ class Gate:
     """The source-address blacklist of reference 3.7."""
 
     def __init__(self) -> None:
-        self._visits: dict[str, deque[float]] = {}
+        self._visits: dict[str, list[float]] = {}
         self._banned: dict[str, float] = {}
         """Address to the time its ban ends."""
 
@@ -43,15 +42,13 @@ class Gate:
         if self.shuts_out(address, now):
             return False
         self._banned.pop(address, None)
-        visits = self._visits.setdefault(address, deque())
-        visits.append(now)
-        while visits and visits[0] <= now - options.login_window:
-            visits.popleft()
-        if len(visits) <= options.login_limit:
-            return True
-        self._banned[address] = now + options.login_ban
-        visits.clear()
-        return False
+        since = now - options.login_window
+        visits = [*(visit for visit in self._visits.pop(address, ()) if visit > since), now]
+        if len(visits) > options.login_limit:
+            self._banned[address] = now + options.login_ban
+            return False
+        self._visits[address] = visits
+        return True
 
     def shuts_out(self, address: str, now: float) -> bool:
         """True if an address is shut out; this does not count as a visit."""
@@ -62,7 +59,6 @@ class Gate:
         return sorted(self._banned)
 
     def forget(self) -> None:
-        """Let everybody in again."""
         self._visits.clear()
         self._banned.clear()
 
