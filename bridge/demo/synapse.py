@@ -23,20 +23,8 @@ import aiohttp
 from bridge.demo.child_process import ChildProcess, ServerError, free_port
 
 _STOP_TIMEOUT = 15.0
-_UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
-_LIMITS: dict[str, object] = {
-    "rc_message": _UNLIMITED,
-    "rc_registration": _UNLIMITED,
-    "rc_admin_redaction": _UNLIMITED,
-    "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _UNLIMITED),
-    "rc_joins": dict.fromkeys(("local", "remote"), _UNLIMITED),
-    "rc_joins_per_room": _UNLIMITED,
-    "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _UNLIMITED),
-    "rc_media_create": _UNLIMITED,
-    "rc_room_creation": _UNLIMITED,
-    "rc_presence": {"per_user": _UNLIMITED},
-}
-"""Rate limits, lifted: one machine plays everybody."""
+_SAME_FOR_ALL = Path(__file__).with_name("homeserver.yaml")
+_LOG_CONFIG = Path(__file__).with_name("homeserver_log.yaml")
 
 
 class SynapseServer:
@@ -65,12 +53,13 @@ class SynapseServer:
         self._registrations = registrations
         self._extra = extra
         self._secret = secrets.token_hex(32)
+        self._config = folder / "homeserver.yaml"
         self.log_file = folder / "homeserver.log"
         # Its start-up chatter goes where its log goes.
         quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         self._child = ChildProcess(
             name="Synapse",
-            command=("synapse.app.homeserver", "-c", str(folder / "homeserver.yaml")),
+            command=("synapse.app.homeserver", "-c", str(_SAME_FOR_ALL), "-c", str(self._config)),
             url=self.address,
             ready="/_matrix/client/versions",
             log_file=self.log_file,
@@ -151,46 +140,22 @@ class SynapseServer:
         else:
             kept.touch(mode=0o600)
             kept.write_text(self._secret)
-        path = self.folder / "homeserver.yaml"
-        path.touch(mode=0o600)
-        # JSON is YAML, too.
-        path.write_text(json.dumps({**self._config(), **self._extra}), encoding="utf-8")
-        plain = "%(asctime)s %(levelname)s %(name)s %(message)s"
-        file = {"class": "logging.FileHandler", "filename": str(self.log_file)}
-        log_config = {
-            "version": 1,
-            "formatters": {"plain": {"format": plain}},
-            "handlers": {"file": file | {"formatter": "plain"}},
-            "root": {"level": "WARNING", "handlers": ["file"]},
-            "disable_existing_loggers": False,
-        }
-        (self.folder / "log.yaml").write_text(json.dumps(log_config), encoding="utf-8")
-
-    def _config(self) -> dict[str, object]:
-        folder = self.folder
         listener = {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"]}
-        return {
+        database = str(self.folder / "homeserver.db")
+        config: dict[str, object] = {
             "server_name": self.domain,
             "public_baseurl": f"{self.address}/",
-            "pid_file": str(folder / "homeserver.pid"),
+            "pid_file": str(self.folder / "homeserver.pid"),
             "listeners": [{**listener, "resources": [{"names": ["client"]}]}],
-            "database": {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}},
-            "log_config": str(folder / "log.yaml"),
-            "media_store_path": str(folder / "media"),
-            "signing_key_path": str(folder / "signing.key"),
+            "database": {"name": "sqlite3", "args": {"database": database}},
+            "log_config": str(_LOG_CONFIG),
+            "media_store_path": str(self.folder / "media"),
+            "signing_key_path": str(self.folder / "signing.key"),
             "registration_shared_secret": self._secret,
             "macaroon_secret_key": self._secret,
             "form_secret": self._secret,
             "app_service_config_files": [str(path) for path in self._registrations],
-            "user_directory": {"enabled": True, "search_all_users": True},
-            "report_stats": False,
-            "suppress_key_server_warning": True,
-            "trusted_key_servers": [],
-            "federation_domain_whitelist": [],
-            "allow_public_rooms_over_federation": False,
-            "enable_metrics": False,
-            "presence": {"enabled": False},
-            "password_config": {"enabled": True},
-            "bcrypt_rounds": 4,
-            **_LIMITS,
         }
+        self._config.touch(mode=0o600)
+        # JSON is YAML, too.
+        self._config.write_text(json.dumps({**config, **self._extra}), encoding="utf-8")
