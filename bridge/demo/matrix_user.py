@@ -259,12 +259,8 @@ class Customer:
         Raises:
             TimeoutError: it did not come within `patience` seconds.
         """
-        async with asyncio.timeout(patience):
-            while True:
-                for event in self.events(room_id):
-                    if wanted(event):
-                        return event
-                await self.sync(timeout_ms=2_000)
+        await self.wait_until(lambda: any(map(wanted, self.events(room_id))), patience)
+        return next(filter(wanted, self.events(room_id)))
 
     async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Sync until something holds of what has been seen.

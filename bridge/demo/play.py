@@ -40,13 +40,9 @@ RATINGS = (
 
 
 def main(*, check: bool = False) -> int:
-    """Play the demo.
+    """Play the demo; returns 1 if a step failed.
 
-    Args:
-        check: play it in both dialects, then stop instead of staying up.
-
-    Returns:
-        0 if every step passed, else 1.
+    With `check`, play it in both dialects, then stop instead of staying up.
     """
     configure_logging("WARNING", "text")
     # The customer's client warns of what it cannot decrypt yet; what it never can fails a step.
@@ -82,7 +78,7 @@ async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Sta
     with tempfile.TemporaryDirectory(prefix="webchat-demo-") as name:
         folder = Path(name)
         try:
-            async with set_stage(folder, options(dialect), tell=transcript.starting) as stage:
+            async with set_stage(folder, options(dialect), tell=transcript.note) as stage:
                 transcript.note(f"Synapse {stage.synapse.address}, bridge {stage.bridge.url}")
                 await _play(stage, transcript)
                 yield stage

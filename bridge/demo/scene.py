@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from rich.console import Console
@@ -46,9 +45,6 @@ class Transcript:
 
     def note(self, text: str) -> None:
         self._console.print(f"[dim]{escape(text)}[/]")
-
-    def starting(self, part: str) -> None:
-        self.note(f"starting {part} …")
 
     def end_of(self, log: Path) -> None:
         """The last lines of a log, if there are any."""
@@ -112,16 +108,8 @@ class AtDesk(msgspec.Struct):
     ratings: list[Wire]
     signals: list[Wire]
     """Typing notices and previews (112, 113)."""
-    linked: bool
     pending_pushes: int
     """Pushes that she has not confirmed."""
-
-
-class DeskView(msgspec.Struct):
-    """The part of the simulator's state that the demo looks at."""
-
-    customers: dict[str, AtDesk]
-    uploads: list[Wire]
 
 
 class Desk:
@@ -135,24 +123,27 @@ class Desk:
     @property
     def uploads(self) -> set[object]:
         """The sha256 of every file that any customer has uploaded."""
-        view = msgspec.convert(self._simulator.state(), DeskView)
-        return {upload["sha256"] for upload in view.uploads}
+        uploads = msgspec.convert(self._simulator.state()["uploads"], list[Wire])
+        return {upload["sha256"] for upload in uploads}
 
     @property
     def customer(self) -> AtDesk:
-        return self._found[1]
+        return self._known[1]
 
     @property
-    def _found(self) -> tuple[str, AtDesk]:
-        view = msgspec.convert(self._simulator.state(), DeskView)
-        for login, customer in view.customers.items():
-            if customer.name == self._name:
-                return login, customer
+    def _known(self) -> tuple[str, AtDesk]:
+        if found := self._found(self._simulator.state()):
+            return found
         raise StepFailedError(f"WebChat does not know {self._name}")
+
+    def _found(self, state: Wire) -> tuple[str, AtDesk] | None:
+        """Her login, and what the server knows of her."""
+        customers = msgspec.convert(state["customers"], dict[str, AtDesk])
+        return next((both for both in customers.items() if both[1].name == self._name), None)
 
     async def do(self, op: str, **fields: object) -> Wire:
         """One move of an agent's in her chat."""
-        return await self._simulator.do({"op": op, "login": self._found[0], **fields})
+        return await self._simulator.do({"op": op, "login": self._known[0], **fields})
 
     async def gets(self, what: str, wanted: Callable[[AtDeskMessage], bool]) -> AtDeskMessage:
         """Wait for a message of hers."""
@@ -164,8 +155,8 @@ class Desk:
         """Wait until something holds of what the server knows of her."""
 
         def seen(state: Wire) -> bool:
-            customers = msgspec.convert(state, DeskView).customers.values()
-            return any(one.name == self._name and holds(one) for one in customers)
+            found = self._found(state)
+            return found is not None and holds(found[1])
 
         try:
             await self._simulator.wait_for(seen, PATIENCE)
@@ -180,7 +171,6 @@ def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
 # --- the customer's side -------------------------------------------------------------------------
 
 POLL = "org.matrix.msc3381.poll.start"
-_T = TypeVar("_T")
 
 
 class Scene:
@@ -227,15 +217,18 @@ class Scene:
 
     async def sees(self, what: str, wanted: Callable[[Event], bool]) -> Event:
         """Wait for an event of the room; print what comes meanwhile."""
-        return await self._in_time(what, self.customer.wait_for(self.room, wanted, PATIENCE))
+        with self._in_time(what):
+            return await self.customer.wait_for(self.room, wanted, PATIENCE)
 
     async def notices(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something holds of what the customer's client has been told."""
-        await self._in_time(what, self.customer.wait_until(holds, PATIENCE))
+        with self._in_time(what):
+            await self.customer.wait_until(holds, PATIENCE)
 
-    async def _in_time(self, what: str, waiting: Awaitable[_T]) -> _T:
+    @contextmanager
+    def _in_time(self, what: str) -> Iterator[None]:
         try:
-            return await waiting
+            yield
         except TimeoutError as error:
             raise StepFailedError(f"{what} was not seen within {PATIENCE:.0f} s") from error
         finally:

@@ -91,9 +91,9 @@ async def set_stage(
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)
         bridge = bridge_process(config, port, folder / "bridge.log")
-        tell("Synapse")
+        tell("starting Synapse …")
         async with synapse:
-            tell("the bridge")
+            tell("starting the bridge …")
             async with bridge, aiohttp.ClientSession() as session:
                 yield Stage(folder, synapse, simulator, bridge, session, config)
     finally:
