@@ -33,11 +33,9 @@ class ChildProcess:
     """A server that runs as a Python module in a child process; an async context manager."""
 
     name: str
-    """For errors."""
     command: tuple[str, ...]
     """What follows `python -m`."""
     url: str
-    """Where it listens."""
     ready: str
     """The path that answers with 200 once it can serve."""
     log_file: Path
@@ -60,17 +58,11 @@ class ChildProcess:
         return None if self._process is None else self._process.pid
 
     async def start(self, *, ready: bool = True) -> None:
-        """Start it; with `ready`, return once it can serve.
-
-        Raises:
-            ServerError: it ended, or was not ready within a minute.
-        """
+        """Start it; with `ready`, return once it can serve, as `wait_until` does."""
         # The handle may be closed once the child has it.
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *self.command,
+                *(sys.executable, "-m", *self.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -156,10 +148,9 @@ _TRIES = 200
 def free_port() -> int:
     """A port of the loopback interface that is free, and that no outgoing connection is given.
 
-    The port that the kernel hands out for "any" is one of those that it gives to outgoing
-    connections as well: until the server listens, or while it restarts, any client on this machine
-    may be given it, and then the server cannot have it. (On a machine where all ports are given to
-    connections, this one may be, too.)
+    The kernel gives the port that it hands out for "any" to outgoing connections as well: until the
+    server listens, or while it restarts, any client on this machine may get it. (On a machine where
+    all ports are given to connections, this one may be, too.)
 
     Raises:
         OSError: no such port is free.
@@ -172,11 +163,11 @@ def free_port() -> int:
 
 
 def _first_ephemeral() -> int:
-    try:
+    with contextlib.suppress(OSError, ValueError, IndexError):
         first = int(_EPHEMERAL.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return _LINUX
-    return first if first > _LOWEST else _LINUX
+        if first > _LOWEST:
+            return first
+    return _LINUX
 
 
 def _is_free(port: int) -> bool:

@@ -53,28 +53,6 @@ class CustomerError(Exception):
         self.errcode = errcode
 
 
-class _Events(msgspec.Struct):
-    events: list[Event] = []
-
-
-class _Room(msgspec.Struct):
-    state: _Events = msgspec.field(default_factory=_Events)
-    timeline: _Events = msgspec.field(default_factory=_Events)
-    ephemeral: _Events = msgspec.field(default_factory=_Events)
-    invite_state: _Events = msgspec.field(default_factory=_Events)
-
-
-class _Rooms(msgspec.Struct):
-    invite: dict[str, _Room] = {}
-    join: dict[str, _Room] = {}
-    leave: dict[str, _Room] = {}
-
-
-class _Sync(msgspec.Struct):
-    next_batch: str
-    rooms: _Rooms = msgspec.field(default_factory=_Rooms)
-
-
 class Customer:
     """A logged-in user's client. Everything seen by `sync` is kept per room, in order, once."""
 
@@ -231,11 +209,11 @@ class Customer:
         self._take_in(await self.call("GET", "v3/sync", query=query))
 
     def _take_in(self, answer: Json) -> None:
-        sync = msgspec.convert(answer, _Sync)
-        for room_id, room in sync.rooms.invite.items():
-            self.invitations[room_id] = room.invite_state.events
-        for room_id, room in (sync.rooms.join | sync.rooms.leave).items():
-            for passing in room.ephemeral.events:
+        rooms = _object(answer.get("rooms"))
+        for room_id, room in _object(rooms.get("invite")).items():
+            self.invitations[room_id] = _events(room, "invite_state")
+        for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
+            for passing in _events(room, "ephemeral"):
                 if passing["type"] == "m.typing":
                     users = msgspec.convert(content_of(passing).get("user_ids"), set[str])
                     self.typing[room_id] = users
@@ -244,9 +222,9 @@ class Customer:
                         for user in _object(_object(kinds).get("m.read")):
                             self.receipts[room_id, user] = event_id
             seen = self._seen.setdefault(room_id, {})
-            for event in (*room.state.events, *room.timeline.events):
+            for event in (*_events(room, "state"), *_events(room, "timeline")):
                 seen.setdefault(str(event["event_id"]), event)
-        self._since = sync.next_batch
+        self._since = str(answer["next_batch"])
 
     def events(self, room_id: str) -> list[Event]:
         return list(self._seen.get(room_id, {}).values())
@@ -301,6 +279,11 @@ def content_of(event: Event) -> Json:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _events(room: object, part: str) -> list[Event]:
+    """The events in one part of a room in the answer to /sync."""
+    return msgspec.convert(_object(_object(room).get(part)).get("events", []), list[Event])
 
 
 # --- encrypted -----------------------------------------------------------------------------------
