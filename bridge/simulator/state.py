@@ -83,7 +83,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: int | None = None
     """The queue request of a pre-message, or of an event in the queue."""
     agent: str = ""
-    """The id of the agent who spoke or acted."""
     text: str = ""
     """HTML where an agent or the robot speaks, plain where the customer does."""
     name: str = ""
@@ -154,7 +153,7 @@ class History:
     call_ids: dict[CallId, None] = field(default_factory=dict)
     """The messageIds of `messages`, in the order they came."""
     refused: list[Wire] = field(default_factory=list)
-    """Every 110 and 111 that was not, and the result it got."""
+    """Every other 110 and 111, and the result it got."""
     said: list[Wire] = field(default_factory=list)
     """Every 210, with `sent` telling whether a socket took it."""
     ratings: list[Wire] = field(default_factory=list)
@@ -231,7 +230,6 @@ class CallCentre:
     # --- customers and tokens ---------------------------------------------------------------
 
     def sign_in(self, login: str, name: str, now: float) -> tuple[Customer, str]:
-        """Find or create the customer and give out a new token."""
         customer = self.customers.get(login)
         if customer is None:
             client_id = f"00000000-0000-4000-8000-{self.number('client'):012d}"
@@ -266,7 +264,6 @@ class CallCentre:
     # --- queue requests and sessions ----------------------------------------------------------
 
     def waiting(self, queue_id: QueueId) -> list[QueueRequest]:
-        """The requests in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
     def leave_queue(self, request: QueueRequest) -> None:
@@ -287,7 +284,6 @@ class CallCentre:
     def begin(
         self, customer: Customer, queue_id: QueueId, agents: list[DeskAgent], *, robot: bool = False
     ) -> Session:
-        """Open a session without a request before it."""
         number = SessionId(self.number("session"))
         session = Session(number, customer.login, queue_id, agents, robot=robot)
         self.sessions[session.id] = customer.session = customer.last_session = session
