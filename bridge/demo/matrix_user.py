@@ -105,8 +105,8 @@ class Customer:
         async with self._session.request(
             method,
             f"{self._address}/_matrix/client/{path}",
-            json=content if method != "GET" else None,
-            params=query or {},
+            json=content,
+            params=query,
             headers=self._headers(),
         ) as response:
             reply: Json = await response.json()

@@ -221,7 +221,7 @@ COMMANDS: Mapping[int, Command] = MappingProxyType(
         FrameType.RECEIPT: Command(
             frames.Receipt,
             Shape({"rsId": str}),
-            served=lambda options: options.later or options.numbers_pushes,
+            served=lambda options: options.later or options.has("receipts"),
         ),
         FrameType.ROBOT_TRANSFER: Command(
             frames.TransferFromRobot,

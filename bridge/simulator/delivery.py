@@ -192,7 +192,7 @@ def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
         pending.sent_at = now
         waiting.append(pending.send)
     anew: list[Send] = []
-    if centre.options.greets:
+    if centre.options.has("init_config"):
         anew.append(init_config(centre, customer))
     if centre.options.resume_push and customer.session is not None:
         anew.append(started(centre, customer.session, resumed=True))
@@ -216,7 +216,7 @@ def _number(centre: CallCentre, customer: Customer, send: Send, now: float) -> S
     options, kind = centre.options, send.frame.get("type")
     only_messages = options.later and options.revision == "R2"
     has_one = kind == FrameType.MESSAGE_RECEIVED if only_messages else kind in _NUMBERED
-    if not options.numbers_pushes or not has_one or "rsId" in send.frame:
+    if not options.has("receipts") or not has_one or "rsId" in send.frame:
         return send
     rs_id = f"rs-{centre.number('push')}"
     numbered = replace(send, frame={**send.frame, "rsId": rs_id})

@@ -179,21 +179,12 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     def pulse(self) -> Literal["refuse", "ok", "silent"]:
         return self.heartbeat or ("ok" if self.later else "refuse")
 
-    @property
-    def numbers_pushes(self) -> bool:
-        return self.later if self.receipts is None else self.receipts
-
-    @property
-    def greets(self) -> bool:
-        return self.later if self.init_config is None else self.init_config
-
-    @property
-    def tells_history(self) -> bool:
-        return self.later if self.history is None else self.history
-
-    @property
-    def tells_client_id(self) -> bool:
-        return self.later if self.client_id_in_login is None else self.client_id_in_login
+    def has(
+        self, switch: Literal["receipts", "init_config", "history", "client_id_in_login"]
+    ) -> bool:
+        """Whether it is on; one that is None is on in the later guides."""
+        chosen: bool | None = getattr(self, switch)
+        return self.later if chosen is None else chosen
 
     @property
     def beat(self) -> float:

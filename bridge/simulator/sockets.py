@@ -168,7 +168,7 @@ class Switchboard:
             centre = self._simulation.centre
             await asyncio.sleep(centre.options.beat)
             self.post(desk.timed_out(centre, _now()))
-            if centre.options.numbers_pushes and self._lines.get(line.login) is line:
+            if centre.options.has("receipts") and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
                     self._put(send)
 

@@ -90,7 +90,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     try:
         asked = msgspec.json.decode(body, type=dict[str, object])
         kind = msgspec.convert(asked.get("type"), int)
-        if kind == HISTORY and centre.options.tells_history:
+        if kind == HISTORY and centre.options.has("history"):
             return _history(centre, msgspec.convert(asked, _Wanted), now, cookie)
         who = _who(centre, kind, asked)
     except msgspec.ValidationError as error:
@@ -104,7 +104,11 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})
-    return told | {"clientId": customer.client_id} if centre.options.tells_client_id else told
+    return (
+        told | {"clientId": customer.client_id}
+        if centre.options.has("client_id_in_login")
+        else told
+    )
 
 
 def sign_of(body: bytes, key: str) -> str:

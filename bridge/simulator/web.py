@@ -14,7 +14,7 @@ import mimetypes
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -38,16 +38,12 @@ class TooLargeError(Exception):
     """A file is longer than the limit; it was not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hosted:
+class Hosted(NamedTuple):
     number: int
     name: str
-    size: int
-    """Bytes."""
-    sha256: str
-    login: str
-    """The customer who uploaded it; empty for an agent's file."""
     path: Path
+    upload: Wire | None
+    """What scripts are told of it, if a customer uploaded it."""
 
 
 class Shelf:
@@ -85,7 +81,8 @@ class Shelf:
         if size > limit:
             path.unlink()
             raise TooLargeError(f"the file is longer than {limit} bytes")
-        self._files[number] = Hosted(number, name, size, digest.hexdigest(), login, path)
+        upload: Wire = {"login": login, "name": name, "size": size, "sha256": digest.hexdigest()}
+        self._files[number] = Hosted(number, name, path, upload)
         return self._files[number]
 
     def put(self, name: str, body: bytes) -> Hosted:
@@ -93,8 +90,7 @@ class Shelf:
         number = next(self._numbers)
         path = self._directory / str(number)
         path.write_bytes(body)
-        digest = hashlib.sha256(body).hexdigest()
-        self._files[number] = Hosted(number, safe_name(name), len(body), digest, "", path)
+        self._files[number] = Hosted(number, safe_name(name), path, None)
         return self._files[number]
 
     def find(self, number: int, name: str) -> Hosted | None:
@@ -107,16 +103,9 @@ class Shelf:
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
         return [
-            {
-                "login": file.login,
-                "name": file.name,
-                "size": file.size,
-                "sha256": file.sha256,
-                "url": self.url(file, style),
-                "address": self.url(file, "absolute"),
-            }
+            {**file.upload, "url": self.url(file, style), "address": self.url(file, "absolute")}
             for file in self._files.values()
-            if file.login
+            if file.upload
         ]
 
 
