@@ -23,7 +23,7 @@ from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
-from bridge.simulator.web import OURS, Shelf, answer, file_headers, media_type
+from bridge.simulator.web import OURS, Shelf, answer, media_type
 from bridge.webchat.words import FACES
 
 _PAGE = resources.files("bridge.simulator") / "page"
@@ -83,22 +83,21 @@ class DeskSide:
         return answer({"faces": [list(face) for face in FACES]})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
-        if found is None:
+        response = self._shelf.response(request)
+        if response is None:
             raise web.HTTPNotFound
-        headers = file_headers(found.name)
-        if not media_type(found.name).startswith("image/"):
-            headers[hdrs.CONTENT_DISPOSITION] = "attachment"
-        return web.FileResponse(found.path, headers=headers)
+        if not media_type(request.match_info["name"]).startswith("image/"):
+            response.headers[hdrs.CONTENT_DISPOSITION] = "attachment"
+        return response
 
     async def _voice(self, request: web.Request) -> web.Response:
         """A voice as WAV; no browser plays AMR."""
         number = int(request.match_info["number"])
         entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
-        if entry is None or entry.n != number or not entry.audio:
+        if entry is None or entry["n"] != number or "audio" not in entry:
             raise web.HTTPNotFound
         try:
-            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))
+            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(str(entry["audio"])))
         except samples.SoundError as error:
             raise web.HTTPUnprocessableEntity(text=str(error)) from error
         return web.Response(body=wav, content_type="audio/wav")

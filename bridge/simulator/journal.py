@@ -10,29 +10,29 @@ import asyncio
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Mapping
 
-Entry = TypeVar("Entry")
 LONGEST = 2000
 """Characters of one string that the log keeps whole."""
 
 
-class Log(Generic[Entry]):
-    """The last `keep` entries, oldest first; numbers grow by one and are never used twice."""
+class Log:
+    """The last `keep` entries, oldest first; their numbers grow by one and are never used twice."""
 
-    def __init__(self, keep: int) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
+    def __init__(self, keep: int, number: str) -> None:
+        self._entries: deque[dict[str, object]] = deque(maxlen=keep)
+        self._key = number
         self.last = 0
         """The number of the newest entry; 0 before the first."""
 
-    def add(self, make: Callable[[int], Entry]) -> Entry:
+    def add(self, entry: dict[str, object]) -> dict[str, object]:
+        """Add what is returned: the entry with its number."""
         self.last += 1
-        entry = make(self.last)
-        self._entries.append(entry)
-        return entry
+        numbered = {self._key: self.last, **entry}
+        self._entries.append(numbered)
+        return numbered
 
-    def since(self, number: int) -> list[Entry]:
+    def since(self, number: int) -> list[dict[str, object]]:
         # Walking from the right keeps a long poll cheap when the log is full.
         newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
         return list(newest)[::-1]

@@ -48,7 +48,7 @@ class Simulator:
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
         self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
-        self._journal: Log[Wire] = Log(options.keep_frames)
+        self._journal = Log(options.keep_frames, "number")
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
         self._running: AsyncExitStack | None = None

@@ -80,7 +80,7 @@ class Line:
 
 
 class Switchboard:
-    def __init__(self, simulation: Simulation, journal: Log[Wire], pulse: Pulse) -> None:
+    def __init__(self, simulation: Simulation, journal: Log, pulse: Pulse) -> None:
         self._simulation = simulation
         self._journal = journal
         self._pulse = pulse
@@ -216,7 +216,7 @@ class Switchboard:
         """Log a frame from or to a customer; the text itself where it is not JSON."""
         entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
         entry |= {"login": login, "frame": masked(frame)}
-        self._journal.add(lambda number: {"number": number, **entry})
+        self._journal.add(entry)
         self._pulse.beat()
 
 

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-import msgspec
-
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.simulator.journal import Log
 from bridge.simulator.options import DeskAgent, SimulatorOptions
@@ -66,49 +64,22 @@ class Pending:
 # --- the transcript ------------------------------------------------------------------------------
 
 Side = Literal["customer", "agent", "robot", "event"]
+Entry = Wire
+"""One line of a conversation; what is empty is left out.
+
+Always: `n`, `time` (milliseconds), `login`, `side`, `kind` (`text`, `image`, `file`, `location`,
+`voice`, `notice`; of an event, what happened). Maybe: `session`, `request` (of a pre-message, or an
+event in the queue), `agent`, `text` (HTML where an agent or the robot speaks), `name`, `size`
+(bytes), `file` (where the desk fetches it: `number/name` below `/desk/files/`) or `url` (not one of
+ours), `seconds`, `audio` (base64), `latitude`, `longitude`, `map`, `rating`, `repeat` (the customer
+had sent this messageId before).
+"""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a conversation."""
-
-    n: int
-    """Grows by one, all customers together; never used twice."""
-    time: int
-    """Milliseconds since the epoch."""
-    login: str
-    side: Side
-    kind: str
-    """`text`, `image`, `file`, `location`, `voice`, `notice`; of an event, what happened."""
-    session: int | None = None
-    request: int | None = None
-    """The queue request of a pre-message, or of an event in the queue."""
-    agent: str = ""
-    text: str = ""
-    """HTML where an agent or the robot speaks, plain where the customer does."""
-    name: str = ""
-    file: str = ""
-    """Where the desk fetches it: `number/name` below `/desk/files/`."""
-    url: str = ""
-    """The address that went over the wire, where it is not one of ours."""
-    size: int | None = None
-    """Bytes."""
-    seconds: float | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    map: str = ""
-    rating: int | None = None
-    repeat: bool = False
-    """The customer had sent this messageId before."""
-    audio: str = ""
-    """Base64 of a voice; never sent to a desk as it is, see `shown`."""
-
-
-def shown(entry: Entry) -> dict[str, object]:
+def shown(entry: Entry) -> Wire:
     """An entry for a desk: a voice is announced, and fetched by the entry's number."""
-    told: dict[str, object] = msgspec.to_builtins(entry)
-    if told.pop("audio", ""):
-        told["voice"] = entry.n
-    return told
+    told = {key: value for key, value in entry.items() if key != "audio"}
+    return told | {"voice": entry["n"]} if "audio" in entry else told
 
 
 # --- the call centre -----------------------------------------------------------------------------
@@ -208,7 +179,7 @@ class CallCentre:
         self.options = options
         self.wall_ms = wall_ms
         """Milliseconds since the epoch."""
-        self.transcript: Log[Entry] = Log(options.keep_entries)
+        self.transcript = Log(options.keep_entries, "n")
         """What all customers said and did, for people at `/desk`."""
         self.base_url = ""
         """Absolute address of the context path; known once the server listens."""
@@ -306,9 +277,10 @@ class CallCentre:
         self.note(session.login, "event", kind, session=session.id, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add an Entry to the transcript."""
+        """Add an entry to the transcript."""
         known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
-        return self.transcript.add(lambda n: msgspec.convert({"n": n, **known}, Entry))
+        told = {key: value for key, value in known.items() if value or type(value) in (int, float)}
+        return self.transcript.add(told)
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
         """Add to one of a customer's lists; the oldest entries go when there are too many."""

@@ -97,6 +97,18 @@ class Shelf:
         file = self._files.get(number)
         return file if file is not None and file.name == name else None
 
+    def response(self, request: web.Request) -> web.FileResponse | None:
+        """A file by `number` and `name`. Customers choose its content: no browser must run it."""
+        file = self.find(int(request.match_info["number"]), request.match_info["name"])
+        if file is None:
+            return None
+        headers = {
+            hdrs.CONTENT_TYPE: media_type(file.name),
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return web.FileResponse(file.path, headers=headers)
+
     def url(self, file: Hosted, style: UrlStyle) -> str:
         """Its address as the server writes it (reference 3.4)."""
         return f"{self._starts[style]}up/{file.number}/{quote(file.name, safe='')}"
@@ -245,23 +257,11 @@ class HttpSide:
     # --- what can be fetched ----------------------------------------------------------------------
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
-        if found is None:
-            return page(404)
-        return web.FileResponse(found.path, headers=file_headers(found.name))
+        return self._shelf.response(request) or page(404)
 
     async def _icon(self, request: web.Request) -> web.Response:
         seed = request.match_info.get("agent") or request.query.get("path", "")
         return web.Response(body=samples.picture(seed), content_type="image/png")
-
-
-def file_headers(name: str) -> dict[str, str]:
-    """Headers of a file. Customers choose what it holds, so a browser must not run it."""
-    return {
-        hdrs.CONTENT_TYPE: media_type(name),
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "X-Content-Type-Options": "nosniff",
-    }
 
 
 def answer(body: Wire, status: int = 200) -> web.Response:
