@@ -11,7 +11,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -327,9 +327,7 @@ class Phone(Customer):
         await asyncio.to_thread(folder.mkdir, parents=True)
         config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        answer = await nio.login(password)
-        if not isinstance(answer, LoginResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(LoginResponse, await nio.login(password))
         phone = cls(session, server.address, nio)
         await phone.sync()
         return phone
@@ -344,8 +342,7 @@ class Phone(Customer):
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new, decrypt it, and see to our keys."""
         answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
-        if not isinstance(answer, SyncResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(SyncResponse, answer)
         self._take_in(await answer.transport_response.json())
         if self.nio.should_upload_keys:
             await self.nio.keys_upload()
@@ -380,8 +377,7 @@ class Phone(Customer):
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
         answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
-        if not isinstance(answer, RoomSendResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(RoomSendResponse, answer)
         return str(answer.event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
@@ -389,15 +385,18 @@ class Phone(Customer):
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )
-        if not isinstance(answer, UploadResponse) or keys is None:
-            raise CustomerError(0, "", str(answer))
+        _expect(UploadResponse, answer)
         return {"file": keys | {"url": answer.content_uri}}
 
     async def read_file(self, event: Event) -> bytes:
-        file = content_of(event)["file"]
-        if not isinstance(file, dict):
-            raise CustomerError(0, "", "the event has no encrypted file")
+        file: Any = content_of(event)["file"]
         sealed = await self.download(str(file["url"]))
         return bytes(
             decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
         )
+
+
+def _expect(kind: type[object], answer: object) -> None:
+    """Refuse an answer of nio's that tells of an error."""
+    if not isinstance(answer, kind):
+        raise CustomerError(0, "", str(answer))

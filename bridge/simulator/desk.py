@@ -80,19 +80,17 @@ def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
 def speak(
     centre: CallCentre,
     session: Session,
+    speaker: AgentId,
     kind: MessageType,
     content: object,
     *,
-    agent_id: AgentId | None = None,
     notice_type: int | None = None,
     shown: Wire | None = None,
 ) -> Send:
     """Send one 210 with a wire content and keep a record of it, large contents shortened.
 
-    The session's first agent speaks unless another is named. `shown` are the fields of the
-    transcript's entry, if it does not hold the text.
+    `shown` are the fields of the transcript's entry, if it does not hold the text.
     """
-    speaker = agent_id or first_agent(session)
     record = _remember(centre, session, speaker, kind, content)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
@@ -125,7 +123,8 @@ def _remember(
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
     """Send plain text as the HTML that an agent's text is (reference 3.9)."""
-    return speak(centre, session, MessageType.TEXT, html.escape(text, quote=False))
+    words = html.escape(text, quote=False)
+    return speak(centre, session, first_agent(session), MessageType.TEXT, words)
 
 
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
@@ -173,8 +172,8 @@ def change_agents(
             kind, words = NoticeType.INVITE, f"{names} 加入了会话"
         else:
             kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
-        system = MessageType.SYSTEM_NOTICE
-        news.append(speak(centre, session, system, words, notice_type=kind))
+        speaker, system = first_agent(session), MessageType.SYSTEM_NOTICE
+        news.append(speak(centre, session, speaker, system, words, notice_type=kind))
     return news
 
 
@@ -215,7 +214,7 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
             relates = [{"name": question} for question in known]
             content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
     if options.robot_speaks == 210:
-        return [speak(centre, session, MessageType.TEXT, words)]
+        return [speak(centre, session, first_agent(session), MessageType.TEXT, words)]
     wire, shown = words, words
     if options.robot_type == _XIAODUO:
         wire = json.dumps(content, ensure_ascii=False)

@@ -8,7 +8,6 @@ Pure: what goes over the wire is returned.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import inspect
 import json
@@ -57,8 +56,6 @@ class Simulation:
 
 
 class Done(NamedTuple):
-    """The result of an operation."""
-
     outgoing: list[Outgoing]
     answer: Wire
     """For the caller, beside `ok` and `sent`."""
@@ -105,6 +102,7 @@ def _request(at: _Moment, *, request: RequestId | None = None, login: str = "") 
 
 
 class _Chat(NamedTuple):
+    centre: CallCentre
     session: Session
     agent: AgentId
     """Who acts in it."""
@@ -125,7 +123,7 @@ def _chat(
     if found is None:
         raise BadOpError(problem)
     at.answer["session"] = found.id
-    return _Chat(found, agent or desk.first_agent(found))
+    return _Chat(at.centre, found, agent or desk.first_agent(found))
 
 
 def _online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
@@ -157,45 +155,18 @@ def _refuse(at: _Moment, request: QueueRequest, *, status: int = 2) -> list[Outg
 # --- in a session: what agents say ----------------------------------------------------------------
 
 
-def _speak(
-    at: _Moment,
-    chat: _Chat,
-    kind: MessageType,
-    content: object,
-    *,
-    shown: Wire | None = None,
-    notice_type: int | None = None,
-    body: bytes | None = None,
-) -> list[Outgoing]:
-    """Send a 210 as `desk.speak` does; `body` is the file that it brings."""
-    send = desk.speak(
-        at.centre,
-        chat.session,
-        kind,
-        content,
-        agent_id=chat.agent,
-        notice_type=notice_type,
-        shown=shown,
-    )
-    if send.record is not None:
-        at.answer["n"] = send.record["n"]
-    if body is not None:
-        at.answer.update(size=len(body), sha256=hashlib.sha256(body).hexdigest())
-    return [send]
-
-
 def _say(at: _Moment, chat: _Chat, *, text: str) -> list[Outgoing]:
-    return _speak(at, chat, MessageType.TEXT, text)
+    return [desk.speak(*chat, MessageType.TEXT, text)]
 
 
 def _notice(
     at: _Moment, chat: _Chat, *, text: str, notice_type: int | None = None
 ) -> list[Outgoing]:
-    return _speak(at, chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)
+    return [desk.speak(*chat, MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)]
 
 
 def _typing(at: _Moment, chat: _Chat) -> list[Outgoing]:
-    return _speak(at, chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)
+    return [desk.speak(*chat, MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)]
 
 
 def _location(
@@ -209,7 +180,7 @@ def _location(
 ) -> list[Outgoing]:
     place: Wire = {"longitude": longitude, "latitude": latitude, "map": map}
     content = {"poi": poi, **place, "thumbData": "", "extra": ""}
-    return _speak(at, chat, MessageType.LOCATION, content, shown={**place, "text": poi})
+    return [desk.speak(*chat, MessageType.LOCATION, content, shown={**place, "text": poi})]
 
 
 def _voice(
@@ -222,11 +193,11 @@ def _voice(
 ) -> list[Outgoing]:
     if not 0 < seconds <= 60:
         raise BadOpError("seconds must be 1 to 60")
-    body = _decoded(data) or samples.voice(seconds)
+    body = _body(at, data, samples.voice(seconds))
     text = base64.b64encode(body).decode()
     content = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
     shown: Wire = {"seconds": float(seconds), "audio": text}
-    return _speak(at, chat, MessageType.VOICE, content, shown=shown, body=body)
+    return [desk.speak(*chat, MessageType.VOICE, content, shown=shown)]
 
 
 def _image(
@@ -241,14 +212,14 @@ def _image(
 ) -> list[Outgoing]:
     if not (0 < width <= 4000 and 0 < height <= 4000):
         raise BadOpError("width and height must be 1 to 4000")
-    body = _decoded(data) or samples.picture(name, width, height)
+    body = _body(at, data, samples.picture(name, width, height))
     url, path = at.host(name, body)
     content: object = {"imgUrl": url, "imgName": name}
     if style != "object":
         prefix = "data:image/png;base64," if style == "data-uri" else ""
         content = prefix + base64.b64encode(body).decode()
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    return _speak(at, chat, MessageType.IMAGE, content, shown=shown, body=body)
+    return [desk.speak(*chat, MessageType.IMAGE, content, shown=shown)]
 
 
 def _file(
@@ -256,20 +227,23 @@ def _file(
 ) -> list[Outgoing]:
     if not name:
         raise BadOpError("name must not be empty")
-    body = _decoded(data) or text.encode()
+    body = _body(at, data, text.encode())
     url, path = at.host(name, body)
     suffix = PurePosixPath(name).suffix.lstrip(".").lower()
     about = {"name": name, "url": url, "size": len(body), "type": suffix}
     content = json.dumps(about, ensure_ascii=False) if as_text else about
     shown: Wire = {"name": name, "file": path, "size": len(body)}
-    return _speak(at, chat, MessageType.FILE, content, shown=shown, body=body)
+    return [desk.speak(*chat, MessageType.FILE, content, shown=shown)]
 
 
-def _decoded(data: str) -> bytes:
+def _body(at: _Moment, data: str, usual: bytes) -> bytes:
+    """The file in `data` (base64), else the usual one; the answer says what identifies it."""
     try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
+        body = base64.b64decode(data, validate=True) or usual
+    except ValueError as error:
         raise BadOpError("data is not base64") from error
+    at.answer.update(size=len(body), sha256=hashlib.sha256(body).hexdigest())
+    return body
 
 
 def _recall(at: _Moment, chat: _Chat, *, message: int | None = None) -> list[Outgoing]:
@@ -445,4 +419,7 @@ def perform(simulation: Simulation, body: Mapping[str, object], now: float, host
     if find is not None:
         named = inspect.getfullargspec(find).kwonlyargs
         about = [find(at, **{key: fields.pop(key) for key in named})]
-    return Done(do(at, *about, **fields), at.answer)
+    outgoing = do(at, *about, **fields)
+    if outgoing and isinstance(first := outgoing[0], Send) and first.record is not None:
+        at.answer["n"] = first.record["n"]
+    return Done(outgoing, at.answer)
