@@ -74,11 +74,7 @@ class ChildProcess:
             await self.wait_until(self.ready)
 
     async def wait_until(self, path: str) -> None:
-        """Ask until a path of it answers with 200.
-
-        Raises:
-            ServerError: it ended, or did not answer within a minute.
-        """
+        """Ask until a path answers with 200; ServerError: it ended, or took more than a minute."""
         process = self._process
         try:
             async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
@@ -94,11 +90,7 @@ class ChildProcess:
         raise ServerError(f"{self.name} ended with {code or 0}: see {self.log_file}")
 
     async def ended(self) -> int:
-        """Wait until it ends by itself; returns the exit code.
-
-        Raises:
-            TimeoutError: it still runs after a minute.
-        """
+        """Wait, for a minute at most, until it ends by itself; returns the exit code."""
         if self._process is not None:
             async with asyncio.timeout(_START_TIMEOUT):
                 await self._process.wait()

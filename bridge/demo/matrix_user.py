@@ -1,8 +1,7 @@
 """A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
 
-`Customer` is written against the client-server API directly and shares no code with the bridge, so
-that both sides of a conversation cannot be wrong in the same way. `Phone` is one that encrypts, by
-matrix-nio, with crypto code that is not the bridge's.
+`Customer` shares no code with the bridge, so that both sides of a conversation cannot be wrong in
+the same way. `Phone` is one that encrypts, by matrix-nio, whose crypto code is not the bridge's.
 """
 
 from __future__ import annotations
@@ -232,20 +231,12 @@ class Customer:
     async def wait_for(
         self, room_id: str, wanted: Callable[[Event], bool], patience: float = PATIENCE
     ) -> Event:
-        """Return the first event of the room that is wanted, seen already or still to come.
-
-        Raises:
-            TimeoutError: it did not come within `patience` seconds.
-        """
+        """Return the room's first event that is wanted, seen already or to come in time."""
         await self.wait_until(lambda: any(map(wanted, self.events(room_id))), patience)
         return next(filter(wanted, self.events(room_id)))
 
     async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Sync until something holds of what has been seen.
-
-        Raises:
-            TimeoutError: it did not within `patience` seconds.
-        """
+        """Sync until something holds of what has been seen, or raise TimeoutError."""
         async with asyncio.timeout(patience):
             while not holds():
                 await self.sync(timeout_ms=2_000)
@@ -315,11 +306,7 @@ class Phone(Customer):
         *,
         new: bool = True,
     ) -> Self:
-        """A new device, with its keys in a new folder; with `new` of a new user.
-
-        Raises:
-            CustomerError: the homeserver refused.
-        """
+        """A new device, with its keys in a new folder; with `new` of a new user."""
         password = password_of(localpart)
         user_id = f"@{localpart}:{server.domain}"
         if new:

@@ -27,7 +27,6 @@ from bridge.simulator.options import RatingChoice, SimulatorOptions
 
 Dialect = Literal["2016", "2019"]
 VISITOR = "visitor"
-FIRST_AGENT = "Mei"
 DIRECTORY_SECONDS = 30
 """Until the homeserver's directory must know the bot."""
 ROBOT_KEY = "demo-key"
@@ -156,7 +155,7 @@ Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser 
   Write        Start chat, search for webchat, choose WebChat ({stage.bot}), type: Hello!
   You see      WebChat greets you in an encrypted chat; a card tells your place in the queue
   Agent        {stage.simulator.desk_url}   (in the browser: Accept, and answer; one tab per agent)
-  You see      "{FIRST_AGENT} is here to help you.", then her own messages, with her name
+  You see      "Mei is here to help you.", then her own messages, with her name
   Then         End the chat at the desk, and rate it with a tap on the poll
 
   More to type ask {QUESTION}   (the knowledge base)

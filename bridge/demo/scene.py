@@ -142,11 +142,9 @@ class Desk:
         return next((both for both in customers.items() if both[1].name == self._name), None)
 
     async def do(self, op: str, **fields: object) -> Wire:
-        """One move of an agent's in her chat."""
         return await self._simulator.do({"op": op, "login": self._known[0], **fields})
 
     async def gets(self, what: str, wanted: Callable[[AtDeskMessage], bool]) -> AtDeskMessage:
-        """Wait for a message of hers."""
         await self.until(what, lambda desk: any(wanted(message) for message in desk.messages))
         self._transcript.said("desk", f"← {what}")
         return next(message for message in self.customer.messages if wanted(message))
@@ -242,7 +240,6 @@ class Scene:
         )
 
     def _print_new(self) -> None:
-        """Print the messages of the room that have not been printed."""
         for event in self.customer.events(self.room):
             event_id = str(event.get("event_id"))
             if event.get("type") not in {"m.room.message", POLL} or event_id in self._told:
@@ -285,10 +282,6 @@ def shown(event: Event) -> str:
     kind = str(content_of(event).get("msgtype"))
     text = wording(event)
     return text if kind in {"m.text", "m.notice", "m.emote"} else f"[{kind[2:]}] {text}"
-
-
-def is_poll(event: Event) -> bool:
-    return event.get("type") == POLL
 
 
 def answers_of(poll: Event) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
 
-The demo plays on it; integration and chaos tests share it. Only the loopback interface is used;
-everything lies in one folder. The bridge is a child process, started as an operator starts it.
+Only the loopback interface is used; everything lies in one folder. The bridge is a child process,
+started as an operator starts it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class StageOptions:
     """Keys for the stage's own section `webchat`."""
     config: Mapping[str, object] = field(default_factory=dict)
     """Sections of config.yaml that replace the stage's own."""
-    language: str = "en"
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,7 @@ async def set_stage(
 ) -> AsyncIterator[Stage]:
     """Start everything in order, in a folder that exists; stop everything at the end.
 
-    `tell` hears of each part before it starts, since that takes seconds.
-
-    Raises:
-        ServerError: a part did not start.
+    `tell` hears of each part before it starts. ServerError: one did not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)
@@ -120,7 +116,7 @@ def _write_config(
         },
         "queues": QUEUES,
         "default_queue": 1,
-        "bridge": {"permissions": {synapse.domain: "customer"}, "language": options.language},
+        "bridge": {"permissions": {synapse.domain: "customer"}, "language": "en"},
         "metrics": {"enabled": False},
     }
     path = folder / "config.yaml"

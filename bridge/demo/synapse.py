@@ -1,7 +1,6 @@
 """A real Synapse on this machine, for the demo and for tests: no TLS, no federation, no telemetry.
 
-It runs as a child process, dies with us, and is told everything by a configuration made for it.
-Like every server here it is told its port before it starts, and comes back on it.
+It runs as a child process, dies with us, is told its port before it starts, and comes back on it.
 """
 
 from __future__ import annotations
@@ -75,11 +74,7 @@ class SynapseServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it and return when it answers.
-
-        Raises:
-            ServerError: it is not installed, or ended, or did not answer within a minute.
-        """
+        """Start it and return when it answers; ServerError: not installed, ended, or no answer."""
         if importlib.util.find_spec("synapse") is None:
             raise ServerError(
                 'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
@@ -92,7 +87,6 @@ class SynapseServer:
             raise
 
     async def stop(self) -> None:
-        """End it in good order, and by force when that takes longer than 15 seconds."""
         await self._child.stop()
 
     async def kill(self) -> None:
@@ -108,9 +102,6 @@ class SynapseServer:
         """Make a user by the shared secret, without any device, and return its user id.
 
         Source: Synapse's admin documentation, "Shared-Secret Registration".
-
-        Raises:
-            ServerError: Synapse refused.
         """
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:

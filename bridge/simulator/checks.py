@@ -1,10 +1,8 @@
 """The strict validation of a customer's text frame: a command, or a refusal with the guide's code.
 
-Every required field must be there with its type; unknown keys are ignored. Keys of the other
-dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019) are refused in place of the
-right ones, and beside them if so wished, so that a client speaking the wrong one is caught at once.
-Which code a real server gives is only partly known; these are the ones of protocol reference
-section 8.
+Unknown keys are ignored. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and
+`id` in 2019) are refused in place of the right ones, and beside them if so wished. Which code a
+real server gives is only partly known; these are the ones of protocol reference section 8.
 """
 
 from __future__ import annotations
@@ -51,11 +49,7 @@ class Shape:
         self.eased = msgspec.defstruct("Eased", [*required.items(), *loosened, *always, *known])
 
     def read(self, part: object, options: SimulatorOptions) -> dict[str, Any]:
-        """The values in the order of the keys.
-
-        Raises:
-            ValidationError: a key is missing, or its value has another type.
-        """
+        """The values in the order of the keys, or a ValidationError."""
         shape = self.eased if options.later else self.strict
         return msgspec.structs.asdict(msgspec.convert(part, shape))
 
@@ -182,8 +176,6 @@ _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
 
 
 class Command(NamedTuple):
-    """A command that customers may send."""
-
     frame: type[msgspec.Struct]
     shape: Shape
     """Its keys, in the order of the frame's fields."""

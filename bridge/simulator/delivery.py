@@ -2,9 +2,7 @@
 
 The guide of 2016 (part three; reference 1.4) says nothing of pushes that nobody received, so by
 default they are lost. Later revisions number them with `rsId`; the customer answers 120, and until
-then the server repeats.
-
-Pure: the functions return a frame, or a `Send` that says to whom it goes; the shell writes it.
+then the server repeats. Pure: the shell writes what is returned.
 """
 
 from __future__ import annotations

@@ -149,10 +149,7 @@ def change_agents(
     queue_id: QueueId | None = None,
     queue_name: str = "",
 ) -> list[Outgoing]:
-    """Replace the people of a session: transfer, conference, departure, rename; 204 tells it.
-
-    With `change_notices`, a system notice tells it too.
-    """
+    """Replace the people of a session; 204 tells it, with `change_notices` a notice, too."""
     before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
     if queue_id is not None:

@@ -1,7 +1,7 @@
 """Fault injection: which frames are lost, doubled, held back, refused or never answered.
 
-Each fault names what it hits and how often, and is used up in the order of the list: the same
-script meets the same trouble every time. Pure; the shell asks at each frame and obeys.
+The faults are used up in the order of the list: the same script meets the same trouble every time.
+Pure; the shell asks at each frame and obeys.
 """
 
 from __future__ import annotations

@@ -39,11 +39,7 @@ _HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
-    """Carry out one text frame from a customer's socket at `now` (seconds, monotonic).
-
-    Returns:
-        The reply first, where there is one, then whatever follows from it for anybody.
-    """
+    """Carry out one text frame from a customer's socket; the reply, and what follows from it."""
     centre.settle(now)
     call = check(text, centre.options)
     if isinstance(call, Refusal):
@@ -95,10 +91,7 @@ class _Exchange:
                 return self._in_session(command)
 
     def reply(
-        self,
-        code: ResultCode = ResultCode.SUCCESS,
-        message: str = "",
-        extra: Wire | None = None,
+        self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Send:
         """The reply; what a customer said is put on record where it is refused."""
         centre, call = self.centre, self.call
@@ -137,9 +130,8 @@ class _Exchange:
             return [self.reply(extra={**self._told(session), "perm": 1})]
         request, news, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
         told: Wire = self._place(request, standing) if rich else {}
-        begun = customer.session
-        if options.session_in_reply and begun is not None:
-            told |= self._told(begun)
+        if options.session_in_reply and customer.session is not None:
+            told |= self._told(customer.session)
         return [self.reply(extra=told), *news]
 
     def _begin_with_robot(self, queue_id: QueueId) -> list[Outgoing]:
@@ -159,8 +151,7 @@ class _Exchange:
     def _leave_robot(self, session: Session) -> list[Outgoing]:
         """302: the session goes on with the robot until somebody accepts."""
         if not session.robot:
-            code = ResultCode.INVALID_SESSION_TYPE
-            return [self.reply(code, "the session is not with a robot")]
+            return [self.reply(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")]
         if self.customer.request is not None:
             return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
         queue_id = handover_queue(self.call.body)
@@ -301,10 +292,7 @@ class _Exchange:
         session: Session | None = None,
         request: QueueRequest | None = None,
     ) -> None:
-        """Record a 110 of a session, or a 111 of a queue request.
-
-        Every copy is kept: a script that looks for doubles must see them.
-        """
+        """Record a 110 or 111, each copy of it: a script that looks for doubles must see them."""
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
         repeat = call.call_id in history.call_ids

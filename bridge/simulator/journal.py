@@ -61,8 +61,6 @@ def shortened(text: str) -> str:
 
 
 class Pulse:
-    """Wakes everybody who waits, each time it beats."""
-
     def __init__(self) -> None:
         self._next = asyncio.Event()
         self.beats = 0

@@ -380,16 +380,15 @@ _TABLE: tuple[tuple[_Finder | None, tuple[_Function, ...]], ...] = (
 """The operations, by what finds whom they are about; each is called as its function."""
 
 
-def _shape(*functions: _Finder | None) -> type[msgspec.Struct]:
-    """The JSON object whose fields are the keyword parameters of these functions."""
+def _shape(find: _Finder | None, do: _Function) -> type[msgspec.Struct]:
+    """The JSON object whose fields are the keyword parameters of both functions."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-    name = ""
-    for function in filter(None, functions):
-        name = function.__name__.removeprefix("_")
+    for function in filter(None, (find, do)):
         for one in inspect.signature(function, eval_str=True).parameters.values():
             if one.kind is one.KEYWORD_ONLY:
                 default = () if one.default is one.empty else (one.default,)
                 fields.append((one.name, one.annotation, *default))
+    name = do.__name__.removeprefix("_")
     return msgspec.defstruct(
         name, fields, tag_field="op", tag=name, kw_only=True, forbid_unknown_fields=True
     )

@@ -38,10 +38,7 @@ class RatingChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All switches of the simulator; the table in docs/simulator.md says what each does.
 
-    Times are seconds, sizes bytes, unless the name says more.
-
-    Raises:
-        ValueError: a value makes no sense; the sentence names the option.
+    Times are seconds, sizes bytes, unless the name says more. A ValueError names the option.
     """
 
     # --- the desk -----------------------------------------------------------------------------
@@ -157,11 +154,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError("agents must have an id")
 
     def changed(self, changes: Mapping[str, object]) -> SimulatorOptions:
-        """These options with some values replaced.
-
-        Raises:
-            ValueError: an unknown name, a wrong value, or one that is fixed once started.
-        """
+        """These options with some replaced; ValueError: unknown, wrong, or fixed once started."""
         if fixed := FIXED_AT_START & changes.keys():
             raise ValueError(f"{min(fixed)} cannot change while the simulator runs")
         try:

@@ -1,7 +1,7 @@
 """Media: generated pictures and silent voices, and the conversion of voices between AMR and WAV.
 
 The protocol wants AMR narrow-band of 8 kHz (reference 1.5); a browser records Opus or AAC and
-cannot play AMR. PyAV, which brings its own codecs, stands between them.
+cannot play AMR.
 """
 
 from __future__ import annotations

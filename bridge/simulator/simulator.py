@@ -78,12 +78,7 @@ class Simulator:
         return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; port 0 takes a free one. Returns the port.
-
-        Raises:
-            OSError: the address is taken or not ours.
-            RuntimeError: it runs already.
-        """
+        """Listen; port 0 takes a free one. Returns the port, or raises OSError if it is taken."""
         if self._running is not None:
             raise RuntimeError("the simulator runs already")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,7 +129,6 @@ class Simulator:
 
         Raises:
             BadOpError: it cannot be done; the message is one sentence.
-            RuntimeError: the simulator does not run.
         """
         shelf = self._shelf
         if self._running is None or shelf is None:
@@ -174,11 +168,7 @@ class Simulator:
         return self._journal.since(since)
 
     async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
-        """Return the first state that satisfies the predicate; the present one counts.
-
-        Raises:
-            TimeoutError: there was none within `timeout` seconds.
-        """
+        """Return the first state, from now on, that satisfies the predicate, or TimeoutError."""
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
                 await self._pulse.wait()
@@ -215,11 +205,7 @@ class Simulator:
 
 
 async def serve(options: SimulatorOptions, host: str, port: int) -> None:
-    """Run a simulator until cancelled; prints its addresses on standard output.
-
-    Raises:
-        OSError: the address is taken or not ours.
-    """
+    """Run a simulator until cancelled; prints its addresses. OSError: it cannot listen there."""
     simulator = Simulator(options)
     await simulator.start(host, port)
     try:

@@ -1,9 +1,9 @@
 """The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: the clocks and the token maker are arguments, and what is to be sent is returned as values
-(`Send`, `HangUp`). A customer has at most one queue request or one open session (reference 4: codes
--1 and -2 mean one of each), except that a session with the robot can wait for a person. All of it
-outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
+Pure: what is to be sent is returned (`Send`, `HangUp`). A customer has at most one queue request or
+one open session (reference 4: codes -1 and -2 mean one of each), except that a session with the
+robot can wait for a person. All of it outlives the socket: only `session_grace`, an explicit end,
+or `forget` removes it.
 """
 
 from __future__ import annotations
@@ -171,8 +171,6 @@ def node(token: str) -> str:
 
 
 class CallCentre:
-    """All customers, requests and sessions of one simulated server."""
-
     def __init__(
         self, options: SimulatorOptions, new_token: Callable[[], str], wall_ms: Callable[[], int]
     ) -> None:
@@ -273,7 +271,6 @@ class CallCentre:
             self.leave_queue(customer.request)
 
     def event(self, session: Session, kind: str, **fields: object) -> None:
-        """Put what happened in a session into the transcript."""
         self.note(session.login, "event", kind, session=session.id, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:

@@ -2,9 +2,7 @@
 
 Login (guide part one) gives out tokens and shuts out addresses that log in too often; type 5003
 (later; reference 3.8) tells the history page by page, newest first; robotSearch (guide part four)
-gives canned answers and is strict about the sign.
-
-Pure: takes the request's bytes and the time, returns the JSON of the answer.
+gives canned answers and is strict about the sign. Pure: returns the JSON of the answer.
 """
 
 from __future__ import annotations

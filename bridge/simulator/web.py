@@ -64,11 +64,7 @@ class Shelf:
         self._numbers = itertools.count(1)
 
     async def keep(self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int) -> Hosted:
-        """Store an upload as it comes.
-
-        Raises:
-            TooLargeError: it has more than `limit` bytes; all of it was read all the same.
-        """
+        """Store an upload as it comes; read it whole, even where TooLargeError is the end."""
         number = next(self._numbers)
         path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
