@@ -43,13 +43,8 @@ def reply(
 ) -> Wire:
     """The answer to one command; without `messageId` when the command had none to read."""
     known: Wire = {} if call_id is None else {"messageId": call_id}
-    return {
-        **known,
-        "type": int(frame_type),
-        "result": int(code),
-        "message": message,
-        **(extra or {}),
-    }
+    told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
+    return known | told | (extra or {})
 
 
 def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
