@@ -33,11 +33,9 @@ class ChildProcess:
     """A server that runs as a Python module in a child process; an async context manager."""
 
     name: str
-    """For errors."""
     command: tuple[str, ...]
     """What follows `python -m`."""
     url: str
-    """Where it listens."""
     ready: str
     """The path that answers with 200 once it can serve."""
     log_file: Path
@@ -57,21 +55,14 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
         return None if self._process is None else self._process.pid
 
     async def start(self, *, ready: bool = True) -> None:
-        """Start it; with `ready`, return once it can serve.
-
-        Raises:
-            ServerError: it ended, or was not ready within a minute.
-        """
+        """Start it; with `ready`, return once it can serve, as `wait_until` does."""
         # The handle may be closed once the child has it.
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *self.command,
+                *(sys.executable, "-m", *self.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,11 +74,7 @@ class ChildProcess:
             await self.wait_until(self.ready)
 
     async def wait_until(self, path: str) -> None:
-        """Ask until a path of it answers with 200.
-
-        Raises:
-            ServerError: it ended, or did not answer within a minute.
-        """
+        """Ask until a path answers with 200; ServerError: it ended, or took more than a minute."""
         process = self._process
         try:
             async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
@@ -103,11 +90,7 @@ class ChildProcess:
         raise ServerError(f"{self.name} ended with {code or 0}: see {self.log_file}")
 
     async def ended(self) -> int:
-        """Wait until it ends by itself; returns the exit code.
-
-        Raises:
-            TimeoutError: it still runs after a minute.
-        """
+        """Wait, for a minute at most, until it ends by itself; returns the exit code."""
         if self._process is not None:
             async with asyncio.timeout(_START_TIMEOUT):
                 await self._process.wait()
@@ -157,10 +140,9 @@ _TRIES = 200
 def free_port() -> int:
     """A port of the loopback interface that is free, and that no outgoing connection is given.
 
-    The port that the kernel hands out for "any" is one of those that it gives to outgoing
-    connections as well: until the server listens, or while it restarts, any client on this machine
-    may be given it, and then the server cannot have it. (On a machine where all ports are given to
-    connections, this one may be, too.)
+    The kernel gives the port that it hands out for "any" to outgoing connections as well: until the
+    server listens, or while it restarts, any client on this machine may get it. (On a machine where
+    all ports are given to connections, this one may be, too.)
 
     Raises:
         OSError: no such port is free.
@@ -173,11 +155,11 @@ def free_port() -> int:
 
 
 def _first_ephemeral() -> int:
-    try:
+    with contextlib.suppress(OSError, ValueError, IndexError):
         first = int(_EPHEMERAL.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return _LINUX
-    return first if first > _LOWEST else _LINUX
+        if first > _LOWEST:
+            return first
+    return _LINUX
 
 
 def _is_free(port: int) -> bool:

@@ -1,8 +1,7 @@
 """A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
 
-`Customer` is written against the client-server API directly and shares no code with the bridge, so
-that both sides of a conversation cannot be wrong in the same way. `Phone` is one that encrypts, by
-matrix-nio, with crypto code that is not the bridge's.
+`Customer` shares no code with the bridge, so that both sides of a conversation cannot be wrong in
+the same way. `Phone` is one that encrypts, by matrix-nio, whose crypto code is not the bridge's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -51,30 +50,6 @@ class CustomerError(Exception):
         super().__init__(f"{status} {errcode} {message}")
         self.status = status
         self.errcode = errcode
-
-
-class _Events(msgspec.Struct):
-    events: list[Event] = []
-
-
-class _Room(msgspec.Struct):
-    """A room in the answer to /sync."""
-
-    state: _Events = msgspec.field(default_factory=_Events)
-    timeline: _Events = msgspec.field(default_factory=_Events)
-    ephemeral: _Events = msgspec.field(default_factory=_Events)
-    invite_state: _Events = msgspec.field(default_factory=_Events)
-
-
-class _Rooms(msgspec.Struct):
-    invite: dict[str, _Room] = {}
-    join: dict[str, _Room] = {}
-    leave: dict[str, _Room] = {}
-
-
-class _Sync(msgspec.Struct):
-    next_batch: str
-    rooms: _Rooms = msgspec.field(default_factory=_Rooms)
 
 
 class Customer:
@@ -129,8 +104,8 @@ class Customer:
         async with self._session.request(
             method,
             f"{self._address}/_matrix/client/{path}",
-            json=content if method != "GET" else None,
-            params=query or {},
+            json=content,
+            params=query,
             headers=self._headers(),
         ) as response:
             reply: Json = await response.json()
@@ -181,7 +156,6 @@ class Customer:
         return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
 
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        """Send an event and return its id."""
         self._counter += 1
         path = _in_room(room_id, "send", kind, f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
@@ -212,7 +186,6 @@ class Customer:
             return {"url": (await response.json())["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
-        """Fetch the file of an event."""
         return await self.download(str(content_of(event)["url"]))
 
     async def react(self, room_id: str, event_id: str, sign: str) -> str:
@@ -228,7 +201,6 @@ class Customer:
         return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
 
     async def sync(self, timeout_ms: int = 0) -> None:
-        """Take in what is new."""
         # Ten events a room is the server's default: a burst between two calls would leave a gap.
         query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
         if self._since:
@@ -236,12 +208,11 @@ class Customer:
         self._take_in(await self.call("GET", "v3/sync", query=query))
 
     def _take_in(self, answer: Json) -> None:
-        """Keep what an answer to /sync tells."""
-        sync = msgspec.convert(answer, _Sync)
-        for room_id, room in sync.rooms.invite.items():
-            self.invitations[room_id] = room.invite_state.events
-        for room_id, room in (sync.rooms.join | sync.rooms.leave).items():
-            for passing in room.ephemeral.events:
+        rooms = _object(answer.get("rooms"))
+        for room_id, room in _object(rooms.get("invite")).items():
+            self.invitations[room_id] = _events(room, "invite_state")
+        for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
+            for passing in _events(room, "ephemeral"):
                 if passing["type"] == "m.typing":
                     users = msgspec.convert(content_of(passing).get("user_ids"), set[str])
                     self.typing[room_id] = users
@@ -250,42 +221,28 @@ class Customer:
                         for user in _object(_object(kinds).get("m.read")):
                             self.receipts[room_id, user] = event_id
             seen = self._seen.setdefault(room_id, {})
-            for event in (*room.state.events, *room.timeline.events):
+            for event in (*_events(room, "state"), *_events(room, "timeline")):
                 seen.setdefault(str(event["event_id"]), event)
-        self._since = sync.next_batch
+        self._since = str(answer["next_batch"])
 
     def events(self, room_id: str) -> list[Event]:
-        """The events of a room seen so far."""
         return list(self._seen.get(room_id, {}).values())
 
     async def wait_for(
         self, room_id: str, wanted: Callable[[Event], bool], patience: float = PATIENCE
     ) -> Event:
-        """Return the first event of the room that is wanted, seen already or still to come.
-
-        Raises:
-            TimeoutError: it did not come within `patience` seconds.
-        """
-        async with asyncio.timeout(patience):
-            while True:
-                for event in self.events(room_id):
-                    if wanted(event):
-                        return event
-                await self.sync(timeout_ms=2_000)
+        """Return the room's first event that is wanted, seen already or to come in time."""
+        await self.wait_until(lambda: any(map(wanted, self.events(room_id))), patience)
+        return next(filter(wanted, self.events(room_id)))
 
     async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Sync until something holds of what has been seen.
-
-        Raises:
-            TimeoutError: it did not within `patience` seconds.
-        """
+        """Sync until something holds of what has been seen, or raise TimeoutError."""
         async with asyncio.timeout(patience):
             while not holds():
                 await self.sync(timeout_ms=2_000)
 
 
 def _in_room(room_id: str, *parts: str) -> str:
-    """The path of a call about a room."""
     return "/".join(("v3/rooms", *(quote(part, safe="") for part in (room_id, *parts))))
 
 
@@ -313,6 +270,11 @@ def content_of(event: Event) -> Json:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _events(room: object, part: str) -> list[Event]:
+    """The events in one part of a room in the answer to /sync."""
+    return msgspec.convert(_object(_object(room).get(part)).get("events", []), list[Event])
 
 
 # --- encrypted -----------------------------------------------------------------------------------
@@ -344,11 +306,7 @@ class Phone(Customer):
         *,
         new: bool = True,
     ) -> Self:
-        """A new device, with its keys in a new folder; with `new` of a new user.
-
-        Raises:
-            CustomerError: the homeserver refused.
-        """
+        """A new device, with its keys in a new folder; with `new` of a new user."""
         password = password_of(localpart)
         user_id = f"@{localpart}:{server.domain}"
         if new:
@@ -356,9 +314,7 @@ class Phone(Customer):
         await asyncio.to_thread(folder.mkdir, parents=True)
         config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        answer = await nio.login(password)
-        if not isinstance(answer, LoginResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(LoginResponse, await nio.login(password))
         phone = cls(session, server.address, nio)
         await phone.sync()
         return phone
@@ -373,8 +329,7 @@ class Phone(Customer):
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new, decrypt it, and see to our keys."""
         answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
-        if not isinstance(answer, SyncResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(SyncResponse, answer)
         self._take_in(await answer.transport_response.json())
         if self.nio.should_upload_keys:
             await self.nio.keys_upload()
@@ -398,7 +353,6 @@ class Phone(Customer):
             del self._sealed[event_id]
 
     def unreadable(self, room_id: str) -> list[Event]:
-        """The events that cannot be decrypted."""
         return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
@@ -407,12 +361,10 @@ class Phone(Customer):
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        """Send an event, encrypted if the room is."""
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
         answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
-        if not isinstance(answer, RoomSendResponse):
-            raise CustomerError(0, "", str(answer))
+        _expect(RoomSendResponse, answer)
         return str(answer.event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
@@ -420,16 +372,18 @@ class Phone(Customer):
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )
-        if not isinstance(answer, UploadResponse) or keys is None:
-            raise CustomerError(0, "", str(answer))
+        _expect(UploadResponse, answer)
         return {"file": keys | {"url": answer.content_uri}}
 
     async def read_file(self, event: Event) -> bytes:
-        """Fetch and decrypt the file of an event."""
-        file = content_of(event)["file"]
-        if not isinstance(file, dict):
-            raise CustomerError(0, "", "the event has no encrypted file")
+        file: Any = content_of(event)["file"]
         sealed = await self.download(str(file["url"]))
         return bytes(
             decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
         )
+
+
+def _expect(kind: type[object], answer: object) -> None:
+    """Refuse an answer of nio's that tells of an error."""
+    if not isinstance(answer, kind):
+        raise CustomerError(0, "", str(answer))

@@ -27,7 +27,6 @@ from bridge.simulator.options import RatingChoice, SimulatorOptions
 
 Dialect = Literal["2016", "2019"]
 VISITOR = "visitor"
-FIRST_AGENT = "Mei"
 DIRECTORY_SECONDS = 30
 """Until the homeserver's directory must know the bot."""
 ROBOT_KEY = "demo-key"
@@ -40,13 +39,9 @@ RATINGS = (
 
 
 def main(*, check: bool = False) -> int:
-    """Play the demo.
+    """Play the demo; returns 1 if a step failed.
 
-    Args:
-        check: play it in both dialects, then stop instead of staying up.
-
-    Returns:
-        0 if every step passed, else 1.
+    With `check`, play it in both dialects, then stop instead of staying up.
     """
     configure_logging("WARNING", "text")
     # The customer's client warns of what it cannot decrypt yet; what it never can fails a step.
@@ -82,7 +77,7 @@ async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Sta
     with tempfile.TemporaryDirectory(prefix="webchat-demo-") as name:
         folder = Path(name)
         try:
-            async with set_stage(folder, options(dialect), tell=transcript.starting) as stage:
+            async with set_stage(folder, options(dialect), tell=transcript.note) as stage:
                 transcript.note(f"Synapse {stage.synapse.address}, bridge {stage.bridge.url}")
                 await _play(stage, transcript)
                 yield stage
@@ -145,11 +140,12 @@ def options(dialect: Dialect) -> StageOptions:
         robot_answers={QUESTION: ANSWER},
     )
     robot = {"enabled": True, "mode": "command", "public_key": ROBOT_KEY}
-    return StageOptions(simulator=simulator, webchat={"robot": robot}, open_registration=True)
+    # Anybody may make an account, as Element's "Create account" does.
+    open_to_all = {"enable_registration": True, "enable_registration_without_verification": True}
+    return StageOptions(simulator=simulator, webchat={"robot": robot}, synapse=open_to_all)
 
 
 def _how_to_visit(stage: Stage) -> str:
-    """Instructions for a visitor: what to type where, in order."""
     sales, service = (f"@webchat_queue_{number}:{stage.synapse.domain}" for number in (1, 2))
     return f"""
 Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser on this machine):
@@ -159,7 +155,7 @@ Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser 
   Write        Start chat, search for webchat, choose WebChat ({stage.bot}), type: Hello!
   You see      WebChat greets you in an encrypted chat; a card tells your place in the queue
   Agent        {stage.simulator.desk_url}   (in the browser: Accept, and answer; one tab per agent)
-  You see      "{FIRST_AGENT} is here to help you.", then her own messages, with her name
+  You see      "Mei is here to help you.", then her own messages, with her name
   Then         End the chat at the desk, and rate it with a tap on the poll
 
   More to type ask {QUESTION}   (the knowledge base)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from rich.console import Console
@@ -47,10 +46,6 @@ class Transcript:
     def note(self, text: str) -> None:
         self._console.print(f"[dim]{escape(text)}[/]")
 
-    def starting(self, part: str) -> None:
-        """Say that a step takes a few seconds."""
-        self.note(f"starting {part} …")
-
     def end_of(self, log: Path) -> None:
         """The last lines of a log, if there are any."""
         if log.exists():
@@ -58,7 +53,6 @@ class Transcript:
             self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))
 
     def said(self, who: str, text: str) -> None:
-        """One line of the conversation."""
         lines = (
             line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n")
         )
@@ -84,7 +78,6 @@ class Transcript:
         self._console.print(f"[bold green]PASS[/]  {escape(title)} [dim]({took:.1f} s)[/]")
 
     def verdict(self) -> None:
-        """The last line."""
         count = self.passed + len(self.failed)
         colour = "red" if self.failed else "green"
         self._console.print(f"\n[bold {colour}]{self.passed} of {count} steps passed[/]")
@@ -103,8 +96,6 @@ PATIENCE = 20.0
 
 
 class AtDeskMessage(msgspec.Struct):
-    """A message as the simulated desk received it."""
-
     kind: str
     text: str
     repeat: bool
@@ -112,23 +103,13 @@ class AtDeskMessage(msgspec.Struct):
 
 
 class AtDesk(msgspec.Struct):
-    """One customer as the simulated server sees her."""
-
     name: str
     messages: list[AtDeskMessage]
     ratings: list[Wire]
     signals: list[Wire]
     """Typing notices and previews (112, 113)."""
-    linked: bool
     pending_pushes: int
     """Pushes that she has not confirmed."""
-
-
-class DeskView(msgspec.Struct):
-    """The part of the simulator's state that the demo looks at."""
-
-    customers: dict[str, AtDesk]
-    uploads: list[Wire]
 
 
 class Desk:
@@ -142,28 +123,28 @@ class Desk:
     @property
     def uploads(self) -> set[object]:
         """The sha256 of every file that any customer has uploaded."""
-        view = msgspec.convert(self._simulator.state(), DeskView)
-        return {upload["sha256"] for upload in view.uploads}
+        uploads = msgspec.convert(self._simulator.state()["uploads"], list[Wire])
+        return {upload["sha256"] for upload in uploads}
 
     @property
     def customer(self) -> AtDesk:
-        """The server's state of this customer."""
-        return self._found[1]
+        return self._known[1]
 
     @property
-    def _found(self) -> tuple[str, AtDesk]:
-        view = msgspec.convert(self._simulator.state(), DeskView)
-        for login, customer in view.customers.items():
-            if customer.name == self._name:
-                return login, customer
+    def _known(self) -> tuple[str, AtDesk]:
+        if found := self._found(self._simulator.state()):
+            return found
         raise StepFailedError(f"WebChat does not know {self._name}")
 
+    def _found(self, state: Wire) -> tuple[str, AtDesk] | None:
+        """Her login, and what the server knows of her."""
+        customers = msgspec.convert(state["customers"], dict[str, AtDesk])
+        return next((both for both in customers.items() if both[1].name == self._name), None)
+
     async def do(self, op: str, **fields: object) -> Wire:
-        """One move of an agent's in her chat."""
-        return await self._simulator.do({"op": op, "login": self._found[0], **fields})
+        return await self._simulator.do({"op": op, "login": self._known[0], **fields})
 
     async def gets(self, what: str, wanted: Callable[[AtDeskMessage], bool]) -> AtDeskMessage:
-        """Wait for a message of hers."""
         await self.until(what, lambda desk: any(wanted(message) for message in desk.messages))
         self._transcript.said("desk", f"← {what}")
         return next(message for message in self.customer.messages if wanted(message))
@@ -172,8 +153,8 @@ class Desk:
         """Wait until something holds of what the server knows of her."""
 
         def seen(state: Wire) -> bool:
-            customers = msgspec.convert(state, DeskView).customers.values()
-            return any(one.name == self._name and holds(one) for one in customers)
+            found = self._found(state)
+            return found is not None and holds(found[1])
 
         try:
             await self._simulator.wait_for(seen, PATIENCE)
@@ -188,7 +169,6 @@ def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
 # --- the customer's side -------------------------------------------------------------------------
 
 POLL = "org.matrix.msc3381.poll.start"
-_T = TypeVar("_T")
 
 
 class Scene:
@@ -208,7 +188,6 @@ class Scene:
         self.room = await self.customer.create_dm(self.stage.bot, first)
 
     async def say(self, text: str) -> str:
-        """Send a text; returns its event id."""
         return self._sent(await self.customer.say(self.room, text), text)
 
     async def tell(self, text: str, prefix: str = "") -> str:
@@ -218,11 +197,9 @@ class Scene:
         return sent
 
     async def send(self, shown: str, **content: object) -> str:
-        """Send a message with this content; returns its event id."""
         return self._sent(await self.customer.send(self.room, content), shown)
 
     async def send_file(self, data: bytes, name: str, mime: str, kind: str, **more: object) -> str:
-        """Send a file; returns its event id."""
         sent = await self.customer.send_file(self.room, data, name, mime, f"m.{kind}", **more)
         return self._sent(sent, f"[{kind}] {name}")
 
@@ -238,15 +215,18 @@ class Scene:
 
     async def sees(self, what: str, wanted: Callable[[Event], bool]) -> Event:
         """Wait for an event of the room; print what comes meanwhile."""
-        return await self._in_time(what, self.customer.wait_for(self.room, wanted, PATIENCE))
+        with self._in_time(what):
+            return await self.customer.wait_for(self.room, wanted, PATIENCE)
 
     async def notices(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something holds of what the customer's client has been told."""
-        await self._in_time(what, self.customer.wait_until(holds, PATIENCE))
+        with self._in_time(what):
+            await self.customer.wait_until(holds, PATIENCE)
 
-    async def _in_time(self, what: str, waiting: Awaitable[_T]) -> _T:
+    @contextmanager
+    def _in_time(self, what: str) -> Iterator[None]:
         try:
-            return await waiting
+            yield
         except TimeoutError as error:
             raise StepFailedError(f"{what} was not seen within {PATIENCE:.0f} s") from error
         finally:
@@ -260,7 +240,6 @@ class Scene:
         )
 
     def _print_new(self) -> None:
-        """Print the messages of the room that have not been printed."""
         for event in self.customer.events(self.room):
             event_id = str(event.get("event_id"))
             if event.get("type") not in {"m.room.message", POLL} or event_id in self._told:
@@ -279,12 +258,10 @@ class Scene:
         return user_id[1:].partition(":")[0]
 
     def ghost(self, agent: str) -> str:
-        """The user id of an agent, such as A00001."""
         return f"@webchat__{agent.lower()}:{self.stage.synapse.domain}"
 
 
 def words(key: str, **args: str | int) -> str:
-    """The bridge's own sentence, as the stage's language has it."""
     return Texts({}).render("en", key, {"prefix": "!wc", **args})
 
 
@@ -300,16 +277,11 @@ def wording(event: Event) -> str:
 
 
 def shown(event: Event) -> str:
-    """A line for the transcript."""
     if event.get("type") == POLL:
         return f"[poll] {', '.join(label for _, label in answers_of(event))}"
     kind = str(content_of(event).get("msgtype"))
     text = wording(event)
     return text if kind in {"m.text", "m.notice", "m.emote"} else f"[{kind[2:]}] {text}"
-
-
-def is_poll(event: Event) -> bool:
-    return event.get("type") == POLL
 
 
 def answers_of(poll: Event) -> list[tuple[str, str]]:

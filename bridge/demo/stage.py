@@ -1,7 +1,7 @@
 """The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
 
-The demo plays on it; integration and chaos tests share it. Only the loopback interface is used;
-everything lies in one folder. The bridge is a child process, started as an operator starts it.
+Only the loopback interface is used; everything lies in one folder. The bridge is a child process,
+started as an operator starts it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,14 @@ QUEUES = [
     {"id": 2, "name": "Service", "aliases": ["service"]},
 ]
 _STOP_TIMEOUT = 20.0
-_OPEN = {"enable_registration": True, "enable_registration_without_verification": True}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """Settings of the stage."""
-
     database: str = ""
     """The bridge's database URL; a SQLite file in the folder when empty."""
-    synapse_postgres: str | None = None
-    """Synapse's database; its own SQLite when None."""
-    open_registration: bool = False
-    """Anybody may make an account on the homeserver, as Element's "Create account" does."""
+    synapse: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of homeserver.yaml."""
     synapse_port: int | None = None
     """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
@@ -47,13 +42,10 @@ class StageOptions:
     """Keys for the stage's own section `webchat`."""
     config: Mapping[str, object] = field(default_factory=dict)
     """Sections of config.yaml that replace the stage's own."""
-    language: str = "en"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The stage, set: everything runs."""
-
     folder: Path
     synapse: SynapseServer
     simulator: Simulator
@@ -66,7 +58,6 @@ class Stage:
         return f"@webchatbot:{self.synapse.domain}"
 
     async def customer(self, name: str) -> Customer:
-        """A new person on the homeserver."""
         return await Customer.sign_up(self.session, self.synapse, name)
 
 
@@ -79,10 +70,7 @@ async def set_stage(
 ) -> AsyncIterator[Stage]:
     """Start everything in order, in a folder that exists; stop everything at the end.
 
-    `tell` hears of each part before it starts, since that takes seconds.
-
-    Raises:
-        ServerError: a part did not start.
+    `tell` hears of each part before it starts. ServerError: one did not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)
@@ -93,16 +81,15 @@ async def set_stage(
         synapse = SynapseServer(
             folder / "synapse",
             registrations=(registration,),
-            postgres=options.synapse_postgres,
             port=options.synapse_port,
-            extra=_OPEN if options.open_registration else None,
+            extra=options.synapse,
         )
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)
         bridge = bridge_process(config, port, folder / "bridge.log")
-        tell("Synapse")
+        tell("starting Synapse …")
         async with synapse:
-            tell("the bridge")
+            tell("starting the bridge …")
             async with bridge, aiohttp.ClientSession() as session:
                 yield Stage(folder, synapse, simulator, bridge, session, config)
     finally:
@@ -129,7 +116,7 @@ def _write_config(
         },
         "queues": QUEUES,
         "default_queue": 1,
-        "bridge": {"permissions": {synapse.domain: "customer"}, "language": options.language},
+        "bridge": {"permissions": {synapse.domain: "customer"}, "language": "en"},
         "metrics": {"enabled": False},
     }
     path = folder / "config.yaml"
@@ -152,7 +139,6 @@ def _write_registration(config: Path, path: Path, port: int) -> None:
 
 
 def bridge_process(config: Path, port: int, log_file: Path) -> ChildProcess:
-    """One `matrix-webchat run`, listening on a loopback port."""
     return ChildProcess(
         name="the bridge",
         command=("bridge", "run", "-c", str(config)),

@@ -1,7 +1,6 @@
 """A real Synapse on this machine, for the demo and for tests: no TLS, no federation, no telemetry.
 
-It runs as a child process, dies with us, and is told everything by a configuration made for it.
-Like every server here it is told its port before it starts, and comes back on it.
+It runs as a child process, dies with us, is told its port before it starts, and comes back on it.
 """
 
 from __future__ import annotations
@@ -15,66 +14,51 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
 from bridge.demo.child_process import ChildProcess, ServerError, free_port
 
 _STOP_TIMEOUT = 15.0
-_UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
-_LIMITS: dict[str, object] = {
-    "rc_message": _UNLIMITED,
-    "rc_registration": _UNLIMITED,
-    "rc_admin_redaction": _UNLIMITED,
-    "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _UNLIMITED),
-    "rc_joins": dict.fromkeys(("local", "remote"), _UNLIMITED),
-    "rc_joins_per_room": _UNLIMITED,
-    "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _UNLIMITED),
-    "rc_media_create": _UNLIMITED,
-    "rc_room_creation": _UNLIMITED,
-    "rc_presence": {"per_user": _UNLIMITED},
-}
-"""Rate limits, lifted: one machine plays everybody."""
+_SAME_FOR_ALL = Path(__file__).with_name("homeserver.yaml")
+_LOG_CONFIG = Path(__file__).with_name("homeserver_log.yaml")
 
 
 class SynapseServer:
-    """One homeserver and its folder; an async context manager.
+    """One homeserver on SQLite; an async context manager.
 
     Args:
         folder: holds configuration, database, media and log; an earlier run in it is continued.
-        domain: the server name.
         registrations: registration files of application services.
-        postgres: a `postgresql://` address instead of SQLite (needs psycopg2).
         port: the loopback port; chosen if None.
         extra: further keys of homeserver.yaml, which win.
     """
+
+    domain = "localhost"
 
     def __init__(
         self,
         folder: Path,
         *,
-        domain: str = "localhost",
         registrations: tuple[Path, ...] = (),
-        postgres: str | None = None,
         port: int | None = None,
-        extra: Mapping[str, object] | None = None,
+        extra: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
-        self.domain = domain
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._registrations = registrations
-        self._postgres = postgres
-        self._extra = dict(extra or {})
+        self._extra = extra
         self._secret = secrets.token_hex(32)
+        self._config = folder / "homeserver.yaml"
         self.log_file = folder / "homeserver.log"
         # Its start-up chatter goes where its log goes.
         quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         self._child = ChildProcess(
             name="Synapse",
-            command=("synapse.app.homeserver", "-c", str(folder / "homeserver.yaml")),
+            command=("synapse.app.homeserver", "-c", str(_SAME_FOR_ALL), "-c", str(self._config)),
             url=self.address,
             ready="/_matrix/client/versions",
             log_file=self.log_file,
@@ -90,11 +74,7 @@ class SynapseServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it and return when it answers.
-
-        Raises:
-            ServerError: it is not installed, or ended, or did not answer within a minute.
-        """
+        """Start it and return when it answers; ServerError: not installed, ended, or no answer."""
         if importlib.util.find_spec("synapse") is None:
             raise ServerError(
                 'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
@@ -107,15 +87,12 @@ class SynapseServer:
             raise
 
     async def stop(self) -> None:
-        """End it in good order, and by force when that takes longer than 15 seconds."""
         await self._child.stop()
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
         await self._child.kill()
 
     async def restart(self) -> None:
-        """Stop and start again, with everything kept."""
         await self.stop()
         await self.start()
 
@@ -125,9 +102,6 @@ class SynapseServer:
         """Make a user by the shared secret, without any device, and return its user id.
 
         Source: Synapse's admin documentation, "Shared-Secret Registration".
-
-        Raises:
-            ServerError: Synapse refused.
         """
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:
@@ -157,64 +131,22 @@ class SynapseServer:
         else:
             kept.touch(mode=0o600)
             kept.write_text(self._secret)
-        path = self.folder / "homeserver.yaml"
-        path.touch(mode=0o600)
-        # JSON is YAML, too.
-        path.write_text(json.dumps(self._config() | self._extra), encoding="utf-8")
-        plain = "%(asctime)s %(levelname)s %(name)s %(message)s"
-        file = {"class": "logging.FileHandler", "filename": str(self.log_file)}
-        log_config = {
-            "version": 1,
-            "formatters": {"plain": {"format": plain}},
-            "handlers": {"file": file | {"formatter": "plain"}},
-            "root": {"level": "WARNING", "handlers": ["file"]},
-            "disable_existing_loggers": False,
-        }
-        (self.folder / "log.yaml").write_text(json.dumps(log_config), encoding="utf-8")
-
-    def _config(self) -> dict[str, object]:
-        folder = self.folder
         listener = {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"]}
-        return {
+        database = str(self.folder / "homeserver.db")
+        config: dict[str, object] = {
             "server_name": self.domain,
             "public_baseurl": f"{self.address}/",
-            "pid_file": str(folder / "homeserver.pid"),
+            "pid_file": str(self.folder / "homeserver.pid"),
             "listeners": [{**listener, "resources": [{"names": ["client"]}]}],
-            "database": self._database(),
-            "log_config": str(folder / "log.yaml"),
-            "media_store_path": str(folder / "media"),
-            "signing_key_path": str(folder / "signing.key"),
+            "database": {"name": "sqlite3", "args": {"database": database}},
+            "log_config": str(_LOG_CONFIG),
+            "media_store_path": str(self.folder / "media"),
+            "signing_key_path": str(self.folder / "signing.key"),
             "registration_shared_secret": self._secret,
             "macaroon_secret_key": self._secret,
             "form_secret": self._secret,
             "app_service_config_files": [str(path) for path in self._registrations],
-            "user_directory": {"enabled": True, "search_all_users": True},
-            "report_stats": False,
-            "suppress_key_server_warning": True,
-            "trusted_key_servers": [],
-            "federation_domain_whitelist": [],
-            "allow_public_rooms_over_federation": False,
-            "enable_metrics": False,
-            "presence": {"enabled": False},
-            "password_config": {"enabled": True},
-            "bcrypt_rounds": 4,
-        } | _LIMITS
-
-    def _database(self) -> dict[str, object]:
-        if self._postgres is None:
-            return {"name": "sqlite3", "args": {"database": str(self.folder / "homeserver.db")}}
-        parts = urlsplit(self._postgres)
-        # A socket's folder cannot stand where the host stands: libpq takes it as a parameter.
-        socket_folder = parse_qs(parts.query).get("host", [""])[0]
-        args: dict[str, object] = {
-            "user": parts.username,
-            "password": parts.password,
-            "dbname": parts.path.lstrip("/"),
-            "host": parts.hostname or socket_folder,
-            "port": parts.port or 5432,
-            "cp_min": 2,
-            "cp_max": 10,
         }
-        given = {key: value for key, value in args.items() if value}
-        # Without this Synapse insists on a database made with the C locale.
-        return {"name": "psycopg2", "allow_unsafe_locale": True, "args": given}
+        self._config.touch(mode=0o600)
+        # JSON is YAML, too.
+        self._config.write_text(json.dumps({**config, **self._extra}), encoding="utf-8")

@@ -2,9 +2,7 @@
 
 The guide of 2016 (part three; reference 1.4) says nothing of pushes that nobody received, so by
 default they are lost. Later revisions number them with `rsId`; the customer answers 120, and until
-then the server repeats.
-
-Pure: the functions return a frame, or a `Send` that says to whom it goes; the shell writes it.
+then the server repeats. Pure: the shell writes what is returned.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.ids import AgentId, CallId, RequestId, SessionId
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, Customer, Pending, QueueRequest, Send, Session, Wire
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
@@ -44,18 +42,15 @@ def reply(
     extra: Wire | None = None,
 ) -> Wire:
     """The answer to one command; without `messageId` when the command had none to read."""
-    known: Wire = {} if call_id is None else {"messageId": int(call_id)}
+    known: Wire = {} if call_id is None else {"messageId": call_id}
     told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
     return known | told | (extra or {})
 
 
 def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
     """201: where the request stands. R4 names the session of a robot's hand-over."""
-    values: Wire = {
-        "requestId": identifier(centre, request.id),
-        "requestStatus": int(state),
-        "queueLength": place,
-    }
+    number = identifier(centre, request.id)
+    values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
     if request.session is not None and (not options.later or options.revision == "R4"):
         values["sessionId"] = identifier(centre, request.session.id)
@@ -63,10 +58,10 @@ def status(centre: CallCentre, request: QueueRequest, state: int, place: int) ->
     return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
 
 
-def places(centre: CallCentre, waiting: Iterable[QueueRequest]) -> list[Send]:
-    """A 201 for everyone whose place is not the one they were last told."""
+def places(centre: CallCentre, queue_id: QueueId) -> list[Send]:
+    """A 201 for everyone in a queue whose place is not the one they were last told."""
     news: list[Send] = []
-    for place, request in enumerate(waiting, 1):
+    for place, request in enumerate(centre.waiting(queue_id), 1):
         if request.announced != place:
             request.announced = place
             news.append(status(centre, request, RequestStatus.WAITING, place))
@@ -74,12 +69,10 @@ def places(centre: CallCentre, waiting: Iterable[QueueRequest]) -> list[Send]:
 
 
 def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
-    """An `agents` list."""
     return [msgspec.to_builtins(agent) | {"icon": icon(centre, agent)} for agent in agents]
 
 
 def icon(centre: CallCentre, agent: DeskAgent) -> str:
-    """The address of an agent's picture, as it goes over the wire."""
     if agent.icon != "auto":
         return agent.icon
     return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
@@ -88,7 +81,6 @@ def icon(centre: CallCentre, agent: DeskAgent) -> str:
 def push(
     centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
 ) -> Send:
-    """A push about a session."""
     frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
     return Send(session.login, frame, record)
 
@@ -97,15 +89,13 @@ def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> S
     """202: the session is open. The later guides list `users`, the customer among them."""
     customer = centre.customers[session.login]
     agents = people(centre, session.agents)
-    fields: Wire = {}
+    fields: Wire = {"agents": agents}
     if centre.options.later:
         # The customer's entry has no comments, and comes first here (trap T16).
         own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
-        fields = {"continueLastSession": resumed, "users": [own, *agents]}
-    else:
-        fields["agents"] = agents
-        if resumed:
-            fields["continueLastSession"] = True
+        fields = {"users": [own, *agents]}
+    if resumed or centre.options.later:
+        fields["continueLastSession"] = resumed
     if session.robot and centre.options.robot_mode:
         fields["robotMode"] = True
     return push(centre, FrameType.CHAT_STARTED, session, fields)
@@ -158,10 +148,7 @@ _NUMBERED = range(200, 300)
 
 
 def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
-    """The frame to write for a reply or a push at once, or None when its customer has no socket.
-
-    A push is numbered, and remembered where that is asked for.
-    """
+    """The frame to write at once, or None when its customer has no socket; a push is numbered."""
     customer = centre.customers[send.login]
     numbered = _number(centre, customer, send, now) if send.is_push else send
     if customer.linked:
@@ -191,19 +178,18 @@ def missed(centre: CallCentre, send: Send) -> None:
 
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
     """The frames for a fresh socket before anything else, the oldest first."""
-    waiting = dict(customer.pending)
-    resumed: list[Send] = []  # what comes anew, before what waited
-    if centre.options.greets:
-        resumed.append(init_config(centre, customer))
-    if centre.options.resume_push and customer.session is not None:
-        resumed.append(started(centre, customer.session, resumed=True))
-    for key, pending in waiting.items():
+    waiting: list[Send] = []
+    for key, pending in list(customer.pending.items()):
         if key.startswith("kept-"):
             del customer.pending[key]
         pending.sent_at = now
-    return [_number(centre, customer, send, now) for send in resumed] + [
-        pending.send for pending in waiting.values()
-    ]
+        waiting.append(pending.send)
+    anew: list[Send] = []
+    if centre.options.has("init_config"):
+        anew.append(init_config(centre, customer))
+    if centre.options.resume_push and customer.session is not None:
+        anew.append(started(centre, customer.session, resumed=True))
+    return [*(_number(centre, customer, send, now) for send in anew), *waiting]
 
 
 def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
@@ -223,7 +209,7 @@ def _number(centre: CallCentre, customer: Customer, send: Send, now: float) -> S
     options, kind = centre.options, send.frame.get("type")
     only_messages = options.later and options.revision == "R2"
     has_one = kind == FrameType.MESSAGE_RECEIVED if only_messages else kind in _NUMBERED
-    if not options.numbers_pushes or not has_one or "rsId" in send.frame:
+    if not options.has("receipts") or not has_one or "rsId" in send.frame:
         return send
     rs_id = f"rs-{centre.number('push')}"
     numbered = replace(send, frame={**send.frame, "rsId": rs_id})

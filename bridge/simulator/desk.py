@@ -1,9 +1,8 @@
 """Agents and robot: how a customer is accepted, answered, transferred and let go.
 
-Each function returns what the customer gets; scripted agents, control operations and the desk in
-the browser all use these. The robot answers a queue first and offers a person when asked for one
-(reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
-clients.
+Each function returns what the customer gets. The robot answers a queue first and offers a person
+when asked for one (reference 1.6); no guide documents it on the socket, and the shapes are those of
+the vendor's phone clients.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
         name = centre.options.queue_name(request.queue_id)
         news.append(delivery.agents_updated(centre, session, name))
     centre.event(session, "accepted", agent=agent.id, request=request.id)
-    news += delivery.places(centre, centre.waiting(request.queue_id))
+    news += delivery.places(centre, request.queue_id)
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
@@ -67,16 +66,12 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
     """End a request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    words = str(int(status))
-    centre.note(request.login, "event", "turned_away", request=request.id, text=words)
-    return [
-        delivery.status(centre, request, status, 0),
-        *delivery.places(centre, centre.waiting(request.queue_id)),
-    ]
+    centre.note(request.login, "event", "turned_away", request=request.id, text=str(int(status)))
+    told = delivery.status(centre, request, status, 0)
+    return [told, *delivery.places(centre, request.queue_id)]
 
 
 def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
-    """End the requests that have waited for too long."""
     longest = centre.options.queue_timeout
     late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
     return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
@@ -85,19 +80,17 @@ def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
 def speak(
     centre: CallCentre,
     session: Session,
+    speaker: AgentId,
     kind: MessageType,
     content: object,
     *,
-    agent_id: AgentId | None = None,
     notice_type: int | None = None,
     shown: Wire | None = None,
 ) -> Send:
     """Send one 210 with a wire content and keep a record of it, large contents shortened.
 
-    The session's first agent speaks unless another is named. `shown` are the fields of the
-    transcript's entry, if it does not hold the text.
+    `shown` are the fields of the transcript's entry, if it does not hold the text.
     """
-    speaker = agent_id or first_agent(session)
     record = _remember(centre, session, speaker, kind, content)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
@@ -112,7 +105,7 @@ def speak(
 def _remember(
     centre: CallCentre, session: Session, speaker: AgentId, kind: MessageType, content: object
 ) -> Wire:
-    """Put what an agent or the robot says into the customer's history; returns the record."""
+    """Put what an agent or the robot says into the customer's history."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -130,36 +123,8 @@ def _remember(
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
     """Send plain text as the HTML that an agent's text is (reference 3.9)."""
-    return speak(centre, session, MessageType.TEXT, html.escape(text, quote=False))
-
-
-def last_said(centre: CallCentre, session: Session) -> int | None:
-    """The number of the newest message that an agent said in a session; None: nothing was."""
-    numbers = [record["n"] for record in _said(centre, session)]
-    return max((number for number in numbers if isinstance(number, int)), default=None)
-
-
-def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
-    """Take back a message: system notice 6 of the HTTP sibling's guide; None: no such message."""
-    for record in _said(centre, session):
-        if record["n"] == number:
-            record["revoked"] = True
-            speaker = AgentId(str(record["agentId"]))
-            centre.event(session, "recalled", agent=speaker)
-            kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
-            notice = NoticeType.REVOKE_MESSAGE
-            return delivery.message(centre, session, speaker, kind, content, notice_type=notice)
-    return None
-
-
-def _said(centre: CallCentre, session: Session) -> list[Wire]:
-    """The agents' messages in a session, without notices."""
-    said = centre.customers[session.login].history.said
-    return [
-        record
-        for record in said
-        if record["sessionId"] == session.id and record["type"] != MessageType.SYSTEM_NOTICE
-    ]
+    words = html.escape(text, quote=False)
+    return speak(centre, session, first_agent(session), MessageType.TEXT, words)
 
 
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
@@ -184,10 +149,7 @@ def change_agents(
     queue_id: QueueId | None = None,
     queue_name: str = "",
 ) -> list[Outgoing]:
-    """Replace the people of a session: transfer, conference, departure, rename; 204 tells it.
-
-    With `change_notices`, a system notice tells it too.
-    """
+    """Replace the people of a session; 204 tells it, with `change_notices` a notice, too."""
     before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
     if queue_id is not None:
@@ -207,22 +169,9 @@ def change_agents(
             kind, words = NoticeType.INVITE, f"{names} 加入了会话"
         else:
             kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
-        system = MessageType.SYSTEM_NOTICE
-        news.append(speak(centre, session, system, words, notice_type=kind))
+        speaker, system = first_agent(session), MessageType.SYSTEM_NOTICE
+        news.append(speak(centre, session, speaker, system, words, notice_type=kind))
     return news
-
-
-def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
-    """An agent asks for a rating: 203."""
-    centre.event(session, "rating_pushed", agent=agent_id)
-    return [delivery.push(centre, FrameType.RATING_PUSHED, session, {"agentId": agent_id})]
-
-
-def close(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
-    """An agent ends the session: 205."""
-    moved = end(centre, session, "agent", agent_id)
-    closed = delivery.push(centre, FrameType.SESSION_CLOSED, session, {"agentId": agent_id})
-    return [closed, *moved]
 
 
 def end(
@@ -232,9 +181,7 @@ def end(
     request = centre.customers[session.login].request
     centre.end(session, by)
     centre.event(session, "closed", agent=agent_id or "", text=by)
-    if request is None:
-        return []
-    return delivery.places(centre, centre.waiting(request.queue_id))
+    return [] if request is None else delivery.places(centre, request.queue_id)
 
 
 def first_agent(session: Session) -> AgentId:
@@ -250,7 +197,6 @@ _PERSON = ("人工", "human", "agent", "person")
 
 
 def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> list[Outgoing]:
-    """The robot's reply (HTML) to a message."""
     question = heard.text.strip() if isinstance(heard, frames.Text) else ""
     options = centre.options
     known: list[str] = []
@@ -261,12 +207,11 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
         words = options.robot_answers.get(question, "对不起，我没有听懂。")
         content = {"type": "text", "content": words}
         if question not in options.robot_answers and options.robot_answers:
-            # Questions that the robot does understand.
             known = list(options.robot_answers)[:5]
             relates = [{"name": question} for question in known]
             content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
     if options.robot_speaks == 210:
-        return [speak(centre, session, MessageType.TEXT, words)]
+        return [speak(centre, session, first_agent(session), MessageType.TEXT, words)]
     wire, shown = words, words
     if options.robot_type == _XIAODUO:
         wire = json.dumps(content, ensure_ascii=False)

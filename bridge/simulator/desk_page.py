@@ -1,8 +1,8 @@
 """The desk in the browser: its page, the files it shows, and one stream of what happens.
 
-A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page loads
-nothing from elsewhere. A view says who waits, who talks, and what was said since the desk last
-looked; times are durations, so that no clock but the browser's own is needed.
+A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. A view says who
+waits, who talks, and what was said since the desk last looked; times are durations, so that no
+clock but the browser's own is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
-from bridge.simulator.web import OURS, Shelf, answer, file_headers, media_type
+from bridge.simulator.web import OURS, Shelf, answer, media_type
 from bridge.webchat.words import FACES
 
 _PAGE = resources.files("bridge.simulator") / "page"
@@ -53,8 +53,6 @@ async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamRe
 
 @dataclass(frozen=True, eq=False)
 class DeskSide:
-    """The routes under `/desk`."""
-
     _simulation: Simulation
     _shelf: Shelf
     _pulse: Pulse
@@ -73,7 +71,6 @@ class DeskSide:
         ]
 
     async def _asset(self, request: web.Request) -> web.Response:
-        """The page itself, or one of its files."""
         file = _PAGE / request.match_info.get("name", "index.html")
         kind = _KINDS.get(file.name.rpartition(".")[2])
         if kind is None or not file.is_file():
@@ -86,22 +83,21 @@ class DeskSide:
         return answer({"faces": [list(face) for face in FACES]})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
-        if found is None:
+        response = self._shelf.response(request)
+        if response is None:
             raise web.HTTPNotFound
-        headers = file_headers(found.name)
-        if not media_type(found.name).startswith("image/"):
-            headers[hdrs.CONTENT_DISPOSITION] = "attachment"
-        return web.FileResponse(found.path, headers=headers)
+        if not media_type(request.match_info["name"]).startswith("image/"):
+            response.headers[hdrs.CONTENT_DISPOSITION] = "attachment"
+        return response
 
     async def _voice(self, request: web.Request) -> web.Response:
         """A voice as WAV; no browser plays AMR."""
         number = int(request.match_info["number"])
         entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
-        if entry is None or entry.n != number or not entry.audio:
+        if entry is None or entry["n"] != number or "audio" not in entry:
             raise web.HTTPNotFound
         try:
-            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))
+            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(str(entry["audio"])))
         except samples.SoundError as error:
             raise web.HTTPUnprocessableEntity(text=str(error)) from error
         return web.Response(body=wav, content_type="audio/wav")

@@ -1,7 +1,7 @@
 """Fault injection: which frames are lost, doubled, held back, refused or never answered.
 
-Each fault names what it hits and how often, and is used up in the order of the list: the same
-script meets the same trouble every time. Pure; the shell asks at each frame and obeys.
+The faults are used up in the order of the list: the same script meets the same trouble every time.
+Pure; the shell asks at each frame and obeys.
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ import msgspec
 
 from bridge.simulator.state import Send
 
-_ON_COMMANDS = ("answer", "ignore", "cut")
-_ON_FRAMES = ("drop", "double", "reorder")
-
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One kind of trouble, `count` times; docs/simulator.md says what each kind does.
-
-    Raises:
-        ValueError: a field that the kind needs is missing, or `count` is not positive.
-    """
+    """One kind of trouble, `count` times; docs/simulator.md says what each kind does."""
 
     fault: Literal["drop", "double", "reorder", "delay", "answer", "ignore", "cut", "http", "hang"]
     count: int = 1
@@ -62,15 +55,10 @@ class FaultPlan:
         """Forget what was planned; frames held back stay held until the next one."""
         self._faults = list(faults)
 
-    def on_command(self, login: str, text: str) -> Fault | None:
+    def on_command(self, login: str, frame: object) -> Fault | None:
         """The fault for a command that just arrived, if any; uses up one count."""
-        if not self._faults:
-            return None
-        try:
-            frame_type = msgspec.json.decode(text, type=_Typed).type
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            frame_type = None
-        return self._take(_ON_COMMANDS, login, frame_type)
+        frame_type = frame.get("type") if isinstance(frame, dict) else None
+        return self._take(("answer", "ignore", "cut"), login, frame_type)
 
     def on_http(self, path: str) -> Fault | None:
         """The fault for an HTTP request, if any; uses up one count."""
@@ -81,7 +69,7 @@ class FaultPlan:
 
     def on_send(self, send: Send) -> list[Send]:
         """The frames that really go out for `send`; uses up one count if a fault applies."""
-        fault = self._take(_ON_FRAMES, send.login, send.frame.get("type"))
+        fault = self._take(("drop", "double", "reorder"), send.login, send.frame.get("type"))
         kind = fault.fault if fault is not None else ""
         if kind == "reorder":
             self._held.setdefault(send.login, []).append(send)
@@ -100,7 +88,7 @@ class FaultPlan:
         self._held.pop(login, None)
 
     def describe(self) -> list[object]:
-        """The faults still to come, as they can be given to `set`."""
+        """As they can be given to `set`."""
         return [msgspec.to_builtins(fault) for fault in self._faults]
 
     def _take(self, kinds: tuple[str, ...], login: str, frame_type: object) -> Fault | None:
@@ -115,7 +103,3 @@ class FaultPlan:
         if fault.count == 0:
             self._faults.remove(fault)
         return fault
-
-
-class _Typed(msgspec.Struct):
-    type: int

@@ -39,15 +39,11 @@ _HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
-    """Carry out one text frame from a customer's socket at `now` (seconds, monotonic).
-
-    Returns:
-        The reply first, where there is one, then whatever follows from it for anybody.
-    """
+    """Carry out one text frame from a customer's socket; the reply, and what follows from it."""
     centre.settle(now)
     call = check(text, centre.options)
     if isinstance(call, Refusal):
-        refusal = delivery.reply(call.type, call.code, call.message, call_id=call.call_id)
+        refusal = delivery.reply(call.type, call.code, str(call), call_id=call.call_id)
         return [Send(customer.login, refusal)]
     exchange = _Exchange(centre, customer, call, now)
     alive = isinstance(call.command, frames.Heartbeat) and not call.token
@@ -95,10 +91,7 @@ class _Exchange:
                 return self._in_session(command)
 
     def reply(
-        self,
-        code: ResultCode = ResultCode.SUCCESS,
-        message: str = "",
-        extra: Wire | None = None,
+        self, code: ResultCode = ResultCode.SUCCESS, message: str = "", extra: Wire | None = None
     ) -> Send:
         """The reply; what a customer said is put on record where it is refused."""
         centre, call = self.centre, self.call
@@ -125,8 +118,7 @@ class _Exchange:
             code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
             return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
         by_robot = asked.queue_id in options.robot_queues
-        refusal = self._obstacle(asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
-        if refusal is not None:
+        if refusal := self._obstacle(asked.queue_id, asked.to_agent, people=not by_robot):
             return [refusal]
         if by_robot:
             return self._begin_with_robot(asked.queue_id)
@@ -136,12 +128,10 @@ class _Exchange:
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
             centre.event(session, "accepted", agent=desk.first_agent(session))
             return [self.reply(extra={**self._told(session), "perm": 1})]
-        request = self._request(asked.queue_id, asked.source, asked.to_agent)
-        news, standing = self._into_queue(request)
+        request, news, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
         told: Wire = self._place(request, standing) if rich else {}
-        begun = customer.session
-        if options.session_in_reply and begun is not None:
-            told |= self._told(begun)
+        if options.session_in_reply and customer.session is not None:
+            told |= self._told(customer.session)
         return [self.reply(extra=told), *news]
 
     def _begin_with_robot(self, queue_id: QueueId) -> list[Outgoing]:
@@ -161,19 +151,17 @@ class _Exchange:
     def _leave_robot(self, session: Session) -> list[Outgoing]:
         """302: the session goes on with the robot until somebody accepts."""
         if not session.robot:
-            code = ResultCode.INVALID_SESSION_TYPE
-            return [self.reply(code, "the session is not with a robot")]
+            return [self.reply(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")]
         if self.customer.request is not None:
             return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
         queue_id = handover_queue(self.call.body)
         queue_id = session.queue_id if queue_id is None else queue_id
-        refusal = self._obstacle(queue_id, AgentId(""), people=True)
-        if refusal is not None:
+        if refusal := self._obstacle(queue_id, "", people=True):
             return [refusal]
-        news, place = self._into_queue(self._request(queue_id, "", "", session))
+        _, news, place = self._into_queue(queue_id, session=session)
         return [self.reply(extra={"queueLength": place}), *news]
 
-    def _obstacle(self, queue_id: QueueId, wanted: AgentId, *, people: bool) -> Send | None:
+    def _obstacle(self, queue_id: QueueId, wanted: str, *, people: bool) -> Send | None:
         """Why nobody can be asked; a robot works without people and at all hours."""
         options = self.centre.options
         if options.queues and queue_id not in (*options.queues, *options.robot_queues):
@@ -183,34 +171,31 @@ class _Exchange:
         if people and not options.agents:
             return self.reply(ResultCode.NO_AGENT_ONLINE, "no agent is online")
         # Only later revisions show toUserId; whoever sends it is served by its rule.
-        if wanted and options.agent(wanted) is None:
+        if wanted and options.agent(AgentId(wanted)) is None:
             return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
         return None
 
-    def _request(
-        self, queue_id: QueueId, source: str, wanted: str, session: Session | None = None
-    ) -> QueueRequest:
-        number, login = RequestId(self.centre.number("request")), self.customer.login
-        return QueueRequest(number, login, queue_id, source, self.now, wanted, session)
-
-    def _into_queue(self, request: QueueRequest) -> tuple[list[Outgoing], int]:
-        """Let the request wait, or a scripted agent take it; the news and the place."""
+    def _into_queue(
+        self, queue_id: QueueId, source: str = "", wanted: str = "", session: Session | None = None
+    ) -> tuple[QueueRequest, list[Outgoing], int]:
+        """Make a request that waits, or that a scripted agent takes; the news and the place."""
         centre, script = self.centre, self.centre.options.script
+        number, login = RequestId(centre.number("request")), self.customer.login
+        request = QueueRequest(number, login, queue_id, source, self.now, wanted, session)
         centre.requests[request.id] = self.customer.request = request
         centre.note(request.login, "event", "waiting", request=request.id)
-        queue = centre.waiting(request.queue_id)
-        agent = centre.options.agent(AgentId(request.wanted)) or desk.quietest_agent(centre)
+        place = len(centre.waiting(queue_id))
+        agent = centre.options.agent(AgentId(wanted)) or desk.quietest_agent(centre)
         if script == "refuse":
-            return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
+            return request, desk.turn_away(centre, request, RequestStatus.REFUSED), place
         if script == "hand" or agent is None:
-            return list(delivery.places(centre, queue)), len(queue)
-        return desk.accept(centre, request, agent), 0
+            return request, [*delivery.places(centre, queue_id)], place
+        return request, desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
         return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
 
     def _told(self, session: Session) -> Wire:
-        """The session and its agent, as replies tell them."""
         told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
         for person in delivery.people(self.centre, session.agents):
             known = {"agentId": person["id"], "agentName": person["name"]}
@@ -242,9 +227,8 @@ class _Exchange:
             case frames.Typing():
                 pass
         customer.typed_at = self.now
-        signal: Wire = {"type": int(self.call.type), "time": centre.wall_ms()}
-        signal["text"] = customer.preview
-        centre.keep(customer, customer.history.signals, signal)
+        signal: Wire = {"time": centre.wall_ms(), "text": customer.preview}
+        centre.keep(customer, customer.history.signals, {"type": int(self.call.type), **signal})
         return [self.reply()]
 
     def _message(self, session: Session | None, content: frames.Content) -> list[Outgoing]:
@@ -295,7 +279,7 @@ class _Exchange:
             # The one who logged out hears nothing more; those behind move up.
             queue_id = customer.request.queue_id
             centre.leave_queue(customer.request)
-            news += delivery.places(centre, centre.waiting(queue_id))
+            news += delivery.places(centre, queue_id)
         centre.sign_out(customer)
         return [*news, HangUp(customer.login, 1000)]
 
@@ -308,10 +292,7 @@ class _Exchange:
         session: Session | None = None,
         request: QueueRequest | None = None,
     ) -> None:
-        """Record a 110 of a session, or a 111 of a queue request.
-
-        Every copy is kept: a script that looks for doubles must see them.
-        """
+        """Record a 110 or 111, each copy of it: a script that looks for doubles must see them."""
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
         repeat = call.call_id in history.call_ids
@@ -334,15 +315,9 @@ class _Exchange:
         }
         centre.keep(customer, history.messages, record)
         customer.typed_at, customer.preview = None, ""
-        centre.note(
-            customer.login,
-            "customer",
-            kind,
-            session=record["sessionId"],
-            request=record["requestId"],
-            repeat=repeat,
-            **_shown(centre, content),
-        )
+        where = {"session": record["sessionId"], "request": record["requestId"]}
+        fields = {**where, "repeat": repeat, **_shown(centre, content)}
+        centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
         """The type and content of a 110; a 111 is text."""
@@ -353,7 +328,6 @@ class _Exchange:
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
-    """The entry's fields for a content."""
     match content:
         case frames.Text(text):
             return {"text": text}

@@ -10,32 +10,29 @@ import asyncio
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Mapping
 
-Entry = TypeVar("Entry")
-MASK = "<token>"
 LONGEST = 2000
 """Characters of one string that the log keeps whole."""
 
 
-class Log(Generic[Entry]):
-    """The last `keep` entries, oldest first; numbers grow by one and are never used twice."""
+class Log:
+    """The last `keep` entries, oldest first; their numbers grow by one and are never used twice."""
 
-    def __init__(self, keep: int) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
+    def __init__(self, keep: int, number: str) -> None:
+        self._entries: deque[dict[str, object]] = deque(maxlen=keep)
+        self._key = number
         self.last = 0
         """The number of the newest entry; 0 before the first."""
 
-    def add(self, make: Callable[[int], Entry]) -> Entry:
-        """Add what is made of the next number."""
+    def add(self, entry: dict[str, object]) -> dict[str, object]:
+        """Add what is returned: the entry with its number."""
         self.last += 1
-        entry = make(self.last)
-        self._entries.append(entry)
-        return entry
+        numbered = {self._key: self.last, **entry}
+        self._entries.append(numbered)
+        return numbered
 
-    def since(self, number: int) -> list[Entry]:
-        """The kept entries whose number is greater than `number`."""
+    def since(self, number: int) -> list[dict[str, object]]:
         # Walking from the right keeps a long poll cheap when the log is full.
         newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
         return list(newest)[::-1]
@@ -45,7 +42,7 @@ def masked(value: object) -> object:
     """A copy of a decoded frame without its tokens, long strings shortened."""
     if isinstance(value, Mapping):
         return {
-            str(key): MASK if key == "token" and isinstance(item, str) else masked(item)
+            key: "<token>" if key == "token" and isinstance(item, str) else masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -64,15 +61,12 @@ def shortened(text: str) -> str:
 
 
 class Pulse:
-    """Wakes everybody who waits, each time it beats."""
-
     def __init__(self) -> None:
         self._next = asyncio.Event()
         self.beats = 0
         """How often it has beaten: for those who do something else between looking and waiting."""
 
     def beat(self) -> None:
-        """Wake the waiters; those who come later wait for the next beat."""
         self.beats += 1
         past, self._next = self._next, asyncio.Event()
         past.set()

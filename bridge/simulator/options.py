@@ -7,6 +7,7 @@ section 8) is a switch; a switch that is None does what its dialect does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -37,10 +38,7 @@ class RatingChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All switches of the simulator; the table in docs/simulator.md says what each does.
 
-    Times are seconds, sizes bytes, unless the name says more.
-
-    Raises:
-        ValueError: a value makes no sense; the sentence names the option.
+    Times are seconds, sizes bytes, unless the name says more. A ValueError names the option.
     """
 
     # --- the desk -----------------------------------------------------------------------------
@@ -155,12 +153,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         if not all(agent.id for agent in (*self.agents, self.robot)):
             raise ValueError("agents must have an id")
 
-    def changed(self, changes: dict[str, object]) -> SimulatorOptions:
-        """These options with some values replaced.
-
-        Raises:
-            ValueError: an unknown name, a wrong value, or one that is fixed once started.
-        """
+    def changed(self, changes: Mapping[str, object]) -> SimulatorOptions:
+        """These options with some replaced; ValueError: unknown, wrong, or fixed once started."""
         if fixed := FIXED_AT_START & changes.keys():
             raise ValueError(f"{min(fixed)} cannot change while the simulator runs")
         try:
@@ -172,28 +166,18 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def later(self) -> bool:
-        """The dialect is one of the later guides."""
         return self.dialect == "2019"
 
     @property
     def pulse(self) -> Literal["refuse", "ok", "silent"]:
         return self.heartbeat or ("ok" if self.later else "refuse")
 
-    @property
-    def numbers_pushes(self) -> bool:
-        return self.later if self.receipts is None else self.receipts
-
-    @property
-    def greets(self) -> bool:
-        return self.later if self.init_config is None else self.init_config
-
-    @property
-    def tells_history(self) -> bool:
-        return self.later if self.history is None else self.history
-
-    @property
-    def tells_client_id(self) -> bool:
-        return self.later if self.client_id_in_login is None else self.client_id_in_login
+    def has(
+        self, switch: Literal["receipts", "init_config", "history", "client_id_in_login"]
+    ) -> bool:
+        """Whether it is on; one that is None is on in the later guides."""
+        chosen: bool | None = getattr(self, switch)
+        return self.later if chosen is None else chosen
 
     @property
     def beat(self) -> float:
@@ -201,9 +185,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return min(self.resend_seconds, self.queue_timeout or self.resend_seconds)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
-        """The agent online under that id."""
         return next((agent for agent in self.agents if agent.id == agent_id), None)
 
     def queue_name(self, queue_id: QueueId) -> str:
-        """A queue's name; empty when it has none."""
         return self.queue_names.get(str(queue_id), "")

@@ -1,16 +1,18 @@
 """Media: generated pictures and silent voices, and the conversion of voices between AMR and WAV.
 
 The protocol wants AMR narrow-band of 8 kHz (reference 1.5); a browser records Opus or AAC and
-cannot play AMR. PyAV, which brings its own codecs, stands between them.
+cannot play AMR.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import wave
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 from PIL import Image
@@ -49,30 +51,25 @@ class SoundError(Exception):
     """The recording cannot be read as sound, or has none; the message is one sentence."""
 
 
-def samples_of(data: bytes) -> bytes:
-    """Any recording as signed 16-bit mono samples of 8 kHz, a minute of it at most."""
-    pieces = bytearray()
+def _sound(data: bytes) -> list[AudioFrame]:
+    """Any recording in pieces of 20 ms, 16-bit mono of 8 kHz; a minute of it at most."""
+    resampler = AudioResampler("s16", "mono", _RATE, _RATE // _FRAMES_PER_SECOND)
     try:
         with av.open(io.BytesIO(data), "r") as source:
-            resampler = AudioResampler(format="s16", layout="mono", rate=_RATE)
-            for frame in source.decode(audio=0):
-                for part in resampler.resample(frame):
-                    pieces += bytes(part.planes[0])[: 2 * part.samples]
-                if len(pieces) >= 2 * _RATE * LONGEST:
-                    break
-            for part in resampler.resample(None):
-                pieces += bytes(part.planes[0])[: 2 * part.samples]
+            whole = itertools.chain(source.decode(audio=0), (None,))
+            pieces = (piece for frame in whole for piece in resampler.resample(frame))
+            sound = list(itertools.islice(pieces, _FRAMES_PER_SECOND * LONGEST))
     except (FFmpegError, IndexError, ValueError) as error:
         raise SoundError(f"this cannot be read as sound: {error}") from error
-    if not pieces:
+    if not sound:
         raise SoundError("there is no sound in it")
-    return bytes(pieces[: 2 * _RATE * LONGEST])
+    return sound
 
 
 def to_amr(data: bytes) -> tuple[bytes, int]:
     """A recording as an AMR file, and its length in seconds, at least 1."""
-    samples = samples_of(data)
-    seconds = max(1, round(len(samples) / 2 / _RATE))
+    sound = _sound(data)
+    seconds = max(1, round(sum(piece.samples for piece in sound) / _RATE))
     if data.startswith(AMR):
         return data, seconds
     target = io.BytesIO()
@@ -80,24 +77,20 @@ def to_amr(data: bytes) -> tuple[bytes, int]:
         stream = sink.add_stream("libopencore_amrnb", rate=_RATE)
         stream.layout = "mono"
         stream.bit_rate = _BIT_RATE
-        with av.open(io.BytesIO(_wav(samples)), "r") as source:
-            for frame in source.decode(audio=0):
-                frame.pts = None
-                sink.mux(stream.encode(frame))
+        for piece in sound:
+            piece.pts = None
+            sink.mux(stream.encode(piece))
         sink.mux(stream.encode(None))
     return target.getvalue(), seconds
 
 
 def to_wav(data: bytes) -> bytes:
     """A recording as a WAV file, which every browser plays."""
-    return _wav(samples_of(data))
-
-
-def _wav(samples: bytes) -> bytes:
     target = io.BytesIO()
     with wave.open(target, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(_RATE)
-        file.writeframes(samples)
+        for piece in _sound(data):
+            file.writeframes(bytes(piece.planes[0])[: 2 * piece.samples])
     return target.getvalue()

@@ -1,9 +1,8 @@
 """The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
-It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
 One aiohttp application serves login, upload, robot, files, sockets, `/desk`, and `/_sim`, the
-control API for scripts in another process. Everything that decides is pure (state, checks,
-handlers, operations); the rest of this package only carries bytes.
+control API for scripts. Everything that decides is pure (state, checks, handlers, operations); the
+rest of this package only carries bytes.
 
 The control API and the desk need no password: bind the simulator to loopback or to a network you
 trust. Pages of other sites are refused (`Origin`).
@@ -29,7 +28,7 @@ from aiohttp import web
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
 from bridge.simulator.journal import Log, Pulse
-from bridge.simulator.operations import BadOpError, Placed, Simulation
+from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.sockets import Switchboard
 from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session, Wire
@@ -49,11 +48,10 @@ class Simulator:
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
         self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
-        self._journal: Log[Wire] = Log(options.keep_frames)
+        self._journal = Log(options.keep_frames, "number")
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
         self._running: AsyncExitStack | None = None
-        """What is to be undone at the stop."""
         self._shelf: Shelf | None = None
         """Its list of uploads outlives the stop, its files do not."""
         self._log = structlog.get_logger()
@@ -80,12 +78,7 @@ class Simulator:
         return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; port 0 takes a free one. Returns the port.
-
-        Raises:
-            OSError: the address is taken or not ours.
-            RuntimeError: it runs already.
-        """
+        """Listen; port 0 takes a free one. Returns the port, or raises OSError if it is taken."""
         if self._running is not None:
             raise RuntimeError("the simulator runs already")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -123,13 +116,12 @@ class Simulator:
     async def stop(self) -> None:
         """Close every socket with 1001 and the port; state and frames stay readable."""
         running, self._running = self._running, None
-        if running is None:
-            return
-        await running.aclose()
-        self._log.info("simulator stopped", base_url=self.base_url)
+        if running is not None:
+            await running.aclose()
+            self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, a class of `operations`, as `POST /_sim/do` does.
+        """Carry out one control operation, as `POST /_sim/do` does.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
@@ -137,17 +129,16 @@ class Simulator:
 
         Raises:
             BadOpError: it cannot be done; the message is one sentence.
-            RuntimeError: the simulator does not run.
         """
         shelf = self._shelf
         if self._running is None or shelf is None:
             raise RuntimeError("the simulator does not run")
 
-        def host(name: str, body: bytes) -> Placed:
+        def host(name: str, body: bytes) -> tuple[str, str]:
             file = shelf.put(name, body)
-            return Placed(shelf.url(file, self.options.upload_url), file.key)
+            return shelf.url(file, self.options.upload_url), f"{file.number}/{file.name}"
 
-        wanted = await _with_amr(operations.read(op))
+        wanted = await _with_amr(op)
         now = asyncio.get_running_loop().time()
         done = operations.perform(self._simulation, wanted, now, host)
         sent = self._board.post(done.outgoing)
@@ -155,22 +146,29 @@ class Simulator:
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
-        """Everything a script may compare."""
-        uploads: list[Wire] = []
-        if self._shelf is not None:
-            uploads = self._shelf.uploads(self.options.upload_url)
-        return _describe(self._simulation, uploads, asyncio.get_running_loop().time())
+        """Everything a script may compare; lists are copies, their entries are not."""
+        simulation, now = self._simulation, asyncio.get_running_loop().time()
+        centre = simulation.centre
+        centre.settle(now)
+        customers = centre.customers.values()
+        return {
+            "customers": {who.login: _customer(who, now) for who in customers},
+            "waiting": [_request(request) for request in centre.requests.values()],
+            "sessions": [_session(session) for session in centre.sessions.values()],
+            "uploads": self._shelf.uploads(self.options.upload_url) if self._shelf else [],
+            "logins": sum(who.logins for who in customers),
+            "open_sockets": sum(who.linked for who in customers),
+            "blacklist": simulation.gate.banned(),
+            "faults": simulation.faults.describe(),
+            "down": now < simulation.down_until,
+        }
 
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
         return self._journal.since(since)
 
     async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
-        """Return the first state that satisfies the predicate; the present one counts.
-
-        Raises:
-            TimeoutError: no such state came about within `timeout` seconds.
-        """
+        """Return the first state, from now on, that satisfies the predicate, or TimeoutError."""
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
                 await self._pulse.wait()
@@ -207,11 +205,7 @@ class Simulator:
 
 
 async def serve(options: SimulatorOptions, host: str, port: int) -> None:
-    """Run a simulator until cancelled; prints its addresses on standard output.
-
-    Raises:
-        OSError: the address is taken or not ours.
-    """
+    """Run a simulator until cancelled; prints its addresses. OSError: it cannot listen there."""
     simulator = Simulator(options)
     await simulator.start(host, port)
     try:
@@ -230,18 +224,19 @@ def _bad(sentence: str) -> web.Response:
     return answer({"ok": False, "error": sentence}, status=400)
 
 
-async def _with_amr(op: operations.AnyOp) -> operations.AnyOp:
+async def _with_amr(op: Mapping[str, object]) -> Mapping[str, object]:
     """A voice in any other form than AMR becomes AMR, off the loop."""
-    if not isinstance(op, operations.Voice) or not op.data:
+    data = op.get("data")
+    if op.get("op") != "voice" or not isinstance(data, str) or not data:
         return op
     try:
-        recording = base64.b64decode(op.data, validate=True)
+        recording = base64.b64decode(data, validate=True)
         if recording.startswith(samples.AMR):
             return op
         voice, seconds = await asyncio.to_thread(samples.to_amr, recording)
     except (ValueError, samples.SoundError) as error:
         raise BadOpError(f"data is no voice: {error}") from error
-    return msgspec.structs.replace(op, data=base64.b64encode(voice).decode(), seconds=seconds)
+    return {**op, "data": base64.b64encode(voice).decode(), "seconds": seconds}
 
 
 def _wall_ms() -> int:
@@ -255,24 +250,6 @@ def _origin(host: str, port: int) -> str:
 
 
 # --- the state as JSON ---------------------------------------------------------------------------
-
-
-def _describe(simulation: Simulation, uploads: list[Wire], now: float) -> Wire:
-    """Everything scripts may ask about; lists are copies, their entries are not."""
-    centre = simulation.centre
-    centre.settle(now)
-    customers = centre.customers.values()
-    return {
-        "customers": {who.login: _customer(who, now) for who in customers},
-        "waiting": [_request(request) for request in centre.requests.values()],
-        "sessions": [_session(session) for session in centre.sessions.values()],
-        "uploads": uploads,
-        "logins": sum(who.logins for who in customers),
-        "open_sockets": sum(who.linked for who in customers),
-        "blacklist": simulation.gate.banned(),
-        "faults": simulation.faults.describe(),
-        "down": now < simulation.down_until,
-    }
 
 
 def _customer(who: Customer, now: float) -> Wire:

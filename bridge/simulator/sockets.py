@@ -1,9 +1,7 @@
 """The sockets at `/cws`: one per customer, frames out in order, every frame in the journal.
 
-The pure part returns what is to be sent; `Switchboard.post` puts it on the lines; each line is
-written by one task, so frames leave in the order they were put. From the moment a socket is to be
-closed it no longer counts as its customer's: what is pushed afterwards is missed, exactly as with a
-server whose socket is gone.
+From the moment a socket is to be closed it no longer counts as its customer's: what is pushed
+afterwards is missed, exactly as with a server whose socket is gone.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _GOODBYE_SECONDS = 1.0
 
 
 class Line:
-    """One open socket."""
+    """One open socket; one task writes it, so frames leave in the order they were put."""
 
     def __init__(self, request: web.Request, login: str) -> None:
         self.login = login
@@ -42,7 +40,7 @@ class Line:
         self._transport = request.transport
         self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
         self._failed: list[Send] = []
-        """Frames taken from the queue that could not be written: at most one."""
+        """Taken from the queue and not written: at most one."""
 
     def put(self, send: Send, due: float) -> None:
         """Write a frame, not before `due` (loop time) and not before those already put."""
@@ -82,9 +80,7 @@ class Line:
 
 
 class Switchboard:
-    """All open sockets."""
-
-    def __init__(self, simulation: Simulation, journal: Log[Wire], pulse: Pulse) -> None:
+    def __init__(self, simulation: Simulation, journal: Log, pulse: Pulse) -> None:
         self._simulation = simulation
         self._journal = journal
         self._pulse = pulse
@@ -105,12 +101,10 @@ class Switchboard:
         return complete
 
     def hang_up_all(self, code: int) -> None:
-        """Close every socket."""
         for login in list(self._lines):
             self._hang_up(login, code)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Handle one request for `/cws`."""
         centre = self._simulation.centre
         now = _now()
         centre.settle(now)
@@ -153,14 +147,18 @@ class Switchboard:
         line.end(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
-        self._record("in", line.login, _decoded(text))
+        try:
+            frame: object = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            frame = text
+        self._record("in", line.login, frame)
         if self._lines.get(line.login) is not line:
             return  # it was told to go; what it still says is not heard
-        fault = self._simulation.faults.on_command(line.login, text)
+        fault = self._simulation.faults.on_command(line.login, frame)
         if fault is not None and fault.fault == "cut":
             self._end(line, fault.code)
         elif fault is not None:
-            self.post(_instead(line.login, fault, text))
+            self.post(_instead(line.login, fault, frame))
             return
         if fault is None or fault.carried_out:
             self.post(handlers.answer(self._simulation.centre, customer, text, _now()))
@@ -170,7 +168,7 @@ class Switchboard:
             centre = self._simulation.centre
             await asyncio.sleep(centre.options.beat)
             self.post(desk.timed_out(centre, _now()))
-            if centre.options.numbers_pushes and self._lines.get(line.login) is line:
+            if centre.options.has("receipts") and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
                     self._put(send)
 
@@ -218,12 +216,12 @@ class Switchboard:
         """Log a frame from or to a customer; the text itself where it is not JSON."""
         entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
         entry |= {"login": login, "frame": masked(frame)}
-        self._journal.add(lambda number: {"number": number, **entry})
+        self._journal.add(entry)
         self._pulse.beat()
 
 
 async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
-    """Turn away a socket with a bad token in the way that the options ask for."""
+    """Turn away a socket with a bad token."""
     if mode == "401":
         return web.Response(status=401, text="invalid token")
     socket = web.WebSocketResponse(compress=False, timeout=_GOODBYE_SECONDS)
@@ -235,22 +233,13 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
     return socket
 
 
-def _instead(login: str, fault: Fault, text: str) -> list[Outgoing]:
+def _instead(login: str, fault: Fault, frame: object) -> list[Outgoing]:
     """The reply to a command that a fault keeps from being carried out."""
     if fault.result is None:
         return []
-    frame = _decoded(text)
     named: Wire = frame if isinstance(frame, dict) else {}
     known: Wire = {key: named[key] for key in ("messageId", "type") if key in named}
     return [Send(login, {**known, "result": fault.result, "message": "as the script says"})]
-
-
-def _decoded(text: str) -> object:
-    try:
-        decoded: object = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return text
-    return decoded
 
 
 def _now() -> float:

@@ -1,9 +1,9 @@
 """The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: the clocks and the token maker are arguments, and what is to be sent is returned as values
-(`Send`, `HangUp`). A customer has at most one queue request or one open session (reference 4: codes
--1 and -2 mean one of each), except that a session with the robot can wait for a person. All of it
-outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
+Pure: what is to be sent is returned (`Send`, `HangUp`). A customer has at most one queue request or
+one open session (reference 4: codes -1 and -2 mean one of each), except that a session with the
+robot can wait for a person. All of it outlives the socket: only `session_grace`, an explicit end,
+or `forget` removes it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, assert_never
-
-import msgspec
+from typing import Literal, TypeVar
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.simulator.journal import Log
@@ -66,62 +64,29 @@ class Pending:
 # --- the transcript ------------------------------------------------------------------------------
 
 Side = Literal["customer", "agent", "robot", "event"]
+Entry = Wire
+"""One line of a conversation; what is empty is left out.
+
+Always: `n`, `time` (milliseconds), `login`, `side`, `kind` (`text`, `image`, `file`, `location`,
+`voice`, `notice`; of an event, what happened). Maybe: `session`, `request` (of a pre-message, or an
+event in the queue), `agent`, `text` (HTML where an agent or the robot speaks), `name`, `size`
+(bytes), `file` (where the desk fetches it: `number/name` below `/desk/files/`) or `url` (not one of
+ours), `seconds`, `audio` (base64), `latitude`, `longitude`, `map`, `rating`, `repeat` (the customer
+had sent this messageId before).
+"""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a conversation."""
-
-    n: int
-    """Grows by one, all customers together; never used twice."""
-    time: int
-    """Milliseconds since the epoch."""
-    login: str
-    side: Side
-    kind: str
-    """`text`, `image`, `file`, `location`, `voice`, `notice`; of an event, what happened."""
-    session: int | None = None
-    request: int | None = None
-    """The queue request of a pre-message, or of an event in the queue."""
-    agent: str = ""
-    """The id of the agent who spoke or acted."""
-    text: str = ""
-    """HTML where an agent or the robot speaks, plain where the customer does."""
-    name: str = ""
-    file: str = ""
-    """Where the desk fetches it: `number/name` below `/desk/files/`."""
-    url: str = ""
-    """The address that went over the wire, where it is not one of ours."""
-    size: int | None = None
-    """Bytes."""
-    seconds: float | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    map: str = ""
-    rating: int | None = None
-    repeat: bool = False
-    """The customer had sent this messageId before."""
-    audio: str = ""
-    """Base64 of a voice; never sent to a desk as it is, see `shown`."""
-
-
-def shown(entry: Entry) -> dict[str, object]:
+def shown(entry: Entry) -> Wire:
     """An entry for a desk: a voice is announced, and fetched by the entry's number."""
-    told: dict[str, object] = msgspec.to_builtins(entry)
-    if told.pop("audio", ""):
-        told["voice"] = entry.n
-    return told
+    told = {key: value for key, value in entry.items() if key != "audio"}
+    return told | {"voice": entry["n"]} if "audio" in entry else told
 
 
 # --- the call centre -----------------------------------------------------------------------------
 
-CLOSED_KEPT = 50
-"""How many ended sessions the desk still shows."""
-
 
 @dataclass(slots=True)
 class QueueRequest:
-    """A place in a queue."""
-
     id: RequestId
     login: str
     queue_id: QueueId
@@ -138,8 +103,6 @@ class QueueRequest:
 
 @dataclass(slots=True)
 class Session:
-    """One chat, open or closed."""
-
     id: SessionId
     login: str
     queue_id: QueueId
@@ -161,7 +124,7 @@ class History:
     call_ids: dict[CallId, None] = field(default_factory=dict)
     """The messageIds of `messages`, in the order they came."""
     refused: list[Wire] = field(default_factory=list)
-    """Every 110 and 111 that was not, and the result it got."""
+    """Every other 110 and 111, and the result it got."""
     said: list[Wire] = field(default_factory=list)
     """Every 210, with `sent` telling whether a socket took it."""
     ratings: list[Wire] = field(default_factory=list)
@@ -174,8 +137,6 @@ class History:
 
 @dataclass(slots=True)
 class Customer:
-    """A customer: one login name."""
-
     login: str
     client_id: str
     name: str = ""
@@ -210,15 +171,13 @@ def node(token: str) -> str:
 
 
 class CallCentre:
-    """All customers, requests and sessions of one simulated server."""
-
     def __init__(
         self, options: SimulatorOptions, new_token: Callable[[], str], wall_ms: Callable[[], int]
     ) -> None:
         self.options = options
         self.wall_ms = wall_ms
         """Milliseconds since the epoch."""
-        self.transcript: Log[Entry] = Log(options.keep_entries)
+        self.transcript = Log(options.keep_entries, "n")
         """What all customers said and did, for people at `/desk`."""
         self.base_url = ""
         """Absolute address of the context path; known once the server listens."""
@@ -226,22 +185,20 @@ class CallCentre:
         self.requests: dict[RequestId, QueueRequest] = {}
         """The queue requests of all queues, oldest first."""
         self.sessions: dict[SessionId, Session] = {}
-        self.closed: deque[Session] = deque(maxlen=CLOSED_KEPT)
-        """The sessions that ended last."""
+        self.closed: deque[Session] = deque(maxlen=50)
+        """The sessions that ended last, for the desk."""
         self._new_token = new_token
         self._holders: dict[str, Customer] = {}
         """Every token given out; whether it is still valid says its customer's `tokens`."""
         self._numbers = {"request": 9000, "session": 5000, "client": 0, "message": 0, "push": 0}
 
     def number(self, kind: Literal["request", "session", "client", "message", "push"]) -> int:
-        """The next number of its kind."""
         self._numbers[kind] += 1
         return self._numbers[kind]
 
     # --- customers and tokens ---------------------------------------------------------------
 
     def sign_in(self, login: str, name: str, now: float) -> tuple[Customer, str]:
-        """Find or create the customer and give out a new token."""
         customer = self.customers.get(login)
         if customer is None:
             client_id = f"00000000-0000-4000-8000-{self.number('client'):012d}"
@@ -276,7 +233,6 @@ class CallCentre:
     # --- queue requests and sessions ----------------------------------------------------------
 
     def waiting(self, queue_id: QueueId) -> list[QueueRequest]:
-        """The requests in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
     def leave_queue(self, request: QueueRequest) -> None:
@@ -297,7 +253,6 @@ class CallCentre:
     def begin(
         self, customer: Customer, queue_id: QueueId, agents: list[DeskAgent], *, robot: bool = False
     ) -> Session:
-        """Open a session without a request before it."""
         number = SessionId(self.number("session"))
         session = Session(number, customer.login, queue_id, agents, robot=robot)
         self.sessions[session.id] = customer.session = customer.last_session = session
@@ -316,13 +271,13 @@ class CallCentre:
             self.leave_queue(customer.request)
 
     def event(self, session: Session, kind: str, **fields: object) -> None:
-        """Put what happened in a session into the transcript."""
         self.note(session.login, "event", kind, session=session.id, **fields)
 
     def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add an entry to the transcript; `fields` are those of Entry."""
+        """Add an entry to the transcript."""
         known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
-        return self.transcript.add(lambda n: msgspec.convert({"n": n, **known}, Entry))
+        told = {key: value for key, value in known.items() if value or type(value) in (int, float)}
+        return self.transcript.add(told)
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
         """Add to one of a customer's lists; the oldest entries go when there are too many."""
@@ -354,5 +309,3 @@ class CallCentre:
                     self.end(session, "forgotten")
                 for customer in self.customers.values():
                     customer.last_session = None
-            case _:
-                assert_never(what)

@@ -2,19 +2,14 @@
 
 Login (guide part one) gives out tokens and shuts out addresses that log in too often; type 5003
 (later; reference 3.8) tells the history page by page, newest first; robotSearch (guide part four)
-gives canned answers and is strict about the sign.
-
-Pure: takes the request's bytes and the time, returns the JSON of the answer.
+gives canned answers and is strict about the sign. Pure: returns the JSON of the answer.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import hmac
-import itertools
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
 
@@ -23,7 +18,7 @@ import msgspec
 from bridge.ids import AgentId
 from bridge.simulator.checks import Shape
 from bridge.simulator.delivery import KINDS, icon
-from bridge.simulator.options import SimulatorOptions
+from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Wire
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
@@ -31,10 +26,10 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
 
 class Gate:
-    """The source-address blacklist of reference 3.7: too many logins, and nothing answers."""
+    """The source-address blacklist of reference 3.7."""
 
     def __init__(self) -> None:
-        self._visits: dict[str, deque[float]] = {}
+        self._visits: dict[str, list[float]] = {}
         self._banned: dict[str, float] = {}
         """Address to the time its ban ends."""
 
@@ -45,15 +40,13 @@ class Gate:
         if self.shuts_out(address, now):
             return False
         self._banned.pop(address, None)
-        visits = self._visits.setdefault(address, deque())
-        visits.append(now)
-        while visits and visits[0] <= now - options.login_window:
-            visits.popleft()
-        if len(visits) <= options.login_limit:
-            return True
-        self._banned[address] = now + options.login_ban
-        visits.clear()
-        return False
+        since = now - options.login_window
+        visits = [*(visit for visit in self._visits.pop(address, ()) if visit > since), now]
+        if len(visits) > options.login_limit:
+            self._banned[address] = now + options.login_ban
+            return False
+        self._visits[address] = visits
+        return True
 
     def shuts_out(self, address: str, now: float) -> bool:
         """True if an address is shut out; this does not count as a visit."""
@@ -64,13 +57,8 @@ class Gate:
         return sorted(self._banned)
 
     def forget(self) -> None:
-        """Let everybody in again."""
         self._visits.clear()
         self._banned.clear()
-
-
-class _Envelope(msgspec.Struct):
-    type: int
 
 
 _LOGINS: Mapping[int, Shape] = MappingProxyType(
@@ -91,20 +79,18 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     """Answer one request to `/tpi`: a login, or a page of history.
 
     `body` are the bytes exactly as they came, since the header `sign` covers them; `cookie` is the
-    balancer's; `now` is monotonic, in seconds.
-
-    Returns:
-        The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is
-        missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
+    balancer's. Results: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is missing or
+    wrong, -20 wrong password; of the history, -15 the token is not valid.
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
         return result(ResultCode.INVALID_SIGN, "wrong sign")
     try:
-        kind = msgspec.json.decode(body, type=_Envelope).type
-        if kind == HISTORY and centre.options.tells_history:
-            return _history(centre, msgspec.json.decode(body, type=_Wanted), now, cookie)
-        who = _who(centre, kind, body)
+        asked = msgspec.json.decode(body, type=dict[str, object])
+        kind = msgspec.convert(asked.get("type"), int)
+        if kind == HISTORY and centre.options.has("history"):
+            return _history(centre, msgspec.convert(asked, _Wanted), now, cookie)
+        who = _who(centre, kind, asked)
     except msgspec.ValidationError as error:
         return result(ResultCode.INVALID_PARAMETER, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -116,7 +102,11 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})
-    return told | {"clientId": customer.client_id} if centre.options.tells_client_id else told
+    return (
+        told | {"clientId": customer.client_id}
+        if centre.options.has("client_id_in_login")
+        else told
+    )
 
 
 def sign_of(body: bytes, key: str) -> str:
@@ -124,11 +114,11 @@ def sign_of(body: bytes, key: str) -> str:
     return hashlib.md5(body + key.encode(), usedforsecurity=False).hexdigest()
 
 
-def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
+def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str] | Wire:
     """The login name and display name, or the refusal."""
     if kind not in _LOGINS:
         return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
-    known = _LOGINS[kind].read(msgspec.json.decode(body), centre.options)
+    known = _LOGINS[kind].read(asked, centre.options)
     if kind == FrameType.VISITOR_LOGIN:
         return known["visitorId"], ""
     login, accounts = known["loginName"], centre.options.accounts
@@ -138,7 +128,6 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
 
 
 def result(code: int, message: str = "", **more: object) -> Wire:
-    """The JSON of an answer."""
     return {"result": int(code), "message": message, **more}
 
 
@@ -151,7 +140,7 @@ _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Wanted(msgspec.Struct):
-    """The page that is asked for; everything but the token may be left out."""
+    """The page that is asked for."""
 
     token: str
     from_session: _Natural = msgspec.field(name="fromSessionId", default=0)
@@ -176,61 +165,48 @@ def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wi
 
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
-    before = wanted.from_message or None
-    mode = centre.options.running_history
-    hidden = {one.id for one in customer.history.sessions if one.open}
+    mode, history = centre.options.running_history, customer.history
+    hidden = {one.id for one in history.sessions if one.open}
     if mode == "told" or (mode == "asked" and wanted.running):
         hidden.clear()
-    both = _from_customer(customer), _from_agents(centre, customer)
-    everything = heapq.merge(*both, key=lambda message: -_number(message["id"]))
-    page: list[Wire] = []
-    for message in itertools.islice(everything, centre.options.history_behind, None):
-        session = _number(message.pop("sessionId") or 0)
-        if before is not None and _number(message["id"]) >= before:
-            continue
-        if session in hidden or (wanted.from_session and session > wanted.from_session):
-            continue
-        page.append(message)
-        if len(page) == wanted.count:
-            break
-    return page
-
-
-def _from_customer(customer: Customer) -> Iterable[Wire]:
-    own = {"userId": customer.client_id, "userName": customer.name or customer.login, "icon": ""}
-    for record in reversed(customer.history.messages):
-        text = record["text"] or f"[{record['kind']}]"
-        yield _message(record, text, own, _CUSTOMER)
-
-
-def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
+    records = sorted((*history.messages, *history.said), key=lambda it: _number(it["n"]))
     people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
-    for session in customer.history.sessions:
-        people |= {agent.id: agent for agent in session.agents}
-    for record in reversed(customer.history.said):
-        kind, content = record["type"], record["content"]
-        if kind == MessageType.SYSTEM_NOTICE and not content:
+    people |= {agent.id: agent for session in history.sessions for agent in session.agents}
+    rows: list[Wire] = []
+    behind = centre.options.history_behind
+    for record in reversed(records):
+        number, session = _number(record["n"]), _number(record["sessionId"])
+        if record["type"] == MessageType.SYSTEM_NOTICE and not record["content"]:
             continue  # typing is not history
-        agent = people.get(AgentId(str(record["agentId"])))
+        if (behind := behind - 1) >= 0 or number >= (wanted.from_message or number + 1):
+            continue
+        if session in hidden or session > (wanted.from_session or session):
+            continue
+        rows.append(_row(centre, customer, people, record))
+    return rows[: wanted.count]
+
+
+def _row(
+    centre: CallCentre, customer: Customer, people: Mapping[AgentId, DeskAgent], record: Wire
+) -> Wire:
+    """What a record of the customer's, or of an agent's, looks like in the history."""
+    kind = record["type"]
+    if "agentId" in record:
         is_text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
-        text = content if is_text else f"[{KINDS[_number(kind)]}]"
-        who: Wire = {
-            "userId": record["agentId"],
-            "userName": agent.name if agent else "",
-            "icon": icon(centre, agent) if agent else "",
-        }
-        yield _message(record, text, who, _AGENT)
-
-
-def _message(record: Wire, text: object, who: Mapping[str, object], user_type: int) -> Wire:
-    notice = user_type == _AGENT and record["type"] == MessageType.SYSTEM_NOTICE
+        text = record["content"] if is_text else f"[{KINDS[_number(kind)]}]"
+        agent = people.get(AgentId(str(record["agentId"])))
+        name, picture = (agent.name, icon(centre, agent)) if agent else ("", "")
+        who: Wire = {"userId": record["agentId"], "userName": name, "icon": picture}
+    else:
+        text = record["text"] or f"[{record['kind']}]"
+        name = customer.name or customer.login
+        who = {"userId": customer.client_id, "userName": name, "icon": ""}
     return {
         "id": record["n"],
-        "sessionId": record["sessionId"],
         **who,
-        "userType": user_type,
+        "userType": _AGENT if "agentId" in record else _CUSTOMER,
         "text": str(text),
-        "messageType": _NOTICE if notice else _NORMAL,
+        "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
         "postTime": record["time"],
         "revokeFlag": int("revoked" in record),
     }
@@ -247,12 +223,7 @@ _SIGNED = ("action", "epid", "question")
 
 
 def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
-    """Answer one question, given as decoded form fields.
-
-    Returns:
-        The JSON of the answer: -14 a field is missing, -30 wrong sign; an unknown question has an
-        empty `srs`.
-    """
+    """Answer one question: -14 a field is missing, -30 wrong sign; one unknown: an empty `srs`."""
     missing = [name for name in (*_SIGNED, "sign") if name not in form]
     if missing:
         return result(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
@@ -266,17 +237,11 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
     if not question.strip():
         return result(ResultCode.EMPTY_MESSAGE, "the question is blank")
     results: list[Wire] = []
-    if question in options.robot_answers:
+    if (preview := options.robot_answers.get(question)) is not None:
         article = hashlib.sha256(question.encode()).hexdigest()[:12]
         path = f"/km/ArticleStore/{article}.htm"
-        results.append(
-            {
-                "preview": options.robot_answers[question],
-                "question": "",
-                "ra": {"articleAId": article, "path": path, "title": question},
-                "title": question,
-            }
-        )
+        about = {"articleAId": article, "path": path, "title": question}
+        results = [{"preview": preview, "question": "", "ra": about, "title": question}]
     return result(ResultCode.SUCCESS, searchResult={"question": question, "srs": results})
 
 

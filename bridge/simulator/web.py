@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -37,48 +38,35 @@ class TooLargeError(Exception):
     """A file is longer than the limit; it was not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """One file that can be fetched."""
-
+class Hosted(NamedTuple):
     number: int
     name: str
-    size: int
-    """Bytes."""
-    sha256: str
-    login: str
-    """The customer who uploaded it; empty for an agent's file."""
     path: Path
-
-    @property
-    def key(self) -> str:
-        """`number/name`, as the desk fetches it."""
-        return f"{self.number}/{self.name}"
+    upload: Wire | None
+    """What scripts are told of it, if a customer uploaded it."""
 
 
 class Shelf:
-    """Keeps files in a directory and makes their addresses.
+    """Keeps files in an empty directory and makes their addresses.
 
-    Args:
-        directory: exists, is empty, and is removed by whoever made it.
-        base_url: absolute address of the context path.
-        context: the context path, maybe empty.
+    `base_url` is the absolute address of the context path, which may be empty.
     """
 
     def __init__(self, directory: Path, base_url: str, context: str) -> None:
         self._directory = directory
-        self._base_url = base_url
-        self._context = context
+        self._starts: Mapping[UrlStyle, str] = {
+            "context": f"{context}/",
+            "root": "/",
+            "bare": "",
+            "absolute": f"{base_url}/",
+        }
         self._files: dict[int, Hosted] = {}
-        self._last = 0
+        self._numbers = itertools.count(1)
 
     async def keep(self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int) -> Hosted:
-        """Store an upload as it comes.
-
-        Raises:
-            TooLargeError: it has more than `limit` bytes; all of it was read all the same.
-        """
-        number, path = self._place()
+        """Store an upload as it comes; read it whole, even where TooLargeError is the end."""
+        number = next(self._numbers)
+        path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
         with await asyncio.to_thread(path.open, "wb") as file:
             async for chunk in chunks:
@@ -89,51 +77,44 @@ class Shelf:
         if size > limit:
             path.unlink()
             raise TooLargeError(f"the file is longer than {limit} bytes")
-        self._files[number] = Hosted(number, name, size, digest.hexdigest(), login, path)
+        upload: Wire = {"login": login, "name": name, "size": size, "sha256": digest.hexdigest()}
+        self._files[number] = Hosted(number, name, path, upload)
         return self._files[number]
 
     def put(self, name: str, body: bytes) -> Hosted:
         """Store an agent's file, which a script handed over whole."""
-        number, path = self._place()
+        number = next(self._numbers)
+        path = self._directory / str(number)
         path.write_bytes(body)
-        digest = hashlib.sha256(body).hexdigest()
-        self._files[number] = Hosted(number, safe_name(name), len(body), digest, "", path)
+        self._files[number] = Hosted(number, safe_name(name), path, None)
         return self._files[number]
 
     def find(self, number: int, name: str) -> Hosted | None:
-        """The file behind an address."""
         file = self._files.get(number)
         return file if file is not None and file.name == name else None
 
+    def response(self, request: web.Request) -> web.FileResponse | None:
+        """A file by `number` and `name`. Customers choose its content: no browser must run it."""
+        file = self.find(int(request.match_info["number"]), request.match_info["name"])
+        if file is None:
+            return None
+        headers = {
+            hdrs.CONTENT_TYPE: media_type(file.name),
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return web.FileResponse(file.path, headers=headers)
+
     def url(self, file: Hosted, style: UrlStyle) -> str:
         """Its address as the server writes it (reference 3.4)."""
-        start = {
-            "context": f"{self._context}/",
-            "root": "/",
-            "bare": "",
-            "absolute": f"{self._base_url}/",
-        }[style]
-        return f"{start}up/{file.number}/{quote(file.name, safe='')}"
+        return f"{self._starts[style]}up/{file.number}/{quote(file.name, safe='')}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
-        """The uploads of customers, for scripts."""
         return [
-            {
-                "login": file.login,
-                "name": file.name,
-                "size": file.size,
-                "sha256": file.sha256,
-                "url": self.url(file, style),
-                "address": self.url(file, "absolute"),
-            }
+            {**file.upload, "url": self.url(file, style), "address": self.url(file, "absolute")}
             for file in self._files.values()
-            if file.login
+            if file.upload
         ]
-
-    def _place(self) -> tuple[int, Path]:
-        """The number and the path of a new file."""
-        self._last += 1
-        return self._last, self._directory / str(self._last)
 
 
 def safe_name(name: str) -> str:
@@ -144,12 +125,10 @@ def safe_name(name: str) -> str:
 
 
 def extension(name: str) -> str:
-    """Lower case, without the dot; empty when there is none."""
     return PurePosixPath(name).suffix.lstrip(".").lower()
 
 
 def media_type(name: str) -> str:
-    """The Content-Type that a file's name suggests."""
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
@@ -163,8 +142,6 @@ OURS = ("/_sim", "/desk")
 
 @dataclass(frozen=True, eq=False)
 class HttpSide:
-    """The routes under the context path, except the sockets."""
-
     _simulation: Simulation
     _shelf: Shelf
     _pulse: Pulse
@@ -276,23 +253,11 @@ class HttpSide:
     # --- what can be fetched ----------------------------------------------------------------------
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
-        if found is None:
-            return page(404)
-        return web.FileResponse(found.path, headers=file_headers(found.name))
+        return self._shelf.response(request) or page(404)
 
     async def _icon(self, request: web.Request) -> web.Response:
         seed = request.match_info.get("agent") or request.query.get("path", "")
         return web.Response(body=samples.picture(seed), content_type="image/png")
-
-
-def file_headers(name: str) -> dict[str, str]:
-    """Headers of a file. Customers choose what it holds, so a browser must not run it."""
-    return {
-        hdrs.CONTENT_TYPE: media_type(name),
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "X-Content-Type-Options": "nosniff",
-    }
 
 
 def answer(body: Wire, status: int = 200) -> web.Response:

@@ -39,7 +39,7 @@ class Site:
         url = self.simulator.base_url.replace("http", "ws", 1) + f"/cws?token={quote(token, '')}"
         socket = await self._stack.enter_async_context(connect(url, compression=None))
         phone = Phone(socket, token)
-        if self.simulator.options.greets:
+        if self.simulator.options.has("init_config"):
             await phone.push(200)
         return phone
 

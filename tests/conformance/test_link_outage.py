@@ -45,7 +45,7 @@ async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
     restored = len(rigged.events.back)
     await simulator.do({"op": "set", "faults": []})
     await rigged.events.until(lambda: len(rigged.events.back) > restored)
-    if simulator.options.numbers_pushes:
+    if simulator.options.has("receipts"):
         await simulator.wait_for(lambda _: customer(simulator)["pending_pushes"] == 0)
     entries = await rigged.links.history(ADA, 100)
 

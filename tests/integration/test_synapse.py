@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -21,7 +22,17 @@ async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
     postgres = PostgresServer()
     postgres.start()
     try:
-        server = SynapseServer(tmp_path / "synapse", postgres=postgres.url())
+        there = urlsplit(postgres.url())
+        args = {
+            "user": there.username,
+            "dbname": there.path.lstrip("/"),
+            "host": parse_qs(there.query)["host"][0],
+            "cp_min": 2,
+            "cp_max": 10,
+        }
+        # Without allow_unsafe_locale Synapse insists on a database made with the C locale.
+        database = {"name": "psycopg2", "allow_unsafe_locale": True, "args": args}
+        server = SynapseServer(tmp_path / "synapse", extra={"database": database})
         async with server, aiohttp.ClientSession() as session:
             ann = await Customer.sign_up(session, server, "ann")
             devices = (await ann.call("GET", "v3/devices"))["devices"]

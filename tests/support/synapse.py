@@ -28,9 +28,7 @@ class Homeserver:
 
 
 @asynccontextmanager
-async def running_homeserver(
-    folder: Path, *, postgres: str | None = None
-) -> AsyncIterator[Homeserver]:
+async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
     """Start Synapse in a folder, with our registration; it is stopped at the end."""
     port = free_port()
     users = OurUsers("localhost", "webchatbot", "webchat_{agent}", QUEUES)
@@ -39,7 +37,5 @@ async def running_homeserver(
     )
     file = folder / "registration.yaml"
     save_registration(registration, file)
-    async with SynapseServer(
-        folder / "synapse", registrations=(file,), postgres=postgres
-    ) as server:
+    async with SynapseServer(folder / "synapse", registrations=(file,)) as server:
         yield Homeserver(server, registration, users, port)

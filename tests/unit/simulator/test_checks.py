@@ -289,7 +289,8 @@ def required(shape: type[msgspec.Struct]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(shape) if field.required}
 
 
-QUEUEING, CONTENTS = checks.COMMANDS[101], checks.CONTENTS
+QUEUEING = checks.COMMANDS[101].shape
+CONTENTS = {kind: shape for kind, (_, shape) in checks.CONTENTS.items()}
 
 
 @pytest.mark.parametrize(

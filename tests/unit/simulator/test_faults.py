@@ -50,7 +50,7 @@ def test_commands_are_met_by_type_in_order() -> None:
             Fault(fault="cut"),
         ]
     )
-    hits = [plan.on_command("ada", text) for text in ('{"type":110}',) * 2 + ("{", "{}")]
+    hits = [plan.on_command("ada", frame) for frame in ({"type": 110},) * 2 + ("{", {})]
     assert [hit.fault if hit else None for hit in hits] == ["answer", "ignore", "cut", None]
 
 
@@ -65,7 +65,7 @@ def test_http_faults_are_met_by_path() -> None:
 
 def test_kinds_do_not_mix() -> None:
     plan = FaultPlan([Fault(fault="drop"), Fault(fault="http")])
-    assert plan.on_command("ada", '{"type":110}') is None
+    assert plan.on_command("ada", {"type": 110}) is None
     assert plan.on_http("tpi") is not None
     assert plan.on_http("tpi") is None
 

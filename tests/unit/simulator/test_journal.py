@@ -4,12 +4,12 @@ from bridge.simulator.journal import Log, masked, shortened
 
 
 def test_numbers_grow_and_the_oldest_go_first() -> None:
-    journal: Log[tuple[int, int]] = Log(3)
+    journal = Log(3, "n")
     for mark in range(5):
-        assert journal.add(lambda number, mark=mark: (number, mark)) == (mark + 1, mark)  # type: ignore[misc]
+        assert journal.add({"mark": mark}) == {"n": mark + 1, "mark": mark}
     assert journal.last == 5
-    assert journal.since(0) == [(3, 2), (4, 3), (5, 4)]
-    assert journal.since(4) == [(5, 4)]
+    assert journal.since(0) == [{"n": n, "mark": n - 1} for n in (3, 4, 5)]
+    assert journal.since(4) == [{"n": 5, "mark": 4}]
     assert journal.since(5) == journal.since(99) == []
 
 

@@ -45,8 +45,8 @@ def test_what_a_dialect_does_by_itself(dialect: str, later: bool) -> None:
     options = SimulatorOptions().changed({"dialect": dialect})
     assert options.later is later
     assert options.pulse == ("ok" if later else "refuse")
-    assert (options.numbers_pushes, options.greets) == (later, later)
-    assert (options.tells_history, options.tells_client_id) == (later, later)
+    assert (options.has("receipts"), options.has("init_config")) == (later, later)
+    assert (options.has("history"), options.has("client_id_in_login")) == (later, later)
 
 
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
@@ -54,8 +54,8 @@ def test_a_switch_says_otherwise(dialect: str) -> None:
     for on in (True, False):
         switched = dict.fromkeys(("receipts", "init_config", "history", "client_id_in_login"), on)
         options = SimulatorOptions().changed({"dialect": dialect, **switched})
-        assert (options.numbers_pushes, options.greets) == (on, on)
-        assert (options.tells_history, options.tells_client_id) == (on, on)
+        assert (options.has("receipts"), options.has("init_config")) == (on, on)
+        assert (options.has("history"), options.has("client_id_in_login")) == (on, on)
     assert SimulatorOptions().changed({"dialect": dialect, "heartbeat": "silent"}).pulse == "silent"
 
 

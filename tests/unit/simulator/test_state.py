@@ -15,12 +15,12 @@ def test_entries_are_numbered_and_the_oldest_go() -> None:
     transcript = centre.transcript
     for text in "abcd":
         centre.note("ada", "customer", "text", text=text)
-    assert [(entry.n, entry.text, entry.time) for entry in transcript.since(0)] == [
+    assert [(entry["n"], entry["text"], entry["time"]) for entry in transcript.since(0)] == [
         (2, "b", 7),
         (3, "c", 7),
         (4, "d", 7),
     ]
-    assert [entry.n for entry in transcript.since(3)] == [4]
+    assert [entry["n"] for entry in transcript.since(3)] == [4]
     assert list(transcript.since(4)) == []
     assert list(transcript.since(99)) == []
     assert transcript.last == 4
