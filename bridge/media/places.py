@@ -26,11 +26,11 @@ _ECCENTRICITY = 0.00669342162296594323
 """Its first eccentricity, squared."""
 _BAIDU = math.pi * 3000.0 / 180.0
 _ROUNDS = 10
-_AROUND_CHINA = ((17.0, 72.0, 55.0, 136.0),)
 _CLOSE = 1e-10
 """Degrees; a hundredth of a millimetre."""
 
 # South, west, north, east.
+_AROUND_CHINA = ((17.0, 72.0, 55.0, 136.0),)
 _CHINA = (
     (42.8899, 79.4462, 49.2204, 96.33),
     (39.3742, 109.6872, 54.1415, 135.0002),

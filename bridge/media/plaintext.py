@@ -39,8 +39,7 @@ _MARKS = {
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
-class _TooDeep(Exception):
-    """Nested further than any honest text."""
+class _TooDeep(Exception): ...
 
 
 def html_to_text(html: str) -> str | None:
@@ -88,8 +87,6 @@ class _Writer:
     """Lines under construction. Quotes, list items and links get writers of their own."""
 
     def __init__(self, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise _TooDeep
         self._depth = depth
         self._lines: list[str] = []
         self._current: list[str] = []
@@ -169,11 +166,9 @@ class _Writer:
         href = (node.attributes.get("href") or "").strip()
         if not href.lower().startswith(_LINKS) or href.startswith("https://matrix.to/#/"):
             # A mention is a link to matrix.to; the name is what the customer saw.
-            self._current.append(text)
-        elif not text or text in {href, href.removeprefix("mailto:")}:
-            self._current.append(text or href)
-        else:
-            self._current.append(f"{text} ({href})")
+            href = ""
+        plain = not href or not text or text in {href, href.removeprefix("mailto:")}
+        self._current.append((text or href) if plain else f"{text} ({href})")
 
     def _list(self, node: LexborNode) -> None:
         self._end_line()

@@ -27,7 +27,6 @@ POINTS = 60
 """Of a waveform; Element draws about so many."""
 LOUDEST = 1024
 """Height of a point at full volume (MSC1767, `waveform`)."""
-
 LOWEST_RATE = 4_000
 """Samples a second; what has fewer is no speech. Telephones have 8,000."""
 MAX_SAMPLES = 2_000_000
@@ -36,7 +35,6 @@ MAX_SAMPLES = 2_000_000
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
 _AMR_RATE = 8_000
-_AMR_HEADER = b"#!AMR\n"
 _AMR_MODES = (
     *((12_200, 32), (10_200, 27), (7_950, 21), (7_400, 20)),
     *((6_700, 18), (5_900, 16), (5_150, 14), (4_750, 13)),
@@ -52,7 +50,6 @@ _OPENING = {
     "max_pixels": str(4096 * 2304),
 }
 """Options of the library, for whatever is opened."""
-
 _SIGNATURES = {
     b"#!AMR": "amr",
     b"OggS": "ogg",
@@ -62,7 +59,6 @@ _SIGNATURES = {
     **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
 }
 _UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
-"""Errors of the library's about a file."""
 
 
 class NoSound(Exception):
@@ -121,20 +117,25 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
 
     None: it is too long for that even at the lowest quality. Raises NoSound, as `to_opus`.
     """
-    room -= len(_AMR_HEADER)
+    room -= len(b"#!AMR\n")
+    out = io.BytesIO()
     frames: list[av.AudioFrame] = []
     try:
         for frame in _frames(stream, _AMR_RATE):
             frames.append(frame)
             if len(frames) * _AMR_MODES[-1][1] > room:
                 return None
-        bits = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
-        data = _encode_amr(frames, bits)
-        if not data:  # a fragment of one frame gives none
-            raise NoSound("too short")
-        return Sound(data, len(frames) / _FRAMES_PER_SECOND)
+        with av.open(out, "w", format="amr") as target:
+            encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
+            encoder.bit_rate = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
+            for frame in frames:
+                target.mux(encoder.encode(frame))
+            # Not flushed: each frame has come out already, and a flush would add one of silence.
     except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
+    if not out.getvalue():  # a fragment of one frame gives none
+        raise NoSound("too short")
+    return Sound(out.getvalue(), len(frames) / _FRAMES_PER_SECOND)
 
 
 def look(stream: IO[bytes]) -> Picture | None:
@@ -169,7 +170,7 @@ def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
 def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
     """The sound as frames of 20 ms: one channel, 16 bits. NoSound: there is none, or too much."""
     resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
-    none = True
+    frame = None
     with _opened(stream) as source:
         if not source.streams.audio:
             raise NoSound("no sound in it")
@@ -178,9 +179,8 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
         source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
         for part in _slices(source):
             for frame in resampler.resample(part):
-                none = False
                 yield frame
-    if none:
+    if frame is None:
         raise NoSound("no sound in it")
 
 
@@ -204,7 +204,6 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
 
 
 def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
-    """Samples of a frame; the frame itself if that is all of them."""
     part = whole
     if count != whole.samples:
         part = av.AudioFrame(whole.format, whole.layout, count)
@@ -216,17 +215,6 @@ def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
     # Timestamps of broken recordings jump; what counts is the samples.
     part.pts = None
     return part
-
-
-def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
-    out = io.BytesIO()
-    with av.open(out, "w", format="amr") as target:
-        encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
-        encoder.bit_rate = bits
-        for frame in frames:
-            target.mux(encoder.encode(frame))
-        # Not flushed: each frame has come out already, and a flush would add one of silence.
-    return out.getvalue()
 
 
 def _peak(frame: av.AudioFrame) -> int:

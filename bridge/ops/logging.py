@@ -43,9 +43,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # Longest first: a secret may be part of another.
-        self._secrets = sorted(
-            {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True
-        )
+        long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        self._secrets = sorted(long, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
@@ -88,11 +87,7 @@ def configure_logging(
 ) -> None:
     """Set up logging for the whole process; may be called again (a reload).
 
-    Args:
-        level: DEBUG, INFO, WARNING or ERROR.
-        form: `text` or `json`.
-        secrets: values that must never be seen.
-        stream: where to; the standard output if None.
+    `secrets`: values that must never be seen; `stream`: the standard output if None.
     """
     output = stream or sys.stdout
     render: Processor

@@ -28,12 +28,7 @@ Value = str | int | tuple[str, ...]
 
 
 class BadOverride(ValueError):
-    """An operator's sentence that cannot be used.
-
-    Attributes:
-        key: of the sentence.
-        language: "" if the key itself is wrong.
-    """
+    """An operator's sentence that cannot be used; `language` is "" if the key itself is wrong."""
 
     def __init__(self, key: str, language: str, message: str) -> None:
         super().__init__(message)
@@ -50,8 +45,7 @@ def check_overrides(
             near = difflib.get_close_matches(key, catalogue, n=1, cutoff=0.0)
             yield BadOverride(key, "", f'no sentence has this key; the nearest is "{near[0]}"')
             continue
-        original = catalogue[key]
-        allowed = frozenset().union(*(placeholders(text) for text in original.values()))
+        allowed = frozenset().union(*map(placeholders, catalogue[key].values()))
         for language, text in sentences.items():
             if wrong := _wrong(language, text, allowed):
                 yield BadOverride(key, language, wrong)
@@ -87,10 +81,10 @@ class Texts:
         }
 
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
-        """A sentence with its placeholders filled in.
+        """A sentence with its placeholders filled in; several values are listed.
 
-        Values are put in as they are: braces in a customer's name do nothing. Several are listed
-        as the language does it. A KeyError (key, language, argument) is our own mistake.
+        Values are put in as they are: braces in a customer's name do nothing. A KeyError (key,
+        language, argument) is our own mistake.
         """
         shown = {
             name: listed(language, value) if isinstance(value, tuple) else value

@@ -14,11 +14,7 @@ Catalogue = Mapping[str, Sentence]
 
 
 def placeholders(sentence: str) -> frozenset[str]:
-    """The names in braces.
-
-    Raises:
-        ValueError: the braces do not match, or hold more than a name; it says so.
-    """
+    """The names in braces; ValueError if the braces do not match, or hold more than a name."""
     try:
         parts = list(string.Formatter().parse(sentence))
     except ValueError as error:
@@ -30,11 +26,7 @@ def placeholders(sentence: str) -> frozenset[str]:
 
 
 def shipped(languages: Sequence[str]) -> Catalogue:
-    """The sentences of the data files, one a language, in that order.
-
-    Raises:
-        ValueError: a file is no TOML, or has not the keys of the first.
-    """
+    """The sentences of the data files, one a language, in that order."""
     folder = resources.files("bridge.texts")
     files = {
         language: dict(_flat(tomllib.loads((folder / f"{language}.toml").read_text("utf-8"))))

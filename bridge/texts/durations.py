@@ -14,7 +14,6 @@ from datetime import UTC, datetime, tzinfo
 _HOUR = 60
 _LONG = 90
 """Minutes from which a wait is said in hours: nobody counts "135 minutes"."""
-
 _Words = Mapping[str, str]
 """Language -> pattern."""
 _SECONDS: _Words = {"zh-CN": "{n} 秒", "zh-TW": "{n} 秒", "en": "{n} seconds", "ja": "{n}秒"}
@@ -73,11 +72,8 @@ def clock_time(
 ) -> str:
     """A moment: "14:05", or with its date "25 Nov, 14:05", and with its year if that is another.
 
-    Args:
-        language: one of ours.
-        ms: the moment, Unix time in milliseconds.
-        zone: of the people who read it. None: nobody knows it, so it is UTC and says so.
-        now_ms: the present; the date is left out if it is the same day. None: the date is said.
+    `zone` is that of the people who read it; None: nobody knows it, so it is UTC and says so.
+    `now_ms`: the present; the date is left out if it is the same day. None: the date is said.
     """
     moment = datetime.fromtimestamp(ms / 1000, zone or UTC)
     time = f"{moment:%H:%M}" + (" UTC" if zone is None else "")
