@@ -35,15 +35,15 @@ EXIT_OK = 0
 EXIT_HOMESERVER = 16
 
 
-def run(config: Config, load: Load | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP, if it can be.
+def run(config: Config, load: Load) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP.
 
     Raises:
         StoreError: the database cannot be opened, or is lost before we serve.
         CannotListen: a port cannot be had.
     """
-    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
-    return _with_a_long_stack(lambda: uvloop.run(serve_until_signalled(config, load=load)))
+    _log_by(config)
+    return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 
 def _with_a_long_stack(call: Callable[[], int]) -> int:
@@ -57,12 +57,7 @@ def _with_a_long_stack(call: Callable[[], int]) -> int:
 _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8_300)
 
 
-async def serve_until_signalled(
-    config: Config,
-    on_ready: Callable[[Serving], None] | None = None,
-    load: Load | None = None,
-) -> int:
-    """The body of `run`, for a loop that exists already."""
+async def _serve(config: Config, load: Load) -> int:
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -71,11 +66,8 @@ async def serve_until_signalled(
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
     try:
         async with Serving(config) as serving:
-            if load is not None:
-                serving.keep(Reloader(config, load, partial(_go_by, serving)).run(hangup))
+            serving.keep(Reloader(config, load, partial(_go_by, serving)).run(hangup))
             _collect_seldom()
-            if on_ready is not None:
-                on_ready(serving)
             await serving.until(stop)
     except HomeserverRefused as error:
         log.error(str(error))
@@ -97,8 +89,12 @@ def _collect_seldom() -> None:
 
 
 def _go_by(serving: Serving, config: Config) -> None:
-    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
+    _log_by(config)
     serving.go_by(config)
+
+
+def _log_by(config: Config) -> None:
+    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
 
 
 # --- reload --------------------------------------------------------------------------------------
