@@ -63,7 +63,6 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
     mine = replace(stranger, timing=timing, login_count=places)
     async with migrated_store(config) as store:
         memory = _Memory(store)
-        # The doctor's own window of logins.
         taken = await Visits(mine, memory, SystemClock()).load()
         if len(taken) >= places:
             findings.skipped(
@@ -134,13 +133,13 @@ class _Memory:
 
     _store: StorePort | None
     facts: dict[str, str] = field(default_factory=dict)
-    results: list[int | None] = field(default_factory=list)
-    """Of logins."""
+    entered: bool = False
+    """A login succeeded."""
     stood: bool = False
     """The link did."""
 
     def logged_in(self, result: int | None) -> None:
-        self.results.append(result)
+        self.entered |= result == 1
 
     def opened(self, *, again: bool) -> None:
         self.stood = True
@@ -195,7 +194,7 @@ class _Visit:
     def _link_opened(self, failure: CallFailure | None) -> None:
         """Report login and socket, as far as it came."""
         name = self._settings.name.replace("{room_id}", self._account.room_id)
-        if 1 not in self._memory.results:
+        if not self._memory.entered:
             self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
             return
         self._findings.passed("WebChat login", f"as {name}")
@@ -246,8 +245,7 @@ class _Visit:
     async def _log_out(self, links: Links) -> str:
         """Leave nothing behind; the reply shows that commands are understood."""
         try:
-            no_ledger = self._memory.nothing
-            reply = await links.call(self._account, CallId(1), Logout(), no_ledger)
+            reply = await links.call(self._account, CallId(1), Logout(), self._memory.nothing)
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure

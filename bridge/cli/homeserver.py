@@ -28,13 +28,9 @@ from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
 
-TIMEOUT = 20.0
-"""Seconds for one request."""
 _CLIENT = "/_matrix/client/v3"
-_PING_SINCE = "v1.7"
-"""Version of the specification that brought the ping of application services."""
+_PING_SINCE = "v1.7"  # of the specification
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
-_SEE_LOG = "see the homeserver's log"
 _HOMESERVER = "homeserver"
 _GHOSTS = "agents' users"
 _FILE = b"matrix-webchat doctor\n"
@@ -80,7 +76,7 @@ class HomeserverChecks:
         of our users could be judged.
         """
         of = self._findings.of
-        if not await of(_HOMESERVER, self._there()) or not await self._knows_us():
+        if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
             return False
         await of("homeserver to bridge", self._ping())
         await of("queue users", self._queue_users())
@@ -89,13 +85,11 @@ class HomeserverChecks:
         return self._all_ours
 
     async def _there(self) -> None:
+        fix = "check homeserver.address, and that the homeserver runs"
         try:
-            answer = await self._ask("GET", "/_matrix/client/versions", token=False)
+            answer = await self._ask("GET", "/_matrix/client/versions", token=False, fix=fix)
         except Failed as error:
-            fix = error.fix
-            if fix == _SEE_LOG:
-                fix = "check homeserver.address, and that the homeserver runs"
-            raise Failed(f"{self._address}: {error}", fix) from error
+            raise Failed(f"{self._address}: {error}", error.fix) from error
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
             raise Failed(
@@ -110,27 +104,15 @@ class HomeserverChecks:
             self._findings.failed(_HOMESERVER, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
-    async def _knows_us(self) -> bool:
+    async def _bot(self) -> str:
         """Our token is the one of a loaded registration, and that registration has our bot."""
-        what, bot = "as_token", self._users.bot
-        try:
-            made = await self._make(bot)
-            # It looks at the name only: whose server the user is on, another call tells.
-            whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
-            if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-                detail = f"the homeserver does not know it ({made.code})"
-                self._findings.failed(what, detail, _RELOAD)
-                return False
-            self._findings.passed(what, "the homeserver knows it")
-            what = "bot"
-            self._findings.passed(what, await self._bot(made, whoami))
-        except Failed as error:
-            self._findings.failed(what, str(error), error.fix)
-            return False
-        return True
-
-    async def _bot(self, made: Answer, whoami: Answer) -> str:
         bot = self._users.bot
+        made = await self._make(bot)
+        if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+            raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD, "as_token")
+        self._findings.passed("as_token", "the homeserver knows it")
+        # It looks at the name only: whose server the user is on, another call tells.
+        whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
         if not made.exists or whoami.status != 200:
             detail = (whoami if made.exists else made).text
             if made.exists and whoami.code == "M_FORBIDDEN":
@@ -176,19 +158,19 @@ class HomeserverChecks:
             took = answer.body.get("duration_ms", "?")
             return f"it called {who} and was answered in {took} ms"
         address = appservice.address
-        unreachable = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
-        no_url = "give the registration a url: set appservice.address and `register` again"
-        fixes = {
-            "M_BAD_STATUS": (
-                "the hs_token that the homeserver has loaded is not config.yaml's, or something"
-                f" else answers at {address}: `register`, and restart the homeserver"
-            ),
-            "M_CONNECTION_FAILED": unreachable,
-            "M_CONNECTION_TIMEOUT": unreachable,
-            "M_URL_NOT_SET": no_url,
-        }
-        other = f"check appservice.id, `register` again, and {_RELOAD}"
-        raise Failed(answer.text, fixes.get(answer.code, other))
+        match answer.code:
+            case "M_BAD_STATUS":
+                fix = (
+                    "the hs_token that the homeserver has loaded is not config.yaml's, or something"
+                    f" else answers at {address}: `register`, and restart the homeserver"
+                )
+            case "M_CONNECTION_FAILED" | "M_CONNECTION_TIMEOUT":
+                fix = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+            case "M_URL_NOT_SET":
+                fix = "give the registration a url: set appservice.address and `register` again"
+            case _:
+                fix = f"check appservice.id, `register` again, and {_RELOAD}"
+        raise Failed(answer.text, fix)
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
@@ -307,6 +289,7 @@ class HomeserverChecks:
         *,
         data: bytes | None = None,
         token: bool = True,
+        fix: str = "see the homeserver's log",
     ) -> Answer:
         """One request as the application service; `Failed` if no JSON object came back."""
         headers = {"Content-Type": "text/plain" if data is not None else "application/json"}
@@ -321,21 +304,21 @@ class HomeserverChecks:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
             why = "the answer is not JSON: no homeserver, or a proxy's error"
-            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         except (aiohttp.ClientError, OSError) as error:
-            if fault := tls_fault(error, "homeserver.address"):
-                raise Failed(str(fault), fault.fix, _HOMESERVER) from None
             # Without its text where it could quote more than the address: it never has the token.
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
-        if not isinstance(reply, dict):
-            raise Failed("the answer is no JSON object", _SEE_LOG, _HOMESERVER)
-        return Answer(response.status, reply, response.headers.get("Date", ""))
+            if fault := tls_fault(error, "homeserver.address"):
+                why, fix = str(fault), fault.fix
+        else:
+            if isinstance(reply, dict):
+                return Answer(response.status, reply, response.headers.get("Date", ""))
+            why = "the answer is no JSON object"
+        raise Failed(why, fix, _HOMESERVER)
 
 
 def homeserver_session(config: Config) -> aiohttp.ClientSession:
     """An HTTP session as the bridge itself would have it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+        timeout=aiohttp.ClientTimeout(total=20),
     )

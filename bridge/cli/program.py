@@ -13,19 +13,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import click
 import msgspec
 
 from bridge import __version__
-from bridge.cli import console, database, registering, running
+from bridge.cli import console, database, running
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
-from bridge.config import example_config, json_schema
+from bridge.cli.registering import register
 from bridge.simulator.options import SimulatorOptions
 
 _FLAGS = {"help_option_names": ["-h", "--help"]}
-_DIALECTS = click.Choice(["2016", "2019"])
 
 
 @click.group(invoke_without_command=True, context_settings=_FLAGS)
@@ -45,26 +43,14 @@ def program(
     """
     context.with_resource(errors_become_exits())
     if context.invoked_subcommand is None:
-        context.invoke(
-            example if generate_example_config else register if generate_registration else run
-        )
+        aliased = running.example if generate_example_config else running.run
+        context.invoke(register if generate_registration else aliased)
 
 
-@program.command()
-@console.config_option
-@console.no_update_option
-@click.pass_obj
-def run(paths: Files) -> None:
-    """Run the bridge (the default)."""
-    sys.exit(running.run_bridge(paths))
-
-
-@program.command()
-@console.config_option
-@click.pass_obj
-def check(paths: Files) -> None:
-    """Check the configuration; every error names its key and line."""
-    running.check(paths)
+for command in (running.run, running.check, running.example, running.container, register):
+    program.add_command(command)
+for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
+    program.add_command(command)
 
 
 @program.command()
@@ -79,36 +65,18 @@ def doctor(paths: Files) -> None:
     sys.exit(examine(paths))
 
 
-@program.command()
-@console.config_option
-@console.registration_option
-@console.no_update_option
-@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
-@click.pass_obj
-def register(paths: Files, *, rotate: bool = False) -> None:
-    """Write the registration file and fill its tokens into the configuration."""
-    registering.register(paths, rotate=rotate)
-
-
-@program.command("example-config")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
-@click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
-def example(*, schema: bool = False, texts: bool = False) -> None:
-    """Print an example configuration with comments."""
-    text = running.every_sentence() if texts else json_schema() if schema else example_config()
-    click.echo(text, nl=False)
-
-
-for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
-    program.add_command(command)
-
 option = partial(click.option, show_default=True)
 
 
 @program.command()
 @option("--host", default="127.0.0.1", help="Address to listen on.")
 @option("--port", default=8980, type=click.IntRange(0, 65535), help="0: any.")
-@option("--dialect", type=_DIALECTS, default="2016", help="Revision of the guide that it speaks.")
+@option(
+    "--dialect",
+    type=click.Choice(["2016", "2019"]),
+    default="2016",
+    help="Revision of the guide that it speaks.",
+)
 @option(
     "--script",
     type=click.Choice(["hand", "accept", "echo", "refuse"]),
@@ -141,14 +109,6 @@ def demo(*, check: bool) -> None:
             'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
         )
     sys.exit(main(check=check))
-
-
-@program.command(hidden=True)
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
-def container(folder: Path) -> None:
-    """The command of the container image: write config, then registration, then serve."""
-    paths = Files(config=folder / console.CONFIG, registration=folder / console.REGISTRATION)
-    sys.exit(running.start_container(paths))
 
 
 # --- simulate ------------------------------------------------------------------------------------

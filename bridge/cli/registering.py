@@ -1,4 +1,9 @@
-"""`register`: the registration file, and its tokens in the configuration."""
+"""`register`: the registration file, and its tokens in the configuration.
+
+Tokens that exist stay: those of the configuration first, then those of an earlier registration. The
+order of the two writes means that a crash in between leaves a registration whose tokens the next
+call finds again.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,16 @@ from collections.abc import Mapping
 import click
 import msgspec
 
-from bridge.cli.console import ExitCode, Files, stop
-from bridge.config import (
-    PICKLE_KEY,
-    Config,
-    KeyPath,
-    fill_secrets,
-    pickle_key_from_environment,
-    tokens_from_environment,
+from bridge.cli.console import (
+    ExitCode,
+    Files,
+    config_option,
+    no_update_option,
+    registration_option,
+    stop,
 )
+from bridge.config import Config, KeyPath
+from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
 from bridge.matrix.registration import (
     Registration,
     RegistrationMissing,
@@ -44,16 +50,19 @@ def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
     return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
 
 
-def register(files: Files, *, rotate: bool = False) -> None:
-    """Write the registration, then fill the tokens into the configuration, and say so.
-
-    Tokens that exist stay: those of the configuration first, then those of an earlier
-    registration. The order of the two writes means that a crash in between leaves a registration
-    whose tokens the next call finds again. Raises ConfigUnreadable, ConfigInvalid and
-    RegistrationError.
-    """
+@click.command()
+@config_option
+@registration_option
+@no_update_option
+@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
+@click.pass_obj
+def register(files: Files, *, rotate: bool) -> None:
+    """Write the registration file and fill its tokens into the configuration."""
     config = files.load()
-    if rotate and (given := tokens_from_environment(os.environ)):
+    known = tokens_of(config)
+    if rotate and (
+        given := [one for name in known for one in set_by(("appservice", name), os.environ)]
+    ):
         stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
     if rotate and not files.update:
         stop(ExitCode.CONFIG_INVALID, "--rotate needs to write the configuration; drop -n")
@@ -61,11 +70,8 @@ def register(files: Files, *, rotate: bool = False) -> None:
         earlier = load_registration(files.registration)
     except RegistrationMissing:
         earlier = None
-    known = tokens_of(config)
-    if rotate:
-        tokens = {name: secrets.token_hex(32) for name in known}
-    else:
-        tokens = {name: known[name] or getattr(earlier, name, "") for name in known}
+    # Those that are empty are drawn.
+    tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
     registration = registration_of(config, tokens)
     if earlier is not None:
         # The homeserver made this user; a new name would leave the old one behind.
@@ -101,8 +107,7 @@ def _pickle_key(config: Config, *, rotate: bool) -> dict[KeyPath, str]:
     Without a secret of its own the as_token serves: what that has sealed must stay readable when
     the token is rotated.
     """
-    own = config.bridge.encryption.pickle_key.get_secret_value()
-    if own or pickle_key_from_environment(os.environ):
+    if config.bridge.encryption.pickle_key or set_by(PICKLE_KEY, os.environ):
         return {}
     as_token = config.appservice.as_token.get_secret_value()
     if not as_token:

@@ -1,4 +1,4 @@
-"""`run`, `check`, the sentences that an operator may replace, and the start of the container image.
+"""`run`, `check`, `example-config`, and the start of the container image.
 
 The container does each time the first thing that is still missing. First start: write config.yaml
 into the volume and say what to edit. Second: write the registration and say where to put it. Third:
@@ -9,14 +9,23 @@ patterns would be those of example.org.
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import click
 from ruamel.yaml import YAML
 
-from bridge.cli.console import ExitCode, Files, stop
+from bridge.cli.console import (
+    CONFIG,
+    REGISTRATION,
+    ExitCode,
+    Files,
+    config_option,
+    no_update_option,
+    stop,
+)
 from bridge.cli.registering import register, tokens_of
-from bridge.config import Config, ConfigUnreadable, example_config
+from bridge.config import Config, ConfigUnreadable, example_config, json_schema
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
@@ -25,8 +34,12 @@ def lacks_tokens(config: Config) -> bool:
     return not all(tokens_of(config).values())
 
 
-def run_bridge(files: Files) -> int:
-    """Serve until a signal comes; returns the exit code."""
+@click.command()
+@config_option
+@no_update_option
+@click.pass_obj
+def run(files: Files) -> None:
+    """Run the bridge (the default)."""
     config = files.load()
     if lacks_tokens(config):
         stop(
@@ -35,17 +48,20 @@ def run_bridge(files: Files) -> int:
             f" matrix-webchat register -c {files.config} -r {files.registration}",
         )
     # Imported late: `check`, `register` and the like need none of it and start at once.
-    from bridge.app.process import run
+    from bridge.app import process
     from bridge.ops.metrics import CannotListen
 
     try:
-        return run(config, files.load)
+        sys.exit(process.run(config, files.load))
     except CannotListen as error:
         stop(ExitCode.FAILED, f"cannot listen: {error}")
 
 
+@click.command()
+@config_option
+@click.pass_obj
 def check(files: Files) -> None:
-    """Say that the configuration is valid; an invalid one raises."""
+    """Check the configuration; every error names its key and line."""
     config = files.load()
     click.echo(f"{files.config}: valid")
     if lacks_tokens(config):
@@ -58,7 +74,7 @@ def check(files: Files) -> None:
             f"{files.config}: webchat.login.type is password, and there is none: set"
             " webchat.login.password, or list accounts in webchat.accounts"
         )
-    # Imported late, as in `run_bridge`.
+    # Imported late, as in `run`.
     from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
 
@@ -71,15 +87,19 @@ def check(files: Files) -> None:
         )
 
 
-def every_sentence() -> str:
-    """The section `texts` of config.yaml with every sentence as it is shipped."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
-    out = io.StringIO()
-    yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
-    return out.getvalue()
+@click.command("example-config")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
+@click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
+def example(*, schema: bool, texts: bool) -> None:
+    """Print an example configuration with comments."""
+    if texts:
+        yaml, out = YAML(pure=True), io.StringIO()
+        yaml.width = 4096
+        yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
+        text = out.getvalue()
+    else:
+        text = json_schema() if schema else example_config()
+    click.echo(text, nl=False)
 
 
 # --- the container image -------------------------------------------------------------------------
@@ -88,27 +108,31 @@ EXAMPLE_DOMAIN = "example.org"
 EXAMPLE_WEBCHAT = "crm.example.org"
 
 
-def start_container(files: Files) -> int:
-    """Do the next step; returns the exit code. Raises if there is a config that cannot be used."""
+@click.command(hidden=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
+@click.pass_context
+def container(context: click.Context, folder: Path) -> None:
+    """The command of the container image: write config, then registration, then serve."""
+    files = context.obj = Files(config=folder / CONFIG, registration=folder / REGISTRATION)
     try:
         config = files.load()
     except ConfigUnreadable as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         _write_config(files.config)
-        return ExitCode.OK
+        return
     if not lacks_tokens(config):
         # Tokens may come from the environment, with the registration kept elsewhere.
-        return run_bridge(files)
-    if config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
+        context.invoke(run)
+    elif config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
         stop(
             ExitCode.CONFIG_INVALID,
             f"{files.config} still names the example's servers: set homeserver.domain,"
             " webchat.base_url and bridge.permissions, then start the container again.",
         )
-    register(files)
-    click.echo("Then start the container again.")
-    return ExitCode.OK
+    else:
+        context.invoke(register)
+        click.echo("Then start the container again.")
 
 
 def _write_config(path: Path) -> None:

@@ -162,21 +162,11 @@ def _unknown(variable: str) -> str:
 
 # --- secrets written into the file ---------------------------------------------------------------
 
-_TOKENS = (("appservice", "as_token"), ("appservice", "hs_token"))
 PICKLE_KEY = ("bridge", "encryption", "pickle_key")
 
 
-def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
-    """The variables that set tokens; those tokens are never written to a file."""
-    return [name for path in _TOKENS for name in _setting(path, environment)]
-
-
-def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
-    """True if a variable sets what seals the keys of encryption."""
-    return bool(_setting(PICKLE_KEY, environment))
-
-
-def _setting(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+    """The variables that set a key: such a secret is never written to the file."""
     variable = variable_of(path)
     return [name for name in (variable, variable + _FILE) if name in environment]
 

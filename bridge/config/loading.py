@@ -17,14 +17,7 @@ from bridge.config.document import ConfigInvalid, Document, KeyPath, Problem, re
 from bridge.config.environment import Overlay, overlay
 from bridge.config.fields import SQLITE
 from bridge.config.known_keys import advice
-from bridge.config.model import (
-    SERVED,
-    Config,
-    Database,
-    Permission,
-    is_pattern,
-    serves_somebody_of,
-)
+from bridge.config.model import SERVED, Config, Database, Permission, is_pattern, serves_somebody_of
 from bridge.conversation.policy import RobotUse
 from bridge.webchat.codes import LoginType
 
