@@ -4,9 +4,6 @@
 file that holds it (Docker and systemd secrets). List positions are numbers; a whole list or
 mapping is given as YAML or JSON. A variable that names no key is an error, as in the file; an empty
 one counts as unset, since compose files pass on unset variables like that.
-
-`register` draws secrets; those that no variable sets are written into config.yaml, and all else in
-it stays as it is.
 """
 
 from __future__ import annotations
@@ -40,11 +37,9 @@ _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(
 
 @dataclass
 class Overlay:
-    """The file's data with the environment's laid over."""
-
     data: dict[str, object]
     origins: dict[KeyPath, str] = field(default_factory=dict)
-    """Path -> the variable that set its value."""
+    """Path -> the variable that sets its value."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -56,7 +51,6 @@ def variable_of(path: KeyPath) -> str:
 def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
     """Lay the environment over a file's data, which is not changed."""
     result = Overlay(copy.deepcopy(data))
-    seen: dict[KeyPath, str] = {}
     # Shorter paths first: a whole list, then entries of it.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
         rest = variable.removeprefix(PREFIX)
@@ -66,21 +60,21 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
         from_file = found is None and rest.endswith(_FILE)
         if from_file:
             found = _find(rest.removesuffix(_FILE), result.data)
+        path: KeyPath = ()
+        wrong = ""
         if found is None:
-            result.problems.append(Problem((), _unknown(variable), variable))
-            continue
-        path, key = found
-        if not environment[variable]:
-            continue
-        if path in seen:
-            wrong = f"is set by {seen[path]} too; unset one of them"
-        else:
-            seen[path] = variable
-            wrong = _set(result.data, path, key, environment[variable], from_file=from_file)
+            names = map(variable_of, known_paths())
+            (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
+            wrong = f"stands for no key; the nearest is {near}"
+        elif environment[variable]:
+            path, key = found
+            if path in result.origins:
+                wrong = f"is set by {result.origins[path]} too; unset one of them"
+            else:
+                result.origins[path] = variable
+                wrong = _set(result.data, path, key, environment[variable], from_file=from_file)
         if wrong:
             result.problems.append(Problem(path, wrong, variable))
-        else:
-            result.origins[path] = variable
     return result
 
 
@@ -154,12 +148,6 @@ def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
     return True
 
 
-def _unknown(variable: str) -> str:
-    names = map(variable_of, known_paths())
-    (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
-    return f"stands for no key; the nearest is {near}"
-
-
 # --- secrets written into the file ---------------------------------------------------------------
 
 PICKLE_KEY = ("bridge", "encryption", "pickle_key")
@@ -172,7 +160,7 @@ def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
-    """Set keys (path -> value) in an existing file; only its owner can read it afterwards.
+    """Set keys of an existing file, of which all else stays; only its owner can read it then.
 
     Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """

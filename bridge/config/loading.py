@@ -39,11 +39,8 @@ _SENTENCES = {
 def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Check] = ()) -> Config:
     """Read config.yaml, lay the environment over it, and check it.
 
-    `checks` is what outer rings know about values (override keys of texts, …).
-
-    Raises:
-        ConfigUnreadable: no such file, no YAML, no mapping.
-        ConfigInvalid: with every problem found.
+    `checks` is what outer rings know about values (override keys of texts, …). Raises
+    ConfigUnreadable (no such file, no YAML, no mapping) and ConfigInvalid.
     """
     document = read_document(path)
     laid = overlay(document.data, environment)
