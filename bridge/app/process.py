@@ -127,11 +127,11 @@ class Reloader:
             if problems := tuple(check_rules(taken)):
                 raise ConfigInvalid(problems)  # noqa: TRY301 - wrong as a file can be
             changes = compare(self._config, new)
-            for change in changes:
-                if change.live:
-                    log.info("config changed", change=str(change))
+            for change, live in changes.items():
+                if live:
+                    log.info("config changed", change=change)
                 else:
-                    log.warning("config change needs a restart", change=str(change))
+                    log.warning("config change needs a restart", change=change)
             self._apply(taken)
         except (ConfigUnreadable, ConfigInvalid) as error:
             for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
@@ -141,5 +141,5 @@ class Reloader:
             log.exception("unexpected error: the bridge goes on by the old config")
         else:
             self._config = taken
-            live = sum(change.live for change in changes)
-            log.info("config reloaded", changed=live, need_restart=len(changes) - live)
+            taken_over = sum(changes.values())
+            log.info("config reloaded", changed=taken_over, need_restart=len(changes) - taken_over)

@@ -239,11 +239,9 @@ class Serving:
             if links.health.unreachable_for() > 0:
                 raise Unavailable("WebChat did not answer")
 
-        def changed(part: str, reachable: bool) -> None:  # noqa: FBT001 - Health's callback
-            self.metrics.connected.labels(part).set(1 if reachable else 0)
-
         probes = {"database": store.ping, "homeserver": matrix.homeserver.check, "webchat": webchat}
-        return Health(probes, self._clock, on_change=changed)
+        connected = self.metrics.connected.labels
+        return Health(probes, self._clock, on_change=lambda part, up: connected(part).set(up))
 
     # --- in the background ------------------------------------------------------------------
 

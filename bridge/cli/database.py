@@ -26,7 +26,6 @@ from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
 Answer = TypeVar("Answer")
 _ALL = 100_000
 """More dead letters than any operator lets gather."""
-_PIPED_WIDTH = 200
 
 
 def with_store(
@@ -153,7 +152,7 @@ def _print(table: Table) -> None:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # scripts read whole lines
+        console.width = 200  # scripts read whole lines
     console.print(table)
 
 

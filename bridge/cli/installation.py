@@ -42,7 +42,6 @@ MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""
 READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
 _OUR_FOLDER = "let the folder of database.url exist and belong to the bridge's user"
-_FACT = "doctor"
 
 
 def check_registration(findings: Findings, config: Config, path: Path) -> None:
@@ -90,23 +89,17 @@ async def check_database(config: Config) -> str:
     began = perf_counter()
     try:
         if pending := await pending_migrations(url, clock):
-            if folder := _unwritable(url):
+            folder = Path(url.removeprefix(SQLITE)).parent
+            if url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK):
                 raise Failed(f"{kind}: no file can be made in {folder}", _OUR_FOLDER)
             version = pending[-1].number
             return f"{kind}, reachable; the next start will bring its schema to version {version}"
         async with open_store(url, clock) as store:
-            await store.save_fact(_FACT, str(clock.now()))
+            await store.save_fact("doctor", str(clock.now()))
     except (StoreError, ValueError) as error:
         line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
         raise Failed(f"{kind}: {line}", _database_fix(error, kind)) from error
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
-
-
-def _unwritable(url: str) -> Path | None:
-    """The folder in which SQLite's file would be made, if it cannot be."""
-    folder = Path(url.removeprefix(SQLITE)).absolute().parent
-    lost = url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK)
-    return folder if lost else None
 
 
 @asynccontextmanager

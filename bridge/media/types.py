@@ -77,11 +77,6 @@ def _magic(head: bytes) -> str:
     return "image/bmp" if found == "image/x-ms-bmp" else found
 
 
-def extension_of(mime: str) -> str:
-    """The usual file name extension of a media type, with its dot, or ""."""
-    return _EXTENSIONS.get(mime) or _TYPES.guess_extension(mime, strict=False) or ""
-
-
 def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     """A file name that no path, shell or reading direction can be fooled with.
 
@@ -102,7 +97,10 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     stem, dot, extension = name.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):
         stem, extension = name, ""
-    ending = f".{extension}" if extension else extension_of(mime)
+    if extension:
+        ending = f".{extension}"
+    else:
+        ending = _EXTENSIONS.get(mime) or _TYPES.guess_extension(mime, strict=False) or ""
     room = _MAX_NAME - len(ending.encode())
     stem = stem.encode()[:room].decode("utf-8", "ignore").strip(" .")
     return (stem or fallback) + ending

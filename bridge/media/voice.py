@@ -104,7 +104,8 @@ def to_opus(stream: IO[bytes]) -> Sound:
             encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
             encoder.bit_rate = _OPUS_BITS
             for frame in _frames(stream, _OPUS_RATE):
-                peaks.append(_peak(frame))
+                samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
+                peaks.append(max(max(samples, default=0), -min(samples, default=0)))
                 target.mux(encoder.encode(frame))
             target.mux(encoder.encode(None))
     except _UNPLAYABLE as error:
@@ -215,11 +216,6 @@ def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
     # Timestamps of broken recordings jump; what counts is the samples.
     part.pts = None
     return part
-
-
-def _peak(frame: av.AudioFrame) -> int:
-    samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
-    return max(max(samples, default=0), -min(samples, default=0))
 
 
 def _waveform(peaks: list[int]) -> tuple[int, ...]:
