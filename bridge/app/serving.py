@@ -100,11 +100,7 @@ class Serving:
         await self._stack.aclose()
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set.
-
-        Raises:
-            HomeserverRefused: nothing can be served with these tokens.
-        """
+        """Serve until `stop` is set, or raise HomeserverRefused."""
         stopping = self._tasks.create_task(stop.wait())
         await asyncio.wait((stopping, self._refusal), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -309,9 +305,8 @@ async def noted(store: StorePort, name: str, first: str) -> str:
 # --- work beside serving -------------------------------------------------------------------------
 
 PRUNE_EVERY = 600.0
-"""Seconds between two clean-ups of the ledger."""
+"""Seconds."""
 MEASURE_EVERY = 15.0
-"""Seconds between two looks at what waits in the database."""
 
 
 async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:

@@ -31,7 +31,6 @@ from bridge.webchat.codes import Dialect
 
 
 def users_of(config: Config) -> OurUsers:
-    """The names of our own Matrix users."""
     return OurUsers(
         config.homeserver.domain,
         config.appservice.bot.username,
@@ -126,7 +125,6 @@ def login_keys(secret: str) -> Callable[[RoomId], str]:
 
 
 def link_settings_of(config: Config) -> LinkSettings:
-    """The settings of the link ring."""
     server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
     return LinkSettings(
         base_url=server.base_url,

@@ -34,8 +34,6 @@ REGISTRATION = Path("registration.yaml")
 
 @dataclass(frozen=True)
 class Files:
-    """The flags that every bridge of this kind has."""
-
     config: Path = CONFIG
     registration: Path = REGISTRATION
     update: bool = True
@@ -104,8 +102,6 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
 
 
 class ExitCode(IntEnum):
-    """Exit codes, for a shell, systemd or an orchestrator."""
-
     OK = 0
     FAILED = 1
     """The command did not succeed (no such dead letter, a failed check of the demo)."""
@@ -117,11 +113,9 @@ class ExitCode(IntEnum):
     """No tokens yet, or the homeserver refused them, or the bot is somebody else's account."""
     DATABASE_CORRUPT = 18
     REGISTRATION = 20
-    """The registration file cannot be read or written."""
 
 
 def stop(code: ExitCode, message: str) -> NoReturn:
-    """End the program with a message on the error output."""
     click.echo(message, err=True)
     sys.exit(code)
 

@@ -1,7 +1,4 @@
-"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the operator's commands on the database.
-
-Each opens the configured database, asks it one thing, and closes it.
-"""
+"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the commands on the database."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from bridge.ops.logging import configure_logging
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
-"""Of the column that says what was tried."""
 
 
 def doctor(files: Files) -> int:

@@ -38,8 +38,6 @@ _FILE = b"matrix-webchat doctor\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """The response to a request."""
-
     status: int
     body: dict[str, object]
     date: str
@@ -50,12 +48,10 @@ class Answer:
 
     @property
     def exists(self) -> bool:
-        """Whether a user that was to be made exists now."""
         return self.status == 200 or self.code == "M_USER_IN_USE"
 
     @property
     def text(self) -> str:
-        """Status, code and the homeserver's own words, for a table."""
         error = str(self.body.get("error", ""))[:200]
         return " ".join(filter(None, (f"HTTP {self.status}", self.code, error)))
 
@@ -143,7 +139,6 @@ class HomeserverChecks:
         return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
 
     async def _make(self, user: UserId) -> Answer:
-        """Make one of our users exist, as the bridge does when it starts."""
         name, kind = user[1:].partition(":")[0], "m.login.application_service"
         content = {"type": kind, "username": name, "inhibit_login": True}
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
@@ -317,7 +312,6 @@ class HomeserverChecks:
 
 
 def homeserver_session(config: Config) -> aiohttp.ClientSession:
-    """An HTTP session as the bridge itself would have it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
         timeout=aiohttp.ClientTimeout(total=20),

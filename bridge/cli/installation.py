@@ -127,7 +127,6 @@ def _database_fix(error: Exception, kind: str) -> str:
 
 
 def check_clock(findings: Findings, date: str, whose: str) -> None:
-    """Compare our clock with a server's `Date` header."""
     what = f"clock, against {whose}"
     try:
         theirs = parsedate_to_datetime(date)
@@ -147,7 +146,6 @@ def check_clock(findings: Findings, date: str, whose: str) -> None:
 
 ENCRYPTION = "encryption"
 _NAMED = 5
-"""Users that a line names."""
 _NONE_YET = "the database has no keys yet: the bridge makes them at its start"
 _NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
 _RESET = "stop the bridge and run `matrix-webchat crypto reset`"

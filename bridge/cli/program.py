@@ -1,4 +1,4 @@
-"""The command line: `matrix-webchat [run]` and its sisters. The work is done elsewhere.
+"""The command line: `matrix-webchat [run]` and its sisters; most of them lie with their work.
 
 The short flags before a command (`-g`, `-e`) are the aliases that operators of other Matrix bridges
 type without thinking.
@@ -117,11 +117,7 @@ def demo(*, check: bool) -> None:
 def parse_options(
     dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> SimulatorOptions:
-    """Options of a simulator from the command line: a setting's value is JSON, or else a text.
-
-    Raises:
-        click.UsageError: which one is wrong, and why.
-    """
+    """Options of a simulator from the command line: a setting's value is JSON, or else a text."""
     values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -42,7 +42,6 @@ def tokens_of(config: Config) -> dict[str, str]:
 
 
 def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
-    """The registration that the configuration asks for."""
     # Imported late, as in `console`.
     from bridge.app.settings import users_of
 

@@ -77,14 +77,12 @@ Bytes = Annotated[
     parsed_by(parse_size),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["50MiB"]}),
 ]
-"""A size; an int of bytes once it is read."""
 Milliseconds = Annotated[
     int,
     # A bare number has no unit: parse_duration refuses it with the right sentence.
     parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
 ]
-"""A duration; an int of milliseconds once it is read."""
 
 
 # --- names, addresses, templates -----------------------------------------------------------------
@@ -187,8 +185,6 @@ def _zone(value: str) -> str:
 
 
 SQLITE = "sqlite:///"
-"""The prefix of SQLite's URL; the file's path follows."""
-
 ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
 """Marks a list of sections for which a single mapping may stand."""
 

@@ -1,7 +1,6 @@
 """The tree of known keys, read off the model: for variables, suggestions, example and JSON Schema.
 
 config.example.yaml and the schema are written from the same tree, so that neither can lack a key.
-Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ a list, or anything else.
 @dataclass(frozen=True)
 class Key:
     name: str
-    """As it is written in the file."""
     info: FieldInfo
     shape: Shape
     model: type[BaseModel] | None = None
@@ -39,7 +37,6 @@ class Key:
 
     @property
     def single(self) -> bool:
-        """True if one mapping may stand for the list."""
         return ONE_OR_MANY in self.info.metadata
 
 
@@ -62,7 +59,7 @@ def _key(name: str, info: FieldInfo) -> Key:
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:
-    """The section whose keys stand at `path` of the file, or None."""
+    """The section whose keys stand at `path` of the file."""
     model: type[BaseModel] = Config
     rest = list(path)
     while rest:

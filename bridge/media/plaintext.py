@@ -43,10 +43,7 @@ class _TooDeep(Exception): ...
 
 
 def html_to_text(html: str) -> str | None:
-    r"""Return the text of an HTML fragment, or None if it is too big, too deep or too dense.
-
-    Lines are joined by `\n`; the result has no space at its ends and may be empty.
-    """
+    """The text of an HTML fragment, or None if it is too big, too deep or too dense."""
     body = parse(html)
     if body is None:
         return None
@@ -69,7 +66,7 @@ def as_markup(fragment: str) -> str:
 
 
 def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
-    """Parse a fragment and return its `body`, or None if it breaks the limits."""
+    """The `body` of a fragment, or None if it breaks the limits."""
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
@@ -203,7 +200,6 @@ class _Writer:
         return writer.finish()
 
     def _append(self, lines: Iterable[str]) -> None:
-        """Add finished lines below whatever was being written."""
         self._end_line()
         self._lines.extend(lines)
 

@@ -49,7 +49,6 @@ _OPENING = {
     "codec_whitelist": "mpeg4,h263,h261",
     "max_pixels": str(4096 * 2304),
 }
-"""Options of the library, for whatever is opened."""
 _SIGNATURES = {
     b"#!AMR": "amr",
     b"OggS": "ogg",
@@ -62,12 +61,10 @@ _UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
 
 
 class NoSound(Exception):
-    """The bytes are no sound that can be decoded, or too much of it."""
+    """The bytes are no sound that can be decoded, or too much of it (`MAX_SECONDS`)."""
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """A voice message, ready to be played."""
-
     data: bytes
     seconds: float
     waveform: tuple[int, ...] = ()
@@ -92,10 +89,7 @@ def container_of(head: bytes) -> str | None:
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
-    """Make a voice message of Matrix: Ogg/Opus, with its waveform.
-
-    NoSound: it cannot be decoded, is empty, or is longer than `MAX_SECONDS`.
-    """
+    """A voice message for Matrix: Ogg/Opus, with its waveform."""
     out = io.BytesIO()
     peaks: list[int] = []
     try:
@@ -114,9 +108,9 @@ def to_opus(stream: IO[bytes]) -> Sound:
 
 
 def to_amr(stream: IO[bytes], room: int) -> Sound | None:
-    """Make a voice message of WebChat: AMR narrow-band, as good as `room` bytes allow.
+    """A voice message for WebChat: AMR narrow-band, as good as `room` bytes allow.
 
-    None: it is too long for that even at the lowest quality. Raises NoSound, as `to_opus`.
+    None: it is too long for that even at the lowest quality.
     """
     room -= len(b"#!AMR\n")
     out = io.BytesIO()

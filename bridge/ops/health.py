@@ -52,13 +52,11 @@ class Health:
         self._log = structlog.get_logger(__name__)
 
     async def watch(self) -> None:
-        """Probe every part, again and again."""
         while True:
             await self.probe_once()
             await self._clock.sleep(self._interval)
 
     async def probe_once(self) -> None:
-        """One round over all parts, at the same time."""
         await asyncio.gather(*(self._probe(part) for part in self._probes))
 
     async def _probe(self, part: str) -> None:

@@ -29,8 +29,6 @@ _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
 class Metrics:
-    """All metrics of one bridge."""
-
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -101,7 +99,6 @@ class Metrics:
         self.connection_failures.inc()
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
 
 
@@ -136,11 +133,7 @@ class CannotListen(OSError):
 
 
 async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
-    """Listen where a section of the configuration says; return the port (useful with port 0).
-
-    Raises:
-        CannotListen: the port is taken, or the name stands for no address of this machine.
-    """
+    """Listen where a section of the configuration says; return the port (useful with port 0)."""
     try:
         await web.TCPSite(runner, hostname, port).start()
     except (OSError, UnicodeError) as error:  # the latter from a name that can be none

@@ -19,12 +19,10 @@ from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
 CATALOGUE: Catalogue = shipped(LANGUAGES)
-"""All sentences as they are shipped."""
 
 Overrides = Mapping[str, Mapping[str, str]]
 """Key -> language -> sentence."""
 Value = str | int | tuple[str, ...]
-"""A value for a placeholder."""
 
 
 class BadOverride(ValueError):
@@ -39,7 +37,6 @@ class BadOverride(ValueError):
 def check_overrides(
     overrides: Overrides, catalogue: Catalogue = CATALOGUE
 ) -> Iterator[BadOverride]:
-    """Every reason for which an override cannot be used."""
     for key, sentences in overrides.items():
         if key not in catalogue:
             near = difflib.get_close_matches(key, catalogue, n=1, cutoff=0.0)
@@ -68,8 +65,6 @@ def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
 
 
 class Texts:
-    """Sentences as this installation says them."""
-
     def __init__(
         self, overrides: Overrides = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:

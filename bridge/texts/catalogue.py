@@ -36,11 +36,7 @@ def shipped(languages: Sequence[str]) -> Catalogue:
 
 
 def aligned(files: Mapping[str, Mapping[str, str]]) -> Catalogue:
-    """Language -> key -> sentence, turned round.
-
-    Raises:
-        ValueError: the languages have not the same keys, or not in the same order.
-    """
+    """Language -> key -> sentence, turned round; ValueError if they differ in keys or order."""
     first, *others = files
     for language in others:
         for key in files[first].keys() ^ files[language].keys():

@@ -23,7 +23,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "en": ("english", "英文", "英语", "英語"),
     "ja": ("jp", "japanese", "日本語", "日语", "日語", "日文"),
 }
-"""What people call a language."""
 _TRADITIONAL = frozenset({"hant", "tw", "hk", "mo"})
 """Subtags of Chinese that say its script, or a place where that script is written."""
 
@@ -51,8 +50,5 @@ def nearest(word: str) -> str | None:
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """Languages to look in, this one first, where an operator wrote less than all of them.
-
-    KeyError: the language is none of ours.
-    """
+    """Languages to look in, this one first, where an operator wrote less than all of them."""
     return (language, *_FALLBACKS[language])
