@@ -89,7 +89,24 @@ def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
     """Run a WebChat server to try the bridge against, with a desk for its agents."""
-    run_simulator(parse_options(dialect, script, queues, settings), host, port)
+    # Imported late: the server pulls in aiohttp, which no other command here needs.
+    from bridge.simulator.simulator import serve
+
+    options = parse_options(dialect, script, queues, settings)
+
+    async def until_stopped() -> None:
+        if (task := asyncio.current_task()) is not None:
+            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve(options, host, port)
+
+    try:
+        asyncio.run(until_stopped())
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 @program.command()
@@ -131,22 +148,3 @@ def parse_options(
         return msgspec.convert(values, SimulatorOptions)
     except msgspec.ValidationError as error:
         raise click.UsageError(f"--set: {error}") from error
-
-
-def run_simulator(options: SimulatorOptions, host: str, port: int) -> None:
-    # Imported late: the server pulls in aiohttp, which no other command here needs.
-    from bridge.simulator.simulator import serve
-
-    async def until_stopped() -> None:
-        if (task := asyncio.current_task()) is not None:
-            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with suppress(asyncio.CancelledError):
-            await serve(options, host, port)
-
-    try:
-        asyncio.run(until_stopped())
-    except KeyboardInterrupt:
-        return
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error

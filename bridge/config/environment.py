@@ -9,14 +9,12 @@ one counts as unset, since compose files pass on unset variables like that.
 from __future__ import annotations
 
 import contextlib
-import copy
 import difflib
 import io
 import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -25,7 +23,14 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from bridge.config.document import ConfigUnreadable, KeyPath, Problem, parsed, read_document
+from bridge.config.document import (
+    ConfigInvalid,
+    ConfigUnreadable,
+    KeyPath,
+    Problem,
+    parsed,
+    read_document,
+)
 from bridge.config.known_keys import Key, Shape, keys_of, known_paths
 from bridge.config.model import Config
 
@@ -35,31 +40,27 @@ _FILE = "_FILE"
 _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
 
 
-@dataclass
-class Overlay:
-    data: dict[str, object]
-    origins: dict[KeyPath, str] = field(default_factory=dict)
-    """Path -> the variable that sets its value."""
-    problems: list[Problem] = field(default_factory=list)
-
-
 def variable_of(path: KeyPath) -> str:
     """The variable that sets the key at `path`."""
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 
-def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
-    """Lay the environment over a file's data, which is not changed."""
-    result = Overlay(copy.deepcopy(data))
+def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[KeyPath, str]:
+    """Lay the environment over a file's data; returns path -> the variable that set its value.
+
+    Raises ConfigInvalid: a variable names no key, or its value cannot be had.
+    """
+    origins: dict[KeyPath, str] = {}
+    problems: list[Problem] = []
     # Shorter paths first: a whole list, then entries of it.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(rest):
             continue
-        found = _find(rest, result.data)
+        found = _find(rest, data)
         from_file = found is None and rest.endswith(_FILE)
         if from_file:
-            found = _find(rest.removesuffix(_FILE), result.data)
+            found = _find(rest.removesuffix(_FILE), data)
         path: KeyPath = ()
         wrong = ""
         if found is None:
@@ -68,14 +69,16 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
             wrong = f"stands for no key; the nearest is {near}"
         elif environment[variable]:
             path, key = found
-            if path in result.origins:
-                wrong = f"is set by {result.origins[path]} too; unset one of them"
+            if path in origins:
+                wrong = f"is set by {origins[path]} too; unset one of them"
             else:
-                result.origins[path] = variable
-                wrong = _set(result.data, path, key, environment[variable], from_file=from_file)
+                origins[path] = variable
+                wrong = _set(data, path, key, environment[variable], from_file=from_file)
         if wrong:
-            result.problems.append(Problem(path, wrong, variable))
-    return result
+            problems.append(Problem(path, wrong, variable))
+    if problems:
+        raise ConfigInvalid(problems)
+    return origins
 
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from bridge.config.hours import read_zone
-from bridge.texts.catalogue import placeholders
+from bridge.texts import placeholders
 
 # --- quantities ----------------------------------------------------------------------------------
 

@@ -10,19 +10,57 @@ of the original and no others, so that rendering cannot fail on an operator's wo
 from __future__ import annotations
 
 import difflib
+import string
+import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from types import MappingProxyType
 
-from bridge.texts.catalogue import Catalogue, placeholders, shipped
 from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
-CATALOGUE: Catalogue = shipped(LANGUAGES)
-
-Overrides = Mapping[str, Mapping[str, str]]
+Sentence = Mapping[str, str]
+"""Language -> sentence, with placeholders `{name}`."""
+Catalogue = Mapping[str, Sentence]
 """Key -> language -> sentence."""
 Value = str | int | tuple[str, ...]
+
+
+def placeholders(sentence: str) -> frozenset[str]:
+    """The names in braces; ValueError if the braces do not match, or hold more than a name."""
+    try:
+        parts = list(string.Formatter().parse(sentence))
+    except ValueError as error:
+        raise ValueError(f"has unbalanced braces: {error}") from error
+    for _, name, spec, conversion in parts:
+        if name is not None and (spec or conversion or not name.isidentifier()):
+            raise ValueError("may hold only plain placeholders such as {name}")
+    return frozenset(name for _, name, _, _ in parts if name is not None)
+
+
+def shipped(language: str) -> dict[str, str]:
+    """Key -> sentence, as the data file of a language has them."""
+    file = resources.files("bridge.texts") / f"{language}.toml"
+    return dict(_flat(tomllib.loads(file.read_text("utf-8"))))
+
+
+def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of a table and of those in it, as one word each ("robot.alone.-3")."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, str(value)
+
+
+_SHIPPED = {language: shipped(language) for language in LANGUAGES}
+CATALOGUE: Catalogue = MappingProxyType(
+    {
+        key: MappingProxyType({language: said[key] for language, said in _SHIPPED.items()})
+        for key in _SHIPPED[DEFAULT_LANGUAGE]
+    }
+)
 
 
 class BadOverride(ValueError):
@@ -35,7 +73,7 @@ class BadOverride(ValueError):
 
 
 def check_overrides(
-    overrides: Overrides, catalogue: Catalogue = CATALOGUE
+    overrides: Catalogue, catalogue: Catalogue = CATALOGUE
 ) -> Iterator[BadOverride]:
     for key, sentences in overrides.items():
         if key not in catalogue:
@@ -66,7 +104,7 @@ def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
 
 class Texts:
     def __init__(
-        self, overrides: Overrides = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
+        self, overrides: Catalogue = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:
         """Take the operator's replacements; raises the first `BadOverride`."""
         for bad in check_overrides(overrides, catalogue):
