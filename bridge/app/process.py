@@ -15,12 +15,10 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable
-from functools import partial
 
-import structlog
 import uvloop
 
-from bridge.app.serving import HomeserverRefused, Serving
+from bridge.app.serving import LOG, HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.config.loading import check_rules
@@ -36,7 +34,7 @@ def run(config: Config, load: Load) -> int:
 
     Raises StoreError (no database, or it is lost before we serve) and CannotListen.
     """
-    _log_by(config)
+    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 
@@ -52,7 +50,6 @@ _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8
 
 
 async def _serve(config: Config, load: Load) -> int:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,13 +57,13 @@ async def _serve(config: Config, load: Load) -> int:
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
     try:
         async with Serving(config) as serving:
-            serving.keep(reload_whenever(hangup, config, load, partial(_go_by, serving)))
+            serving.keep(reload_whenever(hangup, config, load, serving.go_by))
             _collect_seldom()
             await serving.until(stop)
     except HomeserverRefused as error:
-        log.error(str(error))
+        LOG.error(str(error))
         return EXIT_HOMESERVER
-    log.info("stopped")
+    LOG.info("stopped")
     return EXIT_OK
 
 
@@ -80,15 +77,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
-
-
-def _go_by(serving: Serving, config: Config) -> None:
-    _log_by(config)
-    serving.go_by(config)
-
-
-def _log_by(config: Config) -> None:
-    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
 
 
 # --- reload --------------------------------------------------------------------------------------
@@ -112,7 +100,6 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
 
     Every outcome is logged, and none ends the bridge.
     """
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     try:
         new = await asyncio.to_thread(load)
         taken = take_over(config, new)
@@ -121,18 +108,18 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
         changes = compare(config, new)
         for change, live in changes.items():
             if live:
-                log.info("config changed", change=change)
+                LOG.info("config changed", change=change)
             else:
-                log.warning("config change needs a restart", change=change)
+                LOG.warning("config change needs a restart", change=change)
         apply(taken)
     except (ConfigUnreadable, ConfigInvalid) as error:
         for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
-            log.error("the config is wrong", why=str(reason))
-        log.error("the config was not reloaded: the bridge goes on by the old one")
-    except Exception:
-        log.exception("unexpected error: the bridge goes on by the old config")
+            LOG.error("the config is wrong", why=str(reason))
+        LOG.error("the config was not reloaded: the bridge goes on by the old one")
+    except Exception:  # noqa: BLE001 - it is logged
+        LOG.exception("unexpected error: the bridge goes on by the old config")
     else:
         live_ones = sum(changes.values())
-        log.info("config reloaded", changed=live_ones, need_restart=len(changes) - live_ones)
+        LOG.info("config reloaded", changed=live_ones, need_restart=len(changes) - live_ones)
         return taken
     return config

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
+from bridge.app import settings
 from bridge.config import Config
 from bridge.config.model import Retention
 from bridge.ids import EventId, QueueId, RoomId
@@ -35,6 +35,7 @@ from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.ops.health import Health
+from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
@@ -46,6 +47,7 @@ from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import open_store
 
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
 """Seconds that work under way gets when the bridge stops: with the links' closing handshakes after
 it, and the homeserver's requests before it, all is over within ten."""
@@ -70,9 +72,7 @@ class Serving:
     """The parts of one bridge, for the length of an `async with`."""
 
     def __init__(self, config: Config) -> None:
-        self.port = 0
-        """Where the homeserver reaches us."""
-        self.metrics = Metrics()
+        self._metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
         self._outage = asyncio.Event()
@@ -81,10 +81,9 @@ class Serving:
         # What still runs there at the end is not awaited.
         self._stack.callback(self._conversions.shutdown, wait=False, cancel_futures=True)
         self._tasks = asyncio.TaskGroup()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
         self._refusal: asyncio.Future[HomeserverRefused] = asyncio.Future()
         self._background: list[asyncio.Task[None]] = []
-        self._users = users_of(config)
+        self._users = settings.users_of(config)
         self._around: Surroundings
         self._learnt: Learnt
 
@@ -113,8 +112,11 @@ class Serving:
 
     def go_by(self, config: Config) -> None:
         """Take over what of another configuration can change while we serve (`take_over`)."""
+        configure_logging(
+            config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
+        )
         self._config = config
-        self._around.rules = rules_of(config, self._users, self._learnt)
+        self._around.rules = settings.rules_of(config, self._users, self._learnt)
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -126,18 +128,18 @@ class Serving:
         users = self._users
         matrix = await self._matrix(store)
         links = Links(
-            link_settings_of(config),
+            settings.link_settings_of(config),
             tokens=StoredTokens(store),
             facts=StoredFacts(store),
-            metrics=self.metrics,
+            metrics=self._metrics,
             clock=self._clock,
         )
         self._learnt = links.learnt
-        rules = rules_of(config, users, links.learnt)
+        rules = settings.rules_of(config, users, links.learnt)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
         self._around = around = Surroundings(
-            store, matrix, links, self._clock, rules, self.metrics, self._conversions, waits
+            store, matrix, links, self._clock, rules, self._metrics, self._conversions, waits
         )
         instance = await noted(store, INSTANCE, secrets.token_hex(4))
         dated = int(await noted(store, DATED, str(self._clock.now())))
@@ -156,27 +158,27 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            timing=self.metrics.matrix_event.labels,
+            timing=self._metrics.matrix_event.labels,
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
-        await self._open_port(endpoint)
+        port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
-            await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
+            await enter(metrics_server(self._metrics, config.metrics.hostname, config.metrics.port))
         for work in (
             health.watch(),
-            watch_loop_lag(self.metrics),
+            watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention),
             waits.keep(store, self._clock),
-            measure(store, self._clock, self.metrics),
+            measure(store, self._clock, self._metrics),
             self._greet(matrix),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
-        self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+        LOG.info("ready", port=port, after_ms=self._clock.now() - began)
 
     async def _matrix(self, store: StorePort) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
@@ -185,7 +187,7 @@ class Serving:
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
             keys = KeyServer(homeserver, await self._homeserver(limit=0))
-            vault = Vault(store, Sealer(encryption_secret_of(config)))
+            vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock)
             await crypto.upkeep.begin()
         return MatrixAdapter(
@@ -222,13 +224,13 @@ class Serving:
             task.cancel()
         await engine.stop(PATIENCE)
 
-    async def _open_port(self, endpoint: Endpoint) -> None:
+    async def _open_port(self, endpoint: Endpoint) -> int:
         appservice = self._config.appservice
         server = web.Server(endpoint.handle, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        self.port = await listen(runner, "appservice", appservice.hostname, appservice.port)
+        return await listen(runner, "appservice", appservice.hostname, appservice.port)
 
     def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
         async def webchat() -> None:
@@ -236,7 +238,7 @@ class Serving:
                 raise Unavailable("WebChat did not answer")
 
         probes = {"database": store.ping, "homeserver": matrix.homeserver.check, "webchat": webchat}
-        connected = self.metrics.connected.labels
+        connected = self._metrics.connected.labels
         return Health(probes, self._clock, on_change=lambda part, up: connected(part).set(up))
 
     # --- in the background ------------------------------------------------------------------
@@ -267,14 +269,14 @@ class Serving:
                 await matrix.ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
                 await matrix.homeserver.ping(config.appservice.id)
             except Unavailable as error:
-                self._log.warning("the homeserver is not there yet", why=str(error), wait=wait)
+                LOG.warning("the homeserver is not there yet", why=str(error), wait=wait)
             except StoreError as error:
-                self._log.warning("the database did not answer", why=str(error), wait=wait)
+                LOG.warning("the database did not answer", why=str(error), wait=wait)
             except Refused as error:
                 self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
                 return
             else:
-                self._log.info("the homeserver knows us and can reach us")
+                LOG.info("the homeserver knows us and can reach us")
                 return
             await self._clock.sleep(wait)
             wait = min(wait * 2, 30.0)
@@ -284,8 +286,9 @@ def why_refused(config: Config, error: Refused) -> str:
     """Why the bridge ends, and what an operator can do about it."""
     if error.code == FOREIGN:
         return (
-            f"somebody else has registered {users_of(config).bot} on the homeserver, so it cannot "
-            f"be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register` again)"
+            f"somebody else has registered {settings.users_of(config).bot} on the homeserver, so"
+            f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
+            " again)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "
@@ -311,25 +314,23 @@ MEASURE_EVERY = 15.0
 
 async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
     """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         now, kept = clock.now(), retention()
         try:
             rows = await store.prune(now - kept.bodies, now - kept.rows)
-            log.debug("ledger pruned", rows=rows)
+            LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
-            log.warning("the ledger could not be pruned", why=str(error))
+            LOG.warning("the ledger could not be pruned", why=str(error))
         await clock.sleep(PRUNE_EVERY)
 
 
 async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
     """Show in the metrics what waits in the database, for ever."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         try:
             metrics.backlog(await store.backlog(), clock.now())
         except StoreError as error:
-            log.warning("the backlog could not be measured", why=str(error))
+            LOG.warning("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)
 
 

@@ -68,9 +68,7 @@ class HomeserverChecks:
         self._all_ours = True
 
     async def all(self) -> bool:
-        """Make them all; False if the homeserver does not know all of us: nothing that lies there
-        of our users could be judged.
-        """
+        """False: the homeserver does not know all of us, so their keys there cannot be judged."""
         of = self._findings.of
         if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
             return False
@@ -126,10 +124,7 @@ class HomeserverChecks:
         return f"{bot} is ours"
 
     async def _sessions_of_others(self, user: UserId) -> str:
-        """The devices of whoever else uses one of our users, as the bridge looks at them.
-
-        Empty: it is ours, or nobody uses it at the moment.
-        """
+        """The devices of whoever else uses one of our users at the moment; empty: nobody."""
         async with migrated_store(self._config) as store:
             with suppress(StoreError):
                 if store is not None and await store.fact(made_fact(user)) is not None:
@@ -238,10 +233,8 @@ class HomeserverChecks:
         return None if foreign else f"{count} of {count} ours"
 
     async def _ghosts(self) -> str | None:
-        """The loaded registration's namespaces cover the agents' users; none is made.
-
-        The homeserver refuses to let us act as a user who does not exist, and by what it says one
-        sees whether it would be ours.
+        """The loaded registration's namespaces cover the agents' users; none is made: by how the
+        homeserver refuses one who does not exist, one sees whether it would be ours.
         """
         ghost = self._users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")

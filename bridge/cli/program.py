@@ -20,7 +20,6 @@ import msgspec
 from bridge import __version__
 from bridge.cli import console, database, running
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
-from bridge.cli.registering import register
 from bridge.simulator.options import SimulatorOptions
 
 _FLAGS = {"help_option_names": ["-h", "--help"]}
@@ -44,12 +43,13 @@ def program(
     context.with_resource(errors_become_exits())
     if context.invoked_subcommand is None:
         aliased = running.example if generate_example_config else running.run
-        context.invoke(register if generate_registration else aliased)
+        context.invoke(running.register if generate_registration else aliased)
 
 
-for command in (running.run, running.check, running.example, running.container, register):
-    program.add_command(command)
-for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
+for command in (
+    *(running.run, running.check, running.register, running.example, running.container),
+    *(database.trace, database.migrate, database.crypto, database.dead_letters),
+):
     program.add_command(command)
 
 
@@ -63,6 +63,25 @@ def doctor(paths: Files) -> None:
     from bridge.cli.doctor import doctor as examine
 
     sys.exit(examine(paths))
+
+
+def parse_options(
+    dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
+) -> SimulatorOptions:
+    """Options of a simulator from the command line: a setting's value is JSON, or else a text."""
+    values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: must be name=value")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    try:
+        return msgspec.convert(values, SimulatorOptions)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"--set: {error}") from error
 
 
 option = partial(click.option, show_default=True)
@@ -126,25 +145,3 @@ def demo(*, check: bool) -> None:
             'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
         )
     sys.exit(main(check=check))
-
-
-# --- simulate ------------------------------------------------------------------------------------
-
-
-def parse_options(
-    dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
-) -> SimulatorOptions:
-    """Options of a simulator from the command line: a setting's value is JSON, or else a text."""
-    values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set {setting}: must be name=value")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
-    try:
-        return msgspec.convert(values, SimulatorOptions)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(f"--set: {error}") from error

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
@@ -30,6 +29,7 @@ from bridge.config.document import (
     Problem,
     parsed,
     read_document,
+    render_path,
 )
 from bridge.config.known_keys import Key, Shape, keys_of, known_paths
 from bridge.config.model import Config
@@ -130,9 +130,8 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
         model = key.model
 
 
-def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
+def _insert(here: object, path: KeyPath, value: object) -> bool:
     """Put a value into nested dicts and lists; False if there is no place for it."""
-    here: object = data
     for part, following in zip(path, (*path[1:], None), strict=True):
         last = following is None
         fresh: object = value if last else [] if isinstance(following, int) else {}
@@ -175,16 +174,9 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
     tree = yaml.load(text)
-    if not isinstance(tree, CommentedMap):
-        raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
     for key, value in values.items():
-        section = tree
-        for number, name in enumerate(key[:-1], start=1):
-            section = section.setdefault(name, CommentedMap())
-            if not isinstance(section, CommentedMap):
-                where = ".".join(map(str, key[:number]))
-                raise ConfigUnreadable(f"{path}: {where} must be a mapping")
-        section[key[-1]] = value
+        if not _insert(tree, key, value):
+            raise ConfigUnreadable(f"{path}: {render_path(key[:-1])} must be a mapping")
     out = io.StringIO()
     yaml.dump(tree, out)
     try:

@@ -32,7 +32,7 @@ class Key:
     name: str
     info: FieldInfo
     shape: Shape
-    model: type[BaseModel] | None = None
+    model: type[BaseModel] | None
     """Of SECTION, SECTIONS and of a MAPPING's values, if those are sections."""
 
     @property

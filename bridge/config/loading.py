@@ -82,15 +82,13 @@ def _placed(
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
-    paths: list[KeyPath] = [
-        tuple(part for part in details["loc"] if part != "[key]") for details in errors
-    ]
+    found = [(tuple(part for part in one["loc"] if part != "[key]"), one) for one in errors]
     return [
         Problem(path, _sentence(details, path))
-        for details, path in zip(errors, paths, strict=True)
+        for path, details in found
         # A list whose entries are all wrong counts as empty for pydantic; not for the operator.
         if details["type"] != "too_short"
-        or not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+        or not any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
     ]
 
 

@@ -31,8 +31,6 @@ LIVE: frozenset[KeyPath] = frozenset(
     | {("webchat", 0, *key.split(".")) for key in _LIVE_SERVER.split()}
 )
 """Paths by the names of attributes; what lies below one of them is live too."""
-NOTHING = "(none)"
-SECRET = "(secret)"  # noqa: S105 - what is shown in place of one
 LONGEST_SHOWN = 80
 
 
@@ -96,9 +94,9 @@ def _as_written(path: KeyPath) -> KeyPath:
 
 def _shown(value: object) -> str:
     if value is None:
-        return NOTHING
+        return "(none)"
     if isinstance(value, SecretStr):
-        return SECRET
+        return "(secret)"
     if isinstance(value, Sequence) and not isinstance(value, str):
         text = "[" + ", ".join(str(one) for one in value) + "]"
     else:

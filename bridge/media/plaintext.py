@@ -142,21 +142,17 @@ class _Writer:
                 self._current.append(attributes.get("alt") or attributes.get("title") or "")
             case "code":
                 self._current.append(f"`{node.text()}`")
-            case _ if tag in _MARKS:
-                before, after = _MARKS[tag]
+            case "span" if "data-mx-maths" in node.attributes:
+                self._current.append(node.attributes["data-mx-maths"] or "")
+            case _:
+                before, after = _MARKS.get(tag, ("", ""))
+                if tag == "span" and "data-mx-spoiler" in node.attributes:
+                    # As it is typed: || where it begins and ends, and why before it.
+                    reason = node.attributes["data-mx-spoiler"]
+                    before, after = f"({reason}) ||" if reason else "||", "||"
                 self._current.append(before)
                 self.children(node)
                 self._current.append(after)
-            case "span" if "data-mx-maths" in node.attributes:
-                self._current.append(node.attributes["data-mx-maths"] or "")
-            case "span" if "data-mx-spoiler" in node.attributes:
-                # As it is typed: || where it begins and ends, and why before it.
-                reason = node.attributes["data-mx-spoiler"]
-                self._current.append(f"({reason}) ||" if reason else "||")
-                self.children(node)
-                self._current.append("||")
-            case _:
-                self.children(node)
 
     def _link(self, node: LexborNode) -> None:
         text = " ".join(self._inside(node)).strip()

@@ -117,8 +117,7 @@ _NO_PICTURE = (*_BOMB, UnidentifiedImageError, OSError, ValueError, SyntaxError,
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
     """Width and height in pixels as a picture's header says, or None if it is no picture.
 
-    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown. The stream is read
-    from its current position and is left anywhere.
+    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown.
     """
     try:
         with warnings.catch_warnings():

@@ -1,8 +1,7 @@
 """Logs: structlog for us and for the libraries, one line an event, text or JSON, no secrets.
 
-Objects get their logger with `structlog.get_logger()` and log a constant message with fields.
-Context (`room`, `session`, `call`) is bound with `structlog.contextvars.bound_contextvars`, which
-works from any ring, and appears in every line logged within.
+Messages are constants with fields. Context (`room`, `session`, `call`), bound with
+`structlog.contextvars.bound_contextvars`, appears in every line logged within.
 
 Two nets keep secrets out, in our lines and the libraries' alike: fields whose name says secret lose
 their value, and the values given as `secrets` are cut out of every text. Libraries that log URLs or

@@ -1,10 +1,8 @@
 """Every sentence that a person in a room or at a desk can see, by key, in our four languages. Pure.
 
 They are data: a TOML file for each language, all with the same keys in the same order (`en.toml`
-has the comments). A test finds a key that one of them lacks, and one that nobody says any more.
-
-Operators replace single ones in config.yaml under `texts`; a replacement may use the placeholders
-of the original and no others, so that rendering cannot fail on an operator's word.
+has the comments). Operators replace single ones in config.yaml under `texts`; a replacement may use
+the placeholders of the original and no others, so that rendering cannot fail on their words.
 """
 
 from __future__ import annotations

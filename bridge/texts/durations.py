@@ -54,10 +54,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
 
 
 def duration(language: str, seconds: float) -> str:
-    """A duration in words: "45 seconds", "3 minutes", "1 hour 20 minutes".
-
-    Seconds are said below a minute only; what is more is rounded down to minutes.
-    """
+    """A duration in words, rounded down: "45 seconds", "3 minutes", "1 hour 20 minutes"."""
     whole = max(int(seconds), 0)
     if whole < 60:
         return _amount(language, _SECONDS, whole)

@@ -1,7 +1,7 @@
 """The languages of our sentences, and the nearest of them to a language tag (BCP 47). Pure.
 
-Codes are BCP 47 tags. People and clients write them in many ways ("zh_TW", "zh-Hant-HK", "ja-JP",
-"日本語"); `nearest` understands all of these, and nothing that could be a word of a sentence.
+People and clients write it in many ways ("zh_TW", "zh-Hant-HK", "ja-JP", "日本語"); `nearest`
+understands all of these, and nothing that could be a word of a sentence.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ def listed(language: str, values: Iterable[str]) -> str:
 
 
 def nearest(word: str) -> str | None:
-    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them.
-
-    `word` is a tag with "-" or "_" ("zh", "zh-Hans", "zh_TW", "en-GB"), or a name ("日本語").
-    """
+    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them."""
     wanted = word.strip().casefold().replace("_", "-")
     for language, names in _NAMES.items():
         if wanted in names:
