@@ -25,7 +25,6 @@ from bridge.config.loading import check_rules
 from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
 
-EXIT_OK = 0
 EXIT_HOMESERVER = 16
 
 
@@ -64,7 +63,7 @@ async def _serve(config: Config, load: Load) -> int:
         LOG.error(str(error))
         return EXIT_HOMESERVER
     LOG.info("stopped")
-    return EXIT_OK
+    return 0
 
 
 def _collect_seldom() -> None:
@@ -81,8 +80,7 @@ def _collect_seldom() -> None:
 
 # --- reload --------------------------------------------------------------------------------------
 
-Load = Callable[[], Config]
-"""Reads the configuration and checks it; raises what `load_config` does."""
+Load = Callable[[], Config]  # raises what `load_config` does
 
 
 async def reload_whenever(

@@ -112,9 +112,7 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """The secret that seals encryption's keys: `pickle_key`, else the as_token, which the operator
-    has in any case; `register --rotate` keeps the old one as the secret.
-    """
+    """The secret that seals encryption's keys: `pickle_key`, else the as_token."""
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
 

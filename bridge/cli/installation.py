@@ -191,7 +191,7 @@ async def check_encryption(findings: Findings, config: Config) -> None:
             vault = Vault(store, Sealer(encryption_secret_of(config)))
             found = await inspect(KeyServer(transport, transport), vault, users.hosts())
     except Unsealable as error:
-        own = config.bridge.encryption.pickle_key.get_secret_value()
+        own = config.bridge.encryption.pickle_key
         key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
         fix = f"put back the {key} of before; if it is lost, {_RESET}"
         findings.failed(ENCRYPTION, str(error).partition(". ")[0], fix)

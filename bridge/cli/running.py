@@ -23,16 +23,8 @@ import click
 import msgspec
 from ruamel.yaml import YAML
 
-from bridge.cli.console import (
-    CONFIG,
-    REGISTRATION,
-    ExitCode,
-    Files,
-    config_option,
-    no_update_option,
-    registration_option,
-    stop,
-)
+from bridge.cli import console
+from bridge.cli.console import ExitCode, Files, stop
 from bridge.config import Config, ConfigUnreadable, KeyPath, example_config, json_schema
 from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
 from bridge.matrix.registration import (
@@ -67,8 +59,8 @@ def lacks_tokens(config: Config) -> bool:
 
 
 @click.command()
-@config_option
-@no_update_option
+@console.config_option
+@console.no_update_option
 @click.pass_obj
 def run(files: Files) -> None:
     """Run the bridge (the default)."""
@@ -90,7 +82,7 @@ def run(files: Files) -> None:
 
 
 @click.command()
-@config_option
+@console.config_option
 @click.pass_obj
 def check(files: Files) -> None:
     """Check the configuration; every error names its key and line."""
@@ -99,9 +91,7 @@ def check(files: Files) -> None:
     if lacks_tokens(config):
         click.echo(f"{files.config}: no tokens yet; `matrix-webchat register` fills them")
     login = config.server.login
-    if login.type is LoginType.PASSWORD and not (
-        login.password.get_secret_value() or config.server.accounts
-    ):
+    if login.type is LoginType.PASSWORD and not (login.password or config.server.accounts):
         click.echo(
             f"{files.config}: webchat.login.type is password, and there is none: set"
             " webchat.login.password, or list accounts in webchat.accounts"
@@ -120,9 +110,9 @@ def check(files: Files) -> None:
 
 
 @click.command()
-@config_option
-@registration_option
-@no_update_option
+@console.config_option
+@console.registration_option
+@console.no_update_option
 @click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
 @click.pass_obj
 def register(files: Files, *, rotate: bool) -> None:
@@ -210,7 +200,7 @@ EXAMPLE_WEBCHAT = "crm.example.org"
 @click.pass_context
 def container(context: click.Context, folder: Path) -> None:
     """The command of the container image: write config, then registration, then serve."""
-    files = context.obj = Files(config=folder / CONFIG, registration=folder / REGISTRATION)
+    files = context.obj = Files(folder / console.CONFIG, folder / console.REGISTRATION)
     try:
         config = files.load()
     except ConfigUnreadable as error:

@@ -41,7 +41,6 @@ _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(
 
 
 def variable_of(path: KeyPath) -> str:
-    """The variable that sets the key at `path`."""
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 

@@ -92,10 +92,7 @@ class Section(BaseModel):
     """A part of config.yaml: frozen, refuses unknown keys, documents its keys by docstrings."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
 

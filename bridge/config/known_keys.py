@@ -22,9 +22,7 @@ from bridge.config.fields import MILLISECONDS, ONE_OR_MANY
 from bridge.config.model import Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
-"""The shape of a key's value: the keys of a model, a list of those, keys that the operator invents,
-a list, or anything else.
-"""
+"""Of a key's value: a section, a list of those, keys that the operator invents, a list, a value."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +40,18 @@ class Key:
 
 @cache
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
-    """The keys of a section, in the order of the model."""
-    keys = (_key(info.alias or name, info) for name, info in model.model_fields.items())
-    return {key.name: key for key in keys}
-
-
-def _key(name: str, info: FieldInfo) -> Key:
-    origin, arguments = get_origin(info.annotation), get_args(info.annotation)
-    inner, shapes = info.annotation, (Shape.SECTION, Shape.VALUE)
-    if origin is dict:
-        inner, shapes = arguments[-1], (Shape.MAPPING, Shape.MAPPING)
-    elif origin is tuple:
-        inner, shapes = arguments[0], (Shape.SECTIONS, Shape.LIST)
-    model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
-    return Key(name, info, shapes[model is None], model)
+    keys = {}
+    for attribute, info in model.model_fields.items():
+        origin, arguments = get_origin(info.annotation), get_args(info.annotation)
+        inner, shapes = info.annotation, (Shape.SECTION, Shape.VALUE)
+        if origin is dict:
+            inner, shapes = arguments[-1], (Shape.MAPPING, Shape.MAPPING)
+        elif origin is tuple:
+            inner, shapes = arguments[0], (Shape.SECTIONS, Shape.LIST)
+        held = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        name = info.alias or attribute
+        keys[name] = Key(name, info, shapes[held is None], held)
+    return keys
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:

@@ -35,9 +35,7 @@ LONGEST_SHOWN = 80
 
 
 def compare(old: Config, new: Config) -> dict[str, bool]:
-    """Every key that differs, in the order of the model: its path, old and new value, without
-    secrets -> whether it can change now.
-    """
+    """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = {}
     for path in dict.fromkeys((*before, *after)):

@@ -20,10 +20,9 @@ from urllib.parse import quote
 
 import msgspec
 
+# Krasovsky's ellipsoid: the semi-major axis in metres, and the first eccentricity squared.
 _AXIS = 6_378_245.0
-"""Semi-major axis of Krasovsky's ellipsoid, metres."""
 _ECCENTRICITY = 0.00669342162296594323
-"""Its first eccentricity, squared."""
 _BAIDU = math.pi * 3000.0 / 180.0
 _ROUNDS = 10
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import IO
 
@@ -182,7 +183,8 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
 def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
     """The sound as it is decoded, in parts of a second at most; None at its end."""
     heard = 0
-    try:
+    # A recording that was cut off: what could be heard until then counts.
+    with suppress(av.error.InvalidDataError):
         for decoded in source.decode(audio=0):
             rate = decoded.sample_rate
             if rate < LOWEST_RATE:
@@ -192,9 +194,6 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
                 raise NoSound("too long")
             for start in range(0, decoded.samples, rate):
                 yield _slice(decoded, start, min(rate, decoded.samples - start))
-    except av.error.InvalidDataError:
-        # A recording that was cut off: what could be heard until then counts.
-        pass
     yield None
 
 

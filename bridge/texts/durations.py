@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
 _HOUR = 60
-_LONG = 90
-"""Minutes from which a wait is said in hours: nobody counts "135 minutes"."""
 _Words = Mapping[str, str]
 """Language -> pattern."""
 _SECONDS: _Words = {"zh-CN": "{n} 秒", "zh-TW": "{n} 秒", "en": "{n} seconds", "ja": "{n}秒"}
@@ -41,7 +39,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
     high = max(high_seconds / 60, low)
     if high < 1:
         return _UNDER_A_MINUTE[language]
-    if high > _LONG:
+    if high > 90:  # nobody counts "135 minutes"
         pattern, step, ends = _HOURS, 0.5, (low / _HOUR, high / _HOUR)
     else:
         pattern, step, ends = _MINUTES, 1.0 if high <= 10 else 5.0, (low, high)
