@@ -1,11 +1,8 @@
-"""The process: signals, exit codes, the order of starting and stopping, and the reload at SIGHUP.
+"""The process: signals, exit codes, and the reload at SIGHUP.
 
-Start: open the store; go on with unfinished work; open the port; make our users exist; ask the
-homeserver to call us (which also makes it deliver its backlog). The homeserver may be away at any
-of these moments: the bridge waits for it, and says so in /ready.
-
-Stop: take nothing in, let what is under way end (10 s at most), close the links without logging
-out (sessions live on at the call centre), close the store. What was not finished is in the store.
+The homeserver may be away at any moment of a start: the bridge waits for it, and says so in /ready.
+A stop takes 10 s at most and logs nobody out: sessions live on at the call centre, and what was not
+finished is in the store.
 
 SIGHUP: read the configuration again, say what changes, take what can be taken. A file that is wrong
 changes nothing; what needs a restart is named and left as it is. Rooms go by the new rules from
@@ -18,32 +15,26 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
-import structlog
 import uvloop
 
-from bridge.app.serving import HomeserverRefused, Serving
+from bridge.app.serving import LOG, HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.config.loading import check_rules
 from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
 
-EXIT_OK = 0
 EXIT_HOMESERVER = 16
 
 
-def run(config: Config, load: Load | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP, if it can be.
+def run(config: Config, load: Load) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. `load`: for a SIGHUP.
 
-    Raises:
-        StoreError: the database cannot be opened, or is lost before we serve.
-        CannotListen: a port cannot be had.
+    Raises StoreError (no database, or it is lost before we serve) and CannotListen.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
-    return _with_a_long_stack(lambda: uvloop.run(serve_until_signalled(config, load=load)))
+    return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 
 def _with_a_long_stack(call: Callable[[], int]) -> int:
@@ -57,13 +48,7 @@ def _with_a_long_stack(call: Callable[[], int]) -> int:
 _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8_300)
 
 
-async def serve_until_signalled(
-    config: Config,
-    on_ready: Callable[[Serving], None] | None = None,
-    load: Load | None = None,
-) -> int:
-    """The body of `run`, for a loop that exists already."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+async def _serve(config: Config, load: Load) -> int:
     stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,17 +56,14 @@ async def serve_until_signalled(
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
     try:
         async with Serving(config) as serving:
-            if load is not None:
-                serving.keep(Reloader(config, load, partial(_go_by, serving)).run(hangup))
+            serving.keep(reload_whenever(hangup, config, load, serving.go_by))
             _collect_seldom()
-            if on_ready is not None:
-                on_ready(serving)
             await serving.until(stop)
     except HomeserverRefused as error:
-        log.error(str(error))
+        LOG.error(str(error))
         return EXIT_HOMESERVER
-    log.info("stopped")
-    return EXIT_OK
+    LOG.info("stopped")
+    return 0
 
 
 def _collect_seldom() -> None:
@@ -96,54 +78,46 @@ def _collect_seldom() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-def _go_by(serving: Serving, config: Config) -> None:
-    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
-    serving.go_by(config)
-
-
 # --- reload --------------------------------------------------------------------------------------
 
-Load = Callable[[], Config]
-"""Reads the configuration and checks it; raises what `load_config` does."""
+Load = Callable[[], Config]  # raises what `load_config` does
 
 
-@dataclass
-class Reloader:
-    """The configuration in force; `apply` puts another into force, which `load` has read."""
+async def reload_whenever(
+    wanted: asyncio.Event, config: Config, load: Load, apply: Callable[[Config], None]
+) -> None:
+    """Reload whenever the event is set, for ever. Several wishes at a time are one."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        config = await reloaded(config, load, apply)
 
-    _config: Config
-    _load: Load
-    _apply: Callable[[Config], None]
 
-    async def run(self, wanted: asyncio.Event) -> None:
-        """Reload whenever the event is set, for ever. Several wishes at a time are one."""
-        while True:
-            await wanted.wait()
-            wanted.clear()
-            await self.reload()
+async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) -> Config:
+    """Read, compare, apply; returns the configuration in force then.
 
-    async def reload(self) -> None:
-        """Read, compare, apply; every outcome is logged, and none ends the bridge."""
-        log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
-        try:
-            new = await asyncio.to_thread(self._load)
-            taken = take_over(self._config, new)
-            if problems := tuple(check_rules(taken)):
-                raise ConfigInvalid(problems)  # noqa: TRY301 - wrong as a file can be
-            changes = compare(self._config, new)
-            for change in changes:
-                if change.live:
-                    log.info("config changed", change=str(change))
-                else:
-                    log.warning("config change needs a restart", change=str(change))
-            self._apply(taken)
-        except (ConfigUnreadable, ConfigInvalid) as error:
-            for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
-                log.error("the config is wrong", why=str(reason))
-            log.error("the config was not reloaded: the bridge goes on by the old one")
-        except Exception:
-            log.exception("unexpected error: the bridge goes on by the old config")
-        else:
-            self._config = taken
-            live = sum(change.live for change in changes)
-            log.info("config reloaded", changed=live, need_restart=len(changes) - live)
+    Every outcome is logged, and none ends the bridge.
+    """
+    try:
+        new = await asyncio.to_thread(load)
+        taken = take_over(config, new)
+        if problems := tuple(check_rules(taken)):
+            raise ConfigInvalid(problems)  # noqa: TRY301 - wrong as a file can be
+        changes = compare(config, new)
+        for change, live in changes.items():
+            if live:
+                LOG.info("config changed", change=change)
+            else:
+                LOG.warning("config change needs a restart", change=change)
+        apply(taken)
+    except (ConfigUnreadable, ConfigInvalid) as error:
+        for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
+            LOG.error("the config is wrong", why=str(reason))
+        LOG.error("the config was not reloaded: the bridge goes on by the old one")
+    except Exception:  # noqa: BLE001 - it is logged
+        LOG.exception("unexpected error: the bridge goes on by the old config")
+    else:
+        live_ones = sum(changes.values())
+        LOG.info("config reloaded", changed=live_ones, need_restart=len(changes) - live_ones)
+        return taken
+    return config

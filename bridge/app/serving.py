@@ -4,9 +4,6 @@ One stack holds what has to be closed, the store at its bottom; one task group h
 the stack unwinds, the port is closed first, so that nothing new comes in; then the work beside
 serving is cancelled and the engine gets `PATIENCE` to end what is under way; then the links go, and
 the store last.
-
-Work beside serving runs for as long as the bridge does: catching up on events that the homeserver
-forgot to hand over, pruning the ledger, measuring the backlog.
 """
 
 from __future__ import annotations
@@ -16,17 +13,17 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import structlog
 from aiohttp import web
 
-from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
+from bridge.app import settings
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId, QueueId, RoomId
+from bridge.link.learnt import Learnt
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
@@ -37,20 +34,20 @@ from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
-from bridge.matrix.users import OurUsers
 from bridge.ops.health import Health
+from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
-from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import open_store
 
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
 """Seconds that work under way gets when the bridge stops: with the links' closing handshakes after
 it, and the homeserver's requests before it, all is over within ten."""
@@ -72,16 +69,10 @@ class HomeserverRefused(Exception):
 
 
 class Serving:
-    """The parts of one bridge, for the length of an `async with`.
-
-    Attributes:
-        port: where the homeserver reaches us (useful with port 0).
-        metrics: the bridge's own registry.
-    """
+    """The parts of one bridge, for the length of an `async with`."""
 
     def __init__(self, config: Config) -> None:
-        self.port = 0
-        self.metrics = Metrics()
+        self._metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
         self._outage = asyncio.Event()
@@ -90,11 +81,11 @@ class Serving:
         # What still runs there at the end is not awaited.
         self._stack.callback(self._conversions.shutdown, wait=False, cancel_futures=True)
         self._tasks = asyncio.TaskGroup()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
-        self._refusal = ""
-        self._refused = asyncio.Event()
+        self._refusal: asyncio.Future[HomeserverRefused] = asyncio.Future()
         self._background: list[asyncio.Task[None]] = []
-        self._renew: Callable[[], None] = lambda: None
+        self._users = settings.users_of(config)
+        self._around: Surroundings
+        self._learnt: Learnt
 
     async def __aenter__(self) -> Serving:
         try:
@@ -108,17 +99,12 @@ class Serving:
         await self._stack.aclose()
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set.
-
-        Raises:
-            HomeserverRefused: nothing can be served with these tokens.
-        """
-        waits = [self._tasks.create_task(event.wait()) for event in (stop, self._refused)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if self._refused.is_set():
-            raise HomeserverRefused(self._refusal)
+        """Serve until `stop` is set, or raise HomeserverRefused."""
+        stopping = self._tasks.create_task(stop.wait())
+        await asyncio.wait((stopping, self._refusal), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._refusal.done():
+            raise self._refusal.result()
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside serving, until the bridge stops."""
@@ -126,8 +112,11 @@ class Serving:
 
     def go_by(self, config: Config) -> None:
         """Take over what of another configuration can change while we serve (`take_over`)."""
+        configure_logging(
+            config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
+        )
         self._config = config
-        self._renew()
+        self._around.rules = settings.rules_of(config, self._users, self._learnt)
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -136,22 +125,22 @@ class Serving:
         began = self._clock.now()
         url = config.database.url.get_secret_value()
         store = await enter(open_store(url, self._clock, sole=True))
-        users = users_of(config)
-        matrix = await self._matrix(store, users)
+        users = self._users
+        matrix = await self._matrix(store)
         links = Links(
-            link_settings_of(config),
+            settings.link_settings_of(config),
             tokens=StoredTokens(store),
             facts=StoredFacts(store),
-            metrics=self.metrics,
+            metrics=self._metrics,
             clock=self._clock,
         )
-        rules = self._rules(users, links)
+        self._learnt = links.learnt
+        rules = settings.rules_of(config, users, links.learnt)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
-        around = Surroundings(
-            store, matrix, links, self._clock, rules, self.metrics, self._conversions, waits
+        self._around = around = Surroundings(
+            store, matrix, links, self._clock, rules, self._metrics, self._conversions, waits
         )
-        self._renew = partial(self._renew_rules, around, users, links)
         instance = await noted(store, INSTANCE, secrets.token_hex(4))
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
@@ -169,45 +158,36 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            timing=self.metrics.matrix_event.labels,
+            timing=self._metrics.matrix_event.labels,
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
-        await self._open_port(endpoint)
+        port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
-            await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
+            await enter(metrics_server(self._metrics, config.metrics.hostname, config.metrics.port))
         for work in (
             health.watch(),
-            watch_loop_lag(self.metrics),
+            watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention),
             waits.keep(store, self._clock),
-            measure(store, self._clock, self.metrics),
+            measure(store, self._clock, self._metrics),
             self._greet(matrix),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
-        self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+        LOG.info("ready", port=port, after_ms=self._clock.now() - began)
 
-    def _rules(self, users: OurUsers, links: Links) -> Rules:
-        learnt = links.learnt
-        return rules_of(
-            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
-        )
-
-    def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
-        around.rules = self._rules(users, links)
-
-    async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
+    async def _matrix(self, store: StorePort) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
-        config, crypto = self._config, None
-        homeserver = await self._homeserver(users)
+        config, users, crypto = self._config, self._users, None
+        homeserver = await self._homeserver()
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
-            keys = KeyServer(homeserver, await self._homeserver(users, limit=0))
-            vault = Vault(store, Sealer(encryption_secret_of(config)))
+            keys = KeyServer(homeserver, await self._homeserver(limit=0))
+            vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock)
             await crypto.upkeep.begin()
         return MatrixAdapter(
@@ -219,13 +199,13 @@ class Serving:
             crypto=crypto,
         )
 
-    async def _homeserver(self, users: OurUsers, limit: int = 100) -> Homeserver:
+    async def _homeserver(self, limit: int = 100) -> Homeserver:
         """A client of the homeserver, with as many connections at a time."""
         config = self._config
         session = new_session(verify_tls=config.homeserver.verify_ssl, limit=limit)
         await self._stack.enter_async_context(session)
         token = config.appservice.as_token.get_secret_value()
-        return Homeserver(session, config.homeserver.address, token, users, self._outage)
+        return Homeserver(session, config.homeserver.address, token, self._users, self._outage)
 
     async def _run_engine(self, engine: Engine) -> None:
         """Start the engine's task; when the stack unwinds it stops before what it works with."""
@@ -244,24 +224,22 @@ class Serving:
             task.cancel()
         await engine.stop(PATIENCE)
 
-    async def _open_port(self, endpoint: Endpoint) -> None:
+    async def _open_port(self, endpoint: Endpoint) -> int:
         appservice = self._config.appservice
         server = web.Server(endpoint.handle, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        self.port = await listen(runner, "appservice", appservice.hostname, appservice.port)
+        return await listen(runner, "appservice", appservice.hostname, appservice.port)
 
     def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
         async def webchat() -> None:
             if links.health.unreachable_for() > 0:
                 raise Unavailable("WebChat did not answer")
 
-        def changed(part: str, reachable: bool) -> None:  # noqa: FBT001 - Health's callback
-            self.metrics.connected.labels(part).set(1 if reachable else 0)
-
         probes = {"database": store.ping, "homeserver": matrix.homeserver.check, "webchat": webchat}
-        return Health(probes, self._clock, on_change=changed)
+        connected = self._metrics.connected.labels
+        return Health(probes, self._clock, on_change=lambda part, up: connected(part).set(up))
 
     # --- in the background ------------------------------------------------------------------
 
@@ -284,23 +262,21 @@ class Serving:
 
     async def _greet(self, matrix: MatrixAdapter) -> None:
         """Make our users exist and have the homeserver call us, however long it takes."""
-        config, wait = self._config, 1.0
-        queues = [(queue.id, queue.name) for queue in rules_of(config, users_of(config)).queues]
-        bot = config.appservice.bot
+        config, bot, wait = self._config, self._config.appservice.bot, 1.0
+        queues = [(QueueId(queue.id), queue.name) for queue in config.queues]
         while True:
             try:
                 await matrix.ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
                 await matrix.homeserver.ping(config.appservice.id)
             except Unavailable as error:
-                self._log.warning("the homeserver is not there yet", why=str(error), wait=wait)
+                LOG.warning("the homeserver is not there yet", why=str(error), wait=wait)
             except StoreError as error:
-                self._log.warning("the database did not answer", why=str(error), wait=wait)
+                LOG.warning("the database did not answer", why=str(error), wait=wait)
             except Refused as error:
-                self._refusal = why_refused(config, error)
-                self._refused.set()
+                self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
                 return
             else:
-                self._log.info("the homeserver knows us and can reach us")
+                LOG.info("the homeserver knows us and can reach us")
                 return
             await self._clock.sleep(wait)
             wait = min(wait * 2, 30.0)
@@ -310,8 +286,9 @@ def why_refused(config: Config, error: Refused) -> str:
     """Why the bridge ends, and what an operator can do about it."""
     if error.code == FOREIGN:
         return (
-            f"somebody else has registered {users_of(config).bot} on the homeserver, so it cannot "
-            f"be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register` again)"
+            f"somebody else has registered {settings.users_of(config).bot} on the homeserver, so"
+            f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
+            " again)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "
@@ -331,32 +308,29 @@ async def noted(store: StorePort, name: str, first: str) -> str:
 # --- work beside serving -------------------------------------------------------------------------
 
 PRUNE_EVERY = 600.0
-"""Seconds between two clean-ups of the ledger."""
+"""Seconds."""
 MEASURE_EVERY = 15.0
-"""Seconds between two looks at what waits in the database."""
 
 
 async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
     """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         now, kept = clock.now(), retention()
         try:
             rows = await store.prune(now - kept.bodies, now - kept.rows)
-            log.debug("ledger pruned", rows=rows)
+            LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
-            log.warning("the ledger could not be pruned", why=str(error))
+            LOG.warning("the ledger could not be pruned", why=str(error))
         await clock.sleep(PRUNE_EVERY)
 
 
 async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
     """Show in the metrics what waits in the database, for ever."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         try:
             metrics.backlog(await store.backlog(), clock.now())
         except StoreError as error:
-            log.warning("the backlog could not be measured", why=str(error))
+            LOG.warning("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)
 
 
@@ -376,8 +350,7 @@ class StoredTokens:
         return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
 
     async def save(self, room_id: RoomId, token: Token) -> None:
-        who, since = (token.login_name, token.value), (token.issued, token.client_id)
-        await self._store.save_account(AccountRow(room_id, *who, *since, token.cookies))
+        await self._store.save_account(AccountRow(room_id, *astuple(token)))
 
     async def forget(self, room_id: RoomId) -> None:
         await self._store.forget_token(room_id)

@@ -20,6 +20,7 @@ from bridge.config.model import permission_of
 from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
+from bridge.link.learnt import Learnt
 from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
@@ -30,7 +31,6 @@ from bridge.webchat.codes import Dialect
 
 
 def users_of(config: Config) -> OurUsers:
-    """The names of our own Matrix users."""
     return OurUsers(
         config.homeserver.domain,
         config.appservice.bot.username,
@@ -39,30 +39,21 @@ def users_of(config: Config) -> OurUsers:
     )
 
 
-def rules_of(
-    config: Config,
-    users: OurUsers,
-    longest_text: Callable[[], int] | None = None,
-    longest_clip: Callable[[], int] | None = None,
-) -> Rules:
-    """The rules of the rooms ring.
-
-    `longest_text`: bytes of text that fit into one frame at the moment, which the link learns;
-    `longest_clip`: the same for a voice.
-    """
+def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> Rules:
+    """The rules of the rooms ring; what fits into a frame is as the link has learnt it."""
     server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
+    secret = encryption_secret_of(config)
     queues = tuple(
         QueueRule(
             QueueId(queue.id),
             queue.name,
-            tuple(queue.aliases),
+            queue.aliases,
             queue.source or server.source,
             queue.to_agent,
             parse_hours(queue.hours) if queue.hours else None,
         )
         for queue in config.queues
     )
-
     return Rules(
         bot=users.bot,
         queues=queues,
@@ -81,10 +72,10 @@ def rules_of(
         encrypt_rooms=bridge.encryption.default,
         encryption_required=bridge.encryption.require,
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
-        longest_text=longest_text,
-        longest_clip=longest_clip,
-        seal=Passwords(encryption_secret_of(config)).seal if server.login.own_accounts else None,
-        login_key=login_keys(encryption_secret_of(config)),
+        longest_text=None if learnt is None else lambda: learnt.longest_text,
+        longest_clip=None if learnt is None else lambda: learnt.longest_clip,
+        seal=Passwords(secret).seal if server.login.own_accounts else None,
+        login_key=login_keys(secret),
         texts=Texts(config.texts),
         ratings=tuple(
             RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
@@ -121,22 +112,18 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """The secret that seals encryption's keys: `pickle_key`, else the as_token, which the operator
-    has in any case; `register --rotate` keeps the old one as the secret.
-    """
+    """The secret that seals encryption's keys: `pickle_key`, else the as_token."""
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
 
 
 def login_keys(secret: str) -> Callable[[RoomId], str]:
-    """A key derivation: room id -> the key in its login name, from the operator's secret."""
+    """A key derivation: room id -> the key in its login name."""
     return partial(room_key, secret=derive(secret, b"logins"))
 
 
 def link_settings_of(config: Config) -> LinkSettings:
-    """The settings of the link ring."""
-    server = config.server
-    passwords = Passwords(encryption_secret_of(config))
+    server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
     return LinkSettings(
         base_url=server.base_url,
         enterprise_id=server.enterprise_id,
@@ -149,7 +136,7 @@ def link_settings_of(config: Config) -> LinkSettings:
             pattern: AccountRule(entry.name, entry.password.get_secret_value())
             for pattern, entry in server.accounts.items()
         },
-        unseal=passwords.unseal if server.login.own_accounts else None,
+        unseal=unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
         upload_mode=server.upload_mode,
@@ -167,23 +154,15 @@ def secrets_of(config: Config) -> list[str]:
     return [*found, unquote(password), password] if password else found
 
 
-# --- customers' passwords ------------------------------------------------------------------------
-
-
 class Passwords:
-    """Sealed box for passwords, under the operator's secret (`encryption_secret_of`)."""
+    """Sealed box for customers' passwords, under the operator's secret."""
 
     def __init__(self, secret: str) -> None:
         self._sealer = Sealer(secret)
 
     def seal(self, room_id: RoomId, password: str) -> bytes:
-        """The password as it may be stored; differs each time."""
         return self._sealer.seal(f"login/{room_id}", password.encode("utf-8", "replace"))
 
     def unseal(self, room_id: RoomId, sealed: bytes) -> str:
-        """The password again.
-
-        Raises:
-            StoreError: it was sealed for another room or with another secret.
-        """
+        """Raises StoreError: it was sealed for another room or with another secret."""
         return self._sealer.open(f"login/{room_id}", sealed).decode()

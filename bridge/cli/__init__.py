@@ -1,6 +1,4 @@
-"""The command line: `program` parses, the other files do.
+"""The command line: `program` gathers the commands of the other files, which share `console`.
 
-`console` is what all commands share; `running`, `registering`, `database` and `doctor` are the
-commands, and the doctor's checks lie in `installation`, `homeserver` and `call_centre`.
-`bridge.__main__` starts it all.
+The doctor's checks lie in `installation`, `homeserver` and `call_centre`.
 """

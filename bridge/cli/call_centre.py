@@ -27,7 +27,6 @@ from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
-from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import Logout
 from bridge.webchat.http import Endpoints
 
@@ -63,7 +62,6 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
     mine = replace(stranger, timing=timing, login_count=places)
     async with migrated_store(config) as store:
         memory = _Memory(store)
-        # The doctor's own window of logins.
         taken = await Visits(mine, memory, SystemClock()).load()
         if len(taken) >= places:
             findings.skipped(
@@ -78,7 +76,7 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
 def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
     """Check that every room has an account of its own; said only where accounts are listed."""
     what = "WebChat accounts"
-    if settings.login_type is not LoginType.PASSWORD or not settings.accounts:
+    if not settings.accounts:
         return
     if several := shared(settings.accounts, rooms_per_user):
         findings.failed(
@@ -94,9 +92,8 @@ def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: i
 
 def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
     """The settings under which the doctor logs in as nobody else, or None if there are none."""
-    rules = settings.accounts if settings.login_type is LoginType.PASSWORD else {}
-    rule = matching_rule(rules, account.room_id, account.customer)
-    if rules and rule is None:
+    rule = matching_rule(settings.accounts, account.room_id, account.customer)
+    if settings.accounts and rule is None:
         return None
     login = rule or settings
     if "{room_key}" not in login.name and "{room_id}" not in login.name:
@@ -106,7 +103,6 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
 
 
 async def _there(findings: Findings, settings: LinkSettings) -> None:
-    """Check that the address answers; also tells its time."""
     url = settings.base_url
     try:
         async with (
@@ -134,16 +130,14 @@ class _Memory:
 
     _store: StorePort | None
     facts: dict[str, str] = field(default_factory=dict)
-    results: list[int | None] = field(default_factory=list)
-    """Of logins."""
-    stood: bool = False
-    """The link did."""
+    logged_in_once: bool = False
+    opened_once: bool = False
 
     def logged_in(self, result: int | None) -> None:
-        self.results.append(result)
+        self.logged_in_once |= result == 1
 
     def opened(self, *, again: bool) -> None:
-        self.stood = True
+        self.opened_once = True
 
     def closed(self) -> None: ...
     def open_failed(self) -> None: ...
@@ -166,8 +160,6 @@ class _Memory:
 
 @dataclass
 class _Visit:
-    """One login, and all that is tried with it."""
-
     _findings: Findings
     _settings: LinkSettings
     _account: Account
@@ -184,22 +176,21 @@ class _Visit:
                 failure = error
             took = (perf_counter() - began) * 1000
             self._link_opened(failure)
-            if memory.stood or failure is None:
+            if memory.opened_once or failure is None:
                 fetched = self._fetch(links, url, took, failure)
                 await self._findings.of("WebChat upload", fetched)
             if robot:
                 await self._findings.of("WebChat robot", self._ask(links))
-            if memory.stood:
+            if memory.opened_once:
                 await self._findings.of("WebChat command", self._log_out(links))
 
     def _link_opened(self, failure: CallFailure | None) -> None:
-        """Report login and socket, as far as it came."""
         name = self._settings.name.replace("{room_id}", self._account.room_id)
-        if 1 not in self._memory.results:
+        if not self._memory.logged_in_once:
             self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
             return
         self._findings.passed("WebChat login", f"as {name}")
-        if self._memory.stood:
+        if self._memory.opened_once:
             self._findings.passed("WebChat socket", "open, and it answers")
         else:
             fix = "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)"
@@ -246,8 +237,7 @@ class _Visit:
     async def _log_out(self, links: Links) -> str:
         """Leave nothing behind; the reply shows that commands are understood."""
         try:
-            no_ledger = self._memory.nothing
-            reply = await links.call(self._account, CallId(1), Logout(), no_ledger)
+            reply = await links.call(self._account, CallId(1), Logout(), self._memory.nothing)
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure

@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Concatenate, NoReturn, ParamSpec
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
 
@@ -32,14 +32,8 @@ CONFIG = Path("config.yaml")
 REGISTRATION = Path("registration.yaml")
 
 
-_UNCHECKED = click.Path(readable=False, path_type=Path)
-"""A path that click does not check: its reader says what is wrong with it, in an exit code."""
-
-
 @dataclass(frozen=True)
 class Files:
-    """The flags that every bridge of this kind has."""
-
     config: Path = CONFIG
     registration: Path = REGISTRATION
     update: bool = True
@@ -53,39 +47,42 @@ class Files:
 def outer_checks(config: Config) -> Iterator[Problem]:
     """Problems that only the outer rings can see in the configuration's values."""
     # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
-    from bridge.app.settings import link_settings_of, users_of
+    from bridge.app.settings import users_of
 
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
-    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
-        (("bridge", "username_template"), lambda: users_of(config)),
-        (("webchat", 0), lambda: link_settings_of(config)),
-        (("webchat", 0, "base_url"), lambda: Endpoints(config.server.base_url)),
-    )
-    for key, check in checks:
+    checks: dict[KeyPath, Callable[[], object]] = {
+        ("bridge", "username_template"): lambda: users_of(config),
+        ("webchat", 0, "base_url"): lambda: Endpoints(config.server.base_url),
+    }
+    for key, check in checks.items():
         try:
             check()
         except ValueError as error:
             yield Problem(key, str(error).removeprefix("username_template "))
 
 
-def _override(context: click.Context, parameter: click.Parameter, value: object) -> None:
+def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     files: Files = context.ensure_object(Files)
-    if value is not None and value is not False:
-        # -n says "do not": the flag's truth is the field's falsehood.
-        given = {"update": False} if parameter.name == "no_update" else {parameter.name: value}
-        context.obj = Files(**{**vars(files), **given})
+    if value is not None:
+        context.obj = replace(files, **{str(parameter.name): value})
 
 
 _option = functools.partial(click.option, expose_value=False, callback=_override)
-_file = functools.partial(_option, type=_UNCHECKED)
+# click does not check the path: its reader says what is wrong with it, in an exit code.
+_file = functools.partial(_option, type=click.Path(readable=False, path_type=Path))
 config_option = _file("-c", "--config", help=f"The configuration file.  [default: {CONFIG}]")
 registration_option = _file(
     "-r", "--registration", help=f"The registration file.  [default: {REGISTRATION}]"
 )
 no_update_option = _option(
-    "-n", "--no-update", is_flag=True, help="Never write the configuration file."
+    "-n",
+    "--no-update",
+    "update",
+    flag_value=False,
+    default=None,
+    help="Never write the configuration file.",
 )
 Given = ParamSpec("Given")
 
@@ -105,8 +102,6 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
 
 
 class ExitCode(IntEnum):
-    """Exit codes, for a shell, systemd or an orchestrator."""
-
     OK = 0
     FAILED = 1
     """The command did not succeed (no such dead letter, a failed check of the demo)."""
@@ -118,19 +113,11 @@ class ExitCode(IntEnum):
     """No tokens yet, or the homeserver refused them, or the bot is somebody else's account."""
     DATABASE_CORRUPT = 18
     REGISTRATION = 20
-    """The registration file cannot be read or written."""
 
 
 def stop(code: ExitCode, message: str) -> NoReturn:
-    """End the program with a message on the error output."""
     click.echo(message, err=True)
     sys.exit(code)
-
-
-def sentence_of(error: OSError) -> str:
-    """A fault of a file, a folder or the system in one line."""
-    why = error.strerror or str(error)
-    return f"{error.filename}: {why}" if error.filename is not None else why
 
 
 def _give_up_output() -> None:
@@ -160,7 +147,8 @@ def errors_become_exits() -> Iterator[None]:
             raise
         # The places that know what a file is for say it better, and end in the codes around this.
         _give_up_output()
-        stop(ExitCode.FAILED, sentence_of(error))
+        why = error.strerror or str(error)
+        stop(ExitCode.FAILED, why if error.filename is None else f"{error.filename}: {why}")
     except StoreError as error:
         corrupt = database_is_corrupt(error)
         stop(ExitCode.DATABASE_CORRUPT if corrupt else ExitCode.DATABASE, f"database: {error}")

@@ -1,7 +1,4 @@
-"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the operator's commands on the database.
-
-Each opens the configured database, asks it one thing, and closes it.
-"""
+"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the commands on the database."""
 
 from __future__ import annotations
 
@@ -26,7 +23,6 @@ from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
 Answer = TypeVar("Answer")
 _ALL = 100_000
 """More dead letters than any operator lets gather."""
-_PIPED_WIDTH = 200
 
 
 def with_store(
@@ -153,7 +149,7 @@ def _print(table: Table) -> None:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # scripts read whole lines
+        console.width = 200  # scripts read whole lines
     console.print(table)
 
 

@@ -16,19 +16,13 @@ from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
-from bridge.cli.installation import (
-    READABLE,
-    check_database,
-    check_encryption,
-    check_registration,
-)
+from bridge.cli.installation import READABLE, check_database, check_encryption, check_registration
 from bridge.cli.running import lacks_tokens
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.ops.logging import configure_logging
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
-"""Of the column that says what was tried."""
 
 
 def doctor(files: Files) -> int:

@@ -20,13 +20,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table."""
-
     verdict: Verdict
     what: str
     detail: str
     fix: str = ""
-    """One line; only where something failed."""
 
 
 class Failed(Exception):
@@ -41,8 +38,6 @@ class Failed(Exception):
 
 @dataclass
 class Findings:
-    """The table so far."""
-
     told: Callable[[Finding], None] = field(default=lambda _finding: None)
     """Called with each finding as it is made, since some take their time."""
     all: list[Finding] = field(default_factory=list)

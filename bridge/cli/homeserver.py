@@ -28,13 +28,9 @@ from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
 
-TIMEOUT = 20.0
-"""Seconds for one request."""
 _CLIENT = "/_matrix/client/v3"
-_PING_SINCE = "v1.7"
-"""Version of the specification that brought the ping of application services."""
+_PING_SINCE = "v1.7"  # of the specification
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
-_SEE_LOG = "see the homeserver's log"
 _HOMESERVER = "homeserver"
 _GHOSTS = "agents' users"
 _FILE = b"matrix-webchat doctor\n"
@@ -42,8 +38,6 @@ _FILE = b"matrix-webchat doctor\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """The response to a request."""
-
     status: int
     body: dict[str, object]
     date: str
@@ -54,12 +48,10 @@ class Answer:
 
     @property
     def exists(self) -> bool:
-        """Whether a user that was to be made exists now."""
         return self.status == 200 or self.code == "M_USER_IN_USE"
 
     @property
     def text(self) -> str:
-        """Status, code and the homeserver's own words, for a table."""
         error = str(self.body.get("error", ""))[:200]
         return " ".join(filter(None, (f"HTTP {self.status}", self.code, error)))
 
@@ -76,11 +68,9 @@ class HomeserverChecks:
         self._all_ours = True
 
     async def all(self) -> bool:
-        """Make them all; False if the homeserver does not know all of us: nothing that lies there
-        of our users could be judged.
-        """
+        """False: the homeserver does not know all of us, so their keys there cannot be judged."""
         of = self._findings.of
-        if not await of(_HOMESERVER, self._there()) or not await self._knows_us():
+        if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
             return False
         await of("homeserver to bridge", self._ping())
         await of("queue users", self._queue_users())
@@ -89,13 +79,11 @@ class HomeserverChecks:
         return self._all_ours
 
     async def _there(self) -> None:
+        fix = "check homeserver.address, and that the homeserver runs"
         try:
-            answer = await self._ask("GET", "/_matrix/client/versions", token=False)
+            answer = await self._ask("GET", "/_matrix/client/versions", token=False, fix=fix)
         except Failed as error:
-            fix = error.fix
-            if fix == _SEE_LOG:
-                fix = "check homeserver.address, and that the homeserver runs"
-            raise Failed(f"{self._address}: {error}", fix) from error
+            raise Failed(f"{self._address}: {error}", error.fix) from error
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
             raise Failed(
@@ -110,27 +98,15 @@ class HomeserverChecks:
             self._findings.failed(_HOMESERVER, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
-    async def _knows_us(self) -> bool:
+    async def _bot(self) -> str:
         """Our token is the one of a loaded registration, and that registration has our bot."""
-        what, bot = "as_token", self._users.bot
-        try:
-            made = await self._make(bot)
-            # It looks at the name only: whose server the user is on, another call tells.
-            whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
-            if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-                detail = f"the homeserver does not know it ({made.code})"
-                self._findings.failed(what, detail, _RELOAD)
-                return False
-            self._findings.passed(what, "the homeserver knows it")
-            what = "bot"
-            self._findings.passed(what, await self._bot(made, whoami))
-        except Failed as error:
-            self._findings.failed(what, str(error), error.fix)
-            return False
-        return True
-
-    async def _bot(self, made: Answer, whoami: Answer) -> str:
         bot = self._users.bot
+        made = await self._make(bot)
+        if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+            raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD, "as_token")
+        self._findings.passed("as_token", "the homeserver knows it")
+        # It looks at the name only: whose server the user is on, another call tells.
+        whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
         if not made.exists or whoami.status != 200:
             detail = (whoami if made.exists else made).text
             if made.exists and whoami.code == "M_FORBIDDEN":
@@ -148,10 +124,7 @@ class HomeserverChecks:
         return f"{bot} is ours"
 
     async def _sessions_of_others(self, user: UserId) -> str:
-        """The devices of whoever else uses one of our users, as the bridge looks at them.
-
-        Empty: it is ours, or nobody uses it at the moment.
-        """
+        """The devices of whoever else uses one of our users at the moment; empty: nobody."""
         async with migrated_store(self._config) as store:
             with suppress(StoreError):
                 if store is not None and await store.fact(made_fact(user)) is not None:
@@ -161,7 +134,6 @@ class HomeserverChecks:
         return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
 
     async def _make(self, user: UserId) -> Answer:
-        """Make one of our users exist, as the bridge does when it starts."""
         name, kind = user[1:].partition(":")[0], "m.login.application_service"
         content = {"type": kind, "username": name, "inhibit_login": True}
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
@@ -176,19 +148,19 @@ class HomeserverChecks:
             took = answer.body.get("duration_ms", "?")
             return f"it called {who} and was answered in {took} ms"
         address = appservice.address
-        unreachable = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
-        no_url = "give the registration a url: set appservice.address and `register` again"
-        fixes = {
-            "M_BAD_STATUS": (
-                "the hs_token that the homeserver has loaded is not config.yaml's, or something"
-                f" else answers at {address}: `register`, and restart the homeserver"
-            ),
-            "M_CONNECTION_FAILED": unreachable,
-            "M_CONNECTION_TIMEOUT": unreachable,
-            "M_URL_NOT_SET": no_url,
-        }
-        other = f"check appservice.id, `register` again, and {_RELOAD}"
-        raise Failed(answer.text, fixes.get(answer.code, other))
+        match answer.code:
+            case "M_BAD_STATUS":
+                fix = (
+                    "the hs_token that the homeserver has loaded is not config.yaml's, or something"
+                    f" else answers at {address}: `register`, and restart the homeserver"
+                )
+            case "M_CONNECTION_FAILED" | "M_CONNECTION_TIMEOUT":
+                fix = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+            case "M_URL_NOT_SET":
+                fix = "give the registration a url: set appservice.address and `register` again"
+            case _:
+                fix = f"check appservice.id, `register` again, and {_RELOAD}"
+        raise Failed(answer.text, fix)
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
@@ -261,10 +233,8 @@ class HomeserverChecks:
         return None if foreign else f"{count} of {count} ours"
 
     async def _ghosts(self) -> str | None:
-        """The loaded registration's namespaces cover the agents' users; none is made.
-
-        The homeserver refuses to let us act as a user who does not exist, and by what it says one
-        sees whether it would be ours.
+        """The loaded registration's namespaces cover the agents' users; none is made: by how the
+        homeserver refuses one who does not exist, one sees whether it would be ours.
         """
         ghost = self._users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
@@ -307,6 +277,7 @@ class HomeserverChecks:
         *,
         data: bytes | None = None,
         token: bool = True,
+        fix: str = "see the homeserver's log",
     ) -> Answer:
         """One request as the application service; `Failed` if no JSON object came back."""
         headers = {"Content-Type": "text/plain" if data is not None else "application/json"}
@@ -321,21 +292,20 @@ class HomeserverChecks:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
             why = "the answer is not JSON: no homeserver, or a proxy's error"
-            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
         except (aiohttp.ClientError, OSError) as error:
-            if fault := tls_fault(error, "homeserver.address"):
-                raise Failed(str(fault), fault.fix, _HOMESERVER) from None
             # Without its text where it could quote more than the address: it never has the token.
             why = getattr(error, "strerror", None) or type(error).__name__
-            raise Failed(why, _SEE_LOG, _HOMESERVER) from None
-        if not isinstance(reply, dict):
-            raise Failed("the answer is no JSON object", _SEE_LOG, _HOMESERVER)
-        return Answer(response.status, reply, response.headers.get("Date", ""))
+            if fault := tls_fault(error, "homeserver.address"):
+                why, fix = str(fault), fault.fix
+        else:
+            if isinstance(reply, dict):
+                return Answer(response.status, reply, response.headers.get("Date", ""))
+            why = "the answer is no JSON object"
+        raise Failed(why, fix, _HOMESERVER)
 
 
 def homeserver_session(config: Config) -> aiohttp.ClientSession:
-    """An HTTP session as the bridge itself would have it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+        timeout=aiohttp.ClientTimeout(total=20),
     )

@@ -18,7 +18,7 @@ from time import perf_counter
 
 from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Failed, Findings
-from bridge.cli.registering import registration_of, tokens_of
+from bridge.cli.running import registration_of, tokens_of
 from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.matrix.client import Homeserver, new_session
@@ -42,7 +42,6 @@ MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""
 READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
 _OUR_FOLDER = "let the folder of database.url exist and belong to the bridge's user"
-_FACT = "doctor"
 
 
 def check_registration(findings: Findings, config: Config, path: Path) -> None:
@@ -90,23 +89,17 @@ async def check_database(config: Config) -> str:
     began = perf_counter()
     try:
         if pending := await pending_migrations(url, clock):
-            if folder := _unwritable(url):
+            folder = Path(url.removeprefix(SQLITE)).parent
+            if url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK):
                 raise Failed(f"{kind}: no file can be made in {folder}", _OUR_FOLDER)
             version = pending[-1].number
             return f"{kind}, reachable; the next start will bring its schema to version {version}"
         async with open_store(url, clock) as store:
-            await store.save_fact(_FACT, str(clock.now()))
+            await store.save_fact("doctor", str(clock.now()))
     except (StoreError, ValueError) as error:
         line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
         raise Failed(f"{kind}: {line}", _database_fix(error, kind)) from error
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
-
-
-def _unwritable(url: str) -> Path | None:
-    """The folder in which SQLite's file would be made, if it cannot be."""
-    folder = Path(url.removeprefix(SQLITE)).absolute().parent
-    lost = url.startswith(SQLITE) and not os.access(folder, os.W_OK | os.X_OK)
-    return folder if lost else None
 
 
 @asynccontextmanager
@@ -134,7 +127,6 @@ def _database_fix(error: Exception, kind: str) -> str:
 
 
 def check_clock(findings: Findings, date: str, whose: str) -> None:
-    """Compare our clock with a server's `Date` header."""
     what = f"clock, against {whose}"
     try:
         theirs = parsedate_to_datetime(date)
@@ -154,7 +146,6 @@ def check_clock(findings: Findings, date: str, whose: str) -> None:
 
 ENCRYPTION = "encryption"
 _NAMED = 5
-"""Users that a line names."""
 _NONE_YET = "the database has no keys yet: the bridge makes them at its start"
 _NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
 _RESET = "stop the bridge and run `matrix-webchat crypto reset`"
@@ -200,7 +191,7 @@ async def check_encryption(findings: Findings, config: Config) -> None:
             vault = Vault(store, Sealer(encryption_secret_of(config)))
             found = await inspect(KeyServer(transport, transport), vault, users.hosts())
     except Unsealable as error:
-        own = config.bridge.encryption.pickle_key.get_secret_value()
+        own = config.bridge.encryption.pickle_key
         key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
         fix = f"put back the {key} of before; if it is lost, {_RESET}"
         findings.failed(ENCRYPTION, str(error).partition(". ")[0], fix)

@@ -1,4 +1,4 @@
-"""The command line: `matrix-webchat [run]` and its sisters. The work is done elsewhere.
+"""The command line: `matrix-webchat [run]` and its sisters; most of them lie with their work.
 
 The short flags before a command (`-g`, `-e`) are the aliases that operators of other Matrix bridges
 type without thinking.
@@ -13,19 +13,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import click
 import msgspec
 
 from bridge import __version__
-from bridge.cli import console, database, registering, running
+from bridge.cli import console, database, running
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
-from bridge.config import example_config, json_schema
 from bridge.simulator.options import SimulatorOptions
 
 _FLAGS = {"help_option_names": ["-h", "--help"]}
-_DIALECTS = click.Choice(["2016", "2019"])
 
 
 @click.group(invoke_without_command=True, context_settings=_FLAGS)
@@ -45,26 +42,15 @@ def program(
     """
     context.with_resource(errors_become_exits())
     if context.invoked_subcommand is None:
-        context.invoke(
-            example if generate_example_config else register if generate_registration else run
-        )
+        aliased = running.example if generate_example_config else running.run
+        context.invoke(running.register if generate_registration else aliased)
 
 
-@program.command()
-@console.config_option
-@console.no_update_option
-@click.pass_obj
-def run(paths: Files) -> None:
-    """Run the bridge (the default)."""
-    sys.exit(running.run_bridge(paths))
-
-
-@program.command()
-@console.config_option
-@click.pass_obj
-def check(paths: Files) -> None:
-    """Check the configuration; every error names its key and line."""
-    running.check(paths)
+for command in (
+    *(running.run, running.check, running.register, running.example, running.container),
+    *(database.trace, database.migrate, database.crypto, database.dead_letters),
+):
+    program.add_command(command)
 
 
 @program.command()
@@ -79,28 +65,24 @@ def doctor(paths: Files) -> None:
     sys.exit(examine(paths))
 
 
-@program.command()
-@console.config_option
-@console.registration_option
-@console.no_update_option
-@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
-@click.pass_obj
-def register(paths: Files, *, rotate: bool = False) -> None:
-    """Write the registration file and fill its tokens into the configuration."""
-    registering.register(paths, rotate=rotate)
+def parse_options(
+    dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
+) -> SimulatorOptions:
+    """Options of a simulator from the command line: a setting's value is JSON, or else a text."""
+    values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: must be name=value")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    try:
+        return msgspec.convert(values, SimulatorOptions)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"--set: {error}") from error
 
-
-@program.command("example-config")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
-@click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
-def example(*, schema: bool = False, texts: bool = False) -> None:
-    """Print an example configuration with comments."""
-    text = running.every_sentence() if texts else json_schema() if schema else example_config()
-    click.echo(text, nl=False)
-
-
-for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
-    program.add_command(command)
 
 option = partial(click.option, show_default=True)
 
@@ -108,7 +90,12 @@ option = partial(click.option, show_default=True)
 @program.command()
 @option("--host", default="127.0.0.1", help="Address to listen on.")
 @option("--port", default=8980, type=click.IntRange(0, 65535), help="0: any.")
-@option("--dialect", type=_DIALECTS, default="2016", help="Revision of the guide that it speaks.")
+@option(
+    "--dialect",
+    type=click.Choice(["2016", "2019"]),
+    default="2016",
+    help="Revision of the guide that it speaks.",
+)
 @option(
     "--script",
     type=click.Choice(["hand", "accept", "echo", "refuse"]),
@@ -121,7 +108,24 @@ def simulate(  # noqa: PLR0917 - click's, by name
     host: str, port: int, dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> None:
     """Run a WebChat server to try the bridge against, with a desk for its agents."""
-    run_simulator(parse_options(dialect, script, queues, settings), host, port)
+    # Imported late: the server pulls in aiohttp, which no other command here needs.
+    from bridge.simulator.simulator import serve
+
+    options = parse_options(dialect, script, queues, settings)
+
+    async def until_stopped() -> None:
+        if (task := asyncio.current_task()) is not None:
+            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve(options, host, port)
+
+    try:
+        asyncio.run(until_stopped())
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 @program.command()
@@ -141,56 +145,3 @@ def demo(*, check: bool) -> None:
             'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
         )
     sys.exit(main(check=check))
-
-
-@program.command(hidden=True)
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
-def container(folder: Path) -> None:
-    """The command of the container image: write config, then registration, then serve."""
-    paths = Files(config=folder / console.CONFIG, registration=folder / console.REGISTRATION)
-    sys.exit(running.start_container(paths))
-
-
-# --- simulate ------------------------------------------------------------------------------------
-
-
-def parse_options(
-    dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
-) -> SimulatorOptions:
-    """Options of a simulator from the command line: a setting's value is JSON, or else a text.
-
-    Raises:
-        click.UsageError: which one is wrong, and why.
-    """
-    values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set {setting}: must be name=value")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
-    try:
-        return msgspec.convert(values, SimulatorOptions)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(f"--set: {error}") from error
-
-
-def run_simulator(options: SimulatorOptions, host: str, port: int) -> None:
-    # Imported late: the server pulls in aiohttp, which no other command here needs.
-    from bridge.simulator.simulator import serve
-
-    async def until_stopped() -> None:
-        if (task := asyncio.current_task()) is not None:
-            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with suppress(asyncio.CancelledError):
-            await serve(options, host, port)
-
-    try:
-        asyncio.run(until_stopped())
-    except KeyboardInterrupt:
-        return
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,4 +1,8 @@
-"""`run`, `check`, the sentences that an operator may replace, and the start of the container image.
+"""`run`, `check`, `register`, `example-config`, and the start of the container image.
+
+Tokens that exist stay when the bridge is registered: those of the configuration first, then those
+of an earlier registration. The order of the two writes means that a crash in between leaves a
+registration whose tokens the next call finds again.
 
 The container does each time the first thing that is still missing. First start: write config.yaml
 into the volume and say what to edit. Second: write the registration and say where to put it. Third:
@@ -9,24 +13,57 @@ patterns would be those of example.org.
 from __future__ import annotations
 
 import io
+import os
+import secrets
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import msgspec
 from ruamel.yaml import YAML
 
+from bridge.cli import console
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.cli.registering import register, tokens_of
-from bridge.config import Config, ConfigUnreadable, example_config
+from bridge.config import Config, ConfigUnreadable, KeyPath, example_config, json_schema
+from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
+from bridge.matrix.registration import (
+    Registration,
+    RegistrationMissing,
+    load_registration,
+    make_registration,
+    save_registration,
+)
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
+
+
+def tokens_of(config: Config) -> dict[str, str]:
+    """The tokens of the configuration, empty where it has none."""
+    return {
+        "as_token": config.appservice.as_token.get_secret_value(),
+        "hs_token": config.appservice.hs_token.get_secret_value(),
+    }
+
+
+def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
+    # Imported late, as in `console`.
+    from bridge.app.settings import users_of
+
+    users, ours = users_of(config), config.appservice
+    return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
 
 
 def lacks_tokens(config: Config) -> bool:
     return not all(tokens_of(config).values())
 
 
-def run_bridge(files: Files) -> int:
-    """Serve until a signal comes; returns the exit code."""
+@click.command()
+@console.config_option
+@console.no_update_option
+@click.pass_obj
+def run(files: Files) -> None:
+    """Run the bridge (the default)."""
     config = files.load()
     if lacks_tokens(config):
         stop(
@@ -35,30 +72,31 @@ def run_bridge(files: Files) -> int:
             f" matrix-webchat register -c {files.config} -r {files.registration}",
         )
     # Imported late: `check`, `register` and the like need none of it and start at once.
-    from bridge.app.process import run
+    from bridge.app import process
     from bridge.ops.metrics import CannotListen
 
     try:
-        return run(config, files.load)
+        sys.exit(process.run(config, files.load))
     except CannotListen as error:
         stop(ExitCode.FAILED, f"cannot listen: {error}")
 
 
+@click.command()
+@console.config_option
+@click.pass_obj
 def check(files: Files) -> None:
-    """Say that the configuration is valid; an invalid one raises."""
+    """Check the configuration; every error names its key and line."""
     config = files.load()
     click.echo(f"{files.config}: valid")
     if lacks_tokens(config):
         click.echo(f"{files.config}: no tokens yet; `matrix-webchat register` fills them")
     login = config.server.login
-    if login.type is LoginType.PASSWORD and not (
-        login.password.get_secret_value() or config.server.accounts
-    ):
+    if login.type is LoginType.PASSWORD and not (login.password or config.server.accounts):
         click.echo(
             f"{files.config}: webchat.login.type is password, and there is none: set"
             " webchat.login.password, or list accounts in webchat.accounts"
         )
-    # Imported late, as in `run_bridge`.
+    # Imported late, as in `run`.
     from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
 
@@ -71,15 +109,84 @@ def check(files: Files) -> None:
         )
 
 
-def every_sentence() -> str:
-    """The section `texts` of config.yaml with every sentence as it is shipped."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
-    out = io.StringIO()
-    yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
-    return out.getvalue()
+@click.command()
+@console.config_option
+@console.registration_option
+@console.no_update_option
+@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
+@click.pass_obj
+def register(files: Files, *, rotate: bool) -> None:
+    """Write the registration file and fill its tokens into the configuration."""
+    config = files.load()
+    known = tokens_of(config)
+    if rotate and (
+        given := [one for name in known for one in set_by(("appservice", name), os.environ)]
+    ):
+        stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
+    if rotate and not files.update:
+        stop(ExitCode.CONFIG_INVALID, "--rotate needs to write the configuration; drop -n")
+    try:
+        earlier = load_registration(files.registration)
+    except RegistrationMissing:
+        earlier = None
+    # Those that are empty are drawn.
+    tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
+    registration = registration_of(config, tokens)
+    if earlier is not None:
+        # The homeserver made this user; a new name would leave the old one behind.
+        sender = earlier.sender_localpart
+        registration = msgspec.structs.replace(registration, sender_localpart=sender)
+    save_registration(registration, files.registration)
+    values: dict[KeyPath, str] = {
+        ("appservice", name): token
+        for name in known
+        if (token := getattr(registration, name)) != known[name]
+    }
+    if files.update and (values := values | _pickle_key(config, rotate=rotate)):
+        fill_secrets(files.config, values)
+    click.echo(f"Wrote {files.registration}.")
+    if values and files.update:
+        *first, last = (str(path[-1]) for path in values)
+        names = f"{', '.join(first)} and {last}" if first else last
+        click.echo(f"Filled {names} into {files.config}.")
+    elif values:
+        click.echo(
+            f"{files.config} was not changed (-n): copy as_token and hs_token from"
+            f" {files.registration} into its section appservice."
+        )
+    click.echo(
+        f"Next: name {files.registration} in the homeserver's app_service_config_files and"
+        " restart the homeserver."
+    )
+
+
+def _pickle_key(config: Config, *, rotate: bool) -> dict[KeyPath, str]:
+    """The secret that seals encryption's keys from now on, if it has to be written down.
+
+    Without a secret of its own the as_token serves: what that has sealed must stay readable when
+    the token is rotated.
+    """
+    if config.bridge.encryption.pickle_key or set_by(PICKLE_KEY, os.environ):
+        return {}
+    as_token = config.appservice.as_token.get_secret_value()
+    if not as_token:
+        return {PICKLE_KEY: secrets.token_hex(32)}
+    return {PICKLE_KEY: as_token} if rotate else {}
+
+
+@click.command("example-config")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
+@click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
+def example(*, schema: bool, texts: bool) -> None:
+    """Print an example configuration with comments."""
+    if texts:
+        yaml, out = YAML(pure=True), io.StringIO()
+        yaml.width = 4096
+        yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
+        text = out.getvalue()
+    else:
+        text = json_schema() if schema else example_config()
+    click.echo(text, nl=False)
 
 
 # --- the container image -------------------------------------------------------------------------
@@ -88,27 +195,31 @@ EXAMPLE_DOMAIN = "example.org"
 EXAMPLE_WEBCHAT = "crm.example.org"
 
 
-def start_container(files: Files) -> int:
-    """Do the next step; returns the exit code. Raises if there is a config that cannot be used."""
+@click.command(hidden=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
+@click.pass_context
+def container(context: click.Context, folder: Path) -> None:
+    """The command of the container image: write config, then registration, then serve."""
+    files = context.obj = Files(folder / console.CONFIG, folder / console.REGISTRATION)
     try:
         config = files.load()
     except ConfigUnreadable as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         _write_config(files.config)
-        return ExitCode.OK
+        return
     if not lacks_tokens(config):
         # Tokens may come from the environment, with the registration kept elsewhere.
-        return run_bridge(files)
-    if config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
+        context.invoke(run)
+    elif config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
         stop(
             ExitCode.CONFIG_INVALID,
             f"{files.config} still names the example's servers: set homeserver.domain,"
             " webchat.base_url and bridge.permissions, then start the container again.",
         )
-    register(files)
-    click.echo("Then start the container again.")
-    return ExitCode.OK
+    else:
+        context.invoke(register)
+        click.echo("Then start the container again.")
 
 
 def _write_config(path: Path) -> None:

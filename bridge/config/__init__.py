@@ -4,18 +4,11 @@
 """
 
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
-from bridge.config.environment import (
-    PICKLE_KEY,
-    fill_secrets,
-    pickle_key_from_environment,
-    tokens_from_environment,
-)
 from bridge.config.known_keys import example_config, json_schema
 from bridge.config.loading import load_config
 from bridge.config.model import Config, Permission
 
 __all__ = [
-    "PICKLE_KEY",
     "Config",
     "ConfigInvalid",
     "ConfigUnreadable",
@@ -23,9 +16,6 @@ __all__ = [
     "Permission",
     "Problem",
     "example_config",
-    "fill_secrets",
     "json_schema",
     "load_config",
-    "pickle_key_from_environment",
-    "tokens_from_environment",
 ]

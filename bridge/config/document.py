@@ -19,8 +19,6 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of config.yaml to a value."""
 
-_PLAIN_KEY = re.compile(r"[\w-]+")
-
 
 def render_path(path: KeyPath) -> str:
     """`queues[0].name`; keys that are no words are quoted: `bridge.permissions."@a:b"`."""
@@ -29,7 +27,7 @@ def render_path(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            shown = part if _PLAIN_KEY.fullmatch(part) else f'"{part}"'
+            shown = part if re.fullmatch(r"[\w-]+", part) else f'"{part}"'
             text += f".{shown}" if text else shown
     return text
 
@@ -55,10 +53,7 @@ class ConfigUnreadable(Exception):
 
 
 class ConfigInvalid(Exception):
-    """The file, or a variable of the environment, breaks the rules (exit code 11).
-
-    `problems` has all of them, in the order of the file.
-    """
+    """The file, or a variable of the environment, breaks the rules (exit code 11)."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -72,8 +67,6 @@ _DEEPEST = 20  # far deeper than any key of ours
 
 @dataclass(frozen=True)
 class Document:
-    """The contents of a file; problems show its name."""
-
     name: str
     data: dict[str, object]
     lines: Mapping[KeyPath, int]
@@ -86,10 +79,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML mapping.
-
-    Raises ConfigUnreadable with the file's name and, for bad YAML, the line.
-    """
+    """A YAML mapping; ConfigUnreadable has the file's name and, for bad YAML, the line."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -4,31 +4,33 @@
 file that holds it (Docker and systemd secrets). List positions are numbers; a whole list or
 mapping is given as YAML or JSON. A variable that names no key is an error, as in the file; an empty
 one counts as unset, since compose files pass on unset variables like that.
-
-`register` draws secrets; those that no variable sets are written into config.yaml, and all else in
-it stays as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import difflib
 import io
 import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from bridge.config.document import ConfigUnreadable, KeyPath, Problem, parsed, read_document
+from bridge.config.document import (
+    ConfigInvalid,
+    ConfigUnreadable,
+    KeyPath,
+    Problem,
+    parsed,
+    read_document,
+    render_path,
+)
 from bridge.config.known_keys import Key, Shape, keys_of, known_paths
 from bridge.config.model import Config
 
@@ -38,50 +40,44 @@ _FILE = "_FILE"
 _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
 
 
-@dataclass
-class Overlay:
-    """The file's data with the environment's laid over."""
-
-    data: dict[str, object]
-    origins: dict[KeyPath, str] = field(default_factory=dict)
-    """Path -> the variable that set its value."""
-    problems: list[Problem] = field(default_factory=list)
-
-
 def variable_of(path: KeyPath) -> str:
-    """The variable that sets the key at `path`."""
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 
-def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
-    """Lay the environment over a file's data, which is not changed."""
-    result = Overlay(copy.deepcopy(data))
-    seen: dict[KeyPath, str] = {}
+def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[KeyPath, str]:
+    """Lay the environment over a file's data; returns path -> the variable that set its value.
+
+    Raises ConfigInvalid: a variable names no key, or its value cannot be had.
+    """
+    origins: dict[KeyPath, str] = {}
+    problems: list[Problem] = []
     # Shorter paths first: a whole list, then entries of it.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
         rest = variable.removeprefix(PREFIX)
         if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(rest):
             continue
-        found = _find(rest, result.data)
+        found = _find(rest, data)
         from_file = found is None and rest.endswith(_FILE)
         if from_file:
-            found = _find(rest.removesuffix(_FILE), result.data)
+            found = _find(rest.removesuffix(_FILE), data)
+        path: KeyPath = ()
+        wrong = ""
         if found is None:
-            result.problems.append(Problem((), _unknown(variable), variable))
-            continue
-        path, key = found
-        if not environment[variable]:
-            continue
-        if path in seen:
-            wrong = f"is set by {seen[path]} too; unset one of them"
-        else:
-            seen[path] = variable
-            wrong = _set(result.data, path, key, environment[variable], from_file=from_file)
+            names = map(variable_of, known_paths())
+            (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
+            wrong = f"stands for no key; the nearest is {near}"
+        elif environment[variable]:
+            path, key = found
+            if path in origins:
+                wrong = f"is set by {origins[path]} too; unset one of them"
+            else:
+                origins[path] = variable
+                wrong = _set(data, path, key, environment[variable], from_file=from_file)
         if wrong:
-            result.problems.append(Problem(path, wrong, variable))
-        else:
-            result.origins[path] = variable
-    return result
+            problems.append(Problem(path, wrong, variable))
+    if problems:
+        raise ConfigInvalid(problems)
+    return origins
 
 
 def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
@@ -133,9 +129,8 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
         model = key.model
 
 
-def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
+def _insert(here: object, path: KeyPath, value: object) -> bool:
     """Put a value into nested dicts and lists; False if there is no place for it."""
-    here: object = data
     for part, following in zip(path, (*path[1:], None), strict=True):
         last = following is None
         fresh: object = value if last else [] if isinstance(following, int) else {}
@@ -154,35 +149,19 @@ def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
     return True
 
 
-def _unknown(variable: str) -> str:
-    names = map(variable_of, known_paths())
-    (near,) = difflib.get_close_matches(variable, list(names), n=1, cutoff=0.0)
-    return f"stands for no key; the nearest is {near}"
-
-
 # --- secrets written into the file ---------------------------------------------------------------
 
-_TOKENS = (("appservice", "as_token"), ("appservice", "hs_token"))
 PICKLE_KEY = ("bridge", "encryption", "pickle_key")
 
 
-def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
-    """The variables that set tokens; those tokens are never written to a file."""
-    return [name for path in _TOKENS for name in _setting(path, environment)]
-
-
-def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
-    """True if a variable sets what seals the keys of encryption."""
-    return bool(_setting(PICKLE_KEY, environment))
-
-
-def _setting(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+    """The variables that set a key: such a secret is never written to the file."""
     variable = variable_of(path)
     return [name for name in (variable, variable + _FILE) if name in environment]
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
-    """Set keys (path -> value) in an existing file; only its owner can read it afterwards.
+    """Set keys of an existing file, of which all else stays; only its owner can read it then.
 
     Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """
@@ -194,16 +173,9 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
     tree = yaml.load(text)
-    if not isinstance(tree, CommentedMap):
-        raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
     for key, value in values.items():
-        section = tree
-        for number, name in enumerate(key[:-1], start=1):
-            section = section.setdefault(name, CommentedMap())
-            if not isinstance(section, CommentedMap):
-                where = ".".join(map(str, key[:number]))
-                raise ConfigUnreadable(f"{path}: {where} must be a mapping")
-        section[key[-1]] = value
+        if not _insert(tree, key, value):
+            raise ConfigUnreadable(f"{path}: {render_path(key[:-1])} must be a mapping")
     out = io.StringIO()
     yaml.dump(tree, out)
     try:

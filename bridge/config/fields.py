@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from bridge.config.hours import read_zone
-from bridge.texts.catalogue import placeholders
+from bridge.texts import placeholders
 
 # --- quantities ----------------------------------------------------------------------------------
 
@@ -77,14 +77,12 @@ Bytes = Annotated[
     parsed_by(parse_size),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["50MiB"]}),
 ]
-"""A size; an int of bytes once it is read."""
 Milliseconds = Annotated[
     int,
     # A bare number has no unit: parse_duration refuses it with the right sentence.
     parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
 ]
-"""A duration; an int of milliseconds once it is read."""
 
 
 # --- names, addresses, templates -----------------------------------------------------------------
@@ -94,10 +92,7 @@ class Section(BaseModel):
     """A part of config.yaml: frozen, refuses unknown keys, documents its keys by docstrings."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
 
@@ -187,8 +182,6 @@ def _zone(value: str) -> str:
 
 
 SQLITE = "sqlite:///"
-"""The prefix of SQLite's URL; the file's path follows."""
-
 ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
 """Marks a list of sections for which a single mapping may stand."""
 

@@ -31,14 +31,14 @@ _DAY_END = 24 * 60
 
 @dataclass(frozen=True)
 class Span:
-    """One opening of one day of the week; minutes after midnight by the clock on the wall."""
+    """One opening of one day of the week (0 is Monday).
+
+    Minutes after midnight by the clock on the wall; an end not after the begin is on the next day.
+    """
 
     day: int
-    """0 is Monday."""
     begins: int
-    """0 to 1439."""
     ends: int
-    """1 to 1440; not after `begins`: on the next day."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The tree of known keys, read off the model: for variables, suggestions, example and JSON Schema.
 
 config.example.yaml and the schema are written from the same tree, so that neither can lack a key.
-Pure.
 """
 
 from __future__ import annotations
@@ -23,46 +22,40 @@ from bridge.config.fields import MILLISECONDS, ONE_OR_MANY
 from bridge.config.model import Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
-"""The shape of a key's value: the keys of a model, a list of those, keys that the operator invents,
-a list, or anything else.
-"""
+"""Of a key's value: a section, a list of those, keys that the operator invents, a list, a value."""
 
 
 @dataclass(frozen=True)
 class Key:
     name: str
-    """As it is written in the file."""
     info: FieldInfo
     shape: Shape
-    model: type[BaseModel] | None = None
+    model: type[BaseModel] | None
     """Of SECTION, SECTIONS and of a MAPPING's values, if those are sections."""
 
     @property
     def single(self) -> bool:
-        """True if one mapping may stand for the list."""
         return ONE_OR_MANY in self.info.metadata
 
 
 @cache
 def keys_of(model: type[BaseModel]) -> dict[str, Key]:
-    """The keys of a section, in the order of the model."""
-    keys = (_key(info.alias or name, info) for name, info in model.model_fields.items())
-    return {key.name: key for key in keys}
-
-
-def _key(name: str, info: FieldInfo) -> Key:
-    origin, arguments = get_origin(info.annotation), get_args(info.annotation)
-    inner, shapes = info.annotation, (Shape.SECTION, Shape.VALUE)
-    if origin is dict:
-        inner, shapes = arguments[-1], (Shape.MAPPING, Shape.MAPPING)
-    elif origin is tuple:
-        inner, shapes = arguments[0], (Shape.SECTIONS, Shape.LIST)
-    model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
-    return Key(name, info, shapes[model is None], model)
+    keys = {}
+    for attribute, info in model.model_fields.items():
+        origin, arguments = get_origin(info.annotation), get_args(info.annotation)
+        inner, shapes = info.annotation, (Shape.SECTION, Shape.VALUE)
+        if origin is dict:
+            inner, shapes = arguments[-1], (Shape.MAPPING, Shape.MAPPING)
+        elif origin is tuple:
+            inner, shapes = arguments[0], (Shape.SECTIONS, Shape.LIST)
+        held = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        name = info.alias or attribute
+        keys[name] = Key(name, info, shapes[held is None], held)
+    return keys
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:
-    """The section whose keys stand at `path` of the file, or None."""
+    """The section whose keys stand at `path` of the file."""
     model: type[BaseModel] = Config
     rest = list(path)
     while rest:

@@ -14,17 +14,10 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config.document import ConfigInvalid, Document, KeyPath, Problem, read_document
-from bridge.config.environment import Overlay, overlay
+from bridge.config.environment import overlay
 from bridge.config.fields import SQLITE
 from bridge.config.known_keys import advice
-from bridge.config.model import (
-    SERVED,
-    Config,
-    Database,
-    Permission,
-    is_pattern,
-    serves_somebody_of,
-)
+from bridge.config.model import SERVED, Config, Database, Permission, is_pattern, serves_somebody_of
 from bridge.conversation.policy import RobotUse
 from bridge.webchat.codes import LoginType
 
@@ -46,25 +39,20 @@ _SENTENCES = {
 def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Check] = ()) -> Config:
     """Read config.yaml, lay the environment over it, and check it.
 
-    `checks` is what outer rings know about values (override keys of texts, …).
-
-    Raises:
-        ConfigUnreadable: no such file, no YAML, no mapping.
-        ConfigInvalid: with every problem found.
+    `checks` is what outer rings know about values (override keys of texts, …). Raises
+    ConfigUnreadable (no such file, no YAML, no mapping) and ConfigInvalid.
     """
     document = read_document(path)
-    laid = overlay(document.data, environment)
-    if laid.problems:
-        raise ConfigInvalid(laid.problems)
+    origins = overlay(document.data, environment)
     try:
-        config = Config.model_validate(laid.data)
+        config = Config.model_validate(document.data)
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
         # Its text could hold secrets.
-        raise ConfigInvalid(_placed(problems, document, laid)) from None
+        raise ConfigInvalid(_placed(problems, document, origins)) from None
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
-        raise ConfigInvalid(_placed(problems, document, laid))
+        raise ConfigInvalid(_placed(problems, document, origins))
     url = config.database.url.get_secret_value()
     if not url.startswith(SQLITE):
         return config
@@ -73,16 +61,18 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     return config.model_copy(update={"database": Database(url=SecretStr(f"{SQLITE}{file}"))})
 
 
-def _placed(problems: Iterable[Problem], document: Document, laid: Overlay) -> list[Problem]:
+def _placed(
+    problems: Iterable[Problem], document: Document, origins: Mapping[KeyPath, str]
+) -> list[Problem]:
     """The problems with their places, in the order of the file; the environment's last."""
-    single = isinstance(laid.data.get("webchat"), dict)
+    single = isinstance(document.data.get("webchat"), dict)
     placed = []
     for problem in problems:
         path = problem.path
         if single and path[:2] == ("webchat", 0):  # the model always has a list
             path = ("webchat", *path[2:])
         above = (path[:length] for length in range(len(path), 0, -1))
-        variable = next((laid.origins[one] for one in above if one in laid.origins), "")
+        variable = next((origins[one] for one in above if one in origins), "")
         line = 0 if variable else document.line_of(path)
         origin = f"environment {variable}" if variable else document.name
         placed.append(
@@ -92,15 +82,13 @@ def _placed(problems: Iterable[Problem], document: Document, laid: Overlay) -> l
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
-    paths: list[KeyPath] = [
-        tuple(part for part in details["loc"] if part != "[key]") for details in errors
-    ]
+    found = [(tuple(part for part in one["loc"] if part != "[key]"), one) for one in errors]
     return [
         Problem(path, _sentence(details, path))
-        for details, path in zip(errors, paths, strict=True)
+        for path, details in found
         # A list whose entries are all wrong counts as empty for pydantic; not for the operator.
         if details["type"] != "too_short"
-        or not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+        or not any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
     ]
 
 

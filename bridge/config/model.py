@@ -3,10 +3,9 @@
 The docstrings under the keys are the comments of config.example.yaml and the descriptions of the
 JSON Schema. Rules that span several keys are in `loading`.
 
-Permissions are rules by user, server or pattern, of which the most specific wins: an exact user id,
-then a pattern over user ids, then an exact server name, then a pattern over servers, then `*`, then
-nobody; of two patterns the one with more literal characters. So a user, or all bots, can be shut
-out of a server that is let in.
+Of the permissions the most specific rule wins: an exact user id, then a pattern over user ids, then
+an exact server name, then a pattern over servers, then `*`, then nobody; of two patterns the one
+with more literal characters. So a user, or all bots, can be shut out of a server that is let in.
 """
 
 from __future__ import annotations
@@ -75,13 +74,8 @@ def is_pattern(rule: str) -> bool:
 
 
 def rule_matches(rule: str, user_id: str) -> bool:
-    """True if `rule` covers `user_id`.
-
-    A rule that begins with `@` speaks of whole user ids, any other of server names.
-    """
+    """True if it covers the user: one that begins with `@` by user id, any other by server."""
     target = user_id if rule.startswith("@") else user_id.partition(":")[2]
-    if rule == "*":
-        return True
     if not is_pattern(rule):
         return rule == target
     # Not fnmatch: its [] would swallow the brackets of IPv6 server names.
@@ -89,13 +83,9 @@ def rule_matches(rule: str, user_id: str) -> bool:
     return re.fullmatch(regex, target, re.DOTALL) is not None
 
 
-def _weight(rule: str) -> tuple[int, int]:
-    if rule == "*":
-        return (0, 0)
-    users = rule.startswith("@")
-    if is_pattern(rule):
-        return (3 if users else 1, sum(char not in "*?" for char in rule))
-    return (4, 0) if users else (2, 0)
+def _weight(rule: str) -> tuple[bool, bool, int, bool]:
+    letters = sum(char not in "*?" for char in rule)
+    return (rule.startswith("@"), not is_pattern(rule), letters, rule != "*")
 
 
 SERVED = frozenset({Permission.CUSTOMER, Permission.ADMIN})
@@ -126,11 +116,6 @@ def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
 # --- section webchat: one WebChat server (an enterprise on it) -----------------------------------
 
 _KNOWN = frozenset({"room_key", "room_id", "displayname"})
-
-
-def _dialect_text(value: object) -> object:
-    # YAML reads an unquoted 2016 as a number.
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 _host = matching(
@@ -202,9 +187,8 @@ class WebChat(Section):
     """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
-    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], BeforeValidator(_dialect_text)] = (
-        "auto"
-    )
+    # YAML reads an unquoted 2016 as a number.
+    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], parsed_by(str, int)] = "auto"
     """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""

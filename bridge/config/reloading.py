@@ -9,7 +9,6 @@ restart, so that a new key is on the safe side until somebody thinks of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
@@ -32,39 +31,19 @@ LIVE: frozenset[KeyPath] = frozenset(
     | {("webchat", 0, *key.split(".")) for key in _LIVE_SERVER.split()}
 )
 """Paths by the names of attributes; what lies below one of them is live too."""
-NOTHING = "(none)"
-SECRET = "(secret)"  # noqa: S105 - what is shown in place of one
 LONGEST_SHOWN = 80
 
 
-@dataclass(frozen=True)
-class Change:
-    """One key that differs; secrets are not in it."""
-
-    path: KeyPath
-    """As config.yaml has it."""
-    old: str
-    new: str
-    live: bool
-    """False: it takes a restart."""
-
-    def __str__(self) -> str:
-        return f"{render_path(self.path)}: {self.old} -> {self.new}"
-
-
-def compare(old: Config, new: Config) -> tuple[Change, ...]:
-    """Every key that differs, in the order of the model."""
+def compare(old: Config, new: Config) -> dict[str, bool]:
+    """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
-    return tuple(
-        Change(
-            _as_written(path),
-            _shown(before.get(path)),
-            _shown(after.get(path)),
-            any(path[:length] in live for length in range(1, len(path) + 1)),
-        )
-        for path in dict.fromkeys((*before, *after))
-        if before.get(path) != after.get(path)
-    )
+    changes = {}
+    for path in dict.fromkeys((*before, *after)):
+        was, becomes = before.get(path), after.get(path)
+        if was != becomes:
+            line = f"{render_path(_as_written(path))}: {_shown(was)} -> {_shown(becomes)}"
+            changes[line] = any(path[:length] in live for length in range(1, len(path) + 1))
+    return changes
 
 
 def take_over(old: Config, new: Config) -> Config:
@@ -113,9 +92,9 @@ def _as_written(path: KeyPath) -> KeyPath:
 
 def _shown(value: object) -> str:
     if value is None:
-        return NOTHING
+        return "(none)"
     if isinstance(value, SecretStr):
-        return SECRET
+        return "(secret)"
     if isinstance(value, Sequence) and not isinstance(value, str):
         text = "[" + ", ".join(str(one) for one in value) + "]"
     else:

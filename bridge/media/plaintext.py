@@ -39,15 +39,11 @@ _MARKS = {
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
-class _TooDeep(Exception):
-    """Nested further than any honest text."""
+class _TooDeep(Exception): ...
 
 
 def html_to_text(html: str) -> str | None:
-    r"""Return the text of an HTML fragment, or None if it is too big, too deep or too dense.
-
-    Lines are joined by `\n`; the result has no space at its ends and may be empty.
-    """
+    """The text of an HTML fragment, or None if it is too big, too deep or too dense."""
     body = parse(html)
     if body is None:
         return None
@@ -70,7 +66,7 @@ def as_markup(fragment: str) -> str:
 
 
 def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
-    """Parse a fragment and return its `body`, or None if it breaks the limits."""
+    """The `body` of a fragment, or None if it breaks the limits."""
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
@@ -88,8 +84,6 @@ class _Writer:
     """Lines under construction. Quotes, list items and links get writers of their own."""
 
     def __init__(self, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise _TooDeep
         self._depth = depth
         self._lines: list[str] = []
         self._current: list[str] = []
@@ -148,32 +142,26 @@ class _Writer:
                 self._current.append(attributes.get("alt") or attributes.get("title") or "")
             case "code":
                 self._current.append(f"`{node.text()}`")
-            case _ if tag in _MARKS:
-                before, after = _MARKS[tag]
+            case "span" if "data-mx-maths" in node.attributes:
+                self._current.append(node.attributes["data-mx-maths"] or "")
+            case _:
+                before, after = _MARKS.get(tag, ("", ""))
+                if tag == "span" and "data-mx-spoiler" in node.attributes:
+                    # As it is typed: || where it begins and ends, and why before it.
+                    reason = node.attributes["data-mx-spoiler"]
+                    before, after = f"({reason}) ||" if reason else "||", "||"
                 self._current.append(before)
                 self.children(node)
                 self._current.append(after)
-            case "span" if "data-mx-maths" in node.attributes:
-                self._current.append(node.attributes["data-mx-maths"] or "")
-            case "span" if "data-mx-spoiler" in node.attributes:
-                # As it is typed: || where it begins and ends, and why before it.
-                reason = node.attributes["data-mx-spoiler"]
-                self._current.append(f"({reason}) ||" if reason else "||")
-                self.children(node)
-                self._current.append("||")
-            case _:
-                self.children(node)
 
     def _link(self, node: LexborNode) -> None:
         text = " ".join(self._inside(node)).strip()
         href = (node.attributes.get("href") or "").strip()
         if not href.lower().startswith(_LINKS) or href.startswith("https://matrix.to/#/"):
             # A mention is a link to matrix.to; the name is what the customer saw.
-            self._current.append(text)
-        elif not text or text in {href, href.removeprefix("mailto:")}:
-            self._current.append(text or href)
-        else:
-            self._current.append(f"{text} ({href})")
+            href = ""
+        plain = not href or not text or text in {href, href.removeprefix("mailto:")}
+        self._current.append((text or href) if plain else f"{text} ({href})")
 
     def _list(self, node: LexborNode) -> None:
         self._end_line()
@@ -208,7 +196,6 @@ class _Writer:
         return writer.finish()
 
     def _append(self, lines: Iterable[str]) -> None:
-        """Add finished lines below whatever was being written."""
         self._end_line()
         self._lines.extend(lines)
 

@@ -51,16 +51,12 @@ def guess_mime(name: str) -> str:
 
 
 def sniff(head: bytes, name: str = "", claimed: str = "") -> str:
-    """Tell a file's media type.
+    """A file's media type, by its first `HEAD` bytes, its name and what the sender claims.
 
     The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For
     everything else the claim or the name's extension knows better (a .docx is also a zip).
-
-    `head` is the first `HEAD` bytes, `claimed` what the sender says that it is.
     """
-    claimed = clean_mime(claimed)
-    named = guess_mime(name)
-    found = _magic(head)
+    claimed, named, found = clean_mime(claimed), guess_mime(name), _magic(head)
     if found.startswith(_FAMILIES):
         # Ogg and MP4 hold sound as well as video: only the claim knows which.
         return claimed if found.startswith(_PLAYED) and claimed.startswith(_PLAYED) else found
@@ -81,19 +77,11 @@ def _magic(head: bytes) -> str:
     return "image/bmp" if found == "image/x-ms-bmp" else found
 
 
-def extension_of(mime: str) -> str:
-    """The usual file name extension of a media type, with its dot, or ""."""
-    return _EXTENSIONS.get(mime) or _TYPES.guess_extension(mime, strict=False) or ""
-
-
 def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
-    """Make a file name that no path, shell or reading direction can be fooled with.
+    """A file name that no path, shell or reading direction can be fooled with.
 
-    The sender's `name` may be a whole path, or nothing, and then `fallback` is used; `mime` gives
-    the extension where the name has none.
-
-    Returns:
-        At most 180 bytes of UTF-8, the extension kept; never empty, never starting with a dot.
+    `name` may be a whole path, or nothing, and then `fallback` is used; `mime` gives the extension
+    where the name has none. At most 180 bytes of UTF-8; never empty, never starting with a dot.
     """
     name = name.encode("utf-8", "ignore").decode("utf-8")
     name = re.split(r"[/\\]", name.strip())[-1]
@@ -109,7 +97,10 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     stem, dot, extension = name.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):
         stem, extension = name, ""
-    ending = f".{extension}" if extension else extension_of(mime)
+    if extension:
+        ending = f".{extension}"
+    else:
+        ending = _EXTENSIONS.get(mime) or _TYPES.guess_extension(mime, strict=False) or ""
     room = _MAX_NAME - len(ending.encode())
     stem = stem.encode()[:room].decode("utf-8", "ignore").strip(" .")
     return (stem or fallback) + ending
@@ -119,18 +110,14 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
 
 MAX_PIXELS = 100_000_000
 """A picture that claims more is no picture to us (decompression bomb)."""
-_NO_PICTURE = (
-    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning),
-    *(OSError, ValueError, SyntaxError, EOFError),
-)
-"""Errors of Pillow's about a header."""
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_NO_PICTURE = (*_BOMB, UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError)
 
 
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
-    """Return (width, height) in pixels as a picture's header says, or None if it is no picture.
+    """Width and height in pixels as a picture's header says, or None if it is no picture.
 
-    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown. The stream is read
-    from its current position and is left anywhere.
+    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown.
     """
     try:
         with warnings.catch_warnings():

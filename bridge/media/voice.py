@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import IO
 
@@ -27,7 +28,6 @@ POINTS = 60
 """Of a waveform; Element draws about so many."""
 LOUDEST = 1024
 """Height of a point at full volume (MSC1767, `waveform`)."""
-
 LOWEST_RATE = 4_000
 """Samples a second; what has fewer is no speech. Telephones have 8,000."""
 MAX_SAMPLES = 2_000_000
@@ -36,7 +36,6 @@ MAX_SAMPLES = 2_000_000
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
 _AMR_RATE = 8_000
-_AMR_HEADER = b"#!AMR\n"
 _AMR_MODES = (
     *((12_200, 32), (10_200, 27), (7_950, 21), (7_400, 20)),
     *((6_700, 18), (5_900, 16), (5_150, 14), (4_750, 13)),
@@ -51,8 +50,6 @@ _OPENING = {
     "codec_whitelist": "mpeg4,h263,h261",
     "max_pixels": str(4096 * 2304),
 }
-"""Options of the library, for whatever is opened."""
-
 _SIGNATURES = {
     b"#!AMR": "amr",
     b"OggS": "ogg",
@@ -62,16 +59,13 @@ _SIGNATURES = {
     **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
 }
 _UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
-"""Errors of the library's about a file."""
 
 
 class NoSound(Exception):
-    """The bytes are no sound that can be decoded, or too much of it."""
+    """The bytes are no sound that can be decoded, or too much of it (`MAX_SECONDS`)."""
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """A voice message, ready to be played."""
-
     data: bytes
     seconds: float
     waveform: tuple[int, ...] = ()
@@ -96,10 +90,7 @@ def container_of(head: bytes) -> str | None:
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
-    """Make a voice message of Matrix: Ogg/Opus, with its waveform.
-
-    NoSound: it cannot be decoded, is empty, or is longer than `MAX_SECONDS`.
-    """
+    """A voice message for Matrix: Ogg/Opus, with its waveform."""
     out = io.BytesIO()
     peaks: list[int] = []
     try:
@@ -108,7 +99,8 @@ def to_opus(stream: IO[bytes]) -> Sound:
             encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
             encoder.bit_rate = _OPUS_BITS
             for frame in _frames(stream, _OPUS_RATE):
-                peaks.append(_peak(frame))
+                samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
+                peaks.append(max(max(samples, default=0), -min(samples, default=0)))
                 target.mux(encoder.encode(frame))
             target.mux(encoder.encode(None))
     except _UNPLAYABLE as error:
@@ -117,24 +109,29 @@ def to_opus(stream: IO[bytes]) -> Sound:
 
 
 def to_amr(stream: IO[bytes], room: int) -> Sound | None:
-    """Make a voice message of WebChat: AMR narrow-band, as good as `room` bytes allow.
+    """A voice message for WebChat: AMR narrow-band, as good as `room` bytes allow.
 
-    None: it is too long for that even at the lowest quality. Raises NoSound, as `to_opus`.
+    None: it is too long for that even at the lowest quality.
     """
-    room -= len(_AMR_HEADER)
+    room -= len(b"#!AMR\n")
+    out = io.BytesIO()
     frames: list[av.AudioFrame] = []
     try:
         for frame in _frames(stream, _AMR_RATE):
             frames.append(frame)
             if len(frames) * _AMR_MODES[-1][1] > room:
                 return None
-        bits = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
-        data = _encode_amr(frames, bits)
-        if not data:  # a fragment of one frame gives none
-            raise NoSound("too short")
-        return Sound(data, len(frames) / _FRAMES_PER_SECOND)
+        with av.open(out, "w", format="amr") as target:
+            encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
+            encoder.bit_rate = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
+            for frame in frames:
+                target.mux(encoder.encode(frame))
+            # Not flushed: each frame has come out already, and a flush would add one of silence.
     except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
+    if not out.getvalue():  # a fragment of one frame gives none
+        raise NoSound("too short")
+    return Sound(out.getvalue(), len(frames) / _FRAMES_PER_SECOND)
 
 
 def look(stream: IO[bytes]) -> Picture | None:
@@ -169,7 +166,7 @@ def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
 def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
     """The sound as frames of 20 ms: one channel, 16 bits. NoSound: there is none, or too much."""
     resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
-    none = True
+    frame = None
     with _opened(stream) as source:
         if not source.streams.audio:
             raise NoSound("no sound in it")
@@ -178,16 +175,16 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
         source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
         for part in _slices(source):
             for frame in resampler.resample(part):
-                none = False
                 yield frame
-    if none:
+    if frame is None:
         raise NoSound("no sound in it")
 
 
 def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
     """The sound as it is decoded, in parts of a second at most; None at its end."""
     heard = 0
-    try:
+    # A recording that was cut off: what could be heard until then counts.
+    with suppress(av.error.InvalidDataError):
         for decoded in source.decode(audio=0):
             rate = decoded.sample_rate
             if rate < LOWEST_RATE:
@@ -197,14 +194,10 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
                 raise NoSound("too long")
             for start in range(0, decoded.samples, rate):
                 yield _slice(decoded, start, min(rate, decoded.samples - start))
-    except av.error.InvalidDataError:
-        # A recording that was cut off: what could be heard until then counts.
-        pass
     yield None
 
 
 def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
-    """Samples of a frame; the frame itself if that is all of them."""
     part = whole
     if count != whole.samples:
         part = av.AudioFrame(whole.format, whole.layout, count)
@@ -216,22 +209,6 @@ def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
     # Timestamps of broken recordings jump; what counts is the samples.
     part.pts = None
     return part
-
-
-def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
-    out = io.BytesIO()
-    with av.open(out, "w", format="amr") as target:
-        encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
-        encoder.bit_rate = bits
-        for frame in frames:
-            target.mux(encoder.encode(frame))
-        # Not flushed: each frame has come out already, and a flush would add one of silence.
-    return out.getvalue()
-
-
-def _peak(frame: av.AudioFrame) -> int:
-    samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
-    return max(max(samples, default=0), -min(samples, default=0))
 
 
 def _waveform(peaks: list[int]) -> tuple[int, ...]:

@@ -20,20 +20,17 @@ from bridge.rooms.ports import Clock
 
 Probe = Callable[[], Awaitable[None]]
 """Returns if the part answers, raises anything if it does not."""
-
+GRACE = 30.0
+"""Seconds for which a part may be unreachable."""
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
 
 class Health:
-    """Watches the parts that the bridge cannot do without.
+    """Watches the parts that the bridge cannot do without (`probes`, by part).
 
-    Args:
-        probes: part -> probe; `database`, `homeserver`, `webchat`.
-        clock: for the grace and between two rounds.
-        grace: seconds for which a part may be unreachable.
-        interval: seconds between two rounds; also the longest wait for one probe.
-        on_change: told `(part, reachable)` after every first probe and every change.
+    `interval`: seconds between two rounds, and the longest wait for one probe. `on_change` is told
+    `(part, reachable)` after every first probe and every change.
     """
 
     def __init__(
@@ -41,13 +38,11 @@ class Health:
         probes: Mapping[str, Probe],
         clock: Clock,
         *,
-        grace: float = 30.0,
         interval: float = 5.0,
         on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
     ) -> None:
-        self._probes = dict(probes)
+        self._probes = probes
         self._clock = clock
-        self._grace = grace
         self._interval = interval
         self._on_change = on_change
         self._lost: dict[str, int] = {}
@@ -57,13 +52,11 @@ class Health:
         self._log = structlog.get_logger(__name__)
 
     async def watch(self) -> None:
-        """Probe every part, again and again; run it as a task of its own."""
         while True:
             await self.probe_once()
             await self._clock.sleep(self._interval)
 
     async def probe_once(self) -> None:
-        """One round over all parts, at the same time."""
         await asyncio.gather(*(self._probe(part) for part in self._probes))
 
     async def _probe(self, part: str) -> None:
@@ -99,7 +92,7 @@ class Health:
         for part in self._probes:
             seconds = (now - self._lost.get(part, now)) / 1000
             # A part that never answered has no good time to fall back on.
-            if part in self._lost and (seconds >= self._grace or part not in self._seen):
+            if part in self._lost and (seconds >= GRACE or part not in self._seen):
                 reasons[part] = f"unreachable for {seconds:.0f} s"
             elif part not in self._seen:
                 reasons[part] = "not reached yet"

@@ -1,8 +1,7 @@
 """Logs: structlog for us and for the libraries, one line an event, text or JSON, no secrets.
 
-Objects get their logger with `structlog.get_logger()` and log a constant message with fields.
-Context (`room`, `session`, `call`) is bound with `structlog.contextvars.bound_contextvars`, which
-works from any ring, and appears in every line logged within.
+Messages are constants with fields. Context (`room`, `session`, `call`), bound with
+`structlog.contextvars.bound_contextvars`, appears in every line logged within.
 
 Two nets keep secrets out, in our lines and the libraries' alike: fields whose name says secret lose
 their value, and the values given as `secrets` are cut out of every text. Libraries that log URLs or
@@ -43,9 +42,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # Longest first: a secret may be part of another.
-        self._secrets = sorted(
-            {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True
-        )
+        long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        self._secrets = sorted(long, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
@@ -88,11 +86,7 @@ def configure_logging(
 ) -> None:
     """Set up logging for the whole process; may be called again (a reload).
 
-    Args:
-        level: DEBUG, INFO, WARNING or ERROR.
-        form: `text` or `json`.
-        secrets: values that must never be seen.
-        stream: where to; the standard output if None.
+    `secrets`: values that must never be seen; `stream`: the standard output if None.
     """
     output = stream or sys.stdout
     render: Processor

@@ -1,9 +1,8 @@
 """Prometheus metrics, in a registry of their own so that two bridges can live in one process.
 
 Names: the `bridge_…` family is that of mautrix bridges, so that existing dashboards work; the rest
-is ours. The attributes are prometheus_client's own objects, written where things happen; for links
-the four methods below are what `link.settings.LinkMetrics` asks for. They are served on a port of
-their own, away from what the homeserver can reach.
+is ours. The attributes are prometheus_client's own objects, written where things happen. They are
+served on a port of their own, away from what the homeserver can reach.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from functools import partial
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.exposition import generate_latest
 
 from bridge.rooms.store import Backlog, Depth
 
@@ -29,10 +29,6 @@ _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
 class Metrics:
-    """All metrics of one bridge."""
-
-    CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -87,27 +83,22 @@ class Metrics:
         if waited is not None:
             self.queue_wait.observe(waited / 1000)
 
-    # --- link.settings.LinkMetrics ----------------------------------------------------------
+    # --- link.settings.LinkMetrics, which says what each means -------------------------------
 
     def logged_in(self, result: int | None) -> None:
-        """One login request ended; None: without an answer that could be read."""
         self.logins.labels("none" if result is None else str(result)).inc()
 
     def opened(self, *, again: bool) -> None:
-        """A link stands; `again`: it stood before."""
         self.links.inc()
         (self.reconnects if again else self.connections).inc()
 
     def closed(self) -> None:
-        """An open link ended."""
         self.links.dec()
 
     def open_failed(self) -> None:
-        """A try to open a link failed."""
         self.connection_failures.inc()
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
 
 
@@ -142,11 +133,7 @@ class CannotListen(OSError):
 
 
 async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
-    """Listen where a section of the configuration says; return the port (useful with port 0).
-
-    Raises:
-        CannotListen: the port is taken, or the name stands for no address of this machine.
-    """
+    """Listen where a section of the configuration says; return the port (useful with port 0)."""
     try:
         await web.TCPSite(runner, hostname, port).start()
     except (OSError, UnicodeError) as error:  # the latter from a name that can be none
@@ -163,7 +150,7 @@ async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIte
     """Serve /metrics while the block runs; yields the port. Raises as `listen` does."""
 
     async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(), headers={"Content-Type": Metrics.CONTENT_TYPE})
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])

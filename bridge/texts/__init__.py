@@ -1,39 +1,68 @@
 """Every sentence that a person in a room or at a desk can see, by key, in our four languages. Pure.
 
 They are data: a TOML file for each language, all with the same keys in the same order (`en.toml`
-has the comments). A test finds a key that one of them lacks, and one that nobody says any more.
-
-Operators replace single ones in config.yaml under `texts`; a replacement may use the placeholders
-of the original and no others, so that rendering cannot fail on an operator's word.
+has the comments). Operators replace single ones in config.yaml under `texts`; a replacement may use
+the placeholders of the original and no others, so that rendering cannot fail on their words.
 """
 
 from __future__ import annotations
 
 import difflib
+import string
+import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from types import MappingProxyType
 
-from bridge.texts.catalogue import Catalogue, placeholders, shipped
 from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
-CATALOGUE: Catalogue = shipped(LANGUAGES)
-"""All sentences as they are shipped."""
-
-Overrides = Mapping[str, Mapping[str, str]]
+Sentence = Mapping[str, str]
+"""Language -> sentence, with placeholders `{name}`."""
+Catalogue = Mapping[str, Sentence]
 """Key -> language -> sentence."""
 Value = str | int | tuple[str, ...]
-"""A value for a placeholder."""
+
+
+def placeholders(sentence: str) -> frozenset[str]:
+    """The names in braces; ValueError if the braces do not match, or hold more than a name."""
+    try:
+        parts = list(string.Formatter().parse(sentence))
+    except ValueError as error:
+        raise ValueError(f"has unbalanced braces: {error}") from error
+    for _, name, spec, conversion in parts:
+        if name is not None and (spec or conversion or not name.isidentifier()):
+            raise ValueError("may hold only plain placeholders such as {name}")
+    return frozenset(name for _, name, _, _ in parts if name is not None)
+
+
+def shipped(language: str) -> dict[str, str]:
+    """Key -> sentence, as the data file of a language has them."""
+    file = resources.files("bridge.texts") / f"{language}.toml"
+    return dict(_flat(tomllib.loads(file.read_text("utf-8"))))
+
+
+def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of a table and of those in it, as one word each ("robot.alone.-3")."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, str(value)
+
+
+_SHIPPED = {language: shipped(language) for language in LANGUAGES}
+CATALOGUE: Catalogue = MappingProxyType(
+    {
+        key: MappingProxyType({language: said[key] for language, said in _SHIPPED.items()})
+        for key in _SHIPPED[DEFAULT_LANGUAGE]
+    }
+)
 
 
 class BadOverride(ValueError):
-    """An operator's sentence that cannot be used.
-
-    Attributes:
-        key: of the sentence.
-        language: "" if the key itself is wrong.
-    """
+    """An operator's sentence that cannot be used; `language` is "" if the key itself is wrong."""
 
     def __init__(self, key: str, language: str, message: str) -> None:
         super().__init__(message)
@@ -42,16 +71,14 @@ class BadOverride(ValueError):
 
 
 def check_overrides(
-    overrides: Overrides, catalogue: Catalogue = CATALOGUE
+    overrides: Catalogue, catalogue: Catalogue = CATALOGUE
 ) -> Iterator[BadOverride]:
-    """Every reason for which an override cannot be used."""
     for key, sentences in overrides.items():
         if key not in catalogue:
             near = difflib.get_close_matches(key, catalogue, n=1, cutoff=0.0)
             yield BadOverride(key, "", f'no sentence has this key; the nearest is "{near[0]}"')
             continue
-        original = catalogue[key]
-        allowed = frozenset().union(*(placeholders(text) for text in original.values()))
+        allowed = frozenset().union(*map(placeholders, catalogue[key].values()))
         for language, text in sentences.items():
             if wrong := _wrong(language, text, allowed):
                 yield BadOverride(key, language, wrong)
@@ -74,10 +101,8 @@ def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
 
 
 class Texts:
-    """Sentences as this installation says them."""
-
     def __init__(
-        self, overrides: Overrides = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
+        self, overrides: Catalogue = MappingProxyType({}), catalogue: Catalogue = CATALOGUE
     ) -> None:
         """Take the operator's replacements; raises the first `BadOverride`."""
         for bad in check_overrides(overrides, catalogue):
@@ -87,10 +112,10 @@ class Texts:
         }
 
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
-        """A sentence with its placeholders filled in.
+        """A sentence with its placeholders filled in; several values are listed.
 
-        Values are put in as they are: braces in a customer's name do nothing. Several are listed
-        as the language does it. A KeyError (key, language, argument) is our own mistake.
+        Values are put in as they are: braces in a customer's name do nothing. A KeyError (key,
+        language, argument) is our own mistake.
         """
         shown = {
             name: listed(language, value) if isinstance(value, tuple) else value

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
 _HOUR = 60
-_LONG = 90
-"""Minutes from which a wait is said in hours: nobody counts "135 minutes"."""
-
 _Words = Mapping[str, str]
 """Language -> pattern."""
 _SECONDS: _Words = {"zh-CN": "{n} 秒", "zh-TW": "{n} 秒", "en": "{n} seconds", "ja": "{n}秒"}
@@ -42,7 +39,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
     high = max(high_seconds / 60, low)
     if high < 1:
         return _UNDER_A_MINUTE[language]
-    if high > _LONG:
+    if high > 90:  # nobody counts "135 minutes"
         pattern, step, ends = _HOURS, 0.5, (low / _HOUR, high / _HOUR)
     else:
         pattern, step, ends = _MINUTES, 1.0 if high <= 10 else 5.0, (low, high)
@@ -55,10 +52,7 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
 
 
 def duration(language: str, seconds: float) -> str:
-    """A duration in words: "45 seconds", "3 minutes", "1 hour 20 minutes".
-
-    Seconds are said below a minute only; what is more is rounded down to minutes.
-    """
+    """A duration in words, rounded down: "45 seconds", "3 minutes", "1 hour 20 minutes"."""
     whole = max(int(seconds), 0)
     if whole < 60:
         return _amount(language, _SECONDS, whole)
@@ -73,11 +67,8 @@ def clock_time(
 ) -> str:
     """A moment: "14:05", or with its date "25 Nov, 14:05", and with its year if that is another.
 
-    Args:
-        language: one of ours.
-        ms: the moment, Unix time in milliseconds.
-        zone: of the people who read it. None: nobody knows it, so it is UTC and says so.
-        now_ms: the present; the date is left out if it is the same day. None: the date is said.
+    `zone` is that of the people who read it; None: nobody knows it, so it is UTC and says so.
+    `now_ms`: the present; the date is left out if it is the same day. None: the date is said.
     """
     moment = datetime.fromtimestamp(ms / 1000, zone or UTC)
     time = f"{moment:%H:%M}" + (" UTC" if zone is None else "")

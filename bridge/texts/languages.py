@@ -1,7 +1,7 @@
 """The languages of our sentences, and the nearest of them to a language tag (BCP 47). Pure.
 
-Codes are BCP 47 tags. People and clients write them in many ways ("zh_TW", "zh-Hant-HK", "ja-JP",
-"日本語"); `nearest` understands all of these, and nothing that could be a word of a sentence.
+People and clients write it in many ways ("zh_TW", "zh-Hant-HK", "ja-JP", "日本語"); `nearest`
+understands all of these, and nothing that could be a word of a sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "en": ("english", "英文", "英语", "英語"),
     "ja": ("jp", "japanese", "日本語", "日语", "日語", "日文"),
 }
-"""What people call a language."""
 _TRADITIONAL = frozenset({"hant", "tw", "hk", "mo"})
 """Subtags of Chinese that say its script, or a place where that script is written."""
 
@@ -34,10 +33,7 @@ def listed(language: str, values: Iterable[str]) -> str:
 
 
 def nearest(word: str) -> str | None:
-    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them.
-
-    `word` is a tag with "-" or "_" ("zh", "zh-Hans", "zh_TW", "en-GB"), or a name ("日本語").
-    """
+    """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them."""
     wanted = word.strip().casefold().replace("_", "-")
     for language, names in _NAMES.items():
         if wanted in names:
@@ -51,8 +47,5 @@ def nearest(word: str) -> str | None:
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """Languages to look in, this one first, where an operator wrote less than all of them.
-
-    KeyError: the language is none of ours.
-    """
+    """Languages to look in, this one first, where an operator wrote less than all of them."""
     return (language, *_FALLBACKS[language])

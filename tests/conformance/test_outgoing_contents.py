@@ -33,8 +33,7 @@ from bridge.matrix.render import Content
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
-from bridge.texts import CATALOGUE, LANGUAGES, Texts
-from bridge.texts.catalogue import placeholders
+from bridge.texts import CATALOGUE, LANGUAGES, Texts, placeholders
 from bridge.webchat.frames import AgentLocation
 
 ADA = UserId("@ada:example.org")

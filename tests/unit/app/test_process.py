@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from bridge.app import process
-from bridge.app.process import Reloader
+from bridge.app.process import reload_whenever, reloaded
 from bridge.config import Config, ConfigUnreadable, Problem
 from tests.unit.config.configs import SMALLEST, edited, load
 
@@ -25,7 +25,7 @@ class Operator:
         self._folder = folder
         self.text = SMALLEST
         self.applied: list[Config] = []
-        self.reloader = Reloader(self.load(), self.load, self.applied.append)
+        self.config = self.load()
 
     def load(self) -> Config:
         return load(self._folder, self.text)
@@ -34,7 +34,7 @@ class Operator:
         """What is logged."""
         self.text = edited(old, new)
         with capture_logs() as logs:
-            await self.reloader.reload()
+            self.config = await reloaded(self.config, self.load, self.applied.append)
         return logs
 
 
@@ -74,9 +74,8 @@ async def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> Non
     def gone() -> Config:
         raise ConfigUnreadable("config.yaml: No such file or directory")
 
-    reloader = Reloader(operator.load(), gone, operator.applied.append)
     with capture_logs() as logs:
-        await reloader.reload()
+        assert await reloaded(operator.config, gone, operator.applied.append) is operator.config
     assert [one["log_level"] for one in logs] == ["error", "error"]
     assert operator.applied == []
 
@@ -96,11 +95,11 @@ async def test_an_error_that_nobody_thought_of_changes_nothing(tmp_path: Path) -
             raise troubles.pop(0)
         operator.applied.append(config)
 
-    reloader = Reloader(operator.load(), load_it, apply)
+    config = operator.load()
     operator.text = edited("bridge:\n", "bridge:\n  language: en\n")
     with capture_logs() as logs:
         for _ in range(3):
-            await reloader.reload()
+            config = await reloaded(config, load_it, apply)
     assert [one.get("exc_info") for one in logs if one["log_level"] == "error"] == [True, True]
     assert [one["changed"] for one in logs if one["event"] == "config reloaded"] == [1]
     assert [config.bridge.language for config in operator.applied] == ["en"]
@@ -137,7 +136,8 @@ async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
     wanted.set()
     wanted.set()
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
-        running = tasks.create_task(Reloader(operator.load(), operator.load, apply).run(wanted))
+        work = reload_whenever(wanted, operator.config, operator.load, apply)
+        running = tasks.create_task(work)
         await applied.wait()
         running.cancel()
     assert len(operator.applied) == 1

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from bridge.config import PICKLE_KEY, example_config, fill_secrets, load_config
+from bridge.config import example_config, load_config
+from bridge.config.environment import PICKLE_KEY, fill_secrets
 from bridge.matrix.registration import load_registration
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST

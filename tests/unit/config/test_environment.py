@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import (
-    PICKLE_KEY,
-    ConfigUnreadable,
-    example_config,
-    fill_secrets,
-    pickle_key_from_environment,
-    tokens_from_environment,
-)
-from bridge.config.environment import variable_of
+from bridge.config import ConfigUnreadable, KeyPath, example_config
+from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by, variable_of
 from bridge.config.model import Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems
 
@@ -277,14 +270,17 @@ def test_a_missing_file(tmp_path: Path) -> None:
         fill_tokens(tmp_path / "config.yaml", {"as_token": "AAA"})
 
 
-def test_which_variables_set_tokens() -> None:
-    assert tokens_from_environment({"PATH": "/bin"}) == []
-    assert tokens_from_environment(
-        {
-            "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN_FILE": "x",
-            "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN": "y",
-        }
-    ) == ["MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN", "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN_FILE"]
+@pytest.mark.parametrize(
+    ("path", "variable"),
+    [
+        (("appservice", "as_token"), "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN"),
+        (PICKLE_KEY, "MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__PICKLE_KEY"),
+    ],
+)
+def test_which_variables_set_a_secret(path: KeyPath, variable: str) -> None:
+    assert set_by(path, {"PATH": "/bin"}) == []
+    for name in (variable, f"{variable}_FILE"):
+        assert set_by(path, {name: "x"}) == [name]
 
 
 def test_a_key_deep_down_is_set(tmp_path: Path) -> None:
@@ -295,10 +291,3 @@ def test_a_key_deep_down_is_set(tmp_path: Path) -> None:
     path.write_text("bridge:\n  encryption: 5\n")
     with pytest.raises(ConfigUnreadable, match=r"bridge\.encryption must be a mapping"):
         fill_secrets(path, {PICKLE_KEY: "AAA"})
-
-
-def test_which_variable_sets_the_secret_of_encryption() -> None:
-    assert not pickle_key_from_environment({"PATH": "/bin"})
-    for name in ("", "_FILE"):
-        variable = f"MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__PICKLE_KEY{name}"
-        assert pickle_key_from_environment({variable: "x"})

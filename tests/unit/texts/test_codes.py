@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bridge.texts import CATALOGUE, LANGUAGES
-from bridge.texts.catalogue import placeholders
+from bridge.texts import CATALOGUE, LANGUAGES, placeholders
 from bridge.webchat.codes import RequestStatus, ResultCode
 
 SENTENCES = {
