@@ -5,14 +5,13 @@ asks for the next one, because asking for the next one makes the homeserver forg
 key is lost, whenever the process dies; at worst a key is read twice.
 
 `Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
-homeserver is asked twice, and may be slow on purpose, so nothing waits for it and each homeserver
-has a few tasks at a time. What exceeds the waiting list is dropped; the next message that cannot be
-decrypted brings it up again.
+homeserver is asked twice, and may be slow on purpose, so each has a few tasks at a time. What
+exceeds the waiting list is dropped; the next message that cannot be decrypted brings it up again.
 
-`Allowance` is the rate limit on what strangers may make us store. Anybody on any
-homeserver may send our devices as much as they like, so new keys and new devices are counted by
-sender and hour, and by homeserver and day: honest users come all at once after a weekend without
-the bridge, or when our devices are new.
+`Allowance` is the rate limit on what strangers may make us store. Anybody on any homeserver may
+send our devices as much as they like, so new keys and new devices are counted by sender and hour,
+and by homeserver and day: honest users come all at once after a weekend without the bridge, or when
+our devices are new.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct):
-    """Rows and news of one /sync, before they are stored."""
+    """Rows and news of one /sync."""
 
     rows: dict[str, SecretRow] = {}
     keys: dict[str, RoomId] = {}
@@ -71,7 +70,7 @@ class News(msgspec.Struct):
 
 
 class Arrivals:
-    """The /sync reader of our devices, one device at a time."""
+    """The /sync reader of our devices; `home` is our own homeserver."""
 
     def __init__(
         self,
@@ -166,7 +165,6 @@ class Arrivals:
                         self._renewed[broken] = now
 
     async def _position(self, user: UserId) -> str:
-        """The device's /sync token; empty if it never read."""
         found = await self._vault.load(_name(user), Position)
         return found.token if found is not None else ""
 
@@ -192,47 +190,41 @@ class Arrivals:
         letter = letter_of(own, event) if kind == "m.room.encrypted" else None
         if letter is None:
             return
-        device = letter.sender, letter.sender_key
+        sender, device = letter.sender, (letter.sender, letter.sender_key)
         channel = channels.get(device) or await Channel.load(self._vault, own, *device)
-        if not channel.open and not self._new_channels.spend(letter.sender, now):
-            self._log.warning(
-                "too many new devices of a user, a letter is dropped", user=letter.sender
-            )
+        if not channel.open and not self._new_channels.spend(sender, now):
+            self._log.warning("too many new devices of a user, a letter is dropped", user=sender)
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
-            self._log.info("a letter cannot be read", user=letter.sender, why=str(error))
+            self._log.info("a letter cannot be read", user=sender, why=str(error))
             news.broken.add(device)
             return
         channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
-            self._log.warning("a letter that is not for us", user=letter.sender)
-        elif payload.kind in KEY_KINDS:
-            taken = await self._room_keys.take(payload, now)
-            if taken is None:
-                return
-            name, rows = taken
-            if rows and not self._new_keys.spend(letter.sender, now):
-                self._log.warning("too many new keys of a user, one is dropped", user=letter.sender)
-                return
-            news.add(*rows)
-            news.keys[name] = RoomId(text(payload.content, "room_id"))
+            self._log.warning("a letter that is not for us", user=sender)
+        elif payload.kind in KEY_KINDS and (taken := await self._room_keys.take(payload, now)):
+            self._keep(news, sender, payload.content, taken, now)
 
     def _refused(self, event: Json, news: News, now: int) -> None:
         content, sender = mapping(event, "content"), id_text(event, "sender")
         sender_key = key_text(content, "sender_key")
         if text(content, "code") == "m.no_olm" and sender and sender_key:
             news.broken.add((sender, sender_key))
-        refusal = self._room_keys.refusal(event, now)
-        if refusal is None:
+        if refusal := self._room_keys.refusal(event, now):
+            self._keep(news, sender, content, refusal, now)
+
+    def _keep(
+        self, news: News, sender: str, content: Json, found: tuple[str, list[SecretRow]], now: int
+    ) -> None:
+        """Keep a key or a refusal, unless too many came from its sender."""
+        name, rows = found
+        if rows and not self._new_keys.spend(sender, now):
+            self._log.warning("too many new keys or refusals, one is dropped", user=sender)
             return
-        if not self._new_keys.spend(sender, now):
-            self._log.warning("too many refusals of a user, one is dropped", user=sender)
-            return
-        name, row = refusal
-        news.add(row)
+        news.add(*rows)
         news.keys[name] = RoomId(text(content, "room_id"))
 
 
@@ -327,7 +319,6 @@ class Allowance:
         self._home = home
 
     def spend(self, user: str, now: int) -> bool:
-        """Take one; False if the user's or their homeserver's are spent."""
         server = user.partition(":")[2]
         return self._users.spend(user, now) and (
             server == self._home or self._servers.spend(server, now)

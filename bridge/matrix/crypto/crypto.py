@@ -3,20 +3,18 @@
 Theory of operation
 -------------------
 - Each of our users has one device with keys and a cross-signing identity of its own, so that what a
-  ghost says bears no warning (`devices`).
+  ghost says bears no warning (`devices`). It encrypts what the user says (`seal`, `sharing`).
 - Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
-  messages by /sync (`arrivals`), from the start to the end of the process. Ghosts read nothing;
-  they only look into their mailbox before they begin a session.
-- People's messages come by transactions like everything else and are opened by their room's actor
-  (`open`). A missing key is waited for there, woken by its arrival, and requested. A room's later
-  messages wait meanwhile, so no single person may decide how long: after a key of somebody's was
-  waited for in vain, none of theirs in that room is waited for during a minute.
+  messages by /sync (`arrivals`), from the start to the end of the process. Ghosts only look into
+  their mailbox before they begin a session.
+- People's messages come by transactions and are opened by their room's actor (`open`). A missing
+  key is waited for there, woken by its arrival, and requested. A room's later messages wait
+  meanwhile, so no single person may decide how long: after a key of somebody's was waited for in
+  vain, none of theirs in that room is waited for during a minute.
 - A request for a key (specification, "Key requests") makes up for a to-device message that was lost
   or could not be read: Element's engine gives a key again to a device that it had given it to
-  before, and to no other. The device that wrote the message is asked, where that is known, by each
-  of our hosts: the room does not say which of them the key was shared with, and the others get no
-  answer. Answers come by /sync like every key.
-- What we say in an encrypted room is encrypted by the sender's own device (`seal`, `sharing`).
+  before, and to no other. Each of our hosts asks, for the room does not say which of them the key
+  was shared with; the others get no answer. Answers come by /sync like every key.
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
 """
@@ -33,7 +31,7 @@ from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
-from bridge.matrix.crypto.arrivals import Arrivals, Mending
+from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Peers
@@ -64,13 +62,10 @@ _AGAIN_MS = 60_000
 
 
 class Crypto:
-    """End-to-end encryption for all of our users.
+    """End-to-end encryption for all of our users; `upkeep` has to begin before anything else.
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
-
-    Attributes:
-        upkeep: our devices; it has to begin before anything else.
     """
 
     def __init__(
@@ -101,8 +96,7 @@ class Crypto:
         """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
         self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         """Room and sender -> when a key of theirs was waited for in vain."""
-        self._requested: LRUCache[str, int] = LRUCache(10_000)
-        """Name of a key -> when it was requested."""
+        self._requested = Budget(1, _AGAIN_MS)
         self._mailboxes: dict[UserId, int] = {}
         """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
@@ -162,7 +156,7 @@ class Crypto:
         return found
 
     def _wake(self, names: Iterable[str]) -> None:
-        """Wake those who wait for these keys: they came, or will not come."""
+        """Wake those who wait for keys that came, or will not come."""
         for name in names:
             if (arrival := self._waited_for.pop(name, None)) is not None:
                 arrival.set()
@@ -172,14 +166,12 @@ class Crypto:
 
         It is an attempt: if it fails, the event's sender is told what they would have been told.
         """
-        now, last = self._clock.now(), self._requested.get(sealed.key_name)
-        if last is not None and 0 <= now - last < _AGAIN_MS:
+        if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
-        self._requested[sealed.key_name] = now
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
         request = _key_request(self.upkeep.device_id, raw, sealed)
         for host in self._hosts:
-            if not self.upkeep.ready(host).is_set():
+            if not self.upkeep.ready[host].is_set():
                 continue
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", request)
@@ -187,10 +179,7 @@ class Crypto:
                 self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
-        """Invalidate what is cached of a room and its members, by an event of the room.
-
-        To be called as soon as it comes: what we say next must not wait to know who has left.
-        """
+        """Invalidate what is cached of a room and its members, as soon as an event of it comes."""
         if "state_key" not in raw:
             return
         self._places.changed(raw)
@@ -214,7 +203,7 @@ class Crypto:
                 await self._keys.save()
 
     async def _follow(self, host: UserId, on_key: OnKey) -> None:
-        await self.upkeep.ready(host).wait()
+        await self.upkeep.ready[host].wait()
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -255,7 +244,6 @@ class Crypto:
     # --- writing ----------------------------------------------------------------------------
 
     async def is_encrypted(self, sender: UserId, room_id: RoomId) -> bool:
-        """True if the user's messages in this room have to be encrypted."""
         return (await self._places.scheme(sender, room_id)).encrypted
 
     async def seal(
@@ -299,18 +287,15 @@ class Crypto:
             await asyncio.wait(begun, timeout=_MENDING)
 
     async def _last_look(self, own: OwnDevice) -> None:
-        """Read a device's mailbox before the device goes."""
         news = await self._arrivals.last_look(own, self._clock.now())
         self._wake(news.keys)
 
 
 def _may_come(found: Json | Undecryptable) -> bool:
-    """True if it cannot be decrypted now, but perhaps in a moment."""
     return isinstance(found, Undecryptable) and found.key in {keys.NO_KEY, keys.UNKNOWN_DEVICE}
 
 
 async def _within(seconds: float, arrival: asyncio.Event) -> None:
-    """Wait for a key, at most so long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await arrival.wait()

@@ -24,7 +24,6 @@ NOTHING_BUT_KEYS = json.dumps(
 )
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 _NAME = "WebChat"
-"""What our devices are called."""
 
 
 class Requests(Protocol):
@@ -102,7 +101,6 @@ class KeyServer:
         return token
 
     async def devices(self, user: UserId) -> list[str]:
-        """The ids of the user's devices."""
         return device_ids(await self._call("GET", "devices", user=user))
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
@@ -139,7 +137,6 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
-        """The mark that `set_mark` wrote last; empty if none was."""
         try:
             return text(await self._call("GET", _account_data(user), user=user), "mark")
         except Refused as refusal:
