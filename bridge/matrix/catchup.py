@@ -3,13 +3,11 @@
 A homeserver that dies may forget which events an application service still was to get: Synapse
 1.163 keeps them in memory between noting its own position and writing the transaction down, and a
 transaction that it wrote while it took us for dead may wait until it does so again (both measured).
-Those events stand in their rooms, and nobody else will ever bring them.
 
 So after each of our starts, and after each time that the homeserver was away, we look at the ends
 of the rooms in which people talk, three times, the later ones for what it is still about to hand
-over. Whatever is unknown goes the way of all events; known ones the store tells by their ids. An
-event that is found so may be older than ones that were handled already: it is handled late. It goes
-back no further than to an event that we know, to our own joining, or by `reach`.
+over. Whatever is unknown goes the way of all events, late as it is. We go back no further than to
+an event that we know, to our own joining, or by `reach`.
 """
 
 from __future__ import annotations
@@ -30,7 +28,6 @@ from bridge.rooms.store import StoreError
 LOOKS = (3.0, 30.0, 120.0)
 """Seconds before each look at the rooms; in between the homeserver hands over what it has."""
 PAGE = 30
-"""Events that are asked for at once."""
 MOST_PAGES = 5
 """Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
 SPREAD = 0.05
@@ -47,7 +44,6 @@ class CatchUp:
 
     Args:
         outage: set when the homeserver could not be reached; cleared here.
-        known: whether an event came already.
         rooms: those in which people talk, with our user in each, the liveliest first.
         reach: ms; what is older is left alone, for its line in the ledger may have been erased.
     """
@@ -75,7 +71,6 @@ class CatchUp:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
 
     async def run(self) -> None:
-        """Look after the start and after each outage, for ever."""
         while True:
             await self._until_back()
             for pause in LOOKS:
@@ -87,10 +82,8 @@ class CatchUp:
     async def _quiet_for(self, seconds: float) -> bool:
         """Wait; False, and at once, if the homeserver goes away meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            waits = [
-                tasks.create_task(wait)
-                for wait in (self._clock.sleep(seconds), self._outage.wait())
-            ]
+            work = self._clock.sleep(seconds), self._outage.wait()
+            waits = [tasks.create_task(wait) for wait in work]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
@@ -138,10 +131,7 @@ class CatchUp:
             self._log.warning("events that were never handed over", room=room_id, count=new)
 
     def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
-        """The event as a transaction would have brought it.
-
-        None for an echo, and for what was taken back meanwhile: nothing of it is left.
-        """
+        """The event, unless it is an echo, or nothing is left of it as it was taken back."""
         event_id, sender = event.get("event_id"), event.get("sender")
         kind, state_key = event.get("type"), event.get("state_key")
         if not isinstance(event_id, str) or not isinstance(sender, str):

@@ -1,7 +1,6 @@
 """HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Homeserver` sends requests: it says who acts, how long to wait, and whose fault a failure is. Who
-acts is told by query parameters (application service API, "Identity assertion"; the device by
+Who acts is told by query parameters (application service API, "Identity assertion"; the device by
 MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `fast_request` is for what each
 message needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
 mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
@@ -10,9 +9,6 @@ Every failure is `Unavailable` (another try may better it) or `Refused` (the hom
 For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
-
-`spool` reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not
-told beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
@@ -49,17 +45,14 @@ ids through its own restart (reference matrix.md §5)."""
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
 REQUEST_TIMEOUT = 60.0
-"""Seconds for an ordinary request. A join of a remote room is the slowest of them."""
+"""Seconds."""
 STALL_TIMEOUT = 60.0
 """Seconds without a byte after which a file transfer is given up."""
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-"""What aiohttp raises when a file cannot be had, or not to its end."""
 _FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
 """Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
-_MAX_USERS = 2_000
-"""How many users' query parameters are kept."""
 
 
 class _Silence(TraceLogger):
@@ -88,7 +81,6 @@ class _ErrorBody(msgspec.Struct):
 async def translate_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Middleware that turns an answer that is no success into Unavailable or Refused."""
     response = await handler(request)
     if response.status >= 400:
         raise await _failure(response)
@@ -164,14 +156,12 @@ def is_outage(error: BaseException | None) -> bool:
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
-"""Events of a timeline that are asked for at a time."""
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
 """How homeservers refuse to have somebody leave who is not in the room."""
 
 _quoted = lru_cache(4_096)(partial(quote, safe=""))
-"""A part of a path; rooms and kinds come again and again."""
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
@@ -181,12 +171,9 @@ def _room(room_id: RoomId, *parts: str) -> str:
 class Homeserver:
     """The homeserver, as seen by each of our users; where none is named, the bot acts.
 
-    `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
-    `outage` is set by any request that finds nobody.
-
-    Attributes:
-        foreign: users that turned out to be somebody else's (`ghosts.Ghosts`): nothing is done as
-            their devices.
+    `session` is made by `new_session`, so that errors are translated; `outage` is set by any
+    request that finds nobody. Nothing is done as the devices of `foreign` users, who turned out to
+    be somebody else's (`ghosts.Ghosts`).
     """
 
     def __init__(
@@ -203,11 +190,10 @@ class Homeserver:
         self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._acting = lru_cache(_MAX_USERS)(self._prepare)
+        self._acting = lru_cache(2_000)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
-        """Of our own users alone, and only where `use_token` was needed."""
 
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
@@ -233,7 +219,7 @@ class Homeserver:
         """Send one request and return the reply's JSON object.
 
         `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
-        as its device, which must exist then. `timeout` is seconds for the whole exchange.
+        as its device, which must exist then.
 
         Refused: `code` is the homeserver's error code, or our `FOREIGN`.
         """
@@ -265,7 +251,6 @@ class Homeserver:
             return msgspec.json.decode(await response.read())
 
     async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-        """Wait for an answer, which has to be a JSON object."""
         with self._naming(method):
             async with asyncio.timeout(timeout):
                 reply = await exchange
@@ -354,7 +339,6 @@ class Homeserver:
         return api
 
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
-        """Query and headers of a request that say who acts."""
         token = self._tokens.get(user)
         query: dict[str, str] = {"user_id": user}
         if token is None:
@@ -404,7 +388,6 @@ class Homeserver:
         await self.request("PUT", path, content, user=user, device=False)
 
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
-        """Write `displayname` or `avatar_url`."""
         path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
         await self.request("PUT", path, {key: value}, user=user)
 
@@ -428,7 +411,6 @@ class Homeserver:
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
-        """Send a message event; the same user, room and transaction id give the same event."""
         path = _room(room_id, "send", kind, txn_id)
         reply = await self.fast_request("PUT", path, content, user)
         event_id = reply.get("event_id")
@@ -492,22 +474,18 @@ class Homeserver:
     async def redact(
         self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
     ) -> None:
-        """Take an event's content out of the room (client-server API, "Redactions").
-
-        Refused: `user` may not redact what others sent.
-        """
+        """Take an event's content out. Refused: `user` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {"reason": reason}, user=user)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        """Show the user as typing for so long; 0: no longer."""
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
         await self.fast_request("PUT", _room(room_id, "typing", who), content, who)
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that the user has read up to this event (client-server API, "Receipts")."""
         path = _room(room_id, "receipt", "m.read", event_id)
         await self.fast_request("POST", path, {}, who)
 
@@ -530,25 +508,25 @@ def _dump(content: Json) -> bytes:
 
 
 class Spooled(Kept, frozen=True):
-    """A file that has been read to its end."""
+    """A file that has been read to its end.
+
+    Synapse refuses an upload whose size is not told, and an image's event says its width and
+    height.
+    """
 
     name: str
     mime: str
     """As its bytes say, where they tell."""
     dimensions: tuple[int, int] | None = None
-    """Width and height in pixels, if it is a picture or a video that says so."""
+    """Width and height in pixels, of a picture or a video."""
     seconds: float | None = None
-    """How long it plays, if that is known."""
     waveform: tuple[int, ...] | None = None
     """Of a voice message; None: it is none, or cannot be played as one."""
 
 
 @asynccontextmanager
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
-    """Read a blob to its end; the copy lives as long as the context.
-
-    What the blob raises (TooBig, Unavailable) is passed on. `fallback_name` has no extension.
-    """
+    """Read a blob to its end; what it raises is passed on. `fallback_name` has no extension."""
     async with keep(blob) as kept:
         kept.stream.seek(0)
         mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)
