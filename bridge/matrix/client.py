@@ -32,7 +32,7 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.wire import Json, device_ids, objects
+from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -44,10 +44,8 @@ ids through its own restart (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
-REQUEST_TIMEOUT = 60.0
-"""Seconds."""
-STALL_TIMEOUT = 60.0
-"""Seconds without a byte after which a file transfer is given up."""
+REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
+"""Seconds for a whole request, and without a byte of an answer or a file."""
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
@@ -102,12 +100,11 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         # to them (an empty list) or one that we cannot go.
         return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
-    if response.status == 413 and not busy:
-        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
-    if busy or response.status >= 500 or not error.errcode:
+    code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
+    if busy or response.status >= 500 or not code:
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
         return Unavailable(where, _retry_after(response.headers, error))
-    return Refused(error.errcode, error.error[:200])
+    return Refused(code, error.error[:200])
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
@@ -131,10 +128,7 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
 
 
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
-    """An HTTP session for the homeserver alone. The caller closes it.
-
-    `limit`: connections at a time; 0 for what stays open long, which must not crowd others out.
-    """
+    """An HTTP session for the homeserver alone, with `limit` connections at a time (0: any)."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
@@ -196,7 +190,6 @@ class Homeserver:
         self._tokens: dict[UserId, str] = {}
 
     def use_device(self, device: str) -> None:
-        """From now on our users act as their devices of this id."""
         self._device = device
         self._acting.cache_clear()
 
@@ -216,12 +209,10 @@ class Homeserver:
         query: Mapping[str, str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> Json:
-        """Send one request and return the reply's JSON object.
+        """Send one request and return the reply's JSON object. Refused may also be our `FOREIGN`.
 
         `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
         as its device, which must exist then.
-
-        Refused: `code` is the homeserver's error code, or our `FOREIGN`.
         """
         acting = user or self._bot
         if device:
@@ -293,10 +284,7 @@ class Homeserver:
 
     @asynccontextmanager
     async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
-        """Open the file of an mxc address; after `limit` bytes it is not read on.
-
-        TooBig: the homeserver says that it is longer.
-        """
+        """Open the file of an mxc address. TooBig: the homeserver says that it is longer."""
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         path = f"{quote(server, safe='')}/{quote(media_id, safe='')}"
         try:
@@ -418,9 +406,9 @@ class Homeserver:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
-        """A whole state event, or None if the room has none of that kind."""
-        path = _room(room_id, "state", kind, key)
+    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
+        """A whole state event with an empty state key, or None if there is none of that kind."""
+        path = _room(room_id, "state", kind, "")
         try:
             return await self.request("GET", path, user=user, query={"format": "event"})
         except Refused as error:
@@ -428,11 +416,8 @@ class Homeserver:
                 return None
             raise
 
-    async def set_state(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
-    ) -> None:
-        path = _room(room_id, "state", kind, key)
-        await self.request("PUT", path, content, user=user)
+    async def set_state(self, user: UserId, room_id: RoomId, kind: str, content: Json) -> None:
+        await self.request("PUT", _room(room_id, "state", kind, ""), content, user=user)
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
@@ -444,10 +429,13 @@ class Homeserver:
     ) -> tuple[Sequence[Json], str]:
         """The latest events, newest first, and where to go on from ("" at the room's start)."""
         query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
-        path = _room(room_id, "messages")
-        reply = await self.request("GET", path, user=user, query=query)
-        end = reply.get("end")
-        return objects(reply, "chunk"), end if isinstance(end, str) else ""
+        return await self._messages(user, room_id, query)
+
+    async def _messages(
+        self, user: UserId, room_id: RoomId, query: Mapping[str, str]
+    ) -> tuple[Sequence[Json], str]:
+        reply = await self.request("GET", _room(room_id, "messages"), user=user, query=query)
+        return objects(reply, "chunk"), text(reply, "end")
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -458,18 +446,15 @@ class Homeserver:
         """
         path = _room(room_id, "context", first)
         found = await self.request("GET", path, user=reader, query={"limit": "0"})
-        event = found.get("event")
-        yield event if isinstance(event, dict) else {}
-        after = found.get("end")
-        while isinstance(after, str) and after:
+        yield mapping(found, "event")
+        after = text(found, "end")
+        while after:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            path = _room(room_id, "messages")
-            page = await self.request("GET", path, user=reader, query=query)
-            for event in objects(page, "chunk"):
+            page, after = await self._messages(reader, room_id, query)
+            for event in page:
                 yield event
-            # Some servers go on giving a place to continue from at the room's end.
-            chunk = page.get("chunk")
-            after = page.get("end") if isinstance(chunk, list) and chunk else ""
+            if not page:
+                return  # some servers go on giving a place to continue from at the room's end
 
     async def redact(
         self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
@@ -508,11 +493,7 @@ def _dump(content: Json) -> bytes:
 
 
 class Spooled(Kept, frozen=True):
-    """A file that has been read to its end.
-
-    Synapse refuses an upload whose size is not told, and an image's event says its width and
-    height.
-    """
+    """A file that has been read to its end: Synapse takes no upload of unknown size."""
 
     name: str
     mime: str

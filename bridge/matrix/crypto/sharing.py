@@ -140,7 +140,7 @@ class Sharing:
             found = _Outbound(vodozemac.GroupSession(), now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound[_place(own, room_id)] = found
+            self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
         return found.session
@@ -148,7 +148,7 @@ class Sharing:
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
     ) -> _Outbound | None:
-        found = self._outbound.get(_place(own, room_id))
+        found = self._outbound.get((own.user, own.device_id, room_id))
         return None if found is None or found.is_spent(scheme, now) else found
 
     # --- to devices -------------------------------------------------------------------------
@@ -196,10 +196,7 @@ class Sharing:
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
     async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
-        """Begin a new session in place of one that is broken, and have the other side use it.
-
-        The one-time key was claimed before. False if it is none.
-        """
+        """Begin a new session in place of a broken one; False if the claimed key is none."""
         channels = await self._channels(own, [device])
         if not channels[0][1].begin(device, one_time):
             return False
@@ -209,10 +206,7 @@ class Sharing:
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
-        """Take a one-time key of each device, by which a channel can begin.
-
-        A device that had no key is left out for a while, unless `anew`.
-        """
+        """Take a one-time key of each device; one that had none is not asked, unless `anew`."""
         wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
         if not wanting:
             return {}
@@ -234,12 +228,7 @@ class Sharing:
         return since is not None and 0 <= now - since < _BARREN_MS
 
 
-def _place(own: OwnDevice, room_id: RoomId) -> tuple[str, str, RoomId]:
-    return own.user, own.device_id, room_id
-
-
 def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
-    """Devices that do not have the session's key yet."""
     there = frozenset() if found is None else found.readers
     return [one for known in devices.values() for one in known if one not in there]
 
@@ -263,9 +252,7 @@ class Scheme(msgspec.Struct, frozen=True):
 class RoomState(Protocol):
     """Calls about a room's state. `client.Homeserver` is one."""
 
-    async def state(
-        self, user: UserId, room_id: RoomId, kind: str, key: str = ""
-    ) -> Json | None: ...
+    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None: ...
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
 
@@ -300,10 +287,7 @@ class Places:
             self._audiences.forget(room_id)
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
-        """The room's encryption settings.
-
-        Raises Refused: `M_UNSUPPORTED_ALGORITHM` if it is encrypted in a way that nobody can read.
-        """
+        """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""
         known = self._schemes.get(room_id)
         if known is not None:
             return known
