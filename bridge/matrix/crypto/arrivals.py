@@ -17,7 +17,9 @@ our devices are new.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -35,10 +37,8 @@ from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects,
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
-_RENEWED_MS = 3_600_000
-"""How often at most a broken session with one device is replaced."""
-_RETRIED_MS = 60_000
-"""How often at most that is tried, if it does not succeed."""
+_RENEWED_MS, _RETRIED_MS = 3_600_000, 60_000
+"""How often at most a broken session with one device is replaced, and tried to be."""
 _KEYS, _KEYS_OF_SERVER = 300, 60_000
 """New keys and refusals that are kept: of a user an hour, of all users of another homeserver a day.
 An honest client makes a session for a hundred messages."""
@@ -146,10 +146,7 @@ class Arrivals:
         return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
-        """Begin a new olm session with a device whose messages one of ours cannot decrypt.
-
-        The lock is not held: other homeservers are asked, which may take long.
-        """
+        """Begin a new olm session with a device whose messages one of ours cannot decrypt."""
         broken = user, sender, curve25519
         last = self._renewed.get(broken)
         if last is not None and 0 <= now - last < _RENEWED_MS:
@@ -234,20 +231,10 @@ def _name(user: UserId) -> str:
 
 # --- repair of olm sessions -----------------------------------------------------------------------
 
-AT_ONCE = 20
-OF_SERVER = 4
-"""Of those, for users of one homeserver."""
+AT_ONCE, OF_SERVER = 20, 4
+"""Of all homeservers, and of one."""
 TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
 """The same with those that wait."""
-
-
-class _Limit:
-    """Count and limits of running and waiting repairs, of one homeserver or of all."""
-
-    def __init__(self, at_once: int, together: int) -> None:
-        self.count = 0
-        self.together = together
-        self.places = asyncio.Semaphore(at_once)
 
 
 class Mending:
@@ -257,20 +244,18 @@ class Mending:
         self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self._all = _Limit(AT_ONCE, TOGETHER)
-        self._servers: dict[str, _Limit] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._servers: Counter[str] = Counter()
+        """Repairs that run or wait, by the homeserver that is asked."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
-        """Start repairs, as many as there is room for; returns the tasks.
-
-        `broken` is sender and identity key of devices whose letters our user cannot read.
-        """
+        """Start repairs of channels to devices (`News.broken`), as many as there is room for."""
         begun = set()
         for sender, curve25519 in broken:
             server = sender.partition(":")[2]
-            limit = self._servers.get(server) or _Limit(OF_SERVER, TOGETHER_OF_SERVER)
-            full = any(one.count >= one.together for one in (self._all, limit))
+            full = self._servers.total() >= TOGETHER or self._servers[server] >= TOGETHER_OF_SERVER
             if self.group is None or full:
                 self._log.info("a broken session is left as it is for now", user=sender)
                 continue
@@ -280,25 +265,20 @@ class Mending:
             except RuntimeError:
                 work.close()  # we are about to end
                 break
-            self._all.count += 1
-            limit.count += 1
-            self._servers[server] = limit
+            self._servers[server] += 1
         return begun
 
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
-        limit = self._servers[server]
+        places = self._places_of.setdefault(server, asyncio.Semaphore(OF_SERVER))
         try:
-            async with limit.places, self._all.places:
+            async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             self._log.info("a broken session cannot be replaced yet", user=sender, why=str(error))
         except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
             self._log.exception("a broken session could not be replaced", user=sender)
         finally:
-            self._all.count -= 1
-            limit.count -= 1
-            if not limit.count:
-                del self._servers[server]
+            self._servers -= Counter([server])
 
 
 # --- rate limits on strangers ---------------------------------------------------------------------
@@ -308,10 +288,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Allowance:
-    """Rate limits of a sender: per user and hour, and per homeserver and day.
-
-    Our own homeserver (`home`) has no limit: whoever runs it says who may have an account there.
-    """
+    """Rate limits of a sender: per user and hour, and per homeserver and day but for our `home`."""
 
     def __init__(self, each: int, together: int, home: str) -> None:
         self._users = Budget(each, HOUR_MS)
