@@ -57,11 +57,6 @@ class MatrixAdapter:
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
-
-    Args:
-        conversions: threads in which agents' sounds and videos are converted and looked at.
-        displayname_template: the ghosts' names, with `{name}` for the agent's.
-        crypto: encryption, begun already, to be kept running; None: encrypted rooms are not read.
     """
 
     def __init__(
@@ -351,10 +346,7 @@ class MatrixAdapter:
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
-        """Send as a ghost that ought to be in the room; if it is not, it is brought back once.
-
-        None: the room does not have it.
-        """
+        """Send as a ghost, which is brought back once; None: the room does not have it."""
         try:
             try:
                 return await self.send(room_id, ghost, content, txn_id)

@@ -134,11 +134,8 @@ class Ghosts:
     ) -> None:
         """Make the bot and the queue users exist, named as configured, and check our token.
 
-        An empty `bot_avatar` (an mxc address) leaves the bot's picture alone.
-
-        Raises:
-            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
-                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
+        Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
+        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)

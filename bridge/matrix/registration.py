@@ -113,10 +113,7 @@ def save_registration(registration: Registration, path: Path) -> None:
 
 
 def load_registration(path: Path) -> Registration:
-    """Read a registration file; keys that we do not know are left alone.
-
-    Raises RegistrationMissing or, if it cannot be read or lacks a key, RegistrationError.
-    """
+    """Read a registration file; keys that we do not know are left. Raises RegistrationError."""
     try:
         data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))
         return msgspec.convert(data, Registration)

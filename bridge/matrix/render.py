@@ -117,10 +117,7 @@ def text_contents(fragment: str, txn: str) -> list[Content]:
 
 
 def location_content(location: AgentLocation, txn: str) -> Content:
-    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84.
-
-    Clients without a map of their own show the body alone (reference matrix.md §11).
-    """
+    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84."""
     shown = Place(location.latitude, location.longitude)
     poi = " ".join(_sane(location.poi).split())
     if not shown.on_earth:
@@ -166,10 +163,7 @@ def spoken_for(name: str, content: Content) -> Content:
 
 
 def poll_content(poll: Poll, txn: str) -> Content:
-    """The content of a `POLL_START` event: one answer each, the count open to all.
-
-    Clients without polls show its text, which says the same.
-    """
+    """The content of a `POLL_START` event; clients without polls show its text."""
     lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
@@ -201,10 +195,9 @@ def reaction_content(target: EventId, sign: str) -> Content:
 
 
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
-    """A file, shown as what its bytes are rather than as what it was called.
+    """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
 
-    `kind` is what the agent's side named it: `image`, `file`, `voice` or `video`; `where` its
-    address as `url`, or the field `file` of an encrypted one.
+    `where` is its address as `url`, or the field `file` of an encrypted one.
     """
     msgtype = _msgtype(kind, file)
     info: Content = {"mimetype": file.mime, "size": file.size}

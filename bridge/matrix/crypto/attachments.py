@@ -47,10 +47,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
 async def decrypted(
     sealed: AsyncIterator[bytes], key: FileKey
 ) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
-    """Read an encrypted file to its end, check it, and give its plaintext and size.
-
-    Raises Refused, `CHANGED_FILE`: its hash or its key is wrong.
-    """
+    """Read an encrypted file whole, check it, and give its plaintext and size."""
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)

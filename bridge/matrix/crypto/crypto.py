@@ -102,10 +102,7 @@ class Crypto:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def ensure(self, user: UserId) -> None:
-        """Make the user's device and keys exist; the user does.
-
-        Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
-        """
+        """Make the user's device and keys exist. Refused: `M_FORBIDDEN`, there is no such user."""
         try:
             await self.upkeep.current(user)
         except Refused as refusal:
@@ -162,10 +159,7 @@ class Crypto:
                 arrival.set()
 
     async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
-        """Request the key of an event, unless that was done a moment ago.
-
-        It is an attempt: if it fails, the event's sender is told what they would have been told.
-        """
+        """Request the key of an event, unless that was done a moment ago; it may fail."""
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
@@ -188,10 +182,7 @@ class Crypto:
             self._peers.cache.forget(user)
 
     async def run(self, on_key: OnKey) -> None:
-        """Read the hosts' mailboxes until cancelled.
-
-        `on_key` is told the room for which a key or a refusal came, once it is durable.
-        """
+        """Read the hosts' mailboxes; `on_key` is told of a key or a refusal once it is durable."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._mending.group = tasks
@@ -249,10 +240,7 @@ class Crypto:
     async def seal(
         self, sender: UserId, room_id: RoomId, kind: str, content: Json
     ) -> tuple[str, Json]:
-        """Encrypt an event for a room; returns type and content to send, as given in a clear room.
-
-        If it raises, nothing may be sent.
-        """
+        """Encrypt an event, if the room is encrypted. If it raises, nothing may be sent."""
         if kind in _IN_CLEAR:
             return kind, content
         scheme = await self._places.scheme(sender, room_id)

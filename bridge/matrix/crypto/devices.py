@@ -30,7 +30,7 @@ import secrets
 import string
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import Any, Self
 
@@ -75,11 +75,9 @@ class Fit(StrEnum):
     """The device is not there, or has no keys there."""
     NO_IDENTITY = "no identity"
     UNSIGNED = "unsigned"
-    """The device is not signed by the identity there."""
     FOREIGN_IDENTITY = "foreign identity"
     """The user's cross-signing keys are not ours: a database was lost or restored."""
     FOREIGN_DEVICE = "foreign device"
-    """Our device has other keys there."""
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -373,12 +371,7 @@ class OwnState(msgspec.Struct):
 
 
 class OwnDevice:
-    """Device of one of our users, in memory; it is changed under its lock only.
-
-    Attributes:
-        state: as last stored, but for the account.
-        offered: since our start the homeserver was given the device's keys, with one-time keys.
-    """
+    """Device of one of our users, in memory; it is changed under its lock only."""
 
     def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
         self.user = user
@@ -389,6 +382,7 @@ class OwnDevice:
         self.ed25519 = account.ed25519_key.to_base64()
         self._fallback: Any = account  # vodozemac's type stubs lack the fallback key
         self.offered = False
+        """Since our start the homeserver was given the device's keys, with one-time keys."""
 
     @classmethod
     def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
@@ -445,8 +439,7 @@ class OwnDevice:
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
         """Make the keys that the homeserver is short of; True if any were made.
 
-        `counts` is what it has, by algorithm; `unused_fallback` the algorithms that still have an
-        unused fallback key, if it says so.
+        By algorithm, `counts` is what it has, and `unused_fallback` what has an unused fallback.
         """
         count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
@@ -568,10 +561,10 @@ class Inspected(msgspec.Struct, frozen=True):
 
 
 async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
-    """Compare the keys of all of our users with the homeserver's. Nothing is changed.
+    """Compare the keys of all of our users with the homeserver's; None: there are no keys yet.
 
-    The first of `hosts`, those who read, must exist on the homeserver. None: this database has no
-    keys yet. Raises Unsealable if they are sealed with another secret, and what its calls raise.
+    The first of `hosts`, those who read, must exist on the homeserver. Raises Unsealable if the
+    keys are sealed with another secret.
     """
     epoch = await vault.load(EPOCH, Epoch)
     if epoch is None:
@@ -593,14 +586,8 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
             if user in hosts and own.device_id == epoch.device_id:
                 if own.state.token:
                     server.use_token(user, own.state.token)
-                left = await _one_time_keys(server, user)
+                with suppress(Refused):
+                    count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
+                    left = count if isinstance(count, int) else None
             found.append(KeysOf(user, compare(own, reply), left))
     return Inspected(epoch.device_id, newest, tuple(found))
-
-
-async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:
-    try:
-        count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
-    except Refused:
-        return None
-    return count if isinstance(count, int) else None

@@ -162,16 +162,16 @@ class RoomKeys:
                 return None  # one device makes a session, and we know which
             if self._unpickled(known).first_known_index <= session.first_known_index:
                 return name, []  # the same key again, or one that reads less
-        proof = payload.device_keys
+        proof = payload.device_keys or None
         if len(msgspec.json.encode(proof)) > _MAX_DEVICE_KEYS:
-            proof = {}  # too long to be any
+            proof = None
         row = RoomKey(
             session.pickle(self._vault.pickle_key),
             payload.sender_key,
             payload.ed25519,
             now + UNUSED,
             unproven=True,
-            device_keys=proof or None,
+            device_keys=proof,
         )
         return name, [self._vault.row(name, row, row.keep_until)]
 
@@ -189,10 +189,7 @@ class RoomKeys:
     async def open(
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
-        """Decrypt an event; or say why it cannot be decrypted. Raises StoreError.
-
-        With `ask` False no homeserver is asked whose the key is, for that may take long.
-        """
+        """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
         found = await self._plaintext(sealed, now)
         if isinstance(found, Undecryptable):
             return found
@@ -219,7 +216,9 @@ class RoomKeys:
                 return cached, plain
         stored = await self._load(sealed.key_name)
         if stored is None:
-            return await self._missing(sealed)
+            refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
+            why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
+            return Undecryptable(why, later=True)
         plain = _decrypt(stored.session, sealed)
         return plain if isinstance(plain, Undecryptable) else (stored, plain)
 
@@ -235,12 +234,6 @@ class RoomKeys:
 
     def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
-
-    async def _missing(self, sealed: Sealed) -> Undecryptable:
-        refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
-        if refused is None:
-            return Undecryptable(NO_KEY, later=True)
-        return Undecryptable(_WITHHELD.get(refused.code, OTHERWISE_WITHHELD), later=True)
 
     async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
         """The key, proven and its life extended by its use; None if it cannot be proven yet."""
@@ -332,11 +325,7 @@ class Owners:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
-        """True if the device that sent a key is its sender's, as far as is known.
-
-        The list may be late, or the homeserver not answer. With `ask` False only what is known
-        counts; to ask may take long.
-        """
+        """True if the device that sent a key is its sender's, as far as is known (or `ask`ed)."""
         known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True
@@ -383,9 +372,6 @@ _IN_A_ROW = 128
 _AT_MOST = 200
 """Notes that wait to be stored, of all sessions together."""
 _KEPT = 5_000
-"""Rows in memory."""
-_DIGEST = 8
-"""Bytes of an event id's hash."""
 
 
 class Seen(msgspec.Struct):
@@ -406,10 +392,7 @@ class Replays:
         self._waiting = 0
 
     async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this very message before; else it is noted.
-
-        `keep_until` is when its key goes.
-        """
+        """Replay check: True if another event carried this message before; else it is noted."""
         name = f"seen/{index // _IN_A_ROW}/{key_name}"
         seen = self._in_memory(name)
         if seen is None:
@@ -417,7 +400,7 @@ class Replays:
             # Somebody else may have been faster; there must not be two.
             seen = self._in_memory(name) or stored or Seen({})
             self._rows[name] = seen
-        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST]
+        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
         first = seen.events.setdefault(index, digest)
         if first is digest or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)

@@ -46,10 +46,7 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes.
-
-    `patient` is for what stays open long; its session has no limit of connections.
-    """
+    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long."""
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
@@ -73,15 +70,11 @@ class KeyServer:
         self._patient.use_device(device_id)
 
     def use_token(self, user: UserId, token: str) -> None:
-        """The user acts as its device by this token, on a homeserver without MSC4190."""
         self._transport.use_token(user, token)
         self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
-        """Give the user a device (MSC4190).
-
-        Returns the access token that acts as the device on a homeserver without MSC4190, else "".
-        """
+        """Give the user a device; on a homeserver without MSC4190 by a token, which is returned."""
         try:
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
         except Refused as refusal:

@@ -105,10 +105,7 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Decrypt a message; it may begin a session, and then the account has changed too.
-
-        Raises UndecryptableOlm if none of the sessions can read it.
-        """
+        """Decrypt a message, which may begin a session and change the account, too."""
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)
         except ValueError as error:

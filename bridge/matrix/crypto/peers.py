@@ -66,10 +66,7 @@ class Peers:
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """Devices and signing key of each user; with `fresh` asked for even if they are known.
-
-        A user whose own homeserver is away is left out, and asked for again next time.
-        """
+        """Devices of each user whose homeserver is there; with `fresh` asked for in any case."""
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}
         missing = [user for user in users if user not in found]
@@ -89,10 +86,7 @@ class Peers:
         return found
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
-        """The user's devices, without those that had other keys before.
-
-        What is listed no more is forgotten: its user signed out, and may sign in again by that id.
-        """
+        """The user's devices, without those that had other keys before and never signed out."""
         before = self._pinned.get(user) or {}
         pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
         good = []

@@ -29,17 +29,14 @@ _RATCHETS = ("olm/", "own/")
 
 
 class Vault:
-    """Sealed rows as structs. Raises StoreError if the database does not answer.
-
-    Attributes:
-        turns: how often a row was saved that must never go back to what it was.
-        caches: values made of rows, by the rows' names; each forgets a row that is written.
-    """
+    """Sealed rows as structs. Raises StoreError if the database does not answer."""
 
     def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
+        """How often a row of `_RATCHETS` was saved."""
         self.pickle_key = sealer.pickle_key
         self.caches: list[Recall[str, Any]] = []
+        """Values made of rows, by the rows' names; each forgets a row that is written."""
         self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
@@ -55,16 +52,12 @@ class Vault:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
-        """Seal a row, to be handed to `save`."""
         return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
 
     async def save(
         self, rows: Sequence[SecretRow], *, known_to: Recall[str, Any] | None = None
     ) -> None:
-        """Write all rows or none; returns when they are durable.
-
-        The cache `known_to` is kept: whoever writes the rows brings it up to date.
-        """
+        """Write all rows or none, durably; the writer brings the cache `known_to` up to date."""
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
         self._invalidate(rows, known_to)
         try:

@@ -74,10 +74,7 @@ def text(fields: Mapping[str, object], key: str) -> str:
 
 
 def key_text(fields: Mapping[str, object], key: str) -> str:
-    """A public key or a session id.
-
-    Names of rows are made of it: whatever no database can hold, or only at a price, is none.
-    """
+    """A public key or a session id; as names of rows are made of it, nothing long or strange."""
     value = text(fields, key)
     return value if _KEY.fullmatch(value) else ""
 
