@@ -119,7 +119,7 @@ class CatchUp:
             _log.warning("events that were never handed over", room=room_id, count=new)
 
     def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
-        """The event, unless it is an echo, or nothing is left of it as it was taken back."""
+        """The event as a transaction brings it; None for an echo, and for what was taken back."""
         event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
         if not event_id or not sender or "redacted_because" in mapping(event, "unsigned"):
             return None

@@ -301,7 +301,7 @@ class Ghosts:
             _log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
     async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
-        """Write one key of a profile and remember it, even if it is refused: agents get in."""
+        """Write one key of a profile and remember it; a refusal keeps no agent out."""
         try:
             await self._homeserver.set_profile(UserId(row.user_id), key, value)
         except Refused as refusal:

@@ -51,7 +51,7 @@ _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Row: the /sync token up to which a device has read."""
+    """Row, by `since/` and a user: the /sync token up to which its device has read."""
 
     token: str
 
@@ -64,6 +64,8 @@ class News(msgspec.Struct):
     """Names of the keys that came or were refused -> their room."""
     broken: set[tuple[str, str]] = set()
     """Sender and identity key of devices whose letters cannot be read."""
+    channels: dict[tuple[str, str], Channel] = {}
+    """The same of devices whose letters were read -> the channel as it is since."""
 
     def add(self, *rows: SecretRow) -> None:
         self.rows.update({row.name: row for row in rows})
@@ -129,20 +131,19 @@ class Arrivals:
 
     async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
         news = News()
-        channels: dict[tuple[str, str], Channel] = {}
         for event in objects(mapping(reply, "to_device"), "events"):
             try:
-                await self._take(own, event, news, channels, now)
+                await self._take(own, event, news, now)
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
                 self._log.exception("an event for a device could not be handled", user=own.user)
-        for channel in channels.values():
+        for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
-        if channels:
+        if news.channels:
             news.add(own.row(self._vault))
         if token := text(reply, "next_batch"):
-            news.add(self._vault.row(_name(own.user), Position(token)))
+            news.add(self._vault.row(f"since/{own.user}", Position(token)))
         return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
@@ -162,7 +163,7 @@ class Arrivals:
                         self._renewed[broken] = now
 
     async def _position(self, user: UserId) -> str:
-        found = await self._vault.load(_name(user), Position)
+        found = await self._vault.load(f"since/{user}", Position)
         return found.token if found is not None else ""
 
     def _hear_of_devices(self, reply: Json) -> None:
@@ -173,14 +174,7 @@ class Arrivals:
                 if isinstance(user, str):
                     self._peers.cache.forget(user)
 
-    async def _take(
-        self,
-        own: OwnDevice,
-        event: Json,
-        news: News,
-        channels: dict[tuple[str, str], Channel],
-        now: int,
-    ) -> None:
+    async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
         kind = text(event, "type")
         if kind in _WITHHELD:
             self._refused(event, news, now)
@@ -188,7 +182,7 @@ class Arrivals:
         if letter is None:
             return
         sender, device = letter.sender, (letter.sender, letter.sender_key)
-        channel = channels.get(device) or await Channel.load(self._vault, own, *device)
+        channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):
             self._log.warning("too many new devices of a user, a letter is dropped", user=sender)
             return
@@ -198,7 +192,7 @@ class Arrivals:
             self._log.info("a letter cannot be read", user=sender, why=str(error))
             news.broken.add(device)
             return
-        channels[device] = channel
+        news.channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
             self._log.warning("a letter that is not for us", user=sender)
@@ -223,10 +217,6 @@ class Arrivals:
             return
         news.add(*rows)
         news.keys[name] = RoomId(text(content, "room_id"))
-
-
-def _name(user: UserId) -> str:
-    return f"since/{user}"
 
 
 # --- repair of olm sessions -----------------------------------------------------------------------

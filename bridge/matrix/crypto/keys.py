@@ -325,7 +325,7 @@ class Owners:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
-        """True if the device that sent a key is its sender's, as far as is known (or `ask`ed)."""
+        """True if the device that sent a key is its sender's; with `ask`, servers may be asked."""
         known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True

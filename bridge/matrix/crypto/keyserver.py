@@ -74,7 +74,7 @@ class KeyServer:
         self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
-        """Give the user a device; on a homeserver without MSC4190 by a token, which is returned."""
+        """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
         try:
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
         except Refused as refusal:

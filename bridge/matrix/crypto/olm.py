@@ -105,7 +105,7 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Decrypt a message, which may begin a session and change the account, too."""
+        """Decrypt a message, which may begin a session and use up a one-time key of ours."""
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)
         except ValueError as error:

@@ -66,7 +66,7 @@ class Peers:
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """Devices of each user whose homeserver is there; with `fresh` asked for in any case."""
+        """Devices and signing key of each user whose homeserver answers; `fresh`: asked anew."""
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}
         missing = [user for user in users if user not in found]

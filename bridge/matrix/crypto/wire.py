@@ -91,7 +91,6 @@ def mapping(fields: Mapping[str, object], key: str) -> Json:
 
 
 def objects(fields: Mapping[str, object], key: str) -> list[Json]:
-    """The objects of a list."""
     value = fields.get(key)
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
