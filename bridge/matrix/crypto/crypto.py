@@ -163,12 +163,23 @@ class Crypto:
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
-        request = _key_request(self.upkeep.device_id, raw, sealed)
+        content, device_id = mapping(raw, "content"), self.upkeep.device_id
+        body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id}
+        body["session_id"] = sealed.session_id
+        if sender_key := text(content, "sender_key"):
+            body["sender_key"] = sender_key
+        request: Json = {
+            "action": "request",
+            "requesting_device_id": device_id,
+            "request_id": f"{device_id}.{sealed.session_id}",
+            "body": body,
+        }
+        asked: Json = {sealed.sender: {text(content, "device_id") or "*": request}}
         for host in self._hosts:
             if not self.upkeep.ready[host].is_set():
                 continue
             try:
-                await self._server.send_to_devices(host, "m.room_key_request", request)
+                await self._server.send_to_devices(host, "m.room_key_request", asked)
             except (Unavailable, Refused) as error:
                 self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
@@ -204,8 +215,6 @@ class Crypto:
             except (Unavailable, Refused, StoreError) as error:
                 later = error.retry_after if isinstance(error, Unavailable) else None
                 why, wait = str(error), later or pause
-                if isinstance(error, Refused) and error.code == "M_UNKNOWN_DEVICE":
-                    await self._try_to_mend(host)
             except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
                 self._log.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
@@ -213,14 +222,13 @@ class Crypto:
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 
-    async def _try_to_mend(self, host: UserId) -> None:
-        try:
-            await self.upkeep.mend(host)
-        except (Unavailable, Refused, StoreError) as error:
-            self._log.warning("a device cannot be made again yet", user=host, why=str(error))
-
     async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
-        reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
+        try:
+            reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
+        except Refused as refusal:
+            if refusal.code == "M_UNKNOWN_DEVICE":
+                await self.mend(host)
+            raise
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
@@ -287,17 +295,3 @@ async def _within(seconds: float, arrival: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await arrival.wait()
-
-
-def _key_request(device_id: str, raw: Json, sealed: keys.Sealed) -> Json:
-    content = mapping(raw, "content")
-    body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
-    if sender_key := text(content, "sender_key"):
-        body["sender_key"] = sender_key
-    request: Json = {
-        "action": "request",
-        "requesting_device_id": device_id,
-        "request_id": f"{device_id}.{sealed.session_id}",
-        "body": body,
-    }
-    return {sealed.sender: {text(content, "device_id") or "*": request}}
