@@ -128,7 +128,7 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
 
 
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
-    """An HTTP session for the homeserver alone, with `limit` connections at a time (0: any)."""
+    """An HTTP session for the homeserver; `limit`: of connections (0: none, for long requests)."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},

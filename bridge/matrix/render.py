@@ -78,10 +78,9 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
     """
     text = _never_empty(notice.text)
     html = as_html(text)
-    said = _text(text, txn, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
-    content = said.copy()
+    content = _text(text, txn, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
     if notice.edits is not None:
-        del said[MARKER]
+        said = {name: value for name, value in content.items() if name != MARKER}
         content |= {
             "body": f"* {text}",
             "formatted_body": f"* {html}",

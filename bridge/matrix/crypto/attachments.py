@@ -47,7 +47,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
 async def decrypted(
     sealed: AsyncIterator[bytes], key: FileKey
 ) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
-    """Read a whole encrypted file, check it (Refused: `CHANGED_FILE`), and give text and size."""
+    """Read a whole encrypted file, check it (Refused: `CHANGED_FILE`); its plaintext and size."""
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)

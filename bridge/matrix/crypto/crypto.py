@@ -184,7 +184,7 @@ class Crypto:
                 self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
-        """Invalidate what is cached of a room and its members, as soon as an event of it comes."""
+        """Invalidate what is cached of a room and its members, at once: who left reads no more."""
         if "state_key" not in raw:
             return
         self._places.changed(raw)
