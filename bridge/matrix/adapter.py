@@ -7,10 +7,8 @@ Element makes a room, invites us and sends the first message in one go, before a
 (reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
 person said between the invitation and that moment is fetched then (`enter`).
 
-What is older than the homeserver's memory of transaction ids is looked for in the room before it is
-sent again (`Markers`). A ghost that was shown out is brought back once; where the room does not
-have it, the host speaks for it (`render.spoken_for`). Files are kept aside until their size is
-known, and what Matrix clients play is made of sounds (`playable`).
+A ghost that was shown out is brought back once; where the room does not have it, the host speaks
+for it (`render.spoken_for`).
 """
 
 from __future__ import annotations
@@ -35,22 +33,21 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
-from bridge.matrix.ghosts import Ghosts, Profiles
+from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
+from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation
 
 _REDACTED = "It holds a password."
 """Why an event is taken out of a room."""
 ENCRYPTION: Json = {"algorithm": MEGOLM}
-"""Content of the state event that turns encryption on."""
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
-"""Of which something is cached."""
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
@@ -60,16 +57,6 @@ class MatrixAdapter:
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
-
-    Args:
-        profiles: remembers what was written to the profiles of `users`.
-        conversions: threads in which agents' sounds and videos are converted and looked at.
-        displayname_template: the ghosts' names, with `{name}` for the agent's.
-        crypto: encryption, begun already, to be kept running; None: encrypted rooms are not read.
-
-    Attributes:
-        ghosts: our users, to be prepared at start.
-        homeserver: for what is asked of it beside the port.
     """
 
     def __init__(
@@ -77,7 +64,7 @@ class MatrixAdapter:
         homeserver: Homeserver,
         *,
         users: OurUsers,
-        profiles: Profiles,
+        profiles: StorePort,
         conversions: Executor,
         displayname_template: str = "{name}",
         crypto: Crypto | None = None,
@@ -97,7 +84,6 @@ class MatrixAdapter:
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
-        """Agents' names that were last seen to, since our start."""
         self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
@@ -216,7 +202,6 @@ class MatrixAdapter:
     async def _dressed(
         self, agent: Agent, icon: ports.Blob | None = None, icon_source: str = ""
     ) -> UserId:
-        """The agent's ghost, with its name and picture."""
         ghost, name = self.ghost_of(agent), agent.name.strip()
         if icon is None and self._dressed_as.get(ghost) == name:
             return ghost
@@ -232,7 +217,6 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        """Display name of an agent's ghost, by the template."""
         return self._template.replace("{id}", agent.id).replace("{name}", name)
 
     # --- sending ----------------------------------------------------------------------------------
@@ -264,7 +248,6 @@ class MatrixAdapter:
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
     async def _own(self, txn_id: str, sender: UserId) -> str:
-        """The transaction id with its sender and device."""
         device = ""
         if self.crypto is not None:
             await self.crypto.ensure(sender)
@@ -363,10 +346,7 @@ class MatrixAdapter:
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
-        """Send as a ghost that ought to be in the room; if it is not, it is brought back once.
-
-        None: the room does not have it.
-        """
+        """Send as a ghost, which is brought back once; None: the room does not have it."""
         try:
             try:
                 return await self.send(room_id, ghost, content, txn_id)
@@ -386,7 +366,7 @@ class MatrixAdapter:
     async def _upload(
         self, room_id: RoomId, user: UserId, what: ports.RelayedMedia, txn_id: str
     ) -> render.Content:
-        """Carry a file to the homeserver; returns the content that shows it."""
+        """Upload a file; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
             file = await playable(original, what.kind, self._conversions)
             limit = await self._limit()
@@ -489,9 +469,8 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
 
 _PAGE = 100
 MOST_PAGES = 5
-"""Of so many events each, the room's newest; what is further back is not found."""
+"""The room's newest; what is further back is not found."""
 KEPT = 2_000
-"""Events of ours that are known again."""
 _SKEW = 10 * 60_000
 """ms that the homeserver's clock may differ from ours."""
 
@@ -501,9 +480,8 @@ class Markers:
 
     A homeserver answers a repeated transaction id with the event that it made of it, but not for
     ever: Synapse for a day if the sender has a device, else for half an hour or until it is
-    restarted (reference matrix.md §5). Every content of ours names its transaction (`MARKER`), also
-    outside of what is encrypted. So what may have been sent long ago is looked for in the room
-    before it is sent again.
+    restarted (reference matrix.md §5). So what may have been sent long ago is looked for in the
+    room, by its `MARKER`, before it is sent again.
     """
 
     def __init__(self, homeserver: Homeserver) -> None:
@@ -518,11 +496,9 @@ class Markers:
             self._found[room_id, str(event.get("sender")), txn] = EventId(event_id)
 
     def find(self, room_id: RoomId, sender: UserId, txn: str) -> EventId | None:
-        """The event that was made of this transaction id, if it was found."""
         return self._found.get((room_id, sender, txn))
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        """Find our own events in a room since a moment (ms since the epoch); `reader` is in it."""
         before = ""
         for _ in range(MOST_PAGES):
             found, before = await self._homeserver.latest(reader, room_id, _PAGE, before)

@@ -3,34 +3,34 @@
 A homeserver that dies may forget which events an application service still was to get: Synapse
 1.163 keeps them in memory between noting its own position and writing the transaction down, and a
 transaction that it wrote while it took us for dead may wait until it does so again (both measured).
-Those events stand in their rooms, and nobody else will ever bring them.
 
 So after each of our starts, and after each time that the homeserver was away, we look at the ends
 of the rooms in which people talk, three times, the later ones for what it is still about to hand
-over. Whatever is unknown goes the way of all events; known ones the store tells by their ids. An
-event that is found so may be older than ones that were handled already: it is handled late. It goes
-back no further than to an event that we know, to our own joining, or by `reach`.
+over. Whatever is unknown goes the way of all events, late as it is. We go back no further than to
+an event that we know, to our own joining, or by `reach`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent, is_echo
 from bridge.matrix.client import Homeserver
-from bridge.matrix.crypto.wire import mapping
+from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
+
 LOOKS = (3.0, 30.0, 120.0)
 """Seconds before each look at the rooms; in between the homeserver hands over what it has."""
 PAGE = 30
-"""Events that are asked for at once."""
 MOST_PAGES = 5
 """Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
 SPREAD = 0.05
@@ -42,113 +42,88 @@ Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
 """Stores events, once each; returns how many were new. Raises StoreError."""
 
 
+@dataclass(frozen=True)
 class CatchUp:
-    """Search for events that the homeserver did not hand over.
+    """Search for events that the homeserver did not hand over."""
 
-    Args:
-        outage: set when the homeserver could not be reached; cleared here.
-        known: whether an event came already.
-        rooms: those in which people talk, with our user in each, the liveliest first.
-        reach: ms; what is older is left alone, for its line in the ledger may have been erased.
-    """
-
-    def __init__(
-        self,
-        outage: asyncio.Event,
-        homeserver: Homeserver,
-        *,
-        is_ours: Callable[[str], bool],
-        known: Callable[[EventId], Awaitable[bool]],
-        accept: Accept,
-        rooms: Callable[[], Sequence[tuple[RoomId, UserId]]],
-        clock: Clock,
-        reach: Callable[[], int],
-    ) -> None:
-        self._outage = outage
-        self._homeserver = homeserver
-        self._is_ours = is_ours
-        self._known = known
-        self._accept = accept
-        self._rooms = rooms
-        self._clock = clock
-        self._reach = reach
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
+    outage: asyncio.Event
+    """Set when the homeserver could not be reached; cleared here."""
+    homeserver: Homeserver
+    is_ours: Callable[[str], bool]
+    known: Callable[[EventId], Awaitable[bool]]
+    accept: Accept
+    rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
+    """Those in which people talk, with our user in each, the liveliest first."""
+    clock: Clock
+    reach: Callable[[], int]
+    """ms; what is older is left alone, for its line in the ledger may have been erased."""
 
     async def run(self) -> None:
-        """Look after the start and after each outage, for ever."""
         while True:
             await self._until_back()
             for pause in LOOKS:
                 if not await self._quiet_for(pause):
                     break
                 await self._look()
-            await self._outage.wait()
+            await self.outage.wait()
 
     async def _quiet_for(self, seconds: float) -> bool:
         """Wait; False, and at once, if the homeserver goes away meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            waits = [
-                tasks.create_task(wait)
-                for wait in (self._clock.sleep(seconds), self._outage.wait())
-            ]
+            work = self.clock.sleep(seconds), self.outage.wait()
+            waits = [tasks.create_task(wait) for wait in work]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        return not self._outage.is_set()
+        return not self.outage.is_set()
 
     async def _until_back(self) -> None:
         while True:
-            self._outage.clear()
+            self.outage.clear()
             try:
-                await self._homeserver.check()
+                await self.homeserver.check()
             except (Unavailable, Refused):
-                await self._clock.sleep(RETRY)
+                await self.clock.sleep(RETRY)
             else:
                 return
 
     async def _look(self) -> None:
         """Look into every room once; what cannot be had now is the next look's."""
-        for room_id, host in self._rooms():
+        for room_id, host in self.rooms():
             try:
                 await self._look_into(room_id, host)
             except Unavailable as error:
-                self._log.info("the homeserver does not answer", why=str(error))
-                self._outage.set()
+                _log.info("the homeserver does not answer", why=str(error))
+                self.outage.set()
                 return
             except (Refused, StoreError) as error:
-                self._log.info("a room could not be looked into", room=room_id, why=str(error))
-            await self._clock.sleep(SPREAD)
+                _log.info("a room could not be looked into", room=room_id, why=str(error))
+            await self.clock.sleep(SPREAD)
 
     async def _look_into(self, room_id: RoomId, host: UserId) -> None:
-        oldest = self._clock.now() - self._reach()
+        oldest = self.clock.now() - self.reach()
         found: list[tuple[RoomId, EventId, RawEvent]] = []
         before = ""
         for _ in range(MOST_PAGES):
-            events, before = await self._homeserver.latest(host, room_id, PAGE, before)
+            events, before = await self.homeserver.latest(host, room_id, PAGE, before)
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
                     found.append(read)
-            if not before or not events or (found and await self._known(found[-1][1])):
+            if not before or not events or (found and await self.known(found[-1][1])):
                 break
-        new = await self._accept(found[::-1]) if found else 0
+        new = await self.accept(found[::-1]) if found else 0
         if new:
-            self._log.warning("events that were never handed over", room=room_id, count=new)
+            _log.warning("events that were never handed over", room=room_id, count=new)
 
     def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
-        """The event as a transaction would have brought it.
-
-        None for an echo, and for what was taken back meanwhile: nothing of it is left.
-        """
-        event_id, sender = event.get("event_id"), event.get("sender")
-        kind, state_key = event.get("type"), event.get("state_key")
-        if not isinstance(event_id, str) or not isinstance(sender, str):
+        """The event as a transaction brings it; None for an echo, and for what was taken back."""
+        event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
+        if not event_id or not sender or "redacted_because" in mapping(event, "unsigned"):
             return None
-        if is_echo(self._is_ours, str(kind), sender, state_key):
-            return None
-        if "redacted_because" in mapping(event, "unsigned"):
+        if is_echo(self.is_ours, kind, sender, event.get("state_key")):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
 

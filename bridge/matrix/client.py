@@ -1,7 +1,6 @@
 """HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Homeserver` sends requests: it says who acts, how long to wait, and whose fault a failure is. Who
-acts is told by query parameters (application service API, "Identity assertion"; the device by
+Who acts is told by query parameters (application service API, "Identity assertion"; the device by
 MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `fast_request` is for what each
 message needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
 mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
@@ -10,9 +9,6 @@ Every failure is `Unavailable` (another try may better it) or `Refused` (the hom
 For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
-
-`spool` reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not
-told beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
@@ -36,7 +32,7 @@ from yarl import URL
 
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.crypto.wire import Json, device_ids, objects
+from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
@@ -48,18 +44,13 @@ ids through its own restart (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
-REQUEST_TIMEOUT = 60.0
-"""Seconds for an ordinary request. A join of a remote room is the slowest of them."""
-STALL_TIMEOUT = 60.0
-"""Seconds without a byte after which a file transfer is given up."""
+REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
+"""Seconds for a whole request, and without a byte of an answer or a file."""
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-"""What aiohttp raises when a file cannot be had, or not to its end."""
 _FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
 """Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
-_MAX_USERS = 2_000
-"""How many users' query parameters are kept."""
 
 
 class _Silence(TraceLogger):
@@ -88,7 +79,6 @@ class _ErrorBody(msgspec.Struct):
 async def translate_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Middleware that turns an answer that is no success into Unavailable or Refused."""
     response = await handler(request)
     if response.status >= 400:
         raise await _failure(response)
@@ -110,12 +100,11 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         # to them (an empty list) or one that we cannot go.
         return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
-    if response.status == 413 and not busy:
-        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
-    if busy or response.status >= 500 or not error.errcode:
+    code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
+    if busy or response.status >= 500 or not code:
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
         return Unavailable(where, _retry_after(response.headers, error))
-    return Refused(error.errcode, error.error[:200])
+    return Refused(code, error.error[:200])
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
@@ -139,10 +128,7 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
 
 
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
-    """An HTTP session for the homeserver alone. The caller closes it.
-
-    `limit`: connections at a time; 0 for what stays open long, which must not crowd others out.
-    """
+    """An HTTP session for the homeserver; `limit`: of connections (0: none, for long requests)."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
@@ -164,14 +150,12 @@ def is_outage(error: BaseException | None) -> bool:
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
-"""Events of a timeline that are asked for at a time."""
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
 """How homeservers refuse to have somebody leave who is not in the room."""
 
 _quoted = lru_cache(4_096)(partial(quote, safe=""))
-"""A part of a path; rooms and kinds come again and again."""
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
@@ -181,12 +165,9 @@ def _room(room_id: RoomId, *parts: str) -> str:
 class Homeserver:
     """The homeserver, as seen by each of our users; where none is named, the bot acts.
 
-    `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
-    `outage` is set by any request that finds nobody.
-
-    Attributes:
-        foreign: users that turned out to be somebody else's (`ghosts.Ghosts`): nothing is done as
-            their devices.
+    `session` is made by `new_session`, so that errors are translated; `outage` is set by any
+    request that finds nobody. Nothing is done as the devices of `foreign` users, who turned out to
+    be somebody else's (`ghosts.Ghosts`).
     """
 
     def __init__(
@@ -203,14 +184,12 @@ class Homeserver:
         self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._acting = lru_cache(_MAX_USERS)(self._prepare)
+        self._acting = lru_cache(2_000)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
-        """Of our own users alone, and only where `use_token` was needed."""
 
     def use_device(self, device: str) -> None:
-        """From now on our users act as their devices of this id."""
         self._device = device
         self._acting.cache_clear()
 
@@ -230,12 +209,10 @@ class Homeserver:
         query: Mapping[str, str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> Json:
-        """Send one request and return the reply's JSON object.
+        """Send one request and return the reply's JSON object. Refused may also be our `FOREIGN`.
 
         `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
-        as its device, which must exist then. `timeout` is seconds for the whole exchange.
-
-        Refused: `code` is the homeserver's error code, or our `FOREIGN`.
+        as its device, which must exist then.
         """
         acting = user or self._bot
         if device:
@@ -265,7 +242,6 @@ class Homeserver:
             return msgspec.json.decode(await response.read())
 
     async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-        """Wait for an answer, which has to be a JSON object."""
         with self._naming(method):
             async with asyncio.timeout(timeout):
                 reply = await exchange
@@ -308,10 +284,7 @@ class Homeserver:
 
     @asynccontextmanager
     async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
-        """Open the file of an mxc address; after `limit` bytes it is not read on.
-
-        TooBig: the homeserver says that it is longer.
-        """
+        """Open the file of an mxc address. TooBig: the homeserver says that it is longer."""
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         path = f"{quote(server, safe='')}/{quote(media_id, safe='')}"
         try:
@@ -354,7 +327,6 @@ class Homeserver:
         return api
 
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
-        """Query and headers of a request that say who acts."""
         token = self._tokens.get(user)
         query: dict[str, str] = {"user_id": user}
         if token is None:
@@ -404,7 +376,6 @@ class Homeserver:
         await self.request("PUT", path, content, user=user, device=False)
 
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
-        """Write `displayname` or `avatar_url`."""
         path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
         await self.request("PUT", path, {key: value}, user=user)
 
@@ -428,7 +399,6 @@ class Homeserver:
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
-        """Send a message event; the same user, room and transaction id give the same event."""
         path = _room(room_id, "send", kind, txn_id)
         reply = await self.fast_request("PUT", path, content, user)
         event_id = reply.get("event_id")
@@ -436,9 +406,9 @@ class Homeserver:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
-        """A whole state event, or None if the room has none of that kind."""
-        path = _room(room_id, "state", kind, key)
+    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
+        """A whole state event with an empty state key, or None if there is none of that kind."""
+        path = _room(room_id, "state", kind, "")
         try:
             return await self.request("GET", path, user=user, query={"format": "event"})
         except Refused as error:
@@ -446,11 +416,8 @@ class Homeserver:
                 return None
             raise
 
-    async def set_state(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
-    ) -> None:
-        path = _room(room_id, "state", kind, key)
-        await self.request("PUT", path, content, user=user)
+    async def set_state(self, user: UserId, room_id: RoomId, kind: str, content: Json) -> None:
+        await self.request("PUT", _room(room_id, "state", kind, ""), content, user=user)
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
@@ -462,10 +429,13 @@ class Homeserver:
     ) -> tuple[Sequence[Json], str]:
         """The latest events, newest first, and where to go on from ("" at the room's start)."""
         query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
-        path = _room(room_id, "messages")
-        reply = await self.request("GET", path, user=user, query=query)
-        end = reply.get("end")
-        return objects(reply, "chunk"), end if isinstance(end, str) else ""
+        return await self._messages(user, room_id, query)
+
+    async def _messages(
+        self, user: UserId, room_id: RoomId, query: Mapping[str, str]
+    ) -> tuple[Sequence[Json], str]:
+        reply = await self.request("GET", _room(room_id, "messages"), user=user, query=query)
+        return objects(reply, "chunk"), text(reply, "end")
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -476,38 +446,31 @@ class Homeserver:
         """
         path = _room(room_id, "context", first)
         found = await self.request("GET", path, user=reader, query={"limit": "0"})
-        event = found.get("event")
-        yield event if isinstance(event, dict) else {}
-        after = found.get("end")
-        while isinstance(after, str) and after:
+        yield mapping(found, "event")
+        after = text(found, "end")
+        while after:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            path = _room(room_id, "messages")
-            page = await self.request("GET", path, user=reader, query=query)
-            for event in objects(page, "chunk"):
+            page, after = await self._messages(reader, room_id, query)
+            for event in page:
                 yield event
-            # Some servers go on giving a place to continue from at the room's end.
-            chunk = page.get("chunk")
-            after = page.get("end") if isinstance(chunk, list) and chunk else ""
+            if not page:
+                return  # some servers go on giving a place to continue from at the room's end
 
     async def redact(
         self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
     ) -> None:
-        """Take an event's content out of the room (client-server API, "Redactions").
-
-        Refused: `user` may not redact what others sent.
-        """
+        """Take an event's content out. Refused: `user` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
         await self.request("PUT", path, {"reason": reason}, user=user)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        """Show the user as typing for so long; 0: no longer."""
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
         await self.fast_request("PUT", _room(room_id, "typing", who), content, who)
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that the user has read up to this event (client-server API, "Receipts")."""
         path = _room(room_id, "receipt", "m.read", event_id)
         await self.fast_request("POST", path, {}, who)
 
@@ -530,25 +493,21 @@ def _dump(content: Json) -> bytes:
 
 
 class Spooled(Kept, frozen=True):
-    """A file that has been read to its end."""
+    """A file that has been read to its end: Synapse takes no upload of unknown size."""
 
     name: str
     mime: str
     """As its bytes say, where they tell."""
     dimensions: tuple[int, int] | None = None
-    """Width and height in pixels, if it is a picture or a video that says so."""
+    """Width and height in pixels, of a picture or a video."""
     seconds: float | None = None
-    """How long it plays, if that is known."""
     waveform: tuple[int, ...] | None = None
     """Of a voice message; None: it is none, or cannot be played as one."""
 
 
 @asynccontextmanager
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
-    """Read a blob to its end; the copy lives as long as the context.
-
-    What the blob raises (TooBig, Unavailable) is passed on. `fallback_name` has no extension.
-    """
+    """Read a blob to its end; what it raises is passed on. `fallback_name` has no extension."""
     async with keep(blob) as kept:
         kept.stream.seek(0)
         mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)

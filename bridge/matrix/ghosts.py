@@ -2,8 +2,8 @@
 
 A user is registered, given its device and named once; what was written is kept in the store, and
 written again only when it changes. A picture goes by its hash: many agents share one, and the same
-address may show another a day later. Memberships that we made are cached; a forgotten one costs two
-requests, a wrong one is noticed by the refusal that it brings.
+address may show another a day later. Memberships that we made are cached; a wrong one is noticed by
+the refusal that it brings.
 
 Anybody could register the names of the bot and of the queue users. A user that we registered is
 ours for good, whatever an operator does with it. Of any other it is looked at each time that it
@@ -30,12 +30,11 @@ from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
-from bridge.rooms.store import GhostRow
+from bridge.rooms.store import GhostRow, StorePort
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
 _MAX_ROWS = 2_000
-"""Users of ours whose profile is known without asking the store."""
 _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
@@ -43,24 +42,11 @@ _LOOK_AGAIN = 24 * 3_600_000
 _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
-"""A state event with an empty state key; clients know it by this name (MSC4171)."""
 UNREGISTERED = "M_FORBIDDEN"
 """How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
 FOREIGN_FIX = (
     "take the account over (docs/operators.md, Names that somebody else has), or do without it"
 )
-
-
-class Profiles(Protocol):
-    """The part of the store that remembers what we wrote. `StorePort` is one."""
-
-    async def ghost(self, user_id: str) -> GhostRow | None: ...
-
-    async def save_ghost(self, ghost: GhostRow) -> None: ...
-
-    async def fact(self, name: str) -> str | None: ...
-
-    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class Devices(Protocol):
@@ -74,10 +60,7 @@ class Devices(Protocol):
 
 
 class PlainDevices:
-    """Devices without keys, for a bridge that takes no part in encryption.
-
-    A homeserver without MSC4190 makes none, and our users do without.
-    """
+    """Devices without keys, for a bridge without encryption; without MSC4190 there are none."""
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
@@ -117,14 +100,13 @@ class Ghosts:
     """Registration, profiles and memberships of our users.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises. Nothing is done as a
-    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch;
-    `devices` are what our users act as.
+    user that is not ours (`Refused` with `FOREIGN`).
     """
 
     def __init__(
         self,
         homeserver: Homeserver,
-        profiles: Profiles,
+        profiles: StorePort,
         users: OurUsers,
         devices: Devices | None = None,
         *,
@@ -152,13 +134,8 @@ class Ghosts:
     ) -> None:
         """Make the bot and the queue users exist, named as configured, and check our token.
 
-        Idempotent; profiles are written only when they changed. An empty `bot_avatar` (an mxc
-        address) leaves the bot's picture alone.
-
-        Raises:
-            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
-                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
-            Unavailable: it does not answer.
+        Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
+        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
@@ -193,7 +170,7 @@ class Ghosts:
 
         An empty `displayname` leaves the name alone; `otherwise` names a user that has none so far.
         """
-        async with self._lock(user):
+        async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             name = (displayname.strip() or row.displayname or otherwise)[:_MAX_DISPLAYNAME]
             if name and name != row.displayname:
@@ -203,7 +180,7 @@ class Ghosts:
 
     async def wear(self, user: UserId, mxc: str) -> None:
         """Give a user that exists a picture that the homeserver already has."""
-        async with self._lock(user):
+        async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             if row.avatar_mxc != mxc:
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
@@ -234,12 +211,11 @@ class Ghosts:
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:
-        """Name users in the room's list of members that are not to be counted.
+        """Name users in the room's list of members that are not to be counted (MSC4171).
 
-        Element looks for a direct chat among the rooms of two people; those listed here count for
-        none (`SERVICE_MEMBERS`, MSC4171). Whom others have put on the list stays on it, and so do
-        our users who have left: it is written only when somebody new comes. A room that does not
-        let the host write it does without.
+        Element looks for a direct chat among the rooms of two people. Whom others have put on the
+        list stays on it, and so do our users who have left: it is written only when somebody new
+        comes.
         """
         if all(self._named.get((room_id, user)) for user in users):
             return
@@ -259,7 +235,6 @@ class Ghosts:
             self._named[room_id, user] = True
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
-        """Invalidate a membership: the user may no longer be in the room."""
         self._joined.pop((room_id, user), None)
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
@@ -275,7 +250,6 @@ class Ghosts:
         await self._check_ours(user)
 
     async def _check_ours(self, user: UserId) -> None:
-        """Look whether the user is ours; Refused with `FOREIGN` if it is not."""
         if not self._users.is_open_to_all(user) or await self._profiles.fact(made_fact(user)):
             return
         foreign = self._homeserver.foreign
@@ -323,15 +297,11 @@ class Ghosts:
         return await self._save(msgspec.structs.replace(known, device=True))
 
     def _disowned(self, user: UserId, refusal: Refused) -> None:
-        """Log what is wrong, if the homeserver does not know the user as ours."""
         if not_loaded(str(refusal)):
             _log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
     async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
-        """Write one key of a profile and remember it.
-
-        A homeserver may keep profiles to itself; a name is no reason to keep an agent out.
-        """
+        """Write one key of a profile and remember it; a refusal keeps no agent out."""
         try:
             await self._homeserver.set_profile(UserId(row.user_id), key, value)
         except Refused as refusal:
@@ -376,6 +346,3 @@ class Ghosts:
         await self._profiles.save_ghost(row)
         self._rows[UserId(row.user_id)] = row
         return row
-
-    def _lock(self, user: UserId) -> asyncio.Lock:
-        return self._locks.setdefault(user, asyncio.Lock())

@@ -77,18 +77,14 @@ class Registration(msgspec.Struct, frozen=True):
     push_ephemeral: bool = msgspec.field(default=True, name="de.sorunome.msc2409.push_ephemeral")
     device_management: bool = msgspec.field(default=True, name="io.element.msc4190")
 
-    def __repr__(self) -> str:
-        """Without the tokens: a stray log line must not hold them."""
+    def __repr__(self) -> str:  # without the tokens
         return f"Registration(id={self.id!r}, url={self.url!r})"
 
 
 def make_registration(
     *, appservice_id: str, url: str, users: OurUsers, as_token: str = "", hs_token: str = ""
 ) -> Registration:
-    """Compose a registration; tokens that are not given are drawn at random.
-
-    By its id the homeserver keeps us apart from its other services; `url` is where it reaches us.
-    """
+    """Compose a registration; tokens that are not given are drawn at random."""
     names = ((users.ghost_regex, True), (users.queue_regex, False), (users.bot_regex, False))
     return Registration(
         id=appservice_id,
@@ -117,10 +113,7 @@ def save_registration(registration: Registration, path: Path) -> None:
 
 
 def load_registration(path: Path) -> Registration:
-    """Read a registration file; keys that we do not know are left alone.
-
-    Raises RegistrationMissing or, if it cannot be read or lacks a key, RegistrationError.
-    """
+    """Read a registration file; keys that we do not know are left. Raises RegistrationError."""
     try:
         data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))
         return msgspec.convert(data, Registration)

@@ -3,13 +3,12 @@
 Every content carries our marker (`MARKER`), by which an event of ours is known again, and an
 `m.mentions`, which names nobody but in what is to ping, so that nothing does by accident (Matrix
 specification, "User and room mentions"). Polls are of MSC3381, in its unstable form, which is the
-one that clients read; what customers do with them and with reactions is read in `events`.
+one that clients read.
 
 An agent's text is an HTML fragment written elsewhere: it is sanitised here, and nothing in it may
 load from afar. Matrix clients show no pictures inside a text that are not on the homeserver, so
 each picture becomes a message of its own (`pieces`). Where a text is cut, the elements around the
-cut are closed and opened again. Tables and lists are not cut: their pictures follow them, and a
-sign stands in their place.
+cut are closed and opened again. Tables and lists are not cut: their pictures follow them.
 """
 
 from __future__ import annotations
@@ -35,11 +34,8 @@ from bridge.webchat.words import decode_emoji, frame_bytes, qqemoji, split_text
 Content = dict[str, object]
 
 HTML_FORMAT = "org.matrix.custom.html"
-"""What `format` says beside each `formatted_body`."""
-
 POLL_START = "org.matrix.msc3381.poll.start"
 POLL_END = "org.matrix.msc3381.poll.end"
-
 MAX_BODY = 24_000
 """Bytes of one body inside JSON, which writes a control character with six."""
 MAX_FORMATTED = 40_000
@@ -61,10 +57,9 @@ _NOTHING = "…"
 
 def notice_content(notice: NoticeText, txn: str) -> Content:
     """A sentence of ours: m.notice, or m.text where it is worth a ping."""
-    kind = "m.text" if notice.ping else "m.notice"
-    text = _never_empty(notice.text)
-    mentions: Content = {"user_ids": list(notice.mentions)} if notice.mentions else {}
-    content: Content = {"msgtype": kind, "body": text, "m.mentions": mentions, MARKER: {"txn": txn}}
+    content = _text(_never_empty(notice.text), txn, "m.text" if notice.ping else "m.notice")
+    if notice.mentions:
+        content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.reply_to is not None:
         relation: Content = {"m.in_reply_to": {"event_id": notice.reply_to}}
         if notice.thread is not None:
@@ -83,15 +78,9 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
     """
     text = _never_empty(notice.text)
     html = as_html(text)
-    said: Content = {
-        "msgtype": "m.notice",
-        "body": text,
-        "format": HTML_FORMAT,
-        "formatted_body": html,
-    }
-    said |= {"m.mentions": {}}
-    content = said | {MARKER: {"txn": txn}}
+    content = _text(text, txn, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
     if notice.edits is not None:
+        said = {name: value for name, value in content.items() if name != MARKER}
         content |= {
             "body": f"* {text}",
             "formatted_body": f"* {html}",
@@ -102,7 +91,6 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
 
 
 def as_html(text: str) -> str:
-    """A plain text as a formatted body that says the same."""
     return html_text.escape(text, quote=False).replace("\n", "<br>")
 
 
@@ -128,10 +116,7 @@ def text_contents(fragment: str, txn: str) -> list[Content]:
 
 
 def location_content(location: AgentLocation, txn: str) -> Content:
-    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84.
-
-    Clients without a map of their own show the body alone (reference matrix.md §11).
-    """
+    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84."""
     shown = Place(location.latitude, location.longitude)
     poi = " ".join(_sane(location.poi).split())
     if not shown.on_earth:
@@ -151,9 +136,6 @@ def location_content(location: AgentLocation, txn: str) -> Content:
         "org.matrix.msc3488.asset": {"type": "m.pin"},
         _PLAIN_TEXT: body,
     }
-
-
-# --- for an agent whose ghost may not enter -------------------------------------------------------
 
 
 def spoken_for(name: str, content: Content) -> Content:
@@ -179,14 +161,8 @@ def spoken_for(name: str, content: Content) -> Content:
     return spoken | {"format": HTML_FORMAT, "formatted_body": bold + lines}
 
 
-# --- for customers to tap -------------------------------------------------------------------------
-
-
 def poll_content(poll: Poll, txn: str) -> Content:
-    """The content of a `POLL_START` event: one answer each, the count open to all.
-
-    Clients without polls show its text, which says the same.
-    """
+    """The content of a `POLL_START` event; clients without polls show its text."""
     lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
@@ -203,7 +179,6 @@ def poll_content(poll: Poll, txn: str) -> Content:
 
 
 def poll_end_content(poll: EventId, text: str, txn: str) -> Content:
-    """The content of a `POLL_END` event; no vote counts after it."""
     return {
         "m.relates_to": {"rel_type": "m.reference", "event_id": poll},
         POLL_END: {},
@@ -215,18 +190,13 @@ def poll_end_content(poll: EventId, text: str, txn: str) -> Content:
 
 
 def reaction_content(target: EventId, sign: str) -> Content:
-    """The content of an `m.reaction` (client-server API, "Event annotations and reactions")."""
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
-# --- files ----------------------------------------------------------------------------------------
-
-
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
-    """A file, shown as what its bytes are rather than as what it was called.
+    """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
 
-    `kind` is what the agent's side named it: `image`, `file`, `voice` or `video`; `where` its
-    address as `url`, or the field `file` of an encrypted one.
+    `where` is its address as `url`, or the field `file` of an encrypted one.
     """
     msgtype = _msgtype(kind, file)
     info: Content = {"mimetype": file.mime, "size": file.size}
@@ -307,12 +277,11 @@ def _replace_image(image: LexborNode) -> None:
     image.replace_with(" ".join(filter(None, shown)) or "🖼")
 
 
-def _text(body: str, txn: str) -> Content:
-    return {"msgtype": "m.text", "body": body, "m.mentions": {}, MARKER: {"txn": txn}}
+def _text(body: str, txn: str, kind: str = "m.text") -> Content:
+    return {"msgtype": kind, "body": body, "m.mentions": {}, MARKER: {"txn": txn}}
 
 
 def _never_empty(text: str) -> str:
-    """A sentence as a body, which must not be empty."""
     return _sane(text).strip() or _NOTHING
 
 
@@ -333,7 +302,6 @@ PICTURE = "🖼"
 EMBEDDED = "▶"
 """Stands for what is in the text itself and cannot be shown."""
 _MAX_ADDRESS = 2_000
-"""Characters of an address."""
 
 _EMBEDDED = "video, audio, iframe, embed, object"
 _UNREAD = SKIPPED | {"-comment"}
@@ -351,11 +319,8 @@ Piece = RelayedText | AgentMedia
 def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """Take the pictures out of a fragment, and have its links lead where they lead at the desk.
 
-    `absolute` makes an address absolute, as the WebChat server means it.
-
-    Returns:
-        The fragment alone if it holds no picture (or is too big or too deep to look into); else its
-        texts, and its pictures as data or addresses, none of them blank.
+    Returns the fragment alone if it holds no picture (or is too big or too deep to look into); else
+    its texts and its pictures, none of them blank.
     """
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write

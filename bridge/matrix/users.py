@@ -23,13 +23,11 @@ ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
 _MAX_USER_ID = 255
 """Bytes (Matrix specification, appendix "User identifiers")."""
 _MAX_CACHED = 10_000
-"""Users, ours and people, of whom it is remembered whether they are ours."""
 _QUEUE = "webchat_queue_"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-/")
 
 
 def escape(text: str) -> str:
-    """Write any text in the characters that a localpart may hold, without collisions."""
     out: list[str] = []
     for char in text:
         if char in _PLAIN:
@@ -47,20 +45,14 @@ def escape(text: str) -> str:
 class OurUsers:
     """User ids of the bot, the queue users (`webchat_queue_<id>`) and the ghosts.
 
-    Args:
-        domain: the homeserver's name, the part after the colon.
-        username_template: the ghosts' localpart, with `{agent}` once.
-
     Raises:
-        ValueError: the template lacks `{agent}`, holds characters that no localpart may hold, or
-            would give some agent the name of the bot or of a queue user.
+        ValueError: the template of the ghosts' localparts lacks `{agent}`, holds characters that no
+            localpart may hold, or would give some agent the name of the bot or of a queue user.
 
     Attributes:
         is_ours: true for the bot, queue users (configured or not) and ghosts. Cached: asked several
             times for every event.
-        ghost_regex, queue_regex, bot_regex: namespaces for the registration.
-        ghost: the user id of an agent's ghost; an agent id too long for one is replaced by its
-            digest. Cached.
+        ghost: the user id of an agent's ghost. Cached.
     """
 
     def __init__(
@@ -83,6 +75,7 @@ class OurUsers:
         )
         self._queue = re.compile(f"@{_QUEUE}[0-9]+{re.escape(self._tail)}")
         self.bot = UserId(f"@{bot_localpart}{self._tail}")
+        # The namespaces for the registration.
         self.ghost_regex = f"^{self._ghost.pattern}$"
         self.queue_regex = f"^{self._queue.pattern}$"
         self.bot_regex = f"^{re.escape(self.bot)}$"
@@ -112,7 +105,6 @@ class OurUsers:
         return UserId(f"@{_QUEUE}{queue_id}{self._tail}")
 
     def queue_of(self, user_id: str) -> QueueId | None:
-        """The configured queue that this user stands for, if it is a queue user."""
         return self._queues.get(UserId(user_id))
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:

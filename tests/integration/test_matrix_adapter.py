@@ -17,7 +17,8 @@ from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import Homeserver
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
 from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
-from tests.support.matrix_rig import MemoryProfiles, Rig, running_rig
+from tests.fakes.memory import MemoryStore
+from tests.support.matrix_rig import Rig, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -199,7 +200,7 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
         adapter = MatrixAdapter(
             Homeserver(rig.session, address, token, rig.users),
             users=rig.users,
-            profiles=MemoryProfiles(),
+            profiles=MemoryStore(),
             conversions=ThreadPoolExecutor(1),
         )
         with pytest.raises(expected):

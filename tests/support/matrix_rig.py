@@ -20,30 +20,11 @@ from bridge.matrix import client
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.rooms.ports import Blob, MatrixPort
-from bridge.rooms.store import GhostRow, StoreError
+from bridge.rooms.store import StoreError
+from tests.fakes.memory import MemoryStore
 from tests.support.synapse import Homeserver, running_homeserver
 
 T = TypeVar("T")
-
-
-class MemoryProfiles:
-    """What the store would keep, and how often it was written."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, GhostRow] = {}
-        self.facts: dict[str, str] = {}
-
-    async def ghost(self, user_id: str) -> GhostRow | None:
-        return self.rows.get(user_id)
-
-    async def save_ghost(self, ghost: GhostRow) -> None:
-        self.rows[ghost.user_id] = ghost
-
-    async def fact(self, name: str) -> str | None:
-        return self.facts.get(name)
-
-    async def save_fact(self, name: str, value: str) -> None:
-        self.facts[name] = value
 
 
 class MemoryIntake:
@@ -104,7 +85,7 @@ class Rig:
         self.users = homeserver.users
         self.session = session
         self.people = people
-        self.profiles = MemoryProfiles()
+        self.profiles = MemoryStore()
         self.intake = MemoryIntake()
         self.adapter = self.new_adapter()
         self._count = 0

@@ -5,20 +5,21 @@ asks for the next one, because asking for the next one makes the homeserver forg
 key is lost, whenever the process dies; at worst a key is read twice.
 
 `Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
-homeserver is asked twice, and may be slow on purpose, so nothing waits for it and each homeserver
-has a few tasks at a time. What exceeds the waiting list is dropped; the next message that cannot be
-decrypted brings it up again.
+homeserver is asked twice, and may be slow on purpose, so each has a few tasks at a time. What
+exceeds the waiting list is dropped; the next message that cannot be decrypted brings it up again.
 
-`Allowance` is the rate limit on what strangers may make us store. Anybody on any
-homeserver may send our devices as much as they like, so new keys and new devices are counted by
-sender and hour, and by homeserver and day: honest users come all at once after a weekend without
-the bridge, or when our devices are new.
+`Allowance` is the rate limit on what strangers may make us store. Anybody on any homeserver may
+send our devices as much as they like, so new keys and new devices are counted by sender and hour,
+and by homeserver and day: honest users come all at once after a weekend without the bridge, or when
+our devices are new.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -36,10 +37,8 @@ from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects,
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
-_RENEWED_MS = 3_600_000
-"""How often at most a broken session with one device is replaced."""
-_RETRIED_MS = 60_000
-"""How often at most that is tried, if it does not succeed."""
+_RENEWED_MS, _RETRIED_MS = 3_600_000, 60_000
+"""How often at most a broken session with one device is replaced, and tried to be."""
 _KEYS, _KEYS_OF_SERVER = 300, 60_000
 """New keys and refusals that are kept: of a user an hour, of all users of another homeserver a day.
 An honest client makes a session for a hundred messages."""
@@ -52,26 +51,28 @@ _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Row: the /sync token up to which a device has read."""
+    """Row, by `since/` and a user: the /sync token up to which its device has read."""
 
     token: str
 
 
 class News(msgspec.Struct):
-    """Rows and news of one /sync, before they are stored."""
+    """Rows and news of one /sync."""
 
     rows: dict[str, SecretRow] = {}
     keys: dict[str, RoomId] = {}
     """Names of the keys that came or were refused -> their room."""
     broken: set[tuple[str, str]] = set()
     """Sender and identity key of devices whose letters cannot be read."""
+    channels: dict[tuple[str, str], Channel] = {}
+    """The same of devices whose letters were read -> the channel as it is since."""
 
     def add(self, *rows: SecretRow) -> None:
         self.rows.update({row.name: row for row in rows})
 
 
 class Arrivals:
-    """The /sync reader of our devices, one device at a time."""
+    """The /sync reader of our devices; `home` is our own homeserver."""
 
     def __init__(
         self,
@@ -130,27 +131,23 @@ class Arrivals:
 
     async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
         news = News()
-        channels: dict[tuple[str, str], Channel] = {}
         for event in objects(mapping(reply, "to_device"), "events"):
             try:
-                await self._take(own, event, news, channels, now)
+                await self._take(own, event, news, now)
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
                 self._log.exception("an event for a device could not be handled", user=own.user)
-        for channel in channels.values():
+        for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
-        if channels:
+        if news.channels:
             news.add(own.row(self._vault))
         if token := text(reply, "next_batch"):
-            news.add(self._vault.row(_name(own.user), Position(token)))
+            news.add(self._vault.row(f"since/{own.user}", Position(token)))
         return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
-        """Begin a new olm session with a device whose messages one of ours cannot decrypt.
-
-        The lock is not held: other homeservers are asked, which may take long.
-        """
+        """Begin a new olm session with a device whose messages one of ours cannot decrypt."""
         broken = user, sender, curve25519
         last = self._renewed.get(broken)
         if last is not None and 0 <= now - last < _RENEWED_MS:
@@ -166,8 +163,7 @@ class Arrivals:
                         self._renewed[broken] = now
 
     async def _position(self, user: UserId) -> str:
-        """The device's /sync token; empty if it never read."""
-        found = await self._vault.load(_name(user), Position)
+        found = await self._vault.load(f"since/{user}", Position)
         return found.token if found is not None else ""
 
     def _hear_of_devices(self, reply: Json) -> None:
@@ -178,84 +174,57 @@ class Arrivals:
                 if isinstance(user, str):
                     self._peers.cache.forget(user)
 
-    async def _take(
-        self,
-        own: OwnDevice,
-        event: Json,
-        news: News,
-        channels: dict[tuple[str, str], Channel],
-        now: int,
-    ) -> None:
+    async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
         kind = text(event, "type")
         if kind in _WITHHELD:
             self._refused(event, news, now)
         letter = letter_of(own, event) if kind == "m.room.encrypted" else None
         if letter is None:
             return
-        device = letter.sender, letter.sender_key
-        channel = channels.get(device) or await Channel.load(self._vault, own, *device)
-        if not channel.open and not self._new_channels.spend(letter.sender, now):
-            self._log.warning(
-                "too many new devices of a user, a letter is dropped", user=letter.sender
-            )
+        sender, device = letter.sender, (letter.sender, letter.sender_key)
+        channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
+        if not channel.open and not self._new_channels.spend(sender, now):
+            self._log.warning("too many new devices of a user, a letter is dropped", user=sender)
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
-            self._log.info("a letter cannot be read", user=letter.sender, why=str(error))
+            self._log.info("a letter cannot be read", user=sender, why=str(error))
             news.broken.add(device)
             return
-        channels[device] = channel
+        news.channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
-            self._log.warning("a letter that is not for us", user=letter.sender)
-        elif payload.kind in KEY_KINDS:
-            taken = await self._room_keys.take(payload, now)
-            if taken is None:
-                return
-            name, rows = taken
-            if rows and not self._new_keys.spend(letter.sender, now):
-                self._log.warning("too many new keys of a user, one is dropped", user=letter.sender)
-                return
-            news.add(*rows)
-            news.keys[name] = RoomId(text(payload.content, "room_id"))
+            self._log.warning("a letter that is not for us", user=sender)
+        elif payload.kind in KEY_KINDS and (taken := await self._room_keys.take(payload, now)):
+            self._keep(news, sender, payload.content, taken, now)
 
     def _refused(self, event: Json, news: News, now: int) -> None:
         content, sender = mapping(event, "content"), id_text(event, "sender")
         sender_key = key_text(content, "sender_key")
         if text(content, "code") == "m.no_olm" and sender and sender_key:
             news.broken.add((sender, sender_key))
-        refusal = self._room_keys.refusal(event, now)
-        if refusal is None:
+        if refusal := self._room_keys.refusal(event, now):
+            self._keep(news, sender, content, refusal, now)
+
+    def _keep(
+        self, news: News, sender: str, content: Json, found: tuple[str, list[SecretRow]], now: int
+    ) -> None:
+        """Keep a key or a refusal, unless too many came from its sender."""
+        name, rows = found
+        if rows and not self._new_keys.spend(sender, now):
+            self._log.warning("too many new keys or refusals, one is dropped", user=sender)
             return
-        if not self._new_keys.spend(sender, now):
-            self._log.warning("too many refusals of a user, one is dropped", user=sender)
-            return
-        name, row = refusal
-        news.add(row)
+        news.add(*rows)
         news.keys[name] = RoomId(text(content, "room_id"))
-
-
-def _name(user: UserId) -> str:
-    return f"since/{user}"
 
 
 # --- repair of olm sessions -----------------------------------------------------------------------
 
-AT_ONCE = 20
-OF_SERVER = 4
-"""Of those, for users of one homeserver."""
+AT_ONCE, OF_SERVER = 20, 4
+"""Of all homeservers, and of one."""
 TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
 """The same with those that wait."""
-
-
-class _Limit:
-    """Count and limits of running and waiting repairs, of one homeserver or of all."""
-
-    def __init__(self, at_once: int, together: int) -> None:
-        self.count = 0
-        self.together = together
-        self.places = asyncio.Semaphore(at_once)
 
 
 class Mending:
@@ -265,20 +234,18 @@ class Mending:
         self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self._all = _Limit(AT_ONCE, TOGETHER)
-        self._servers: dict[str, _Limit] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._servers: Counter[str] = Counter()
+        """Repairs that run or wait, by the homeserver that is asked."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
-        """Start repairs, as many as there is room for; returns the tasks.
-
-        `broken` is sender and identity key of devices whose letters our user cannot read.
-        """
+        """Start repairs of channels to devices (`News.broken`), as many as there is room for."""
         begun = set()
         for sender, curve25519 in broken:
             server = sender.partition(":")[2]
-            limit = self._servers.get(server) or _Limit(OF_SERVER, TOGETHER_OF_SERVER)
-            full = any(one.count >= one.together for one in (self._all, limit))
+            full = self._servers.total() >= TOGETHER or self._servers[server] >= TOGETHER_OF_SERVER
             if self.group is None or full:
                 self._log.info("a broken session is left as it is for now", user=sender)
                 continue
@@ -288,25 +255,20 @@ class Mending:
             except RuntimeError:
                 work.close()  # we are about to end
                 break
-            self._all.count += 1
-            limit.count += 1
-            self._servers[server] = limit
+            self._servers[server] += 1
         return begun
 
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
-        limit = self._servers[server]
+        places = self._places_of.setdefault(server, asyncio.Semaphore(OF_SERVER))
         try:
-            async with limit.places, self._all.places:
+            async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             self._log.info("a broken session cannot be replaced yet", user=sender, why=str(error))
         except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
             self._log.exception("a broken session could not be replaced", user=sender)
         finally:
-            self._all.count -= 1
-            limit.count -= 1
-            if not limit.count:
-                del self._servers[server]
+            self._servers -= Counter([server])
 
 
 # --- rate limits on strangers ---------------------------------------------------------------------
@@ -316,10 +278,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Allowance:
-    """Rate limits of a sender: per user and hour, and per homeserver and day.
-
-    Our own homeserver (`home`) has no limit: whoever runs it says who may have an account there.
-    """
+    """Rate limits of a sender: per user and hour, and per homeserver and day but for our `home`."""
 
     def __init__(self, each: int, together: int, home: str) -> None:
         self._users = Budget(each, HOUR_MS)
@@ -327,7 +286,6 @@ class Allowance:
         self._home = home
 
     def spend(self, user: str, now: int) -> bool:
-        """Take one; False if the user's or their homeserver's are spent."""
         server = user.partition(":")[2]
         return self._users.spend(user, now) and (
             server == self._home or self._servers.spend(server, now)

@@ -2,7 +2,7 @@
 
 Both ways go through a temporary file, never through memory as a whole: on the way out because the
 homeserver wants the size beforehand, on the way in because not a byte may pass on before the hash
-over the whole file was found right.
+over the whole file was found right. If there is no room for it, Unavailable is raised.
 """
 
 from __future__ import annotations
@@ -23,24 +23,16 @@ from bridge.matrix.crypto.wire import Json, from_base64, mapping, text, to_base6
 from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
 
-_KEY = 32
-_IV = 16
-_HASH = 32
+_KEY, _IV, _HASH = 32, 16, 32
 
 
 class Encrypted(Kept, frozen=True):
-    """An encrypted file, ready to be uploaded."""
-
     key: FileKey
 
 
 @asynccontextmanager
 async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
-    """Encrypt a file with a key of its own; the copy lives as long as the context.
-
-    Raises:
-        Unavailable: there is no room for it on our disk; or whatever the source raises.
-    """
+    """Encrypt a file with a key of its own; the copy lives as long as the context."""
     secret = os.urandom(_KEY)
     # The lower half counts blocks and begins at zero.
     counter = os.urandom(8) + bytes(8)
@@ -55,12 +47,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
 async def decrypted(
     sealed: AsyncIterator[bytes], key: FileKey
 ) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
-    """Read an encrypted file to its end, check it, and give its plaintext and size.
-
-    Raises:
-        Refused: `CHANGED_FILE`: its hash or its key is wrong.
-        Unavailable: there is no room for it on our disk; or whatever the source raises.
-    """
+    """Read a whole encrypted file, check it (Refused: `CHANGED_FILE`); its plaintext and size."""
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)
@@ -87,19 +74,9 @@ async def _passed(chunks: AsyncIterator[bytes], cipher: CipherContext) -> AsyncI
 
 def file_field(mxc: str, key: FileKey) -> Json:
     """The field `file` of an event's content."""
-    return {
-        "v": "v2",
-        "url": mxc,
-        "key": {
-            "kty": "oct",
-            "alg": "A256CTR",
-            "ext": True,
-            "key_ops": ["encrypt", "decrypt"],
-            "k": key.key,
-        },
-        "iv": key.iv,
-        "hashes": {"sha256": key.sha256},
-    }
+    jwk: Json = {"kty": "oct", "alg": "A256CTR", "ext": True, "key_ops": ["encrypt", "decrypt"]}
+    jwk["k"] = key.key
+    return {"v": "v2", "url": mxc, "key": jwk, "iv": key.iv, "hashes": {"sha256": key.sha256}}
 
 
 def read_file_field(field: Json) -> tuple[str, FileKey] | None:

@@ -3,20 +3,18 @@
 Theory of operation
 -------------------
 - Each of our users has one device with keys and a cross-signing identity of its own, so that what a
-  ghost says bears no warning (`devices`).
+  ghost says bears no warning (`devices`). It encrypts what the user says (`seal`, `sharing`).
 - Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
-  messages by /sync (`arrivals`), from the start to the end of the process. Ghosts read nothing;
-  they only look into their mailbox before they begin a session.
-- People's messages come by transactions like everything else and are opened by their room's actor
-  (`open`). A missing key is waited for there, woken by its arrival, and requested. A room's later
-  messages wait meanwhile, so no single person may decide how long: after a key of somebody's was
-  waited for in vain, none of theirs in that room is waited for during a minute.
+  messages by /sync (`arrivals`), from the start to the end of the process. Ghosts only look into
+  their mailbox before they begin a session.
+- People's messages come by transactions and are opened by their room's actor (`open`). A missing
+  key is waited for there, woken by its arrival, and requested. A room's later messages wait
+  meanwhile, so no single person may decide how long: after a key of somebody's was waited for in
+  vain, none of theirs in that room is waited for during a minute.
 - A request for a key (specification, "Key requests") makes up for a to-device message that was lost
   or could not be read: Element's engine gives a key again to a device that it had given it to
-  before, and to no other. The device that wrote the message is asked, where that is known, by each
-  of our hosts: the room does not say which of them the key was shared with, and the others get no
-  answer. Answers come by /sync like every key.
-- What we say in an encrypted room is encrypted by the sender's own device (`seal`, `sharing`).
+  before, and to no other. Each of our hosts asks, for the room does not say which of them the key
+  was shared with; the others get no answer. Answers come by /sync like every key.
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
 """
@@ -33,7 +31,7 @@ from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
-from bridge.matrix.crypto.arrivals import Arrivals, Mending
+from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Peers
@@ -64,13 +62,10 @@ _AGAIN_MS = 60_000
 
 
 class Crypto:
-    """End-to-end encryption for all of our users.
+    """End-to-end encryption for all of our users; `upkeep` has to begin before anything else.
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
-
-    Attributes:
-        upkeep: our devices; it has to begin before anything else.
     """
 
     def __init__(
@@ -101,17 +96,13 @@ class Crypto:
         """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
         self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         """Room and sender -> when a key of theirs was waited for in vain."""
-        self._requested: LRUCache[str, int] = LRUCache(10_000)
-        """Name of a key -> when it was requested."""
+        self._requested = Budget(1, _AGAIN_MS)
         self._mailboxes: dict[UserId, int] = {}
         """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def ensure(self, user: UserId) -> None:
-        """Make the user's device and keys exist; the user does.
-
-        Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
-        """
+        """Make the user's device and keys exist. Refused: `M_FORBIDDEN`, there is no such user."""
         try:
             await self.upkeep.current(user)
         except Refused as refusal:
@@ -162,35 +153,38 @@ class Crypto:
         return found
 
     def _wake(self, names: Iterable[str]) -> None:
-        """Wake those who wait for these keys: they came, or will not come."""
+        """Wake those who wait for keys that came, or will not come."""
         for name in names:
             if (arrival := self._waited_for.pop(name, None)) is not None:
                 arrival.set()
 
     async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
-        """Request the key of an event, unless that was done a moment ago.
-
-        It is an attempt: if it fails, the event's sender is told what they would have been told.
-        """
-        now, last = self._clock.now(), self._requested.get(sealed.key_name)
-        if last is not None and 0 <= now - last < _AGAIN_MS:
+        """Request the key of an event, unless that was done a moment ago; it may fail."""
+        if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
-        self._requested[sealed.key_name] = now
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
-        request = _key_request(self.upkeep.device_id, raw, sealed)
+        content, device_id = mapping(raw, "content"), self.upkeep.device_id
+        body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id}
+        body["session_id"] = sealed.session_id
+        if sender_key := text(content, "sender_key"):
+            body["sender_key"] = sender_key
+        request: Json = {
+            "action": "request",
+            "requesting_device_id": device_id,
+            "request_id": f"{device_id}.{sealed.session_id}",
+            "body": body,
+        }
+        asked: Json = {sealed.sender: {text(content, "device_id") or "*": request}}
         for host in self._hosts:
-            if not self.upkeep.ready(host).is_set():
+            if not self.upkeep.ready[host].is_set():
                 continue
             try:
-                await self._server.send_to_devices(host, "m.room_key_request", request)
+                await self._server.send_to_devices(host, "m.room_key_request", asked)
             except (Unavailable, Refused) as error:
                 self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
-        """Invalidate what is cached of a room and its members, by an event of the room.
-
-        To be called as soon as it comes: what we say next must not wait to know who has left.
-        """
+        """Invalidate what is cached of a room and its members, at once: who left reads no more."""
         if "state_key" not in raw:
             return
         self._places.changed(raw)
@@ -199,10 +193,7 @@ class Crypto:
             self._peers.cache.forget(user)
 
     async def run(self, on_key: OnKey) -> None:
-        """Read the hosts' mailboxes until cancelled.
-
-        `on_key` is told the room for which a key or a refusal came, once it is durable.
-        """
+        """Read the hosts' mailboxes; `on_key` is told of a key or a refusal once it is durable."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._mending.group = tasks
@@ -214,7 +205,7 @@ class Crypto:
                 await self._keys.save()
 
     async def _follow(self, host: UserId, on_key: OnKey) -> None:
-        await self.upkeep.ready(host).wait()
+        await self.upkeep.ready[host].wait()
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -224,8 +215,6 @@ class Crypto:
             except (Unavailable, Refused, StoreError) as error:
                 later = error.retry_after if isinstance(error, Unavailable) else None
                 why, wait = str(error), later or pause
-                if isinstance(error, Refused) and error.code == "M_UNKNOWN_DEVICE":
-                    await self._try_to_mend(host)
             except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
                 self._log.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
@@ -233,14 +222,13 @@ class Crypto:
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 
-    async def _try_to_mend(self, host: UserId) -> None:
-        try:
-            await self.upkeep.mend(host)
-        except (Unavailable, Refused, StoreError) as error:
-            self._log.warning("a device cannot be made again yet", user=host, why=str(error))
-
     async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
-        reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
+        try:
+            reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
+        except Refused as refusal:
+            if refusal.code == "M_UNKNOWN_DEVICE":
+                await self.mend(host)
+            raise
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
@@ -255,16 +243,12 @@ class Crypto:
     # --- writing ----------------------------------------------------------------------------
 
     async def is_encrypted(self, sender: UserId, room_id: RoomId) -> bool:
-        """True if the user's messages in this room have to be encrypted."""
         return (await self._places.scheme(sender, room_id)).encrypted
 
     async def seal(
         self, sender: UserId, room_id: RoomId, kind: str, content: Json
     ) -> tuple[str, Json]:
-        """Encrypt an event for a room; returns type and content to send, as given in a clear room.
-
-        If it raises, nothing may be sent.
-        """
+        """Encrypt an event, if the room is encrypted. If it raises, nothing may be sent."""
         if kind in _IN_CLEAR:
             return kind, content
         scheme = await self._places.scheme(sender, room_id)
@@ -299,32 +283,15 @@ class Crypto:
             await asyncio.wait(begun, timeout=_MENDING)
 
     async def _last_look(self, own: OwnDevice) -> None:
-        """Read a device's mailbox before the device goes."""
         news = await self._arrivals.last_look(own, self._clock.now())
         self._wake(news.keys)
 
 
 def _may_come(found: Json | Undecryptable) -> bool:
-    """True if it cannot be decrypted now, but perhaps in a moment."""
     return isinstance(found, Undecryptable) and found.key in {keys.NO_KEY, keys.UNKNOWN_DEVICE}
 
 
 async def _within(seconds: float, arrival: asyncio.Event) -> None:
-    """Wait for a key, at most so long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await arrival.wait()
-
-
-def _key_request(device_id: str, raw: Json, sealed: keys.Sealed) -> Json:
-    content = mapping(raw, "content")
-    body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
-    if sender_key := text(content, "sender_key"):
-        body["sender_key"] = sender_key
-    request: Json = {
-        "action": "request",
-        "requesting_device_id": device_id,
-        "request_id": f"{device_id}.{sealed.session_id}",
-        "body": body,
-    }
-    return {sealed.sender: {text(content, "device_id") or "*": request}}

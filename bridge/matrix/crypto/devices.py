@@ -7,22 +7,17 @@ without it strict clients give the device no keys and show none of its messages 
 identity on the homeserver is replaced only after an operator's `matrix-webchat crypto reset`.
 
 `Upkeep` keeps them, one lock per user: whoever changes a device or its olm sessions holds the lock.
-A device is made, published and compared with the homeserver when it is first asked for after a
-start. The private halves of one-time keys are stored before the public halves are
-published, or a message to a published key could not be read; a crash in between publishes the same
-keys again, which a homeserver takes.
+The private halves of one-time keys are stored before the public halves are published, or a message
+to a published key could not be read; a crash in between publishes the same keys again, which a
+homeserver takes.
 
-It also detects a database that was restored from a backup. Its olm ratchets stand where they
-stood then, and to use them again would encrypt two texts with one key; and the private halves of
-one-time keys that were published since are lost. So a random mark that changes with the ratchets,
-at most once in `EVERY`, is kept both here and in the bot's account data. A database that does not
-know the homeserver's mark is an older copy of itself. (It is taken for one, too, if the homeserver
-was restored or if a second bridge works with the same users; nothing is lost by that.) The row
-names every mark that the homeserver may have, for a crash may come between the two writes.
-
-An older copy of itself draws another device id. Each user then gets a new device under the same
-identity, which clients do not warn of, and the old device goes with all its sessions. Its mailbox
-is read a last time before.
+A database that was restored from a backup is detected: its olm ratchets stand where they stood
+then, and to use them again would encrypt two texts with one key. So a random mark that changes with
+the ratchets, at most once in `EVERY`, is kept both here and in the bot's account data; a database
+that does not know the homeserver's mark is an older copy of itself. (It is taken for one, too, if
+the homeserver was restored or if a second bridge works with the same users; nothing is lost by
+that.) An older copy draws another device id: each user gets a new device under the same identity,
+of which clients do not warn, and the old device goes with all its sessions.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """
@@ -35,9 +30,9 @@ import secrets
 import string
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
-from typing import Protocol, Self, cast
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -51,9 +46,11 @@ from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
-EPOCH = "epoch"
+EPOCH, MARKS = "epoch", "marks"
 PREFIX = "WEBCHAT"
 """How the ids of our devices begin."""
+EVERY = 60_000
+"""ms. A copy that is younger than this may not be told from the newest state."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
 
 
@@ -77,34 +74,20 @@ class Fit(StrEnum):
     NO_DEVICE = "no device"
     """The device is not there, or has no keys there."""
     NO_IDENTITY = "no identity"
-    """The user has no cross-signing keys there."""
     UNSIGNED = "unsigned"
-    """The device is not signed by the identity there."""
     FOREIGN_IDENTITY = "foreign identity"
     """The user's cross-signing keys are not ours: a database was lost or restored."""
     FOREIGN_DEVICE = "foreign device"
-    """Our device has other keys there."""
-
-
-UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
-"""Something of ours is missing there, and nothing is in its place: publishing mends it."""
-
-EVERY = 60_000
-"""ms. A copy that is younger than this may not be told from the newest state."""
-MARKS = "marks"
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Row: all marks that may stand on the homeserver."""
+    """Row: all marks that may stand on the homeserver: a crash may come between the two writes."""
 
     possible: tuple[str, ...]
 
 
 class Upkeep:
-    """Registry of our devices: one `OwnDevice` and one lock per user.
-
-    `last_look` reads a device's mailbox before the device goes.
-    """
+    """Registry of our devices; `last_look` reads a device's mailbox before the device goes."""
 
     def __init__(
         self,
@@ -119,71 +102,60 @@ class Upkeep:
         self._bot = bot
         self._clock = clock
         self._last_look = last_look
-        self._there = ""
-        """The last mark that is known to stand on the homeserver."""
-        self._next = ""
-        """One that may have got there."""
+        self._there = self._next = ""
+        """The mark that is known to stand on the homeserver, and one that may have got there."""
         self._marking = asyncio.Lock()
-        self._moved = 0
-        """When the mark was changed, ms since the epoch."""
-        self._turns = 0
-        """The vault's, when it was."""
+        self._moved = self._turns = 0
+        """Of the last change of the mark: when it was (ms since the epoch), and `Vault.turns`."""
         self._epoch = Epoch("")
         self._settled = False
         self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
+        self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
+        """Set once the user's device is published."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
         """Read or draw the device id of this database."""
         epoch = await self._vault.load(EPOCH, Epoch)
         if epoch is None:
-            await self._draw(Epoch.draw(replace=False))
+            await self._draw(Epoch.draw())
         else:
             self._epoch = epoch
             self._server.use_device(epoch.device_id)
 
     @property
     def device_id(self) -> str:
-        """The id of all devices of this database, as far as it is known."""
         return self._epoch.device_id
 
     @asynccontextmanager
     async def holding(self, user: UserId) -> AsyncIterator[OwnDevice]:
-        """Lock the user's device, to change it or its olm sessions.
-
-        It is made, published and checked when it is first asked for after a start of ours.
-        """
+        """Lock the user's device, made, published and checked, to change it or its olm sessions."""
         async with self._locks[user]:
-            if not self.ready(user).is_set():
+            if not self.ready[user].is_set():
                 await self._bring_up(user)
-                self.ready(user).set()
+                self.ready[user].set()
             yield self._devices[user]
 
     async def current(self, user: UserId) -> OwnDevice:
         """The user's device, to be read only."""
-        if self.ready(user).is_set():
+        if self.ready[user].is_set():
             return self._devices[user]
         async with self.holding(user) as own:
             return own
 
-    def ready(self, user: UserId) -> asyncio.Event:
-        """Event that is set once the user's device is published."""
-        return self._ready[user]
-
     def distrust(self, user: UserId) -> None:
         """Drop the device in memory, which may differ from the stored one: it is loaded again."""
         self._devices.pop(user, None)
-        self.ready(user).clear()
+        self.ready[user].clear()
 
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
         self._log.warning("a device is gone, making it again", user=user)
         if (own := self._devices.get(user)) is not None:
             own.offered = False  # its one-time keys are gone with it
-        self.ready(user).clear()
+        self.ready[user].clear()
         await self.current(user)
 
     # --- detection of a restored backup -----------------------------------------------------
@@ -203,8 +175,8 @@ class Upkeep:
             self._moved = now
             if not self._next:
                 self._next = secrets.token_hex(8)
-                row = self._vault.row(MARKS, Marks((self._there, self._next)))
-                await self._vault.save([row])
+                marks = Marks((self._there, self._next))
+                await self._vault.save([self._vault.row(MARKS, marks)])
             try:
                 await self._server.set_mark(self._bot, self._next)
             except (Unavailable, Refused) as error:
@@ -243,11 +215,11 @@ class Upkeep:
         self._devices[user] = own
         if not own.state.published:
             await self._make_device(own)
-        fit = fit_of(own, await self._server.query(user, [user]))
-        if fit in UNPUBLISHED and own.state.published:
+        fit = compare(own, await self._server.query(user, [user]))
+        foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
+        if own.state.published and not foreign and fit is not Fit.GOOD:
             self._log.warning("keys are missing at the homeserver, publishing them", user=user)
             await self._make_device(own)
-        foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
         # Only a device that was made after the operator's reset may replace others.
         kept_out = foreign and (own.state.published or not self._epoch.replace)
         if kept_out:
@@ -344,14 +316,10 @@ def reset_rows(vault: Vault) -> list[SecretRow]:
     return [vault.row(EPOCH, Epoch.draw(replace=True))]
 
 
-def fit_of(own: OwnDevice, reply: wire.Json) -> Fit:
-    """Compare a device with what `POST /keys/query` says of it."""
+def compare(own: OwnDevice, reply: wire.Json) -> Fit:
+    """Compare our device and master key with what `POST /keys/query` says of them."""
     device = wire.mapping(wire.mapping(wire.mapping(reply, "device_keys"), own.user), own.device_id)
-    return compare(own, device, wire.mapping(wire.mapping(reply, "master_keys"), own.user))
-
-
-def compare(own: OwnDevice, device: wire.Json, master: wire.Json) -> Fit:
-    """Compare what the homeserver has of our device and master key (empty: nothing) with ours."""
+    master = wire.mapping(wire.mapping(reply, "master_keys"), own.user)
     if master and own.state.identity.public_master not in wire.mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:
@@ -376,23 +344,11 @@ async def read_mark(server: KeyServer, bot: UserId) -> str:
 
 
 def is_newest(marks: Marks | None, there: str) -> bool:
-    """Compare the row with the homeserver's mark.
-
-    A row without a mark is that of a new database, or of a version that had no marks.
-    """
+    """Compare the row (None: a new database, or of a version without marks) with the other mark."""
     return not there or marks is None or there in marks.possible
 
 
 # --- a device -------------------------------------------------------------------------------------
-
-
-class _Fallback(Protocol):
-    """Methods of `Account` that vodozemac's type stubs lack."""
-
-    @property
-    def fallback_key(self) -> dict[str, vodozemac.Curve25519PublicKey]: ...
-
-    def generate_fallback_key(self) -> object: ...
 
 
 class OwnState(msgspec.Struct):
@@ -415,15 +371,7 @@ class OwnState(msgspec.Struct):
 
 
 class OwnDevice:
-    """Device of one of our users, in memory; it is changed under its lock only.
-
-    Attributes:
-        user: whose it is.
-        state: as last stored, but for the account.
-        account: identity and one-time keys.
-        curve25519, ed25519: public identity keys.
-        offered: since our start the homeserver was given the device's keys, with one-time keys.
-    """
+    """Device of one of our users, in memory; it is changed under its lock only."""
 
     def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
         self.user = user
@@ -432,8 +380,9 @@ class OwnDevice:
         self.device_id = state.device_id
         self.curve25519 = account.curve25519_key.to_base64()
         self.ed25519 = account.ed25519_key.to_base64()
-        self._fallback = cast(_Fallback, account)
+        self._fallback: Any = account  # vodozemac's type stubs lack the fallback key
         self.offered = False
+        """Since our start the homeserver was given the device's keys, with one-time keys."""
 
     @classmethod
     def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
@@ -444,7 +393,6 @@ class OwnDevice:
 
     @classmethod
     async def load(cls, vault: Vault, user: UserId) -> OwnDevice | None:
-        """The device as stored. Raises StoreError."""
         state = await vault.load(own_name(user), OwnState)
         if state is None:
             return None
@@ -459,7 +407,6 @@ class OwnDevice:
         return device_id == self.device_id or not (device_id or self.state.successor)
 
     def row(self, vault: Vault) -> SecretRow:
-        """The device as it is now, to be stored."""
         self.state.account = self.account.pickle(vault.pickle_key)
         return vault.row(own_name(self.user), self.state)
 
@@ -492,8 +439,7 @@ class OwnDevice:
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
         """Make the keys that the homeserver is short of; True if any were made.
 
-        `counts` is what it has, by algorithm; `unused_fallback` the algorithms that still have an
-        unused fallback key, if it says so.
+        By algorithm, `counts` is what it has, and `unused_fallback` what has an unused fallback.
         """
         count = counts.get(wire.ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
@@ -540,7 +486,7 @@ _SEED = 32
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Cross-signing identity: the seeds of its three keys (specification, "Cross-signing")."""
+    """Seeds of the three keys of an identity (specification, "Cross-signing")."""
 
     master: bytes
     self_signing: bytes
@@ -574,7 +520,6 @@ class Identity(msgspec.Struct, frozen=True):
         return {"master_key": self.master_key(user), **signed}
 
     def sign_device(self, user: str, device_keys: wire.Json) -> wire.Json:
-        """The device's keys with the self-signing key's signature."""
         return _sign(device_keys, user, self.self_signing)
 
 
@@ -600,8 +545,6 @@ _AT_ONCE = 200
 
 
 class KeysOf(msgspec.Struct, frozen=True):
-    """Keys of one of our users, in the report."""
-
     user: UserId
     fit: Fit
     one_time_keys: int | None
@@ -609,21 +552,19 @@ class KeysOf(msgspec.Struct, frozen=True):
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """Report on the keys of our users."""
+    """Report on the keys of those of our users who have any in this database."""
 
     device_id: str
-    """Of all devices of this database."""
     newest: bool
     """False: the homeserver has seen a newer state of this database."""
     users: tuple[KeysOf, ...]
-    """Those who have keys in this database."""
 
 
 async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
-    """Compare the keys of all of our users with the homeserver's. Nothing is changed.
+    """Compare the keys of all of our users with the homeserver's; None: there are no keys yet.
 
-    The first of `hosts`, those who read, must exist on the homeserver. None: this database has no
-    keys yet. Raises Unsealable if they are sealed with another secret, and what its calls raise.
+    The first of `hosts`, those who read, must exist on the homeserver. Raises Unsealable if the
+    keys are sealed with another secret.
     """
     epoch = await vault.load(EPOCH, Epoch)
     if epoch is None:
@@ -645,14 +586,8 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
             if user in hosts and own.device_id == epoch.device_id:
                 if own.state.token:
                     server.use_token(user, own.state.token)
-                left = await _one_time_keys(server, user)
-            found.append(KeysOf(user, fit_of(own, reply), left))
+                with suppress(Refused):
+                    count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
+                    left = count if isinstance(count, int) else None
+            found.append(KeysOf(user, compare(own, reply), left))
     return Inspected(epoch.device_id, newest, tuple(found))
-
-
-async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:
-    try:
-        count = (await server.upload_keys(user, {})).get(wire.ONE_TIME, 0)
-    except Refused:
-        return None
-    return count if isinstance(count, int) else None

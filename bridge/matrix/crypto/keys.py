@@ -5,10 +5,9 @@ it, so nobody can pass off another's words as theirs. It counts once its device 
 to the sender (`Owners`). Using a key does not remove it, since an input may be handled again after
 a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
-hundred messages with one. The cache forgets a key when another copy of it is written, does not
-answer once the key may have been removed for its age, and is not believed where its copy cannot
-decrypt: then the row is read again.
+Sessions that were used lately stay unpickled in a bounded cache, which forgets a key when another
+copy of it is written, does not answer once the key may have been removed for its age, and is not
+believed where its copy cannot decrypt: then the row is read again.
 
 Each message of a session has an index, and each index may be used by one event only: a homeserver
 could send an encrypted message a second time as another event. So index and event id are kept as
@@ -80,7 +79,7 @@ class RoomKey(msgspec.Struct, frozen=True):
 
 
 class Withheld(msgspec.Struct, frozen=True):
-    """Row: a device's refusal to send a key."""
+    """Row, by `no/` and the key's name: a device's refusal to send a key."""
 
     code: str
 
@@ -115,11 +114,6 @@ def own_key(
     return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
 
 
-def withheld_name(name: str) -> str:
-    """The name of the row that says why there is no key of this name."""
-    return f"no/{name}"
-
-
 def is_encrypted(raw: wire.Json) -> bool:
     return raw.get("type") == "m.room.encrypted" and "state_key" not in raw
 
@@ -142,19 +136,16 @@ class RoomKeys:
     def __init__(self, vault: Vault, owners: Owners) -> None:
         self._vault = vault
         self._owners = owners
-        self._replays = Replays(vault)
+        self._replays = replays = Replays(vault)
+        self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
         vault.caches.append(self._cache)
-
-    async def save(self) -> None:
-        """Store the replay notes that are not stored yet."""
-        await self._replays.save()
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.
 
-        It may have come by itself (m.room_key), or again because we asked (m.forwarded_room_key).
-        The latter is believed only of the device that made the session.
+        It may have come again because we asked (m.forwarded_room_key), which is believed only of
+        the device that made the session.
         """
         content = payload.content
         room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
@@ -171,21 +162,21 @@ class RoomKeys:
                 return None  # one device makes a session, and we know which
             if self._unpickled(known).first_known_index <= session.first_known_index:
                 return name, []  # the same key again, or one that reads less
-        proof = payload.device_keys
+        proof = payload.device_keys or None
         if len(msgspec.json.encode(proof)) > _MAX_DEVICE_KEYS:
-            proof = {}  # too long to be any
+            proof = None
         row = RoomKey(
             session.pickle(self._vault.pickle_key),
             payload.sender_key,
             payload.ed25519,
             now + UNUSED,
             unproven=True,
-            device_keys=proof or None,
+            device_keys=proof,
         )
         return name, [self._vault.row(name, row, row.keep_until)]
 
-    def refusal(self, event: wire.Json, now: int) -> tuple[str, SecretRow] | None:
-        """The row of an m.room_key.withheld event, and the name of the key that will not come."""
+    def refusal(self, event: wire.Json, now: int) -> tuple[str, list[SecretRow]] | None:
+        """The name of the key that will not come, by m.room_key.withheld, and the row to store."""
         content = wire.mapping(event, "content")
         room_id, session_id = wire.id_text(content, "room_id"), wire.key_text(content, "session_id")
         sender = wire.id_text(event, "sender")
@@ -193,15 +184,12 @@ class RoomKeys:
             return None
         name = key_name(room_id, session_id, sender)
         row = Withheld(wire.text(content, "code")[:100])
-        return name, self._vault.row(withheld_name(name), row, now + UNUSED)
+        return name, [self._vault.row(f"no/{name}", row, now + UNUSED)]
 
     async def open(
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
-        """Decrypt an event; or say why it cannot be decrypted. Raises StoreError.
-
-        With `ask` False no homeserver is asked whose the key is, for that may take long.
-        """
+        """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
         found = await self._plaintext(sealed, now)
         if isinstance(found, Undecryptable):
             return found
@@ -228,12 +216,13 @@ class RoomKeys:
                 return cached, plain
         stored = await self._load(sealed.key_name)
         if stored is None:
-            return await self._missing(sealed)
+            refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
+            why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
+            return Undecryptable(why, later=True)
         plain = _decrypt(stored.session, sealed)
         return plain if isinstance(plain, Undecryptable) else (stored, plain)
 
     async def _load(self, name: str) -> _Opened | None:
-        """The key as stored; it is cached."""
         with self._cache.fetching() as keep:
             key = await self._vault.load(name, RoomKey)
             if key is None:
@@ -245,12 +234,6 @@ class RoomKeys:
 
     def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
-
-    async def _missing(self, sealed: Sealed) -> Undecryptable:
-        refused = await self._vault.load(withheld_name(sealed.key_name), Withheld)
-        if refused is None:
-            return Undecryptable(NO_KEY, later=True)
-        return Undecryptable(_WITHHELD.get(refused.code, OTHERWISE_WITHHELD), later=True)
 
     async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
         """The key, proven and its life extended by its use; None if it cannot be proven yet."""
@@ -273,8 +256,6 @@ class RoomKeys:
 
 
 class _Plain(msgspec.Struct):
-    """Decrypted payload of a message."""
-
     type: str
     room_id: str
     content: dict[str, object]
@@ -331,9 +312,8 @@ class Owners:
     """Check that a room key's device belongs to its sender; `asker` is one of ours.
 
     Otherwise a homeserver could write messages in anybody's name (specification,
-    "m.olm.v1.curve25519-aes-sha2"). The device has to stand in the sender's device list; one that
-    is not listed any more, or not yet, may be proven by a signature of its owner's identity
-    (MSC4147).
+    "m.olm.v1.curve25519-aes-sha2"). The device has to stand in the sender's device list, or to be
+    proven by a signature of its owner's identity (MSC4147).
     """
 
     def __init__(self, peers: Peers, asker: UserId) -> None:
@@ -345,11 +325,7 @@ class Owners:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
-        """True if the device that sent a key is its sender's, as far as is known.
-
-        False may turn into True later: the list may be late, or the homeserver not answer. With
-        `ask` False only what is known counts; to ask may take long.
-        """
+        """True if the device that sent a key is its sender's; with `ask`, servers may be asked."""
         known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True
@@ -396,9 +372,6 @@ _IN_A_ROW = 128
 _AT_MOST = 200
 """Notes that wait to be stored, of all sessions together."""
 _KEPT = 5_000
-"""Rows in memory."""
-_DIGEST = 8
-"""Bytes of an event id's hash."""
 
 
 class Seen(msgspec.Struct):
@@ -419,10 +392,7 @@ class Replays:
         self._waiting = 0
 
     async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this very message before; else it is noted.
-
-        `index` is the message's number in the session, `keep_until` (ms) when its key goes.
-        """
+        """Replay check: True if another event carried this message before; else it is noted."""
         name = f"seen/{index // _IN_A_ROW}/{key_name}"
         seen = self._in_memory(name)
         if seen is None:
@@ -430,7 +400,7 @@ class Replays:
             # Somebody else may have been faster; there must not be two.
             seen = self._in_memory(name) or stored or Seen({})
             self._rows[name] = seen
-        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST]
+        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
         first = seen.events.setdefault(index, digest)
         if first is digest or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)

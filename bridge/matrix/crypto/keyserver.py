@@ -24,7 +24,6 @@ NOTHING_BUT_KEYS = json.dumps(
 )
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 _NAME = "WebChat"
-"""What our devices are called."""
 
 
 class Requests(Protocol):
@@ -47,10 +46,7 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes.
-
-    `patient` is for what stays open long; its session has no limit of connections.
-    """
+    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long."""
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
@@ -74,15 +70,11 @@ class KeyServer:
         self._patient.use_device(device_id)
 
     def use_token(self, user: UserId, token: str) -> None:
-        """The user acts as its device by this token, on a homeserver without MSC4190."""
         self._transport.use_token(user, token)
         self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
-        """Give the user a device (MSC4190).
-
-        Returns the access token that acts as the device on a homeserver without MSC4190, else "".
-        """
+        """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
         try:
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
         except Refused as refusal:
@@ -102,7 +94,6 @@ class KeyServer:
         return token
 
     async def devices(self, user: UserId) -> list[str]:
-        """The ids of the user's devices."""
         return device_ids(await self._call("GET", "devices", user=user))
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
@@ -139,7 +130,6 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
-        """The mark that `set_mark` wrote last; empty if none was."""
         try:
             return text(await self._call("GET", _account_data(user), user=user), "mark")
         except Refused as refusal:

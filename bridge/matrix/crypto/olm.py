@@ -22,7 +22,7 @@ _KEPT = 4
 """Sessions of a channel: more than one only when both sides began one, or one was lost."""
 _MAX_MESSAGE = 256 * 1024
 _UNUSED_MS = 180 * 86_400_000
-"""ms after which an unused channel goes; a letter of the other side then begins a new one."""
+"""After which an unused channel goes; a letter of the other side then begins a new one."""
 _DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
 
 
@@ -54,7 +54,6 @@ class Channel:
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
-        """The channel as stored; an empty one if there is none yet."""
         channel = cls(own, user, curve25519)
         found = await vault.load(channel._name, _Sessions)
         if found is None:
@@ -67,14 +66,12 @@ class Channel:
         return channel
 
     def rows(self, vault: Vault, now: int) -> list[SecretRow]:
-        """The channel as it is now, to be stored in one write."""
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
         row = vault.row(self._name, _Sessions(pickles, self.own.device_id), now + _UNUSED_MS)
         return [row, SecretRow(self._former_name, None)] if self._former else [row]
 
     @property
     def open(self) -> bool:
-        """True if there is a session to encrypt with."""
         return bool(self._sessions)
 
     def begin(self, device: Device, one_time: str) -> bool:
@@ -108,10 +105,7 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Decrypt a message; it may begin a session, and then the account has changed too.
-
-        Raises UndecryptableOlm if none of the sessions can read it.
-        """
+        """Decrypt a message, which may begin a session and use up a one-time key of ours."""
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)
         except ValueError as error:
@@ -151,7 +145,7 @@ def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """An olm message of a to-device event that is meant for us."""
+    """Olm message of a to-device event."""
 
     sender: str
     sender_key: str

@@ -20,7 +20,6 @@ from bridge.matrix.crypto.vault import Recall
 from bridge.matrix.crypto.wire import MEGOLM, OLM, Json, id_text, is_signed, key_text, mapping, text
 
 _KEPT = 20_000
-"""Users whose devices are kept in memory."""
 MOST = 200
 """Devices of a user that are looked at; a homeserver may list as many as it likes."""
 
@@ -35,19 +34,14 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Devices and signing key of a user."""
+    """Devices of a user, and the key of its identity that signs them (empty: there is none)."""
 
     devices: tuple[Device, ...]
     self_signing: str = ""
-    """The key of the user's identity that signs devices; empty if there is no identity."""
 
 
 class Peers:
-    """Device lists of other users.
-
-    Attributes:
-        cache: what is known; a user is forgotten if it changed, or we no longer hear of changes.
-    """
+    """Device lists of other users; one is forgotten if it changed, or we hear of no changes."""
 
     def __init__(self, server: KeyServer) -> None:
         self._server = server
@@ -66,18 +60,13 @@ class Peers:
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, tuple[Device, ...]]:
-        """The devices of each user; otherwise as `known`."""
         found = await self.known(asker, users, fresh=fresh)
         return {user: known.devices for user, known in found.items()}
 
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """Devices and signing key of each user; with `fresh` asked for even if they are known.
-
-        A user whose own homeserver is away is left out of the answer, and asked for again next
-        time.
-        """
+        """Devices and signing key of each user whose homeserver answers; `fresh`: asked anew."""
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}
         missing = [user for user in users if user not in found]
@@ -97,10 +86,7 @@ class Peers:
         return found
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
-        """The user's devices, without those that had other keys before.
-
-        What is listed no more is forgotten: its user signed out, and may sign in again by that id.
-        """
+        """The user's devices, without those that had other keys before and never signed out."""
         before = self._pinned.get(user) or {}
         pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
         good = []
@@ -148,7 +134,7 @@ def read_identity(user: str, reply: Mapping[str, object]) -> str:
 
 
 def _only_key(user: str, usage: str, fields: Json) -> str:
-    """The public key of a cross-signing key's object (specification, "Cross-signing")."""
+    """Public key of a cross-signing key's object (specification, "Cross-signing"); or ""."""
     usages, keys = fields.get("usage"), mapping(fields, "keys")
     if text(fields, "user_id") != user or not isinstance(usages, list) or usage not in usages:
         return ""

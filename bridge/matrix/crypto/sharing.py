@@ -6,17 +6,16 @@ index, so earlier messages stay closed to them.
 
 The questions that this takes (who is in the room, with which devices, a one-time key for a device
 without an olm session) may go to homeservers that are slow on purpose. So they are asked in
-`prepare`, without the lock of the sender's device; `encrypt` runs under the lock.
+`prepare`, without the lock of the sender's device; `encrypt` runs under it.
 
 Sessions are kept in memory only, and a start begins new ones: a ratchet that is read back from a
 database may have been there before (a backup, a crash), and would use a message key twice. Olm
 sessions are stored before the request that carries what they encrypted, for they cost the other
 side a one-time key.
 
-`Places` keeps each room's encryption settings and audience. They are asked of the homeserver once,
-kept in memory, and forgotten when an event changes them. That a room is encrypted is stored for
-good: no event undoes it (specification, "m.room.encryption"), so a homeserver that says otherwise
-is not believed.
+`Places` caches each room's encryption settings and audience until an event changes them. That a
+room is encrypted is stored for good: no event undoes it (specification, "m.room.encryption"), so a
+homeserver that says otherwise is not believed.
 """
 
 from __future__ import annotations
@@ -45,12 +44,11 @@ _AT_ONCE = 50
 _BARREN_MS = 300_000
 """How long a device that had no one-time key is not asked for one again."""
 _MOST_SESSIONS = 20_000
-"""Sessions in memory; one that was dropped begins anew."""
 _IN_CLEAR = ("m.relates_to", MARKER)
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """Outbound session, and who has its key."""
+    """Outbound session; `readers` have its key."""
 
     session: vodozemac.GroupSession
     created: int
@@ -74,12 +72,11 @@ class _Outbound(msgspec.Struct, eq=False):
 
 
 class Readers(msgspec.Struct, frozen=True):
-    """Readers of a message, found out before it is encrypted."""
+    """Readers of a message, as they were found at `now`, before it is encrypted."""
 
     room_id: RoomId
     scheme: Scheme
     now: int
-    """When it was found out, ms since the epoch."""
     audience: frozenset[str]
     devices: Mapping[str, tuple[Device, ...]]
     claimed: Mapping[Device, str]
@@ -87,7 +84,7 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class Sharing:
-    """Outbound sessions of all rooms; some methods need the lock of the sending device."""
+    """Outbound sessions of all rooms; `encrypt` and `renew` need the lock of the sending device."""
 
     def __init__(self, vault: Vault, server: KeyServer, peers: Peers, places: Places) -> None:
         self._vault = vault
@@ -99,7 +96,6 @@ class Sharing:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
-        """True if the next message will begin a session."""
         return self._current(own, room_id, scheme, now) is None
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
@@ -120,10 +116,7 @@ class Sharing:
         return audience == readers.audience and self._peers.still(readers.devices)
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
-        """The content of the m.room.encrypted event that carries an event (type and content).
-
-        The lock is held.
-        """
+        """The content of the m.room.encrypted event that carries an event (type and content)."""
         kind, content = event
         session = await self._ready_session(own, readers)
         fields = {"type": kind, "content": content, "room_id": readers.room_id}
@@ -139,7 +132,6 @@ class Sharing:
         return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
     async def _ready_session(self, own: OwnDevice, readers: Readers) -> vodozemac.GroupSession:
-        """The session to write with, its key shared with every reader."""
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
@@ -148,7 +140,7 @@ class Sharing:
             found = _Outbound(vodozemac.GroupSession(), now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound[_place(own, room_id)] = found
+            self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
         return found.session
@@ -156,7 +148,7 @@ class Sharing:
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
     ) -> _Outbound | None:
-        found = self._outbound.get(_place(own, room_id))
+        found = self._outbound.get((own.user, own.device_id, room_id))
         return None if found is None or found.is_spent(scheme, now) else found
 
     # --- to devices -------------------------------------------------------------------------
@@ -164,17 +156,17 @@ class Sharing:
     async def _share(
         self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
     ) -> None:
-        """Send a session's key to devices, as far as there is or can be a channel to them."""
         content: Json = {
             "algorithm": MEGOLM,
             "room_id": readers.room_id,
             "session_id": found.session.session_id,
             "session_key": found.session.session_key.to_base64(),
         }
-        able = []
-        for device, channel in await self._channels(own, devices):
-            if channel.open or channel.begin(device, readers.claimed.get(device, "")):
-                able.append((device, channel))
+        able = [
+            (device, channel)
+            for device, channel in await self._channels(own, devices)
+            if channel.open or channel.begin(device, readers.claimed.get(device, ""))
+        ]
         await self._tell(own, able, ("m.room_key", content), readers.now)
         self._log.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= {device for device, _ in able}
@@ -204,10 +196,7 @@ class Sharing:
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
     async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
-        """Begin a new session in place of one that is broken, and have the other side use it.
-
-        The lock is held; the one-time key was claimed before. False if none was to be had.
-        """
+        """Begin a new session in place of a broken one; False if the claimed key is none."""
         channels = await self._channels(own, [device])
         if not channels[0][1].begin(device, one_time):
             return False
@@ -217,10 +206,7 @@ class Sharing:
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
-        """Take a one-time key of each device, by which a channel can begin.
-
-        The lock is not held. A device that had no key is left out for a while, unless `anew`.
-        """
+        """Take a one-time key of each device; one that had none is not asked, unless `anew`."""
         wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
         if not wanting:
             return {}
@@ -242,12 +228,7 @@ class Sharing:
         return since is not None and 0 <= now - since < _BARREN_MS
 
 
-def _place(own: OwnDevice, room_id: RoomId) -> tuple[str, str, RoomId]:
-    return own.user, own.device_id, room_id
-
-
 def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
-    """Devices that do not have the session's key yet."""
     there = frozenset() if found is None else found.readers
     return [one for known in devices.values() for one in known if one not in there]
 
@@ -261,7 +242,7 @@ _LONGEST_MS = 365 * 86_400_000
 
 
 class Scheme(msgspec.Struct, frozen=True):
-    """Encryption settings of a room (its m.room.encryption)."""
+    """Row: encryption settings of a room (its m.room.encryption)."""
 
     encrypted: bool
     rotate_messages: int = ROTATE_MESSAGES
@@ -271,9 +252,7 @@ class Scheme(msgspec.Struct, frozen=True):
 class RoomState(Protocol):
     """Calls about a room's state. `client.Homeserver` is one."""
 
-    async def state(
-        self, user: UserId, room_id: RoomId, kind: str, key: str = ""
-    ) -> Json | None: ...
+    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None: ...
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
 
@@ -289,8 +268,6 @@ class Users(Protocol):
 
 
 class Places:
-    """Encryption settings and audience of rooms."""
-
     def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
         self._homeserver = homeserver
         self._users = users
@@ -298,6 +275,7 @@ class Places:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
+        self.audience_known = self._audiences.get
 
     def changed(self, raw: Json) -> None:
         """Invalidate what an event of the room may have changed."""
@@ -309,10 +287,7 @@ class Places:
             self._audiences.forget(room_id)
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
-        """The room's encryption settings.
-
-        Raises Refused: `M_UNSUPPORTED_ALGORITHM` if it is encrypted in a way that nobody can read.
-        """
+        """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""
         known = self._schemes.get(room_id)
         if known is not None:
             return known
@@ -333,10 +308,6 @@ class Places:
         if told.encrypted and told != before:
             await self._vault.save([self._vault.row(name, told)])
         return told
-
-    def audience_known(self, room_id: RoomId) -> frozenset[str] | None:
-        """The audience if it is cached."""
-        return self._audiences.get(room_id)
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
         """Recipients of what is said in the room now, without our own users."""

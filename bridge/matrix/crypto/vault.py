@@ -2,10 +2,8 @@
 
 Nothing of encryption lies in the database in clear. The operator's secret gives two keys (HKDF with
 SHA-256): one seals rows (AES-256-GCM, bound to the row's name, so that no row can be put in the
-place of another), the other is vodozemac's pickle key. The secret is the operator's
+place of another), the other is vodozemac's pickle key. The secret is
 `bridge.encryption.pickle_key`; without it the as_token serves, which is kept secret anyway.
-
-`Recall` is the LRU cache of this package, for answers that may be outdated while they are fetched.
 """
 
 from __future__ import annotations
@@ -31,28 +29,20 @@ _RATCHETS = ("olm/", "own/")
 
 
 class Vault:
-    """Sealed rows as structs. Raises StoreError if the database does not answer.
-
-    Attributes:
-        turns: how often a row was saved that must never go back to what it was.
-        pickle_key: key of vodozemac's pickles.
-        caches: values made of rows, by the rows' names; each forgets a row that is written.
-        names: finds the names of the rows with a prefix.
-    """
+    """Sealed rows as structs. Raises StoreError if the database does not answer."""
 
     def __init__(self, rows: StorePort, sealer: Sealer) -> None:
         self.turns = 0
+        """How often a row of `_RATCHETS` was saved."""
         self.pickle_key = sealer.pickle_key
         self.caches: list[Recall[str, Any]] = []
+        """Values made of rows, by the rows' names; each forgets a row that is written."""
         self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
 
     async def load(self, name: str, kind: type[T]) -> T | None:
-        """Read and unseal the row of that name.
-
-        Raises Unsealable: it was sealed with another secret, or is of another layout.
-        """
+        """Read a row. Raises Unsealable: it is of another secret, or another layout."""
         sealed = await self._rows.secret(name)
         if sealed is None:
             return None
@@ -62,16 +52,12 @@ class Vault:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
-        """Seal a row, to be handed to `save`."""
         return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
 
     async def save(
         self, rows: Sequence[SecretRow], *, known_to: Recall[str, Any] | None = None
     ) -> None:
-        """Write all rows or none; returns when they are durable.
-
-        The cache `known_to` is kept: whoever writes the rows brings it up to date.
-        """
+        """Write all rows or none, durably; the writer brings the cache `known_to` up to date."""
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
         self._invalidate(rows, known_to)
         try:
@@ -99,7 +85,7 @@ class Unsealable(StoreError):
 
 
 class Sealer:
-    """AES-256-GCM over rows, by the operator's secret; `pickle_key` is for vodozemac's pickles."""
+    """AES-256-GCM over rows, by the operator's secret. Raises Unsealable."""
 
     def __init__(self, secret: str) -> None:
         self._cipher = AESGCM(derive(secret, b"rows"))
@@ -113,7 +99,6 @@ class Sealer:
         return _VERSION + nonce + self._cipher.encrypt(nonce, data, name.encode())
 
     def open(self, name: str, sealed: bytes) -> bytes:
-        """Return what was sealed under this name. Raises Unsealable."""
         start = len(_VERSION) + _NONCE
         try:
             if not sealed.startswith(_VERSION):
@@ -130,8 +115,6 @@ def derive(secret: str, purpose: bytes) -> bytes:
     """A key of 32 bytes from the operator's secret, which says nothing about those of others."""
     return HKDF(SHA256(), 32, _SALT, purpose).derive(secret.encode())
 
-
-# --- the cache ------------------------------------------------------------------------------------
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -24,9 +24,8 @@ MARKER = "org.matrix_webchat.origin"
 """The field of a content of ours that holds its transaction id. It stays outside of the ciphertext,
 so that an event of ours is recognized when a room is searched for it (`adapter.Markers`)."""
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*")
-_MAX_KEY = 64
-"""Characters of a key of 32 bytes, generously."""
+_KEY = re.compile(r"[A-Za-z0-9+/_-]{,64}")
+"""Base64 of 32 bytes, generously."""
 _MAX_ID = 255
 """Bytes of a Matrix identifier (specification, appendix "Common identifier format")."""
 
@@ -53,17 +52,13 @@ def canonical(fields: Mapping[str, object]) -> bytes:
 
 
 def with_signature(fields: Json, user: str, key_id: str, signature: str) -> Json:
-    """A copy of the object with one signature more."""
     signatures = mapping(fields, "signatures")
     signed = mapping(signatures, user) | {key_id: signature}
     return fields | {"signatures": signatures | {user: signed}}
 
 
 def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
-    """True if a stranger's object bears this user's valid signature with this key.
-
-    `key_id` is such as `ed25519:DEVICE`; the public key is base64.
-    """
+    """True if a stranger's object bears the user's valid signature (`key_id`: `ed25519:DEVICE`)."""
     signature = text(mapping(mapping(fields, "signatures"), user), key_id)
     try:
         key = vodozemac.Ed25519PublicKey.from_base64(public_key)
@@ -74,37 +69,28 @@ def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
 
 
 def text(fields: Mapping[str, object], key: str) -> str:
-    """A string of a stranger's object; empty if it has none there."""
     value = fields.get(key)
     return value if isinstance(value, str) else ""
 
 
 def key_text(fields: Mapping[str, object], key: str) -> str:
-    """A public key or a session id of a stranger's object; empty if it has none there.
-
-    Names of rows are made of it: whatever no database can hold, or only at a price, is none.
-    """
+    """A public key or a session id; as names of rows are made of it, nothing long or strange."""
     value = text(fields, key)
-    return value if len(value) <= _MAX_KEY and _BASE64.fullmatch(value) else ""
+    return value if _KEY.fullmatch(value) else ""
 
 
 def id_text(fields: Mapping[str, object], key: str) -> str:
-    """The id of a user, device or room in a stranger's object; empty if it has none there.
-
-    As with `key_text`: NUL, half characters and endless ids are none.
-    """
+    """The id of a user, device or room; NUL, half characters and endless ids are none."""
     value = text(fields, key)
     return value if value.isprintable() and len(value.encode()) <= _MAX_ID else ""
 
 
 def mapping(fields: Mapping[str, object], key: str) -> Json:
-    """An object within a stranger's object; empty if it has none there."""
     value = fields.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def objects(fields: Mapping[str, object], key: str) -> list[Json]:
-    """The objects of a list within a stranger's object; empty if it has none there."""
     value = fields.get(key)
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 

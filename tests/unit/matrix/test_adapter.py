@@ -11,7 +11,7 @@ from bridge.ids import AgentId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.rooms.ports import RelayedText
 from bridge.webchat.frames import Agent
-from tests.support.matrix_rig import MemoryProfiles
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, homeserver
 
 ROOM, HOST = RoomId("!r:a"), UserId("@webchatbot:a")
@@ -30,7 +30,7 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         adapter = MatrixAdapter(
             transport,
             users=USERS,
-            profiles=MemoryProfiles(),
+            profiles=MemoryStore(),
             conversions=ThreadPoolExecutor(1),
         )
         for name in ("Mei", "Mei", "", "Mei Lin"):

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -19,7 +20,7 @@ from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
-from bridge.rooms.store import GhostRow
+from bridge.rooms.store import GhostRow, StorePort
 
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
 GHOST = UserId("@webchat_a1:a")
@@ -91,7 +92,7 @@ async def running(rig: Rig | None = None, devices: Devices | None = None) -> Asy
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         transport = Homeserver(session, str(server.make_url("/")), "t", USERS)
         rig.transport = transport
-        rig.made = Ghosts(transport, rig, USERS, devices, now=lambda: rig.time)
+        rig.made = Ghosts(transport, cast(StorePort, rig), USERS, devices, now=lambda: rig.time)
         yield rig
 
 

@@ -16,7 +16,7 @@ from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import Keys, World
-from tests.support.matrix_rig import MemoryProfiles
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
@@ -114,7 +114,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         adapter = MatrixAdapter(
             transport,
             users=USERS,
-            profiles=MemoryProfiles(),
+            profiles=MemoryStore(),
             conversions=ThreadPoolExecutor(1),
         )
         await adapter.look_back(ROOM, BOT, 9 * hour)

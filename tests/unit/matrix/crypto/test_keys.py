@@ -60,8 +60,8 @@ class Keys:
         refusal = self.keys.refusal(event, 0)
         if refusal is None:
             return None
-        name, row = refusal
-        await self.vault.save([row])
+        name, rows = refusal
+        await self.vault.save(rows)
         return name
 
 
