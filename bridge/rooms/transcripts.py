@@ -5,19 +5,19 @@ reads a whole chat back from the room and puts it into the room as two files, a 
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
-keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal,
-and what is not there either is shown as a message that cannot be read any more.
+keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
 it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
 last words may arrive a moment after the end, and do belong to it.
 
-The JSON file is read by programs, so its shape has a number (`VERSION`): a field may be added under
+The JSON file is read by programs, so its shape has a number (`version`): a field may be added under
 the same number, but none changes its meaning or goes without a new one. Every key is always there.
-`docs/transcript.schema.json` is its schema. The page is built as a tree and written by the standard
-library's serialiser, so that whatever somebody typed can only ever be text; it loads nothing and
-runs nothing. Each message finds its own reading direction (`dir="auto"`), and names stand apart in
-`bdi`, so that right-to-left words turn nothing around them.
+`docs/transcript.schema.json` is its schema. The page's frame is `transcript.html`, whose policy
+lets a browser apply its own style and nothing else. What goes into it is built as a tree and
+written by the standard library's serialiser, so that whatever somebody typed can only ever be text.
+Each message finds its own reading direction (`dir="auto"`), and names stand apart in `bdi`, so that
+right-to-left words turn nothing around them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from types import MappingProxyType
+from pathlib import Path
+from string import Template
 from typing import Literal
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -139,16 +140,15 @@ class _Reading:
 
     async def read_from(self, first: EventId) -> bool:
         """Read the room on from this event; False if it is not there (any more)."""
-        matrix, record = self._around.matrix, self._record
-        seen = 0
+        matrix, record, seen = self._around.matrix, self._record, 0
         try:
             async with aclosing(matrix.timeline(record.room_id, record.host, first)) as events:
                 async for raw in events:
                     seen += 1
                     if raw.get("event_id") == self._until:
                         break
-                    if seen > MOST_EVENTS or self._words > MOST_WORDS:
-                        self.cut = True
+                    self.cut = seen > MOST_EVENTS or self._words > MOST_WORDS
+                    if self.cut:
                         break
                     await self._take(raw)
         except Refused:
@@ -185,7 +185,7 @@ class _Reading:
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)
         if role == "service":
-            # Our own files are transcripts, and an answer to an order is no part of the chat.
+            # Our own files are transcripts.
             return is_text and found.reply_to not in self._unasked
         if role == "agent":
             return True
@@ -266,7 +266,7 @@ MOST_CHATS = 50
 
 
 async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
-    """The answer to the command. Raises StoreError if the database did not give one."""
+    """Answer `history`. Raises StoreError if the database did not answer."""
     limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
     telling, lines = Telling(around.rules, record), []
     for row in await around.store.chats(record.room_id, limit):
@@ -313,7 +313,7 @@ class Telling:
         return line
 
     def outcome(self, chat: Chat) -> str:
-        """Outcome of a chat: who answered and for how long, or that nobody did."""
+        """Who answered and for how long, or that nobody did."""
         if chat.started is None or chat.ending is Ending.CANCELLED:
             if chat.ended is None:
                 return self.say("history.waiting")
@@ -371,17 +371,17 @@ def _server(user: str) -> str:
 
 # --- the JSON file --------------------------------------------------------------------------------
 
-FORMAT: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
-VERSION: Literal[1] = 1
-
 Role = Literal["customer", "agent", "service"]
 """Who: a customer; an agent; we ourselves (what we said about the chat)."""
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
-_KINDS: Mapping[str, Kind] = MappingProxyType(
-    {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
-)
+_KINDS: Mapping[str, Kind] = {
+    "image": "image",
+    "voice": "voice",
+    "video": "video",
+    "audio": "audio",
+}
 """Those of `CustomerMedia.kind`; all others are files."""
 
 
@@ -476,8 +476,8 @@ class Transcript(msgspec.Struct, frozen=True):
     chat: About
     messages: tuple[Line, ...]
     """In the order in which they stand in the room."""
-    format: Literal["org.matrix_webchat.transcript"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
+    version: Literal[1] = 1
     timezone: str = ""
     """Where its readers are (IANA), as far as the operator says so. All moments here are in UTC;
     the page shows them as they were there."""
@@ -496,11 +496,6 @@ def dump_transcript(transcript: Transcript) -> bytes:
     return msgspec.json.format(msgspec.json.encode(transcript), indent=2) + b"\n"
 
 
-def transcript_schema() -> bytes:
-    found = msgspec.json.schema(Transcript)
-    return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n"
-
-
 def moment(ms: int) -> str:
     """Milliseconds since the epoch as RFC 3339; a moment beyond all calendars is the epoch."""
     try:
@@ -512,34 +507,7 @@ def moment(ms: int) -> str:
 
 # --- the page -------------------------------------------------------------------------------------
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What a browser may do for this page: apply its own style, and nothing else."""
-
-_STYLE = """
-:root { color-scheme: light dark; --faint: #6b7280; --line: #d1d5db; --me: #e0f2fe; --it: #f3f4f6; }
-@media (prefers-color-scheme: dark) { :root { --line: #374151; --me: #0c4a6e; --it: #1f2937; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
-dt { color: var(--faint); } dd { margin: 0; }
-.note { border-inline-start: .25rem solid #d97706; padding-inline-start: .75rem; }
-.day { text-align: center; color: var(--faint); margin: 1.5rem 0 .5rem; font-size: .85rem; }
-article { margin: .5rem 0; padding: .5rem .75rem; border-radius: .5rem; background: var(--it); }
-article.customer { background: var(--me); margin-inline-start: 2rem; }
-article.agent { margin-inline-end: 2rem; }
-article.service { background: none; color: var(--faint); font-size: .85rem; padding-block: 0; }
-header { font-size: .85rem; color: var(--faint); }
-header b { color: CanvasText; }
-p { margin: .15rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-.void { font-style: italic; color: var(--faint); }
-code { overflow-wrap: anywhere; font-size: .8rem; }
-a { color: inherit; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 11pt; }
-  article { break-inside: avoid; border: 1px solid var(--line); }
-  article.service { border: none; }
-}
-"""
+_PAGE = Template(Path(__file__).with_name("transcript.html").read_text("utf-8"))
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What no HTML page may hold."""
 _TURNING = re.compile("[\u202d\u202e]")
@@ -549,18 +517,8 @@ _TURNING = re.compile("[\u202d\u202e]")
 def build_page(transcript: Transcript, words: Telling) -> bytes:
     about = transcript.chat
     title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
-    page = ET.Element("html", {"lang": words.language, "dir": "ltr"})
-    head = ET.SubElement(page, "head")
-    for attributes in (
-        {"charset": "utf-8"},
-        {"http-equiv": "Content-Security-Policy", "content": POLICY},
-        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
-        {"name": "referrer", "content": "no-referrer"},
-    ):
-        ET.SubElement(head, "meta", attributes)
+    head, body = ET.Element("head"), ET.Element("body")
     _text(head, "title", title)
-    ET.SubElement(head, "style").text = _STYLE
-    body = ET.SubElement(page, "body")
     _text(body, "h1", title)
     _facts(body, transcript, words)
     _notes(body, transcript, words)
@@ -571,8 +529,8 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
             day = f"{at:%Y-%m-%d}"
             _text(body, "div", day, {"class": "day"})
         _message(body, line, f"{at:%H:%M}", words)
-    written: str = ET.tostring(page, encoding="unicode", method="html")
-    return f"<!DOCTYPE html>\n{written}\n".encode()
+    shown = [ET.tostring(tree, encoding="unicode", method="html") for tree in (head[0], body)]
+    return _PAGE.substitute(language=words.language, title=shown[0], body=shown[1]).encode()
 
 
 def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
