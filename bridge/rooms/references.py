@@ -5,8 +5,8 @@ WebChat has none of these, so an agent is told in words. All is pure but what as
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
   because it did not arrive or was of an earlier chat.
-- The earlier message (`Earlier`) is read from the journal, which keeps it for as long as the
-  operator's `retention` allows. Of what is erased there the agent is told without its words.
+- The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
+  one that is erased the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
@@ -26,6 +26,7 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.turn import all_pieces
@@ -106,25 +107,25 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     if body is None:
         return None
     stored, events = _input(body), [event_id]
+    meaning = await _meaning(around, stored)
     if stored is None:
         earlier = _from_us(body)
     elif isinstance(stored, PartPosted):
         earlier = Earlier(stored.text)
     else:
-        meaning = await _meaning(around, stored)
         earlier = _from_a_person(meaning)
-        if isinstance(meaning, Corrected):
-            # One that changed nothing was told to nobody: then what it corrected counts.
-            events.append(meaning.target)
     if earlier is None:
         return None
+    if isinstance(meaning, Corrected):
+        # One that changed nothing was told to nobody: then what it corrected counts.
+        events.append(meaning.target)
     # What we said of a message is in its ledger too, and says nothing of when an agent read it.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for one in events for row in await around.store.trace(one)]
     came = [row.at for row in rows if row.what == "received"]
     went = [row.at for row in rows if row.what == "stored" and row.detail not in ours]
     at = max((*came, *went), default=None)
-    return msgspec.structs.replace(earlier, at=at, unsent=bool(came) and not went)
+    return replace(earlier, at=at, unsent=bool(came) and not went)
 
 
 async def original(
@@ -132,8 +133,7 @@ async def original(
 ) -> Meaning | Undecryptable | None:
     """Read a person's event again; None if it is none, or no longer kept."""
     body = await around.store.body_of(room_id, event_id)
-    stored = None if body is None else _input(body)
-    return None if stored is None else await _meaning(around, stored)
+    return None if body is None else await _meaning(around, _input(body))
 
 
 def _input(body: bytes) -> Stored | None:
@@ -144,7 +144,7 @@ def _input(body: bytes) -> Stored | None:
         return None
 
 
-async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
+async def _meaning(around: Surroundings, stored: Stored | None) -> Meaning | Undecryptable | None:
     if not isinstance(stored, MatrixEvent):
         return None
     raw = await around.matrix.open(stored.raw)
@@ -227,10 +227,8 @@ def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
 
 def _is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
     """True if it belongs to a chat that is over, whose agent need not be the present one."""
-    ended = record.conversation.last_ended_at
-    if earlier is None or earlier.at is None or ended is None:
-        return False
-    return earlier.at <= ended
+    at, ended = None if earlier is None else earlier.at, record.conversation.last_ended_at
+    return at is not None and ended is not None and at <= ended
 
 
 def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
@@ -264,7 +262,7 @@ def _is_told_of_gestures(visit: Visit) -> bool:
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """The events of a message that is quoted: as it came, and in its newest wording."""
+    """The message as it came, and in its newest wording."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
 
 
@@ -294,9 +292,8 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
 
 
 def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
-    """A file with this caption, if there is one; anything else as it is."""
     if isinstance(content, model.CustomerMedia) and caption:
-        return msgspec.structs.replace(content, caption=caption)
+        return replace(content, caption=caption)
     return content
 
 
@@ -339,8 +336,7 @@ def quotation(text: str) -> str:
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a redaction; the agent is told of one whose message may have reached them."""
     record, rules = visit.record, visit.rules
-    former, gone = read_as(record, taken.target), wordings(record, taken.target)
-    note = ""
+    former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.word("agent.withdrawn", {})  # without a word of the message
         if earlier.at is not None:
@@ -364,9 +360,8 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
     if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
     begun = isinstance(phase, model.Requesting) and phase.session_id is not None
-    return (begun or isinstance(phase, model.Chatting | model.Queued)) and not _is_past(
-        record, earlier
-    )
+    present = begun or isinstance(phase, model.Chatting | model.Queued)
+    return present and not _is_past(record, earlier)
 
 
 ERASE_EVERY = 60_000
@@ -446,9 +441,8 @@ def _told(
     told = _correction(visit, whole, earlier)
     if told is None:
         return []
-    if isinstance(visit.record.conversation.phase, model.Idle | model.Ended) or _is_past(
-        visit.record, earlier
-    ):
+    over = isinstance(visit.record.conversation.phase, model.NoChat)
+    if over or _is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     if _never_went(visit.record, former, earlier):
@@ -645,10 +639,7 @@ def resend(
         return []
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
-    return [
-        msgspec.structs.replace(one, again=last) if isinstance(one, model.Said) else one
-        for one in happened
-    ]
+    return [replace(one, again=last) if isinstance(one, model.Said) else one for one in happened]
 
 
 def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
@@ -695,9 +686,8 @@ def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
-    if len(kept) < len(visit.record.sealed):
-        visit.set(sealed=kept)
+    kept = (one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
+    visit.set(sealed=tuple(kept))
 
 
 def sealed_due(record: RoomRecord) -> int | None:
@@ -707,11 +697,6 @@ def sealed_due(record: RoomRecord) -> int | None:
 
 def sort_out_sealed(visit: Visit, opened: list[SealedEvent]) -> None:
     """Drop what was opened and what has waited long enough; the rest is tried again later."""
-    now = visit.now
-    visit.set(
-        sealed=tuple(
-            SealedEvent(event.raw, event.until, min(now + SEALED_RETRY, event.until))
-            for event in visit.record.sealed
-            if event not in opened and now < event.until
-        )
-    )
+    left = (one for one in visit.record.sealed if one not in opened and visit.now < one.until)
+    later = visit.now + SEALED_RETRY
+    visit.set(sealed=tuple(replace(one, retry_at=min(later, one.until)) for one in left))
