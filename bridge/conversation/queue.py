@@ -2,8 +2,7 @@
 
 A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
 a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
-typed meanwhile is kept. Moments and durations are ms. Each function leaves the turn in a whole
-state; none of them makes a call (see `calls`).
+typed meanwhile is kept. Moments and durations are ms. No function makes a call (see `calls`).
 
 *The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
 written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
@@ -13,10 +12,10 @@ five, because each edit is an event in the room.
 is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
 opens, where the operator gave its hours, else at growing distances. The wish ends with a chat, with
 `cancel`, with a refusal that no repetition can mend, or at its limit, and the customer is told of
-each. A word of the customer's asks at once as always, and loudly; the wish goes on beneath it.
+each. A message of the customer's asks at once as always; the wish goes on beneath it.
 
 *Quiet requests*. Nothing is shown of a request of our own (`hidden`) until it has stood for a
-moment, or an agent is there: a night of vain attempts costs the customer not one line.
+moment, or an agent is there.
 
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
 customer has been told, and what they typed is theirs again. But for a while the link stays, and the
@@ -64,7 +63,7 @@ def request_chat(
     quiet: bool = False,
 ) -> None:
     """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
-    queue = turn.policy.queue_id if queue_id is None else queue_id
+    queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
     if not quiet:
         turn.set(number=turn.state.number + 1)
@@ -74,10 +73,9 @@ def request_chat(
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
         turn.set(outstanding=replace(outstanding, moot=True))
-    turn.enter(model.Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    turn.enter(model.Requesting(queue_id, turn.now, lost_session=lost_session, quiet=quiet))
     robot.hand_over(turn)
-    if not quiet:
-        turn.card("queue.asking", {"queue": queue})
+    show_card(turn)
 
 
 def resume_held(turn: Turn) -> None:
@@ -92,11 +90,10 @@ def resume_held(turn: Turn) -> None:
 
 def want_person(turn: Turn, key: str | None) -> None:
     """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not."""
-    if key is None:
-        return
-    turn.say(key)
-    resume_held(turn)
-    robot.hand_over(turn)  # also where the room asks for nobody without a command
+    if key is not None:
+        turn.say(key)
+        resume_held(turn)
+        robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
@@ -167,7 +164,6 @@ def status_key(status: int) -> tuple[str, model.Args]:
 
 
 def result_key(code: int) -> tuple[str, model.Args]:
-    """The sentence for a result code, and the number if no sentence knows it."""
     return (f"result.{code}", {}) if code in RESULTS else ("result.other", {"code": code})
 
 
@@ -175,8 +171,10 @@ def result_key(code: int) -> tuple[str, model.Args]:
 
 
 def show_card(turn: Turn) -> None:
-    """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
+    """Write the card of a customer who waits, unless nothing may be shown yet."""
     phase = turn.state.phase
+    if isinstance(phase, model.Requesting) and not phase.quiet:
+        turn.card("queue.asking", {"queue": phase.queue_id})
     if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
     turn.enter(phase, shown_at=turn.now)
@@ -231,8 +229,8 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
 
 def refresh_card(turn: Turn) -> None:
     """Write the card although nothing has moved, or show a quiet request that stands."""
-    if not surface(turn):
-        show_card(turn)
+    unhide(turn)
+    show_card(turn)
 
 
 def ask_after(turn: Turn, **changes: Any) -> None:
@@ -268,10 +266,8 @@ def turn_came(turn: Turn) -> None:
     """Correct the card after `turn_awaited`: WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
-    if isinstance(phase, model.Queued):
+    if isinstance(phase, model.Waiting) and not phase.cancel:
         show_card(turn)
-    elif isinstance(phase, model.Requesting) and not (phase.cancel or hidden(phase)):
-        turn.card("queue.asking", {"queue": phase.queue_id})
 
 
 # --- quiet requests -------------------------------------------------------------------------------
@@ -290,30 +286,21 @@ def unhide(turn: Turn) -> bool:
     if not hidden(phase):
         return False
     turn.set(number=turn.state.number + 1)
-    if isinstance(phase, model.Requesting):
-        turn.enter(phase, quiet=False)
-    else:
-        turn.enter(phase, quiet_until=None)
+    shown = {"quiet": False} if isinstance(phase, model.Requesting) else {"quiet_until": None}
+    turn.enter(phase, **shown)
     return True
 
 
-def surface(turn: Turn) -> bool:
-    """Show a quiet request, because it stands or the customer has come back; False: none is."""
-    if not unhide(turn):
-        return False
-    phase = turn.state.phase
-    if isinstance(phase, model.Requesting):
-        turn.card("queue.asking", {"queue": phase.queue_id})
-    else:
+def surface(turn: Turn) -> None:
+    """Show a quiet request, because the customer has come back."""
+    if unhide(turn):
         show_card(turn)
-    return True
 
 
 # --- calling back ---------------------------------------------------------------------------------
 
 
 def callback_wanted(state: model.Conversation) -> bool:
-    """True if the customer wishes to be called back."""
     return state.callback is not None and state.callback.wanted is not None
 
 
@@ -355,13 +342,12 @@ def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
 
 def cancel_callback(turn: Turn) -> bool:
     """Cancel the callback; False if none was wished for."""
-    if not callback_wanted(turn.state):
-        return False
-    phase = turn.state.phase
-    leaving = isinstance(phase, model.Waiting) and not hidden(phase)
-    turn.set(callback=None)
-    turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
-    return True
+    wanted, phase = callback_wanted(turn.state), turn.state.phase
+    if wanted:
+        leaving = isinstance(phase, model.Waiting) and not hidden(phase)
+        turn.set(callback=None)
+        turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
+    return wanted
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:

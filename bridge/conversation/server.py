@@ -106,7 +106,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     news = progress(push.status)
     turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING and push.position:
-        robot.show_place(turn, phase, push.position)
+        turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
         turn.say(*queue.status_key(push.status))
 
@@ -470,7 +470,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         if not words:
             turn.say("robot.transferring")
         if position > 0:  # the card may stand far above, so not the card alone
-            robot.show_place(turn, phase, position)
+            turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 
 
 def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
