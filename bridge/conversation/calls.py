@@ -1,16 +1,15 @@
 """Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
-`next_call` alone makes calls, one at a time a room. So nothing else has to think about what may be
-in flight, content goes out in the order in which it was typed, and a refusal that changes the phase
-(-11, -10, -15) finds no later message already on its way. Inputs only change what is wanted.
+`next_call` alone makes calls, one at a time a room: content goes out in the order in which it was
+typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
+way. Inputs only change what is wanted.
 
 A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
 repeat; one that surely did not arrive is made again as if for the first time. One that needs an
 operator first is not made again before the customer does something or the link stands. One whose
-login has not come to its turn is made again, and is no failure (what the customer is told:
-`queue.turn_awaited`). A file that the server fails to take although it is there is carried to it a
-few times; then what was written since goes on without it. When the service has been away for
-`Policy.hold`, everything that waits for it is given back to the customer, in words (`give_up`).
+login has not come to its turn is made again, and is no failure (`queue.turn_awaited`). A file that
+the server fails to take although it is there is carried to it a few times (`Policy.upload_tries`).
+When the service has been away for `Policy.hold`, the customer is told what did not go (`give_up`).
 """
 
 from __future__ import annotations
@@ -171,7 +170,6 @@ def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
 
 
 def _worded(text: str, policy: Policy) -> str:
-    """Return the text, escaped as this call centre's server and desks need it."""
     shown = escaped(text) if policy.escape_html else text
     return guarded(shown) if policy.guard_json else shown
 
@@ -214,9 +212,8 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    repeats = turn.policy.max_repeats
-    if mute:  # although its link stands, a server that is mute has most likely taken it
-        repeats = min(1, repeats)
+    # Although its link stands, a server that is mute has most likely taken it.
+    repeats = min(turn.policy.max_repeats, 1) if mute else turn.policy.max_repeats
     _want_again(turn, outstanding, certain=failure.certain, repeats=repeats)
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
@@ -302,7 +299,6 @@ def _count_failure(turn: Turn) -> None:
 
 
 def _backoff(policy: Policy, doublings: int) -> int:
-    """Return the exponential backoff, ms."""
     return min(policy.backoff_first << min(doublings, 20), policy.backoff_last)
 
 
@@ -380,10 +376,9 @@ def _take_uploading(
 
 
 def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
-    """Return how often a file with this failure is uploaded in all."""
-    if failure.code == ResultCode.UPLOAD_FILE_FAILED:
-        return 2
     code = failure.code or 0
+    if code == ResultCode.UPLOAD_FILE_FAILED:
+        return 2
     if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     else:
@@ -393,8 +388,7 @@ def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
 
 def person_acts(turn: Turn) -> None:
     """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
-    retry_at = turn.state.retry_at
-    if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
+    if (turn.state.retry_at or 0) > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 

@@ -4,8 +4,6 @@ A chat is rated once: asked for once, given by whichever means is used first, ch
 minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
 every id that the server has is legal, 0 included (T21). The poll is closed once a vote in it would
 say nothing any more: the rating came by other means, or can no longer be changed.
-
-Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
 
 from __future__ import annotations
@@ -116,7 +114,6 @@ def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
 
 
 def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
-    """Return the names of agents, as a person would list them."""
     return tuple(agent.name or agent.id for agent in agents)
 
 

@@ -144,7 +144,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         turn.lapse(former, notes=False)
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
-    gone = (*words, *unique_events(tuple(empty)))
+    gone = (*words, *unique_events(empty))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
     if isinstance(phase, model.Queued):

@@ -1,8 +1,7 @@
 """Values of a conversation: its state, its inputs and its effects.
 
 All are stored as tagged JSON. The tag is the class's name, so a class that is renamed keeps its
-`tag`; a new field needs a default that an older row can live with. Moments and durations are ms
-(since the epoch).
+`tag`; a new field needs a default that an older row can live with. Moments and durations are ms.
 
 Inputs are stored before they are handled, or with what they led to; but for `Tick`, `LinkLost`,
 `LinkRestored`, `TurnAwaited` and `Resumed`, whose reasons would be noticed again after a restart.
@@ -79,7 +78,6 @@ class Held(Value, frozen=True):
     event_id: EventId
     content: CustomerContent
     at: int
-    """When it was stored."""
     last: bool = True
     """The last piece of its event: a long text is split, and told about once."""
     url: str = ""
@@ -117,8 +115,6 @@ class Held(Value, frozen=True):
 
 
 class Upload(Value, frozen=True):
-    """An upload as the outstanding call, instead of a frame."""
-
     media: CustomerMedia
 
 
@@ -185,7 +181,6 @@ class Queued(Value, frozen=True):
     cut: bool = False
     """The link was away since this request was made: if it is lost, it is made anew, once."""
     any_agent: bool = False
-    """As in `Requesting`."""
     cancel: bool = False
     cancel_by: int | None = None
     """End of a cancel that cannot be sent (no request id yet)."""
@@ -194,14 +189,12 @@ class Queued(Value, frozen=True):
     pre_refused: bool = False
     """WebChat refused a pre-message: what is typed from now on waits for the session."""
     first_position: int | None = None
-    """The first place that WebChat named."""
     first_at: int = 0
     moved_at: int = 0
-    """When the present place was reached."""
+    """When `position` was reached."""
     shown_at: int = 0
     """When the queue card was last written; 0: not since this phase began."""
     next_told: bool = False
-    """The customer knows that they are next."""
     quiet_until: int | None = None
     """Nothing is shown until then: a request of our own may end as soon as it stands."""
 
@@ -273,7 +266,7 @@ class Question(Value, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A mark as stored by versions before `Marks`: `history.Mark`, in hex."""
+    """A `history.Mark` as stored by versions before `Marks`, in hex."""
 
     at: int
     mark: str
@@ -284,10 +277,9 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """Attributes of a mark in `Marks` that a history told; see `history.Mark`."""
+    """Attributes of the mark in `place` of `Marks`, which a history told; see `history.Mark`."""
 
     place: int
-    """Index of the mark, from the oldest."""
     id: str
     awaited: int
     pushed: bool
@@ -315,7 +307,6 @@ class Recall(Value, frozen=True):
     again: bool = False
     """Something happened since then: ask once more."""
     tries: int = 0
-    """Failures so far."""
     unmarked: bool = False
     """Its lines were shown by a version without marks (`Chatting.marked`)."""
 
@@ -327,7 +318,6 @@ class Callback(Value, frozen=True):
     wanted: int | None = None
     """When the customer wished it; None: it was only offered."""
     next_at: int = 0
-    """When we ask next."""
     tries: int = 0
     """Requests since the queue last opened, as far as we know its hours."""
 
@@ -341,7 +331,7 @@ class Conversation(Value, frozen=True):
     held: tuple[Held, ...] = ()
     """In the order in which it was typed; at most one piece more is in `outstanding`."""
     typed: int = 0
-    """Pieces so far."""
+    """The next `Held.order`."""
     outstanding: Outstanding | None = None
     next_call: int = 1
     rating: Rating | None = None
@@ -349,7 +339,6 @@ class Conversation(Value, frozen=True):
     last_session: SessionId | None = None
     """The newest session: it can be rated until the next one starts (trap T19)."""
     last_closed: bool = False
-    """That session is known to be over."""
     last_ended_at: int | None = None
     """End of the last session; the next agent has not seen earlier messages."""
     last_request: RequestId | None = None
@@ -357,7 +346,6 @@ class Conversation(Value, frozen=True):
     failures: int = 0
     """Consecutive failures of the link or the server; zero once anything is answered."""
     trouble_since: int | None = None
-    """When the first of these failures came."""
     retry_at: int | None = None
     """No call is made before this moment."""
     told_trouble: bool = False
@@ -375,7 +363,6 @@ class Conversation(Value, frozen=True):
     """The marks in a row that an earlier version stored; empty once `marks` is used."""
     marks: Marks = Marks()
     linked_at: int = 0
-    """When the link was last restored."""
     turn_at: int | None = None
     """When the customer expects our login's turn; None: they know of no such wait."""
     told_away: bool = False
@@ -388,7 +375,7 @@ class Conversation(Value, frozen=True):
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+class Happening(Value, frozen=True):
     """Base class of inputs."""
 
 
@@ -402,7 +389,6 @@ class Said(Happening, frozen=True):
     again: bool = False
     """It is sent again on request, so that the customer expects an answer."""
     quotes: tuple[EventId, ...] = ()
-    """The messages that it quotes."""
     amends: EventId | None = None
     """Of an edit: the earlier message, which the agent may have."""
     instead: CustomerContent | None = None
@@ -457,12 +443,9 @@ class Rate(Happening, frozen=True):
     session_id: SessionId | None = None
     """The chat that is meant; None: the newest."""
     vote: bool = False
-    """By the poll."""
 
 
 class Pushed(Happening, frozen=True):
-    """A push of WebChat's."""
-
     push: Push
     at: int = 0
     """When it came; 0: just now."""
@@ -471,8 +454,6 @@ class Pushed(Happening, frozen=True):
 
 
 class Replied(Happening, frozen=True):
-    """The reply to a call."""
-
     call_id: CallId
     reply: Reply
 
@@ -486,8 +467,6 @@ class Uploaded(Happening, frozen=True):
 
 
 class FailureReason(StrEnum):
-    """The reason why a call failed."""
-
     UNREACHABLE = "unreachable"
     """Network, a proxy's error page, a server that is starting: worth another try."""
     NO_TURN = "no_turn"
@@ -529,8 +508,6 @@ class CallFailed(Happening, frozen=True):
 
 
 class Silence(StrEnum):
-    """The reason why the knowledge base has no answer."""
-
     NOTHING = "nothing"
     UNREACHABLE = "unreachable"
     """It does not answer, or refuses us."""
@@ -543,7 +520,6 @@ class Consulted(Happening, frozen=True):
     note: str = ""
     """The answer in short, for an agent; empty if there is none."""
     silence: Silence = Silence.NOTHING
-    """The reason why there is none."""
 
 
 class LinkLost(Happening, frozen=True):
@@ -597,7 +573,7 @@ Input = CustomerAct | Pushed | Outcome | LinkNews | Resumed | Tick
 Args = dict[str, str | int | tuple[str, ...]]
 
 
-class Wish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+class Wish(Value, frozen=True):
     """Base class of effects."""
 
 
@@ -653,7 +629,6 @@ class QueuePlace(Wish, frozen=True, tag="Place"):
 
     queue_id: QueueId
     at: int
-    """Now, for the card."""
     since: int
     position: int | None = None
     first_position: int | None = None

@@ -6,7 +6,7 @@ A `Turn` lives for one `step` and never leaves this package; the sibling modules
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -49,11 +49,9 @@ class Turn(msgspec.Struct):
     effects: list[model.Effect] = []
 
     def set(self, **changes: Any) -> None:
-        """Replace fields of the state."""
         self.state = replace(self.state, **changes)
 
     def enter(self, phase: model.Phase, **changes: Any) -> None:
-        """Replace the phase, by this one with changes."""
         self.state = replace(self.state, phase=replace(phase, **changes) if changes else phase)
 
     def ask(self, effect: model.Effect) -> None:
@@ -68,7 +66,6 @@ class Turn(msgspec.Struct):
             self.say("trouble.server_says", {"text": words})
 
     def card(self, key: str, args: model.Args | None = None) -> None:
-        """Write the queue card of this conversation."""
         self.ask(model.Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
@@ -141,7 +138,7 @@ class Turn(msgspec.Struct):
         Nor is the rest of the same events sent: the customer is going to repeat the whole.
         """
         events = unique_events(pieces)
-        for event_id in unique_events(tuple(one for one in pieces if not one.is_note)):
+        for event_id in unique_events(one for one in pieces if not one.is_note):
             self.ask(model.Reported(event_id, key, args or {}))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
@@ -180,11 +177,10 @@ def _whole(piece: model.Held) -> tuple[model.Held, ...]:
 
 
 def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tuple[model.Held, ...]:
-    """The pieces that belong to none of these events."""
     return tuple(piece for piece in pieces if piece.event_id not in events)
 
 
-def unique_events(pieces: tuple[model.Held, ...]) -> tuple[EventId, ...]:
+def unique_events(pieces: Iterable[model.Held]) -> tuple[EventId, ...]:
     """The events that these pieces belong to, each once, in order."""
     return tuple(dict.fromkeys(piece.event_id for piece in pieces))
 
@@ -222,5 +218,5 @@ def server_words(reply: Reply) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return the server's message where our sentence about a refusal says too little (2.5)."""
+    """Return `server_words` where our sentence about a refusal says too little (2.5)."""
     return server_words(reply) if meaning(reply.result).vague else ""
