@@ -366,24 +366,18 @@ def _take_uploading(
     if piece is None:
         return None
     turn.set(held=tuple(one for one in held if one is not piece))
-    tries = piece.repeats + 1
-    if tries >= _upload_tries(turn, failure):
-        return piece
-    turn.put_back(replace(piece, repeats=tries))
-    if failure.code != ResultCode.UPLOAD_FILE_FAILED:
-        turn.set(retry_at=turn.now + _backoff(turn.policy, 2 * (tries - 1)))
-    return None
-
-
-def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
-    code = failure.code or 0
-    if code == ResultCode.UPLOAD_FILE_FAILED:
-        return 2
+    tries, code = piece.repeats + 1, failure.code or 0
+    passing = code == ResultCode.INTERNAL_ERROR
     if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
-    else:
-        passing = code == ResultCode.INTERNAL_ERROR
-    return turn.policy.upload_tries if passing else 1
+    most = turn.policy.upload_tries if passing else 1
+    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # at once
+    if tries >= (2 if once_more else most):
+        return piece
+    turn.put_back(replace(piece, repeats=tries))
+    if not once_more:
+        turn.set(retry_at=turn.now + _backoff(turn.policy, 2 * (tries - 1)))
+    return None
 
 
 def person_acts(turn: Turn) -> None:
@@ -420,7 +414,7 @@ def give_up(turn: Turn) -> None:
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
-        turn.report_held("undelivered.expired")
+        turn.report(turn.state.held, "undelivered.expired")
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

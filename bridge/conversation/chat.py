@@ -98,7 +98,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         return
     turn.lapse()
     if phase.close and not phase.unwanted:
-        turn.report_held("undelivered.closed")
+        turn.report(turn.state.held, "undelivered.closed")
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return

@@ -251,7 +251,7 @@ def cancel(turn: Turn) -> None:
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
     """Report all that waits; what is under way, or with the queue, only once no agent gets it."""
-    turn.report_held(key)
+    turn.report(turn.state.held, key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
         turn.set(outstanding=replace(outstanding, moot=True))

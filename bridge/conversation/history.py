@@ -7,8 +7,7 @@ it: what only the history has, and is not older than the outage, was missed.
 
 - A line and a mark are paired if their content is the same to the last byte, else if their words
   are, each time in their order. So equal words are counted, and of equal ones the last were missed.
-- The clocks of the two servers need not agree: the difference is read off what was said once and
-  shown once (`compare`). Without any such words, two minutes are allowed for.
+- The difference of the two servers' clocks is read off what was said and shown once (`compare`).
 - A push of what the history has told already is not shown again. As it may be the same words said
   anew, the history is asked once more: one that it knows beyond those shown is shown after all.
 - A server without history and receipts may repeat the last push after a new link (trap T34): the
@@ -21,9 +20,8 @@ it: what only the history has, and is not older than the outage, was missed.
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
   shown before. A server that numbers its pushes sends again what was lost itself.
 
-A message that was taken back meanwhile is not shown. Marks are stored packed
-(`Conversation.marks`), for the room's record is written with each message: a push appends 13 bytes,
-and only an outage unpacks them (`shown_lately`).
+Marks are stored packed (`Conversation.marks`), for the room's record is written with each message:
+a push appends 13 bytes, and only an outage unpacks them (`shown_lately`).
 """
 
 from __future__ import annotations
@@ -104,7 +102,7 @@ Shown = tuple[Mark, ...]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the history that an agent wrote."""
+    """A line of the history that an agent wrote, with the digests of `Mark`."""
 
     place: int
     entry: HistoryEntry
@@ -165,7 +163,6 @@ def pursue(turn: Turn, recall: model.Recall) -> None:
 
 
 def due(state: model.Conversation) -> int | None:
-    """Return when the history is to be asked for; None if it is not."""
     recall = state.recall
     if recall is None or recall.asked or recall.session_id is None:
         return None
@@ -339,7 +336,6 @@ def mark_of(agent_id: str, fragment: str) -> bytes:
 
 
 def exact_mark(agent_id: str, content: AgentContent) -> bytes:
-    """A digest of agent and content to the last byte."""
     head = f"{agent_id}\n".encode("utf-8", "replace")
     return blake2b(head + _encoder.encode(content), digest_size=_DIGEST).digest()[:_EXACT]
 
@@ -350,7 +346,6 @@ def _mark(agent_id: str, words: str) -> bytes:
 
 
 def _words(fragment: str) -> str:
-    """The words of a fragment, on one line."""
     text = fragment
     # Any element and any face begins with one of these: without them it is the plain text itself.
     if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
@@ -505,9 +500,8 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
     """Find out whether the history lacks words of this chat that were shown.
 
     It must have the newest that were heard before the outage, for we ask about what follows them;
-    and all that follow any that it has. What is older may lie beyond the end of its page. Whose
-    words they are said to be does not matter: the socket and the history may name people
-    differently (`ids`: of those who take part).
+    and all that follow any that it has. What is older may lie beyond the end of its page. The
+    socket and the history may name people differently, so any of the `ids` in the chat will do.
 
     Also returns the marks, changed so that what is absent is told once. Only of the newest words it
     is told each time, as more may have been missed by then.
@@ -537,19 +531,14 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
 
 
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
-    """Return the lines that are not older than the marks."""
+    """Return the lines that are not older than the marks, and not known by their id."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
+    horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
         horizon = first + clocks.usual  # what is older was forgotten, and not missed
-    else:
-        horizon = min(first, since) + clocks.usual - FAR
-    return [
-        line
-        for line in lines
-        if not (line.entry.id and line.entry.id in told)
-        and (not line.entry.posted or line.entry.posted >= horizon)
-    ]
+    untold = (line for line in lines if line.entry.id not in told)
+    return [line for line in untold if not line.entry.posted or line.entry.posted >= horizon]
 
 
 def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:

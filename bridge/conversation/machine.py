@@ -161,10 +161,6 @@ def _ask_people(turn: Turn) -> None:
         queue.want_person(turn, why)
 
 
-def _ask_after(turn: Turn) -> None:
-    queue.ask_after(turn, heard_at=turn.now)
-
-
 def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
@@ -224,7 +220,7 @@ _DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (chat.poll_due, chat.end_poll),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
-    (_silence_ends, _ask_after),
+    (_silence_ends, lambda turn: queue.ask_after(turn, heard_at=turn.now)),
     (queue.card_due, queue.refresh_card),
     (queue.callback_due, queue.retry_callback),
 )

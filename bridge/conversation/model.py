@@ -65,11 +65,10 @@ CustomerContent = CustomerText | CustomerMedia | CustomerLocation
 
 
 class Clip(Value, frozen=True):
-    """A voice message that travels inside its frame."""
+    """A voice message that travels inside its frame: an AMR file in base64."""
 
     seconds: int
     data: str
-    """Base64 of an AMR file."""
 
 
 class Held(Value, frozen=True):
@@ -247,11 +246,10 @@ class Rating(Value, frozen=True):
 
 
 class Rated(Value, frozen=True):
-    """A rating that WebChat took; it can be changed for `Policy.rating_change`."""
+    """A rating that WebChat took, first at `at`; it can be changed for `Policy.rating_change`."""
 
     session_id: SessionId
     at: int
-    """When the first one was taken."""
 
 
 class Question(Value, frozen=True):
@@ -295,10 +293,9 @@ class Marks(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Recall(Value, frozen=True):
-    """A pending question for the history, because the link was away."""
+    """A pending question for the history: all up to `since` was surely heard."""
 
     since: int
-    """Up to when everything was surely heard."""
     session_id: SessionId | None = None
     """None: no session has come of our request yet."""
     due: int = 0
@@ -427,10 +424,9 @@ class Human(Happening, frozen=True):
 
 
 class Solved(Happening, frozen=True):
-    """The customer's word that the knowledge base's answer was enough."""
+    """The knowledge base's answer to this question was enough; None: to all of them."""
 
     event_id: EventId | None = None
-    """The question; None: all of them."""
 
 
 class CallBack(Happening, frozen=True):
@@ -527,17 +523,15 @@ class LinkLost(Happening, frozen=True):
 
 
 class TurnAwaited(Happening, frozen=True):
-    """The link cannot be opened yet, because our own logins wait for their turn."""
+    """The link cannot be opened yet: our logins wait for their turn, at most so many seconds."""
 
     seconds: int
-    """At most, as things stand."""
 
 
 class LinkRestored(Happening, frozen=True):
-    """The link was lost and stands again."""
+    """The link was lost and stands again, since `at` (0: just now)."""
 
     at: int = 0
-    """Since when it stands; 0: just now."""
 
 
 class Resumed(Happening, frozen=True):
@@ -607,11 +601,10 @@ class AskRobot(Wish, frozen=True):
 
 
 class FetchHistory(Wish, frozen=True):
-    """Ask WebChat what was said lately; the answer comes as `Recalled`."""
+    """Ask WebChat what was said since then; the answer comes as `Recalled`."""
 
     session_id: SessionId
     since: int
-    """When the link was last known to stand: what is older was heard."""
 
 
 class Say(Wish, frozen=True):

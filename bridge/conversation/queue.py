@@ -18,10 +18,9 @@ each. A message of the customer's asks at once as always; the wish goes on benea
 moment, or an agent is there.
 
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
-customer has been told, and what they typed is theirs again. But for a while the link stays, and the
-place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
-had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
-does not say of which request it is: then it is sent again, for twice is better than never.
+customer has been told, and what they typed is held. But for a while the link stays, and the place
+in the queue is remembered: news of it that is no end puts them back there (`revive`). What had gone
+to WebChat with the request is not sent again, but after a 202, which does not name the request.
 """
 
 from __future__ import annotations
@@ -239,9 +238,6 @@ def ask_after(turn: Turn, **changes: Any) -> None:
         turn.enter(turn.state.phase, resync=True, **changes)
 
 
-# --- our own logins' turn -------------------------------------------------------------------------
-
-
 def turn_awaited(turn: Turn, seconds: int) -> None:
     """Tell a customer who waits that our logins wait for their turn (the login limit).
 
@@ -275,9 +271,9 @@ def turn_came(turn: Turn) -> None:
 
 def hidden(phase: model.Phase) -> bool:
     """True while nothing is shown of this request."""
-    if isinstance(phase, model.Requesting):
-        return phase.quiet
-    return isinstance(phase, model.Queued) and phase.quiet_until is not None
+    if isinstance(phase, model.Queued):
+        return phase.quiet_until is not None
+    return isinstance(phase, model.Requesting) and phase.quiet
 
 
 def unhide(turn: Turn) -> bool:
@@ -351,7 +347,7 @@ def cancel_callback(turn: Turn) -> bool:
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next, or given up (paused room); None: there is none."""
+    """Return when a callback is tried next, or given up (in a paused room)."""
     callback = state.callback
     if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None
@@ -371,7 +367,7 @@ def retry_callback(turn: Turn) -> None:
     else:
         turn.set(callback=None)
         turn.say("callback.given_up")
-        turn.report_held("undelivered.expired")
+        turn.report(turn.state.held, "undelivered.expired")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:

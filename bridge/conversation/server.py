@@ -25,7 +25,6 @@ from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
-"""A picture, for which a notice has no place: the agent's ghost shows it."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 # --- pushes ---------------------------------------------------------------------------------------
@@ -269,7 +268,7 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
         # Its content is a number of the server's by which no event of ours can be found.
         turn.say("chat.recalled")
-    elif _PICTURE.search(notice.text):
+    elif _PICTURE.search(notice.text):  # a notice has no place for it: the agent's ghost shows it
         agent = history.speaker(turn, push.agent_id)
         _show(turn, agent, frames.AgentText(notice.text), push.session_id)
     elif text := plain_text(notice.text):
@@ -328,6 +327,7 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
         _overtaken(turn, phase, reply)
     if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (row 15) or the end of the queue
+    named = turn.policy.to_agent and not phase.any_agent
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
@@ -338,15 +338,18 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
         _already_chatting(turn, phase, reply)
     elif phase.cancel:
         queue.cancelled(turn)
-    elif not _asked_without_agent(turn, phase, reply):
+    elif reply.result == ResultCode.INVALID_TO_USER_ID and named:
+        # The agent asked for is unknown or away (-9, trap T38): ask for any, once.
+        queue.ask_after(turn)
+        turn.enter(turn.state.phase, any_agent=True)
+    else:
         queue.ended(turn, *queue.result_key(reply.result), words=server_reason(reply))
 
 
 def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
-    """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
+    """Take from a late reply to 101 whether it is the robot who is there (row 15), alone."""
     robots = {agent.id for agent in reply.agents or phase.agents}
     told = reply.robot_type is not None and reply.session_id == phase.session_id
-    # Else a person has come meanwhile.
     alone = {agent.id for agent in phase.agents} <= robots
     if told and alone and not (phase.robot or phase.unwanted):
         turn.enter(phase, robot=True)
@@ -408,17 +411,6 @@ def _await_start(
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     asked = model.Requesting(phase.queue_id, phase.since, session_id, reply.agents, turn.now + wait)
     turn.enter(asked, lost_session=lost, cancel=phase.cancel, quiet=queue.hidden(phase))
-
-
-def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> bool:
-    """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
-    named = turn.policy.to_agent and not phase.any_agent
-    if reply.result != ResultCode.INVALID_TO_USER_ID or not named:
-        return False
-    if isinstance(phase, model.Queued):
-        phase = replace(phase, resync=True)
-    turn.enter(phase, any_agent=True)
-    return True
 
 
 # --- 102, 103, 302: cancel, close, ask for a person -----------------------------------------------

@@ -94,12 +94,8 @@ class Turn(msgspec.Struct):
         pieces = self.state.held if going is None else (going, *self.state.held)
         if not notes:
             part = None if going is None else going.event_id
-            begun = any(piece.event_id == part for piece in self.state.held)
-            pieces = tuple(
-                piece
-                for piece in pieces
-                if not (piece.is_note or (begun and piece.event_id == part))
-            )
+            begun = part if any(one.event_id == part for one in self.state.held) else None
+            pieces = tuple(one for one in pieces if not one.is_note and one.event_id != begun)
         lapsed = {
             piece.event_id
             for piece in pieces
@@ -154,10 +150,6 @@ class Turn(msgspec.Struct):
     def report_whole(self, pieces: tuple[model.Held, ...], key: str) -> None:
         """Report those events whose last piece is here; of the others it was reported already."""
         self.report(tuple(piece for piece in pieces if piece.last), key)
-
-    def report_held(self, key: str, args: model.Args | None = None) -> None:
-        """Give up all that waits, and say so."""
-        self.report(self.state.held, key, args)
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:

@@ -35,6 +35,7 @@ from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
@@ -164,7 +165,7 @@ class _Reading:
             earlier = await recall(self._around, self._record.room_id, found.event_id)
         if earlier is not None:
             content = earlier.content or CustomerText(earlier.text)
-            found = msgspec.structs.replace(found, content=content, words=earlier.text)
+            found = replace(found, content=content, words=earlier.text)
         role = self._role(found.sender)
         if found.replaces is not None:
             self._correct(found)
@@ -216,8 +217,7 @@ class _Reading:
             return
         if newer.content is not None:
             self._words += len(newer.words)
-            changed = msgspec.structs.replace(line, text=newer.words, edited=True)
-            self.lines[line.event_id] = changed
+            self.lines[line.event_id] = replace(line, text=newer.words, edited=True)
 
     def _add(self, found: Recorded, role: Role) -> None:
         self._words += len(found.words)
@@ -280,9 +280,7 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
     """The event where a chat begins: the customer's, else the queue card of this number."""
-    if chat.first is not None:
-        return chat.first
-    return await around.store.anchor(record.room_id, f"card:{chat.number}")
+    return chat.first or await around.store.anchor(record.room_id, f"card:{chat.number}")
 
 
 class Telling:
