@@ -514,10 +514,9 @@ _TURNING = re.compile("[\u202d\u202e]")
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
     about = transcript.chat
-    title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
-    head, body = ET.Element("head"), ET.Element("body")
-    _text(head, "title", title)
-    _text(body, "h1", title)
+    name = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
+    title, body = _text(ET.Element("head"), "title", name), ET.Element("body")
+    _text(body, "h1", name)
     _facts(body, transcript, words)
     _notes(body, transcript, words)
     day = ""
@@ -525,9 +524,9 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
         at = transcript.local(line.at)
         if f"{at:%Y-%m-%d}" != day:
             day = f"{at:%Y-%m-%d}"
-            _text(body, "div", day, {"class": "day"})
+            _text(body, "div", day).set("class", "day")
         _message(body, line, f"{at:%H:%M}", words)
-    shown = [ET.tostring(tree, encoding="unicode", method="html") for tree in (head[0], body)]
+    shown = [ET.tostring(tree, encoding="unicode", method="html") for tree in (title, body)]
     return _PAGE.substitute(language=words.language, title=shown[0], body=shown[1]).encode()
 
 
@@ -544,7 +543,7 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     ):
         if value:
             _text(found, "dt", words.say(key))
-            _text(found, "dd", value, {"dir": "auto"})
+            _text(found, "dd", value).set("dir", "auto")
 
 
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
@@ -557,7 +556,7 @@ def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
         (empty, not transcript.messages),
     ):
         if true:
-            _text(body, "p", words.say(key, {"count": unreadable}), {"class": "note"})
+            _text(body, "p", words.say(key, {"count": unreadable})).set("class", "note")
 
 
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
@@ -565,43 +564,32 @@ def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
     header = ET.SubElement(article, "header")
     name = words.say("transcript.service") if line.role == "service" else line.name
     _text(ET.SubElement(header, "b"), "bdi", name)
-    _text(header, "time", time, {"datetime": line.at}, before=" · ")
+    _text(header, "time", time).set("datetime", line.at)
     if line.edited:
-        _text(header, "span", words.say("transcript.edited"), before=" · ")
-    link = {"href": line.link, "rel": "noreferrer"}
-    _text(header, "a", words.say("transcript.open"), link, before=" · ")
-    _content(article, line, words)
-
-
-def _content(article: ET.Element, line: Line, words: Telling) -> None:
+        _text(header, "span", words.say("transcript.edited"))
+    link = _text(header, "a", words.say("transcript.open"))
+    link.attrib |= {"href": line.link, "rel": "noreferrer"}
+    for part in header[:-1]:
+        part.tail = " · "
     if line.kind in {"withdrawn", "unreadable"}:
-        _text(article, "p", words.say(f"transcript.{line.kind}"), {"class": "void"})
+        _text(article, "p", words.say(f"transcript.{line.kind}")).set("class", "void")
         return
     if line.file is not None:
         details = " · ".join(filter(None, (line.file.mime, _size(line.file.size))))
         shown = f"{words.say('transcript.file')}: {line.file.name} ({details})"
-        _text(article, "p", shown, {"dir": "auto"})
+        _text(article, "p", shown).set("dir", "auto")
         _text(ET.SubElement(article, "p"), "code", line.file.uri)
     if line.place is not None:
         where = f"geo:{line.place.latitude:.6f},{line.place.longitude:.6f}"
         _text(ET.SubElement(article, "p"), "code", where)
     if line.text:
-        _text(article, "p", line.text, {"dir": "auto"})
+        _text(article, "p", line.text).set("dir", "auto")
 
 
-def _text(
-    parent: ET.Element,
-    tag: str,
-    text: str,
-    attributes: dict[str, str] | None = None,
-    *,
-    before: str = "",
-) -> None:
-    """Add an element with a text; `before` separates it from the one that stands before it."""
-    if before and len(parent):
-        parent[-1].tail = before
-    element = ET.SubElement(parent, tag, attributes or {})
+def _text(parent: ET.Element, tag: str, text: str) -> ET.Element:
+    element = ET.SubElement(parent, tag)
     element.text = _TURNING.sub("", _UNFIT.sub("\ufffd", text))
+    return element
 
 
 def _shown(transcript: Transcript, moment: str | None) -> str:
