@@ -29,7 +29,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.turn import all_pieces
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.record import (
@@ -76,9 +76,7 @@ class Earlier(msgspec.Struct, frozen=True):
     content: model.CustomerContent | None = None
     """None if an agent sent it."""
     sender: UserId = UserId("")
-    """The person who sent it, where one did."""
     correction: bool = False
-    """It is itself a correction."""
     answers: tuple[tuple[str, str], ...] = ()
     """A poll's: id and text of each."""
     reports: EventId | None = None
@@ -221,7 +219,6 @@ def read_as(record: RoomRecord, event_id: EventId) -> EventId:
 
 
 def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """The message and its corrections."""
     return event_id, *(new for old, new in record.corrections if old == event_id)
 
 
@@ -235,13 +232,10 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     """True if a message was reported as undelivered, or nothing of it has been sent yet."""
     if undelivered(record, event_id) is not None:
         return True
-    conversation = record.conversation
-    waiting = [piece for piece in conversation.held if piece.event_id == event_id]
-    if not waiting or any(piece.asked is not None for piece in waiting):
-        return False
-    outstanding = conversation.outstanding
-    going = None if outstanding is None else outstanding.held
-    if going is not None and going.event_id == event_id:
+    waiting = [piece for piece in record.conversation.held if piece.event_id == event_id]
+    outstanding = record.conversation.outstanding
+    going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
+    if going == event_id or not waiting or any(piece.asked is not None for piece in waiting):
         return False
     # The first parts of a long text may have gone already: then these are not all of it.
     texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
@@ -250,8 +244,8 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
 
 def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
     """True if that message was none for an agent: the robot answered it, or we did."""
-    going = {piece.event_id for piece in all_pieces(record.conversation)}
     # Of what goes out at this moment, the journal has no row yet.
+    going = unique_events(all_pieces(record.conversation))
     return earlier is not None and earlier.unsent and event_id not in going
 
 
@@ -391,7 +385,7 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
     moment = erasing_due(visit.record)
     if moment is None or visit.now < moment:
         return
-    waiting = {piece.event_id for piece in all_pieces(visit.record.conversation)}
+    waiting = unique_events(all_pieces(visit.record.conversation))
     left = tuple(one for one in visit.record.erasing if one in waiting or one in busy)
     for event_id in visit.record.erasing:
         if event_id not in left:
@@ -490,8 +484,7 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.Customer
     if not old and earlier is not None:
         return model.CustomerText(new)  # a file that had no caption
     if found is not None:
-        told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
-        new = "\n".join(told)
+        new = "\n".join(visit.word("agent.change", {"old": a, "new": b}) for a, b in found)
     return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
@@ -507,15 +500,11 @@ _NEAR = 3
 """Pieces between two changes that are not worth telling them apart."""
 
 
-class Change(msgspec.Struct, frozen=True):
-    """Difference in one place, with a word on either side, so that it can be found."""
+def changes(old: str, new: str) -> tuple[tuple[str, str], ...] | None:
+    """Difference of two texts, word by word; None if it is as short to say the whole new one.
 
-    old: str
-    new: str
-
-
-def changes(old: str, new: str) -> tuple[Change, ...] | None:
-    """Difference of two texts, word by word; None if it is as short to say the whole new one."""
+    Each (old, new) has a word on either side, so that it can be found.
+    """
     if old.split() == new.split():
         return ()
     before, after = _WORD.findall(old), _WORD.findall(new)
@@ -526,10 +515,10 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
     if max(len(middle), len(new_middle)) > MAX_PIECES:
         return None
     found = tuple(
-        Change(_around(before, start + low, start + high), _around(after, start + to, start + upto))
+        (_around(before, start + low, start + high), _around(after, start + to, start + upto))
         for low, high, to, upto in _places(middle, new_middle)
     )
-    told = sum(len(change.old) + len(change.new) + 4 for change in found)
+    told = sum(len(one) + len(other) + 4 for one, other in found)
     return found if told < len(new) else None
 
 
@@ -595,7 +584,7 @@ def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> 
 
 def want_again(visit: Visit, event_id: EventId) -> None:
     """Have a message sent again, but not while it is under way."""
-    if any(piece.event_id == event_id for piece in all_pieces(visit.record.conversation)):
+    if event_id in unique_events(all_pieces(visit.record.conversation)):
         visit.say("again.under_way", reply_to=event_id)
     else:
         visit.again.append(event_id)
