@@ -256,7 +256,6 @@ def take_back(
 ) -> None:
     """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
-    Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
     `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
     if not asked.moot:
@@ -387,10 +386,7 @@ def person_acts(turn: Turn) -> None:
 
 
 def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
-    """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
-
-    Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
-    """
+    """Stop retrying a login that is refused until an operator acts (row 3), or `person_acts`."""
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()

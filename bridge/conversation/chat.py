@@ -138,7 +138,6 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
 
 
 def rate(turn: Turn, wish: model.Rate) -> None:
-    """Take the customer's rating of the running session, or of the last one."""
     session_id = turn.state.last_session
     rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:

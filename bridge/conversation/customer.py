@@ -163,7 +163,6 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
 
 
 def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:
-    """Return the pieces without quotations of these messages."""
     return tuple(
         replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
@@ -223,7 +222,6 @@ def call_back(turn: Turn) -> None:
 
 
 def _leaving(turn: Turn) -> bool:
-    """True once 102 is on its way."""
     outstanding = turn.state.outstanding
     return outstanding is not None and isinstance(outstanding.what, CancelRequest)
 

@@ -170,7 +170,6 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def _expire(turn: Turn) -> None:
-    """Report what has waited outside a chat for `Policy.hold_idle`."""
     oldest = turn.now - turn.policy.hold_idle
     kept = _waiting_for_a_person(turn.state)
     turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")

@@ -118,8 +118,6 @@ class Upload(Value, frozen=True):
 
 
 class Outstanding(Value, frozen=True):
-    """The one call that awaits its answer."""
-
     call_id: CallId
     what: Command | Upload
     held: Held | None = None
@@ -320,8 +318,6 @@ class Callback(Value, frozen=True):
 
 
 class Conversation(Value, frozen=True):
-    """The whole state of the machine."""
-
     phase: Phase = Idle()
     number: int = 0
     """Number of the chat in this room; the queue card and the transcript go by it."""
@@ -384,7 +380,7 @@ class Said(Happening, frozen=True):
     words: str = ""
     """The customer's own words, where the content adds to them (a name, a quotation)."""
     again: bool = False
-    """It is sent again on request, so that the customer expects an answer."""
+    """Sent again on request, so that the customer expects an answer."""
     quotes: tuple[EventId, ...] = ()
     amends: EventId | None = None
     """Of an edit: the earlier message, which the agent may have."""
@@ -491,8 +487,6 @@ class FailureReason(StrEnum):
 
 
 class CallFailed(Happening, frozen=True):
-    """The failure of a call or an upload, without a reply."""
-
     call_id: CallId
     reason: FailureReason
     certain: bool = True
@@ -558,8 +552,7 @@ class Tick(Happening, frozen=True):
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
 """What came of an effect."""
-LinkNews = LinkLost | TurnAwaited | LinkRestored
-Input = CustomerAct | Pushed | Outcome | LinkNews | Resumed | Tick
+Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -572,8 +565,6 @@ class Wish(Value, frozen=True):
 
 
 class CallWebChat(Wish, frozen=True):
-    """Send one command and bring back its reply."""
-
     call_id: CallId
     command: Command
     event_id: EventId | None = None
@@ -583,16 +574,12 @@ class CallWebChat(Wish, frozen=True):
 
 
 class UploadMedia(Wish, frozen=True):
-    """Carry a file from the homeserver to WebChat."""
-
     call_id: CallId
     media: CustomerMedia
     event_id: EventId
 
 
 class AskRobot(Wish, frozen=True):
-    """Put a question to the knowledge base."""
-
     event_id: EventId
     question: str
     first: bool = False
@@ -649,8 +636,6 @@ class CallbackCard(Wish, frozen=True):
 
 
 class AskRating(Wish, frozen=True):
-    """Ask for a rating, once per session."""
-
     session_id: SessionId
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) as the server offers them; empty: the operator's."""
@@ -690,8 +675,6 @@ class AgentsCame(Wish, frozen=True):
 
 
 class AgentsLeft(Wish, frozen=True):
-    """Ghosts that leave the room."""
-
     agents: tuple[AgentId, ...]
 
 

@@ -29,7 +29,6 @@ class Opening(Protocol):
 
     def opens(self, now: int) -> int:
         """The first moment from `now` on at which it is open."""
-        ...
 
 
 class Policy(msgspec.Struct, frozen=True):

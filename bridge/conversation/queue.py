@@ -96,7 +96,6 @@ def want_person(turn: Turn, key: str | None) -> None:
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
-    """Return the phase as a place in the queue."""
     if isinstance(phase, model.Queued):
         return phase
     return model.Queued(
@@ -307,7 +306,6 @@ def unseen_callback(state: model.Conversation) -> model.Callback | None:
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Note a wish to be called back; the caller says what becomes of it."""
     turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
@@ -371,7 +369,6 @@ def retry_callback(turn: Turn) -> None:
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    """Return for how long a callback is tried."""
     known = policy.callback_limit_hours if queue_id in policy.hours else 0
     return max(policy.callback_limit, known)
 

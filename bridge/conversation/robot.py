@@ -79,27 +79,24 @@ def solved(turn: Turn, wish: model.Solved) -> None:
 
 
 def due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the next deadline of a question; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
     return min(filter(None, moments), default=None)
 
 
-def overdue(turn: Turn) -> Iterator[str]:
+def overdue(turn: Turn) -> Iterator[str | None]:
     """End questions whose time is up; yield why a person is wanted for one."""
     for question in turn.state.questions:
         moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
-        if question.note is not None:
+        if question.note is None:
+            silence = model.Silence.UNREACHABLE
+            yield consulted(turn, model.Consulted(question.event_id, silence=silence))
+        else:
             settle(turn, question.event_id)
-            continue
-        silent = model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
-        if (key := consulted(turn, silent)) is not None:
-            yield key
 
 
 def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
-    """Put one message to the knowledge base."""
     held = tuple(
         replace(piece, consulted=True) if piece.event_id == event_id else piece
         for piece in turn.state.held
@@ -128,7 +125,6 @@ def _words(pieces: tuple[model.Held, ...]) -> str:
 
 
 def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
-    """The question, if it still waits for its answer."""
     found = (one for one in state.questions if one.event_id == event_id and one.note is None)
     return next(found, None)
 
@@ -162,7 +158,6 @@ def settle(turn: Turn, *events: EventId) -> bool:
 
 
 def tidy(turn: Turn) -> None:
-    """Remove the questions whose messages are no longer held."""
     held = {piece.event_id for piece in turn.state.held}
     turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
 

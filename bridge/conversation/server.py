@@ -27,11 +27,8 @@ _NOT_SAID = SessionId(0)
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
-# --- pushes ---------------------------------------------------------------------------------------
-
 
 def pushed(turn: Turn, came: model.Pushed) -> None:
-    """Dispatch one push."""
     push, at = came.push, came.at or turn.now
     match push:  # what comes most often stands first
         case frames.MessageReceived():
@@ -405,7 +402,6 @@ def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> 
 def _await_start(
     turn: Turn, phase: model.Waiting, reply: frames.Reply, session_id: SessionId | None, wait: int
 ) -> None:
-    """Wait for the 202 of a session that exists."""
     if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None

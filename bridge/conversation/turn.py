@@ -1,7 +1,4 @@
-"""Working state of one step: the conversation and the effects so far.
-
-A `Turn` lives for one `step` and never leaves this package; the sibling modules change it.
-"""
+"""Working state of one step: the conversation and the effects so far."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
 
 
 class Turn(msgspec.Struct):
-    """The mutable side of one step."""
+    """The mutable side of one step; it never leaves this package."""
 
     state: model.Conversation
     now: int

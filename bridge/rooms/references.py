@@ -608,9 +608,7 @@ def resend(
         case Undecryptable():
             visit.report(event_id, found.key)
             return []
-        case None:
-            pass
-        case _ if visit.record.settings.paused:
+        case _ if found is not None and visit.record.settings.paused:
             visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
             return []
         case Spoke():
@@ -620,7 +618,7 @@ def resend(
         case Reacted():
             happened = reacted(visit, found, earlier)
         case _:
-            pass  # no message to an agent
+            pass  # forgotten, or no message to an agent
     if not happened:
         visit.record = forgotten(visit.record, event_id)
         key = "again.forgotten" if found is None else "again.cannot"
