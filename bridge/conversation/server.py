@@ -131,8 +131,7 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     state, phase = turn.state, turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == push.session_id:
         if push.agents:  # row 10: a refresh, no second greeting
-            robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
-            _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
+            _replace_agents(turn, phase, push)
         return
     # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
     # that is known to be over is no such thing.
@@ -149,33 +148,26 @@ def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
         phase = replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
-        robot_goes_on = _same_robot(phase, push.agents, introduces=False)
-        _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
-
-
-def _same_robot(
-    phase: model.Chatting, agents: tuple[frames.Agent, ...], *, introduces: bool
-) -> bool:
-    """True if a list of agents is that of the robot we talk to: no guide has a word for it.
-
-    Whoever is new is a person (row 26). But a list that `introduces` may name a robot of which the
-    reply to 101 did not say who it is, if it has not spoken and no person is looked for.
-    """
-    known = {agent.id for agent in phase.agents}
-    if not known and introduces:
-        return phase.robot and not (phase.human or phase.seeking)
-    return phase.robot and {agent.id for agent in agents} <= known
+        _replace_agents(turn, phase, push)
 
 
 def _replace_agents(
-    turn: Turn, phase: model.Chatting, agents: tuple[frames.Agent, ...], *, robot: bool
+    turn: Turn, phase: model.Chatting, push: frames.ChatStarted | frames.AgentsUpdated
 ) -> None:
-    """Replace the agents and tell of it; only ids say who is who, not names (T17)."""
+    """Replace the agents and tell of it; only ids say who is who, not names (T17).
+
+    Whoever is new is a person (row 26). But a 202 may name the robot of which the reply to 101 did
+    not say who it is, if it has not spoken and no person is looked for.
+    """
     old = {agent.id: agent for agent in phase.agents}
-    new = {agent.id: agent for agent in agents}
+    new = {agent.id: agent for agent in push.agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
+    robot = phase.robot and not came
+    if isinstance(push, frames.ChatStarted):
+        same = robot if old else phase.robot and not (phase.human or phase.seeking)
+        robot = push.robot or same
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
         phase,

@@ -187,17 +187,14 @@ def _from_us(body: bytes) -> Earlier | None:
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
     """The earlier event that a reply, edit, redaction, reaction or vote is about."""
     match meaning:
-        case Spoke():
+        case PollAnswered(target=target) if any(card.event_id == target for card in record.cards):
+            return None
+        case Spoke(reply_to=str() as target) | Reacted(target=target) | PollAnswered(target=target):
             # Clients show the newest wording in the first one's place; the first may have been
             # corrected because nobody was to read it.
-            return None if meaning.reply_to is None else newest(record, meaning.reply_to)
+            return newest(record, target)
         case Corrected() | Withdrew():
             return read_as(record, meaning.target)
-        case Reacted():
-            return newest(record, meaning.target)
-        case PollAnswered():
-            ours = any(card.event_id == meaning.target for card in record.cards)
-            return None if ours else newest(record, meaning.target)
         case _:
             return None
 
@@ -249,12 +246,6 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
     return earlier is not None and earlier.unsent and event_id not in going
 
 
-def _is_told_of_gestures(visit: Visit) -> bool:
-    """True if there is an agent, and the operator wants them to be told of reactions and votes."""
-    phase = visit.record.conversation.phase
-    return visit.rules.tell_reactions and isinstance(phase, model.Chatting) and not phase.robot
-
-
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
     """The message as it came, and in its newest wording."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
@@ -291,30 +282,28 @@ def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerCo
     return content
 
 
-def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a reaction: an agent who has seen the message is told."""
-    record = visit.record
-    if not _is_told_of_gestures(visit) or earlier is None or earlier.command:
+def gestured(
+    visit: Visit, gesture: Reacted | PollAnswered, earlier: Earlier | None
+) -> list[model.Input]:
+    """Inputs of a reaction or of a vote in a person's poll: an agent who has seen it is told."""
+    record, phase = visit.record, visit.record.conversation.phase
+    alone = not isinstance(phase, model.Chatting) or phase.robot
+    if alone or not visit.rules.tell_reactions or earlier is None or _is_past(record, earlier):
         return []
-    quote, quotes = quotation(earlier.text), _quoted(record, reaction.target)
-    if not quote or undelivered(record, quotes[-1]) is not None or _is_past(record, earlier):
-        return []
-    text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    return [model.Said(reaction.event_id, model.CustomerText(text), quotes=quotes)]
-
-
-def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a vote in a person's poll: an agent is told of the choices that are known."""
-    if not _is_told_of_gestures(visit) or earlier is None or _is_past(visit.record, earlier):
-        return []
-    known, voted_for = dict(earlier.answers), dict.fromkeys((vote.answer, *vote.more))
-    chosen = tuple(known[one] for one in voted_for if one in known)
-    if not chosen:
-        return []
-    quote = quotation(earlier.text.partition("\n")[0])
-    text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
-    quotes = _quoted(visit.record, vote.target)
-    return [model.Said(vote.event_id, model.CustomerText(text), quotes=quotes)]
+    quotes = _quoted(record, gesture.target)
+    if isinstance(gesture, Reacted):
+        quote = quotation(earlier.text)
+        if not quote or earlier.command or undelivered(record, quotes[-1]) is not None:
+            return []
+        text = visit.word("agent.reacted", {"reaction": gesture.key, "quote": quote})
+    else:
+        known, voted_for = dict(earlier.answers), dict.fromkeys((gesture.answer, *gesture.more))
+        chosen = tuple(known[one] for one in voted_for if one in known)
+        if not chosen:
+            return []
+        quote = quotation(earlier.text.partition("\n")[0])
+        text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
+    return [model.Said(gesture.event_id, model.CustomerText(text), quotes=quotes)]
 
 
 def quotation(text: str) -> str:
@@ -616,7 +605,7 @@ def resend(
         case Corrected():
             happened = _corrected_again(visit, found, earlier)
         case Reacted():
-            happened = reacted(visit, found, earlier)
+            happened = gestured(visit, found, earlier)
         case _:
             pass  # forgotten, or no message to an agent
     if not happened:
