@@ -58,7 +58,6 @@ _STRIDE = 7_919
 MOST_HEARD = 40
 """Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
 MOST_RECALLED = 100
-"""Entries of a history that are asked for."""
 NEAR, FAR = 30_000, 120_000
 """ms that are allowed for where the server's clock could be compared with ours, and where not."""
 _NO_WORDS = "\0"

@@ -104,19 +104,16 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
-    stored, events = _input(body), [event_id]
+    stored = _input(body)
     meaning = await _meaning(around, stored)
-    if stored is None:
-        earlier = _from_us(body)
-    elif isinstance(stored, PartPosted):
-        earlier = Earlier(stored.text)
+    if isinstance(stored, PartPosted):
+        earlier: Earlier | None = Earlier(stored.text)
     else:
-        earlier = _from_a_person(meaning)
+        earlier = _from_us(body) if stored is None else _from_a_person(meaning)
     if earlier is None:
         return None
-    if isinstance(meaning, Corrected):
-        # One that changed nothing was told to nobody: then what it corrected counts.
-        events.append(meaning.target)
+    # A correction that changed nothing was told to nobody: then what it corrected counts.
+    events = [event_id, *([meaning.target] if isinstance(meaning, Corrected) else [])]
     # What we said of a message is in its ledger too, and says nothing of when an agent read it.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for one in events for row in await around.store.trace(one)]
@@ -383,7 +380,6 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
 
 
 def erasing_due(record: RoomRecord) -> int | None:
-    """Moment of the next attempt, ms since the epoch; None if nothing is left to erase."""
     return record.erase_at if record.erasing else None
 
 
@@ -512,7 +508,6 @@ def changes(old: str, new: str) -> tuple[tuple[str, str], ...] | None:
 
 
 def _common(one: list[str], other: list[str]) -> int:
-    """Length of the common prefix, in pieces."""
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -667,7 +662,6 @@ def drop_sealed(visit: Visit, event_id: str) -> None:
 
 
 def sealed_due(record: RoomRecord) -> int | None:
-    """Moment of the next attempt at the kept events, ms since the epoch."""
     return min((event.retry_at for event in record.sealed), default=None)
 
 

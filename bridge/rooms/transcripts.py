@@ -391,7 +391,6 @@ class File(msgspec.Struct, frozen=True):
     size: int | None
     """Bytes, as its sender said."""
     uri: str
-    """Its mxc address on the homeserver."""
     encrypted: bool
     """What lies there is encrypted; only the message itself holds the key."""
 
@@ -413,7 +412,6 @@ class Line(msgspec.Struct, frozen=True):
     """When the homeserver got it, RFC 3339 in UTC."""
     role: Role
     sender: str
-    """Matrix user."""
     name: str
     kind: Kind
     text: str
@@ -421,7 +419,6 @@ class Line(msgspec.Struct, frozen=True):
     edited: bool
     """`text` is a newer wording."""
     reply_to: str | None
-    """The event that it answers."""
     file: File | None
     place: Place | None
 
@@ -466,7 +463,6 @@ class Transcript(msgspec.Struct, frozen=True):
     language: str
     """Of the notes that the bridge made."""
     made: str
-    """When this file was made."""
     complete: bool
     """Every message of the chat is there and could be read."""
     cut: bool
@@ -547,7 +543,6 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 
 
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
-    """Warnings about what is missing."""
     unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
     empty = "transcript.empty" if transcript.complete else "transcript.gone"
     for key, true in (
