@@ -105,7 +105,8 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     _dismiss(turn, phase.agents)
     turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")
-    queue.request_chat(turn, phase.queue_id, lost_session=session_id)
+    queue.request_chat(turn, phase.queue_id)
+    turn.enter(turn.state.phase, lost_session=session_id)
 
 
 def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:

@@ -205,13 +205,11 @@ def call_back(turn: Turn) -> None:
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
-    elif isinstance(phase, model.Waiting):
+    elif isinstance(phase, model.Waiting | model.Chatting):
         start(turn)
-        if not _leaving(turn):
+        if isinstance(phase, model.Waiting) and not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
-    elif isinstance(phase, model.Chatting):
-        start(turn)
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)

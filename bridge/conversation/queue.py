@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, robot
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
-from bridge.ids import QueueId, SessionId
+from bridge.ids import QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
 
@@ -54,13 +54,7 @@ _HOPELESS = frozenset(
 # --- a request begins and ends --------------------------------------------------------------------
 
 
-def request_chat(
-    turn: Turn,
-    queue_id: QueueId | None = None,
-    *,
-    lost_session: SessionId | None = None,
-    quiet: bool = False,
-) -> None:
+def request_chat(turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False) -> None:
     """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
     queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
@@ -72,7 +66,7 @@ def request_chat(
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
         turn.set(outstanding=replace(outstanding, moot=True))
-    turn.enter(model.Requesting(queue_id, turn.now, lost_session=lost_session, quiet=quiet))
+    turn.enter(model.Requesting(queue_id, turn.now, quiet=quiet))
     robot.hand_over(turn)
     show_card(turn)
 

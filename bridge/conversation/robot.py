@@ -37,8 +37,7 @@ def answers_first(turn: Turn) -> bool:
     state = turn.state
     if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
         return False
-    asked = {one.event_id for one in state.questions}
-    return all(piece.event_id in asked for piece in state.held)
+    return not without(state.held, tuple(one.event_id for one in state.questions))
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:

@@ -292,7 +292,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         case frames.TransferFromRobot() as command:
             _handed_over(turn, command, reply)
         case frames.SendPreMessage() as command if asked.held is not None:
-            _pre_message_sent(turn, command, asked, asked.held, reply)
+            _pre_message_sent(turn, command.request_id, asked, asked.held, reply)
         case _:
             pass  # stored by another version of the bridge: whatever it was, it is settled
 
@@ -494,44 +494,33 @@ def _message_sent(
 
 
 def _pre_message_sent(
-    turn: Turn,
-    command: frames.SendPreMessage,
-    asked: model.Outstanding,
-    held: model.Held,
-    reply: frames.Reply,
+    turn: Turn, of: RequestId, asked: model.Outstanding, held: model.Held, reply: frames.Reply
 ) -> None:
+    phase = turn.state.phase
     if reply.ok:
-        _pre_message_taken(turn, command, asked, held)
+        match phase:
+            case model.Chatting(request_id=known) if known == of:
+                turn.delivered(held)  # trap T22: the agent who accepted has it
+            case model.Queued(request_id=known, former_id=former) if of in {known, former}:
+                if asked.moot:
+                    turn.report_whole((held,), "undelivered.cancelled")
+                else:
+                    turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
+            case _:
+                take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it
         return
     if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
         refuse(turn, asked, held, reply.result)
         return
     take_back(turn, asked, _fresh(held))
     phase = turn.state.phase
-    if isinstance(phase, model.Queued) and phase.request_id == command.request_id:
+    if isinstance(phase, model.Queued) and phase.request_id == of:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
             phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
         else:  # a chat may take what a queue does not
             phase = replace(phase, pre_refused=True)
         turn.enter(phase)
-
-
-def _pre_message_taken(
-    turn: Turn, command: frames.SendPreMessage, asked: model.Outstanding, held: model.Held
-) -> None:
-    phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.request_id == command.request_id:
-        turn.delivered(held)  # trap T22: the agent who accepted has it
-    elif not isinstance(phase, model.Queued) or command.request_id not in {
-        phase.request_id,
-        phase.former_id,
-    }:
-        take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it there
-    elif asked.moot:
-        turn.report_whole((held,), "undelivered.cancelled")
-    else:
-        turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
 
 
 def _fresh(held: model.Held) -> model.Held:
