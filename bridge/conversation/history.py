@@ -450,25 +450,17 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     return Clocks(min(found) - NEAR, max(found), median_low(found))
 
 
-def missed(
-    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], Shown]:
+def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
     """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
-    before = [
-        place
-        for place, index in pairs.items()
-        if heard[index].exact and heard[index].at <= since  # pushed: the moment is ours
-    ]
+    paired = [(line, pairs[line.place]) for line in open_lines if line.place in pairs]
+    # Of a push, the moment is ours.
+    before = [line.place for line, n in paired if heard[n].exact and heard[n].at <= since]
     # Where nothing is known of that time: what follows a line that was shown.
     last = max(before or [line.place for line in lines if line not in left], default=len(lines))
-    likely = [
-        line
-        for line in open_lines
-        if line.place in pairs and heard[pairs[line.place]].exact != line.exact
-    ]
+    likely = [line for line, n in paired if heard[n].exact != line.exact]
     unsure = _differing(left, likely, max(before, default=-1))
     known = list(heard)
     for line in unsure:

@@ -551,7 +551,6 @@ class Tick(Happening, frozen=True):
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
-"""What came of an effect."""
 Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 
 
@@ -705,7 +704,6 @@ ToAside = AskRobot | FetchHistory
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Words of ours, from `texts` by key."""
 ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
-"""Messages and members of the room."""
 Fact = Delivered | Answered
 """Facts for the room's record, which nobody carries out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact

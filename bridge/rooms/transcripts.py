@@ -62,9 +62,7 @@ async def send_transcript(
 ) -> LookedUp | EventId:
     """Put the files into the room; the first one's event, or what to say instead of them.
 
-    Raises:
-        StoreError: the database did not answer.
-        Unavailable, Refused: the homeserver did not, or would not take the files.
+    Raises StoreError, and Unavailable or Refused where the homeserver does not take the files.
     """
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
@@ -134,7 +132,8 @@ class _Reading:
         self._agents = {
             around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
         }
-        self._people = {person.user: person.name for person in record.people if person.name}
+        named = {person.user: person.name for person in record.people if person.name}
+        self._people = {record.customer: record.displayname, **named}
         self._unasked: set[str] = set()
         """Orders to us: neither they nor our answers are part of the chat."""
         self._words = 0
@@ -225,9 +224,7 @@ class _Reading:
         if role == "agent":
             name = self._agents.get(found.sender, found.sender)
         else:
-            own = self._record.displayname if found.sender == self._record.customer else ""
-            local = found.sender[1:].partition(":")[0]
-            name = self._people.get(found.sender, "") or own or local
+            name = self._people.get(found.sender) or found.sender[1:].partition(":")[0]
         self.lines[found.event_id] = Line(
             event_id=found.event_id,
             link=permalink(self._record.room_id, found.event_id, self._servers),
