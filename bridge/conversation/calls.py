@@ -272,7 +272,6 @@ def take_back(
 
 
 def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -> None:
-    """Report content that WebChat refuses, with the reason as far as it is known."""
     if asked.moot:
         take_back(turn, asked, piece)
     elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
@@ -302,10 +301,7 @@ def _backoff(policy: Policy, doublings: int) -> int:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell the customer of trouble, once until it is over; not about a quiet request.
-
-    Nor if they leave the queue and none of their messages is kept: the card says what goes on.
-    """
+    """Tell the customer of trouble, once until it is over, unless the card says what goes on."""
     phase = turn.state.phase
     leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
     if not (leaving or queue.hidden(phase) or turn.state.told_trouble):

@@ -30,7 +30,7 @@ def start_chat(
     elif isinstance(phase, model.Chatting):
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         staying = {agent.id for agent in agents}
-        _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+        dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
     elif isinstance(phase, model.Idle) and phase.refused is not None:
         queue_id = phase.refused.queue_id
     if isinstance(phase, model.Queued):
@@ -71,7 +71,7 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
     """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
-    _dismiss(turn, phase.agents)
+    dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
     turn.enter(ended)
@@ -84,7 +84,6 @@ def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True
 
 
 def ended_at(state: model.Conversation) -> int | None:
-    """Return when the newest session ended, ms; None if it has not, or there was none."""
     phase = state.phase
     if isinstance(phase, model.Ended):
         return phase.since  # rows of earlier versions know no more
@@ -102,14 +101,14 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
-    _dismiss(turn, phase.agents)
+    dismiss(turn, phase.agents)
     turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")
     queue.request_chat(turn, phase.queue_id)
     turn.enter(turn.state.phase, lost_session=session_id)
 
 
-def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
+def dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
     if agents:
         turn.ask(model.AgentsLeft(tuple(agent.id for agent in agents)))
 

@@ -432,10 +432,7 @@ def _remember_push(
 
 
 def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
-    """Estimate the clock difference by messages that both lists have exactly once.
-
-    Only pushed messages count: of one that a history told, no moment is ours.
-    """
+    """Estimate the clock difference by pushed messages that both lists have exactly once."""
     shown = [one for one in heard if not one.id]
     times = Counter(one.mark for one in shown)
     entries = Counter(line.mark for line in lines)
@@ -490,9 +487,9 @@ def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clock
 def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
     """Find out whether the history lacks words of this chat that were shown.
 
-    It must have the newest that were heard before the outage, for we ask about what follows them;
-    and all that follow any that it has. What is older may lie beyond the end of its page. The
-    socket and the history may name people differently, so any of the `ids` in the chat will do.
+    It must have the newest that were heard before the outage, and all that follow any that it has;
+    what is older may lie beyond its page. The socket and the history may name people differently,
+    so any of the `ids` in the chat will do.
 
     Also returns the marks, changed so that what is absent is told once. Only of the newest words it
     is told each time, as more may have been missed by then.

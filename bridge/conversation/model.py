@@ -82,7 +82,6 @@ class Held(Value, frozen=True):
     url: str = ""
     """Of media: its address on the WebChat server, once uploaded."""
     clip: Clip | None = None
-    """Of a voice message: its form inside the frame, where it fits."""
     asked: CallId | None = None
     """The call that may have carried it; its id is used to send it again."""
     repeats: int = 0
@@ -93,7 +92,6 @@ class Held(Value, frozen=True):
     words: str = ""
     """Of a text: the customer's own words, where the content adds to them."""
     consulted: bool = False
-    """Put to the knowledge base."""
     quotes: tuple[EventId, ...] = ()
     """Messages whose words it repeats: once one of them is taken back, `instead` goes."""
     amends: EventId | None = None
@@ -218,8 +216,7 @@ class Chatting(Value, frozen=True):
     request_id: RequestId | None = None
     """The request of which it came: what went with that is the agents'."""
     marked: bool = False
-    """All that its agents said is in `Conversation.marks`; False: it began before schema 4, under a
-    version without marks."""
+    """All that its agents said is in `Conversation.marks`; False: it began before schema 4."""
 
 
 class Ended(Value, frozen=True):
@@ -298,7 +295,6 @@ class Recall(Value, frozen=True):
     """None: no session has come of our request yet."""
     due: int = 0
     asked: bool = False
-    """The question is under way."""
     again: bool = False
     """Something happened since then: ask once more."""
     tries: int = 0
@@ -480,8 +476,7 @@ class FailureReason(StrEnum):
     REFUSED = "refused"
     """The server refused an upload, `code` says why."""
     UPLOAD_FAILED = "upload_failed"
-    """An upload was not answered in the guide's words; `code` is the HTTP status, if that says
-    anything."""
+    """An upload was not answered in the guide's words; `code`: the HTTP status, if it says more."""
     OVERTAKEN = "overtaken"
     """Not written: its content was taken back before, or came to go otherwise."""
 
@@ -662,8 +657,7 @@ class Relay(Wish, frozen=True):
     choices: tuple[str, ...] = ()
     """The robot's proposals, which a digit stands for, written or as a reaction."""
     posted: int | None = None
-    """Of one that comes late: when it was said, by the server's clock; 0: nobody knows. None: just
-    now."""
+    """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
 
 
 class AgentsCame(Wish, frozen=True):

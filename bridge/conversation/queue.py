@@ -208,7 +208,6 @@ def place_named(turn: Turn, position: int | None) -> None:
 
 
 def card_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when the card is to be refreshed though nothing has moved; None: not at all."""
     phase = state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return None
@@ -232,11 +231,7 @@ def ask_after(turn: Turn, **changes: Any) -> None:
 
 
 def turn_awaited(turn: Turn, seconds: int) -> None:
-    """Tell a customer who waits that our logins wait for their turn (the login limit).
-
-    The card of a request says it, and says it anew once the moment that it named has passed. A
-    message in a chat or a queue is told of once, unless other trouble was told of.
-    """
+    """Tell a customer who waits of the login limit; anew once the moment it named has passed."""
     state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
     if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
@@ -281,7 +276,6 @@ def unhide(turn: Turn) -> bool:
 
 
 def surface(turn: Turn) -> None:
-    """Show a quiet request, because the customer has come back."""
     if unhide(turn):
         show_card(turn)
 
@@ -304,7 +298,7 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
 
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Confirm the callback: say when we ask again, or for how long."""
+    """Say when we ask again, or for how long."""
     hours = _callback_limit(turn.policy, queue_id) // 3_600_000
     _callback_card(turn, queue_id, "callback.promised", "callback.promised_hours", hours=hours)
 

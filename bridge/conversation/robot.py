@@ -162,7 +162,6 @@ def tidy(turn: Turn) -> None:
 
 
 def _question_due(question: model.Question, policy: Policy) -> int | None:
-    """Return when a question times out, waiting for its answer or the customer's word."""
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle

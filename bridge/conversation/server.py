@@ -190,8 +190,7 @@ def _replace_agents(
             former = old[agent.id].name
             if former and agent.name not in {"", former}:
                 turn.say("agents.renamed", {"old": former, "new": agent.name})
-    if left:
-        turn.ask(model.AgentsLeft(tuple(agent.id for agent in left)))
+    chat.dismiss(turn, left)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:

@@ -58,7 +58,6 @@ class Turn(msgspec.Struct):
         self.ask(model.Say(key, args or {}, ping=ping))
 
     def quote(self, words: str) -> None:
-        """Pass on the server's own words, unless there are none."""
         if words:
             self.say("trouble.server_says", {"text": words})
 
@@ -126,10 +125,7 @@ class Turn(msgspec.Struct):
     def report(
         self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
-        """Tell the customer, once per event, that these pieces were not delivered.
-
-        Nor is the rest of the same events sent: the customer is going to repeat the whole.
-        """
+        """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
         events = unique_events(pieces)
         for event_id in unique_events(one for one in pieces if not one.is_note):
             self.ask(model.Reported(event_id, key, args or {}))

@@ -10,10 +10,10 @@ WebChat has none of these, so an agent is told in words. All is pure but what as
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
-  What has ended is erased at once, the rest up to a minute after its end. Until then the room's
-  record remembers the events, so that a crash forgets none; and nobody quotes them.
+  What has ended is erased at once, the rest up to a minute after its end; until then the room's
+  record remembers the events.
 - Sending again: by 🔁 on a message or on our answer to it, or by the command `retry`. The event is
-  read from the journal and handled as if it had been sent now: under its own id, behind what waits.
+  read from the journal and handled as if it had been sent now, under its own id.
 - Sealed events: encrypted ones whose key has not come within `KEY_PATIENCE`, for which later events
   wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
@@ -351,10 +351,7 @@ ERASING_LIMIT = 100
 
 
 async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
-    """Erase what can be erased of a message, and remember the rest.
-
-    `before` is the record in which the message's corrections are still known.
-    """
+    """Erase what can be erased of a message and its corrections in `before`; remember the rest."""
     gone = wordings(before, target)
     for event_id in gone:
         drop_sealed(visit, event_id)
@@ -364,10 +361,7 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
-    """Erase what has ended meanwhile, if it is time. Nothing is forgotten that was not erased.
-
-    `busy` are the events about which an effect is still to be carried out.
-    """
+    """Erase what has ended meanwhile, if it is time; not events that `busy` effects are about."""
     moment = erasing_due(visit.record)
     if moment is None or visit.now < moment:
         return
@@ -387,10 +381,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of an edit (correction). One that comes too late is reported.
-
-    So is one of somebody else's message, which no client shows (spec, "Event replacements").
-    """
+    """Inputs of an edit; one that is too late, or of somebody else's message, is reported."""
     record, target = visit.record, edit.target
     if target in record.erasing:
         return []  # taken back meanwhile, and shown by no client any more
@@ -582,10 +573,9 @@ def resend(
     *,
     last: bool = True,
 ) -> list[model.Input]:
-    """Inputs by which a message happens once more; where it cannot, that is said.
+    """Inputs by which a message, `found`, happens once more; where it cannot, that is said.
 
-    `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
-    it came first. `last`: an answer to it is one to all that were to be sent again.
+    `earlier` is what it is about. `last`: its answer is one to all that were to be sent again.
     """
     happened: list[model.Input] = []
     match found:
@@ -616,8 +606,7 @@ def resend(
 def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
-    It is no correction to an agent who never had the message in another wording, `earlier`. No
-    other wording goes after it.
+    To an agent who never had the message in another wording it is no correction.
     """
     content, event_id = _captioned(edit.content, edit.plain), edit.event_id
     others = [one for one in wordings(visit.record, edit.target) if one != event_id]

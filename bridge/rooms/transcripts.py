@@ -16,8 +16,7 @@ the same number, but none changes its meaning or goes without a new one. Every k
 `docs/transcript.schema.json` is its schema. The page's frame is `transcript.html`, whose policy
 lets a browser apply its own style and nothing else. What goes into it is built as a tree and
 written by the standard library's serialiser, so that whatever somebody typed can only ever be text.
-Each message finds its own reading direction (`dir="auto"`), and names stand apart in `bdi`, so that
-right-to-left words turn nothing around them.
+`dir="auto"` and `bdi` keep right-to-left words from turning what stands around them.
 """
 
 from __future__ import annotations
@@ -195,11 +194,7 @@ class _Reading:
         return ended is None or found.at <= ended or self._until is not None
 
     def _is_order(self, found: Recorded) -> bool:
-        """True if a text was a command, so that no agent has seen it.
-
-        Bare words were orders only while nobody had come, and only those that make sense as one,
-        as far as that can be told afterwards.
-        """
+        """True if a text was a command; bare words were only while nobody had come."""
         record, started, rules = self._record, self._chat.started, self._around.rules
         waiting = started is None or found.at < started
         bare = record.direct and record.host == rules.bot and waiting
@@ -207,10 +202,7 @@ class _Reading:
         return commands.read(then, found.words, bare=bare) is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """Apply a correction to what it corrects, if that is here and of the same person.
-
-        A message that was taken back stays so, though homeservers keep its corrections.
-        """
+        """Apply a correction of the same person; a message that was taken back stays so."""
         line = self.lines.get(str(newer.replaces))
         if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
@@ -308,7 +300,6 @@ class Telling:
         return line
 
     def outcome(self, chat: Chat) -> str:
-        """Who answered and for how long, or that nobody did."""
         if chat.started is None or chat.ending is Ending.CANCELLED:
             if chat.ended is None:
                 return self.say("history.waiting")
@@ -322,7 +313,6 @@ class Telling:
         return self.say("history.answered", {"names": named, "duration": took})
 
     def label(self, value: int) -> str:
-        """Label of a rating; empty if it is not known."""
         told = self._record.conversation.ratings
         label = cards.name_of(self._rules, self.language, told, value)
         return "" if label == str(value) else label
@@ -349,10 +339,7 @@ def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> s
 
 
 def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people.
-
-    Nobody has to be asked: who invites is in the room, and so are we while it is served.
-    """
+    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
@@ -483,7 +470,6 @@ class Transcript(msgspec.Struct, frozen=True):
 
 
 def dump_transcript(transcript: Transcript) -> bytes:
-    """The JSON file: UTF-8, indented for people who look into it."""
     return msgspec.json.format(msgspec.json.encode(transcript), indent=2) + b"\n"
 
 
