@@ -1,16 +1,15 @@
 """Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
-`next_call` alone makes calls, one at a time a room. So nothing else has to think about what may be
-in flight, content goes out in the order in which it was typed, and a refusal that changes the phase
-(-11, -10, -15) finds no later message already on its way. Inputs only change what is wanted.
+`next_call` alone makes calls, one at a time a room: content goes out in the order in which it was
+typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
+way. Inputs only change what is wanted.
 
 A failed call (`call_failed`) whose fate is unknown is made again under its old id and marked as a
 repeat; one that surely did not arrive is made again as if for the first time. One that needs an
 operator first is not made again before the customer does something or the link stands. One whose
-login has not come to its turn is made again, and is no failure (what the customer is told:
-`queue.turn_awaited`). A file that the server fails to take although it is there is carried to it a
-few times; then what was written since goes on without it. When the service has been away for
-`Policy.hold`, everything that waits for it is given back to the customer, in words (`give_up`).
+login has not come to its turn is made again, and is no failure (`queue.turn_awaited`). A file that
+the server fails to take although it is there is carried to it a few times (`Policy.upload_tries`).
+When the service has been away for `Policy.hold`, the customer is told what did not go (`give_up`).
 """
 
 from __future__ import annotations
@@ -171,7 +170,6 @@ def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
 
 
 def _worded(text: str, policy: Policy) -> str:
-    """Return the text, escaped as this call centre's server and desks need it."""
     shown = escaped(text) if policy.escape_html else text
     return guarded(shown) if policy.guard_json else shown
 
@@ -214,9 +212,8 @@ def call_failed(turn: Turn, failure: model.CallFailed) -> None:
     mute = failure.reason is model.FailureReason.SILENT
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    repeats = turn.policy.max_repeats
-    if mute:  # although its link stands, a server that is mute has most likely taken it
-        repeats = min(1, repeats)
+    # Although its link stands, a server that is mute has most likely taken it.
+    repeats = min(turn.policy.max_repeats, 1) if mute else turn.policy.max_repeats
     _want_again(turn, outstanding, certain=failure.certain, repeats=repeats)
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
@@ -259,7 +256,6 @@ def take_back(
 ) -> None:
     """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
-    Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
     `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
     if not asked.moot:
@@ -276,7 +272,6 @@ def take_back(
 
 
 def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -> None:
-    """Report content that WebChat refuses, with the reason as far as it is known."""
     if asked.moot:
         take_back(turn, asked, piece)
     elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
@@ -302,15 +297,11 @@ def _count_failure(turn: Turn) -> None:
 
 
 def _backoff(policy: Policy, doublings: int) -> int:
-    """Return the exponential backoff, ms."""
     return min(policy.backoff_first << min(doublings, 20), policy.backoff_last)
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell the customer of trouble, once until it is over; not about a quiet request.
-
-    Nor if they leave the queue and none of their messages is kept: the card says what goes on.
-    """
+    """Tell the customer of trouble, once until it is over, unless the card says what goes on."""
     phase = turn.state.phase
     leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
     if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
@@ -370,39 +361,28 @@ def _take_uploading(
     if piece is None:
         return None
     turn.set(held=tuple(one for one in held if one is not piece))
-    tries = piece.repeats + 1
-    if tries >= _upload_tries(turn, failure):
+    tries, code = piece.repeats + 1, failure.code or 0
+    passing = code == ResultCode.INTERNAL_ERROR
+    if failure.reason == model.FailureReason.UPLOAD_FAILED:
+        passing = not 300 <= code < 500 or code in _PASSING
+    most = turn.policy.upload_tries if passing else 1
+    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # at once
+    if tries >= (2 if once_more else most):
         return piece
     turn.put_back(replace(piece, repeats=tries))
-    if failure.code != ResultCode.UPLOAD_FILE_FAILED:
+    if not once_more:
         turn.set(retry_at=turn.now + _backoff(turn.policy, 2 * (tries - 1)))
     return None
 
 
-def _upload_tries(turn: Turn, failure: model.CallFailed) -> int:
-    """Return how often a file with this failure is uploaded in all."""
-    if failure.code == ResultCode.UPLOAD_FILE_FAILED:
-        return 2
-    code = failure.code or 0
-    if failure.reason == model.FailureReason.UPLOAD_FAILED:
-        passing = not 300 <= code < 500 or code in _PASSING
-    else:
-        passing = code == ResultCode.INTERNAL_ERROR
-    return turn.policy.upload_tries if passing else 1
-
-
 def person_acts(turn: Turn) -> None:
     """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
-    retry_at = turn.state.retry_at
-    if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
+    if (turn.state.retry_at or 0) > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 
 def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
-    """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
-
-    Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
-    """
+    """Stop retrying a login that is refused until an operator acts (row 3), or `person_acts`."""
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()
@@ -426,7 +406,7 @@ def give_up(turn: Turn) -> None:
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
-        turn.report_held("undelivered.expired")
+        turn.report(turn.state.held, "undelivered.expired")
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

@@ -4,8 +4,6 @@ A chat is rated once: asked for once, given by whichever means is used first, ch
 minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
 every id that the server has is legal, 0 included (T21). The poll is closed once a vote in it would
 say nothing any more: the rating came by other means, or can no longer be changed.
-
-Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ def start_chat(
     elif isinstance(phase, model.Chatting):
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         staying = {agent.id for agent in agents}
-        _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+        dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
     elif isinstance(phase, model.Idle) and phase.refused is not None:
         queue_id = phase.refused.queue_id
     if isinstance(phase, model.Queued):
@@ -73,7 +71,7 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
     """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
-    _dismiss(turn, phase.agents)
+    dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
     turn.enter(ended)
@@ -86,7 +84,6 @@ def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True
 
 
 def ended_at(state: model.Conversation) -> int | None:
-    """Return when the newest session ended, ms; None if it has not, or there was none."""
     phase = state.phase
     if isinstance(phase, model.Ended):
         return phase.since  # rows of earlier versions know no more
@@ -100,23 +97,23 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         return
     turn.lapse()
     if phase.close and not phase.unwanted:
-        turn.report_held("undelivered.closed")
+        turn.report(turn.state.held, "undelivered.closed")
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
-    _dismiss(turn, phase.agents)
+    dismiss(turn, phase.agents)
     turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")
-    queue.request_chat(turn, phase.queue_id, lost_session=session_id)
+    queue.request_chat(turn, phase.queue_id)
+    turn.enter(turn.state.phase, lost_session=session_id)
 
 
-def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
+def dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
     if agents:
         turn.ask(model.AgentsLeft(tuple(agent.id for agent in agents)))
 
 
 def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
-    """Return the names of agents, as a person would list them."""
     return tuple(agent.name or agent.id for agent in agents)
 
 
@@ -141,7 +138,6 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
 
 
 def rate(turn: Turn, wish: model.Rate) -> None:
-    """Take the customer's rating of the running session, or of the last one."""
     session_id = turn.state.last_session
     rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:

@@ -90,8 +90,7 @@ def _quotation(
 ) -> tuple[int, tuple[model.CustomerContent, ...]]:
     """Find the part of a message that begins with a quotation, and what is left of it without.
 
-    The index is -1 if the quotation takes more than one part: then `other`, the whole message
-    without it, is to go.
+    The index is -1 if the quotation takes more than one part: then `other` goes, the rest.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:
@@ -144,7 +143,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         turn.lapse(former, notes=False)
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
-    gone = (*words, *unique_events(tuple(empty)))
+    gone = (*words, *unique_events(empty))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))
     phase = turn.state.phase
     if isinstance(phase, model.Queued):
@@ -163,7 +162,6 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
 
 
 def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[model.Held, ...]:
-    """Return the pieces without quotations of these messages."""
     return tuple(
         replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
@@ -206,13 +204,11 @@ def call_back(turn: Turn) -> None:
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
-    elif isinstance(phase, model.Waiting):
+    elif isinstance(phase, model.Waiting | model.Chatting):
         start(turn)
-        if not _leaving(turn):
+        if isinstance(phase, model.Waiting) and not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
-    elif isinstance(phase, model.Chatting):
-        start(turn)
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)
@@ -223,7 +219,6 @@ def call_back(turn: Turn) -> None:
 
 
 def _leaving(turn: Turn) -> bool:
-    """True once 102 is on its way."""
     outstanding = turn.state.outstanding
     return outstanding is not None and isinstance(outstanding.what, CancelRequest)
 
@@ -251,7 +246,7 @@ def cancel(turn: Turn) -> None:
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
     """Report all that waits; what is under way, or with the queue, only once no agent gets it."""
-    turn.report_held(key)
+    turn.report(turn.state.held, key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
         turn.set(outstanding=replace(outstanding, moot=True))

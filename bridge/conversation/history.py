@@ -1,17 +1,15 @@
 """Messages of agents missed in an outage: fetched from the history, shown once (row 31).
 
 A push that finds no link is lost at most servers, and pushes carry neither a number nor a time of
-the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So two
-lists are compared: the *marks* of what was relayed lately (digest of agent and words, and when it
-came) and the history. What only the history has, and is not older than the outage, was missed.
+the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So the
+*marks* of what was relayed lately (digest of agent and words, and when it came) are compared with
+it: what only the history has, and is not older than the outage, was missed.
 
 - A line and a mark are paired if their content is the same to the last byte, else if their words
   are, each time in their order. So equal words are counted, and of equal ones the last were missed.
-- The clocks of the two servers need not agree: the difference is read off what was said once and
-  shown once (`compare`). Without any such words, two minutes are allowed for.
-- A server may push, late, what the history has told already: it is not shown again. As it may be
-  the same words said anew, the history is asked once more: if it knows of one more than was shown,
-  that one is shown after all. Each message comes once, whichever was faster.
+- The difference of the two servers' clocks is read off what was said and shown once (`compare`).
+- A push of what the history has told already is not shown again. As it may be the same words said
+  anew, the history is asked once more: one that it knows beyond those shown is shown after all.
 - A server without history and receipts may repeat the last push after a new link (trap T34): the
   same content of the same agent, to the last byte, within 3 s, with the new link in between, is one
   message.
@@ -20,21 +18,20 @@ came) and the history. What only the history has, and is not older than the outa
   line that may be it and reads differently is shown, once.
 - The customer is told that something may be missing where more was said than we remember or the
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
-  shown before: it is behind, or leaves the running chat out. A server that numbers its pushes sends
-  again what was lost, whatever its history says.
+  shown before. A server that numbers its pushes sends again what was lost itself.
 
-A message that was taken back meanwhile is not shown. Marks are stored packed
-(`Conversation.marks`), for the room's record is written with each message: a push appends 13 bytes,
-and only an outage unpacks them (`shown_lately`).
+Marks are stored packed (`Conversation.marks`), for the room's record is written with each message:
+a push appends 13 bytes, and only an outage unpacks them (`shown_lately`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from hashlib import blake2b
 from statistics import median_low
+from struct import Struct
 
 import msgspec
 from msgspec.structs import replace
@@ -61,7 +58,6 @@ _STRIDE = 7_919
 MOST_HEARD = 40
 """Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
 MOST_RECALLED = 100
-"""Entries of a history that are asked for."""
 NEAR, FAR = 30_000, 120_000
 """ms that are allowed for where the server's clock could be compared with ours, and where not."""
 _NO_WORDS = "\0"
@@ -75,8 +71,8 @@ _STAMP, _MARK, _EXACT = 6, 5, 2
 The stamp, big-endian, is the moment in ms, and in its last bits the place of the chat in
 `Marks.sessions`, from 1 on, or 0. Chance of equal marks: 1 in 10^12; of equal exact digests for
 messages with one mark: 1 in 65,536."""
-_WIDTH = _STAMP + _MARK + _EXACT
-_FULL = _WIDTH * MOST_HEARD
+_LAYOUT = Struct(f"{_STAMP}s{_MARK}s{_EXACT}s")
+_FULL = _LAYOUT.size * MOST_HEARD
 _PLACE_BITS = 6
 _LATEST = (1 << 8 * _STAMP - _PLACE_BITS) - 1
 """The year 2109, and there are at most as many chats as marks."""
@@ -102,15 +98,15 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 Shown = tuple[Mark, ...]
-Entries = Sequence[HistoryEntry]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the history that an agent wrote."""
+    """A line of the history that an agent wrote, with the digests of `Mark`."""
 
     place: int
     entry: HistoryEntry
     mark: bytes
+    exact: bytes
     known: bool = False
     """Shown for safety: it has a mark already."""
 
@@ -166,7 +162,6 @@ def pursue(turn: Turn, recall: model.Recall) -> None:
 
 
 def due(state: model.Conversation) -> int | None:
-    """Return when the history is to be asked for; None if it is not."""
     recall = state.recall
     if recall is None or recall.asked or recall.session_id is None:
         return None
@@ -217,7 +212,8 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
     linked_at, at = turn.state.linked_at, came.at
     known = list(shown_lately(turn.state))
     for index, one in enumerate(known):
-        told = one.mark == came.mark and at <= _awaited(one, linked_at)
+        awaited = max(one.awaited, linked_at + AWAITED) if one.awaited else 0
+        told = one.mark == came.mark and at <= awaited
         repeated = (
             not numbered
             and (one.mark, one.exact) == (came.mark, came.exact)
@@ -235,15 +231,9 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
     return None
 
 
-def _awaited(one: Mark, linked_at: int) -> int:
-    """Return until when the server may still push a line of its history; 0: it will not."""
-    return max(one.awaited, linked_at + AWAITED) if one.awaited else 0
-
-
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
     """Take note of a message of this chat's robot; its frames do not name it."""
-    agents = _agents(turn)
-    agent_id = agents[0].id if agents else ""
+    agent_id = next((agent.id for agent in _agents(turn)), "")
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
 
@@ -291,13 +281,13 @@ def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
 def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
     """Return the lines of agents, and the clock difference by those that were pushed as well."""
     ids = {agent.id for agent in _agents(turn)}
-    lines = [
-        Line(place, entry, mark_of(entry.agent_id, entry.html))
-        for place, entry in enumerate(came.entries)
-        if not (entry.by_customer or entry.notice)
+    lines = []
+    for place, entry in enumerate(came.entries):
         # Where the server does not tell who wrote it: by the names in the chat.
-        and (entry.user_type > 0 or entry.agent_id in ids)
-    ]
+        by_person = entry.user_type > 0 or entry.agent_id in ids
+        if by_person and not (entry.by_customer or entry.notice):
+            exact = exact_mark(entry.agent_id, AgentText(entry.html))
+            lines.append(Line(place, entry, mark_of(entry.agent_id, entry.html), exact))
     return lines, compare(shown_lately(turn.state), lines)
 
 
@@ -305,16 +295,19 @@ def _show(turn: Turn, came: model.Recalled) -> None:
     ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
     lines, clocks = _agents_lines(turn, came)
     heard = shown_lately(turn.state)
-    doubtful = is_doubtful(heard, came.entries, lines, came.since, clocks)
+    doubtful = is_doubtful(heard, came, lines, clocks)
     if came.kept:
-        lacking, heard = left_out(heard, came.entries, came.session_id, came.since, ids)
+        lacking, heard = left_out(heard, came, ids)
         doubtful = doubtful or lacking
     found, heard = missed(heard, lines, came.since, clocks)
     _keep(turn, heard)
     for line in found:
         entry = line.entry
-        agent = speaker(turn, entry.agent_id, entry.name)
-        turn.ask(model.Relay(agent, _content(entry), came.session_id, posted=entry.posted))
+        agent, text = speaker(turn, entry.agent_id, entry.name), entry.html.strip()
+        content: AgentContent = AgentText(entry.html)
+        if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
+            content = UnknownContent(None, text)
+        turn.ask(model.Relay(agent, content, came.session_id, posted=entry.posted))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
@@ -322,14 +315,6 @@ def _show(turn: Turn, came: model.Recalled) -> None:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
     if doubtful:
         turn.say("outage.unsure")
-
-
-def _content(entry: HistoryEntry) -> AgentContent:
-    """Return a line's content; raw JSON, which is how some servers tell of files, is not text."""
-    text = entry.html.strip()
-    if text.startswith("{") and text.endswith("}"):
-        return UnknownContent(None, text)
-    return AgentText(entry.html)
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
@@ -350,7 +335,6 @@ def mark_of(agent_id: str, fragment: str) -> bytes:
 
 
 def exact_mark(agent_id: str, content: AgentContent) -> bytes:
-    """A digest of agent and content to the last byte."""
     head = f"{agent_id}\n".encode("utf-8", "replace")
     return blake2b(head + _encoder.encode(content), digest_size=_DIGEST).digest()[:_EXACT]
 
@@ -361,7 +345,6 @@ def _mark(agent_id: str, words: str) -> bytes:
 
 
 def _words(fragment: str) -> str:
-    """The words of a fragment, on one line."""
     text = fragment
     # Any element and any face begins with one of these: without them it is the plain text itself.
     if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
@@ -389,20 +372,11 @@ def shown_lately(state: model.Conversation) -> Shown:
     marks = state.marks
     told = {one.place: one for one in marks.told}
     found = []
-    for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
-        packed = marks.packed[start : start + _WIDTH]
-        stamp, digests = int.from_bytes(packed[:_STAMP], "big"), packed[_STAMP:]
+    for place, (stamp, mark, exact) in enumerate(_LAYOUT.iter_unpack(marks.packed)):
+        at, session = divmod(int.from_bytes(stamp, "big"), 1 << _PLACE_BITS)
         more = told.get(place, model.Told(place, "", 0, pushed=True))
-        session = stamp & (1 << _PLACE_BITS) - 1
-        mark = Mark(
-            stamp >> _PLACE_BITS,
-            digests[:_MARK],
-            more.id,
-            more.awaited,
-            digests[_MARK:] if more.pushed else b"",
-            marks.sessions[session - 1] if session else None,
-        )
-        found.append(mark)
+        of = marks.sessions[session - 1] if session else None
+        found.append(Mark(at, mark, more.id, more.awaited, exact if more.pushed else b"", of))
     return tuple(found)
 
 
@@ -448,7 +422,7 @@ def _remember_push(
     if session is not None:
         place = sessions.index(session) + 1
     if len(packed) >= _FULL:  # the oldest goes, and all others move up
-        packed = packed[_WIDTH:]
+        packed = packed[_LAYOUT.size :]
         told = tuple(replace(one, place=one.place - 1) for one in told if one.place) if told else ()
     packed += _stamp(at, place) + digest + exact
     turn.state = replace(turn.state, marks=model.Marks(packed, sessions, told))
@@ -458,15 +432,11 @@ def _remember_push(
 
 
 def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
-    """Estimate the clock difference by messages that both lists have exactly once.
-
-    Only pushed messages count: of one that a history told, no moment is ours.
-    """
+    """Estimate the clock difference by pushed messages that both lists have exactly once."""
     shown = [one for one in heard if not one.id]
-    pushed = [one for one in shown if one.exact]
     times = Counter(one.mark for one in shown)
     entries = Counter(line.mark for line in lines)
-    came = {one.mark: one.at for one in pushed}
+    came = {one.mark: one.at for one in shown if one.exact}
     found = [
         line.entry.posted - came[line.mark]
         for line in lines
@@ -477,25 +447,17 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     return Clocks(min(found) - NEAR, max(found), median_low(found))
 
 
-def missed(
-    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], Shown]:
+def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
     """Find the lines that were not shown, though said since `since`; return the marks as well."""
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
-    before = [
-        place
-        for place, index in pairs.items()
-        if heard[index].exact and heard[index].at <= since  # pushed: the moment is ours
-    ]
+    paired = [(line, pairs[line.place]) for line in open_lines if line.place in pairs]
+    # Of a push, the moment is ours.
+    before = [line.place for line, n in paired if heard[n].exact and heard[n].at <= since]
     # Where nothing is known of that time: what follows a line that was shown.
     last = max(before or [line.place for line in lines if line not in left], default=len(lines))
-    likely = [
-        line
-        for line in open_lines
-        if line.place in pairs and heard[pairs[line.place]].exact != _exact(line)
-    ]
+    likely = [line for line, n in paired if heard[n].exact != line.exact]
     unsure = _differing(left, likely, max(before, default=-1))
     known = list(heard)
     for line in unsure:
@@ -512,41 +474,39 @@ def missed(
     return found, tuple(known)
 
 
-def is_doubtful(
-    heard: Shown, entries: Entries, lines: Sequence[Line], since: int, clocks: Clocks
-) -> bool:
+def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:
     """True if something may be missing that cannot be found: forgotten here, or not told there."""
-    begin = since + clocks.usual
-    if len(entries) >= MOST_RECALLED and entries[0].posted > begin:
+    begin = came.since + clocks.usual
+    if len(came.entries) >= MOST_RECALLED and came.entries[0].posted > begin:
         return True
     if len(heard) < MOST_HEARD:
         return False
     return any(begin < line.entry.posted < heard[0].at + clocks.usual for line in lines)
 
 
-def left_out(
-    heard: Shown, entries: Entries, session_id: SessionId, since: int, ids: Collection[AgentId]
-) -> tuple[bool, Shown]:
+def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
     """Find out whether the history lacks words of this chat that were shown.
 
-    It must have the newest that were heard before the outage, for we ask about what follows them;
-    and all that follow any that it has. What is older may lie beyond the end of its page. Whose
-    words they are said to be does not matter: the socket and the history may name people
-    differently (`ids`: of those who take part).
+    It must have the newest that were heard before the outage, and all that follow any that it has;
+    what is older may lie beyond its page. The socket and the history may name people differently,
+    so any of the `ids` in the chat will do.
 
     Also returns the marks, changed so that what is absent is told once. Only of the newest words it
     is told each time, as more may have been missed by then.
     """
     order = sorted(range(len(heard)), key=lambda index: heard[index].at)
     shown = [heard[index].mark for index in order]
-    told = _shown_of(entries, frozenset(shown), ids)
+    told = []  # the marks that the history's lines fit, in their order
+    for entry in came.entries:
+        marks = (mark_of(who, entry.html) for who in (entry.agent_id, *ids))
+        told += [mark for mark in marks if mark in shown][:1]
     blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
     paired = {place for block in blocks for place in range(block.a, block.a + block.size)}
     times, copies = Counter(shown), Counter(told)
     # Words may stand in another order there; of equal ones that are too few, order tells which.
     there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    asked = [one.session == session_id and one.at <= since for one in heard]
-    due = [place for place, index in enumerate(order) if asked[index]]
+    ours = [one.session == came.session_id and one.at <= came.since for one in heard]
+    due = [place for place, index in enumerate(order) if ours[index]]
     if not due:
         return False, heard
     begin = next((place for place in due if there[place]), due[-1])
@@ -558,52 +518,31 @@ def left_out(
     return bool(absent), tuple(known)
 
 
-def _shown_of(entries: Entries, shown: frozenset[bytes], ids: Collection[AgentId]) -> list[bytes]:
-    """Return the marks that a history's lines fit, in their order, whoever is said to speak."""
-    found = []
-    for entry in entries:
-        marks = (mark_of(who, entry.html) for who in (entry.agent_id, *ids))
-        found += [mark for mark in marks if mark in shown][:1]
-    return found
-
-
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
-    """Return the lines that are not older than the marks."""
+    """Return the lines that are not older than the marks, and not known by their id."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
+    horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
         horizon = first + clocks.usual  # what is older was forgotten, and not missed
-    else:
-        horizon = min(first, since) + clocks.usual - FAR
-    return [
-        line
-        for line in lines
-        if not (line.entry.id and line.entry.id in told)
-        and (not line.entry.posted or line.entry.posted >= horizon)
-    ]
+    untold = (line for line in lines if line.entry.id not in told)
+    return [line for line in untold if not line.entry.posted or line.entry.posted >= horizon]
 
 
 def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
     """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
-    keys: tuple[tuple[Callable[[Line], bytes], Callable[[Mark], bytes]], ...] = (
-        (_exact, lambda one: one.exact),
-        (lambda line: line.mark, lambda one: one.mark),
-    )
-    for key_of_line, key_of_mark in keys:
+    for exact in (True, False):
         taken = set(pairs.values())
         free: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for index, one in enumerate(heard):
             if not one.id and index not in taken:
-                free[key_of_mark(one)].append(index)
+                free[one.exact if exact else one.mark].append(index)
         for line in lines:
-            if line.place not in pairs and free[key_of_line(line)]:
-                pairs[line.place] = free[key_of_line(line)].popleft()
+            places = free[line.exact if exact else line.mark]
+            if places and line.place not in pairs:
+                pairs[line.place] = places.popleft()
     return pairs
-
-
-def _exact(line: Line) -> bytes:
-    return exact_mark(line.entry.agent_id, AgentText(line.entry.html))
 
 
 def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[Line]:

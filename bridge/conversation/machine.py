@@ -1,8 +1,8 @@
 """Life cycle of a conversation, as one pure function.
 
 `step` takes the state, one input and the time, and returns the next state and what is to be done.
-It reads no clock, draws no random number and does no I/O, so the same inputs always give the same
-conversation; state, effects and input are stored in one transaction.
+It reads no clock, draws no random number and does no I/O; state, effects and input are stored in
+one transaction.
 
 A step has two halves. First the input changes what is known and wanted (`customer`, `server`,
 `calls.call_failed`, `history`, `tick`; the changes of phase that they share stand in `queue` and
@@ -18,9 +18,9 @@ What a customer typed is in exactly one place at any time: `held`, `outstanding.
 `Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered`. A property test
 walks the machine at random and asserts just that.
 
-Every state that waits has a deadline and a way out. `deadline` names the next moment at which
-something must happen even if nothing comes in; the input `Tick` makes it happen. An outstanding
-call has its own deadline in the rooms ring, which always brings an input for it.
+Every state that waits has a deadline and a way out: `deadline` names the next moment, and the input
+`Tick` makes it happen. An outstanding call has its own deadline in the rooms ring, which always
+brings an input for it.
 
 The rows cited in this package are those of the protocol reference, section 4.
 """
@@ -32,16 +32,13 @@ from typing import assert_never
 
 from bridge.conversation import calls, chat, customer, history, model, queue, robot, server
 from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn
+from bridge.conversation.turn import Turn, without
 
 
 def step(
     state: model.Conversation, happened: model.Input, now: int, policy: Policy
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
-    """Make one step, at `now` (ms since the epoch); it never raises.
-
-    The effects are in the order in which they are to be carried out (per lane).
-    """
+    """Make one step, at `now` (ms since the epoch); it never raises. Effects are in lane order."""
     turn = Turn(state, now, policy)
     _apply(turn, happened)
     if turn.state.questions:
@@ -114,8 +111,7 @@ def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
 def wants_link(state: model.Conversation) -> bool:
     """True while the link is needed: WebChat may have something to say to this room, or we to it.
 
-    Not for a request that is given up while it is on its way for the first time: what has not been
-    written of it by now need not be.
+    What has not been written by now of a request that is given up need not be.
     """
     phase = state.phase
     if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always
@@ -143,7 +139,6 @@ def deadline(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def tick(turn: Turn) -> None:
-    """Carry out every deadline that has passed."""
     for due, act in _DEADLINES:
         moment = due(turn.state, turn.policy)
         if moment is not None and turn.now >= moment:
@@ -162,10 +157,6 @@ def _ask_people(turn: Turn) -> None:
         queue.want_person(turn, why)
 
 
-def _ask_after(turn: Turn) -> None:
-    queue.ask_after(turn, heard_at=turn.now)
-
-
 def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     kept = _waiting_for_a_person(state)
@@ -175,7 +166,6 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
 
 
 def _expire(turn: Turn) -> None:
-    """Report what has waited outside a chat for `Policy.hold_idle`."""
     oldest = turn.now - turn.policy.hold_idle
     kept = _waiting_for_a_person(turn.state)
     turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
@@ -183,18 +173,15 @@ def _expire(turn: Turn) -> None:
 
 def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
     """Return the held pieces of no question to the robot: questions end by themselves."""
-    asked = {one.event_id for one in state.questions if not one.aside}
-    return tuple(piece for piece in state.held if piece.event_id not in asked)
+    return without(state.held, tuple(one.event_id for one in state.questions if not one.aside))
 
 
 def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
     match state.phase:
         case (
-            model.Idle(linger_until=moment)
-            | model.Requesting(adopt_at=moment)
-            | model.Queued(cancel_by=moment)
+            model.Idle(linger_until=at) | model.Requesting(adopt_at=at) | model.Queued(cancel_by=at)
         ):
-            return moment
+            return at
         case _:
             return None
 
@@ -216,22 +203,19 @@ def _end_phase(turn: Turn) -> None:
 def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
     """Return the queue's timeout; none during a call: its outcome is a sign of life, or a retry."""
     phase = state.phase
-    if not isinstance(phase, model.Queued) or phase.resync or phase.cancel:
-        return None
-    if state.outstanding is not None:
+    if not isinstance(phase, model.Queued) or phase.resync or phase.cancel or state.outstanding:
         return None
     return phase.heard_at + (policy.accepted_wait if phase.accepted else policy.queue_silence)
 
 
-_DEADLINES: tuple[
-    tuple[Callable[[model.Conversation, Policy], int | None], Callable[[Turn], None]], ...
-] = (
+Due = Callable[[model.Conversation, Policy], int | None]
+_DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (_hold_ends, calls.give_up),
     (robot.due, _ask_people),
     (chat.poll_due, chat.end_poll),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
-    (_silence_ends, _ask_after),
+    (_silence_ends, lambda turn: queue.ask_after(turn, heard_at=turn.now)),
     (queue.card_due, queue.refresh_card),
     (queue.callback_due, queue.retry_callback),
 )

@@ -1,8 +1,7 @@
 """Values of a conversation: its state, its inputs and its effects.
 
 All are stored as tagged JSON. The tag is the class's name, so a class that is renamed keeps its
-`tag`; a new field needs a default that an older row can live with. Moments and durations are ms
-(since the epoch).
+`tag`; a new field needs a default that an older row can live with. Moments and durations are ms.
 
 Inputs are stored before they are handled, or with what they led to; but for `Tick`, `LinkLost`,
 `LinkRestored`, `TurnAwaited` and `Resumed`, whose reasons would be noticed again after a restart.
@@ -66,11 +65,10 @@ CustomerContent = CustomerText | CustomerMedia | CustomerLocation
 
 
 class Clip(Value, frozen=True):
-    """A voice message that travels inside its frame."""
+    """A voice message that travels inside its frame: an AMR file in base64."""
 
     seconds: int
     data: str
-    """Base64 of an AMR file."""
 
 
 class Held(Value, frozen=True):
@@ -79,13 +77,11 @@ class Held(Value, frozen=True):
     event_id: EventId
     content: CustomerContent
     at: int
-    """When it was stored."""
     last: bool = True
     """The last piece of its event: a long text is split, and told about once."""
     url: str = ""
     """Of media: its address on the WebChat server, once uploaded."""
     clip: Clip | None = None
-    """Of a voice message: its form inside the frame, where it fits."""
     asked: CallId | None = None
     """The call that may have carried it; its id is used to send it again."""
     repeats: int = 0
@@ -96,7 +92,6 @@ class Held(Value, frozen=True):
     words: str = ""
     """Of a text: the customer's own words, where the content adds to them."""
     consulted: bool = False
-    """Put to the knowledge base."""
     quotes: tuple[EventId, ...] = ()
     """Messages whose words it repeats: once one of them is taken back, `instead` goes."""
     amends: EventId | None = None
@@ -117,14 +112,10 @@ class Held(Value, frozen=True):
 
 
 class Upload(Value, frozen=True):
-    """An upload as the outstanding call, instead of a frame."""
-
     media: CustomerMedia
 
 
 class Outstanding(Value, frozen=True):
-    """The one call that awaits its answer."""
-
     call_id: CallId
     what: Command | Upload
     held: Held | None = None
@@ -185,7 +176,6 @@ class Queued(Value, frozen=True):
     cut: bool = False
     """The link was away since this request was made: if it is lost, it is made anew, once."""
     any_agent: bool = False
-    """As in `Requesting`."""
     cancel: bool = False
     cancel_by: int | None = None
     """End of a cancel that cannot be sent (no request id yet)."""
@@ -194,14 +184,12 @@ class Queued(Value, frozen=True):
     pre_refused: bool = False
     """WebChat refused a pre-message: what is typed from now on waits for the session."""
     first_position: int | None = None
-    """The first place that WebChat named."""
     first_at: int = 0
     moved_at: int = 0
-    """When the present place was reached."""
+    """When `position` was reached."""
     shown_at: int = 0
     """When the queue card was last written; 0: not since this phase began."""
     next_told: bool = False
-    """The customer knows that they are next."""
     quiet_until: int | None = None
     """Nothing is shown until then: a request of our own may end as soon as it stands."""
 
@@ -228,8 +216,7 @@ class Chatting(Value, frozen=True):
     request_id: RequestId | None = None
     """The request of which it came: what went with that is the agents'."""
     marked: bool = False
-    """All that its agents said is in `Conversation.marks`; False: it began before schema 4, under a
-    version without marks."""
+    """All that its agents said is in `Conversation.marks`; False: it began before schema 4."""
 
 
 class Ended(Value, frozen=True):
@@ -254,11 +241,10 @@ class Rating(Value, frozen=True):
 
 
 class Rated(Value, frozen=True):
-    """A rating that WebChat took; it can be changed for `Policy.rating_change`."""
+    """A rating that WebChat took, first at `at`; it can be changed for `Policy.rating_change`."""
 
     session_id: SessionId
     at: int
-    """When the first one was taken."""
 
 
 class Question(Value, frozen=True):
@@ -273,7 +259,7 @@ class Question(Value, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A mark as stored by versions before `Marks`: `history.Mark`, in hex."""
+    """A `history.Mark` as stored by versions before `Marks`, in hex."""
 
     at: int
     mark: str
@@ -284,10 +270,9 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """Attributes of a mark in `Marks` that a history told; see `history.Mark`."""
+    """Attributes of the mark in `place` of `Marks`, which a history told; see `history.Mark`."""
 
     place: int
-    """Index of the mark, from the oldest."""
     id: str
     awaited: int
     pushed: bool
@@ -303,19 +288,16 @@ class Marks(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Recall(Value, frozen=True):
-    """A pending question for the history, because the link was away."""
+    """A pending question for the history: all up to `since` was surely heard."""
 
     since: int
-    """Up to when everything was surely heard."""
     session_id: SessionId | None = None
     """None: no session has come of our request yet."""
     due: int = 0
     asked: bool = False
-    """The question is under way."""
     again: bool = False
     """Something happened since then: ask once more."""
     tries: int = 0
-    """Failures so far."""
     unmarked: bool = False
     """Its lines were shown by a version without marks (`Chatting.marked`)."""
 
@@ -327,21 +309,18 @@ class Callback(Value, frozen=True):
     wanted: int | None = None
     """When the customer wished it; None: it was only offered."""
     next_at: int = 0
-    """When we ask next."""
     tries: int = 0
     """Requests since the queue last opened, as far as we know its hours."""
 
 
 class Conversation(Value, frozen=True):
-    """The whole state of the machine."""
-
     phase: Phase = Idle()
     number: int = 0
     """Number of the chat in this room; the queue card and the transcript go by it."""
     held: tuple[Held, ...] = ()
     """In the order in which it was typed; at most one piece more is in `outstanding`."""
     typed: int = 0
-    """Pieces so far."""
+    """The next `Held.order`."""
     outstanding: Outstanding | None = None
     next_call: int = 1
     rating: Rating | None = None
@@ -349,7 +328,6 @@ class Conversation(Value, frozen=True):
     last_session: SessionId | None = None
     """The newest session: it can be rated until the next one starts (trap T19)."""
     last_closed: bool = False
-    """That session is known to be over."""
     last_ended_at: int | None = None
     """End of the last session; the next agent has not seen earlier messages."""
     last_request: RequestId | None = None
@@ -357,7 +335,6 @@ class Conversation(Value, frozen=True):
     failures: int = 0
     """Consecutive failures of the link or the server; zero once anything is answered."""
     trouble_since: int | None = None
-    """When the first of these failures came."""
     retry_at: int | None = None
     """No call is made before this moment."""
     told_trouble: bool = False
@@ -375,7 +352,6 @@ class Conversation(Value, frozen=True):
     """The marks in a row that an earlier version stored; empty once `marks` is used."""
     marks: Marks = Marks()
     linked_at: int = 0
-    """When the link was last restored."""
     turn_at: int | None = None
     """When the customer expects our login's turn; None: they know of no such wait."""
     told_away: bool = False
@@ -388,7 +364,7 @@ class Conversation(Value, frozen=True):
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+class Happening(Value, frozen=True):
     """Base class of inputs."""
 
 
@@ -400,9 +376,8 @@ class Said(Happening, frozen=True):
     words: str = ""
     """The customer's own words, where the content adds to them (a name, a quotation)."""
     again: bool = False
-    """It is sent again on request, so that the customer expects an answer."""
+    """Sent again on request, so that the customer expects an answer."""
     quotes: tuple[EventId, ...] = ()
-    """The messages that it quotes."""
     amends: EventId | None = None
     """Of an edit: the earlier message, which the agent may have."""
     instead: CustomerContent | None = None
@@ -441,10 +416,9 @@ class Human(Happening, frozen=True):
 
 
 class Solved(Happening, frozen=True):
-    """The customer's word that the knowledge base's answer was enough."""
+    """The knowledge base's answer to this question was enough; None: to all of them."""
 
     event_id: EventId | None = None
-    """The question; None: all of them."""
 
 
 class CallBack(Happening, frozen=True):
@@ -457,12 +431,9 @@ class Rate(Happening, frozen=True):
     session_id: SessionId | None = None
     """The chat that is meant; None: the newest."""
     vote: bool = False
-    """By the poll."""
 
 
 class Pushed(Happening, frozen=True):
-    """A push of WebChat's."""
-
     push: Push
     at: int = 0
     """When it came; 0: just now."""
@@ -471,8 +442,6 @@ class Pushed(Happening, frozen=True):
 
 
 class Replied(Happening, frozen=True):
-    """The reply to a call."""
-
     call_id: CallId
     reply: Reply
 
@@ -486,8 +455,6 @@ class Uploaded(Happening, frozen=True):
 
 
 class FailureReason(StrEnum):
-    """The reason why a call failed."""
-
     UNREACHABLE = "unreachable"
     """Network, a proxy's error page, a server that is starting: worth another try."""
     NO_TURN = "no_turn"
@@ -509,15 +476,12 @@ class FailureReason(StrEnum):
     REFUSED = "refused"
     """The server refused an upload, `code` says why."""
     UPLOAD_FAILED = "upload_failed"
-    """An upload was not answered in the guide's words; `code` is the HTTP status, if that says
-    anything."""
+    """An upload was not answered in the guide's words; `code`: the HTTP status, if it says more."""
     OVERTAKEN = "overtaken"
     """Not written: its content was taken back before, or came to go otherwise."""
 
 
 class CallFailed(Happening, frozen=True):
-    """The failure of a call or an upload, without a reply."""
-
     call_id: CallId
     reason: FailureReason
     certain: bool = True
@@ -529,8 +493,6 @@ class CallFailed(Happening, frozen=True):
 
 
 class Silence(StrEnum):
-    """The reason why the knowledge base has no answer."""
-
     NOTHING = "nothing"
     UNREACHABLE = "unreachable"
     """It does not answer, or refuses us."""
@@ -543,7 +505,6 @@ class Consulted(Happening, frozen=True):
     note: str = ""
     """The answer in short, for an agent; empty if there is none."""
     silence: Silence = Silence.NOTHING
-    """The reason why there is none."""
 
 
 class LinkLost(Happening, frozen=True):
@@ -551,17 +512,15 @@ class LinkLost(Happening, frozen=True):
 
 
 class TurnAwaited(Happening, frozen=True):
-    """The link cannot be opened yet, because our own logins wait for their turn."""
+    """The link cannot be opened yet: our logins wait for their turn, at most so many seconds."""
 
     seconds: int
-    """At most, as things stand."""
 
 
 class LinkRestored(Happening, frozen=True):
-    """The link was lost and stands again."""
+    """The link was lost and stands again, since `at` (0: just now)."""
 
     at: int = 0
-    """Since when it stands; 0: just now."""
 
 
 class Resumed(Happening, frozen=True):
@@ -587,9 +546,7 @@ class Tick(Happening, frozen=True):
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
-"""What came of an effect."""
-LinkNews = LinkLost | TurnAwaited | LinkRestored
-Input = CustomerAct | Pushed | Outcome | LinkNews | Resumed | Tick
+Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -597,13 +554,11 @@ Input = CustomerAct | Pushed | Outcome | LinkNews | Resumed | Tick
 Args = dict[str, str | int | tuple[str, ...]]
 
 
-class Wish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+class Wish(Value, frozen=True):
     """Base class of effects."""
 
 
 class CallWebChat(Wish, frozen=True):
-    """Send one command and bring back its reply."""
-
     call_id: CallId
     command: Command
     event_id: EventId | None = None
@@ -613,16 +568,12 @@ class CallWebChat(Wish, frozen=True):
 
 
 class UploadMedia(Wish, frozen=True):
-    """Carry a file from the homeserver to WebChat."""
-
     call_id: CallId
     media: CustomerMedia
     event_id: EventId
 
 
 class AskRobot(Wish, frozen=True):
-    """Put a question to the knowledge base."""
-
     event_id: EventId
     question: str
     first: bool = False
@@ -631,11 +582,10 @@ class AskRobot(Wish, frozen=True):
 
 
 class FetchHistory(Wish, frozen=True):
-    """Ask WebChat what was said lately; the answer comes as `Recalled`."""
+    """Ask WebChat what was said since then; the answer comes as `Recalled`."""
 
     session_id: SessionId
     since: int
-    """When the link was last known to stand: what is older was heard."""
 
 
 class Say(Wish, frozen=True):
@@ -653,7 +603,6 @@ class QueuePlace(Wish, frozen=True, tag="Place"):
 
     queue_id: QueueId
     at: int
-    """Now, for the card."""
     since: int
     position: int | None = None
     first_position: int | None = None
@@ -681,8 +630,6 @@ class CallbackCard(Wish, frozen=True):
 
 
 class AskRating(Wish, frozen=True):
-    """Ask for a rating, once per session."""
-
     session_id: SessionId
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) as the server offers them; empty: the operator's."""
@@ -710,8 +657,7 @@ class Relay(Wish, frozen=True):
     choices: tuple[str, ...] = ()
     """The robot's proposals, which a digit stands for, written or as a reaction."""
     posted: int | None = None
-    """Of one that comes late: when it was said, by the server's clock; 0: nobody knows. None: just
-    now."""
+    """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
 
 
 class AgentsCame(Wish, frozen=True):
@@ -722,8 +668,6 @@ class AgentsCame(Wish, frozen=True):
 
 
 class AgentsLeft(Wish, frozen=True):
-    """Ghosts that leave the room."""
-
     agents: tuple[AgentId, ...]
 
 
@@ -754,7 +698,6 @@ ToAside = AskRobot | FetchHistory
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Words of ours, from `texts` by key."""
 ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
-"""Messages and members of the room."""
 Fact = Delivered | Answered
 """Facts for the room's record, which nobody carries out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact

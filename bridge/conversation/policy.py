@@ -16,7 +16,6 @@ class RobotUse(StrEnum):
 
     OFF = "off"
     COMMAND = "command"
-    """Only by the command `ask`."""
     FIRST = "first"
     """What is written outside a chat goes to it before it goes to a person."""
     WHEN_NO_AGENT = "when_no_agent"
@@ -30,7 +29,6 @@ class Opening(Protocol):
 
     def opens(self, now: int) -> int:
         """The first moment from `now` on at which it is open."""
-        ...
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -71,7 +69,6 @@ class Policy(msgspec.Struct, frozen=True):
     linger: int = 60_000
     """How long the link stays after a request was refused that may still be taken up."""
     rating_change: int = 5 * 60_000
-    """How long a rating can be changed."""
     show_comments: bool = False
     """Customers read the call centre's notes on its agents (trap T39)."""
     robot: RobotUse = RobotUse.OFF
@@ -84,8 +81,7 @@ class Policy(msgspec.Struct, frozen=True):
     max_tries: int = 3
     """How often a call is made again that the server failed to carry out (-100)."""
     upload_tries: int = 5
-    """How often a file is uploaded that the server, which is there, fails to take: within a minute
-    and a half, for what was written since waits behind it."""
+    """How often a file is uploaded that the server fails to take: for a minute and a half."""
     card_every: int = 60_000
     """How often the queue card is brought up to date though nothing has moved, at first."""
     card_later: int = 5 * 60_000
@@ -95,7 +91,6 @@ class Policy(msgspec.Struct, frozen=True):
     paused: bool = False
     """The room is not served at the moment: nothing is asked for on our own."""
     callback: bool = True
-    """Calling back is offered to who found nobody there."""
     callback_first: int = 5 * 60_000
     """How long after a verdict of "closed" or "nobody there" we ask again, at first."""
     callback_last: int = 60 * 60_000

@@ -2,8 +2,7 @@
 
 A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
 a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
-typed meanwhile is kept. Moments and durations are ms. Each function leaves the turn in a whole
-state; none of them makes a call (see `calls`).
+typed meanwhile is kept. Moments and durations are ms. No function makes a call (see `calls`).
 
 *The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
 written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
@@ -13,16 +12,15 @@ five, because each edit is an event in the room.
 is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
 opens, where the operator gave its hours, else at growing distances. The wish ends with a chat, with
 `cancel`, with a refusal that no repetition can mend, or at its limit, and the customer is told of
-each. A word of the customer's asks at once as always, and loudly; the wish goes on beneath it.
+each. A message of the customer's asks at once as always; the wish goes on beneath it.
 
 *Quiet requests*. Nothing is shown of a request of our own (`hidden`) until it has stood for a
-moment, or an agent is there: a night of vain attempts costs the customer not one line.
+moment, or an agent is there.
 
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
-customer has been told, and what they typed is theirs again. But for a while the link stays, and the
-place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
-had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
-does not say of which request it is: then it is sent again, for twice is better than never.
+customer has been told, and what they typed is held. But for a while the link stays, and the place
+in the queue is remembered: news of it that is no end puts them back there (`revive`). What had gone
+to WebChat with the request is not sent again, but after a 202, which does not name the request.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, robot
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
-from bridge.ids import QueueId, SessionId
+from bridge.ids import QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
 
@@ -56,15 +54,9 @@ _HOPELESS = frozenset(
 # --- a request begins and ends --------------------------------------------------------------------
 
 
-def request_chat(
-    turn: Turn,
-    queue_id: QueueId | None = None,
-    *,
-    lost_session: SessionId | None = None,
-    quiet: bool = False,
-) -> None:
+def request_chat(turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False) -> None:
     """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
-    queue = turn.policy.queue_id if queue_id is None else queue_id
+    queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
     if not quiet:
         turn.set(number=turn.state.number + 1)
@@ -74,10 +66,9 @@ def request_chat(
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
         turn.set(outstanding=replace(outstanding, moot=True))
-    turn.enter(model.Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    turn.enter(model.Requesting(queue_id, turn.now, quiet=quiet))
     robot.hand_over(turn)
-    if not quiet:
-        turn.card("queue.asking", {"queue": queue})
+    show_card(turn)
 
 
 def resume_held(turn: Turn) -> None:
@@ -92,15 +83,13 @@ def resume_held(turn: Turn) -> None:
 
 def want_person(turn: Turn, key: str | None) -> None:
     """Hand over from the knowledge base to a person: say why, and ask for a chat; None: do not."""
-    if key is None:
-        return
-    turn.say(key)
-    resume_held(turn)
-    robot.hand_over(turn)  # also where the room asks for nobody without a command
+    if key is not None:
+        turn.say(key)
+        resume_held(turn)
+        robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
 def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
-    """Return the phase as a place in the queue."""
     if isinstance(phase, model.Queued):
         return phase
     return model.Queued(
@@ -167,7 +156,6 @@ def status_key(status: int) -> tuple[str, model.Args]:
 
 
 def result_key(code: int) -> tuple[str, model.Args]:
-    """The sentence for a result code, and the number if no sentence knows it."""
     return (f"result.{code}", {}) if code in RESULTS else ("result.other", {"code": code})
 
 
@@ -175,8 +163,10 @@ def result_key(code: int) -> tuple[str, model.Args]:
 
 
 def show_card(turn: Turn) -> None:
-    """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
+    """Write the card of a customer who waits, unless nothing may be shown yet."""
     phase = turn.state.phase
+    if isinstance(phase, model.Requesting) and not phase.quiet:
+        turn.card("queue.asking", {"queue": phase.queue_id})
     if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
     turn.enter(phase, shown_at=turn.now)
@@ -218,7 +208,6 @@ def place_named(turn: Turn, position: int | None) -> None:
 
 
 def card_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when the card is to be refreshed though nothing has moved; None: not at all."""
     phase = state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return None
@@ -231,8 +220,8 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
 
 def refresh_card(turn: Turn) -> None:
     """Write the card although nothing has moved, or show a quiet request that stands."""
-    if not surface(turn):
-        show_card(turn)
+    unhide(turn)
+    show_card(turn)
 
 
 def ask_after(turn: Turn, **changes: Any) -> None:
@@ -241,15 +230,8 @@ def ask_after(turn: Turn, **changes: Any) -> None:
         turn.enter(turn.state.phase, resync=True, **changes)
 
 
-# --- our own logins' turn -------------------------------------------------------------------------
-
-
 def turn_awaited(turn: Turn, seconds: int) -> None:
-    """Tell a customer who waits that our logins wait for their turn (the login limit).
-
-    The card of a request says it, and says it anew once the moment that it named has passed. A
-    message in a chat or a queue is told of once, unless other trouble was told of.
-    """
+    """Tell a customer who waits of the login limit; anew once the moment it named has passed."""
     state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
     if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
@@ -268,10 +250,8 @@ def turn_came(turn: Turn) -> None:
     """Correct the card after `turn_awaited`: WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
-    if isinstance(phase, model.Queued):
+    if isinstance(phase, model.Waiting) and not phase.cancel:
         show_card(turn)
-    elif isinstance(phase, model.Requesting) and not (phase.cancel or hidden(phase)):
-        turn.card("queue.asking", {"queue": phase.queue_id})
 
 
 # --- quiet requests -------------------------------------------------------------------------------
@@ -279,9 +259,9 @@ def turn_came(turn: Turn) -> None:
 
 def hidden(phase: model.Phase) -> bool:
     """True while nothing is shown of this request."""
-    if isinstance(phase, model.Requesting):
-        return phase.quiet
-    return isinstance(phase, model.Queued) and phase.quiet_until is not None
+    if isinstance(phase, model.Queued):
+        return phase.quiet_until is not None
+    return isinstance(phase, model.Requesting) and phase.quiet
 
 
 def unhide(turn: Turn) -> bool:
@@ -290,30 +270,20 @@ def unhide(turn: Turn) -> bool:
     if not hidden(phase):
         return False
     turn.set(number=turn.state.number + 1)
-    if isinstance(phase, model.Requesting):
-        turn.enter(phase, quiet=False)
-    else:
-        turn.enter(phase, quiet_until=None)
+    shown = {"quiet": False} if isinstance(phase, model.Requesting) else {"quiet_until": None}
+    turn.enter(phase, **shown)
     return True
 
 
-def surface(turn: Turn) -> bool:
-    """Show a quiet request, because it stands or the customer has come back; False: none is."""
-    if not unhide(turn):
-        return False
-    phase = turn.state.phase
-    if isinstance(phase, model.Requesting):
-        turn.card("queue.asking", {"queue": phase.queue_id})
-    else:
+def surface(turn: Turn) -> None:
+    if unhide(turn):
         show_card(turn)
-    return True
 
 
 # --- calling back ---------------------------------------------------------------------------------
 
 
 def callback_wanted(state: model.Conversation) -> bool:
-    """True if the customer wishes to be called back."""
     return state.callback is not None and state.callback.wanted is not None
 
 
@@ -324,12 +294,11 @@ def unseen_callback(state: model.Conversation) -> model.Callback | None:
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Note a wish to be called back; the caller says what becomes of it."""
     turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Confirm the callback: say when we ask again, or for how long."""
+    """Say when we ask again, or for how long."""
     hours = _callback_limit(turn.policy, queue_id) // 3_600_000
     _callback_card(turn, queue_id, "callback.promised", "callback.promised_hours", hours=hours)
 
@@ -355,17 +324,16 @@ def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
 
 def cancel_callback(turn: Turn) -> bool:
     """Cancel the callback; False if none was wished for."""
-    if not callback_wanted(turn.state):
-        return False
-    phase = turn.state.phase
-    leaving = isinstance(phase, model.Waiting) and not hidden(phase)
-    turn.set(callback=None)
-    turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
-    return True
+    wanted, phase = callback_wanted(turn.state), turn.state.phase
+    if wanted:
+        leaving = isinstance(phase, model.Waiting) and not hidden(phase)
+        turn.set(callback=None)
+        turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
+    return wanted
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when a callback is tried next, or given up (paused room); None: there is none."""
+    """Return when a callback is tried next, or given up (in a paused room)."""
     callback = state.callback
     if callback is None or callback.wanted is None or not isinstance(state.phase, model.NoChat):
         return None
@@ -385,11 +353,10 @@ def retry_callback(turn: Turn) -> None:
     else:
         turn.set(callback=None)
         turn.say("callback.given_up")
-        turn.report_held("undelivered.expired")
+        turn.report(turn.state.held, "undelivered.expired")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    """Return for how long a callback is tried."""
     known = policy.callback_limit_hours if queue_id in policy.hours else 0
     return max(policy.callback_limit, known)
 

@@ -3,10 +3,10 @@
 The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
 answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`,
 where they would lie without a robot, and `Conversation.questions` says how far each question is. If
-a person is wanted after all, `hand_over` puts the robot's answer behind each question, in the place
-that was kept free for it, and the pieces go to the agent like all others. A question that the
-robot's answer settled ends with the effect `Answered`. That a person is wanted is returned as the
-key of the sentence that says why; `queue.want_person` does the rest.
+a person is wanted after all, `hand_over` puts the robot's answer behind each question, and the
+pieces go to the agent like all others. A question that the robot's answer settled ends with the
+effect `Answered`. That a person is wanted is returned as the key of the sentence that says why;
+`queue.want_person` does the rest.
 
 The robot inside a chat is an agent like the others, but for its proposals, which are answered by
 number (reference 1.6).
@@ -15,7 +15,6 @@ number (reference 1.6).
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -31,7 +30,6 @@ MOST_ASKED = 5
 """Messages, the newest, about which the knowledge base is asked when nobody is there."""
 _NAMELESS = Agent(AgentId("robot"))
 """The agent that a robot speaks as whose name no frame gave."""
-_LINE = re.compile(r"\r?\n")
 
 
 def answers_first(turn: Turn) -> bool:
@@ -39,8 +37,7 @@ def answers_first(turn: Turn) -> bool:
     state = turn.state
     if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
         return False
-    asked = {one.event_id for one in state.questions}
-    return all(piece.event_id in asked for piece in state.held)
+    return not without(state.held, tuple(one.event_id for one in state.questions))
 
 
 def consult(turn: Turn, event: model.Said) -> str | None:
@@ -59,14 +56,12 @@ def consulted(turn: Turn, came: model.Consulted) -> str | None:
     question = awaited(turn.state, came.event_id)
     if question is None:
         return None
-    if came.note:
-        known = replace(question, note=came.note)
-        rest = (known if one == question else one for one in turn.state.questions)
-        turn.set(questions=tuple(rest))
-    elif question.aside:
-        turn.set(questions=tuple(one for one in turn.state.questions if one != question))
-    else:
+    if not (came.note or question.aside):
         return f"robot.person_{came.silence}"
+    questions = turn.state.questions
+    known = (replace(question, note=came.note),) if came.note else ()
+    at = questions.index(question)
+    turn.set(questions=(*questions[:at], *known, *questions[at + 1 :]))
     return None
 
 
@@ -74,7 +69,7 @@ def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
     if not isinstance(turn.state.phase, model.NoChat):
         return
-    asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
+    asked = unique_events(piece for piece in turn.state.held if piece.consulted)
     events = (one for one in asked if wish.event_id in {None, one})
     if settle(turn, *events):
         turn.say("robot.solved")
@@ -83,27 +78,24 @@ def solved(turn: Turn, wish: model.Solved) -> None:
 
 
 def due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return the next deadline of a question; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
-    return min((moment for moment in moments if moment is not None), default=None)
+    return min(filter(None, moments), default=None)
 
 
-def overdue(turn: Turn) -> Iterator[str]:
+def overdue(turn: Turn) -> Iterator[str | None]:
     """End questions whose time is up; yield why a person is wanted for one."""
     for question in turn.state.questions:
         moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            silent = model.Consulted(question.event_id, silence=model.Silence.UNREACHABLE)
-            if (key := consulted(turn, silent)) is not None:
-                yield key
+            silence = model.Silence.UNREACHABLE
+            yield consulted(turn, model.Consulted(question.event_id, silence=silence))
         else:
             settle(turn, question.event_id)
 
 
 def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
-    """Put one message to the knowledge base."""
     held = tuple(
         replace(piece, consulted=True) if piece.event_id == event_id else piece
         for piece in turn.state.held
@@ -132,7 +124,6 @@ def _words(pieces: tuple[model.Held, ...]) -> str:
 
 
 def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
-    """The question, if it still waits for its answer."""
     found = (one for one in state.questions if one.event_id == event_id and one.note is None)
     return next(found, None)
 
@@ -166,13 +157,11 @@ def settle(turn: Turn, *events: EventId) -> bool:
 
 
 def tidy(turn: Turn) -> None:
-    """Remove the questions whose messages are no longer held."""
     held = {piece.event_id for piece in turn.state.held}
     turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
 
 
 def _question_due(question: model.Question, policy: Policy) -> int | None:
-    """Return when a question times out, waiting for its answer or the customer's word."""
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle
@@ -207,16 +196,12 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
         turn.ask(model.Offer("robot.person_offered"))
 
 
-def show_place(turn: Turn, phase: model.Chatting, position: int) -> None:
-    """Show the place in the queue for a person, behind the robot (row 27)."""
-    turn.card("robot.position", {"position": position, "queue": phase.queue_id})
-
-
 def _shown(push: RobotMessage) -> str:
     """Return the message as an HTML fragment, the proposals as a numbered list."""
     text = push.text.strip()
     if not push.suggestions:
         return text
-    text = _LINE.sub("<br>", as_markup(text))  # also what only mixes lines with elements
+    # Also what only mixes lines with elements.
+    text = as_markup(text).replace("\r\n", "<br>").replace("\n", "<br>")
     items = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in push.suggestions)
     return f"{text}<ol>{items}</ol>"

@@ -25,14 +25,10 @@ from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
-"""A picture, for which a notice has no place: the agent's ghost shows it."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
-
-# --- pushes ---------------------------------------------------------------------------------------
 
 
 def pushed(turn: Turn, came: model.Pushed) -> None:
-    """Dispatch one push."""
     push, at = came.push, came.at or turn.now
     match push:  # what comes most often stands first
         case frames.MessageReceived():
@@ -106,7 +102,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     news = progress(push.status)
     turn.enter(phase, seeking=news is not Progress.OVER)
     if news is Progress.WAITING and push.position:
-        robot.show_place(turn, phase, push.position)
+        turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
         turn.say(*queue.status_key(push.status))
 
@@ -135,8 +131,7 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     state, phase = turn.state, turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == push.session_id:
         if push.agents:  # row 10: a refresh, no second greeting
-            robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
-            _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
+            _replace_agents(turn, phase, push)
         return
     # A refused request may still be taken up (reference 2.3, status 2). A repeat of the session
     # that is known to be over is no such thing.
@@ -153,33 +148,26 @@ def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
         phase = replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
-        robot_goes_on = _same_robot(phase, push.agents, introduces=False)
-        _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
-
-
-def _same_robot(
-    phase: model.Chatting, agents: tuple[frames.Agent, ...], *, introduces: bool
-) -> bool:
-    """True if a list of agents is that of the robot we talk to: no guide has a word for it.
-
-    Whoever is new is a person (row 26). But a list that `introduces` may name a robot of which the
-    reply to 101 did not say who it is, if it has not spoken and no person is looked for.
-    """
-    known = {agent.id for agent in phase.agents}
-    if not known and introduces:
-        return phase.robot and not (phase.human or phase.seeking)
-    return phase.robot and {agent.id for agent in agents} <= known
+        _replace_agents(turn, phase, push)
 
 
 def _replace_agents(
-    turn: Turn, phase: model.Chatting, agents: tuple[frames.Agent, ...], *, robot: bool
+    turn: Turn, phase: model.Chatting, push: frames.ChatStarted | frames.AgentsUpdated
 ) -> None:
-    """Replace the agents and tell of it; only ids say who is who, not names (T17)."""
+    """Replace the agents and tell of it; only ids say who is who, not names (T17).
+
+    Whoever is new is a person (row 26). But a 202 may name the robot of which the reply to 101 did
+    not say who it is, if it has not spoken and no person is looked for.
+    """
     old = {agent.id: agent for agent in phase.agents}
-    new = {agent.id: agent for agent in agents}
+    new = {agent.id: agent for agent in push.agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
+    robot = phase.robot and not came
+    if isinstance(push, frames.ChatStarted):
+        same = robot if old else phase.robot and not (phase.human or phase.seeking)
+        robot = push.robot or same
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
         phase,
@@ -202,8 +190,7 @@ def _replace_agents(
             former = old[agent.id].name
             if former and agent.name not in {"", former}:
                 turn.say("agents.renamed", {"old": former, "new": agent.name})
-    if left:
-        turn.ask(model.AgentsLeft(tuple(agent.id for agent in left)))
+    chat.dismiss(turn, left)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
@@ -269,7 +256,7 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
         # Its content is a number of the server's by which no event of ours can be found.
         turn.say("chat.recalled")
-    elif _PICTURE.search(notice.text):
+    elif _PICTURE.search(notice.text):  # a notice has no place for it: the agent's ghost shows it
         agent = history.speaker(turn, push.agent_id)
         _show(turn, agent, frames.AgentText(notice.text), push.session_id)
     elif text := plain_text(notice.text):
@@ -304,7 +291,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         case frames.TransferFromRobot() as command:
             _handed_over(turn, command, reply)
         case frames.SendPreMessage() as command if asked.held is not None:
-            _pre_message_sent(turn, command, asked, asked.held, reply)
+            _pre_message_sent(turn, command.request_id, asked, asked.held, reply)
         case _:
             pass  # stored by another version of the bridge: whatever it was, it is settled
 
@@ -328,6 +315,7 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
         _overtaken(turn, phase, reply)
     if not isinstance(phase, model.Waiting):
         return  # a push was faster: 202 (row 15) or the end of the queue
+    named = turn.policy.to_agent and not phase.any_agent
     if reply.ok:
         _request_granted(turn, phase, reply)
     elif reply.result == ResultCode.ALREADY_IN_ROUTING:
@@ -338,15 +326,18 @@ def _chat_requested(turn: Turn, reply: frames.Reply) -> None:
         _already_chatting(turn, phase, reply)
     elif phase.cancel:
         queue.cancelled(turn)
-    elif not _asked_without_agent(turn, phase, reply):
+    elif reply.result == ResultCode.INVALID_TO_USER_ID and named:
+        # The agent asked for is unknown or away (-9, trap T38): ask for any, once.
+        queue.ask_after(turn)
+        turn.enter(turn.state.phase, any_agent=True)
+    else:
         queue.ended(turn, *queue.result_key(reply.result), words=server_reason(reply))
 
 
 def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
-    """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
+    """Take from a late reply to 101 whether it is the robot who is there (row 15), alone."""
     robots = {agent.id for agent in reply.agents or phase.agents}
     told = reply.robot_type is not None and reply.session_id == phase.session_id
-    # Else a person has come meanwhile.
     alone = {agent.id for agent in phase.agents} <= robots
     if told and alone and not (phase.robot or phase.unwanted):
         turn.enter(phase, robot=True)
@@ -402,23 +393,11 @@ def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> 
 def _await_start(
     turn: Turn, phase: model.Waiting, reply: frames.Reply, session_id: SessionId | None, wait: int
 ) -> None:
-    """Wait for the 202 of a session that exists."""
     if isinstance(phase, model.Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
     lost = phase.lost_session if isinstance(phase, model.Requesting) else None
     asked = model.Requesting(phase.queue_id, phase.since, session_id, reply.agents, turn.now + wait)
     turn.enter(asked, lost_session=lost, cancel=phase.cancel, quiet=queue.hidden(phase))
-
-
-def _asked_without_agent(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> bool:
-    """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
-    named = turn.policy.to_agent and not phase.any_agent
-    if reply.result != ResultCode.INVALID_TO_USER_ID or not named:
-        return False
-    if isinstance(phase, model.Queued):
-        phase = replace(phase, resync=True)
-    turn.enter(phase, any_agent=True)
-    return True
 
 
 # --- 102, 103, 302: cancel, close, ask for a person -----------------------------------------------
@@ -470,7 +449,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         if not words:
             turn.say("robot.transferring")
         if position > 0:  # the card may stand far above, so not the card alone
-            robot.show_place(turn, phase, position)
+            turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 
 
 def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
@@ -514,44 +493,33 @@ def _message_sent(
 
 
 def _pre_message_sent(
-    turn: Turn,
-    command: frames.SendPreMessage,
-    asked: model.Outstanding,
-    held: model.Held,
-    reply: frames.Reply,
+    turn: Turn, of: RequestId, asked: model.Outstanding, held: model.Held, reply: frames.Reply
 ) -> None:
+    phase = turn.state.phase
     if reply.ok:
-        _pre_message_taken(turn, command, asked, held)
+        match phase:
+            case model.Chatting(request_id=known) if known == of:
+                turn.delivered(held)  # trap T22: the agent who accepted has it
+            case model.Queued(request_id=known, former_id=former) if of in {known, former}:
+                if asked.moot:
+                    turn.report_whole((held,), "undelivered.cancelled")
+                else:
+                    turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
+            case _:
+                take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it
         return
     if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
         refuse(turn, asked, held, reply.result)
         return
     take_back(turn, asked, _fresh(held))
     phase = turn.state.phase
-    if isinstance(phase, model.Queued) and phase.request_id == command.request_id:
+    if isinstance(phase, model.Queued) and phase.request_id == of:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
             phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
         else:  # a chat may take what a queue does not
             phase = replace(phase, pre_refused=True)
         turn.enter(phase)
-
-
-def _pre_message_taken(
-    turn: Turn, command: frames.SendPreMessage, asked: model.Outstanding, held: model.Held
-) -> None:
-    phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.request_id == command.request_id:
-        turn.delivered(held)  # trap T22: the agent who accepted has it
-    elif not isinstance(phase, model.Queued) or command.request_id not in {
-        phase.request_id,
-        phase.former_id,
-    }:
-        take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it there
-    elif asked.moot:
-        turn.report_whole((held,), "undelivered.cancelled")
-    else:
-        turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
 
 
 def _fresh(held: model.Held) -> model.Held:

@@ -1,12 +1,9 @@
-"""Working state of one step: the conversation and the effects so far.
-
-A `Turn` lives for one `step` and never leaves this package; the sibling modules change it.
-"""
+"""Working state of one step: the conversation and the effects so far."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -40,7 +37,7 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
 
 
 class Turn(msgspec.Struct):
-    """The mutable side of one step."""
+    """The mutable side of one step; it never leaves this package."""
 
     state: model.Conversation
     now: int
@@ -49,11 +46,9 @@ class Turn(msgspec.Struct):
     effects: list[model.Effect] = []
 
     def set(self, **changes: Any) -> None:
-        """Replace fields of the state."""
         self.state = replace(self.state, **changes)
 
     def enter(self, phase: model.Phase, **changes: Any) -> None:
-        """Replace the phase, by this one with changes."""
         self.state = replace(self.state, phase=replace(phase, **changes) if changes else phase)
 
     def ask(self, effect: model.Effect) -> None:
@@ -63,12 +58,10 @@ class Turn(msgspec.Struct):
         self.ask(model.Say(key, args or {}, ping=ping))
 
     def quote(self, words: str) -> None:
-        """Pass on the server's own words, unless there are none."""
         if words:
             self.say("trouble.server_says", {"text": words})
 
     def card(self, key: str, args: model.Args | None = None) -> None:
-        """Write the queue card of this conversation."""
         self.ask(model.Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
@@ -97,12 +90,8 @@ class Turn(msgspec.Struct):
         pieces = self.state.held if going is None else (going, *self.state.held)
         if not notes:
             part = None if going is None else going.event_id
-            begun = any(piece.event_id == part for piece in self.state.held)
-            pieces = tuple(
-                piece
-                for piece in pieces
-                if not (piece.is_note or (begun and piece.event_id == part))
-            )
+            begun = part if any(one.event_id == part for one in self.state.held) else None
+            pieces = tuple(one for one in pieces if not one.is_note and one.event_id != begun)
         lapsed = {
             piece.event_id
             for piece in pieces
@@ -136,12 +125,9 @@ class Turn(msgspec.Struct):
     def report(
         self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
-        """Tell the customer, once per event, that these pieces were not delivered.
-
-        Nor is the rest of the same events sent: the customer is going to repeat the whole.
-        """
+        """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
         events = unique_events(pieces)
-        for event_id in unique_events(tuple(one for one in pieces if not one.is_note)):
+        for event_id in unique_events(one for one in pieces if not one.is_note):
             self.ask(model.Reported(event_id, key, args or {}))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
@@ -157,10 +143,6 @@ class Turn(msgspec.Struct):
     def report_whole(self, pieces: tuple[model.Held, ...], key: str) -> None:
         """Report those events whose last piece is here; of the others it was reported already."""
         self.report(tuple(piece for piece in pieces if piece.last), key)
-
-    def report_held(self, key: str, args: model.Args | None = None) -> None:
-        """Give up all that waits, and say so."""
-        self.report(self.state.held, key, args)
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:
@@ -180,11 +162,10 @@ def _whole(piece: model.Held) -> tuple[model.Held, ...]:
 
 
 def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tuple[model.Held, ...]:
-    """The pieces that belong to none of these events."""
     return tuple(piece for piece in pieces if piece.event_id not in events)
 
 
-def unique_events(pieces: tuple[model.Held, ...]) -> tuple[EventId, ...]:
+def unique_events(pieces: Iterable[model.Held]) -> tuple[EventId, ...]:
     """The events that these pieces belong to, each once, in order."""
     return tuple(dict.fromkeys(piece.event_id for piece in pieces))
 
@@ -222,5 +203,5 @@ def server_words(reply: Reply) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return the server's message where our sentence about a refusal says too little (2.5)."""
+    """Return `server_words` where our sentence about a refusal says too little (2.5)."""
     return server_words(reply) if meaning(reply.result).vague else ""

@@ -293,9 +293,7 @@ def _ordered_by(
     again = isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier)
     if again or visit.record.settings.paused or _too_fast(visit, received):
         return []
-    if isinstance(gesture, Reacted):
-        return references.reacted(visit, gesture, earlier)
-    return references.voted(visit, gesture, earlier)
+    return references.gestured(visit, gesture, earlier)
 
 
 def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:

@@ -5,15 +5,15 @@ WebChat has none of these, so an agent is told in words. All is pure but what as
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
   because it did not arrive or was of an earlier chat.
-- The earlier message (`Earlier`) is read from the journal, which keeps it for as long as the
-  operator's `retention` allows. Of what is erased there the agent is told without its words.
+- The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
+  one that is erased the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
-  What has ended is erased at once, the rest up to a minute after its end. Until then the room's
-  record remembers the events, so that a crash forgets none; and nobody quotes them.
+  What has ended is erased at once, the rest up to a minute after its end; until then the room's
+  record remembers the events.
 - Sending again: by 🔁 on a message or on our answer to it, or by the command `retry`. The event is
-  read from the journal and handled as if it had been sent now: under its own id, behind what waits.
+  read from the journal and handled as if it had been sent now, under its own id.
 - Sealed events: encrypted ones whose key has not come within `KEY_PATIENCE`, for which later events
   wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
@@ -26,9 +26,10 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.turn import all_pieces
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.record import (
@@ -75,9 +76,7 @@ class Earlier(msgspec.Struct, frozen=True):
     content: model.CustomerContent | None = None
     """None if an agent sent it."""
     sender: UserId = UserId("")
-    """The person who sent it, where one did."""
     correction: bool = False
-    """It is itself a correction."""
     answers: tuple[tuple[str, str], ...] = ()
     """A poll's: id and text of each."""
     reports: EventId | None = None
@@ -105,26 +104,23 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
-    stored, events = _input(body), [event_id]
-    if stored is None:
-        earlier = _from_us(body)
-    elif isinstance(stored, PartPosted):
-        earlier = Earlier(stored.text)
+    stored = _input(body)
+    meaning = await _meaning(around, stored)
+    if isinstance(stored, PartPosted):
+        earlier: Earlier | None = Earlier(stored.text)
     else:
-        meaning = await _meaning(around, stored)
-        earlier = _from_a_person(meaning)
-        if isinstance(meaning, Corrected):
-            # One that changed nothing was told to nobody: then what it corrected counts.
-            events.append(meaning.target)
+        earlier = _from_us(body) if stored is None else _from_a_person(meaning)
     if earlier is None:
         return None
+    # A correction that changed nothing was told to nobody: then what it corrected counts.
+    events = [event_id, *([meaning.target] if isinstance(meaning, Corrected) else [])]
     # What we said of a message is in its ledger too, and says nothing of when an agent read it.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for one in events for row in await around.store.trace(one)]
     came = [row.at for row in rows if row.what == "received"]
     went = [row.at for row in rows if row.what == "stored" and row.detail not in ours]
     at = max((*came, *went), default=None)
-    return msgspec.structs.replace(earlier, at=at, unsent=bool(came) and not went)
+    return replace(earlier, at=at, unsent=bool(came) and not went)
 
 
 async def original(
@@ -132,8 +128,7 @@ async def original(
 ) -> Meaning | Undecryptable | None:
     """Read a person's event again; None if it is none, or no longer kept."""
     body = await around.store.body_of(room_id, event_id)
-    stored = None if body is None else _input(body)
-    return None if stored is None else await _meaning(around, stored)
+    return None if body is None else await _meaning(around, _input(body))
 
 
 def _input(body: bytes) -> Stored | None:
@@ -144,7 +139,7 @@ def _input(body: bytes) -> Stored | None:
         return None
 
 
-async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
+async def _meaning(around: Surroundings, stored: Stored | None) -> Meaning | Undecryptable | None:
     if not isinstance(stored, MatrixEvent):
         return None
     raw = await around.matrix.open(stored.raw)
@@ -189,17 +184,14 @@ def _from_us(body: bytes) -> Earlier | None:
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
     """The earlier event that a reply, edit, redaction, reaction or vote is about."""
     match meaning:
-        case Spoke():
+        case PollAnswered(target=target) if any(card.event_id == target for card in record.cards):
+            return None
+        case Spoke(reply_to=str() as target) | Reacted(target=target) | PollAnswered(target=target):
             # Clients show the newest wording in the first one's place; the first may have been
             # corrected because nobody was to read it.
-            return None if meaning.reply_to is None else newest(record, meaning.reply_to)
+            return newest(record, target)
         case Corrected() | Withdrew():
             return read_as(record, meaning.target)
-        case Reacted():
-            return newest(record, meaning.target)
-        case PollAnswered():
-            ours = any(card.event_id == meaning.target for card in record.cards)
-            return None if ours else newest(record, meaning.target)
         case _:
             return None
 
@@ -221,29 +213,23 @@ def read_as(record: RoomRecord, event_id: EventId) -> EventId:
 
 
 def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """The message and its corrections."""
     return event_id, *(new for old, new in record.corrections if old == event_id)
 
 
 def _is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
     """True if it belongs to a chat that is over, whose agent need not be the present one."""
-    ended = record.conversation.last_ended_at
-    if earlier is None or earlier.at is None or ended is None:
-        return False
-    return earlier.at <= ended
+    at, ended = None if earlier is None else earlier.at, record.conversation.last_ended_at
+    return at is not None and ended is not None and at <= ended
 
 
 def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
     """True if a message was reported as undelivered, or nothing of it has been sent yet."""
     if undelivered(record, event_id) is not None:
         return True
-    conversation = record.conversation
-    waiting = [piece for piece in conversation.held if piece.event_id == event_id]
-    if not waiting or any(piece.asked is not None for piece in waiting):
-        return False
-    outstanding = conversation.outstanding
-    going = None if outstanding is None else outstanding.held
-    if going is not None and going.event_id == event_id:
+    waiting = [piece for piece in record.conversation.held if piece.event_id == event_id]
+    outstanding = record.conversation.outstanding
+    going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
+    if going == event_id or not waiting or any(piece.asked is not None for piece in waiting):
         return False
     # The first parts of a long text may have gone already: then these are not all of it.
     texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
@@ -252,19 +238,13 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
 
 def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
     """True if that message was none for an agent: the robot answered it, or we did."""
-    going = {piece.event_id for piece in all_pieces(record.conversation)}
     # Of what goes out at this moment, the journal has no row yet.
+    going = unique_events(all_pieces(record.conversation))
     return earlier is not None and earlier.unsent and event_id not in going
 
 
-def _is_told_of_gestures(visit: Visit) -> bool:
-    """True if there is an agent, and the operator wants them to be told of reactions and votes."""
-    phase = visit.record.conversation.phase
-    return visit.rules.tell_reactions and isinstance(phase, model.Chatting) and not phase.robot
-
-
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
-    """The events of a message that is quoted: as it came, and in its newest wording."""
+    """The message as it came, and in its newest wording."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
 
 
@@ -294,36 +274,33 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
 
 
 def _captioned(content: model.CustomerContent, caption: str) -> model.CustomerContent:
-    """A file with this caption, if there is one; anything else as it is."""
     if isinstance(content, model.CustomerMedia) and caption:
-        return msgspec.structs.replace(content, caption=caption)
+        return replace(content, caption=caption)
     return content
 
 
-def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a reaction: an agent who has seen the message is told."""
-    record = visit.record
-    if not _is_told_of_gestures(visit) or earlier is None or earlier.command:
+def gestured(
+    visit: Visit, gesture: Reacted | PollAnswered, earlier: Earlier | None
+) -> list[model.Input]:
+    """Inputs of a reaction or of a vote in a person's poll: an agent who has seen it is told."""
+    record, phase = visit.record, visit.record.conversation.phase
+    alone = not isinstance(phase, model.Chatting) or phase.robot
+    if alone or not visit.rules.tell_reactions or earlier is None or _is_past(record, earlier):
         return []
-    quote, quotes = quotation(earlier.text), _quoted(record, reaction.target)
-    if not quote or undelivered(record, quotes[-1]) is not None or _is_past(record, earlier):
-        return []
-    text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    return [model.Said(reaction.event_id, model.CustomerText(text), quotes=quotes)]
-
-
-def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of a vote in a person's poll: an agent is told of the choices that are known."""
-    if not _is_told_of_gestures(visit) or earlier is None or _is_past(visit.record, earlier):
-        return []
-    known, voted_for = dict(earlier.answers), dict.fromkeys((vote.answer, *vote.more))
-    chosen = tuple(known[one] for one in voted_for if one in known)
-    if not chosen:
-        return []
-    quote = quotation(earlier.text.partition("\n")[0])
-    text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
-    quotes = _quoted(visit.record, vote.target)
-    return [model.Said(vote.event_id, model.CustomerText(text), quotes=quotes)]
+    quotes = _quoted(record, gesture.target)
+    if isinstance(gesture, Reacted):
+        quote = quotation(earlier.text)
+        if not quote or earlier.command or undelivered(record, quotes[-1]) is not None:
+            return []
+        text = visit.word("agent.reacted", {"reaction": gesture.key, "quote": quote})
+    else:
+        known, voted_for = dict(earlier.answers), dict.fromkeys((gesture.answer, *gesture.more))
+        chosen = tuple(known[one] for one in voted_for if one in known)
+        if not chosen:
+            return []
+        quote = quotation(earlier.text.partition("\n")[0])
+        text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
+    return [model.Said(gesture.event_id, model.CustomerText(text), quotes=quotes)]
 
 
 def quotation(text: str) -> str:
@@ -339,8 +316,7 @@ def quotation(text: str) -> str:
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[model.Input]:
     """Inputs of a redaction; the agent is told of one whose message may have reached them."""
     record, rules = visit.record, visit.rules
-    former, gone = read_as(record, taken.target), wordings(record, taken.target)
-    note = ""
+    former, gone, note = read_as(record, taken.target), wordings(record, taken.target), ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.word("agent.withdrawn", {})  # without a word of the message
         if earlier.at is not None:
@@ -364,9 +340,8 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
     if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
     begun = isinstance(phase, model.Requesting) and phase.session_id is not None
-    return (begun or isinstance(phase, model.Chatting | model.Queued)) and not _is_past(
-        record, earlier
-    )
+    present = begun or isinstance(phase, model.Chatting | model.Queued)
+    return present and not _is_past(record, earlier)
 
 
 ERASE_EVERY = 60_000
@@ -376,10 +351,7 @@ ERASING_LIMIT = 100
 
 
 async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
-    """Erase what can be erased of a message, and remember the rest.
-
-    `before` is the record in which the message's corrections are still known.
-    """
+    """Erase what can be erased of a message and its corrections in `before`; remember the rest."""
     gone = wordings(before, target)
     for event_id in gone:
         drop_sealed(visit, event_id)
@@ -389,14 +361,11 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
-    """Erase what has ended meanwhile, if it is time. Nothing is forgotten that was not erased.
-
-    `busy` are the events about which an effect is still to be carried out.
-    """
+    """Erase what has ended meanwhile, if it is time; not events that `busy` effects are about."""
     moment = erasing_due(visit.record)
     if moment is None or visit.now < moment:
         return
-    waiting = {piece.event_id for piece in all_pieces(visit.record.conversation)}
+    waiting = unique_events(all_pieces(visit.record.conversation))
     left = tuple(one for one in visit.record.erasing if one in waiting or one in busy)
     for event_id in visit.record.erasing:
         if event_id not in left:
@@ -405,7 +374,6 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
 
 
 def erasing_due(record: RoomRecord) -> int | None:
-    """Moment of the next attempt, ms since the epoch; None if nothing is left to erase."""
     return record.erase_at if record.erasing else None
 
 
@@ -413,10 +381,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
-    """Inputs of an edit (correction). One that comes too late is reported.
-
-    So is one of somebody else's message, which no client shows (spec, "Event replacements").
-    """
+    """Inputs of an edit; one that is too late, or of somebody else's message, is reported."""
     record, target = visit.record, edit.target
     if target in record.erasing:
         return []  # taken back meanwhile, and shown by no client any more
@@ -446,9 +411,8 @@ def _told(
     told = _correction(visit, whole, earlier)
     if told is None:
         return []
-    if isinstance(visit.record.conversation.phase, model.Idle | model.Ended) or _is_past(
-        visit.record, earlier
-    ):
+    over = isinstance(visit.record.conversation.phase, model.NoChat)
+    if over or _is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     if _never_went(visit.record, former, earlier):
@@ -496,8 +460,7 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.Customer
     if not old and earlier is not None:
         return model.CustomerText(new)  # a file that had no caption
     if found is not None:
-        told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
-        new = "\n".join(told)
+        new = "\n".join(visit.word("agent.change", {"old": a, "new": b}) for a, b in found)
     return model.CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
@@ -513,15 +476,11 @@ _NEAR = 3
 """Pieces between two changes that are not worth telling them apart."""
 
 
-class Change(msgspec.Struct, frozen=True):
-    """Difference in one place, with a word on either side, so that it can be found."""
+def changes(old: str, new: str) -> tuple[tuple[str, str], ...] | None:
+    """Difference of two texts, word by word; None if it is as short to say the whole new one.
 
-    old: str
-    new: str
-
-
-def changes(old: str, new: str) -> tuple[Change, ...] | None:
-    """Difference of two texts, word by word; None if it is as short to say the whole new one."""
+    Each (old, new) has a word on either side, so that it can be found.
+    """
     if old.split() == new.split():
         return ()
     before, after = _WORD.findall(old), _WORD.findall(new)
@@ -532,15 +491,14 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
     if max(len(middle), len(new_middle)) > MAX_PIECES:
         return None
     found = tuple(
-        Change(_around(before, start + low, start + high), _around(after, start + to, start + upto))
+        (_around(before, start + low, start + high), _around(after, start + to, start + upto))
         for low, high, to, upto in _places(middle, new_middle)
     )
-    told = sum(len(change.old) + len(change.new) + 4 for change in found)
+    told = sum(len(one) + len(other) + 4 for one, other in found)
     return found if told < len(new) else None
 
 
 def _common(one: list[str], other: list[str]) -> int:
-    """Length of the common prefix, in pieces."""
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -601,7 +559,7 @@ def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> 
 
 def want_again(visit: Visit, event_id: EventId) -> None:
     """Have a message sent again, but not while it is under way."""
-    if any(piece.event_id == event_id for piece in all_pieces(visit.record.conversation)):
+    if event_id in unique_events(all_pieces(visit.record.conversation)):
         visit.say("again.under_way", reply_to=event_id)
     else:
         visit.again.append(event_id)
@@ -615,19 +573,16 @@ def resend(
     *,
     last: bool = True,
 ) -> list[model.Input]:
-    """Inputs by which a message happens once more; where it cannot, that is said.
+    """Inputs by which a message, `found`, happens once more; where it cannot, that is said.
 
-    `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
-    it came first. `last`: an answer to it is one to all that were to be sent again.
+    `earlier` is what it is about. `last`: its answer is one to all that were to be sent again.
     """
     happened: list[model.Input] = []
     match found:
         case Undecryptable():
             visit.report(event_id, found.key)
             return []
-        case None:
-            pass
-        case _ if visit.record.settings.paused:
+        case _ if found is not None and visit.record.settings.paused:
             visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
             return []
         case Spoke():
@@ -635,9 +590,9 @@ def resend(
         case Corrected():
             happened = _corrected_again(visit, found, earlier)
         case Reacted():
-            happened = reacted(visit, found, earlier)
+            happened = gestured(visit, found, earlier)
         case _:
-            pass  # no message to an agent
+            pass  # forgotten, or no message to an agent
     if not happened:
         visit.record = forgotten(visit.record, event_id)
         key = "again.forgotten" if found is None else "again.cannot"
@@ -645,17 +600,13 @@ def resend(
         return []
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
-    return [
-        msgspec.structs.replace(one, again=last) if isinstance(one, model.Said) else one
-        for one in happened
-    ]
+    return [replace(one, again=last) if isinstance(one, model.Said) else one for one in happened]
 
 
 def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[model.Input]:
     """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
-    It is no correction to an agent who never had the message in another wording, `earlier`. No
-    other wording goes after it.
+    To an agent who never had the message in another wording it is no correction.
     """
     content, event_id = _captioned(edit.content, edit.plain), edit.event_id
     others = [one for one in wordings(visit.record, edit.target) if one != event_id]
@@ -695,23 +646,16 @@ def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
-    if len(kept) < len(visit.record.sealed):
-        visit.set(sealed=kept)
+    kept = (one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
+    visit.set(sealed=tuple(kept))
 
 
 def sealed_due(record: RoomRecord) -> int | None:
-    """Moment of the next attempt at the kept events, ms since the epoch."""
     return min((event.retry_at for event in record.sealed), default=None)
 
 
 def sort_out_sealed(visit: Visit, opened: list[SealedEvent]) -> None:
     """Drop what was opened and what has waited long enough; the rest is tried again later."""
-    now = visit.now
-    visit.set(
-        sealed=tuple(
-            SealedEvent(event.raw, event.until, min(now + SEALED_RETRY, event.until))
-            for event in visit.record.sealed
-            if event not in opened and now < event.until
-        )
-    )
+    left = (one for one in visit.record.sealed if one not in opened and visit.now < one.until)
+    later = visit.now + SEALED_RETRY
+    visit.set(sealed=tuple(replace(one, retry_at=min(later, one.until)) for one in left))

@@ -5,19 +5,18 @@ reads a whole chat back from the room and puts it into the room as two files, a 
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
-keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal,
-and what is not there either is shown as a message that cannot be read any more.
+keys, which outlive their last use by 90 days; what they no longer open is looked up in the journal.
 
 A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
 it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
 last words may arrive a moment after the end, and do belong to it.
 
-The JSON file is read by programs, so its shape has a number (`VERSION`): a field may be added under
+The JSON file is read by programs, so its shape has a number (`version`): a field may be added under
 the same number, but none changes its meaning or goes without a new one. Every key is always there.
-`docs/transcript.schema.json` is its schema. The page is built as a tree and written by the standard
-library's serialiser, so that whatever somebody typed can only ever be text; it loads nothing and
-runs nothing. Each message finds its own reading direction (`dir="auto"`), and names stand apart in
-`bdi`, so that right-to-left words turn nothing around them.
+`docs/transcript.schema.json` is its schema. The page's frame is `transcript.html`, whose policy
+lets a browser apply its own style and nothing else. What goes into it is built as a tree and
+written by the standard library's serialiser, so that whatever somebody typed can only ever be text.
+`dir="auto"` and `bdi` keep right-to-left words from turning what stands around them.
 """
 
 from __future__ import annotations
@@ -27,13 +26,15 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from types import MappingProxyType
+from pathlib import Path
+from string import Template
 from typing import Literal
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
@@ -60,9 +61,7 @@ async def send_transcript(
 ) -> LookedUp | EventId:
     """Put the files into the room; the first one's event, or what to say instead of them.
 
-    Raises:
-        StoreError: the database did not answer.
-        Unavailable, Refused: the homeserver did not, or would not take the files.
+    Raises StoreError, and Unavailable or Refused where the homeserver does not take the files.
     """
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
@@ -132,23 +131,23 @@ class _Reading:
         self._agents = {
             around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
         }
-        self._people = {person.user: person.name for person in record.people if person.name}
+        named = {person.user: person.name for person in record.people if person.name}
+        self._people = {record.customer: record.displayname, **named}
         self._unasked: set[str] = set()
         """Orders to us: neither they nor our answers are part of the chat."""
         self._words = 0
 
     async def read_from(self, first: EventId) -> bool:
         """Read the room on from this event; False if it is not there (any more)."""
-        matrix, record = self._around.matrix, self._record
-        seen = 0
+        matrix, record, seen = self._around.matrix, self._record, 0
         try:
             async with aclosing(matrix.timeline(record.room_id, record.host, first)) as events:
                 async for raw in events:
                     seen += 1
                     if raw.get("event_id") == self._until:
                         break
-                    if seen > MOST_EVENTS or self._words > MOST_WORDS:
-                        self.cut = True
+                    self.cut = seen > MOST_EVENTS or self._words > MOST_WORDS
+                    if self.cut:
                         break
                     await self._take(raw)
         except Refused:
@@ -164,7 +163,7 @@ class _Reading:
             earlier = await recall(self._around, self._record.room_id, found.event_id)
         if earlier is not None:
             content = earlier.content or CustomerText(earlier.text)
-            found = msgspec.structs.replace(found, content=content, words=earlier.text)
+            found = replace(found, content=content, words=earlier.text)
         role = self._role(found.sender)
         if found.replaces is not None:
             self._correct(found)
@@ -185,7 +184,7 @@ class _Reading:
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)
         if role == "service":
-            # Our own files are transcripts, and an answer to an order is no part of the chat.
+            # Our own files are transcripts.
             return is_text and found.reply_to not in self._unasked
         if role == "agent":
             return True
@@ -195,11 +194,7 @@ class _Reading:
         return ended is None or found.at <= ended or self._until is not None
 
     def _is_order(self, found: Recorded) -> bool:
-        """True if a text was a command, so that no agent has seen it.
-
-        Bare words were orders only while nobody had come, and only those that make sense as one,
-        as far as that can be told afterwards.
-        """
+        """True if a text was a command; bare words were only while nobody had come."""
         record, started, rules = self._record, self._chat.started, self._around.rules
         waiting = started is None or found.at < started
         bare = record.direct and record.host == rules.bot and waiting
@@ -207,17 +202,13 @@ class _Reading:
         return commands.read(then, found.words, bare=bare) is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """Apply a correction to what it corrects, if that is here and of the same person.
-
-        A message that was taken back stays so, though homeservers keep its corrections.
-        """
+        """Apply a correction of the same person; a message that was taken back stays so."""
         line = self.lines.get(str(newer.replaces))
         if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
         if newer.content is not None:
             self._words += len(newer.words)
-            changed = msgspec.structs.replace(line, text=newer.words, edited=True)
-            self.lines[line.event_id] = changed
+            self.lines[line.event_id] = replace(line, text=newer.words, edited=True)
 
     def _add(self, found: Recorded, role: Role) -> None:
         self._words += len(found.words)
@@ -225,9 +216,7 @@ class _Reading:
         if role == "agent":
             name = self._agents.get(found.sender, found.sender)
         else:
-            own = self._record.displayname if found.sender == self._record.customer else ""
-            local = found.sender[1:].partition(":")[0]
-            name = self._people.get(found.sender, "") or own or local
+            name = self._people.get(found.sender) or found.sender[1:].partition(":")[0]
         self.lines[found.event_id] = Line(
             event_id=found.event_id,
             link=permalink(self._record.room_id, found.event_id, self._servers),
@@ -266,7 +255,7 @@ MOST_CHATS = 50
 
 
 async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
-    """The answer to the command. Raises StoreError if the database did not give one."""
+    """Answer `history`. Raises StoreError if the database did not answer."""
     limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
     telling, lines = Telling(around.rules, record), []
     for row in await around.store.chats(record.room_id, limit):
@@ -280,9 +269,7 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
     """The event where a chat begins: the customer's, else the queue card of this number."""
-    if chat.first is not None:
-        return chat.first
-    return await around.store.anchor(record.room_id, f"card:{chat.number}")
+    return chat.first or await around.store.anchor(record.room_id, f"card:{chat.number}")
 
 
 class Telling:
@@ -313,7 +300,6 @@ class Telling:
         return line
 
     def outcome(self, chat: Chat) -> str:
-        """Outcome of a chat: who answered and for how long, or that nobody did."""
         if chat.started is None or chat.ending is Ending.CANCELLED:
             if chat.ended is None:
                 return self.say("history.waiting")
@@ -327,7 +313,6 @@ class Telling:
         return self.say("history.answered", {"names": named, "duration": took})
 
     def label(self, value: int) -> str:
-        """Label of a rating; empty if it is not known."""
         told = self._record.conversation.ratings
         label = cards.name_of(self._rules, self.language, told, value)
         return "" if label == str(value) else label
@@ -354,10 +339,7 @@ def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> s
 
 
 def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people.
-
-    Nobody has to be asked: who invites is in the room, and so are we while it is served.
-    """
+    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
@@ -371,17 +353,17 @@ def _server(user: str) -> str:
 
 # --- the JSON file --------------------------------------------------------------------------------
 
-FORMAT: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
-VERSION: Literal[1] = 1
-
 Role = Literal["customer", "agent", "service"]
 """Who: a customer; an agent; we ourselves (what we said about the chat)."""
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
-_KINDS: Mapping[str, Kind] = MappingProxyType(
-    {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
-)
+_KINDS: Mapping[str, Kind] = {
+    "image": "image",
+    "voice": "voice",
+    "video": "video",
+    "audio": "audio",
+}
 """Those of `CustomerMedia.kind`; all others are files."""
 
 
@@ -393,7 +375,6 @@ class File(msgspec.Struct, frozen=True):
     size: int | None
     """Bytes, as its sender said."""
     uri: str
-    """Its mxc address on the homeserver."""
     encrypted: bool
     """What lies there is encrypted; only the message itself holds the key."""
 
@@ -415,7 +396,6 @@ class Line(msgspec.Struct, frozen=True):
     """When the homeserver got it, RFC 3339 in UTC."""
     role: Role
     sender: str
-    """Matrix user."""
     name: str
     kind: Kind
     text: str
@@ -423,7 +403,6 @@ class Line(msgspec.Struct, frozen=True):
     edited: bool
     """`text` is a newer wording."""
     reply_to: str | None
-    """The event that it answers."""
     file: File | None
     place: Place | None
 
@@ -468,7 +447,6 @@ class Transcript(msgspec.Struct, frozen=True):
     language: str
     """Of the notes that the bridge made."""
     made: str
-    """When this file was made."""
     complete: bool
     """Every message of the chat is there and could be read."""
     cut: bool
@@ -476,8 +454,8 @@ class Transcript(msgspec.Struct, frozen=True):
     chat: About
     messages: tuple[Line, ...]
     """In the order in which they stand in the room."""
-    format: Literal["org.matrix_webchat.transcript"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
+    version: Literal[1] = 1
     timezone: str = ""
     """Where its readers are (IANA), as far as the operator says so. All moments here are in UTC;
     the page shows them as they were there."""
@@ -492,13 +470,7 @@ class Transcript(msgspec.Struct, frozen=True):
 
 
 def dump_transcript(transcript: Transcript) -> bytes:
-    """The JSON file: UTF-8, indented for people who look into it."""
     return msgspec.json.format(msgspec.json.encode(transcript), indent=2) + b"\n"
-
-
-def transcript_schema() -> bytes:
-    found = msgspec.json.schema(Transcript)
-    return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n"
 
 
 def moment(ms: int) -> str:
@@ -512,34 +484,7 @@ def moment(ms: int) -> str:
 
 # --- the page -------------------------------------------------------------------------------------
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What a browser may do for this page: apply its own style, and nothing else."""
-
-_STYLE = """
-:root { color-scheme: light dark; --faint: #6b7280; --line: #d1d5db; --me: #e0f2fe; --it: #f3f4f6; }
-@media (prefers-color-scheme: dark) { :root { --line: #374151; --me: #0c4a6e; --it: #1f2937; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
-dt { color: var(--faint); } dd { margin: 0; }
-.note { border-inline-start: .25rem solid #d97706; padding-inline-start: .75rem; }
-.day { text-align: center; color: var(--faint); margin: 1.5rem 0 .5rem; font-size: .85rem; }
-article { margin: .5rem 0; padding: .5rem .75rem; border-radius: .5rem; background: var(--it); }
-article.customer { background: var(--me); margin-inline-start: 2rem; }
-article.agent { margin-inline-end: 2rem; }
-article.service { background: none; color: var(--faint); font-size: .85rem; padding-block: 0; }
-header { font-size: .85rem; color: var(--faint); }
-header b { color: CanvasText; }
-p { margin: .15rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-.void { font-style: italic; color: var(--faint); }
-code { overflow-wrap: anywhere; font-size: .8rem; }
-a { color: inherit; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 11pt; }
-  article { break-inside: avoid; border: 1px solid var(--line); }
-  article.service { border: none; }
-}
-"""
+_PAGE = Template(Path(__file__).with_name("transcript.html").read_text("utf-8"))
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What no HTML page may hold."""
 _TURNING = re.compile("[\u202d\u202e]")
@@ -548,20 +493,9 @@ _TURNING = re.compile("[\u202d\u202e]")
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
     about = transcript.chat
-    title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
-    page = ET.Element("html", {"lang": words.language, "dir": "ltr"})
-    head = ET.SubElement(page, "head")
-    for attributes in (
-        {"charset": "utf-8"},
-        {"http-equiv": "Content-Security-Policy", "content": POLICY},
-        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
-        {"name": "referrer", "content": "no-referrer"},
-    ):
-        ET.SubElement(head, "meta", attributes)
-    _text(head, "title", title)
-    ET.SubElement(head, "style").text = _STYLE
-    body = ET.SubElement(page, "body")
-    _text(body, "h1", title)
+    name = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
+    title, body = _text(ET.Element("head"), "title", name), ET.Element("body")
+    _text(body, "h1", name)
     _facts(body, transcript, words)
     _notes(body, transcript, words)
     day = ""
@@ -569,10 +503,10 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
         at = transcript.local(line.at)
         if f"{at:%Y-%m-%d}" != day:
             day = f"{at:%Y-%m-%d}"
-            _text(body, "div", day, {"class": "day"})
+            _text(body, "div", day).set("class", "day")
         _message(body, line, f"{at:%H:%M}", words)
-    written: str = ET.tostring(page, encoding="unicode", method="html")
-    return f"<!DOCTYPE html>\n{written}\n".encode()
+    shown = [ET.tostring(tree, encoding="unicode", method="html") for tree in (title, body)]
+    return _PAGE.substitute(language=words.language, title=shown[0], body=shown[1]).encode()
 
 
 def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
@@ -588,11 +522,10 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     ):
         if value:
             _text(found, "dt", words.say(key))
-            _text(found, "dd", value, {"dir": "auto"})
+            _text(found, "dd", value).set("dir", "auto")
 
 
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
-    """Warnings about what is missing."""
     unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
     empty = "transcript.empty" if transcript.complete else "transcript.gone"
     for key, true in (
@@ -601,7 +534,7 @@ def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
         (empty, not transcript.messages),
     ):
         if true:
-            _text(body, "p", words.say(key, {"count": unreadable}), {"class": "note"})
+            _text(body, "p", words.say(key, {"count": unreadable})).set("class", "note")
 
 
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
@@ -609,43 +542,32 @@ def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
     header = ET.SubElement(article, "header")
     name = words.say("transcript.service") if line.role == "service" else line.name
     _text(ET.SubElement(header, "b"), "bdi", name)
-    _text(header, "time", time, {"datetime": line.at}, before=" · ")
+    _text(header, "time", time).set("datetime", line.at)
     if line.edited:
-        _text(header, "span", words.say("transcript.edited"), before=" · ")
-    link = {"href": line.link, "rel": "noreferrer"}
-    _text(header, "a", words.say("transcript.open"), link, before=" · ")
-    _content(article, line, words)
-
-
-def _content(article: ET.Element, line: Line, words: Telling) -> None:
+        _text(header, "span", words.say("transcript.edited"))
+    link = _text(header, "a", words.say("transcript.open"))
+    link.attrib |= {"href": line.link, "rel": "noreferrer"}
+    for part in header[:-1]:
+        part.tail = " · "
     if line.kind in {"withdrawn", "unreadable"}:
-        _text(article, "p", words.say(f"transcript.{line.kind}"), {"class": "void"})
+        _text(article, "p", words.say(f"transcript.{line.kind}")).set("class", "void")
         return
     if line.file is not None:
         details = " · ".join(filter(None, (line.file.mime, _size(line.file.size))))
         shown = f"{words.say('transcript.file')}: {line.file.name} ({details})"
-        _text(article, "p", shown, {"dir": "auto"})
+        _text(article, "p", shown).set("dir", "auto")
         _text(ET.SubElement(article, "p"), "code", line.file.uri)
     if line.place is not None:
         where = f"geo:{line.place.latitude:.6f},{line.place.longitude:.6f}"
         _text(ET.SubElement(article, "p"), "code", where)
     if line.text:
-        _text(article, "p", line.text, {"dir": "auto"})
+        _text(article, "p", line.text).set("dir", "auto")
 
 
-def _text(
-    parent: ET.Element,
-    tag: str,
-    text: str,
-    attributes: dict[str, str] | None = None,
-    *,
-    before: str = "",
-) -> None:
-    """Add an element with a text; `before` separates it from the one that stands before it."""
-    if before and len(parent):
-        parent[-1].tail = before
-    element = ET.SubElement(parent, tag, attributes or {})
+def _text(parent: ET.Element, tag: str, text: str) -> ET.Element:
+    element = ET.SubElement(parent, tag)
     element.text = _TURNING.sub("", _UNFIT.sub("\ufffd", text))
+    return element
 
 
 def _shown(transcript: Transcript, moment: str | None) -> str:

@@ -11,20 +11,13 @@ from hypothesis import strategies as st
 
 from bridge.ids import RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.transcripts import (
-    POLICY,
-    File,
-    Line,
-    Place,
-    Telling,
-    Transcript,
-    build_page,
-    moment,
-)
+from bridge.rooms.transcripts import File, Line, Place, Telling, Transcript, build_page, moment
 from bridge.texts import LANGUAGES
 from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import RULES
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser may do for this page: apply its own style, and nothing else."""
 OURS = {
     "html", "head", "meta", "title", "style", "body", "h1", "dl", "dt", "dd", "p", "div", "article",
     "header", "b", "bdi", "time", "span", "a", "code",
