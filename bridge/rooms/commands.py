@@ -20,8 +20,6 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from types import MappingProxyType
-from typing import assert_never
 
 import msgspec
 
@@ -295,9 +293,8 @@ def _start(visit: Visit, call: Call) -> None:
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     prefix = visit.rules.prefix
     if queue is None:
-        _checked(visit, call, "queue", call.words[0])
-        return
-    if (
+        _change("queue", "config.queue_set", visit, call)  # which says what queues there are
+    elif (
         not isinstance(phase, model.Requesting | model.Queued)
         or hidden(phase)
         or phase.queue_id == queue.id
@@ -377,7 +374,7 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _set("queue", "config.queue_set", visit, call)
+            _change("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
@@ -386,7 +383,7 @@ def _queue(visit: Visit, call: Call) -> None:
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            _set(call.words[1], "config.taken", visit, call)
+            _change(call.words[1], "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
             _answer(visit, call, "config.taken", **shown_settings(visit))
@@ -394,38 +391,28 @@ def _config(visit: Visit, call: Call) -> None:
             _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _set(key: str, done: str, visit: Visit, call: Call) -> None:
-    """A command whose last word is the value of a setting."""
-    _change(visit, call, key, call.words[-1], done)
-
-
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
     seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
     going_on = seen or isinstance(phase, model.Chatting)
     done = "config.paused_meanwhile" if going_on else "config.paused"
-    _change(visit, call, "paused", "true", done)
+    _change("paused", done, visit, call, "true")
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change(visit, call, "paused", "false", done)
+    _change("paused", done, visit, call, "false")
 
 
-def _change(visit: Visit, call: Call, key: str, value: str, done: str) -> None:
-    settings = _checked(visit, call, key, value)
-    if settings is not None:
-        visit.set(settings=settings)
-        _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
-
-
-def _checked(visit: Visit, call: Call, key: str, value: str) -> RoomSettings | None:
-    """The settings with this value; None, and it is said which there are, if it is none."""
+def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
+    """Change a setting, to the command's last word if no value is given, or say which there are."""
     try:
-        return set_by_name(key, visit.record.settings, value, visit.rules)
+        settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
-        return None
+    else:
+        visit.set(settings=settings)
+        _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
 
 
 def _status(visit: Visit, call: Call) -> None:
@@ -438,29 +425,24 @@ def _status(visit: Visit, call: Call) -> None:
 
 def _state_of(visit: Visit) -> tuple[str, model.Args]:
     """Key and args of the sentence about the conversation, paused or not."""
-    rules, conversation = visit.rules, visit.record.conversation
-    phase, queue = conversation.phase, rules.queue_for(visit.record)
+    conversation = visit.record.conversation
+    phase, wished = conversation.phase, unseen_callback(conversation)
     args: model.Args = {"waiting": len(unique_events(all_pieces(conversation)))}
-    wished = unseen_callback(conversation)
+    key, queue = "command.status_idle", visit.rules.queue_for(visit.record)
     if wished is not None:
-        return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
-    match phase:
-        case model.Chatting():
-            return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
-        case model.Idle() | model.Ended():
-            key = "command.status_idle"
-        case model.Requesting() | model.Queued():
-            key, queue = "command.status_requesting", phase.queue_id
-            if phase.cancel:
-                away = conversation.trouble_since is not None
-                key = "command.status_leaving_away" if away else "command.status_leaving"
-            elif isinstance(phase, model.Queued):
-                key = "command.status_queued" if phase.position else "command.status_waiting"
-            if isinstance(phase, model.Queued) and phase.position:
-                args["position"] = phase.position
-        case _:
-            assert_never(phase)
-    return key, args | {"queue": rules.queue_name(queue)}
+        key, queue = "command.status_callback", wished.queue_id
+    elif isinstance(phase, model.Chatting):
+        return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
+    elif isinstance(phase, model.Requesting | model.Queued):
+        key, queue = "command.status_requesting", phase.queue_id
+        if phase.cancel:
+            away = conversation.trouble_since is not None
+            key = "command.status_leaving_away" if away else "command.status_leaving"
+        elif isinstance(phase, model.Queued) and phase.position:
+            key, args["position"] = "command.status_queued", phase.position
+        elif isinstance(phase, model.Queued):
+            key = "command.status_waiting"
+    return key, args | {"queue": visit.rules.queue_name(queue)}
 
 
 # --- login and logout -----------------------------------------------------------------------------
@@ -555,7 +537,7 @@ def _changes(words: Words) -> bool:
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
-COMMANDS: Mapping[str, Command] = MappingProxyType({
+COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
         in_clear=True),
     "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
@@ -576,10 +558,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
         for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
+    "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
         "language 语言 語言 言語", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, for_admins=_always,
+    "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, _config_action, "settings configure 设置 設定",
         for_admins=_changes),
@@ -595,9 +577,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
     "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
     "resume": Command(_resume, _no_words, for_admins=_always, in_clear=True),
     "version": Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
-})
+}
 # fmt: on
 """Every command of the contract that this version has, by its verb."""
-_OTHERS: Mapping[str, str] = MappingProxyType(
-    {word: verb for verb, command in COMMANDS.items() for word in command.others.split()}
-)
+_OTHERS: Mapping[str, str] = {
+    word: verb for verb, command in COMMANDS.items() for word in command.others.split()
+}
