@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -44,6 +43,7 @@ from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotA
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
+from bridge.texts import Texts
 from bridge.texts.durations import duration, waiting_range
 from bridge.webchat.http import RobotAnswer
 
@@ -508,27 +508,11 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
 
 WORTH_SAYING = 60_000
 """ms from which on a standstill, or the time waited, is told."""
-_JOINT = " · "
 
 
-class Sentences(Protocol):
-    """Our sentences in every language, as `texts.Texts` has them."""
-
-    def render(self, language: str, key: str, args: model.Args) -> str:
-        """The sentence of that key."""
-        ...
-
-
-def second_line(sentences: Sentences, language: str, place: model.QueuePlace, waits: Waits) -> str:
+def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Waits) -> str:
     """Trend, estimate and length of a wait, in words; empty if nothing is known."""
-    parts = _known_of(place, language, waits)
-    return _JOINT.join(sentences.render(language, key, args) for key, args in parts)
-
-
-def _known_of(
-    place: model.QueuePlace, language: str, waits: Waits
-) -> Iterator[tuple[str, model.Args]]:
-    """Keys and args of the texts for what is known of a wait."""
+    parts: list[tuple[str, model.Args]] = []
 
     def time(ms: int) -> model.Args:
         return {"time": duration(language, max(ms / 1000, 1))}
@@ -537,13 +521,15 @@ def _known_of(
         moved, still = place.first_position - place.position, place.at - place.moved_at
         if moved:
             key = "queue.up" if moved > 0 else "queue.down"
-            yield key, {"places": abs(moved)} | time(place.moved_at - place.first_at)
+            parts.append((key, {"places": abs(moved)} | time(place.moved_at - place.first_at)))
         elif still >= WORTH_SAYING:
-            yield "queue.unchanged", time(still)
+            parts.append(("queue.unchanged", time(still)))
     expected = waits.expected(place)
     if expected is not None and expected.high <= 0:
-        yield "queue.longer", {}
+        parts.append(("queue.longer", {}))
     elif expected is not None:
-        yield "queue.expected", {"wait": waiting_range(language, expected.low, expected.high)}
+        wait = waiting_range(language, expected.low, expected.high)
+        parts.append(("queue.expected", {"wait": wait}))
     if place.at - place.since >= WORTH_SAYING:
-        yield "queue.waited", time(place.at - place.since)
+        parts.append(("queue.waited", time(place.at - place.since)))
+    return " · ".join(texts.render(language, key, args) for key, args in parts)

@@ -32,7 +32,6 @@ import msgspec
 import structlog
 
 from bridge.conversation.model import (
-    Args,
     Chatting,
     Conversation,
     Idle,
@@ -476,7 +475,3 @@ class Surroundings(msgspec.Struct):
         if known is None:
             known = self._delivery[lane, outcome] = self.measures.delivery.labels(lane, outcome)
         return known
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        """The sentence of that key, as the rules of the moment have it."""
-        return self.rules.texts.render(language, key, args)

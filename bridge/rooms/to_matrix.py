@@ -32,7 +32,7 @@ from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
+from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -90,17 +90,13 @@ class MatrixLane:
 
     Args:
         around: the dependencies of all rooms.
-        sentences: the bridge's texts.
         instance: a word that tells this database from every other.
         dated: ms; older rows may have been sent under transaction ids without their moment.
     """
 
-    def __init__(
-        self, around: Surroundings, sentences: Sentences, instance: str, dated: int = 0
-    ) -> None:
+    def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
         self._around = around
         self._matrix = around.matrix
-        self._sentences = sentences
         self._instance = instance
         self._dated = dated
 
@@ -250,9 +246,9 @@ class MatrixLane:
         """The card's sentence and, while somebody waits, what is known of the wait."""
         lines = [self._sentence(room, card.key, card.args)]
         if card.place is not None:
-            language = self._around.rules.language_for(room.record.settings)
-            waits = self._around.waits
-            lines.append(second_line(self._sentences, language, card.place, waits))
+            rules, waits = self._around.rules, self._around.waits
+            language = rules.language_for(room.record.settings)
+            lines.append(second_line(rules.texts, language, card.place, waits))
         return "\n".join(filter(None, lines))
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
@@ -271,7 +267,7 @@ class MatrixLane:
             if isinstance(opens, int):
                 now, zone = self._around.clock.now(), rules.zone_of(queue)
                 known["opens"] = clock_time(language, opens, zone, now_ms=now)
-        return self._sentences.render(language, key, known)
+        return rules.texts.render(language, key, known)
 
     # --- messages that a reaction or a vote answers ------------------------------------------
 
