@@ -292,8 +292,10 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     if card is None and not is_over:
         return False
     question = _open_question(visit, words) if is_over else None
-    rate = _alone(visit, question, words) if card is None else _reply(visit, card, words)
-    unclear = _unclear(card or question, words)
+    rate, unclear, asked = None, "", card or question
+    if asked is not None:
+        rate = _rate(visit, asked, words, reply=card is not None)
+        unclear = _unclear(asked, words)
     of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
         visit.step(rate)
@@ -310,55 +312,41 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     return True
 
 
-def _reply(visit: Visit, card: OurCard, words: str) -> model.Rate | None:
-    """A rating at the beginning of a reply to the question; the rest is a comment on it."""
+def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate | None:
+    """A rating with nothing beside it but thanks; a reply only has to begin with it."""
     text = _trimmed(words)
     for number, name in offered(visit).items():
         label = _trimmed(name)
-        rest = text[len(label) :]
-        named = text.casefold().startswith(label.casefold())
-        if named and number in card.choices and (not rest or rest[0] in _PAUSES):
+        whole = text.casefold() == label.casefold()
+        rest = "" if whole else text[len(label) :]
+        begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
+        if number in card.choices and (whole or (reply and begins)):
             return model.Rate(number, rest.strip(_EDGES), session_id=card.session_id)
-    for pattern in (_SIGN, _NUMBER):
-        found = pattern.match(text)
-        value = None if found is None else _value(found, card)
-        if found is not None and value is not None:
-            return model.Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
-    return None
-
-
-def _alone(visit: Visit, card: OurCard | None, words: str) -> model.Rate | None:
-    """A rating with nothing beside it but thanks; None if there is no question (`card`) for it."""
-    text = _trimmed(words)
-    if card is None:
-        return None
-    for number, label in offered(visit).items():
-        if number in card.choices and _trimmed(label).casefold() == text.casefold():
-            return model.Rate(number, session_id=card.session_id)
-    for found, beside in _said_alone(text):
+    for found, beside in _marks(text, reply=reply):
         value = _value(found, card)
         if value is not None:
-            return model.Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+            return model.Rate(value, beside, session_id=card.session_id)
     return None
 
 
-def _said_alone(text: str) -> Iterator[tuple[re.Match[str], tuple[str, str]]]:
-    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing."""
+def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
+    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing.
+
+    In a reply they come first, and whatever follows is a comment.
+    """
     for pattern in (_SIGN, _NUMBER):
-        found = pattern.search(text)
+        found = pattern.match(text) if reply else pattern.search(text)
         if found is None:
             continue
         beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
         thanked = found[0][0] not in _THUMBS and all(not x or is_thanks(x) for x in beside)
-        if thanked or not any(beside):
-            yield found, beside
+        if reply or thanked or not any(beside):
+            yield found, " ".join(filter(None, beside))
 
 
-def _unclear(card: OurCard | None, words: str) -> str:
+def _unclear(card: OurCard, words: str) -> str:
     """Stars or a number that name no rating of the card's; empty if there are none."""
-    if card is None:
-        return ""
-    for found, _ in _said_alone(_trimmed(words)):
+    for found, _ in _marks(_trimmed(words), reply=False):
         if _value(found, card) is not None:
             continue
         if is_stars(found[0]):
