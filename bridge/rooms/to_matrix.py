@@ -21,7 +21,7 @@ import base64
 import binascii
 import html
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 
 import msgspec
@@ -106,12 +106,7 @@ class MatrixLane:
         return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row, however often it takes.
-
-        Raises:
-            StoreError: something that it needs could not be read; a repeat posts nothing twice.
-            Stopping: it waits for the next start.
-        """
+        """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
         while True:
             try:
@@ -504,6 +499,8 @@ class MatrixLane:
                 media.kind, ports.Blob.of(data, name=media.name), media.seconds
             )
             return await self._send(room, relay, what, txn_id)
+        except ports.TooBig:
+            return ()
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
@@ -515,25 +512,20 @@ class MatrixLane:
     ) -> tuple[ports.Part, ...]:
         limit = self._around.rules.file_limit
         for attempt in range(FETCH_TRIES):
-            opened = False
-            try:
-                async with self._around.link.fetch(media.url, limit) as blob:
-                    opened = True
-                    named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-                    what = ports.RelayedMedia(media.kind, named, media.seconds)
-                    return await self._send(room, relay, what, txn_id)
-            except ports.TooBig:
-                return ()
-            except ports.Refused as error:
-                if opened:
-                    raise  # the homeserver's refusal, not the file server's
-                _relaying_log.info("an agent's file cannot be had", why=error.code)
-                return ()
-            except ports.Unavailable:
-                if opened:
-                    raise
-                if attempt + 1 < FETCH_TRIES:
-                    await room.pause(2**attempt)
+            async with AsyncExitStack() as opened:
+                try:
+                    fetching = self._around.link.fetch(media.url, limit)
+                    blob = await opened.enter_async_context(fetching)
+                except ports.Refused as error:
+                    _relaying_log.info("an agent's file cannot be had", why=error.code)
+                    break
+                except ports.Unavailable:
+                    if attempt + 1 < FETCH_TRIES:
+                        await room.pause(2**attempt)
+                    continue
+                named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+                what = ports.RelayedMedia(media.kind, named, media.seconds)
+                return await self._send(room, relay, what, txn_id)
         return ()
 
 
