@@ -19,7 +19,6 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
-from types import MappingProxyType
 
 import msgspec
 
@@ -38,7 +37,6 @@ from bridge.rooms.record import (
     Membership,
     Person,
     Renamed,
-    RoomConfigured,
     RoomRecord,
 )
 from bridge.rooms.rules import BadSetting, settings_of_event
@@ -57,14 +55,12 @@ GRACE = 5 * 60_000
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
-_WHY: Mapping[str, str] = MappingProxyType(
-    {
-        "refused.permission": "bridge.permissions gives none",
-        "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
-        "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
-        "agents.not_invited": "it is the user of an agent",
-    }
-)
+_WHY: Mapping[str, str] = {
+    "refused.permission": "bridge.permissions gives none",
+    "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
+    "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
+    "agents.not_invited": "it is the user of an agent",
+}
 """Reasons of refusals for the operator, in the words of config.yaml."""
 
 
@@ -189,7 +185,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         _leave(visit, leave)
         return ()
     if entry.config is not None:
-        _configure(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption:
         visit.say("encrypted.unsupported")
     elif rules.encryption_required and not entry.encrypted:
@@ -227,20 +223,16 @@ def _welcome(visit: Visit) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, event: RoomConfigured, standing: Standing) -> None:
-    """Handle the state event that configures the room, by a person of that standing."""
-    if visit.record.membership is Membership.JOINED:
-        _configure(visit, event.content, standing, event.event_id)
-
-
-def _configure(
+def configured(
     visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
 ) -> None:
-    """Take settings over from an admin; `event_id`: None if they were in the room before us.
+    """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
-    The room's own `events` levels may let anybody set them, so it is asked who may today. What was
+    The room's own `events` levels may let anybody send it, so it is asked who may today. What was
     there and is so already is refused to nobody.
     """
+    if visit.record.membership is not Membership.JOINED:
+        return
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)

@@ -169,7 +169,7 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
         case RoomConfigured():
-            people.configured(visit, meaning, facts.standing)
+            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
