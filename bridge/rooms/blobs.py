@@ -24,14 +24,10 @@ PIECE = 64 * 1024
 async def at_most(
     limit: int, chunks: AsyncIterable[bytes], broken: tuple[type[Exception], ...]
 ) -> AsyncIterator[bytes]:
-    """Pass on the bytes of a file, as `Blob.chunks` promises.
+    """Pass on the bytes of a file, as `Blob.chunks` promises: TooBig above `limit` of them.
 
-    What is raised of the types `broken` means that the file broke off; it becomes the cause, so its
-    text must hold no secret.
-
-    Raises:
-        TooBig: the file has more than `limit` bytes.
-        Unavailable: it broke off.
+    What is raised of the types `broken` means that the file broke off (Unavailable); it becomes the
+    cause, so its text must hold no secret.
     """
     count = 0
     try:
@@ -68,9 +64,7 @@ class Kept(msgspec.Struct, frozen=True):
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
     """Read a blob to its end; the copy lives as long as the context.
 
-    Raises:
-        Unavailable: there is no room for it on our disk.
-        Exception: whatever the blob raises (TooBig, Unavailable).
+    Raises what the blob does, and Unavailable if there is no room on our disk.
     """
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:

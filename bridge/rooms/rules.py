@@ -235,8 +235,7 @@ class BadSetting(Exception):
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
     """The settings that a state event declares; what it does not name is as in the config.
 
-    Raises:
-        BadSetting: for the first value that cannot be used. Nothing of the event counts then.
+    Raises BadSetting for the first value that cannot be used: nothing of the event counts then.
     """
     settings = RoomSettings()
     for key, value in content.items():

@@ -56,9 +56,6 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
 
     Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
     who ever invited us, as long as an hour's rooms. To be read and written under one lock.
-
-    Raises:
-        StoreError: the database did not answer.
     """
     told = await store.fact(_fact(person))
     known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
@@ -73,9 +70,6 @@ async def note_room_begun(
     """Remember that this person brings us into a room now; `known`: of `rooms_begun`.
 
     Of a room that is known the first moment counts: that we come back costs nobody a login.
-
-    Raises:
-        StoreError: the database did not answer.
     """
     rooms = {room_id: now} | known
     await store.save_fact(_fact(person), msgspec.json.encode(rooms).decode())
@@ -138,9 +132,11 @@ class Trace(msgspec.Struct, frozen=True):
     mean: float = 0.0
     variance: float = 0.0
 
-    def with_wait(self, seconds: float) -> Trace:
-        """The statistics with one wait more."""
+    def with_wait(self, seconds: float, *, at_least: bool = False) -> Trace:
+        """The statistics with one wait more; `at_least`: it was given up after so long."""
         value = math.log(max(seconds, SHORTEST))
+        if at_least and (self.count == 0 or value <= self.mean):
+            return self
         weight = max(WEIGHT, 1 / (self.count + 1))
         off = value - self.mean
         variance = (1 - weight) * (self.variance + weight * off * off)
@@ -192,11 +188,11 @@ class Waits:
 
     def _learn(self, waited: Requesting | Queued, now: int, *, at_least: bool) -> None:
         known = self._learnt.get(waited.queue_id, Learnt())
-        whole = _with(known.whole, (now - waited.since) / 1000, at_least=at_least)
+        whole = known.whole.with_wait((now - waited.since) / 1000, at_least=at_least)
         per_place = known.per_place
         if isinstance(waited, Queued) and waited.first_position:
             seconds = (now - waited.first_at) / 1000 / waited.first_position
-            per_place = _with(per_place, seconds, at_least=at_least)
+            per_place = per_place.with_wait(seconds, at_least=at_least)
         if (whole, per_place) != (known.whole, known.per_place):
             self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
             self._unsaved.add(waited.queue_id)
@@ -232,33 +228,24 @@ class Waits:
                 self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
-        """Store what is new; what is not stored for a StoreError is tried again the next time."""
-        for queue_id in sorted(self._unsaved):
-            learnt = self._learnt[queue_id]
-            await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
-            if self._learnt[queue_id] is learnt:
-                self._unsaved.discard(queue_id)
+        """Store what is new; what the database does not take is tried again the next time."""
+        try:
+            for queue_id in sorted(self._unsaved):
+                learnt = self._learnt[queue_id]
+                await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
+                if self._learnt[queue_id] is learnt:
+                    self._unsaved.discard(queue_id)
+        except StoreError as error:
+            self._log.warning("the database did not answer", why=str(error))
 
     async def keep(self, facts: StorePort, clock: Clock) -> None:
         """Save every half minute, for ever, and once more when cancelled."""
         try:
             while True:
                 await clock.sleep(SAVE_EVERY)
-                await self._save_or_say(facts)
+                await self.save(facts)
         finally:
-            await self._save_or_say(facts)
-
-    async def _save_or_say(self, facts: StorePort) -> None:
-        try:
             await self.save(facts)
-        except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
-
-
-def _with(trace: Trace, seconds: float, *, at_least: bool) -> Trace:
-    if at_least and (trace.count == 0 or math.log(max(seconds, SHORTEST)) <= trace.mean):
-        return trace
-    return trace.with_wait(seconds)
 
 
 def _name(queue_id: QueueId) -> str:
@@ -282,11 +269,8 @@ class Loops:
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again. `after` is called whenever something may have changed, and when a loop has ended.
-
-    Attributes:
-        running: names of the loops that run, and of what is under way without a task.
-        stopping: nothing new is begun.
+    again. `after` is called whenever something may have changed, and when a loop has ended. In
+    `running` are the names of the loops, and of what is under way without a task.
     """
 
     def __init__(
@@ -303,7 +287,6 @@ class Loops:
         self._after = after
         self._log = log
         self._begun: set[str] = set()
-        """Names of what is under way without a task."""
         self._none_begun: asyncio.Event | None = None
         self._pausing: set[asyncio.Task[Any] | None] = set()
         self._failures: Counter[str] = Counter()
@@ -322,7 +305,6 @@ class Loops:
         self._begun.add(name)
 
     def end(self, name: str) -> None:
-        """Note that what was begun has ended."""
         self.running.discard(name)
         self._begun.discard(name)
         if self._none_begun is not None and not self._begun:
@@ -434,16 +416,13 @@ class Measures(Protocol):
     @property
     def handling(self) -> Observer:
         """Seconds from storing an input to having handled it."""
-        ...
 
     @property
     def delivery(self) -> Labelled:
         """Seconds from storing an effect to its outcome; by lane and outcome."""
-        ...
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
-        ...
 
 
 class Surroundings(msgspec.Struct):

@@ -101,10 +101,9 @@ class WebChatLane:
         return _answered(room, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """Mark a call whose bytes go out now, unless the customer thought better of it meanwhile.
+        """Mark a call whose bytes go out now; CallFailure if they do not.
 
-        Raises:
-            CallFailure: they do not.
+        The customer may have thought better of it meanwhile.
         """
         if _overtaken(room.record, CallId(row.call_id or 0)):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
@@ -140,8 +139,7 @@ class WebChatLane:
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
 
-        Raises:
-            CallFailure: with whoever was at fault.
+        Every failure is a CallFailure, with whoever was at fault.
         """
         limit = self._around.rules.file_limit
         try:
