@@ -215,11 +215,7 @@ def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], valu
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
     known = offered(visit)
-    args: model.Args = {
-        "options": shown(known),
-        "prefix": visit.rules.prefix,
-        "best": next(iter(known)),
-    }
+    args: model.Args = {"options": shown(known), "best": next(iter(known))}
     visit.say("rating.which", args, reply_to=reply_to)
 
 
@@ -303,7 +299,7 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         _ask_which(visit, spoke.event_id)
     elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
-        visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
+        visit.report(spoke.event_id, key)
     elif unclear and is_over and (question is not None or of_newest):
         args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)

@@ -60,7 +60,7 @@ class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` and `args` are of the texts."""
 
     key: str
-    args: model.Args
+    args: model.Args = {}
     secret: bool = False
     """It may hold a password all the same."""
     bare: bool = False
@@ -124,20 +124,20 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
         return None
     word, wanted = folded(first[0]), folded(prefix)
     if word == wanted:
-        return _parse_words(text.split()[1:], prefix)
+        return _parse_words(text.split()[1:])
     # "!wcstatus" lacks only a blank; nobody says such a word to an agent, if a sign begins it.
     glued = word.removeprefix(wanted)
     if glued != word and not wanted[:1].isalnum() and nearest_verb(glued) is not None:
-        return _parse_words([glued, *text.split()[1:]], prefix)
+        return _parse_words([glued, *text.split()[1:]])
     if prefix_needed or word not in COMMANDS or "\n" in text.strip():
         return None
-    parsed = _parse_words(text.split(), prefix)
+    parsed = _parse_words(text.split())
     if isinstance(parsed, Malformed):
         return None
     return msgspec.structs.replace(parsed, bare=True)
 
 
-def slip(text: str, prefix: str) -> Malformed | None:
+def slip(text: str) -> Malformed | None:
     """Read a message without prefix as a miswritten command about the room's settings.
 
     Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
@@ -150,7 +150,7 @@ def slip(text: str, prefix: str) -> Malformed | None:
     acts = len(words) > 1 and folded(words[1]) in {"set", "show", "reset"}
     if len(words) > (3 if acts else 2):
         return None
-    return Malformed(f"usage.{verb}", {"prefix": prefix}, bare=True)
+    return Malformed(f"usage.{verb}", bare=True)
 
 
 def nearest_verb(word: str) -> str | None:
@@ -164,21 +164,20 @@ def nearest_verb(word: str) -> str | None:
     return near[0] if near else None
 
 
-def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
+def _parse_words(words: list[str]) -> Parsed | Malformed:
     if not words:
         return Parsed("help")
     verb = folded(words[0])
     meant = verb if verb in COMMANDS else nearest_verb(verb)
     if meant is None:
-        return Malformed("command.unknown", {"prefix": prefix})
+        return Malformed("command.unknown")
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if meant != verb:
-        args: model.Args = {"near": meant, "prefix": prefix}
-        return Malformed("command.unknown_near", args, secret=secret)
+        return Malformed("command.unknown_near", {"near": meant}, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
-        return Malformed(f"usage.{verb}", {"prefix": prefix}, secret=secret)
+        return Malformed(f"usage.{verb}", secret=secret)
     return Parsed(verb, rest)
 
 
@@ -256,7 +255,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     if malformed.secret:
         visit.ask(Conceal(event_id))
     if malformed.bare:
-        usage = visit.part(malformed.key, malformed.args)
+        usage = visit.part(malformed.key, {"prefix": visit.rules.prefix})
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
     else:
         visit.say(malformed.key, malformed.args, reply_to=event_id)
@@ -264,7 +263,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
     if COMMANDS[verb].asks and visit.record.settings.paused:
-        _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
+        _answer(visit, call, "config.paused")
     else:
         COMMANDS[verb].run(visit, call)
 
@@ -278,7 +277,7 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 
 def _help(visit: Visit, call: Call) -> None:
-    _answer(visit, call, "command.help", prefix=visit.rules.prefix)
+    _answer(visit, call, "command.help")
 
 
 def _version(visit: Visit, call: Call) -> None:
@@ -291,7 +290,6 @@ def _start(visit: Visit, call: Call) -> None:
         visit.step(model.Start(), call.event_id)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
-    prefix = visit.rules.prefix
     if queue is None:
         _change("queue", "config.queue_set", visit, call)  # which says what queues there are
     elif (
@@ -301,10 +299,10 @@ def _start(visit: Visit, call: Call) -> None:
     ):
         visit.step(model.Start(queue.id), call.event_id)
     elif phase.cancel:
-        _answer(visit, call, "start.leaving", prefix=prefix)
+        _answer(visit, call, "start.leaving")
     else:
         present = visit.rules.queue_name(phase.queue_id)
-        _answer(visit, call, "start.other_queue", queue=present, other=queue.name, prefix=prefix)
+        _answer(visit, call, "start.other_queue", queue=present, other=queue.name)
 
 
 def _rate(visit: Visit, call: Call) -> None:
@@ -323,7 +321,7 @@ def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
         visit.ask(model.AskRobot(call.event_id, call.words[0]))
     else:
-        _answer(visit, call, "robot.off", prefix=visit.rules.prefix)
+        _answer(visit, call, "robot.off")
 
 
 def _human(visit: Visit, call: Call) -> None:
@@ -377,7 +375,7 @@ def _queue(visit: Visit, call: Call) -> None:
             _change("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-            _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
+            _answer(visit, call, "command.queue", queue=name)
 
 
 def _config(visit: Visit, call: Call) -> None:
@@ -412,14 +410,13 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
         _answer(visit, call, bad.key, **bad.values)
     else:
         visit.set(settings=settings)
-        _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
+        _answer(visit, call, done, **shown_settings(visit))
 
 
 def _status(visit: Visit, call: Call) -> None:
     key, args = _state_of(visit)
     if visit.record.settings.paused:
-        args = {"status": visit.part(key, args), "prefix": visit.rules.prefix}
-        key = "command.status_paused"
+        key, args = "command.status_paused", {"status": visit.part(key, args)}
     _answer(visit, call, key, **args)
 
 
@@ -471,7 +468,7 @@ def _log_in(visit: Visit, call: Call) -> None:
     """The command `login`; whatever becomes of it, the password does not stay in the room."""
     name, password = call.words
     if call.bare and reads_as_words(name, password):
-        visit.report(call.event_id, "undelivered.like_login", {"prefix": visit.rules.prefix})
+        visit.report(call.event_id, "undelivered.like_login")
         return
     visit.ask(Conceal(call.event_id))
     seal = visit.rules.seal
@@ -480,7 +477,7 @@ def _log_in(visit: Visit, call: Call) -> None:
     elif not visit.record.direct:
         _answer(visit, call, "login.direct_only")
     elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
+        _answer(visit, call, "login.chatting")
     elif visit.now - visit.record.login_at < LOGIN_EVERY:
         _answer(visit, call, "login.too_soon")
     else:
@@ -495,20 +492,20 @@ def _log_out(visit: Visit, call: Call) -> None:
     if login is None:
         _answer(visit, call, "logout.nobody")
     elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
+        _answer(visit, call, "login.chatting")
     else:
         visit.set(login=None)
         _answer(visit, call, "logout.done", name=login.name)
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name, prefix=visit.rules.prefix)
+    key, args = "login.done", model.Args(name=came.login.name)
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
             args["reason"] = visit.part(*result_key(came.code))
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        key, args = "login.chatting", {"prefix": visit.rules.prefix}
+        key, args = "login.chatting", {}
     else:
         visit.set(login=came.login)
     visit.say(key, args, reply_to=came.event_id)

@@ -217,7 +217,7 @@ def _welcome(visit: Visit) -> None:
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
-    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})
+    visit.say(inviting(key, policy), {"queue": queue})
 
 
 # --- configuration --------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
         visit.set(people=there[-KEPT_PEOPLE:])
     if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
         visit.set(direct=False)
-        visit.say("room.shared", {"prefix": visit.rules.prefix})
+        visit.say("room.shared")
     record = visit.record
     if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
         if record.empty_since is not None:

@@ -129,7 +129,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     if not bare and not (first and rules.begins_command(first[0])):
         return None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(text, rules.prefix) if bare and command is None else command
+    return commands.slip(text) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
@@ -223,7 +223,7 @@ def _spoke(
     elif command is not None:
         _commanded(visit, spoke, command, facts)
     elif visit.record.settings.paused:
-        visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+        visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})

@@ -283,11 +283,11 @@ class MatrixLane:
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
         best = next(iter(options))
-        args: model.Args = {"prefix": rules.prefix, "options": shown(options), "best": best}
-        notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
+        args: model.Args = {"options": shown(options), "best": best}
+        notice = ports.NoticeText(self._sentence(room, "rating.ask", args))
         events = [await self._notice(room, row, notice)]
         poll = ports.Poll(
-            rules.texts.render(language, "rating.question", {}),
+            self._sentence(room, "rating.question", {}),
             tuple((str(number), label) for number, label in options.items()),
         )
         try:
@@ -305,9 +305,7 @@ class MatrixLane:
         poll = await room.anchor(f"poll:{end.session_id}")
         if poll is None:
             return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
-        rules, host = self._around.rules, room.record.host
-        language = rules.language_for(room.record.settings)
-        text = rules.texts.render(language, "rating.closed", {})
+        text, host = self._sentence(room, "rating.closed", {}), room.record.host
         txn_id = self._transaction_id(row, host)
         return Done(await self._matrix.end_poll(room.room_id, host, poll, text, txn_id))
 
@@ -475,9 +473,9 @@ class MatrixLane:
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
-            said = rules.texts.render(language, "outage.late", {"time": time})
+            said = self._sentence(room, "outage.late", {"time": time})
         else:
-            said = rules.texts.render(language, "outage.late_some_time", {})
+            said = self._sentence(room, "outage.late_some_time", {})
         # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
         markup = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{markup}"
