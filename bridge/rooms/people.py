@@ -361,8 +361,6 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
     """Put the speaker's name before a message, in rooms where several people may speak."""
-    if visit.record.direct:
-        return happened
     if isinstance(happened, model.Withdrawn) and happened.note:
         return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
     if not isinstance(happened, model.Said):

@@ -402,9 +402,8 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        if self._around.matrix.serves(visit.record.host):
-            return
-        if visit.record.membership is Membership.JOINED:
+        joined = visit.record.membership is Membership.JOINED
+        if joined and not self._around.matrix.serves(visit.record.host):
             people.put_out(visit)
 
     @staticmethod
