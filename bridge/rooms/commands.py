@@ -181,17 +181,15 @@ def _parse_words(words: list[str]) -> Parsed | Malformed:
     return Parsed(verb, rest)
 
 
-def _no_words(words: list[str]) -> Words | None:
-    return None if words else ()
+def _just(count: int, words: list[str]) -> Words | None:
+    return tuple(words) if len(words) == count else None
+
+
+_no_words = partial(_just, 0)
 
 
 def _one_word(words: list[str]) -> Words | None:
-    return (narrow(words[0]),) if len(words) == 1 else None
-
-
-def _account(words: list[str]) -> Words | None:
-    """A name and a password, as they were written."""
-    return tuple(words) if len(words) == 2 else None
+    return _just(1, [narrow(word) for word in words])
 
 
 def _maybe_all(words: list[str]) -> Words | None:
@@ -216,18 +214,12 @@ def _maybe_number(words: list[str]) -> Words | None:
     return _number_and_words(words) if len(words) == 1 else _no_words(words)
 
 
-def _queue_action(words: list[str]) -> Words | None:
+def _action(other: str, keys: int, words: list[str]) -> Words | None:
+    """`show` or the other word alone, or `set` and a value, behind so many keys."""
     action, rest = folded(words[0]) if words else "show", words[1:]
-    if action == "set":
-        return ("set", " ".join(rest)) if rest else None
-    return (action,) if action in {"list", "show"} and not rest else None
-
-
-def _config_action(words: list[str]) -> Words | None:
-    action, rest = folded(words[0]) if words else "show", words[1:]
-    if action == "set":
-        return ("set", folded(rest[0]), " ".join(rest[1:])) if len(rest) > 1 else None
-    return (action,) if action in {"show", "reset"} and not rest else None
+    if action == "set" and len(rest) > keys:
+        return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
+    return (action,) if action in {"show", other} and not rest else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
@@ -552,7 +544,7 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
-    "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
+    "queue": _Setting(_queue, partial(_action, "list", 0), "queues department 队列 佇列 キュー",
         for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
@@ -560,7 +552,7 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda _, words: nearest(words[0]) is not None),
     "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    "config": _Setting(_config, _config_action, "settings configure 设置 設定",
+    "config": _Setting(_config, partial(_action, "reset", 1), "settings configure 设置 設定",
         for_admins=_changes),
     "status": Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
         in_clear=True),
@@ -568,7 +560,7 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
     "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
-    "login": Command(_log_in, _account, "signin 登录 登入 ログイン",
+    "login": Command(_log_in, partial(_just, 2), "signin 登录 登入 ログイン",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
     "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
