@@ -119,13 +119,8 @@ class MatrixLane:
                     return self._give_up(room, effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
-                _log.info(
-                    "the homeserver did not take it yet",
-                    room=room.room_id,
-                    what=type(effect).__name__,
-                    wait=pause,
-                    why=str(error),
-                )
+                about = {"room": room.room_id, "what": type(effect).__name__, "wait": pause}
+                _log.info("the homeserver did not take it yet", **about, why=str(error))
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
@@ -151,12 +146,8 @@ class MatrixLane:
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        _log.error(
-            "an effect is a dead letter now; see `dead-letters list`",
-            room=room.room_id,
-            what=type(effect).__name__,
-            why=why,
-        )
+        about = {"room": room.room_id, "what": type(effect).__name__, "why": why}
+        _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
