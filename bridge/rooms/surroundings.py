@@ -43,7 +43,7 @@ from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import EffectRow, Lane, Outcome, Stale, StoreError, StorePort
+from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
@@ -404,12 +404,6 @@ class Observer(Protocol):
     def observe(self, amount: float) -> None: ...
 
 
-class Labelled(Protocol):
-    """A histogram with labels."""
-
-    def labels(self, *values: str) -> Observer: ...
-
-
 class Measures(Protocol):
     """Metrics of the engine."""
 
@@ -417,9 +411,8 @@ class Measures(Protocol):
     def handling(self) -> Observer:
         """Seconds from storing an input to having handled it."""
 
-    @property
-    def delivery(self) -> Labelled:
-        """Seconds from storing an effect to its outcome; by lane and outcome."""
+    def delivery(self, lane: str, outcome: str, /) -> Observer:
+        """Seconds from storing an effect to its outcome."""
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
@@ -445,12 +438,3 @@ class Surroundings(msgspec.Struct):
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
-
-    _delivery: dict[tuple[Lane, Outcome], Observer] = {}
-
-    def delivery(self, lane: Lane, outcome: Outcome) -> Observer:
-        """`Measures.delivery` of one lane and outcome; to look it up takes longer than its use."""
-        known = self._delivery.get((lane, outcome))
-        if known is None:
-            known = self._delivery[lane, outcome] = self.measures.delivery.labels(lane, outcome)
-        return known

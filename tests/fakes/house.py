@@ -74,12 +74,8 @@ class Counts:
         self.inputs += 1
         return self
 
-    @property
-    def delivery(self) -> Counts:
-        return self
-
-    def labels(self, *values: str) -> Settled:
-        return Settled(self, values)
+    def delivery(self, *labels: str) -> Settled:
+        return Settled(self, labels)
 
     def settled(self, labels: tuple[str, ...]) -> None:
         self.settled_rows.append(labels)
