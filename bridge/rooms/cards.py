@@ -14,12 +14,8 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
   the end would put its writer into the queue again. They are answered instead: not passed on, but
   🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
-- The queue card has a second line: the way so far, the expected wait, the time waited:
-
-      ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
-
-  The estimate changes all the time, so it is put together as the card is written, and a part of
-  which nothing is known is left out.
+- The queue card has a second line: the way so far, the expected wait, the time waited. The estimate
+  changes all the time, so the line is put together as the card is written.
 """
 
 from __future__ import annotations
@@ -95,7 +91,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
         case CardKind.RATING:
             return _rated(visit, card, gesture)
         case CardKind.QUEUE:  # a cross leaves the queue
-            waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
+            waiting = isinstance(conversation.phase, model.Waiting)
             own = waiting and card.number == conversation.number
             return [model.Cancel()] if own and sign in _CROSSES else []
         case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
@@ -139,7 +135,7 @@ def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:
     """Inputs that ask for a person, who gets the card's question if no chat has come since."""
     conversation = visit.record.conversation
-    idle = isinstance(conversation.phase, model.Idle | model.Ended)
+    idle = isinstance(conversation.phase, model.NoChat)
     if not idle or not card.text or card.number != conversation.number:
         return [model.Human()]
     asked = model.CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
@@ -282,7 +278,7 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         return False
     conversation, words = visit.record.conversation, spoke.plain
     ended = ended_at(conversation)
-    is_over = isinstance(conversation.phase, model.Idle | model.Ended)
+    is_over = isinstance(conversation.phase, model.NoChat)
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not is_over:
@@ -426,11 +422,11 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
-    args: model.Args = {
-        "answers": "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
-    }
+    answers = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
-    return msgspec.structs.replace(answered, key="robot.answers", args=args, short=short)
+    return msgspec.structs.replace(
+        answered, key="robot.answers", args={"answers": answers}, short=short
+    )
 
 
 def _card(found: RobotAnswer, base: str) -> str:
@@ -480,7 +476,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, model.Chatting):
         return model.Human() if phase.robot and word in _PERSON_WORDS else None
-    if use is RobotUse.OFF or not isinstance(phase, model.Idle | model.Ended):
+    if use is RobotUse.OFF or not isinstance(phase, model.NoChat):
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()

@@ -284,11 +284,7 @@ def _start(visit: Visit, call: Call) -> None:
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     if queue is None:
         _change("queue", "config.queue_set", visit, call)  # which says what queues there are
-    elif (
-        not isinstance(phase, model.Requesting | model.Queued)
-        or hidden(phase)
-        or phase.queue_id == queue.id
-    ):
+    elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
         visit.step(model.Start(queue.id), call.event_id)
     elif phase.cancel:
         _answer(visit, call, "start.leaving")
@@ -383,7 +379,7 @@ def _config(visit: Visit, call: Call) -> None:
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
+    seen = isinstance(phase, model.Waiting) and not hidden(phase)
     going_on = seen or isinstance(phase, model.Chatting)
     done = "config.paused_meanwhile" if going_on else "config.paused"
     _change("paused", done, visit, call, "true")
@@ -422,7 +418,7 @@ def _state_of(visit: Visit) -> tuple[str, model.Args]:
         key, queue = "command.status_callback", wished.queue_id
     elif isinstance(phase, model.Chatting):
         return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
-    elif isinstance(phase, model.Requesting | model.Queued):
+    elif isinstance(phase, model.Waiting):
         key, queue = "command.status_requesting", phase.queue_id
         if phase.cancel:
             away = conversation.trouble_since is not None
@@ -506,10 +502,7 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
 def _is_busy(record: RoomRecord) -> bool:
     """True while the server may still connect something with the account that the room has."""
     conversation = record.conversation
-    return (
-        not isinstance(conversation.phase, model.Idle | model.Ended)
-        or conversation.outstanding is not None
-    )
+    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     While something goes on in a room of ours it may be the agent who is just coming.
     """
     record, permission = visit.record, visit.rules.permission(invitation.by)
-    idle = isinstance(record.conversation.phase, model.Idle | model.Ended)
+    idle = isinstance(record.conversation.phase, model.NoChat)
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
     key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
@@ -431,7 +431,7 @@ def _leave(visit: Visit, leave: LeaveRoom) -> None:
 def _end_conversation(visit: Visit) -> None:
     """End the conversation of a room without people: leave queue or chat, keep nothing."""
     conversation = visit.record.conversation
-    waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
+    waiting = isinstance(conversation.phase, model.Waiting)
     if isinstance(conversation.phase, model.Chatting):
         visit.step(model.Close())
     elif waiting or conversation.held or callback_wanted(conversation):

@@ -328,9 +328,7 @@ class Reader:
         self._room_id = room_id
         self._around = around
         self.turn = InvitationLock(around.inviting)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room_id
-        )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.

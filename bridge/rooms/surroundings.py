@@ -31,14 +31,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Idle,
-    Queued,
-    QueuePlace,
-    Requesting,
-)
+from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
@@ -172,34 +165,30 @@ class Waits:
         self._unsaved: set[QueueId] = set()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 
-    # --- learning ---------------------------------------------------------------------------
-
-    def note(self, before: Conversation, after: Conversation, now: int) -> None:
+    def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
-        if not isinstance(old, Requesting | Queued) or isinstance(new, Requesting | Queued):
+        if not isinstance(old, model.Waiting) or isinstance(new, model.Waiting):
             return
-        if old.cancel and isinstance(new, Chatting):
+        if old.cancel and isinstance(new, model.Chatting):
             return  # nobody waited for it any more
-        if isinstance(new, Chatting) and not new.robot:
+        if isinstance(new, model.Chatting) and not new.robot:
             self._learn(old, now, at_least=False)
-        elif isinstance(new, Idle) and isinstance(old, Queued):
+        elif isinstance(new, model.Idle) and isinstance(old, model.Queued):
             self._learn(old, now, at_least=True)
 
-    def _learn(self, waited: Requesting | Queued, now: int, *, at_least: bool) -> None:
+    def _learn(self, waited: model.Waiting, now: int, *, at_least: bool) -> None:
         known = self._learnt.get(waited.queue_id, Learnt())
         whole = known.whole.with_wait((now - waited.since) / 1000, at_least=at_least)
         per_place = known.per_place
-        if isinstance(waited, Queued) and waited.first_position:
+        if isinstance(waited, model.Queued) and waited.first_position:
             seconds = (now - waited.first_at) / 1000 / waited.first_position
             per_place = per_place.with_wait(seconds, at_least=at_least)
         if (whole, per_place) != (known.whole, known.per_place):
             self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
             self._unsaved.add(waited.queue_id)
 
-    # --- telling ----------------------------------------------------------------------------
-
-    def expected(self, place: QueuePlace) -> Expected | None:
+    def expected(self, place: model.QueuePlace) -> Expected | None:
         """Range of the rest of a wait, from this place; None: too little is known."""
         known = self._learnt.get(place.queue_id)
         if known is None or place.at - known.at > FRESH:
@@ -213,8 +202,6 @@ class Waits:
         low, high = trace.range()
         waited = (place.at - since) / 1000
         return Expected(max(low * times - waited, 0.0), max(high * times - waited, 0.0))
-
-    # --- keeping ----------------------------------------------------------------------------
 
     async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
