@@ -18,7 +18,6 @@ Whatever asks the homeserver raises Unavailable or Refused here; `run` deals wit
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -277,10 +276,8 @@ class MatrixLane:
         args: model.Args = {"options": shown(options), "best": best}
         notice = ports.NoticeText(self._sentence(room, "rating.ask", args))
         events = [await self._notice(room, row, notice)]
-        poll = ports.Poll(
-            self._sentence(room, "rating.question", {}),
-            tuple((str(number), label) for number, label in options.items()),
-        )
+        answers = tuple((str(number), label) for number, label in options.items())
+        poll = ports.Poll(self._sentence(room, "rating.question", {}), answers)
         try:
             events += [await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")]
         except ports.Refused as error:
@@ -329,15 +326,14 @@ class MatrixLane:
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
+        log = _doors_log.bind(room=room.room_id)
         if order.why:
-            _doors_log.info(
-                "invitation refused", room=room.room_id, inviter=order.inviter, why=order.why
-            )
+            log.info("invitation refused", inviter=order.inviter, why=order.why)
         for user in order.users:
             try:
                 await self._matrix.leave(room.room_id, user, order.reason)
             except ports.Refused as error:
-                _doors_log.debug("nothing to leave", room=room.room_id, why=error.code)
+                log.debug("nothing to leave", why=error.code)
         return Done()
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
@@ -362,9 +358,8 @@ class MatrixLane:
         anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
         done = Done()
         if await room.anchor(anchor) is None:  # once a chat
-            done = await self._say(
-                room, row, model.Say("agents.outside", {"names": tuple(outside)})
-            )
+            say = model.Say("agents.outside", {"names": tuple(outside)})
+            done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in"
         return done
@@ -480,13 +475,12 @@ class MatrixLane:
                 return await self._linked(room, relay, media, txn_id)
             try:
                 data = base64.b64decode(media.data, validate=False)
-            except (binascii.Error, ValueError):
+            except ValueError:
                 return ()
             if not data or len(data) > self._around.rules.file_limit:
                 return ()
-            what = ports.RelayedMedia(
-                media.kind, ports.Blob.of(data, name=media.name), media.seconds
-            )
+            blob = ports.Blob.of(data, name=media.name)
+            what = ports.RelayedMedia(media.kind, blob, media.seconds)
             return await self._send(room, relay, what, txn_id)
         except ports.TooBig:
             return ()

@@ -126,13 +126,8 @@ class WebChatLane:
         except CallFailure as failure:
             if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
                 return await self._upload(room, effect, token_may_end=False)
-            _log.info(
-                "upload failed",
-                room=room.room_id,
-                call=effect.call_id,
-                why=failure.reason,
-                code=failure.code,
-            )
+            about = {"room": room.room_id, "call": effect.call_id, "code": failure.code}
+            _log.info("upload failed", **about, why=failure.reason)
             return _failed(effect.call_id, failure)
         return Done(came=(Came(done),), detail="" if done.clip is None else "in the frame")
 
@@ -156,9 +151,8 @@ class WebChatLane:
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
             raise CallFailure(reason, certain=True, message=error.code) from error
         except Unavailable as error:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message=str(error)
-            ) from error
+            reason = FailureReason.UNREACHABLE
+            raise CallFailure(reason, certain=True, message=str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """A voice message travels as AMR inside its frame; one that does not fit is a file."""
