@@ -24,7 +24,7 @@ from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import QueueRule, RatingRule, Rules
+from bridge.rooms.rules import QueueRule, Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
@@ -50,7 +50,7 @@ def rules_of(
     `longest_text`: bytes of text that fit into one frame at the moment, which the link learns;
     `longest_clip`: the same for a voice.
     """
-    server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
+    server, bridge = config.server, config.bridge
     queues = tuple(
         QueueRule(
             QueueId(queue.id),
@@ -73,29 +73,18 @@ def rules_of(
         language=bridge.language,
         start=bridge.start,
         source=server.source,
-        messages_per_minute=bridge.limits.messages_per_minute,
-        rooms_per_user=bridge.limits.rooms_per_user,
-        new_rooms_per_hour=bridge.limits.new_rooms_per_hour,
-        file_limit=bridge.limits.file,
-        encryption=bridge.encryption.allow,
-        encrypt_rooms=bridge.encryption.default,
-        encryption_required=bridge.encryption.require,
+        limits=bridge.limits,
+        encryption=bridge.encryption,
+        tell=bridge.tell_agents,
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=longest_text,
         longest_clip=longest_clip,
         seal=Passwords(encryption_secret_of(config)).seal if server.login.own_accounts else None,
         login_key=login_keys(encryption_secret_of(config)),
         texts=Texts(config.texts),
-        ratings=tuple(
-            RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
-            for one in config.rating.options
-        ),
+        ratings=config.rating.options,
         robot=server.robot.enabled,
         km_base_url=server.robot.km_base_url,
-        agents_language=None if told.language == "room" else told.language,
-        tell_reactions=told.reactions,
-        tell_members=told.members,
-        tell_withdrawals=told.withdrawals,
         policy=_policy_of(config, queues),
     )
 

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import structlog
 
+from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.policy import RobotUse
@@ -41,6 +42,7 @@ from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import Texts
 from bridge.texts.durations import duration, waiting_range
+from bridge.texts.languages import fallbacks
 from bridge.webchat.http import RobotAnswer
 
 KEPT_CARDS = 20
@@ -189,8 +191,14 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> d
         best_first = sorted(dict(told).items(), reverse=True)
         return {number: label.strip() or str(number) for number, label in best_first}
     if rules.ratings:
-        return {one.id: one.label(language) for one in rules.ratings}
+        return {one.id: _label(one, language) for one in rules.ratings}
     return {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
+
+
+def _label(rating: RatingOption, language: str) -> str:
+    """What the operator calls a rating, in the nearest language that has a name for it."""
+    named: dict[str, str] = dict(rating.labels.items())
+    return next(named[one] for one in (*fallbacks(language), *named) if one in named)
 
 
 def offered(visit: Visit) -> dict[int, str]:

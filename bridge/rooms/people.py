@@ -87,10 +87,10 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         why = "bridge.permissions gives ignore"
         visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
         return
-    limit = visit.rules.new_rooms_per_hour
+    limit = visit.rules.limits.new_rooms_per_hour
     if permission < Permission.CUSTOMER:
         refusal = "refused.permission"
-    elif rooms >= visit.rules.rooms_per_user:
+    elif rooms >= visit.rules.limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
     elif len(begun) >= limit:
         refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
@@ -109,7 +109,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         login=record.login if invitation.by == record.customer else None,
         key=key,
     )
-    encrypt = visit.rules.encrypt_rooms and not refusal
+    encrypt = visit.rules.encryption.default and not refusal
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
 
 
@@ -173,11 +173,11 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        args: model.Args = {"user": record.customer, "limit": rules.rooms_per_user}
+        args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
         if record.refused_until:
             minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
             left = duration(rules.language_for(record.settings), 60 * minutes)
-            args = {"limit": rules.new_rooms_per_hour, "left": left}
+            args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
         reason = visit.part(record.refusal, args)
@@ -186,9 +186,9 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         return ()
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
-    if entry.encrypted and not rules.encryption:
+    if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
-    elif rules.encryption_required and not entry.encrypted:
+    elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     else:
         _welcome(visit)
@@ -207,9 +207,9 @@ def became_encrypted(visit: Visit) -> None:
     if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
         return
     visit.set(encrypted=True)
-    if not visit.rules.encryption:
+    if not visit.rules.encryption.allow:
         visit.say("encrypted.unsupported")
-    elif visit.rules.encryption_required:
+    elif visit.rules.encryption.require:
         _welcome(visit)  # until now it was told why it is not served
 
 
@@ -323,7 +323,7 @@ def _in_company(visit: Visit) -> bool:
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     """Tell the agent of a chat, if the operator wants it, that a customer came or went."""
     phase = visit.record.conversation.phase
-    if not visit.rules.tell_members or visit.record.direct or not event_id:
+    if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
     if isinstance(phase, model.Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
         told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))

@@ -216,7 +216,7 @@ def _spoke(
         thread = None if root is None else Thread(root, spoke.event_id, received)
         if thread != visit.record.thread:
             visit.set(thread=thread)
-    if visit.rules.encryption_required and not facts.encrypted and not _goes_in_clear(command):
+    if visit.rules.encryption.require and not facts.encrypted and not _goes_in_clear(command):
         encrypted = visit.record.encrypted
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
@@ -225,7 +225,7 @@ def _spoke(
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
-        limit = visit.rules.messages_per_minute
+        limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Spoke):
         _said(visit, spoke, facts.earlier)
@@ -311,7 +311,7 @@ def _too_fast(visit: Visit, received: int) -> bool:
     minute = received // 60_000
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
-    return spoken > visit.rules.messages_per_minute
+    return spoken > visit.rules.limits.messages_per_minute
 
 
 # --- inputs ---------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 def _is_told_of_gestures(visit: Visit) -> bool:
     """True if there is an agent, and the operator wants them to be told of reactions and votes."""
     phase = visit.record.conversation.phase
-    return visit.rules.tell_reactions and isinstance(phase, model.Chatting) and not phase.robot
+    return visit.rules.tell.reactions and isinstance(phase, model.Chatting) and not phase.robot
 
 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
@@ -344,7 +344,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.word("agent.withdrawn", {})  # without a word of the message
         if earlier.at is not None:
-            language = rules.agents_language or rules.language_for(record.settings)
+            language = rules.agents_language(record.settings)
             time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
             note = visit.word("agent.withdrawn_at", {"time": time})
     for event_id in gone:
@@ -357,7 +357,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
 def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
     """True if the agent who is there, or is to come, may have that message (`former` of it)."""
     record, phase = visit.record, visit.record.conversation.phase
-    if not visit.rules.tell_withdrawals or earlier.content is None or earlier.command:
+    if not visit.rules.tell.withdrawals or earlier.content is None or earlier.command:
         return False
     if earlier.correction and former == taken.target:
         return False  # not the message, only a correction of it

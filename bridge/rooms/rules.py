@@ -16,13 +16,13 @@ from functools import lru_cache
 import msgspec
 
 from bridge.config.hours import Hours
-from bridge.config.model import Permission
+from bridge.config.model import Encryption, Limits, Permission, RatingOption, TellAgents
 from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import LANGUAGES, fallbacks, nearest
+from bridge.texts.languages import LANGUAGES, nearest
 from bridge.webchat.codes import Source
 
 KEYS = ("queue", "from", "language", "start", "paused")
@@ -51,20 +51,6 @@ class QueueRule(msgspec.Struct, frozen=True):
     """When it is open, as far as the operator said."""
 
 
-class RatingRule(msgspec.Struct, frozen=True):
-    """A rating that the server takes."""
-
-    id: int
-    labels: dict[str, str]
-    """Language -> what it is called."""
-
-    def label(self, language: str) -> str:
-        for wanted in fallbacks(language):
-            if wanted in self.labels:
-                return self.labels[wanted]
-        return next(iter(self.labels.values()), str(self.id))
-
-
 class Rules(msgspec.Struct, frozen=True):
     """The operator's rules: see the config keys of the same names."""
 
@@ -78,32 +64,18 @@ class Rules(msgspec.Struct, frozen=True):
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
     source: str = "APP"
-    messages_per_minute: int = 60
-    rooms_per_user: int = 5
-    new_rooms_per_hour: int = 10
-    file_limit: int = 50 * 1024 * 1024
-    """Bytes, both ways."""
-    encryption: bool = False
-    """We take part in encrypted rooms."""
-    encrypt_rooms: bool = False
-    """Rooms that invite us become encrypted where we may."""
-    encryption_required: bool = False
-    """What people type is carried only if it was encrypted."""
+    limits: Limits = Limits()
+    encryption: Encryption = Encryption()
+    tell: TellAgents = TellAgents()
     policy: Policy = Policy()
     texts: Texts = Texts()
     """All that we say, to customers and to agents."""
-    ratings: tuple[RatingRule, ...] = ()
+    ratings: tuple[RatingOption, ...] = ()
     """The best first; empty: one to five stars. A server's own list goes before."""
     robot: bool = False
     """The command `ask` reaches the knowledge base."""
     km_base_url: str = ""
     """Where the knowledge base's articles can be read; empty: no links."""
-    agents_language: str | None = None
-    """Of the sentences that agents read; None: the room's."""
-    tell_reactions: bool = True
-    tell_members: bool = False
-    """Agents are told who comes into a shared room, and who leaves it."""
-    tell_withdrawals: bool = True
     seal: Callable[[RoomId, str], bytes] | None = None
     """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
     login_key: Callable[[RoomId], str] | None = None
@@ -160,6 +132,10 @@ class Rules(msgspec.Struct, frozen=True):
     def language_for(self, settings: RoomSettings) -> str:
         return settings.language or self.language
 
+    def agents_language(self, settings: RoomSettings) -> str:
+        """The language of the sentences that agents read about a room."""
+        return self.language_for(settings) if self.tell.language == "room" else self.tell.language
+
     def clip_bytes(self) -> int:
         """Bytes of a voice, as base64, that fit into one frame."""
         return self.policy.max_text_bytes if self.longest_clip is None else self.longest_clip()
@@ -213,7 +189,7 @@ def narrow(text: str) -> str:
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
     """True if agents' messages are hidden here: encryption is required, and the room has none."""
-    return rules.encryption_required and not record.encrypted
+    return rules.encryption.require and not record.encrypted
 
 
 def _folded(text: str) -> str:

@@ -477,7 +477,7 @@ class MatrixLane:
                 data = base64.b64decode(media.data, validate=False)
             except ValueError:
                 return ()
-            if not data or len(data) > self._around.rules.file_limit:
+            if not data or len(data) > self._around.rules.limits.file:
                 return ()
             blob = ports.Blob.of(data, name=media.name)
             what = ports.RelayedMedia(media.kind, blob, media.seconds)
@@ -493,7 +493,7 @@ class MatrixLane:
     async def _linked(
         self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
-        limit = self._around.rules.file_limit
+        limit = self._around.rules.limits.file
         for attempt in range(FETCH_TRIES):
             async with AsyncExitStack() as opened:
                 try:

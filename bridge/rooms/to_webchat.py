@@ -136,7 +136,7 @@ class WebChatLane:
 
         Every failure is a CallFailure, with whoever was at fault.
         """
-        limit = self._around.rules.file_limit
+        limit = self._around.rules.limits.file
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
                 if effect.media.kind == "voice":

@@ -399,7 +399,7 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
 async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
     world = World()
     world.speak(Texts())
-    limit = world.rules.new_rooms_per_hour
+    limit = world.rules.limits.new_rooms_per_hour
     async with world.running() as engine:
         for number in range(limit + 1):
             room_id = RoomId(f"!{number}:example.org")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.config.model import TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     CustomerText,
@@ -48,6 +49,6 @@ def test_agents_may_have_a_language_of_their_own() -> None:
     house = House()
     house.visit.set(settings=RoomSettings(language="ja"))
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "訂正：4711"
-    house.visit.rules = msgspec.structs.replace(house.visit.rules, agents_language="en")
+    house.visit.rules = msgspec.structs.replace(house.visit.rules, tell=TellAgents(language="en"))
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
     assert house.visit.part("rating.nothing", {}).startswith("評価")

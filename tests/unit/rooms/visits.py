@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.config.model import Permission
+from bridge.config.model import Encryption, Limits, Permission
 from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Say
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
@@ -37,9 +37,8 @@ RULES = Rules(
     default_queue=QueueId(2),
     permission=permission,
     queue_of_user=queue_of_user,
-    messages_per_minute=5,
-    rooms_per_user=2,
-    new_rooms_per_hour=3,
+    limits=Limits(messages_per_minute=5, rooms_per_user=2, new_rooms_per_hour=3),
+    encryption=Encryption(allow=False),
     policy=Policy(),
 )
 
