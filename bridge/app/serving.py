@@ -26,7 +26,7 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId, QueueId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
@@ -285,7 +285,7 @@ class Serving:
     async def _greet(self, matrix: MatrixAdapter) -> None:
         """Make our users exist and have the homeserver call us, however long it takes."""
         config, wait = self._config, 1.0
-        queues = [(queue.id, queue.name) for queue in rules_of(config, users_of(config)).queues]
+        queues = [(QueueId(queue.id), queue.name) for queue in config.queues]
         bot = config.appservice.bot
         while True:
             try:

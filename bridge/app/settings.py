@@ -24,7 +24,7 @@ from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import QueueRule, Rules
+from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
@@ -51,21 +51,9 @@ def rules_of(
     `longest_clip`: the same for a voice.
     """
     server, bridge = config.server, config.bridge
-    queues = tuple(
-        QueueRule(
-            QueueId(queue.id),
-            queue.name,
-            tuple(queue.aliases),
-            queue.source or server.source,
-            queue.to_agent,
-            parse_hours(queue.hours) if queue.hours else None,
-        )
-        for queue in config.queues
-    )
-
     return Rules(
         bot=users.bot,
-        queues=queues,
+        queues=config.queues,
         default_queue=QueueId(config.default_queue),
         permission=partial(permission_of, bridge.permissions),
         queue_of_user=users.queue_of,
@@ -85,15 +73,15 @@ def rules_of(
         ratings=config.rating.options,
         robot=server.robot.enabled,
         km_base_url=server.robot.km_base_url,
-        policy=_policy_of(config, queues),
+        policy=_policy_of(config),
     )
 
 
-def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
+def _policy_of(config: Config) -> Policy:
     """The policy of the life cycle, as far as it is the same in all rooms."""
     server, callback = config.server, config.bridge.callback
     return Policy(
-        hours={queue.id: queue.hours for queue in queues if queue.hours is not None},
+        hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
         callback=callback.enabled,
         callback_first=callback.retry_first,
         callback_last=callback.retry_last,

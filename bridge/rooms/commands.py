@@ -28,7 +28,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
 from bridge.rooms.people import shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
@@ -285,7 +285,7 @@ def _start(visit: Visit, call: Call) -> None:
     if queue is None:
         _change("queue", "config.queue_set", visit, call)  # which says what queues there are
     elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(model.Start(queue.id), call.event_id)
+        visit.step(model.Start(QueueId(queue.id)), call.event_id)
     elif phase.cancel:
         _answer(visit, call, "start.leaving")
     else:

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import msgspec
 
-from bridge.config.hours import Hours
-from bridge.config.model import Encryption, Limits, Permission, RatingOption, TellAgents
+from bridge.config.hours import parse_hours
+from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
 from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
@@ -39,23 +39,11 @@ KNOWN = 4096
 """Entries of a cache: people's permissions, policies of rooms."""
 
 
-class QueueRule(msgspec.Struct, frozen=True):
-    """One queue of the call centre."""
-
-    id: QueueId
-    name: str
-    aliases: tuple[str, ...] = ()
-    source: str = "APP"
-    to_agent: str = ""
-    hours: Hours | None = None
-    """When it is open, as far as the operator said."""
-
-
 class Rules(msgspec.Struct, frozen=True):
     """The operator's rules: see the config keys of the same names."""
 
     bot: UserId
-    queues: tuple[QueueRule, ...]
+    queues: tuple[Queue, ...]
     default_queue: QueueId
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
@@ -102,10 +90,10 @@ class Rules(msgspec.Struct, frozen=True):
         """True if a word begins with the prefix, however it is written."""
         return folded(word).startswith(self._prefix)
 
-    def queue(self, queue_id: int) -> QueueRule | None:
+    def queue(self, queue_id: int) -> Queue | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
-    def find_queue(self, text: str) -> QueueRule | None:
+    def find_queue(self, text: str) -> Queue | None:
         """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
         wanted = _folded(text)
         for queue in self.queues:
@@ -116,7 +104,7 @@ class Rules(msgspec.Struct, frozen=True):
     def zone_of(self, queue_id: int) -> tzinfo | None:
         """Time zone of the queue's hours; None if nobody said."""
         queue = self.queue(queue_id)
-        return queue.hours.zone if queue is not None and queue.hours is not None else None
+        return parse_hours(queue.hours).zone if queue is not None and queue.hours else None
 
     def queue_name(self, queue_id: int) -> str:
         """Name of the queue for people; its number if it is not configured."""
@@ -153,13 +141,13 @@ class Rules(msgspec.Struct, frozen=True):
 
     def _policy(self, record: RoomRecord, longest: int) -> Policy:
         queue = self.queue(self.queue_for(record))
-        source = record.settings.source or (queue.source if queue is not None else self.source)
+        source = record.settings.source or (queue.source if queue is not None else None)
         start = record.settings.start or self.start
         return msgspec.structs.replace(
             self.policy,
             max_text_bytes=longest,
             queue_id=self.queue_for(record),
-            source=source,
+            source=source or self.source,
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,
@@ -254,7 +242,7 @@ def _queue(value: object, rules: Rules) -> QueueId:
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
         raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
-    return queue.id
+    return QueueId(queue.id)
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:

@@ -203,9 +203,9 @@ class Waits:
         waited = (place.at - since) / 1000
         return Expected(max(low * times - waited, 0.0), max(high * times - waited, 0.0))
 
-    async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
+    async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
-        for queue_id in queues:
+        for queue_id in map(QueueId, queues):
             stored = await facts.fact(_name(queue_id))
             if stored is None:
                 continue

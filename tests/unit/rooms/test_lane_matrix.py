@@ -413,9 +413,9 @@ async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
 
 @pytest.mark.asyncio
 async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
-    hours = parse_hours("daily 09:00-10:00 Asia/Shanghai")  # it is eight there
-    queues = (msgspec.structs.replace(SALES, hours=hours), RETURNS)
-    policy = Policy(hours={QueueId(1): hours})
+    hours = "daily 09:00-10:00 Asia/Shanghai"  # it is eight there
+    queues = (SALES.model_copy(update={"hours": hours}), RETURNS)
+    policy = Policy(hours={QueueId(1): parse_hours(hours)})
     world = World(rules=msgspec.structs.replace(RULES, queues=queues, policy=policy))
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))

@@ -15,7 +15,7 @@ from bridge.conversation.model import (
     Say,
     Start,
 )
-from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
@@ -25,7 +25,7 @@ def test_the_policy_of_the_room_counts() -> None:
     house = House().served()
     house.visit.step(Start())
     (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
-    assert call.command == RequestChat(RETURNS.id, RETURNS.source, RETURNS.to_agent)
+    assert call.command == RequestChat(QueueId(RETURNS.id), "PC", RETURNS.to_agent)
 
 
 def test_delivery_is_a_fact_that_needs_nothing_done() -> None:
