@@ -399,10 +399,8 @@ def _trimmed(words: str) -> str:
 # --- answers of the knowledge base ----------------------------------------------------------------
 
 MOST_ANSWERS = 3
-LONGEST_PREVIEW = 300
-"""Characters."""
-LONGEST_SHORT = 80
-"""Characters of an answer that an agent is told of."""
+LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
+"""Characters of an answer, in the room and to an agent."""
 
 _PERSON_WORDS = frozenset({"human", "person", "agent", "operator"}) | {
     *("人工", "转人工", "人工客服", "转人工客服", "真人", "轉人工", "真人客服", "轉真人"),

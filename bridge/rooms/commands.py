@@ -1,8 +1,7 @@
 """Commands: `!wc queue set sales` anywhere, `queue set sales` in a direct chat with the bot. Pure.
 
-`COMMANDS`, at the end of this file, is the table of them: a row says by which words a command is
-meant, how its own words are read, who may give it, whether it works in clear and without the
-prefix, and which function carries it out. To add one: a row here, the texts, the test.
+`COMMANDS`, at the end of this file, is the table of them. To add one: a row there, the texts, the
+test.
 
 Whether the sender may give a command is decided by the reader. Without the prefix a message counts
 only if it is exactly a command, and makes sense as one at this moment: "help me" is a customer's
@@ -52,7 +51,6 @@ class Parsed(msgspec.Struct, frozen=True):
 
     @property
     def for_admins(self) -> bool:
-        """True if it changes the room for everybody."""
         return COMMANDS[self.verb].for_admins(self.words)
 
 

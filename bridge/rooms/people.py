@@ -393,10 +393,8 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
 
 
 def _name_of(visit: Visit, who: UserId) -> str:
-    for person in visit.record.people:
-        if person.user == who and person.name:
-            return person.name
-    return _line(who[1:].partition(":")[0]) or who
+    name = next((one.name for one in visit.record.people if one.user == who), "")
+    return name or _line(who[1:].partition(":")[0]) or who
 
 
 def _line(name: str) -> str:

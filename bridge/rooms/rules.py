@@ -235,7 +235,6 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
 
 
 def _queue(value: object, rules: Rules) -> QueueId:
-    """The queue of that id, name or alias."""
     queue = None
     if isinstance(value, int | str) and not isinstance(value, bool):
         queue = rules.find_queue(str(value))

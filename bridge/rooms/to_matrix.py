@@ -6,11 +6,8 @@ stored (a restored database counts its rows again, but at other moments) and the
 cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
 that a repeat sends only what is missing.
 
-An agent's picture is no reason to wait. A file goes through us from one server to the other; of one
-that cannot be had the customer is told. A refusal that comes once it is open is the homeserver's.
-
-Sentences that a reaction or a vote can answer (a rating, a choice, the bell) are told to the room,
-which remembers them as cards.
+A file goes through us from one server to the other; of one that cannot be had the customer is told.
+A refusal that comes once it is open is the homeserver's.
 
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
@@ -312,7 +309,6 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        """Join; what was found there is told to the room."""
         entry = await self._matrix.enter(
             room.room_id, effect.host, effect.inviter, encrypt=effect.encrypt
         )
