@@ -71,19 +71,16 @@ async def keep(blob: Blob) -> AsyncIterator[Kept]:
         size = 0
         async for chunk in blob.chunks:
             size += len(chunk)
-            await _on_disk(stream.write, chunk, large=size > IN_MEMORY)
-        await _on_disk(stream.flush, large=size > IN_MEMORY)
+            await _on_disk(stream.write, chunk)
+        await _on_disk(stream.flush)
         yield Kept(stream, size)
     finally:
         with suppress(OSError):  # what found no room is written once more, and not wanted any more
             stream.close()
 
 
-async def _on_disk(do: Callable[..., object], *args: bytes, large: bool) -> None:
+async def _on_disk(do: Callable[..., object], *args: bytes) -> None:
     try:
-        if large:
-            await asyncio.to_thread(do, *args)
-        else:
-            do(*args)
+        await asyncio.to_thread(do, *args)
     except OSError as error:
         raise Unavailable("no room for a temporary file") from error
