@@ -32,9 +32,8 @@ from bridge.conversation.chat import ended_at
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
-from bridge.conversation.turn import inviting
+from bridge.conversation.turn import inviting, plain_text
 from bridge.ids import EventId
-from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules, narrow
@@ -451,8 +450,7 @@ def _cut(text: str, most: int) -> str:
 
 def _words(fragment: str) -> str:
     """The text of an HTML fragment, on one line."""
-    text = html_to_text(fragment)
-    return " ".join((fragment if text is None else text).split())
+    return " ".join(plain_text(fragment).split())
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
@@ -511,11 +509,10 @@ def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Wai
         elif still >= WORTH_SAYING:
             parts.append(("queue.unchanged", time(still)))
     expected = waits.expected(place)
-    if expected is not None and expected.high <= 0:
+    if expected is not None and expected[1] <= 0:
         parts.append(("queue.longer", {}))
     elif expected is not None:
-        wait = waiting_range(language, expected.low, expected.high)
-        parts.append(("queue.expected", {"wait": wait}))
+        parts.append(("queue.expected", {"wait": waiting_range(language, *expected)}))
     if place.at - place.since >= WORTH_SAYING:
         parts.append(("queue.waited", time(place.at - place.since)))
     return " · ".join(texts.render(language, key, args) for key, args in parts)

@@ -150,13 +150,6 @@ class Learnt(msgspec.Struct, frozen=True):
     per_place: Trace = Trace()
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """Range of a wait, in seconds from now on; both 0: it should have been over by now."""
-
-    low: float
-    high: float
-
-
 class Waits:
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
@@ -188,8 +181,11 @@ class Waits:
             self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
             self._unsaved.add(waited.queue_id)
 
-    def expected(self, place: model.QueuePlace) -> Expected | None:
-        """Range of the rest of a wait, from this place; None: too little is known."""
+    def expected(self, place: model.QueuePlace) -> tuple[float, float] | None:
+        """Range of the rest of a wait, in seconds; None: too little is known.
+
+        Both 0: it should have been over by now.
+        """
         known = self._learnt.get(place.queue_id)
         if known is None or place.at - known.at > FRESH:
             return None
@@ -201,7 +197,7 @@ class Waits:
             return None
         low, high = trace.range()
         waited = (place.at - since) / 1000
-        return Expected(max(low * times - waited, 0.0), max(high * times - waited, 0.0))
+        return max(low * times - waited, 0.0), max(high * times - waited, 0.0)
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
