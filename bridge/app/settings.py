@@ -62,7 +62,8 @@ def rules_of(
         start=bridge.start,
         source=server.source,
         limits=bridge.limits,
-        encryption=bridge.encryption,
+        # Without the operator's secret, which the rooms are not to know.
+        encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
         tell=bridge.tell_agents,
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=longest_text,
