@@ -145,7 +145,7 @@ class Serving:
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, around, instance, dated),
+            Lane.MATRIX: MatrixLane(around, instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)

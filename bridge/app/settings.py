@@ -25,7 +25,7 @@ from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import QueueRule, RatingRule, Rules
+from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
@@ -41,22 +41,11 @@ def users_of(config: Config) -> OurUsers:
 
 def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> Rules:
     """The rules of the rooms ring; what fits into a frame is as the link has learnt it."""
-    server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
+    server, bridge = config.server, config.bridge
     secret = encryption_secret_of(config)
-    queues = tuple(
-        QueueRule(
-            QueueId(queue.id),
-            queue.name,
-            queue.aliases,
-            queue.source or server.source,
-            queue.to_agent,
-            parse_hours(queue.hours) if queue.hours else None,
-        )
-        for queue in config.queues
-    )
     return Rules(
         bot=users.bot,
-        queues=queues,
+        queues=config.queues,
         default_queue=QueueId(config.default_queue),
         permission=partial(permission_of, bridge.permissions),
         queue_of_user=users.queue_of,
@@ -64,38 +53,28 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
         language=bridge.language,
         start=bridge.start,
         source=server.source,
-        messages_per_minute=bridge.limits.messages_per_minute,
-        rooms_per_user=bridge.limits.rooms_per_user,
-        new_rooms_per_hour=bridge.limits.new_rooms_per_hour,
-        file_limit=bridge.limits.file,
-        encryption=bridge.encryption.allow,
-        encrypt_rooms=bridge.encryption.default,
-        encryption_required=bridge.encryption.require,
+        limits=bridge.limits,
+        # Without the operator's secret, which the rooms are not to know.
+        encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
+        tell=bridge.tell_agents,
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=None if learnt is None else lambda: learnt.longest_text,
         longest_clip=None if learnt is None else lambda: learnt.longest_clip,
         seal=Passwords(secret).seal if server.login.own_accounts else None,
         login_key=login_keys(secret),
         texts=Texts(config.texts),
-        ratings=tuple(
-            RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
-            for one in config.rating.options
-        ),
+        ratings=config.rating.options,
         robot=server.robot.enabled,
         km_base_url=server.robot.km_base_url,
-        agents_language=None if told.language == "room" else told.language,
-        tell_reactions=told.reactions,
-        tell_members=told.members,
-        tell_withdrawals=told.withdrawals,
-        policy=_policy_of(config, queues),
+        policy=_policy_of(config),
     )
 
 
-def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
+def _policy_of(config: Config) -> Policy:
     """The policy of the life cycle, as far as it is the same in all rooms."""
     server, callback = config.server, config.bridge.callback
     return Policy(
-        hours={queue.id: queue.hours for queue in queues if queue.hours is not None},
+        hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
         callback=callback.enabled,
         callback_first=callback.retry_first,
         callback_last=callback.retry_last,

@@ -291,10 +291,9 @@ class MatrixAdapter:
         await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: ports.OurFile, txn_id: str
+        self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str
     ) -> EventId:
-        what = ports.RelayedMedia("file", ports.Blob.of(file.data, file.mime, file.name))
-        content = await self._upload(room_id, sender, what, txn_id)
+        content = await self._upload(room_id, sender, ports.RelayedMedia("file", file), txn_id)
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------

@@ -56,12 +56,7 @@ class AsideLane:
         return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Ask, and bring the answer back as an input.
-
-        Raises:
-            StoreError: the database did not answer; nothing is lost.
-            Stopping: it waits for the next start.
-        """
+        """Ask, and bring the answer back as an input."""
         around, effect = self._around, load_effect(row.effect)
         match effect:
             case AskRobot():
@@ -153,12 +148,7 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 
 
 async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
-    """Take a password out of the journal and out of the room; what to say if the room keeps it.
-
-    Raises:
-        StoreError: the database did not answer.
-        Unavailable: the homeserver did not.
-    """
+    """Take a password out of the journal and out of the room; what to say if the room keeps it."""
     room_id = record.room_id
     await around.store.forget_body(room_id, event_id)
     try:

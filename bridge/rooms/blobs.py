@@ -24,14 +24,10 @@ PIECE = 64 * 1024
 async def at_most(
     limit: int, chunks: AsyncIterable[bytes], broken: tuple[type[Exception], ...]
 ) -> AsyncIterator[bytes]:
-    """Pass on the bytes of a file, as `Blob.chunks` promises.
+    """Pass on the bytes of a file, as `Blob.chunks` promises: TooBig above `limit` of them.
 
-    What is raised of the types `broken` means that the file broke off; it becomes the cause, so its
-    text must hold no secret.
-
-    Raises:
-        TooBig: the file has more than `limit` bytes.
-        Unavailable: it broke off.
+    What is raised of the types `broken` means that the file broke off (Unavailable); it becomes the
+    cause, so its text must hold no secret.
     """
     count = 0
     try:
@@ -68,28 +64,23 @@ class Kept(msgspec.Struct, frozen=True):
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
     """Read a blob to its end; the copy lives as long as the context.
 
-    Raises:
-        Unavailable: there is no room for it on our disk.
-        Exception: whatever the blob raises (TooBig, Unavailable).
+    Raises what the blob does, and Unavailable if there is no room on our disk.
     """
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:
         size = 0
         async for chunk in blob.chunks:
             size += len(chunk)
-            await _on_disk(stream.write, chunk, large=size > IN_MEMORY)
-        await _on_disk(stream.flush, large=size > IN_MEMORY)
+            await _on_disk(stream.write, chunk)
+        await _on_disk(stream.flush)
         yield Kept(stream, size)
     finally:
         with suppress(OSError):  # what found no room is written once more, and not wanted any more
             stream.close()
 
 
-async def _on_disk(do: Callable[..., object], *args: bytes, large: bool) -> None:
+async def _on_disk(do: Callable[..., object], *args: bytes) -> None:
     try:
-        if large:
-            await asyncio.to_thread(do, *args)
-        else:
-            do(*args)
+        await asyncio.to_thread(do, *args)
     except OSError as error:
         raise Unavailable("no room for a temporary file") from error

@@ -14,37 +14,34 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
   the end would put its writer into the queue again. They are answered instead: not passed on, but
   🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
-- The queue card has a second line: the way so far, the expected wait, the time waited:
-
-      ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
-
-  The estimate changes all the time, so it is put together as the card is written, and a part of
-  which nothing is known is left out.
+- The queue card has a second line: the way so far, the expected wait, the time waited. The estimate
+  changes all the time, so the line is put together as the card is written.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 import structlog
 
+from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
-from bridge.conversation.turn import inviting
+from bridge.conversation.turn import inviting, plain_text
 from bridge.ids import EventId
-from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
+from bridge.texts import Texts
 from bridge.texts.durations import duration, waiting_range
+from bridge.texts.languages import fallbacks
 from bridge.webchat.http import RobotAnswer
 
 KEPT_CARDS = 20
@@ -95,7 +92,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
         case CardKind.RATING:
             return _rated(visit, card, gesture)
         case CardKind.QUEUE:  # a cross leaves the queue
-            waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
+            waiting = isinstance(conversation.phase, model.Waiting)
             own = waiting and card.number == conversation.number
             return [model.Cancel()] if own and sign in _CROSSES else []
         case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
@@ -139,7 +136,7 @@ def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.Input]:
     """Inputs that ask for a person, who gets the card's question if no chat has come since."""
     conversation = visit.record.conversation
-    idle = isinstance(conversation.phase, model.Idle | model.Ended)
+    idle = isinstance(conversation.phase, model.NoChat)
     if not idle or not card.text or card.number != conversation.number:
         return [model.Human()]
     asked = model.CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
@@ -193,8 +190,14 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> d
         best_first = sorted(dict(told).items(), reverse=True)
         return {number: label.strip() or str(number) for number, label in best_first}
     if rules.ratings:
-        return {one.id: one.label(language) for one in rules.ratings}
+        return {one.id: _label(one, language) for one in rules.ratings}
     return {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
+
+
+def _label(rating: RatingOption, language: str) -> str:
+    """What the operator calls a rating, in the nearest language that has a name for it."""
+    named: dict[str, str] = dict(rating.labels.items())
+    return next(named[one] for one in (*fallbacks(language), *named) if one in named)
 
 
 def offered(visit: Visit) -> dict[int, str]:
@@ -215,11 +218,7 @@ def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], valu
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
     known = offered(visit)
-    args: model.Args = {
-        "options": shown(known),
-        "prefix": visit.rules.prefix,
-        "best": next(iter(known)),
-    }
+    args: model.Args = {"options": shown(known), "best": next(iter(known))}
     visit.say("rating.which", args, reply_to=reply_to)
 
 
@@ -286,14 +285,16 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         return False
     conversation, words = visit.record.conversation, spoke.plain
     ended = ended_at(conversation)
-    is_over = isinstance(conversation.phase, model.Idle | model.Ended)
+    is_over = isinstance(conversation.phase, model.NoChat)
     questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
     card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not is_over:
         return False
     question = _open_question(visit, words) if is_over else None
-    rate = _alone(visit, question, words) if card is None else _reply(visit, card, words)
-    unclear = _unclear(card or question, words)
+    rate, unclear, asked = None, "", card or question
+    if asked is not None:
+        rate = _rate(visit, asked, words, reply=card is not None)
+        unclear = _unclear(asked, words)
     of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
         visit.step(rate)
@@ -301,7 +302,7 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         _ask_which(visit, spoke.event_id)
     elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
-        visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
+        visit.report(spoke.event_id, key)
     elif unclear and is_over and (question is not None or of_newest):
         args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
@@ -310,55 +311,41 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     return True
 
 
-def _reply(visit: Visit, card: OurCard, words: str) -> model.Rate | None:
-    """A rating at the beginning of a reply to the question; the rest is a comment on it."""
+def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate | None:
+    """A rating with nothing beside it but thanks; a reply only has to begin with it."""
     text = _trimmed(words)
     for number, name in offered(visit).items():
         label = _trimmed(name)
-        rest = text[len(label) :]
-        named = text.casefold().startswith(label.casefold())
-        if named and number in card.choices and (not rest or rest[0] in _PAUSES):
+        whole = text.casefold() == label.casefold()
+        rest = "" if whole else text[len(label) :]
+        begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
+        if number in card.choices and (whole or (reply and begins)):
             return model.Rate(number, rest.strip(_EDGES), session_id=card.session_id)
-    for pattern in (_SIGN, _NUMBER):
-        found = pattern.match(text)
-        value = None if found is None else _value(found, card)
-        if found is not None and value is not None:
-            return model.Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
-    return None
-
-
-def _alone(visit: Visit, card: OurCard | None, words: str) -> model.Rate | None:
-    """A rating with nothing beside it but thanks; None if there is no question (`card`) for it."""
-    text = _trimmed(words)
-    if card is None:
-        return None
-    for number, label in offered(visit).items():
-        if number in card.choices and _trimmed(label).casefold() == text.casefold():
-            return model.Rate(number, session_id=card.session_id)
-    for found, beside in _said_alone(text):
+    for found, beside in _marks(text, reply=reply):
         value = _value(found, card)
         if value is not None:
-            return model.Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+            return model.Rate(value, beside, session_id=card.session_id)
     return None
 
 
-def _said_alone(text: str) -> Iterator[tuple[re.Match[str], tuple[str, str]]]:
-    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing."""
+def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
+    """A sign or a number, and what is beside it: thanks, or nothing; of a thumb only nothing.
+
+    In a reply they come first, and whatever follows is a comment.
+    """
     for pattern in (_SIGN, _NUMBER):
-        found = pattern.search(text)
+        found = pattern.match(text) if reply else pattern.search(text)
         if found is None:
             continue
         beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
         thanked = found[0][0] not in _THUMBS and all(not x or is_thanks(x) for x in beside)
-        if thanked or not any(beside):
-            yield found, beside
+        if reply or thanked or not any(beside):
+            yield found, " ".join(filter(None, beside))
 
 
-def _unclear(card: OurCard | None, words: str) -> str:
+def _unclear(card: OurCard, words: str) -> str:
     """Stars or a number that name no rating of the card's; empty if there are none."""
-    if card is None:
-        return ""
-    for found, _ in _said_alone(_trimmed(words)):
+    for found, _ in _marks(_trimmed(words), reply=False):
         if _value(found, card) is not None:
             continue
         if is_stars(found[0]):
@@ -411,10 +398,8 @@ def _trimmed(words: str) -> str:
 # --- answers of the knowledge base ----------------------------------------------------------------
 
 MOST_ANSWERS = 3
-LONGEST_PREVIEW = 300
-"""Characters."""
-LONGEST_SHORT = 80
-"""Characters of an answer that an agent is told of."""
+LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
+"""Characters of an answer, in the room and to an agent."""
 
 _PERSON_WORDS = frozenset({"human", "person", "agent", "operator"}) | {
     *("人工", "转人工", "人工客服", "转人工客服", "真人", "轉人工", "真人客服", "轉真人"),
@@ -442,11 +427,11 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
-    args: model.Args = {
-        "answers": "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
-    }
+    answers = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
-    return msgspec.structs.replace(answered, key="robot.answers", args=args, short=short)
+    return msgspec.structs.replace(
+        answered, key="robot.answers", args={"answers": answers}, short=short
+    )
 
 
 def _card(found: RobotAnswer, base: str) -> str:
@@ -465,8 +450,7 @@ def _cut(text: str, most: int) -> str:
 
 def _words(fragment: str) -> str:
     """The text of an HTML fragment, on one line."""
-    text = html_to_text(fragment)
-    return " ".join((fragment if text is None else text).split())
+    return " ".join(plain_text(fragment).split())
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
@@ -496,7 +480,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, model.Chatting):
         return model.Human() if phase.robot and word in _PERSON_WORDS else None
-    if use is RobotUse.OFF or not isinstance(phase, model.Idle | model.Ended):
+    if use is RobotUse.OFF or not isinstance(phase, model.NoChat):
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
@@ -508,27 +492,11 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
 
 WORTH_SAYING = 60_000
 """ms from which on a standstill, or the time waited, is told."""
-_JOINT = " · "
 
 
-class Sentences(Protocol):
-    """Our sentences in every language, as `texts.Texts` has them."""
-
-    def render(self, language: str, key: str, args: model.Args) -> str:
-        """The sentence of that key."""
-        ...
-
-
-def second_line(sentences: Sentences, language: str, place: model.QueuePlace, waits: Waits) -> str:
+def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Waits) -> str:
     """Trend, estimate and length of a wait, in words; empty if nothing is known."""
-    parts = _known_of(place, language, waits)
-    return _JOINT.join(sentences.render(language, key, args) for key, args in parts)
-
-
-def _known_of(
-    place: model.QueuePlace, language: str, waits: Waits
-) -> Iterator[tuple[str, model.Args]]:
-    """Keys and args of the texts for what is known of a wait."""
+    parts: list[tuple[str, model.Args]] = []
 
     def time(ms: int) -> model.Args:
         return {"time": duration(language, max(ms / 1000, 1))}
@@ -537,13 +505,14 @@ def _known_of(
         moved, still = place.first_position - place.position, place.at - place.moved_at
         if moved:
             key = "queue.up" if moved > 0 else "queue.down"
-            yield key, {"places": abs(moved)} | time(place.moved_at - place.first_at)
+            parts.append((key, {"places": abs(moved)} | time(place.moved_at - place.first_at)))
         elif still >= WORTH_SAYING:
-            yield "queue.unchanged", time(still)
+            parts.append(("queue.unchanged", time(still)))
     expected = waits.expected(place)
-    if expected is not None and expected.high <= 0:
-        yield "queue.longer", {}
+    if expected is not None and expected[1] <= 0:
+        parts.append(("queue.longer", {}))
     elif expected is not None:
-        yield "queue.expected", {"wait": waiting_range(language, expected.low, expected.high)}
+        parts.append(("queue.expected", {"wait": waiting_range(language, *expected)}))
     if place.at - place.since >= WORTH_SAYING:
-        yield "queue.waited", time(place.at - place.since)
+        parts.append(("queue.waited", time(place.at - place.since)))
+    return " · ".join(texts.render(language, key, args) for key, args in parts)

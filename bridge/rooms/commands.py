@@ -1,8 +1,7 @@
 """Commands: `!wc queue set sales` anywhere, `queue set sales` in a direct chat with the bot. Pure.
 
-`COMMANDS`, at the end of this file, is the table of them: a row says by which words a command is
-meant, how its own words are read, who may give it, whether it works in clear and without the
-prefix, and which function carries it out. To add one: a row here, the texts, the test.
+`COMMANDS`, at the end of this file, is the table of them. To add one: a row there, the texts, the
+test.
 
 Whether the sender may give a command is decided by the reader. Without the prefix a message counts
 only if it is exactly a command, and makes sense as one at this moment: "help me" is a customer's
@@ -20,8 +19,6 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from types import MappingProxyType
-from typing import assert_never
 
 import msgspec
 
@@ -30,7 +27,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
 from bridge.rooms.people import shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
@@ -54,7 +51,6 @@ class Parsed(msgspec.Struct, frozen=True):
 
     @property
     def for_admins(self) -> bool:
-        """True if it changes the room for everybody."""
         return COMMANDS[self.verb].for_admins(self.words)
 
 
@@ -62,7 +58,7 @@ class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` and `args` are of the texts."""
 
     key: str
-    args: model.Args
+    args: model.Args = {}
     secret: bool = False
     """It may hold a password all the same."""
     bare: bool = False
@@ -126,20 +122,20 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
         return None
     word, wanted = folded(first[0]), folded(prefix)
     if word == wanted:
-        return _parse_words(text.split()[1:], prefix)
+        return _parse_words(text.split()[1:])
     # "!wcstatus" lacks only a blank; nobody says such a word to an agent, if a sign begins it.
     glued = word.removeprefix(wanted)
     if glued != word and not wanted[:1].isalnum() and nearest_verb(glued) is not None:
-        return _parse_words([glued, *text.split()[1:]], prefix)
+        return _parse_words([glued, *text.split()[1:]])
     if prefix_needed or word not in COMMANDS or "\n" in text.strip():
         return None
-    parsed = _parse_words(text.split(), prefix)
+    parsed = _parse_words(text.split())
     if isinstance(parsed, Malformed):
         return None
     return msgspec.structs.replace(parsed, bare=True)
 
 
-def slip(text: str, prefix: str) -> Malformed | None:
+def slip(text: str) -> Malformed | None:
     """Read a message without prefix as a miswritten command about the room's settings.
 
     Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
@@ -152,7 +148,7 @@ def slip(text: str, prefix: str) -> Malformed | None:
     acts = len(words) > 1 and folded(words[1]) in {"set", "show", "reset"}
     if len(words) > (3 if acts else 2):
         return None
-    return Malformed(f"usage.{verb}", {"prefix": prefix}, bare=True)
+    return Malformed(f"usage.{verb}", bare=True)
 
 
 def nearest_verb(word: str) -> str | None:
@@ -166,35 +162,32 @@ def nearest_verb(word: str) -> str | None:
     return near[0] if near else None
 
 
-def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
+def _parse_words(words: list[str]) -> Parsed | Malformed:
     if not words:
         return Parsed("help")
     verb = folded(words[0])
     meant = verb if verb in COMMANDS else nearest_verb(verb)
     if meant is None:
-        return Malformed("command.unknown", {"prefix": prefix})
+        return Malformed("command.unknown")
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
     if meant != verb:
-        args: model.Args = {"near": meant, "prefix": prefix}
-        return Malformed("command.unknown_near", args, secret=secret)
+        return Malformed("command.unknown_near", {"near": meant}, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
-        return Malformed(f"usage.{verb}", {"prefix": prefix}, secret=secret)
+        return Malformed(f"usage.{verb}", secret=secret)
     return Parsed(verb, rest)
 
 
-def _no_words(words: list[str]) -> Words | None:
-    return None if words else ()
+def _just(count: int, words: list[str]) -> Words | None:
+    return tuple(words) if len(words) == count else None
+
+
+_no_words = partial(_just, 0)
 
 
 def _one_word(words: list[str]) -> Words | None:
-    return (narrow(words[0]),) if len(words) == 1 else None
-
-
-def _account(words: list[str]) -> Words | None:
-    """A name and a password, as they were written."""
-    return tuple(words) if len(words) == 2 else None
+    return _just(1, [narrow(word) for word in words])
 
 
 def _maybe_all(words: list[str]) -> Words | None:
@@ -219,18 +212,12 @@ def _maybe_number(words: list[str]) -> Words | None:
     return _number_and_words(words) if len(words) == 1 else _no_words(words)
 
 
-def _queue_action(words: list[str]) -> Words | None:
+def _action(other: str, keys: int, words: list[str]) -> Words | None:
+    """`show` or the other word alone, or `set` and a value, behind so many keys."""
     action, rest = folded(words[0]) if words else "show", words[1:]
-    if action == "set":
-        return ("set", " ".join(rest)) if rest else None
-    return (action,) if action in {"list", "show"} and not rest else None
-
-
-def _config_action(words: list[str]) -> Words | None:
-    action, rest = folded(words[0]) if words else "show", words[1:]
-    if action == "set":
-        return ("set", folded(rest[0]), " ".join(rest[1:])) if len(rest) > 1 else None
-    return (action,) if action in {"show", "reset"} and not rest else None
+    if action == "set" and len(rest) > keys:
+        return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
+    return (action,) if action in {"show", other} and not rest else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
@@ -258,7 +245,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     if malformed.secret:
         visit.ask(Conceal(event_id))
     if malformed.bare:
-        usage = visit.part(malformed.key, malformed.args)
+        usage = visit.part(malformed.key, {"prefix": visit.rules.prefix})
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
     else:
         visit.say(malformed.key, malformed.args, reply_to=event_id)
@@ -266,7 +253,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
     if COMMANDS[verb].asks and visit.record.settings.paused:
-        _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
+        _answer(visit, call, "config.paused")
     else:
         COMMANDS[verb].run(visit, call)
 
@@ -280,7 +267,7 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 
 def _help(visit: Visit, call: Call) -> None:
-    _answer(visit, call, "command.help", prefix=visit.rules.prefix)
+    _answer(visit, call, "command.help")
 
 
 def _version(visit: Visit, call: Call) -> None:
@@ -293,21 +280,15 @@ def _start(visit: Visit, call: Call) -> None:
         visit.step(model.Start(), call.event_id)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
-    prefix = visit.rules.prefix
     if queue is None:
-        _checked(visit, call, "queue", call.words[0])
-        return
-    if (
-        not isinstance(phase, model.Requesting | model.Queued)
-        or hidden(phase)
-        or phase.queue_id == queue.id
-    ):
-        visit.step(model.Start(queue.id), call.event_id)
+        _change("queue", "config.queue_set", visit, call)  # which says what queues there are
+    elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
+        visit.step(model.Start(QueueId(queue.id)), call.event_id)
     elif phase.cancel:
-        _answer(visit, call, "start.leaving", prefix=prefix)
+        _answer(visit, call, "start.leaving")
     else:
         present = visit.rules.queue_name(phase.queue_id)
-        _answer(visit, call, "start.other_queue", queue=present, other=queue.name, prefix=prefix)
+        _answer(visit, call, "start.other_queue", queue=present, other=queue.name)
 
 
 def _rate(visit: Visit, call: Call) -> None:
@@ -326,7 +307,7 @@ def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
         visit.ask(model.AskRobot(call.event_id, call.words[0]))
     else:
-        _answer(visit, call, "robot.off", prefix=visit.rules.prefix)
+        _answer(visit, call, "robot.off")
 
 
 def _human(visit: Visit, call: Call) -> None:
@@ -377,16 +358,16 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _set("queue", "config.queue_set", visit, call)
+            _change("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-            _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
+            _answer(visit, call, "command.queue", queue=name)
 
 
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            _set(call.words[1], "config.taken", visit, call)
+            _change(call.words[1], "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
             _answer(visit, call, "config.taken", **shown_settings(visit))
@@ -394,73 +375,57 @@ def _config(visit: Visit, call: Call) -> None:
             _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _set(key: str, done: str, visit: Visit, call: Call) -> None:
-    """A command whose last word is the value of a setting."""
-    _change(visit, call, key, call.words[-1], done)
-
-
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, model.Requesting | model.Queued) and not hidden(phase)
+    seen = isinstance(phase, model.Waiting) and not hidden(phase)
     going_on = seen or isinstance(phase, model.Chatting)
     done = "config.paused_meanwhile" if going_on else "config.paused"
-    _change(visit, call, "paused", "true", done)
+    _change("paused", done, visit, call, "true")
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change(visit, call, "paused", "false", done)
+    _change("paused", done, visit, call, "false")
 
 
-def _change(visit: Visit, call: Call, key: str, value: str, done: str) -> None:
-    settings = _checked(visit, call, key, value)
-    if settings is not None:
-        visit.set(settings=settings)
-        _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
-
-
-def _checked(visit: Visit, call: Call, key: str, value: str) -> RoomSettings | None:
-    """The settings with this value; None, and it is said which there are, if it is none."""
+def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
+    """Change a setting, to the command's last word if no value is given, or say which there are."""
     try:
-        return set_by_name(key, visit.record.settings, value, visit.rules)
+        settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
-        return None
+    else:
+        visit.set(settings=settings)
+        _answer(visit, call, done, **shown_settings(visit))
 
 
 def _status(visit: Visit, call: Call) -> None:
     key, args = _state_of(visit)
     if visit.record.settings.paused:
-        args = {"status": visit.part(key, args), "prefix": visit.rules.prefix}
-        key = "command.status_paused"
+        key, args = "command.status_paused", {"status": visit.part(key, args)}
     _answer(visit, call, key, **args)
 
 
 def _state_of(visit: Visit) -> tuple[str, model.Args]:
     """Key and args of the sentence about the conversation, paused or not."""
-    rules, conversation = visit.rules, visit.record.conversation
-    phase, queue = conversation.phase, rules.queue_for(visit.record)
+    conversation = visit.record.conversation
+    phase, wished = conversation.phase, unseen_callback(conversation)
     args: model.Args = {"waiting": len(unique_events(all_pieces(conversation)))}
-    wished = unseen_callback(conversation)
+    key, queue = "command.status_idle", visit.rules.queue_for(visit.record)
     if wished is not None:
-        return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
-    match phase:
-        case model.Chatting():
-            return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
-        case model.Idle() | model.Ended():
-            key = "command.status_idle"
-        case model.Requesting() | model.Queued():
-            key, queue = "command.status_requesting", phase.queue_id
-            if phase.cancel:
-                away = conversation.trouble_since is not None
-                key = "command.status_leaving_away" if away else "command.status_leaving"
-            elif isinstance(phase, model.Queued):
-                key = "command.status_queued" if phase.position else "command.status_waiting"
-            if isinstance(phase, model.Queued) and phase.position:
-                args["position"] = phase.position
-        case _:
-            assert_never(phase)
-    return key, args | {"queue": rules.queue_name(queue)}
+        key, queue = "command.status_callback", wished.queue_id
+    elif isinstance(phase, model.Chatting):
+        return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
+    elif isinstance(phase, model.Waiting):
+        key, queue = "command.status_requesting", phase.queue_id
+        if phase.cancel:
+            away = conversation.trouble_since is not None
+            key = "command.status_leaving_away" if away else "command.status_leaving"
+        elif isinstance(phase, model.Queued) and phase.position:
+            key, args["position"] = "command.status_queued", phase.position
+        elif isinstance(phase, model.Queued):
+            key = "command.status_waiting"
+    return key, args | {"queue": visit.rules.queue_name(queue)}
 
 
 # --- login and logout -----------------------------------------------------------------------------
@@ -489,7 +454,7 @@ def _log_in(visit: Visit, call: Call) -> None:
     """The command `login`; whatever becomes of it, the password does not stay in the room."""
     name, password = call.words
     if call.bare and reads_as_words(name, password):
-        visit.report(call.event_id, "undelivered.like_login", {"prefix": visit.rules.prefix})
+        visit.report(call.event_id, "undelivered.like_login")
         return
     visit.ask(Conceal(call.event_id))
     seal = visit.rules.seal
@@ -498,7 +463,7 @@ def _log_in(visit: Visit, call: Call) -> None:
     elif not visit.record.direct:
         _answer(visit, call, "login.direct_only")
     elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
+        _answer(visit, call, "login.chatting")
     elif visit.now - visit.record.login_at < LOGIN_EVERY:
         _answer(visit, call, "login.too_soon")
     else:
@@ -513,20 +478,20 @@ def _log_out(visit: Visit, call: Call) -> None:
     if login is None:
         _answer(visit, call, "logout.nobody")
     elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
+        _answer(visit, call, "login.chatting")
     else:
         visit.set(login=None)
         _answer(visit, call, "logout.done", name=login.name)
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name, prefix=visit.rules.prefix)
+    key, args = "login.done", model.Args(name=came.login.name)
     if came.reason is not None:
         key, args = came.reason, {}
         if came.code is not None:
             args["reason"] = visit.part(*result_key(came.code))
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        key, args = "login.chatting", {"prefix": visit.rules.prefix}
+        key, args = "login.chatting", {}
     else:
         visit.set(login=came.login)
     visit.say(key, args, reply_to=came.event_id)
@@ -535,10 +500,7 @@ def login_tried(visit: Visit, came: LoginTried) -> None:
 def _is_busy(record: RoomRecord) -> bool:
     """True while the server may still connect something with the account that the room has."""
     conversation = record.conversation
-    return (
-        not isinstance(conversation.phase, model.Idle | model.Ended)
-        or conversation.outstanding is not None
-    )
+    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -555,7 +517,7 @@ def _changes(words: Words) -> bool:
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
-COMMANDS: Mapping[str, Command] = MappingProxyType({
+COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
         in_clear=True),
     "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
@@ -573,15 +535,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
-    "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
+    "queue": _Setting(_queue, partial(_action, "list", 0), "queues department 队列 佇列 キュー",
         for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    "lang": _Setting(partial(_set, "language", "config.language_set"), _one_word,
+    "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
         "language 语言 語言 言語", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_set, "from", "config.from_set"), _one_word, for_admins=_always,
+    "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    "config": _Setting(_config, _config_action, "settings configure 设置 設定",
+    "config": _Setting(_config, partial(_action, "reset", 1), "settings configure 设置 設定",
         for_admins=_changes),
     "status": Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
         in_clear=True),
@@ -589,15 +551,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
     "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
-    "login": Command(_log_in, _account, "signin 登录 登入 ログイン",
+    "login": Command(_log_in, partial(_just, 2), "signin 登录 登入 ログイン",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
     "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
     "resume": Command(_resume, _no_words, for_admins=_always, in_clear=True),
     "version": Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
-})
+}
 # fmt: on
 """Every command of the contract that this version has, by its verb."""
-_OTHERS: Mapping[str, str] = MappingProxyType(
-    {word: verb for verb, command in COMMANDS.items() for word in command.others.split()}
-)
+_OTHERS: Mapping[str, str] = {
+    word: verb for verb, command in COMMANDS.items() for word in command.others.split()
+}

@@ -19,7 +19,6 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
-from types import MappingProxyType
 
 import msgspec
 
@@ -38,7 +37,6 @@ from bridge.rooms.record import (
     Membership,
     Person,
     Renamed,
-    RoomConfigured,
     RoomRecord,
 )
 from bridge.rooms.rules import BadSetting, settings_of_event
@@ -57,14 +55,12 @@ GRACE = 5 * 60_000
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
-_WHY: Mapping[str, str] = MappingProxyType(
-    {
-        "refused.permission": "bridge.permissions gives none",
-        "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
-        "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
-        "agents.not_invited": "it is the user of an agent",
-    }
-)
+_WHY: Mapping[str, str] = {
+    "refused.permission": "bridge.permissions gives none",
+    "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
+    "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
+    "agents.not_invited": "it is the user of an agent",
+}
 """Reasons of refusals for the operator, in the words of config.yaml."""
 
 
@@ -91,10 +87,10 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         why = "bridge.permissions gives ignore"
         visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
         return
-    limit = visit.rules.new_rooms_per_hour
+    limit = visit.rules.limits.new_rooms_per_hour
     if permission < Permission.CUSTOMER:
         refusal = "refused.permission"
-    elif rooms >= visit.rules.rooms_per_user:
+    elif rooms >= visit.rules.limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
     elif len(begun) >= limit:
         refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
@@ -113,7 +109,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         login=record.login if invitation.by == record.customer else None,
         key=key,
     )
-    encrypt = visit.rules.encrypt_rooms and not refusal
+    encrypt = visit.rules.encryption.default and not refusal
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
 
 
@@ -123,7 +119,7 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     While something goes on in a room of ours it may be the agent who is just coming.
     """
     record, permission = visit.record, visit.rules.permission(invitation.by)
-    idle = isinstance(record.conversation.phase, model.Idle | model.Ended)
+    idle = isinstance(record.conversation.phase, model.NoChat)
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
     key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
@@ -177,11 +173,11 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        args: model.Args = {"user": record.customer, "limit": rules.rooms_per_user}
+        args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
         if record.refused_until:
             minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
             left = duration(rules.language_for(record.settings), 60 * minutes)
-            args = {"limit": rules.new_rooms_per_hour, "left": left}
+            args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
         reason = visit.part(record.refusal, args)
@@ -189,10 +185,10 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         _leave(visit, leave)
         return ()
     if entry.config is not None:
-        _configure(visit, entry.config, standing, None)
-    if entry.encrypted and not rules.encryption:
+        configured(visit, entry.config, standing, None)
+    if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
-    elif rules.encryption_required and not entry.encrypted:
+    elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     else:
         _welcome(visit)
@@ -211,9 +207,9 @@ def became_encrypted(visit: Visit) -> None:
     if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
         return
     visit.set(encrypted=True)
-    if not visit.rules.encryption:
+    if not visit.rules.encryption.allow:
         visit.say("encrypted.unsupported")
-    elif visit.rules.encryption_required:
+    elif visit.rules.encryption.require:
         _welcome(visit)  # until now it was told why it is not served
 
 
@@ -221,26 +217,22 @@ def _welcome(visit: Visit) -> None:
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
-    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})
+    visit.say(inviting(key, policy), {"queue": queue})
 
 
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, event: RoomConfigured, standing: Standing) -> None:
-    """Handle the state event that configures the room, by a person of that standing."""
-    if visit.record.membership is Membership.JOINED:
-        _configure(visit, event.content, standing, event.event_id)
-
-
-def _configure(
+def configured(
     visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
 ) -> None:
-    """Take settings over from an admin; `event_id`: None if they were in the room before us.
+    """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
-    The room's own `events` levels may let anybody set them, so it is asked who may today. What was
+    The room's own `events` levels may let anybody send it, so it is asked who may today. What was
     there and is so already is refused to nobody.
     """
+    if visit.record.membership is not Membership.JOINED:
+        return
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)
@@ -331,7 +323,7 @@ def _in_company(visit: Visit) -> bool:
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     """Tell the agent of a chat, if the operator wants it, that a customer came or went."""
     phase = visit.record.conversation.phase
-    if not visit.rules.tell_members or visit.record.direct or not event_id:
+    if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
     if isinstance(phase, model.Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
         told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
@@ -345,7 +337,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
         visit.set(people=there[-KEPT_PEOPLE:])
     if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
         visit.set(direct=False)
-        visit.say("room.shared", {"prefix": visit.rules.prefix})
+        visit.say("room.shared")
     record = visit.record
     if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
         if record.empty_since is not None:
@@ -369,8 +361,6 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
     """Put the speaker's name before a message, in rooms where several people may speak."""
-    if visit.record.direct:
-        return happened
     if isinstance(happened, model.Withdrawn) and happened.note:
         return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
     if not isinstance(happened, model.Said):
@@ -403,10 +393,8 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
 
 
 def _name_of(visit: Visit, who: UserId) -> str:
-    for person in visit.record.people:
-        if person.user == who and person.name:
-            return person.name
-    return _line(who[1:].partition(":")[0]) or who
+    name = next((one.name for one in visit.record.people if one.user == who), "")
+    return name or _line(who[1:].partition(":")[0]) or who
 
 
 def _line(name: str) -> str:
@@ -441,7 +429,7 @@ def _leave(visit: Visit, leave: LeaveRoom) -> None:
 def _end_conversation(visit: Visit) -> None:
     """End the conversation of a room without people: leave queue or chat, keep nothing."""
     conversation = visit.record.conversation
-    waiting = isinstance(conversation.phase, model.Requesting | model.Queued)
+    waiting = isinstance(conversation.phase, model.Waiting)
     if isinstance(conversation.phase, model.Chatting):
         visit.step(model.Close())
     elif waiting or conversation.held or callback_wanted(conversation):

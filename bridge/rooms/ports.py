@@ -97,7 +97,10 @@ class Blob(msgspec.Struct, frozen=True):
 
 
 class LinkPort(Protocol):
-    """WebChat: one link (login, token, socket) per room that is being served."""
+    """WebChat: one link (login, token, socket) per room that is being served.
+
+    Whatever asks the call centre raises CallFailure; but for `call` it is certain.
+    """
 
     async def call(
         self,
@@ -109,10 +112,7 @@ class LinkPort(Protocol):
         """Send a command and return its reply; `before_write` is awaited right before the bytes go.
 
         Opens the link when it is not up. A reply of -15 is healed once inside (new login, same
-        command again).
-
-        Raises:
-            CallFailure: nothing came back; `certain` says whether it may have arrived.
+        command again). A CallFailure says whether it may have arrived (`certain`).
         """
 
     def call_now(
@@ -131,8 +131,7 @@ class LinkPort(Protocol):
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
-        Raises:
-            CallFailure: INVALID_TOKEN: a login is under way, and another try may follow at once.
+        After a CallFailure of INVALID_TOKEN a login is under way, and another try may follow.
         """
 
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
@@ -167,28 +166,20 @@ class LinkPort(Protocol):
         """
 
     async def log_in(self, account: Account) -> None:
-        """Try the customer's own account, and keep the token if the server takes it.
-
-        Raises:
-            CallFailure: always certain: LOGIN_REFUSED, SIGN_REFUSED, UNREACHABLE.
-        """
+        """Try the customer's own account, and keep the token if the server takes it."""
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """The customer's last messages, newest last, at most `count` (and 100); None: none kept.
 
         Opens the link when it is not up, and may wait half a minute for its turn: requests share
-        the limit of logins (reference 3.7).
-
-        Raises:
-            CallFailure: always certain; NO_TURN (no trouble) and UNREACHABLE may pass.
+        the limit of logins (reference 3.7). A CallFailure of NO_TURN or UNREACHABLE may pass.
         """
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge base, whose reply may be empty. Needs no link.
 
-        Raises:
-            CallFailure: always certain: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong
-                key, REFUSED, UNREACHABLE.
+        CallFailures: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong key, REFUSED and
+        UNREACHABLE.
         """
 
 
@@ -298,14 +289,6 @@ class Recorded(msgspec.Struct, frozen=True):
     reply_to: EventId | None = None
 
 
-class OurFile(msgspec.Struct, frozen=True):
-    """A file that we have made, whole."""
-
-    name: str
-    mime: str
-    data: bytes
-
-
 class MatrixPort(Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
@@ -321,15 +304,11 @@ class MatrixPort(Protocol):
     async def open(
         self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
     ) -> dict[str, object] | Undecryptable:
-        """An event as its sender wrote it. Every event has to pass here, before `interpret`.
+        """An event as its sender wrote it: `raw` itself, if it is not encrypted.
 
-        Args:
-            raw: as it came; returned if it is not encrypted.
-            patience: seconds to wait for a missing key; None: do not wait.
-            ask: False: ask no homeserver whose the key is, which may take long.
-
-        Raises:
-            StoreError: the database, which holds the keys, does not answer.
+        Every event has to pass here, before `interpret`. `patience`: seconds to wait for a missing
+        key; None: do not wait. `ask`: False: ask no homeserver whose the key is, which may take
+        long. Raises StoreError, as the database holds the keys.
         """
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
@@ -390,11 +369,7 @@ class MatrixPort(Protocol):
         """
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
-        """Open a customer's file.
-
-        Raises:
-            TooBig: the homeserver says that it is longer than `limit` bytes.
-        """
+        """Open a customer's file; TooBig if the homeserver says that it is over `limit` bytes."""
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
@@ -416,7 +391,7 @@ class MatrixPort(Protocol):
         """Close a poll; `text` is what clients without polls show."""
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str
     ) -> EventId: ...
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
@@ -427,8 +402,7 @@ class MatrixPort(Protocol):
     ) -> AsyncGenerator[dict[str, object], None]:
         """The room's events from `first` on, oldest first, as they came (see `open`).
 
-        Raises:
-            Refused: the homeserver does not have `first`, or does not show it to `reader`.
+        Refused: the homeserver does not have `first`, or does not show it to `reader`.
         """
 
     def recorded(self, raw: dict[str, object]) -> Recorded | None:

@@ -4,9 +4,8 @@
 (`Meaning`), and leave a new record and effects in the visit, like the state machine inside it.
 Facts of the outside world (may this person configure the room? which message is replied to?) are
 asked beforehand by `Reader` and handed in as `Facts`. What cannot be carried is reported to its
-sender. Gestures are reactions, votes and redactions: one on a card of ours is an order to us
-(`cards`), 🔁 sends a message again (`references`), and the rest is told to an agent in words, as
-far as the operator wants it.
+sender. A reaction, vote or redaction on a card of ours is an order to us (`cards`), 🔁 sends a
+message again, and the rest is told to an agent in words (`references`).
 
 With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
@@ -129,7 +128,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     if not bare and not (first and rules.begins_command(first[0])):
         return None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(text, rules.prefix) if bare and command is None else command
+    return commands.slip(text) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
@@ -169,7 +168,7 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
         case RoomConfigured():
-            people.configured(visit, meaning, facts.standing)
+            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
@@ -216,16 +215,16 @@ def _spoke(
         thread = None if root is None else Thread(root, spoke.event_id, received)
         if thread != visit.record.thread:
             visit.set(thread=thread)
-    if visit.rules.encryption_required and not facts.encrypted and not _goes_in_clear(command):
+    if visit.rules.encryption.require and not facts.encrypted and not _goes_in_clear(command):
         encrypted = visit.record.encrypted
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
     elif command is not None:
         _commanded(visit, spoke, command, facts)
     elif visit.record.settings.paused:
-        visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+        visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
-        limit = visit.rules.messages_per_minute
+        limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Spoke):
         _said(visit, spoke, facts.earlier)
@@ -309,7 +308,7 @@ def _too_fast(visit: Visit, received: int) -> bool:
     minute = received // 60_000
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
-    return spoken > visit.rules.messages_per_minute
+    return spoken > visit.rules.limits.messages_per_minute
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -326,9 +325,7 @@ class Reader:
         self._room_id = room_id
         self._around = around
         self.turn = InvitationLock(around.inviting)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room_id
-        )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.
@@ -400,9 +397,8 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        if self._around.matrix.serves(visit.record.host):
-            return
-        if visit.record.membership is Membership.JOINED:
+        joined = visit.record.membership is Membership.JOINED
+        if joined and not self._around.matrix.serves(visit.record.host):
             people.put_out(visit)
 
     @staticmethod

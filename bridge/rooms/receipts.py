@@ -68,11 +68,7 @@ class Receipts:
         return not any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)
 
     async def once(self) -> bool:
-        """Give a receipt as soon as one may be given; False if there is no other to give.
-
-        Raises:
-            Stopping: it is given after the next start.
-        """
+        """Give a receipt as soon as one may be given; False if there is no other to give."""
         wait, pause = self._not_before - self._around.clock.now(), PAUSE
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)

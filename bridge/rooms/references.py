@@ -285,7 +285,7 @@ def gestured(
     """Inputs of a reaction or of a vote in a person's poll: an agent who has seen it is told."""
     record, phase = visit.record, visit.record.conversation.phase
     alone = not isinstance(phase, model.Chatting) or phase.robot
-    if alone or not visit.rules.tell_reactions or earlier is None or _is_past(record, earlier):
+    if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)
     if isinstance(gesture, Reacted):
@@ -320,7 +320,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.word("agent.withdrawn", {})  # without a word of the message
         if earlier.at is not None:
-            language = rules.agents_language or rules.language_for(record.settings)
+            language = rules.agents_language(record.settings)
             time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
             note = visit.word("agent.withdrawn_at", {"time": time})
     for event_id in gone:
@@ -333,7 +333,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[mod
 def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
     """True if the agent who is there, or is to come, may have that message (`former` of it)."""
     record, phase = visit.record, visit.record.conversation.phase
-    if not visit.rules.tell_withdrawals or earlier.content is None or earlier.command:
+    if not visit.rules.tell.withdrawals or earlier.content is None or earlier.command:
         return False
     if earlier.correction and former == taken.target:
         return False  # not the message, only a correction of it

@@ -612,7 +612,7 @@ class Room:
             if self._ended is not None:
                 self._ended.add(row.seq)
             age = (settlement.now - row.created) / 1000
-            self._around.delivery(row.lane, settlement.outcome).observe(age)
+            self._around.measures.delivery(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.

@@ -15,14 +15,14 @@ from functools import lru_cache
 
 import msgspec
 
-from bridge.config.hours import Hours
-from bridge.config.model import Permission
+from bridge.config.hours import parse_hours
+from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
 from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import LANGUAGES, fallbacks, nearest
+from bridge.texts.languages import LANGUAGES, nearest
 from bridge.webchat.codes import Source
 
 KEYS = ("queue", "from", "language", "start", "paused")
@@ -39,37 +39,11 @@ KNOWN = 4096
 """Entries of a cache: people's permissions, policies of rooms."""
 
 
-class QueueRule(msgspec.Struct, frozen=True):
-    """One queue of the call centre."""
-
-    id: QueueId
-    name: str
-    aliases: tuple[str, ...] = ()
-    source: str = "APP"
-    to_agent: str = ""
-    hours: Hours | None = None
-    """When it is open, as far as the operator said."""
-
-
-class RatingRule(msgspec.Struct, frozen=True):
-    """A rating that the server takes."""
-
-    id: int
-    labels: dict[str, str]
-    """Language -> what it is called."""
-
-    def label(self, language: str) -> str:
-        for wanted in fallbacks(language):
-            if wanted in self.labels:
-                return self.labels[wanted]
-        return next(iter(self.labels.values()), str(self.id))
-
-
 class Rules(msgspec.Struct, frozen=True):
     """The operator's rules: see the config keys of the same names."""
 
     bot: UserId
-    queues: tuple[QueueRule, ...]
+    queues: tuple[Queue, ...]
     default_queue: QueueId
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
@@ -78,32 +52,18 @@ class Rules(msgspec.Struct, frozen=True):
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
     source: str = "APP"
-    messages_per_minute: int = 60
-    rooms_per_user: int = 5
-    new_rooms_per_hour: int = 10
-    file_limit: int = 50 * 1024 * 1024
-    """Bytes, both ways."""
-    encryption: bool = False
-    """We take part in encrypted rooms."""
-    encrypt_rooms: bool = False
-    """Rooms that invite us become encrypted where we may."""
-    encryption_required: bool = False
-    """What people type is carried only if it was encrypted."""
+    limits: Limits = Limits()
+    encryption: Encryption = Encryption()
+    tell: TellAgents = TellAgents()
     policy: Policy = Policy()
     texts: Texts = Texts()
     """All that we say, to customers and to agents."""
-    ratings: tuple[RatingRule, ...] = ()
+    ratings: tuple[RatingOption, ...] = ()
     """The best first; empty: one to five stars. A server's own list goes before."""
     robot: bool = False
     """The command `ask` reaches the knowledge base."""
     km_base_url: str = ""
     """Where the knowledge base's articles can be read; empty: no links."""
-    agents_language: str | None = None
-    """Of the sentences that agents read; None: the room's."""
-    tell_reactions: bool = True
-    tell_members: bool = False
-    """Agents are told who comes into a shared room, and who leaves it."""
-    tell_withdrawals: bool = True
     seal: Callable[[RoomId, str], bytes] | None = None
     """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
     login_key: Callable[[RoomId], str] | None = None
@@ -130,10 +90,10 @@ class Rules(msgspec.Struct, frozen=True):
         """True if a word begins with the prefix, however it is written."""
         return folded(word).startswith(self._prefix)
 
-    def queue(self, queue_id: int) -> QueueRule | None:
+    def queue(self, queue_id: int) -> Queue | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
-    def find_queue(self, text: str) -> QueueRule | None:
+    def find_queue(self, text: str) -> Queue | None:
         """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
         wanted = _folded(text)
         for queue in self.queues:
@@ -144,7 +104,7 @@ class Rules(msgspec.Struct, frozen=True):
     def zone_of(self, queue_id: int) -> tzinfo | None:
         """Time zone of the queue's hours; None if nobody said."""
         queue = self.queue(queue_id)
-        return queue.hours.zone if queue is not None and queue.hours is not None else None
+        return parse_hours(queue.hours).zone if queue is not None and queue.hours else None
 
     def queue_name(self, queue_id: int) -> str:
         """Name of the queue for people; its number if it is not configured."""
@@ -159,6 +119,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     def language_for(self, settings: RoomSettings) -> str:
         return settings.language or self.language
+
+    def agents_language(self, settings: RoomSettings) -> str:
+        """The language of the sentences that agents read about a room."""
+        return self.language_for(settings) if self.tell.language == "room" else self.tell.language
 
     def clip_bytes(self) -> int:
         """Bytes of a voice, as base64, that fit into one frame."""
@@ -177,13 +141,13 @@ class Rules(msgspec.Struct, frozen=True):
 
     def _policy(self, record: RoomRecord, longest: int) -> Policy:
         queue = self.queue(self.queue_for(record))
-        source = record.settings.source or (queue.source if queue is not None else self.source)
+        source = record.settings.source or (queue.source if queue is not None else None)
         start = record.settings.start or self.start
         return msgspec.structs.replace(
             self.policy,
             max_text_bytes=longest,
             queue_id=self.queue_for(record),
-            source=source,
+            source=source or self.source,
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,
@@ -213,7 +177,7 @@ def narrow(text: str) -> str:
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
     """True if agents' messages are hidden here: encryption is required, and the room has none."""
-    return rules.encryption_required and not record.encrypted
+    return rules.encryption.require and not record.encrypted
 
 
 def _folded(text: str) -> str:
@@ -235,8 +199,7 @@ class BadSetting(Exception):
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
     """The settings that a state event declares; what it does not name is as in the config.
 
-    Raises:
-        BadSetting: for the first value that cannot be used. Nothing of the event counts then.
+    Raises BadSetting for the first value that cannot be used: nothing of the event counts then.
     """
     settings = RoomSettings()
     for key, value in content.items():
@@ -272,14 +235,13 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
 
 
 def _queue(value: object, rules: Rules) -> QueueId:
-    """The queue of that id, name or alias."""
     queue = None
     if isinstance(value, int | str) and not isinstance(value, bool):
         queue = rules.find_queue(str(value))
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
         raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
-    return queue.id
+    return QueueId(queue.id)
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:

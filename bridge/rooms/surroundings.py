@@ -31,20 +31,12 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from bridge.conversation.model import (
-    Args,
-    Chatting,
-    Conversation,
-    Idle,
-    Queued,
-    QueuePlace,
-    Requesting,
-)
+from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import EffectRow, Lane, Outcome, Stale, StoreError, StorePort
+from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
@@ -57,9 +49,6 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
 
     Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
     who ever invited us, as long as an hour's rooms. To be read and written under one lock.
-
-    Raises:
-        StoreError: the database did not answer.
     """
     told = await store.fact(_fact(person))
     known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
@@ -74,9 +63,6 @@ async def note_room_begun(
     """Remember that this person brings us into a room now; `known`: of `rooms_begun`.
 
     Of a room that is known the first moment counts: that we come back costs nobody a login.
-
-    Raises:
-        StoreError: the database did not answer.
     """
     rooms = {room_id: now} | known
     await store.save_fact(_fact(person), msgspec.json.encode(rooms).decode())
@@ -139,9 +125,11 @@ class Trace(msgspec.Struct, frozen=True):
     mean: float = 0.0
     variance: float = 0.0
 
-    def with_wait(self, seconds: float) -> Trace:
-        """The statistics with one wait more."""
+    def with_wait(self, seconds: float, *, at_least: bool = False) -> Trace:
+        """The statistics with one wait more; `at_least`: it was given up after so long."""
         value = math.log(max(seconds, SHORTEST))
+        if at_least and (self.count == 0 or value <= self.mean):
+            return self
         weight = max(WEIGHT, 1 / (self.count + 1))
         off = value - self.mean
         variance = (1 - weight) * (self.variance + weight * off * off)
@@ -162,13 +150,6 @@ class Learnt(msgspec.Struct, frozen=True):
     per_place: Trace = Trace()
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """Range of a wait, in seconds from now on; both 0: it should have been over by now."""
-
-    low: float
-    high: float
-
-
 class Waits:
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
@@ -177,35 +158,34 @@ class Waits:
         self._unsaved: set[QueueId] = set()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 
-    # --- learning ---------------------------------------------------------------------------
-
-    def note(self, before: Conversation, after: Conversation, now: int) -> None:
+    def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
-        if not isinstance(old, Requesting | Queued) or isinstance(new, Requesting | Queued):
+        if not isinstance(old, model.Waiting) or isinstance(new, model.Waiting):
             return
-        if old.cancel and isinstance(new, Chatting):
+        if old.cancel and isinstance(new, model.Chatting):
             return  # nobody waited for it any more
-        if isinstance(new, Chatting) and not new.robot:
+        if isinstance(new, model.Chatting) and not new.robot:
             self._learn(old, now, at_least=False)
-        elif isinstance(new, Idle) and isinstance(old, Queued):
+        elif isinstance(new, model.Idle) and isinstance(old, model.Queued):
             self._learn(old, now, at_least=True)
 
-    def _learn(self, waited: Requesting | Queued, now: int, *, at_least: bool) -> None:
+    def _learn(self, waited: model.Waiting, now: int, *, at_least: bool) -> None:
         known = self._learnt.get(waited.queue_id, Learnt())
-        whole = _with(known.whole, (now - waited.since) / 1000, at_least=at_least)
+        whole = known.whole.with_wait((now - waited.since) / 1000, at_least=at_least)
         per_place = known.per_place
-        if isinstance(waited, Queued) and waited.first_position:
+        if isinstance(waited, model.Queued) and waited.first_position:
             seconds = (now - waited.first_at) / 1000 / waited.first_position
-            per_place = _with(per_place, seconds, at_least=at_least)
+            per_place = per_place.with_wait(seconds, at_least=at_least)
         if (whole, per_place) != (known.whole, known.per_place):
             self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
             self._unsaved.add(waited.queue_id)
 
-    # --- telling ----------------------------------------------------------------------------
+    def expected(self, place: model.QueuePlace) -> tuple[float, float] | None:
+        """Range of the rest of a wait, in seconds; None: too little is known.
 
-    def expected(self, place: QueuePlace) -> Expected | None:
-        """Range of the rest of a wait, from this place; None: too little is known."""
+        Both 0: it should have been over by now.
+        """
         known = self._learnt.get(place.queue_id)
         if known is None or place.at - known.at > FRESH:
             return None
@@ -217,13 +197,11 @@ class Waits:
             return None
         low, high = trace.range()
         waited = (place.at - since) / 1000
-        return Expected(max(low * times - waited, 0.0), max(high * times - waited, 0.0))
+        return max(low * times - waited, 0.0), max(high * times - waited, 0.0)
 
-    # --- keeping ----------------------------------------------------------------------------
-
-    async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
+    async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
-        for queue_id in queues:
+        for queue_id in map(QueueId, queues):
             stored = await facts.fact(_name(queue_id))
             if stored is None:
                 continue
@@ -233,33 +211,24 @@ class Waits:
                 self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
-        """Store what is new; what is not stored for a StoreError is tried again the next time."""
-        for queue_id in sorted(self._unsaved):
-            learnt = self._learnt[queue_id]
-            await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
-            if self._learnt[queue_id] is learnt:
-                self._unsaved.discard(queue_id)
+        """Store what is new; what the database does not take is tried again the next time."""
+        try:
+            for queue_id in sorted(self._unsaved):
+                learnt = self._learnt[queue_id]
+                await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
+                if self._learnt[queue_id] is learnt:
+                    self._unsaved.discard(queue_id)
+        except StoreError as error:
+            self._log.warning("the database did not answer", why=str(error))
 
     async def keep(self, facts: StorePort, clock: Clock) -> None:
         """Save every half minute, for ever, and once more when cancelled."""
         try:
             while True:
                 await clock.sleep(SAVE_EVERY)
-                await self._save_or_say(facts)
+                await self.save(facts)
         finally:
-            await self._save_or_say(facts)
-
-    async def _save_or_say(self, facts: StorePort) -> None:
-        try:
             await self.save(facts)
-        except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
-
-
-def _with(trace: Trace, seconds: float, *, at_least: bool) -> Trace:
-    if at_least and (trace.count == 0 or math.log(max(seconds, SHORTEST)) <= trace.mean):
-        return trace
-    return trace.with_wait(seconds)
 
 
 def _name(queue_id: QueueId) -> str:
@@ -283,11 +252,8 @@ class Loops:
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again. `after` is called whenever something may have changed, and when a loop has ended.
-
-    Attributes:
-        running: names of the loops that run, and of what is under way without a task.
-        stopping: nothing new is begun.
+    again. `after` is called whenever something may have changed, and when a loop has ended. In
+    `running` are the names of the loops, and of what is under way without a task.
     """
 
     def __init__(
@@ -304,7 +270,6 @@ class Loops:
         self._after = after
         self._log = log
         self._begun: set[str] = set()
-        """Names of what is under way without a task."""
         self._none_begun: asyncio.Event | None = None
         self._pausing: set[asyncio.Task[Any] | None] = set()
         self._failures: Counter[str] = Counter()
@@ -323,7 +288,6 @@ class Loops:
         self._begun.add(name)
 
     def end(self, name: str) -> None:
-        """Note that what was begun has ended."""
         self.running.discard(name)
         self._begun.discard(name)
         if self._none_begun is not None and not self._begun:
@@ -423,28 +387,18 @@ class Observer(Protocol):
     def observe(self, amount: float) -> None: ...
 
 
-class Labelled(Protocol):
-    """A histogram with labels."""
-
-    def labels(self, *values: str) -> Observer: ...
-
-
 class Measures(Protocol):
     """Metrics of the engine."""
 
     @property
     def handling(self) -> Observer:
         """Seconds from storing an input to having handled it."""
-        ...
 
-    @property
-    def delivery(self) -> Labelled:
-        """Seconds from storing an effect to its outcome; by lane and outcome."""
-        ...
+    def delivery(self, lane: str, outcome: str, /) -> Observer:
+        """Seconds from storing an effect to its outcome."""
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
-        ...
 
 
 class Surroundings(msgspec.Struct):
@@ -467,16 +421,3 @@ class Surroundings(msgspec.Struct):
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
-
-    _delivery: dict[tuple[Lane, Outcome], Observer] = {}
-
-    def delivery(self, lane: Lane, outcome: Outcome) -> Observer:
-        """`Measures.delivery` of one lane and outcome; to look it up takes longer than its use."""
-        known = self._delivery.get((lane, outcome))
-        if known is None:
-            known = self._delivery[lane, outcome] = self.measures.delivery.labels(lane, outcome)
-        return known
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        """The sentence of that key, as the rules of the moment have it."""
-        return self.rules.texts.render(language, key, args)

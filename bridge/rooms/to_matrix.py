@@ -6,11 +6,8 @@ stored (a restored database counts its rows again, but at other moments) and the
 cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
 that a repeat sends only what is missing.
 
-An agent's picture is no reason to wait. A file goes through us from one server to the other; of one
-that cannot be had the customer is told. A refusal that comes once it is open is the homeserver's.
-
-Sentences that a reaction or a vote can answer (a rating, a choice, the bell) are told to the room,
-which remembers them as cards.
+A file goes through us from one server to the other; of one that cannot be had the customer is told.
+A refusal that comes once it is open is the homeserver's.
 
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
@@ -18,10 +15,9 @@ Whatever asks the homeserver raises Unavailable or Refused here; `run` deals wit
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 
 import msgspec
@@ -32,7 +28,7 @@ from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
+from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -90,17 +86,13 @@ class MatrixLane:
 
     Args:
         around: the dependencies of all rooms.
-        sentences: the bridge's texts.
         instance: a word that tells this database from every other.
         dated: ms; older rows may have been sent under transaction ids without their moment.
     """
 
-    def __init__(
-        self, around: Surroundings, sentences: Sentences, instance: str, dated: int = 0
-    ) -> None:
+    def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
         self._around = around
         self._matrix = around.matrix
-        self._sentences = sentences
         self._instance = instance
         self._dated = dated
 
@@ -110,12 +102,7 @@ class MatrixLane:
         return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row, however often it takes.
-
-        Raises:
-            StoreError: something that it needs could not be read; a repeat posts nothing twice.
-            Stopping: it waits for the next start.
-        """
+        """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
         while True:
             try:
@@ -128,13 +115,8 @@ class MatrixLane:
                     return self._give_up(room, effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
-                _log.info(
-                    "the homeserver did not take it yet",
-                    room=room.room_id,
-                    what=type(effect).__name__,
-                    wait=pause,
-                    why=str(error),
-                )
+                about = {"room": room.room_id, "what": type(effect).__name__, "wait": pause}
+                _log.info("the homeserver did not take it yet", **about, why=str(error))
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
@@ -160,12 +142,8 @@ class MatrixLane:
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        _log.error(
-            "an effect is a dead letter now; see `dead-letters list`",
-            room=room.room_id,
-            what=type(effect).__name__,
-            why=why,
-        )
+        about = {"room": room.room_id, "what": type(effect).__name__, "why": why}
+        _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
@@ -250,9 +228,9 @@ class MatrixLane:
         """The card's sentence and, while somebody waits, what is known of the wait."""
         lines = [self._sentence(room, card.key, card.args)]
         if card.place is not None:
-            language = self._around.rules.language_for(room.record.settings)
-            waits = self._around.waits
-            lines.append(second_line(self._sentences, language, card.place, waits))
+            rules, waits = self._around.rules, self._around.waits
+            language = rules.language_for(room.record.settings)
+            lines.append(second_line(rules.texts, language, card.place, waits))
         return "\n".join(filter(None, lines))
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
@@ -271,7 +249,7 @@ class MatrixLane:
             if isinstance(opens, int):
                 now, zone = self._around.clock.now(), rules.zone_of(queue)
                 known["opens"] = clock_time(language, opens, zone, now_ms=now)
-        return self._sentences.render(language, key, known)
+        return rules.texts.render(language, key, known)
 
     # --- messages that a reaction or a vote answers ------------------------------------------
 
@@ -292,13 +270,11 @@ class MatrixLane:
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
         best = next(iter(options))
-        args: model.Args = {"prefix": rules.prefix, "options": shown(options), "best": best}
-        notice = ports.NoticeText(rules.texts.render(language, "rating.ask", args))
+        args: model.Args = {"options": shown(options), "best": best}
+        notice = ports.NoticeText(self._sentence(room, "rating.ask", args))
         events = [await self._notice(room, row, notice)]
-        poll = ports.Poll(
-            rules.texts.render(language, "rating.question", {}),
-            tuple((str(number), label) for number, label in options.items()),
-        )
+        answers = tuple((str(number), label) for number, label in options.items())
+        poll = ports.Poll(self._sentence(room, "rating.question", {}), answers)
         try:
             events += [await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")]
         except ports.Refused as error:
@@ -314,9 +290,7 @@ class MatrixLane:
         poll = await room.anchor(f"poll:{end.session_id}")
         if poll is None:
             return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
-        rules, host = self._around.rules, room.record.host
-        language = rules.language_for(room.record.settings)
-        text = rules.texts.render(language, "rating.closed", {})
+        text, host = self._sentence(room, "rating.closed", {}), room.record.host
         txn_id = self._transaction_id(row, host)
         return Done(await self._matrix.end_poll(room.room_id, host, poll, text, txn_id))
 
@@ -335,7 +309,6 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        """Join; what was found there is told to the room."""
         entry = await self._matrix.enter(
             room.room_id, effect.host, effect.inviter, encrypt=effect.encrypt
         )
@@ -349,15 +322,14 @@ class MatrixLane:
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
+        log = _doors_log.bind(room=room.room_id)
         if order.why:
-            _doors_log.info(
-                "invitation refused", room=room.room_id, inviter=order.inviter, why=order.why
-            )
+            log.info("invitation refused", inviter=order.inviter, why=order.why)
         for user in order.users:
             try:
                 await self._matrix.leave(room.room_id, user, order.reason)
             except ports.Refused as error:
-                _doors_log.debug("nothing to leave", room=room.room_id, why=error.code)
+                log.debug("nothing to leave", why=error.code)
         return Done()
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
@@ -382,9 +354,8 @@ class MatrixLane:
         anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
         done = Done()
         if await room.anchor(anchor) is None:  # once a chat
-            done = await self._say(
-                room, row, model.Say("agents.outside", {"names": tuple(outside)})
-            )
+            say = model.Say("agents.outside", {"names": tuple(outside)})
+            done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in"
         return done
@@ -484,9 +455,9 @@ class MatrixLane:
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
-            said = rules.texts.render(language, "outage.late", {"time": time})
+            said = self._sentence(room, "outage.late", {"time": time})
         else:
-            said = rules.texts.render(language, "outage.late_some_time", {})
+            said = self._sentence(room, "outage.late_some_time", {})
         # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
         markup = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{markup}"
@@ -500,14 +471,15 @@ class MatrixLane:
                 return await self._linked(room, relay, media, txn_id)
             try:
                 data = base64.b64decode(media.data, validate=False)
-            except (binascii.Error, ValueError):
+            except ValueError:
                 return ()
-            if not data or len(data) > self._around.rules.file_limit:
+            if not data or len(data) > self._around.rules.limits.file:
                 return ()
-            what = ports.RelayedMedia(
-                media.kind, ports.Blob.of(data, name=media.name), media.seconds
-            )
+            blob = ports.Blob.of(data, name=media.name)
+            what = ports.RelayedMedia(media.kind, blob, media.seconds)
             return await self._send(room, relay, what, txn_id)
+        except ports.TooBig:
+            return ()
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
@@ -517,27 +489,22 @@ class MatrixLane:
     async def _linked(
         self, room: Room, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
-        limit = self._around.rules.file_limit
+        limit = self._around.rules.limits.file
         for attempt in range(FETCH_TRIES):
-            opened = False
-            try:
-                async with self._around.link.fetch(media.url, limit) as blob:
-                    opened = True
-                    named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-                    what = ports.RelayedMedia(media.kind, named, media.seconds)
-                    return await self._send(room, relay, what, txn_id)
-            except ports.TooBig:
-                return ()
-            except ports.Refused as error:
-                if opened:
-                    raise  # the homeserver's refusal, not the file server's
-                _relaying_log.info("an agent's file cannot be had", why=error.code)
-                return ()
-            except ports.Unavailable:
-                if opened:
-                    raise
-                if attempt + 1 < FETCH_TRIES:
-                    await room.pause(2**attempt)
+            async with AsyncExitStack() as opened:
+                try:
+                    fetching = self._around.link.fetch(media.url, limit)
+                    blob = await opened.enter_async_context(fetching)
+                except ports.Refused as error:
+                    _relaying_log.info("an agent's file cannot be had", why=error.code)
+                    break
+                except ports.Unavailable:
+                    if attempt + 1 < FETCH_TRIES:
+                        await room.pause(2**attempt)
+                    continue
+                named = ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+                what = ports.RelayedMedia(media.kind, named, media.seconds)
+                return await self._send(room, relay, what, txn_id)
         return ()
 
 

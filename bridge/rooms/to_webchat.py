@@ -101,10 +101,9 @@ class WebChatLane:
         return _answered(room, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """Mark a call whose bytes go out now, unless the customer thought better of it meanwhile.
+        """Mark a call whose bytes go out now; CallFailure if they do not.
 
-        Raises:
-            CallFailure: they do not.
+        The customer may have thought better of it meanwhile.
         """
         if _overtaken(room.record, CallId(row.call_id or 0)):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
@@ -127,23 +126,17 @@ class WebChatLane:
         except CallFailure as failure:
             if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
                 return await self._upload(room, effect, token_may_end=False)
-            _log.info(
-                "upload failed",
-                room=room.room_id,
-                call=effect.call_id,
-                why=failure.reason,
-                code=failure.code,
-            )
+            about = {"room": room.room_id, "call": effect.call_id, "code": failure.code}
+            _log.info("upload failed", **about, why=failure.reason)
             return _failed(effect.call_id, failure)
         return Done(came=(Came(done),), detail="" if done.clip is None else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
 
-        Raises:
-            CallFailure: with whoever was at fault.
+        Every failure is a CallFailure, with whoever was at fault.
         """
-        limit = self._around.rules.file_limit
+        limit = self._around.rules.limits.file
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
                 if effect.media.kind == "voice":
@@ -158,9 +151,8 @@ class WebChatLane:
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
             raise CallFailure(reason, certain=True, message=error.code) from error
         except Unavailable as error:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message=str(error)
-            ) from error
+            reason = FailureReason.UNREACHABLE
+            raise CallFailure(reason, certain=True, message=str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """A voice message travels as AMR inside its frame; one that does not fit is a file."""

@@ -40,7 +40,7 @@ from bridge.config.model import Permission
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands
-from bridge.rooms.ports import OurFile, Recorded, Refused
+from bridge.rooms.ports import Blob, Recorded, Refused
 from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
@@ -76,9 +76,9 @@ async def send_transcript(
     name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
     # The transaction ids are the order's, so no repetition posts a file twice.
     room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
-    page = OurFile(f"{name}.html", "text/html", build_page(whole, telling))
+    page = Blob.of(build_page(whole, telling), "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
-    data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
+    data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
     await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
     return first
 

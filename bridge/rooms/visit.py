@@ -260,7 +260,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def word(self, key: str, args: Args) -> str:
         """A sentence for agents, in their language if the operator names one, else the room's."""
-        language = self.rules.agents_language or self.rules.language_for(self.record.settings)
+        language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
 
     def part(self, key: str, args: Args) -> str:

@@ -37,7 +37,8 @@ HERS_LOGIN = f"mx-{room_key(HERS)}"
 
 @asynccontextmanager
 async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
-    rules = msgspec.structs.replace(RULES, rooms_per_user=100, new_rooms_per_hour=100)
+    limits = RULES.limits.model_copy(update={"rooms_per_user": 100, "new_rooms_per_hour": 100})
+    rules = msgspec.structs.replace(RULES, limits=limits)
     world = World(rules=rules)
     world.around.clock = SystemClock()
     async with simulated(login_limit=COUNT, login_window=WINDOW) as simulator:

@@ -28,7 +28,8 @@ FAST = Policy(backoff_first=5, upload_tries=TRIES)
 @asynccontextmanager
 async def served(simulator: Simulator) -> AsyncIterator[tuple[World, Engine]]:
     """A room whose customer has said "one" to an agent, and the engine that serves it."""
-    world = World(rules=msgspec.structs.replace(RULES, policy=FAST, messages_per_minute=100))
+    limits = RULES.limits.model_copy(update={"messages_per_minute": 100})
+    world = World(rules=msgspec.structs.replace(RULES, policy=FAST, limits=limits))
     clock = RealClock()
     world.around.clock = clock
     links = Links(

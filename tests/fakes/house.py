@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from bridge.conversation.model import Args, Chatting, Conversation, Phase
+import msgspec
+
+from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
-from bridge.rooms.cards import Sentences
 from bridge.rooms.engine import Engine
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
@@ -18,6 +19,7 @@ from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
+from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes import flow
 from tests.fakes.clock import ManualClock, quiet
@@ -31,12 +33,15 @@ MEI = Agent(AgentId("K00017"), "Mei")
 SESSION = SessionId(5150)
 
 
-class Keys:
-    """Implements `cards.Sentences`: each sentence is its key."""
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        del language, args
-        return key
+WHOLE = ("agent.", "outage.late", "rating.")
+"""Families that agents read, or whose words a test is about."""
+KEYS = Texts(
+    catalogue={
+        key: whole if key.startswith(WHOLE) else dict.fromkeys(LANGUAGES, key)
+        for key, whole in CATALOGUE.items()
+    }
+)
+"""Each sentence to a room is its key."""
 
 
 class Settled:
@@ -69,12 +74,8 @@ class Counts:
         self.inputs += 1
         return self
 
-    @property
-    def delivery(self) -> Counts:
-        return self
-
-    def labels(self, *values: str) -> Settled:
-        return Settled(self, values)
+    def delivery(self, *labels: str) -> Settled:
+        return Settled(self, labels)
 
     def settled(self, labels: tuple[str, ...]) -> None:
         self.settled_rows.append(labels)
@@ -92,7 +93,6 @@ class World:
 
     Attributes:
         dated: what an engine is told of the rows that a version before has stored.
-        sentences: what the room's messages are made of.
     """
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
@@ -109,13 +109,16 @@ class World:
             self.matrix,
             self.link,
             self.clock,
-            rules,
+            msgspec.structs.replace(rules, texts=KEYS),
             self.counts,
             ThreadPoolExecutor(1),
         )
         self.dated = 0
-        self.sentences: Sentences = Keys()
         self._events = 0
+
+    def speak(self, texts: Texts) -> None:
+        """Say whole sentences, and not their keys."""
+        self.around.rules = msgspec.structs.replace(self.around.rules, texts=texts)
 
     def engine(self) -> Engine:
         """A new one: what a start of the process makes."""
@@ -123,7 +126,7 @@ class World:
             self.around,
             {
                 Lane.WEBCHAT: WebChatLane(self.around),
-                Lane.MATRIX: MatrixLane(self.around, self.sentences, "test", self.dated),
+                Lane.MATRIX: MatrixLane(self.around, "test", self.dated),
                 Lane.ASIDE: AsideLane(self.around),
             },
             linger=0,

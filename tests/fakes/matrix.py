@@ -16,7 +16,6 @@ from bridge.rooms.ports import (
     EditableNotice,
     Entry,
     Notice,
-    OurFile,
     Part,
     Poll,
     Recorded,
@@ -49,6 +48,14 @@ class Posted(msgspec.Struct, frozen=True):
     reply_to: EventId | None = None
     edits: EventId | None = None
     editable: bool = False
+
+
+class SentFile(msgspec.Struct, frozen=True):
+    """A file of ours, read to its end."""
+
+    name: str
+    mime: str
+    data: bytes
 
 
 async def at_once() -> None:
@@ -100,7 +107,7 @@ class FakeMatrix:
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
         self.room: list[dict[str, object]] = []
-        self.sent_files: list[OurFile] = []
+        self.sent_files: list[SentFile] = []
         self.redacted: list[EventId] = []
         self._by_transaction: dict[str, Posted] = {}
 
@@ -253,11 +260,10 @@ class FakeMatrix:
             raise self.sign_trouble.popleft()
         self.signs.append((room_id, who, event_id))
 
-    async def send_file(
-        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
-    ) -> EventId:
+    async def send_file(self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str) -> EventId:
+        data = b"".join([chunk async for chunk in file.chunks])
         if txn_id not in self._by_transaction:
-            self.sent_files.append(file)
+            self.sent_files.append(SentFile(file.name, file.mime, data))
         return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:

@@ -139,7 +139,7 @@ class ReadingWorld(World):
             self.matrix,
             self.link,
             self.clock,
-            rules,
+            self.around.rules,
             self.counts,
             self.around.conversions,
         )

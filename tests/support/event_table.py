@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.config.model import Encryption, TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     Clip,
@@ -52,7 +53,7 @@ from tests.unit.media.test_places import KNOWN, metres
 from tests.unit.rooms.desks import Desk
 from tests.unit.rooms.visits import ADA, RULES
 
-TELLING = msgspec.structs.replace(RULES, tell_members=True, encryption=True)
+TELLING = msgspec.structs.replace(RULES, tell=TellAgents(members=True), encryption=Encryption())
 SHOWN = 200
 """Characters of a text that are worth showing."""
 TARGET = Path(__file__).parents[2] / "docs" / "matrix-events.md"

@@ -40,7 +40,8 @@ from tests.unit.rooms.visits import ADA, BOT, RULES
 
 REQUEST = RequestId(9001)
 MEI = Agent(AgentId("K00017"), "Mei")
-RULES_HERE = msgspec.structs.replace(RULES, messages_per_minute=1000, robot=True, language="en")
+BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
+RULES_HERE = msgspec.structs.replace(RULES, limits=BUSY, robot=True, language="en")
 RECEIPT = int(PAUSE) + 1
 """Seconds until the newest receipt is given."""
 PATIENCE = 20.0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.app.settings import Passwords, rules_of, users_of
+from bridge.config.hours import parse_hours
 from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key
 from bridge.rooms.store import StoreError
@@ -22,9 +23,9 @@ def test_hours_reach_the_queue_and_the_life_cycle(tmp_path: Path) -> None:
     config = load(tmp_path, text)
     rules = rules_of(config, users_of(config))
     sales, other = rules.queues
-    assert sales.hours is not None
-    assert rules.policy.hours == {QueueId(1): sales.hours}
-    assert other.hours is None
+    assert sales.hours == HOURS
+    assert rules.policy.hours == {QueueId(1): parse_hours(HOURS)}
+    assert other.hours == ""
     assert str(rules.zone_of(1)) == "Asia/Shanghai"
     assert rules.zone_of(2) is None
     assert rules.zone_of(3) is None

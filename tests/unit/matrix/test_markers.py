@@ -15,7 +15,7 @@ from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
-from tests.fakes.house import Keys, World
+from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
@@ -98,7 +98,7 @@ async def test_looks_back_as_far_as_needed() -> None:
 async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
     """An old row that is still open has the room looked through, as far back as the lost time."""
     hour, sent = 3_600_000, []
-    lane = MatrixLane(World().around, Keys(), "instance")
+    lane = MatrixLane(World().around, "instance")
     lost, again = (
         lane._transaction_id(EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
         for at in (10 * hour, 12 * hour)

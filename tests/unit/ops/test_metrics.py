@@ -25,7 +25,7 @@ def test_the_names() -> None:
     metrics.matrix_event.labels("m.room.message").observe(0.01)
     metrics.connected.labels("database").set(1)
     metrics.handling.observe(0.003)
-    metrics.delivery.labels("webchat", "delivered").observe(0.25)
+    metrics.delivery("webchat", "delivered").observe(0.25)
     metrics.phase_entered("Requesting", None)
     metrics.phase_entered("Chatting", 12_000)
     text = metrics.render().decode()

@@ -21,7 +21,8 @@ from tests.fakes.reading import ReadingMatrix, ReadingWorld
 from tests.unit.rooms.visits import RULES
 
 pytestmark = pytest.mark.asyncio
-ENGLISH: Rules = msgspec.structs.replace(RULES, language="en", messages_per_minute=1000)
+BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
+ENGLISH: Rules = msgspec.structs.replace(RULES, language="en", limits=BUSY)
 REFUSED = Reply(110, -77)
 Event = tuple[RoomId, EventId, dict[str, object]]
 

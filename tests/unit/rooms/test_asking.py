@@ -38,7 +38,7 @@ async def run(world: World, effect: Effect) -> Done:
     new = new_effect(effect)
     assert new is not None
     row = EffectRow(EffectSeq(1), ROOM, Lane.MATRIX, new.effect, world.clock.now())
-    return await MatrixLane(world.around, world.sentences, "t").run(SOME_ROOM, row)
+    return await MatrixLane(world.around, "t").run(SOME_ROOM, row)
 
 
 async def ask(world: World) -> tuple[EventId | None, tuple[CardPosted, ...]]:

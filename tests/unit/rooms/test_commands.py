@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.config.model import Encryption
 from bridge.conversation.model import (
     Conversation,
     Ended,
@@ -227,6 +228,8 @@ def test_whatever_begins_with_a_setting_has_an_answer_or_goes_to_an_agent(
 
 
 def test_a_mistyped_setting_in_clear_where_encryption_is_demanded() -> None:
-    house = at(Idle(), msgspec.structs.replace(RULES, encryption_required=True))
+    house = at(
+        Idle(), msgspec.structs.replace(RULES, encryption=Encryption(allow=False, require=True))
+    )
     event = house.say("from Berlin")
     assert house.reported == {event: "encrypting.refused"}, "🔁 must not carry it in clear"

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from bridge.config.model import Encryption
 from bridge.conversation.model import FailureReason
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
@@ -34,7 +35,8 @@ ROOMS = [RoomId("!one:example.org"), RoomId("!two:example.org")]
 WORDS = 25
 LIVES = 10
 """Processes that die before one lives on."""
-PATIENT_RULES = msgspec.structs.replace(RULES, messages_per_minute=100_000)
+PATIENT = RULES.limits.model_copy(update={"messages_per_minute": 100_000})
+PATIENT_RULES = msgspec.structs.replace(RULES, limits=PATIENT)
 
 
 class Fate:
@@ -186,7 +188,10 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None
 async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -> None:
     """Rooms that chat in clear: every word is answered once, and none is carried or shown."""
     fate = Fate(seed)
-    world = FatefulWorld(fate, msgspec.structs.replace(PATIENT_RULES, encryption_required=True))
+    world = FatefulWorld(
+        fate,
+        msgspec.structs.replace(PATIENT_RULES, encryption=Encryption(allow=False, require=True)),
+    )
     await live_and_die(world, fate, senders(world))
     for room in ROOMS:
         assert world.link.texts(room) == []

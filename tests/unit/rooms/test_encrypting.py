@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import Encryption
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
@@ -17,9 +18,9 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
-ON = msgspec.structs.replace(RULES, encryption=True)
-WISHED = msgspec.structs.replace(ON, encrypt_rooms=True)
-DEMANDED = msgspec.structs.replace(ON, encryption_required=True)
+ON = msgspec.structs.replace(RULES, encryption=Encryption())
+WISHED = msgspec.structs.replace(ON, encryption=Encryption(default=True))
+DEMANDED = msgspec.structs.replace(ON, encryption=Encryption(require=True))
 CLEAR, SECRET = Entered(), Entered(encrypted=True)
 
 

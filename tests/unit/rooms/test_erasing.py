@@ -15,7 +15,8 @@ from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import RULES
 
 pytestmark = pytest.mark.asyncio
-ENGLISH = msgspec.structs.replace(RULES, language="en", messages_per_minute=1000)
+BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
+ENGLISH = msgspec.structs.replace(RULES, language="en", limits=BUSY)
 Event = tuple[RoomId, EventId, dict[str, object]]
 SECRET = "my long number is 4711 0815"
 

@@ -142,6 +142,7 @@ async def invited(world: World) -> None:
 
 async def test_an_invitation_of_an_agents_user_is_declined_with_a_reason() -> None:
     world = World()
+    world.speak(RULES.texts)
     world.matrix.trouble += [Unavailable("away")]
     with capture_logs() as logs:
         await invited(world)

@@ -76,6 +76,7 @@ def test_ratings_by_their_names() -> None:
 @pytest.mark.asyncio
 async def test_no_more_than_was_asked_for() -> None:
     world = World()
+    world.speak(RULES.texts)
     empty = await list_chats(world.around, RECORD, TellHistory(ORDER))
     assert empty == LookedUp(ORDER, "history.none")
     rows = [

@@ -91,8 +91,8 @@ async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
         await world.clock.turn(60)
         await quiet()  # ten slow writes in a row
     entered = [(await world.stored(room_id)).membership for room_id in rooms]
-    assert entered.count(Membership.JOINED) == world.rules.rooms_per_user
-    assert entered.count(Membership.LEFT) == 10 - world.rules.rooms_per_user
+    assert entered.count(Membership.JOINED) == world.rules.limits.rooms_per_user
+    assert entered.count(Membership.LEFT) == 10 - world.rules.limits.rooms_per_user
     assert await world.nothing_left()
 
 

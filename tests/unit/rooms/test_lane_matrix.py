@@ -241,13 +241,16 @@ async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
 @pytest.mark.asyncio
 async def test_who_is_not_there_has_left() -> None:
     world = World()
+    world.speak(RULES.texts)
     stranger = RoomId("!refused:example.org")
     invitation = world.event("invite", room_id=stranger, whom=BOT, sender="@eve:elsewhere.org")
     with capture_logs() as logs:
         async with world.running() as engine:
             await engine.accept_events([invitation])
             await quiet()
-    assert world.matrix.texts(stranger) == ["refused.permission"]
+    args = {"user": "@eve:elsewhere.org"}
+    refusal = RULES.texts.render("zh-CN", "refused.permission", args)
+    assert world.matrix.texts(stranger) == [refusal]
     assert (stranger, BOT) not in world.matrix.members
     assert "没有使用本服务的权限" in world.matrix.reasons[stranger, BOT]
     assert [line for line in logs if line["event"] == "invitation refused"] == [
@@ -381,7 +384,7 @@ async def test_the_card_tells_how_the_wait_goes() -> None:
 async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
     world = World()
     await world.record(ROOM, Requesting(QueueId(1), world.clock.now(), adopt_at=1 << 60))
-    world.sentences = Texts()
+    world.speak(Texts())
     async with world.running() as engine:
         for seconds in (0.4, 100.0):
             await engine.queued(ROOM, seconds)
@@ -395,8 +398,8 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
 @pytest.mark.asyncio
 async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
     world = World()
-    world.sentences = Texts()
-    limit = world.rules.new_rooms_per_hour
+    world.speak(Texts())
+    limit = world.rules.limits.new_rooms_per_hour
     async with world.running() as engine:
         for number in range(limit + 1):
             room_id = RoomId(f"!{number}:example.org")
@@ -410,9 +413,9 @@ async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
 
 @pytest.mark.asyncio
 async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
-    hours = parse_hours("daily 09:00-10:00 Asia/Shanghai")  # it is eight there
-    queues = (msgspec.structs.replace(SALES, hours=hours), RETURNS)
-    policy = Policy(hours={QueueId(1): hours})
+    hours = "daily 09:00-10:00 Asia/Shanghai"  # it is eight there
+    queues = (SALES.model_copy(update={"hours": hours}), RETURNS)
+    policy = Policy(hours={QueueId(1): parse_hours(hours)})
     world = World(rules=msgspec.structs.replace(RULES, queues=queues, policy=policy))
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
@@ -456,7 +459,7 @@ async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
 async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     """As the server calls it; rows of a version before do not say which one it is."""
     world = World(rules=msgspec.structs.replace(RULES, language="en"))
-    world.sentences = RULES.texts
+    world.speak(RULES.texts)
     await world.chatting()
     record = await world.stored()
     told = msgspec.structs.replace(record.conversation, ratings=((1, "Happy"), (0, "Unhappy")))

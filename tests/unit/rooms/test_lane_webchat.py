@@ -213,7 +213,7 @@ async def test_a_file_above_our_own_limit_fails_with_the_limit() -> None:
     world.matrix.trouble.append(TooBig("60 MB"))
     happened = await one(world, "file")
     assert isinstance(happened, CallFailed)
-    assert (happened.reason, happened.limit) == (FailureReason.TOO_BIG, RULES.file_limit)
+    assert (happened.reason, happened.limit) == (FailureReason.TOO_BIG, RULES.limits.file)
 
 
 @pytest.mark.asyncio

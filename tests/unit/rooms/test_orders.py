@@ -24,7 +24,7 @@ from bridge.rooms.commands import TRANSCRIPT_EVERY
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.rooms.visit import SendTranscript, TellHistory
-from tests.unit.rooms.visits import RULES, House, answer
+from tests.unit.rooms.visits import House, answer
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_another_queue_while_waiting(phase: Phase, told: str) -> None:
     (said,) = (one for one in house.effects if isinstance(one, Say))
     assert said.key == told
     if told == "start.other_queue":
-        args = {"queue": "Returns", "other": "Sales", "prefix": RULES.prefix}
+        args = {"queue": "Returns", "other": "Sales"}
         assert (said.args, said.reply_to) == (args, event)
     assert house.record.conversation.phase == phase
 
@@ -250,7 +250,6 @@ def test_settings_are_shown_as_they_work() -> None:
         "queue": "Returns",
         "source": "PC",
         "language": "en",
-        "prefix": "!wc",
         "start": "on_message",
         "paused": "false",
     }
@@ -287,7 +286,7 @@ def test_no_chat_is_started_while_paused() -> None:
     house = House().served()
     house.say("pause", standing=Standing.ADMIN)
     house.say("start")
-    assert answer(house) == ("config.paused", {"prefix": "!wc"})
+    assert answer(house) == ("config.paused", {})
     house.say("human")
     assert house.notices == ["config.paused"] * 3
     assert house.reported == {}  # a command is no message that could be sent again

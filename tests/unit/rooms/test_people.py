@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.config.model import Permission
+from bridge.config.model import Permission, TellAgents
 from bridge.conversation.model import (
     Cancel,
     Chatting,
@@ -178,7 +178,7 @@ def test_a_customer_who_comes_back_in_time_goes_on() -> None:
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
-    house = House(msgspec.structs.replace(RULES, tell_members=wanted))
+    house = House(msgspec.structs.replace(RULES, tell=TellAgents(members=wanted)))
     house.invite(direct=False)
     house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
     house.receive(MemberJoined(BOB, "Bob", EventId("$early")))  # nobody to tell yet

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import RatingOption
 from bridge.rooms.cards import choices, name_of
-from bridge.rooms.rules import RatingRule
 from tests.unit.rooms.visits import RULES
 
 
@@ -16,21 +16,22 @@ def test_whose_ratings_are_offered() -> None:
     own = msgspec.structs.replace(
         RULES,
         ratings=(
-            RatingRule(1, {"en": "good", "zh-CN": "好"}),
-            RatingRule(0, {"en": "bad"}),
-            RatingRule(2, {"ja": "ふつう"}),
+            RatingOption(id=1, labels={"en": "good", "zh-CN": "好"}),
+            RatingOption(id=0, labels={"en": "bad"}),
+            RatingOption(id=2, labels={"ja": "ふつう"}),
         ),
     )
     assert list(choices(own, "zh-CN", ()).values()) == ["好", "bad", "ふつう"]
     assert list(choices(RULES, "en", ())) == [5, 4, 3, 2, 1]
-    assert RatingRule(3, {}).label("en") == "3"
 
 
 @pytest.mark.parametrize(
     ("language", "label"), [("zh-CN", "很好"), ("zh-TW", "很好"), ("en", "good"), ("ja", "good")]
 )
 def test_a_label_is_looked_for_in_the_nearest_language(language: str, label: str) -> None:
-    assert RatingRule(1, {"en": "good", "zh-CN": "很好"}).label(language) == label
+    option = RatingOption(id=1, labels={"en": "good", "zh-CN": "很好"})
+    rules = msgspec.structs.replace(RULES, ratings=(option,))
+    assert choices(rules, language, ()) == {1: label}
 
 
 def test_what_a_rating_is_called() -> None:

@@ -20,6 +20,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from bridge.config.model import Encryption, TellAgents
 from bridge.conversation.model import CallFailed, Conversation, FailureReason, Pushed, Replied
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import CallId, EventId, QueueId, RoomId
@@ -128,16 +129,16 @@ class Strolling:
             callback=dice.random() < 0.8,
             callback_first=dice.choice([60_000, 300_000]),
         )
+        limits = {"messages_per_minute": dice.choice([2, 1000]), "rooms_per_user": 100}
         return msgspec.structs.replace(
             RULES,
             default_queue=dice.choice([QueueId(1), QueueId(2)]),
             language=dice.choice(["en", "ja", "zh-CN"]),
             start=dice.choice(["on_message", "on_message", "on_command"]),
-            messages_per_minute=dice.choice([2, 1000]),
-            encryption_required=dice.random() < 0.1,
+            limits=RULES.limits.model_copy(update=limits),
+            encryption=Encryption(allow=False, require=dice.random() < 0.1),
             robot=dice.random() < 0.8,
-            tell_reactions=dice.random() < 0.5,
-            rooms_per_user=100,
+            tell=TellAgents(reactions=dice.random() < 0.5),
             policy=policy,
         )
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from bridge.config.model import TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     Chatting,
@@ -408,7 +409,7 @@ def test_of_a_reaction_to_what_no_agent_has_seen_nobody_is_told() -> None:
 
 
 def test_operators_may_want_none_of_this() -> None:
-    desk = Desk(msgspec.structs.replace(RULES, tell_reactions=False, tell_withdrawals=False))
+    desk = Desk(msgspec.structs.replace(RULES, tell=TellAgents(reactions=False, withdrawals=False)))
     desk.happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
     desk.happen(back(), said("x"))
     assert desk.read == []
@@ -430,7 +431,7 @@ def test_reactions_count_as_messages_of_the_minute() -> None:
     desk = Desk()
     for number in range(20):
         desk.happen(Reacted(EventId(f"$r{number}"), ADA, X, "👍"), said("x"))
-    assert len(desk.read) == RULES.messages_per_minute
+    assert len(desk.read) == RULES.limits.messages_per_minute
     assert desk.reported == {}
 
 

@@ -28,7 +28,7 @@ from bridge.rooms.visit import ShowAnswer
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World, said
+from tests.fakes.house import KEYS, ROOM, World, said
 from tests.fakes.link import FakeLink
 from tests.unit.rooms.visits import RULES, House
 
@@ -214,6 +214,7 @@ def test_solved_by_command() -> None:
 def world_with(link: Knowing, rules: Rules = FIRST) -> World:
     world = World()
     world.link = link
+    rules = msgspec.structs.replace(rules, texts=KEYS)
     world.around = msgspec.structs.replace(world.around, link=link, rules=rules)
     return world
 

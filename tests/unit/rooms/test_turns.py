@@ -85,7 +85,7 @@ async def come_and_go(world: World, number: int, person: UserId = ADA) -> Member
 async def test_leaving_a_room_does_not_give_it_back_nor_does_a_restart() -> None:
     """Security M2. Each room has an engine of its own here, as after a restart."""
     world = World()
-    limit = world.rules.new_rooms_per_hour
+    limit = world.rules.limits.new_rooms_per_hour
     came = []
     for number in range(limit + 2):
         came.append(await come_and_go(world, number))

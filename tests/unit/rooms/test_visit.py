@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.config.model import TellAgents
 from bridge.conversation.model import (
     CallWebChat,
     CustomerText,
@@ -14,7 +15,7 @@ from bridge.conversation.model import (
     Say,
     Start,
 )
-from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
@@ -24,7 +25,7 @@ def test_the_policy_of_the_room_counts() -> None:
     house = House().served()
     house.visit.step(Start())
     (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
-    assert call.command == RequestChat(RETURNS.id, RETURNS.source, RETURNS.to_agent)
+    assert call.command == RequestChat(QueueId(RETURNS.id), "PC", RETURNS.to_agent)
 
 
 def test_delivery_is_a_fact_that_needs_nothing_done() -> None:
@@ -48,6 +49,6 @@ def test_agents_may_have_a_language_of_their_own() -> None:
     house = House()
     house.visit.set(settings=RoomSettings(language="ja"))
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "訂正：4711"
-    house.visit.rules = msgspec.structs.replace(house.visit.rules, agents_language="en")
+    house.visit.rules = msgspec.structs.replace(house.visit.rules, tell=TellAgents(language="en"))
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
     assert house.visit.part("rating.nothing", {}).startswith("評価")

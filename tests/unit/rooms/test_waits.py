@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.store import StoreError
-from bridge.rooms.surroundings import FRESH, KNOWN_FROM, SAVE_EVERY, Expected, Trace, Waits
+from bridge.rooms.surroundings import FRESH, KNOWN_FROM, SAVE_EVERY, Trace, Waits
 from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.memory import MemoryStore
 
@@ -66,17 +66,17 @@ def test_the_range_grows_with_the_place_and_shrinks_with_the_wait() -> None:
     assert one is not None
     assert three is not None
     assert later is not None
-    assert 90 < one.low < 120 < one.high < 150
-    assert three.low == pytest.approx(3 * one.low)
-    assert three.high == pytest.approx(3 * one.high)
-    assert later == Expected(three.low - 60, three.high - 60)
+    assert 90 < one[0] < 120 < one[1] < 150
+    assert three[0] == pytest.approx(3 * one[0])
+    assert three[1] == pytest.approx(3 * one[1])
+    assert later == (three[0] - 60, three[1] - 60)
 
 
 def test_who_should_have_had_their_turn() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 60, 2)
-    assert waits.expected(place(1, 600)) == Expected(0, 0)
+    assert waits.expected(place(1, 600)) == (0, 0)
 
 
 def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
@@ -86,7 +86,7 @@ def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
     assert waits.expected(place(1)) is None
     expected = waits.expected(place(None, 60))
     assert expected is not None
-    assert expected.low < 240 < expected.high
+    assert expected[0] < 240 < expected[1]
 
 
 def test_old_knowledge_is_not_told() -> None:
@@ -132,7 +132,7 @@ def test_an_agent_at_once() -> None:
         ended(waits, Requesting(QUEUE, T0), chat(), T0)
     expected = waits.expected(place(None))
     assert expected is not None
-    assert expected.high < 2
+    assert expected[1] < 2
 
 
 def test_who_gave_up_counts_where_they_waited_longer() -> None:
@@ -147,7 +147,7 @@ def test_who_gave_up_counts_where_they_waited_longer() -> None:
     ended(waits, long, Idle(), T0)
     after = waits.expected(place(1))
     assert after is not None
-    assert after.high > before.high
+    assert after[1] > before[1]
 
 
 @pytest.mark.parametrize(("agents", "load"), [(1, 0.8), (3, 0.9), (8, 0.7)])
@@ -174,7 +174,7 @@ def test_the_range_is_honest(agents: int, load: float) -> None:
         expected = waits.expected(QueuePlace(QUEUE, began, began, position, position, began, began))
         if expected is not None:
             told += 1
-            hits += expected.low <= wait <= expected.high
+            hits += expected[0] <= wait <= expected[1]
         end = began + round(wait * 1000)
         stood = Queued(QUEUE, began, position=1, first_position=position, first_at=began)
         ended(waits, stood, chat(), end)

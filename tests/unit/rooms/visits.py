@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.config.model import Permission
+from bridge.config.model import Encryption, Limits, Permission, Queue
 from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Say
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
@@ -12,15 +12,15 @@ from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.people import Standing, entered
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
-from bridge.rooms.rules import QueueRule, Rules
+from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Effect, Visit
 
 BOT = UserId("@webchatbot:example.org")
 SALES_USER = UserId("@webchat_queue_1:example.org")
 ADA = UserId("@ada:example.org")
 STRANGER = UserId("@eve:elsewhere.org")
-SALES = QueueRule(QueueId(1), "Sales", ("sales", "shop"))
-RETURNS = QueueRule(QueueId(2), "Returns", (), source="PC", to_agent="K00017")
+SALES = Queue(id=1, name="Sales", aliases=("sales", "shop"))
+RETURNS = Queue.model_validate({"id": 2, "name": "Returns", "from": "PC", "to_agent": "K00017"})
 
 
 def permission(user: str) -> Permission:
@@ -37,9 +37,8 @@ RULES = Rules(
     default_queue=QueueId(2),
     permission=permission,
     queue_of_user=queue_of_user,
-    messages_per_minute=5,
-    rooms_per_user=2,
-    new_rooms_per_hour=3,
+    limits=Limits(messages_per_minute=5, rooms_per_user=2, new_rooms_per_hour=3),
+    encryption=Encryption(allow=False),
     policy=Policy(),
 )
 
