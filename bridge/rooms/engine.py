@@ -393,8 +393,8 @@ class Engine:
     def _committed(self, answers: list[Answer]) -> None:
         if not self._writing:  # nobody waits any more
             return
-        under_way, self._under_way = self._under_way, []
-        for room, answer in zip(under_way, answers, strict=True):
+        written, self._under_way = self._under_way, []
+        for room, answer in zip(written, answers, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     room.failed(answer)
@@ -403,9 +403,22 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
+        loop = asyncio.get_running_loop()
         if self._urgent:
-            asyncio.get_running_loop().call_soon(self._commit)
-        elif not self._dirty:
+            loop.call_soon(self._commit)
+        # In the next turn of the loop those who waited write their answers, so that the peers go on
+        # meanwhile; in the one after it the effects are carried out.
+        loop.call_soon(loop.call_soon, self._go_on, written)
+
+    def _go_on(self, rooms: Sequence[Room]) -> None:
+        """Carry out the effects that have become durable."""
+        for room in rooms:
+            try:
+                room.go_on()
+            except Exception:  # noqa: BLE001 - as above
+                self._log.exception("unexpected error after a commit", room=room.room_id)
+                room.look()
+        if not (self._dirty or self._under_way):
             self._clean.set()
 
     def _end_writing(self) -> None:
