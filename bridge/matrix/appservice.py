@@ -170,7 +170,7 @@ class Endpoint:
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
         answer = _done()
-        # aiohttp would write it a turn of the event loop later, with what follows from the events.
+        # aiohttp would write it a turn of the event loop later, after the events' effects.
         await answer.prepare(request)
         await answer.write_eof()
         if self._timing is not None:

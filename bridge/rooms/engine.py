@@ -406,9 +406,8 @@ class Engine:
         loop = asyncio.get_running_loop()
         if self._urgent:
             loop.call_soon(self._commit)
-        # In the next turn of the loop those who waited write their answers, so that the peers go on
-        # meanwhile; in the one after it the effects are carried out.
-        loop.call_soon(loop.call_soon, self._go_on, written)
+        # Behind those who waited: they write their answers first, and their peers go on meanwhile.
+        loop.call_soon(self._go_on, written)
 
     def _go_on(self, rooms: Sequence[Room]) -> None:
         """Carry out the effects that have become durable."""
