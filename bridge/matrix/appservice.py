@@ -160,8 +160,8 @@ class Endpoint:
         body = await self._read(request)
         told = self._split(body)
         events = [read for raw in told.events if (read := self._event(raw)) is not None]
+        began = perf_counter()
         if events:
-            began = perf_counter()
             try:
                 await self._accept(events)
             except StoreError as error:
@@ -169,11 +169,15 @@ class Endpoint:
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
-            if self._timing is not None:
-                took = perf_counter() - began
-                for _, _, event in events:
-                    kind = event.get("type")
-                    self._timing(kind if kind in COUNTED_TYPES else "other").observe(took)
+        answer = _done()
+        # aiohttp would write it a turn of the event loop later, after the events' effects.
+        await answer.prepare(request)
+        await answer.write_eof()
+        if self._timing is not None:
+            took = perf_counter() - began
+            for _, _, event in events:
+                kind = event.get("type")
+                self._timing(kind if kind in COUNTED_TYPES else "other").observe(took)
         if self._wants_debug(logging.DEBUG):
             skipped = len(told.events) - len(events)
             self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
@@ -181,7 +185,7 @@ class Endpoint:
             signs = bytes(told.ephemeral)
             for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
                 self._typing(room_id, users)
-        return _done()
+        return answer
 
     def _split(self, body: bytes) -> _Transaction:
         """The transaction's events, not decoded yet."""

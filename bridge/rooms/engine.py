@@ -246,10 +246,14 @@ class Engine:
         for room_id, event_id, raw in events:
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
-        return len(events) - await self._take(by_room)
+        return len(events) - await self._take(by_room, at_once=True)
 
-    async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
+    async def _take(
+        self, by_room: Mapping[RoomId, Sequence[Came]], *, at_once: bool = False
+    ) -> int:
         """Let inputs happen; returns how many were known, when all are durable.
+
+        `at_once`: commit them now, without waiting for what else this turn of the loop brings.
 
         Raises:
             StoreError: not all was stored.
@@ -260,6 +264,8 @@ class Engine:
         else:
             for room_id, came in by_room.items():
                 self._room(room_id).take(came, ticket)
+            if at_once:
+                self._commit()
             await ticket.wait()
         known = ticket.known
         for room_id, error in ticket.failed.items():
@@ -367,7 +373,7 @@ class Engine:
 
     def _commit(self) -> None:
         """Have written what rooms have to write; what comes meanwhile is the next commit."""
-        if self._under_way or not self._writing:
+        if not self._urgent or self._under_way or not self._writing:
             return
         self._urgent = False
         if self._lingering is not None:
@@ -393,8 +399,8 @@ class Engine:
     def _committed(self, answers: list[Answer]) -> None:
         if not self._writing:  # nobody waits any more
             return
-        under_way, self._under_way = self._under_way, []
-        for room, answer in zip(under_way, answers, strict=True):
+        written, self._under_way = self._under_way, []
+        for room, answer in zip(written, answers, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     room.failed(answer)
@@ -403,9 +409,21 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
+        loop = asyncio.get_running_loop()
         if self._urgent:
-            asyncio.get_running_loop().call_soon(self._commit)
-        elif not self._dirty:
+            loop.call_soon(self._commit)
+        # Behind those who waited: they write their answers first, and their peers go on meanwhile.
+        loop.call_soon(self._go_on, written)
+
+    def _go_on(self, rooms: Sequence[Room]) -> None:
+        """Carry out the effects that have become durable."""
+        for room in rooms:
+            try:
+                room.go_on()
+            except Exception:  # noqa: BLE001 - as above
+                self._log.exception("unexpected error after a commit", room=room.room_id)
+                room.look()
+        if not (self._dirty or self._under_way):
             self._clean.set()
 
     def _end_writing(self) -> None:

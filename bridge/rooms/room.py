@@ -219,7 +219,7 @@ class Room:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
-        self._loops = Loops(engine.spawn, around.clock.sleep, self._go_on, self._log)
+        self._loops = Loops(engine.spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
         self.typist = Typist(self, around, engine.spawn)
 
@@ -247,12 +247,12 @@ class Room:
                     self._engine.commit_soon(self, urgent=bool(visit.effects))
                 return
         self._remember(happened)
-        self._go_on()
+        self.go_on()
 
     def look(self) -> None:
         """Read the store again: it may hold work for this room that nobody has told us of."""
         self.behind = True
-        self._go_on()
+        self.go_on()
 
     def key_came(self) -> None:
         """Retry of events that could not be read: a key has come."""
@@ -523,7 +523,7 @@ class Room:
             self._log.exception("an outcome could not be handled", seq=row.seq)
             self.behind = True
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
-            self._go_on()
+            self.go_on()
 
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Note what came of an effect, and let it happen."""
@@ -594,7 +594,7 @@ class Room:
         )
 
     def committed(self, answer: Committed) -> None:
-        """Callback of a commit that is durable: what it holds takes effect."""
+        """Callback of a commit that is durable, to be followed by `go_on`."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._unwritten = 0
         if draft.record is not None:
@@ -624,7 +624,6 @@ class Room:
             self._note_phase(before.conversation, after.conversation, now)
         if draft.record is not None:
             self._announce(self._deadline)
-        self._go_on()
 
     def failed(self, error: StoreError) -> None:
         """Callback of a commit that failed, and with it whatever was made on top of it."""
@@ -643,7 +642,7 @@ class Room:
                 self._remember(signal)
             for ticket in draft.tickets:
                 ticket.ended(self.room_id, error)
-        self._go_on()
+        self.go_on()
 
     def _remember(self, happened: Signal) -> None:
         """Keep a signal for later; of a kind that tells of a state only the newest counts."""
@@ -760,7 +759,7 @@ class Room:
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Start every loop that has work and does not run; rest if there is none."""
         running, stopping = self._loops.running, self._loops.stopping
         if not stopping:

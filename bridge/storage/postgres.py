@@ -23,6 +23,7 @@ import asyncpg
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.query import (
+    STALE,
     AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
@@ -288,8 +289,8 @@ async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part])
     text, params = as_one(parts)
     try:
         rows = await connection.fetch(text, *params)
-    except asyncpg.exceptions.DivisionByZeroError:
-        raise Stale("the room has changed meanwhile, or what is to be ended has ended") from None
+    except (asyncpg.exceptions.DivisionByZeroError, asyncpg.exceptions.UniqueViolationError):
+        raise Stale(STALE) from None
     return [row for row in rows if row[0] is not None]
 
 

@@ -26,6 +26,8 @@ from bridge.rooms.store import StoreError
 
 Rows = Sequence[Any]
 """Rows of either driver: each is indexed and unpacked like a tuple."""
+STALE = "the room has changed meanwhile, what is to be ended has ended, or what came is known"
+"""Text of the error for what a commit was made from and is not so any more."""
 
 
 class Statement(NamedTuple):

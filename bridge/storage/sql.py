@@ -97,10 +97,10 @@ async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
 
 # --- writing what flows: rooms and their journal ------------------------------------------------
 
+# A key that is known fails the whole. To look for it first takes PostgreSQL a tenth of a commit.
 INSERT_ENTRIES = for_rows(
     "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
-    "repeat, attempted, attempts, outcome, settled) {rows} "
-    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
+    "repeat, attempted, attempts, outcome, settled) {rows} RETURNING seq, key, handled",
     "text, text, bytea, bigint, bigint, text, bytea, text, bigint, boolean, bigint, bigint, text, "
     "bigint",
 )
@@ -187,7 +187,7 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (END_INPUTS, ended, True, False),
         (SETTLE_EFFECTS, settled, True, False),
         (SAVE_ANCHORS, [*anchors.values()], False, False),
-        (INSERT_ENTRIES, entries, True, True),
+        (INSERT_ENTRIES, entries, False, True),
         (INSERT_WAITING, waiting, False, True),
     )
     return [Part(*part) for part in parts if part[1]]

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.query import (
+    STALE,
     AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
@@ -220,7 +221,7 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
                 if returns and query.reading is not None:
                     returned.append(query.reading.inserted(cursor.lastrowid or 0, row))
         if strict and written < len(rows):
-            raise Stale("the room has changed meanwhile, or what is to be ended has ended")
+            raise Stale(STALE)
     return returned
 
 
@@ -262,7 +263,10 @@ def translated(work: Callable[[], T]) -> T:
     try:
         return work()
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        whole = getattr(error, "sqlite_errorcode", 0)
+        if whole == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise Stale(STALE) from error
+        code = whole & 0xFF
         text = f"SQLite: {error}"
         if code in _CORRUPT:
             raise CorruptDatabaseError(text) from error

@@ -39,6 +39,7 @@ async def test_a_call_that_was_marked_from_the_start_is_uncertain_after_a_crash(
         await quiet()
         world.link.gate.clear()
         await engine.accept_events([world.event(text="two")])
+        await quiet()
         (row,) = await flow.open_effects(store, ROOM)
         assert row.attempted is not None
         assert not row.marked

@@ -155,7 +155,7 @@ async def _until_done(world: World, everybody: list[Sender]) -> None:
         if await world.nothing_left() and all(one.next == WORDS for one in everybody):
             chats = [(await world.stored(room)).conversation for room in ROOMS]
             if not any(chat.held or chat.outstanding for chat in chats):
-                await world.clock.turn(PAUSE + 1)  # until the newest receipt may be given
+                await world.clock.turn(2 * PAUSE + 1)  # until the newest receipt may be given
                 return
     pytest.fail("it never comes to rest")
 

@@ -196,6 +196,7 @@ async def test_a_later_agent_is_not_told_what_was_taken_back_from_an_earlier_one
         await engine.pushed(ROOM, "p2", Received(ChatStarted(SessionId(77), (MEI,))))
         await quiet()
         await engine.accept_events([world.message("$2", msgtype="m.text", body="hello")])
+        await quiet()
         redactions = [
             world.real("m.room.redaction", "$3", {}, redacts="$1"),
             world.real("m.room.redaction", "$4", {}, redacts="$2"),
