@@ -478,7 +478,8 @@ class Wire:
             due = self._heard + self._every
             if self._learnt.has(Feature.HEARTBEAT):
                 due = min(due, self._beat_due)
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
+            await asyncio.sleep(max(0.001, due - self._loop.time()))
             if not await self._lives():
                 _LOG.info("webchat link is silent: closing it")
                 # A peer that does not answer a ping would not answer a close either.
