@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import structlog
@@ -169,7 +169,7 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            timing=self.metrics.matrix_event.labels,
+            timing=lru_cache(self.metrics.matrix_event.labels),
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
