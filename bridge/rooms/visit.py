@@ -455,6 +455,8 @@ class Draft(msgspec.Struct):
 
     record: RoomRecord | None = None
     """The newest; None while no step has been made."""
+    implied: bool = False
+    """All that is new in it follows from the outcomes: it need not be written (`record.taken`)."""
     entries: tuple[Entry, ...] = ()
     waiting: tuple[NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
