@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -158,7 +159,7 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
-            timing=self._metrics.matrix_event.labels,
+            timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )

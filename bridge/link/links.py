@@ -15,11 +15,11 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 import structlog
 
 from bridge.conversation.model import FailureReason
@@ -56,8 +56,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 Told = TypeVar("Told")
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct, eq=False):
     """A command on its way, and what the server has said of it so far."""
 
     link: Link

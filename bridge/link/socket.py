@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -50,6 +51,8 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
+_OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
+"""Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
@@ -59,8 +62,7 @@ Settle = Callable[[frames.Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
 
-@dataclass(slots=True)
-class _Waiter:
+class _Waiter(msgspec.Struct, eq=False):
     settle: Settle
     size: int
     """Bytes of the frame that was written."""
@@ -104,7 +106,7 @@ class Connection(ClientConnection):
         for message in self._early:
             on_message(message)
         self.on_message, self.on_end = on_message, on_end
-        if self.protocol.state is not State.OPEN:
+        if self.protocol.state is not _OPEN:
             on_end()
 
     def process_event(self, event: Event) -> None:
@@ -113,8 +115,8 @@ class Connection(ClientConnection):
             super().process_event(event)
             return
         data = event.data
-        if event.opcode is not Opcode.CONT:
-            self._is_text = event.opcode is Opcode.TEXT
+        if event.opcode is not _CONT:
+            self._is_text = event.opcode is _TEXT
         if self._fragments or not event.fin:
             self._fragments += data
             if not event.fin:
@@ -192,7 +194,7 @@ class Wire:
 
     @property
     def usable(self) -> bool:
-        return not self._shut and self._socket.protocol.state is State.OPEN
+        return not self._shut and self._socket.protocol.state is _OPEN
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -283,7 +285,7 @@ class Wire:
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
-        return room and self._socket.protocol.state is State.OPEN and not transport.is_closing()
+        return room and self._socket.protocol.state is _OPEN and not transport.is_closing()
 
     def _put(self, frame: bytes) -> None:
         """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""
@@ -445,7 +447,8 @@ class Wire:
             due = self._heard + self._every
             if self._learnt.has(Feature.HEARTBEAT):
                 due = min(due, self._beat_due)
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
+            await asyncio.sleep(max(0.001, due - self._loop.time()))
             if not await self._lives():
                 _LOG.info("webchat link is silent: closing it")
                 # A peer that does not answer a ping would not answer a close either.

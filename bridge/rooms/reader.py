@@ -82,6 +82,9 @@ ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
+# For each message: to find a member by its enum's name takes longer than to call a function.
+_JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
+_TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -114,7 +117,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     Without the prefix it counts only in a direct room of the bot's while no chat runs.
     """
     record, rules = visit.record, visit.rules
-    if record.membership is not Membership.JOINED or not isinstance(meaning, (Spoke, Corrected)):
+    if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
     if not isinstance(meaning.content, CustomerText):
         return None
@@ -134,7 +137,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
-        return meaning.sender if visit.record.membership is Membership.JOINED else None
+        return meaning.sender if visit.record.membership is _JOINED else None
     if isinstance(command, Parsed) and command.for_admins:
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
     return None
@@ -148,14 +151,16 @@ def receive(
     `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
     says of it.
     """
-    entering = visit.record.membership is Membership.ENTERING
+    entering = visit.record.membership is _ENTERING
+    if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
+        _park(visit, meaning.event_id, raw)
+        return
+    if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
+        _spoke(visit, meaning, received, facts, command)
+        return
     match meaning:
-        case Spoke() | Corrected() | Withdrew() | Unreadable() if entering:
-            _park(visit, meaning.event_id, raw)
-        case Spoke() | Corrected():
-            _spoke(visit, meaning, received, facts, command)
         case Withdrew() | Reacted() | PollAnswered():
-            if visit.record.membership is Membership.JOINED:
+            if visit.record.membership is _JOINED:
                 happened = _ordered_by(visit, meaning, received, facts.earlier)
                 _step(visit, meaning.sender, happened)
         case Invited():
@@ -188,12 +193,14 @@ def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """True if this person's messages are carried; who has no permission is told so."""
-    if visit.record.membership is not Membership.JOINED:
+    if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
+    if permission not in _TURNED_AWAY:
+        return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
-    return permission is not Permission.NONE and permission is not Permission.IGNORED
+    return False
 
 
 def _spoke(
@@ -203,8 +210,9 @@ def _spoke(
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
-    joined, admin = visit.record.membership is Membership.JOINED, facts.standing is Standing.ADMIN
-    if joined and admin and isinstance(command, Parsed) and command.for_admins:
+    configures = isinstance(command, Parsed) and command.for_admins
+    joined = visit.record.membership is _JOINED
+    if configures and joined and facts.standing is Standing.ADMIN:
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
@@ -335,21 +343,20 @@ class Reader:
         """
         try:
             self._put_out(visit)
-            match came.happened:
-                case MatrixEvent(raw=raw):
-                    return self._event_now(visit, raw, came.opened)
-                case Entered():
-                    return False
-                case happened:
-                    self._simple(visit, happened)
-                    return True
+            happened = came.happened
+            if isinstance(happened, MatrixEvent):
+                return self._event_now(visit, happened.raw, came.opened)
+            if isinstance(happened, Entered):
+                return False
+            self._simple(visit, happened)
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way")
             return False
+        return True
 
     def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
         """Let an event happen that is open and refers to no other event."""
-        if visit.record.membership is not Membership.JOINED:
+        if visit.record.membership is not _JOINED:
             opened = raw  # as it came: it is parked if we are entering, else none of our business
         if opened is None or isinstance(opened, Undecryptable):
             return False
@@ -357,14 +364,13 @@ class Reader:
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
-        match meaning:
-            case Spoke(reply_to=None):
-                pass
-            case Invited() | Withdrew():
-                return False
-            case _:
-                if references.refers_to(visit.record, meaning):
-                    return False
+        if isinstance(meaning, Spoke):
+            wait = meaning.reply_to is not None
+        else:
+            about = references.refers_to(visit.record, meaning)
+            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
+        if wait:
+            return False
         facts = Facts(encrypted=opened is not raw)
         receive(visit, meaning, opened, visit.now, facts, command=command)
         return not visit.take_again()
@@ -397,16 +403,18 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        joined = visit.record.membership is Membership.JOINED
-        if joined and not self._around.matrix.serves(visit.record.host):
+        if self._around.matrix.serves(visit.record.host):
+            return
+        if visit.record.membership is _JOINED:
             people.put_out(visit)
 
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
+        if isinstance(stored, (Replied, Pushed)):  # as nearly always
+            visit.step(stored)
+            return
         match stored:
-            case Replied() | Pushed():  # as nearly always
-                visit.step(stored)
             case EntryFailed():
                 people.entry_failed(visit)
             case CardPosted():
@@ -477,7 +485,7 @@ class Reader:
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
         opened = await self._around.matrix.open(raw, ask=False)
-        if visit.record.membership is not Membership.JOINED:
+        if visit.record.membership is not _JOINED:
             # As it came: it is parked if we are entering, and else none of our business.
             opened = raw
         elif isinstance(opened, Undecryptable) and opened.later:
@@ -531,7 +539,7 @@ class Reader:
         facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
-        if after != before and after.membership is Membership.ENTERING and not after.refusal:
+        if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:

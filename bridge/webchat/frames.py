@@ -179,6 +179,7 @@ class Agent(Frame, frozen=True):
     """The call centre's internal note: not for customers (trap T39)."""
 
 
+_SUCCESS = int(ResultCode.SUCCESS)
 UNTYPED = 0
 """The `type` of an answer without one, as to a command that the server could not read."""
 
@@ -205,7 +206,7 @@ class Reply(Frame, frozen=True):
     @property
     def ok(self) -> bool:
         """True if the server accepted the command (trap T13)."""
-        return self.result == ResultCode.SUCCESS
+        return self.result == _SUCCESS
 
 
 class InitConfig(Frame, frozen=True):

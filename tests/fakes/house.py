@@ -13,7 +13,7 @@ from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record, recovered
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
@@ -170,9 +170,9 @@ class World:
 
     async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
         """The room as the database has it."""
-        found = (await self.writing.load(room_id)).room
-        assert found is not None
-        return load_record(found.record)
+        found = await self.writing.load(room_id)
+        assert found.room is not None
+        return recovered(load_record(found.room.record), found)
 
     async def nothing_left(self) -> bool:
         """True if the database has no open work."""

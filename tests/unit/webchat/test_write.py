@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -411,6 +412,23 @@ def test_both_encoders_write_the_same_bytes(value: object) -> None:
 @given(st.text(st.characters(exclude_categories=())))
 def test_both_encoders_write_every_text(text: str) -> None:
     assert write.encode({"a": text}) == write._encode_any({"a": text})
+
+
+@given(st.integers(-5, 2**31), st.integers(), st.text(), st.text(), st.sampled_from(Dialect))
+def test_a_text_is_written_as_any_command(
+    call_id: int, session: int, text: str, token: str, dialect: Dialect
+) -> None:
+    """The short way of a text writes the same bytes, and leaves to the long one what it must."""
+    command = SendMessage(SessionId(session), Text(text))
+    arguments = (command, CallId(call_id), token, START, dialect)
+    written = write._dump_text(*arguments)
+    with patch.object(write, "_dump_text", lambda *_: None):
+        if written is None:
+            return
+        long = dump_command(
+            command, call_id=CallId(call_id), token=token, time_ms=START, dialect=dialect
+        )
+    assert written == long
 
 
 def test_coordinates_are_written_as_python_writes_them() -> None:
