@@ -399,8 +399,9 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        joined = visit.record.membership is Membership.JOINED
-        if joined and not self._around.matrix.serves(visit.record.host):
+        if self._around.matrix.serves(visit.record.host):
+            return
+        if visit.record.membership is Membership.JOINED:
             people.put_out(visit)
 
     @staticmethod
