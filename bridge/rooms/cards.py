@@ -51,7 +51,6 @@ FRESH = 3_600_000
 
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 """Colours of hands, and marks that choose between two pictures of the same sign."""
-_STAR_SIGNS = frozenset("⭐★🌟")
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
@@ -70,12 +69,11 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def forget(visit: Visit, asked: EventId) -> None:
     """Forget a question to the robot whose message was taken back: it goes along to nobody."""
-    visit.set(
-        cards=tuple(
-            msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
-            for card in visit.record.cards
-        )
+    cards = (
+        msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
+        for card in visit.record.cards
     )
+    visit.set(cards=tuple(cards))
 
 
 # --- reactions and votes --------------------------------------------------------------------------
@@ -151,10 +149,9 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
     what a tap gives, whatever was meant by it: it is a rating only where there is no other.
     """
     sign, best_last = _sign(key), choices[::-1]
-    if len(sign) == 1 and sign in _STAR_SIGNS and len(choices) > 1:
-        return None
     if is_stars(sign):
-        return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
+        unclear = len(sign) > len(choices) or (len(sign) == 1 and len(choices) > 1)
+        return None if unclear else best_last[len(sign) - 1]
     if sign in {"👍", "👎"} and best_last:
         return best_last[-1] if sign == "👍" else best_last[0]
     number = _number(sign)
@@ -162,8 +159,7 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 
 def is_stars(key: str) -> bool:
-    sign = _sign(key)
-    return bool(sign) and set(sign) <= _STAR_SIGNS
+    return re.fullmatch("[⭐★🌟]+", _sign(key)) is not None
 
 
 def _sign(key: str) -> str:
