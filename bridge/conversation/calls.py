@@ -37,7 +37,6 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def next_call(turn: Turn) -> None:
-    """Make the next call that is wanted, if none is outstanding and none has to wait."""
     state = turn.state
     if state.outstanding is not None:
         return
@@ -301,7 +300,7 @@ def _backoff(policy: Policy, doublings: int) -> int:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell the customer of trouble, once until it is over, unless the card says what goes on."""
+    """Tell the customer of trouble, once until it is over; not if they leave, or see no request."""
     phase = turn.state.phase
     leaving = isinstance(phase, model.Waiting) and phase.cancel and not turn.state.held
     if not (leaving or queue.hidden(phase) or turn.state.told_trouble):
@@ -366,7 +365,7 @@ def _take_uploading(
     if failure.reason == model.FailureReason.UPLOAD_FAILED:
         passing = not 300 <= code < 500 or code in _PASSING
     most = turn.policy.upload_tries if passing else 1
-    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # at once
+    once_more = code == ResultCode.UPLOAD_FILE_FAILED  # and without a pause
     if tries >= (2 if once_more else most):
         return piece
     turn.put_back(replace(piece, repeats=tries))
@@ -382,7 +381,7 @@ def person_acts(turn: Turn) -> None:
 
 
 def _hopeless(turn: Turn, reason: model.FailureReason) -> None:
-    """Stop retrying a login that is refused until an operator acts (row 3), or `person_acts`."""
+    """Stop retrying a login that an operator has to mend (row 3), for the hold or `person_acts`."""
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, model.Requesting):
         turn.no_trouble()

@@ -88,7 +88,7 @@ def _quotation(
 ) -> tuple[int, tuple[model.CustomerContent, ...]]:
     """Find the part of a message that begins with a quotation, and what is left of it without.
 
-    The index is -1 if the quotation takes more than one part: then `other` goes, the rest.
+    The index is -1 if the quotation takes more than one part: then all of `other` goes.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
     if index < 0 or not other:

@@ -38,7 +38,7 @@ from bridge.conversation.turn import Turn, without
 def step(
     state: model.Conversation, happened: model.Input, now: int, policy: Policy
 ) -> tuple[model.Conversation, tuple[model.Effect, ...]]:
-    """Make one step, at `now` (ms since the epoch); it never raises. Effects are in lane order."""
+    """Make one step, at `now` (ms since the epoch), without raising; effects in order per lane."""
     turn = Turn(state, now, policy)
     _apply(turn, happened)
     if turn.state.questions:
@@ -115,7 +115,8 @@ def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
 def wants_link(state: model.Conversation) -> bool:
     """True while the link is needed: WebChat may have something to say to this room, or we to it.
 
-    What has not been written by now of a request that is given up need not be.
+    Not for a request that is given up while it is on its way for the first time: what has not been
+    written of it by now need not be.
     """
     phase = state.phase
     if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always

@@ -20,7 +20,7 @@ moment, or an agent is there.
 *A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
 customer has been told, and what they typed is held. But for a while the link stays, and the place
 in the queue is remembered: news of it that is no end puts them back there (`revive`). What had gone
-to WebChat with the request is not sent again, but after a 202, which does not name the request.
+to WebChat with the request is sent again only after a 202, which does not name its request.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def ask_after(turn: Turn, **changes: Any) -> None:
 
 
 def turn_awaited(turn: Turn, seconds: int) -> None:
-    """Tell a customer who waits of the login limit; anew once the moment it named has passed."""
+    """Tell who waits of the login limit: once, or on the card, anew once its moment has passed."""
     state, phase, expected = turn.state, turn.state.phase, turn.state.turn_at
     if isinstance(phase, model.Requesting):
         if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
