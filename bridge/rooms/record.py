@@ -27,7 +27,6 @@ from msgspec.structs import replace
 
 from bridge.conversation.model import (
     Args,
-    CallFailed,
     Cancel,
     Chatting,
     Close,
@@ -42,8 +41,7 @@ from bridge.conversation.model import (
     Value,
 )
 from bridge.conversation.queue import hidden
-from bridge.ids import AgentId, CallId, EventId, QueueId, RoomId, SessionId, UserId
-from bridge.rooms.store import Loaded
+from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 MOST_AGENTS = 50
@@ -441,7 +439,7 @@ def taken(record: RoomRecord) -> RoomRecord | None:
     """The record, once the call centre has simply taken the message under way; None if none is.
 
     That is what comes of nearly every call. It follows from the outcome of the call's row, so the
-    record need not be written for it (`Draft.implied`), and `recovered` has it all the same.
+    record need not be written for it (`visit.Draft`), and `visit.recovered` has it all the same.
     """
     state = record.conversation
     asked = state.outstanding
@@ -553,28 +551,6 @@ _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode
 load_input: Callable[[bytes], Stored] = _stored.decode
 """Raises msgspec.DecodeError for anything but a stored input."""
-
-
-def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
-    """The stored record as the room had it: with what follows from the outcome of its call.
-
-    A call that is neither under way nor has an outcome that waits was simply `taken`.
-    """
-    after, asked = taken(record), record.conversation.outstanding
-    if after is None or asked is None:
-        return record
-    call_id = asked.call_id
-    under_way = any(row.call_id == call_id for row in loaded.effects)
-    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
-
-
-def _ends(body: bytes, call_id: CallId) -> bool:
-    """True for the stored outcome of a call."""
-    try:
-        stored = load_input(body)
-    except msgspec.DecodeError:
-        return False
-    return isinstance(stored, Replied | CallFailed) and stored.call_id == call_id
 
 
 # --- meanings -------------------------------------------------------------------------------------

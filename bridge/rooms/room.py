@@ -17,7 +17,7 @@ Effects are carried out lane by lane, one at a time in each, by a task while the
 outcome is a step as well. It need not be stored at once: nobody is told anything before, and if the
 process dies first, an effect that was attempted and has no outcome is *uncertain*, which is said.
 Nor is the record written where the call centre has simply taken a message: that follows from the
-outcome of the row, and whoever reads the room adds it (`record.recovered`).
+outcome of the row, and whoever reads the room adds it (`visit.recovered`).
 
 Whatever is in memory is a copy of the store's, or goes into the next commit. When a commit fails,
 or its answer is lost, everything that was made on top of it is worth nothing: the room is *behind*,
@@ -65,7 +65,6 @@ from bridge.rooms.record import (
     dump_record,
     kept_chats,
     load_record,
-    recovered,
     taken,
 )
 from bridge.rooms.rules import Rules
@@ -95,6 +94,7 @@ from bridge.rooms.visit import (
     Ticket,
     Visit,
     entries_of,
+    recovered,
     unmark_calls,
 )
 

@@ -13,12 +13,13 @@ from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record, recovered
+from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
+from bridge.rooms.visit import recovered
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes import flow

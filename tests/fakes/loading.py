@@ -11,10 +11,10 @@ import msgspec
 
 from bridge.ids import RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import RoomRecord, Stored, load_input, load_record, recovered
+from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import StoredEffect, load_effect
+from bridge.rooms.visit import StoredEffect, load_effect, recovered
 
 
 class Room(msgspec.Struct, frozen=True):

@@ -23,10 +23,10 @@ from bridge.rooms.record import (
     dump_input,
     dump_record,
     load_record,
-    recovered,
     taken,
 )
 from bridge.rooms.store import EffectRow, InputRow, Lane, Loaded
+from bridge.rooms.visit import recovered
 from bridge.webchat.frames import Reply, SendMessage, Text
 from tests.unit.rooms.desks import IMAGE
 from tests.unit.rooms.visits import House

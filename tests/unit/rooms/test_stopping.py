@@ -67,7 +67,7 @@ async def test_stop_does_not_wait_for_what_only_waits() -> None:
 
 @pytest.mark.asyncio
 async def test_stop_writes_the_record_whole() -> None:
-    """Until then, that a message was taken is only to be seen by its row (`record.recovered`)."""
+    """Until then, that a message was taken is only to be seen by its row (`visit.recovered`)."""
     world = World()
     await world.chatting()
 
