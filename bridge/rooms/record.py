@@ -42,7 +42,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
-from bridge.webchat.frames import Agent, RateSession, SessionClosed
+from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 MOST_AGENTS = 50
 """Agents of one chat that are remembered; the first ones stay."""
@@ -433,6 +433,23 @@ def load_record(data: bytes) -> RoomRecord:
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
     return record
+
+
+def taken(record: RoomRecord) -> RoomRecord | None:
+    """The record, once the call centre has simply taken the message under way; None if none is.
+
+    That is what comes of nearly every call. It follows from the outcome of the call's row, so the
+    record need not be written for it (`visit.Draft`), and `visit.recovered` has it all the same.
+    """
+    state = record.conversation
+    asked = state.outstanding
+    if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
+        return None
+    if not isinstance(state.phase, Chatting):
+        return None
+    read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
+    state = replace(state, outstanding=None)
+    return replace(record, conversation=state, read_up_to=read_up_to)
 
 
 # --- inputs ---------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ Outcomes of effects and deadlines come in between.
 Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
 outcome is a step as well. It need not be stored at once: nobody is told anything before, and if the
 process dies first, an effect that was attempted and has no outcome is *uncertain*, which is said.
+Nor is the record written where the call centre has simply taken a message: that follows from the
+outcome of the row, and whoever reads the room adds it (`visit.recovered`).
 
 Whatever is in memory is a copy of the store's, or goes into the next commit. When a commit fails,
 or its answer is lost, everything that was made on top of it is worth nothing: the room is *behind*,
@@ -63,6 +65,7 @@ from bridge.rooms.record import (
     dump_record,
     kept_chats,
     load_record,
+    taken,
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
@@ -91,6 +94,7 @@ from bridge.rooms.visit import (
     Ticket,
     Visit,
     entries_of,
+    recovered,
     unmark_calls,
 )
 
@@ -183,6 +187,8 @@ class Room:
         self._engine = engine
         self._reader = Reader(room_id, around)
         self._revision = 0
+        self._lags = False
+        """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
         self._on_its_way: Draft | None = None
         self._signals: deque[Signal] = deque()
@@ -267,8 +273,14 @@ class Room:
             self.typist.agent_types(session_id, agent_id)
 
     def stop(self) -> None:
-        """Begin nothing new; what is under way goes on, what only waits for its time ends."""
+        """Begin nothing new; what is under way goes on, what only waits for its time ends.
+
+        The record is written whole, for whatever version of the bridge starts next.
+        """
         self._loops.stop()
+        if self._lags and self._free:
+            self._draft.record, self._draft.implied = self.record, False
+            self._engine.commit_soon(self, urgent=True)
 
     async def until_ended(self) -> None:
         """Return when all that was begun without a task has ended."""
@@ -361,7 +373,7 @@ class Room:
             self._adopt(visit, made)
         return handled
 
-    def _adopt(self, visit: Visit, entries: Iterable[Entry]) -> None:
+    def _adopt(self, visit: Visit, entries: Iterable[Entry], *, implied: bool = False) -> None:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
@@ -372,6 +384,7 @@ class Room:
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
+        draft.implied = implied
         draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
@@ -546,7 +559,9 @@ class Room:
                 # Of an input with a key, the store knows whether it is new.
                 now = now and one.key is None and self._reader.now(visit, one)
             if now:
-                self._adopt(visit, entries_of(visit.effects))
+                free = draft.record is None and not self._loops.stopping
+                implied = free and visit.record == taken(self.record)
+                self._adopt(visit, entries_of(visit.effects), implied=implied)
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
@@ -564,6 +579,8 @@ class Room:
             return None
         self._draft, self._on_its_way = Draft(), draft
         if record is not None:
+            self._lags = draft.implied
+        if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
             served = record.membership in _SERVED
             room = StoredRoom(
@@ -598,7 +615,7 @@ class Room:
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._unwritten = 0
         if draft.record is not None:
-            self._revision += 1
+            self._revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -680,7 +697,9 @@ class Room:
             async with self._engine.reading:
                 loaded = await self._around.store.load(self.room_id)
             if loaded.room is not None:
-                self.record = self.durable = load_record(loaded.room.record)
+                stored = load_record(loaded.room.record)
+                self.record = self.durable = recovered(stored, loaded)
+                self._lags = self.record is not stored
                 self._revision = loaded.room.revision
             self._merge(loaded, self._ended)
         except BaseException:

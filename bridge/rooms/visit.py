@@ -29,6 +29,7 @@ from bridge.conversation.model import (
     AskRating,
     AskRobot,
     CallbackCard,
+    CallFailed,
     CallWebChat,
     Card,
     Delivered,
@@ -39,6 +40,7 @@ from bridge.conversation.model import (
     LinkRestored,
     Offer,
     Relay,
+    Replied,
     Reported,
     Resumed,
     Say,
@@ -51,7 +53,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.model import Effect as ConversationEffect
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     OwnLogin,
     RoomRecord,
@@ -59,7 +61,9 @@ from bridge.rooms.record import (
     Undecryptable,
     Undelivered,
     dump_input,
+    load_input,
     note_chat,
+    taken,
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
@@ -67,6 +71,7 @@ from bridge.rooms.store import (
     EffectRow,
     Entry,
     Lane,
+    Loaded,
     NewEffect,
     NewInput,
     Outcome,
@@ -455,6 +460,8 @@ class Draft(msgspec.Struct):
 
     record: RoomRecord | None = None
     """The newest; None while no step has been made."""
+    implied: bool = False
+    """All that is new in it follows from the outcomes: it need not be written (`record.taken`)."""
     entries: tuple[Entry, ...] = ()
     waiting: tuple[NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
@@ -471,6 +478,28 @@ class Draft(msgspec.Struct):
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
+    """The stored record as the room had it: with what follows from the outcome of its call.
+
+    A call that is neither under way nor has an outcome that waits was simply `taken`.
+    """
+    after, asked = taken(record), record.conversation.outstanding
+    if after is None or asked is None:
+        return record
+    call_id = asked.call_id
+    under_way = any(row.call_id == call_id for row in loaded.effects)
+    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
+
+
+def _ends(body: bytes, call_id: CallId) -> bool:
+    """True for the stored outcome of a call."""
+    try:
+        stored = load_input(body)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(stored, Replied | CallFailed) and stored.call_id == call_id
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:

@@ -18,6 +18,7 @@ from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
+from bridge.rooms.visit import recovered
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes import flow
 from tests.fakes.clock import ManualClock, quiet
@@ -167,9 +168,9 @@ class World:
 
     async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
         """The room as the database has it."""
-        found = (await self.writing.load(room_id)).room
-        assert found is not None
-        return load_record(found.record)
+        found = await self.writing.load(room_id)
+        assert found.room is not None
+        return recovered(load_record(found.room.record), found)
 
     async def nothing_left(self) -> bool:
         """True if the database has no open work."""

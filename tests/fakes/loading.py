@@ -14,7 +14,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import StoredEffect, load_effect
+from bridge.rooms.visit import StoredEffect, load_effect, recovered
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -48,7 +48,9 @@ async def live(engine: Engine, room_id: RoomId) -> Room | None:
 async def loaded(around: Surroundings, room_id: RoomId) -> Room:
     """The room as a process would read it that starts now, in these surroundings."""
     found = await around.store.load(room_id)
-    record = RoomRecord(room_id) if found.room is None else load_record(found.room.record)
+    record = RoomRecord(room_id)
+    if found.room is not None:
+        record = recovered(load_record(found.room.record), found)
     return _room(record, found.inputs, found.effects)
 
 

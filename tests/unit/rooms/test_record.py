@@ -5,9 +5,34 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.ids import RoomId
-from bridge.rooms.record import RECORD_VERSION, RoomRecord, dump_record, load_record
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    CustomerText,
+    Held,
+    Outstanding,
+    Phase,
+    Queued,
+    Replied,
+    Upload,
+)
+from bridge.ids import CallId, EffectSeq, EventId, InputSeq, QueueId, RoomId, SessionId
+from bridge.rooms.record import (
+    RECORD_VERSION,
+    RoomRecord,
+    dump_input,
+    dump_record,
+    load_record,
+    taken,
+)
+from bridge.rooms.store import EffectRow, InputRow, Lane, Loaded
+from bridge.rooms.visit import recovered
+from bridge.webchat.frames import Reply, SendMessage, Text
+from tests.unit.rooms.desks import IMAGE
 from tests.unit.rooms.visits import House
+
+ROOM, CALL, SESSION = RoomId("!a:b"), CallId(7), SessionId(5)
+CHAT = Chatting(SESSION, 0, QueueId(1))
 
 
 def test_round_trip() -> None:
@@ -39,3 +64,44 @@ def test_a_row_of_a_newer_version_is_refused() -> None:
 def test_a_row_that_is_no_record(row: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         load_record(row)
+
+
+def asked(phase: Phase = CHAT, *, last: bool = True, upload: bool = False) -> RoomRecord:
+    """A room whose message is under way."""
+    held = Held(EventId("$e"), CustomerText("hello"), 0, last=last)
+    call = Outstanding(CALL, SendMessage(SESSION, Text("hello")), held)
+    if upload:
+        call = Outstanding(CALL, Upload(IMAGE))
+    return RoomRecord(ROOM, conversation=Conversation(phase, outstanding=call))
+
+
+@pytest.mark.parametrize(("last", "read"), [(True, EventId("$e")), (False, None)])
+def test_a_message_that_was_taken(last: bool, read: EventId | None) -> None:
+    """Nobody waits for it any more, and an event is read with the last of its parts."""
+    conversation = Conversation(CHAT)
+    assert taken(asked(last=last)) == RoomRecord(ROOM, conversation=conversation, read_up_to=read)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [RoomRecord(ROOM), asked(upload=True), asked(Queued(QueueId(1), 0))],
+)
+def test_where_no_message_can_be_simply_taken(record: RoomRecord) -> None:
+    assert taken(record) is None
+    assert recovered(record, Loaded(None, [], [])) is record
+
+
+def test_a_call_without_a_row_or_an_outcome_was_taken() -> None:
+    """What is open was not, and what waits as an input says itself what came of it."""
+    record = asked()
+    waits = dump_input(Replied(CALL, Reply(110, -1)))
+    foreign = dump_input(Replied(CallId(6), Reply(110, -1)))
+    row = EffectRow(EffectSeq(1), ROOM, Lane.WEBCHAT, b"", 0, call_id=CALL)
+
+    def read(*inputs: bytes, rows: tuple[EffectRow, ...] = ()) -> RoomRecord:
+        came = [InputRow(InputSeq(number), ROOM, body, 0) for number, body in enumerate(inputs)]
+        return recovered(record, Loaded(None, came, rows))
+
+    assert read(rows=(row,)) is record
+    assert read(foreign, waits) is record
+    assert read(foreign, b"{}") == read() == taken(record)

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Unavailable
+from bridge.rooms.record import load_record
 from bridge.rooms.store import Outcome
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -62,6 +63,26 @@ async def test_stop_does_not_wait_for_what_only_waits() -> None:
     async with world.running():
         pass
     assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_stop_writes_the_record_whole() -> None:
+    """Until then, that a message was taken is only to be seen by its row (`visit.recovered`)."""
+    world = World()
+    await world.chatting()
+
+    async def written() -> bool:
+        found = (await world.writing.load(ROOM)).room
+        assert found is not None
+        return load_record(found.record) == await world.stored()
+
+    async with at_work(world) as (engine, _):
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        assert (await world.stored()).read_up_to == "$e1"
+        assert not await written()
+        await engine.stop(10)
+        assert await written()
 
 
 @pytest.mark.asyncio
