@@ -20,11 +20,11 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 import structlog
 
 from bridge.conversation.model import FailureReason
@@ -76,8 +76,7 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 Told = TypeVar("Told")
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct, eq=False):
     """A command on its way, and what the server has said of it so far."""
 
     link: Link

@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -64,8 +65,7 @@ Settle = Callable[[frames.Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
 
-@dataclass(slots=True)
-class _Waiter:
+class _Waiter(msgspec.Struct, eq=False):
     settle: Settle
     size: int
     """Bytes of the frame that was written."""
