@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue, robot
@@ -112,15 +110,12 @@ def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
 def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
     """Return content as it goes out: a text in pieces, a file before its caption."""
     before: tuple[model.CustomerContent, ...] = ()
-    match content:
-        case model.CustomerText():
-            text = content.text
-        case model.CustomerMedia():
-            text, before = content.caption, (replace(content, caption=""),)
-        case model.CustomerLocation():
-            return (content,)
-        case _:
-            assert_never(content)
+    if isinstance(content, model.CustomerText):
+        text = content.text
+    elif isinstance(content, model.CustomerMedia):
+        text, before = content.caption, (replace(content, caption=""),)
+    else:
+        return (content,)
     if policy.emoji_codes:
         text = encode_emoji(text)
     if text.strip() and len(text) * DEAREST <= policy.max_text_bytes:

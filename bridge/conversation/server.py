@@ -34,9 +34,10 @@ _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 def pushed(turn: Turn, came: model.Pushed) -> None:
     """Dispatch one push."""
     push, at = came.push, came.at or turn.now
-    match push:  # what comes most often stands first
-        case frames.MessageReceived():
-            _message_received(turn, push, at, numbered=came.numbered)
+    if isinstance(push, frames.MessageReceived):  # as nearly always
+        _message_received(turn, push, at, numbered=came.numbered)
+        return
+    match push:
         case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
         case frames.QueueStatus():
@@ -289,21 +290,23 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         return
     turn.state = replace(turn.state, outstanding=None)
     _trouble_over(turn)
-    match asked.what:  # what is asked most often stands first
-        case frames.SendMessage() as command if asked.held is not None:
-            _message_sent(turn, command, asked, asked.held, reply)
+    command = asked.what
+    if isinstance(command, frames.SendMessage) and asked.held is not None:  # as nearly always
+        _message_sent(turn, command, asked, asked.held, reply)
+        return
+    match command:
         case frames.RequestChat():
             if not asked.moot:
                 _chat_requested(turn, reply)
-        case frames.CancelRequest() as command:
+        case frames.CancelRequest():
             _request_cancelled(turn, command, reply)
-        case frames.CloseSession() as command:
+        case frames.CloseSession():
             _close_answered(turn, command, reply)
-        case frames.RateSession() as command:
+        case frames.RateSession():
             chat.rating_taken(turn, command, reply)
-        case frames.TransferFromRobot() as command:
+        case frames.TransferFromRobot():
             _handed_over(turn, command, reply)
-        case frames.SendPreMessage() as command if asked.held is not None:
+        case frames.SendPreMessage() if asked.held is not None:
             _pre_message_sent(turn, command, asked, asked.held, reply)
         case _:
             pass  # stored by another version of the bridge: whatever it was, it is settled

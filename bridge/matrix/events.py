@@ -173,7 +173,8 @@ def plain(content: wire.Json, *, is_reply: bool = False) -> str:
         if text:
             return text
     body = wire.text(content, "body").translate(_INVISIBLE)
-    body = _PILL.sub(r"\1", body)
+    if "](" in body:
+        body = _PILL.sub(r"\1", body)
     return _without_quotation(body) if is_reply else body
 
 

@@ -83,6 +83,7 @@ ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
+_TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -150,11 +151,13 @@ def receive(
     says of it.
     """
     entering = visit.record.membership is Membership.ENTERING
+    if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
+        _park(visit, meaning.event_id, raw)
+        return
+    if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
+        _spoke(visit, meaning, received, facts, command)
+        return
     match meaning:
-        case Spoke() | Corrected() | Withdrew() | Unreadable() if entering:
-            _park(visit, meaning.event_id, raw)
-        case Spoke() | Corrected():
-            _spoke(visit, meaning, received, facts, command)
         case Withdrew() | Reacted() | PollAnswered():
             if visit.record.membership is Membership.JOINED:
                 happened = _ordered_by(visit, meaning, received, facts.earlier)
@@ -192,9 +195,11 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not Membership.JOINED:
         return False
     permission = visit.rules.permission(sender)
+    if permission not in _TURNED_AWAY:
+        return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
-    return permission is not Permission.NONE and permission is not Permission.IGNORED
+    return False
 
 
 def _spoke(
@@ -204,8 +209,9 @@ def _spoke(
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
-    joined, admin = visit.record.membership is Membership.JOINED, facts.standing is Standing.ADMIN
-    if joined and admin and isinstance(command, Parsed) and command.for_admins:
+    configures = isinstance(command, Parsed) and command.for_admins
+    joined = visit.record.membership is Membership.JOINED
+    if configures and joined and facts.standing is Standing.ADMIN:
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
@@ -340,17 +346,16 @@ class Reader:
         """
         try:
             self._put_out(visit)
-            match came.happened:
-                case MatrixEvent(raw=raw):
-                    return self._event_now(visit, raw, came.opened)
-                case Entered():
-                    return False
-                case happened:
-                    self._simple(visit, happened)
-                    return True
+            happened = came.happened
+            if isinstance(happened, MatrixEvent):
+                return self._event_now(visit, happened.raw, came.opened)
+            if isinstance(happened, Entered):
+                return False
+            self._simple(visit, happened)
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way")
             return False
+        return True
 
     def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
         """Let an event happen that is open and refers to no other event."""
@@ -362,14 +367,13 @@ class Reader:
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
-        match meaning:
-            case Spoke(reply_to=None):
-                pass
-            case Invited() | Withdrew():
-                return False
-            case _:
-                if references.refers_to(visit.record, meaning):
-                    return False
+        if isinstance(meaning, Spoke):
+            wait = meaning.reply_to is not None
+        else:
+            about = references.refers_to(visit.record, meaning)
+            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
+        if wait:
+            return False
         facts = Facts(encrypted=opened is not raw)
         receive(visit, meaning, opened, visit.now, facts, command=command)
         return not visit.take_again()
@@ -410,9 +414,10 @@ class Reader:
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
+        if isinstance(stored, (Replied, Pushed)):  # as nearly always
+            visit.step(stored)
+            return
         match stored:
-            case Replied() | Pushed():  # as nearly always
-                visit.step(stored)
             case EntryFailed():
                 people.entry_failed(visit)
             case CardPosted():

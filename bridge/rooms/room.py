@@ -293,7 +293,7 @@ class Room:
         """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
-        running = isinstance(record.conversation.phase, Queued | Chatting)
+        running = isinstance(record.conversation.phase, (Queued, Chatting))
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:

@@ -185,22 +185,23 @@ def load_effect(body: bytes) -> StoredEffect:
 
 def new_effect(effect: Effect) -> NewEffect | None:
     """An effect for the journal; None for a fact about which nothing has to be done."""
+    body = _encoder.encode(effect)
+    if isinstance(effect, CallWebChat):  # as nearly always
+        cause, call_id = effect.event_id, effect.call_id
+        return NewEffect(Lane.WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
     match effect:
-        case CallWebChat(event_id=cause, call_id=call_id, repeat=repeat):
-            body = _encoder.encode(effect)
-            return NewEffect(Lane.WEBCHAT, body, cause, call_id, repeat, attempted=True)
         case UploadMedia(event_id=cause, call_id=call_id):
-            return NewEffect(Lane.WEBCHAT, _encoder.encode(effect), cause, call_id)
+            return NewEffect(Lane.WEBCHAT, body, cause, call_id)
         case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
-            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+            return NewEffect(Lane.MATRIX, body)
         case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
-            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+            return NewEffect(Lane.MATRIX, body)
         case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
-            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause)
+            return NewEffect(Lane.MATRIX, body, cause)
         case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
-            return NewEffect(Lane.ASIDE, _encoder.encode(effect), effect.event_id)
+            return NewEffect(Lane.ASIDE, body, effect.event_id)
         case FetchHistory():
-            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
+            return NewEffect(Lane.ASIDE, body)
         case Delivered() | Answered():
             return None
         case _:
@@ -298,20 +299,19 @@ class Visit(msgspec.Struct, eq=False):
 
     def take(self, effect: Effect) -> None:
         """Note what an effect says of a message; `Delivered` says no more, and ends here."""
-        match effect:
-            case Delivered(event_id=event_id):
-                if not self.record.undelivered:  # as nearly always
-                    self.set(read_up_to=event_id)
-                    return
-                if undelivered(self.record, event_id) is not None:
-                    self.say("again.delivered", reply_to=event_id)
-                self.record = _delivered(self.record, event_id)
-            case Reported(event_id=event_id, key=key):
-                self.ask(effect)
-                note = _reported if can_be_sent_again(key) else forgotten
-                self.record = note(self.record, event_id)
-            case _:
-                self.ask(effect)
+        if isinstance(effect, Delivered):
+            event_id = effect.event_id
+            if not self.record.undelivered:  # as nearly always
+                self.set(read_up_to=event_id)
+                return
+            if undelivered(self.record, event_id) is not None:
+                self.say("again.delivered", reply_to=event_id)
+            self.record = _delivered(self.record, event_id)
+            return
+        self.effects.append(effect)
+        if isinstance(effect, Reported):
+            note = _reported if can_be_sent_again(effect.key) else forgotten
+            self.record = note(self.record, effect.event_id)
 
 
 KEPT_UNDELIVERED = 20
