@@ -285,8 +285,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, model.Upload):
         return
-    refused = reply.result != ResultCode.SUCCESS
-    if refused and meaning(reply.result).passing and try_again(turn, asked, reply.result):
+    if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
     turn.state = replace(turn.state, outstanding=None)
     _trouble_over(turn)
@@ -491,7 +490,7 @@ def _message_sent(
     held: model.Held,
     reply: frames.Reply,
 ) -> None:
-    if reply.result == ResultCode.SUCCESS:
+    if reply.ok:
         if held.last:
             turn.effects.append(model.Delivered(held.event_id))
         if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)

@@ -56,6 +56,8 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
+_OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
+"""Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
@@ -111,7 +113,7 @@ class Connection(ClientConnection):
         for message in self._early:
             on_message(message)
         self.on_message, self.on_end = on_message, on_end
-        if self.protocol.state is not State.OPEN:
+        if self.protocol.state is not _OPEN:
             on_end()
 
     def process_event(self, event: Event) -> None:
@@ -120,8 +122,8 @@ class Connection(ClientConnection):
             super().process_event(event)
             return
         data = event.data
-        if event.opcode is not Opcode.CONT:
-            self._is_text = event.opcode is Opcode.TEXT
+        if event.opcode is not _CONT:
+            self._is_text = event.opcode is _TEXT
         if self._fragments or not event.fin:
             self._fragments += data
             if not event.fin:
@@ -209,7 +211,7 @@ class Wire:
     @property
     def usable(self) -> bool:
         """True while a command may be written."""
-        return not self._shut and self._socket.protocol.state is State.OPEN
+        return not self._shut and self._socket.protocol.state is _OPEN
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -311,7 +313,7 @@ class Wire:
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
-        return room and self._socket.protocol.state is State.OPEN and not transport.is_closing()
+        return room and self._socket.protocol.state is _OPEN and not transport.is_closing()
 
     def _put(self, frame: bytes) -> None:
         """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""

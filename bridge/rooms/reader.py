@@ -83,6 +83,8 @@ ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
+# For each message: to find a member by its enum's name takes longer than to call a function.
+_JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
@@ -116,7 +118,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     Without the prefix it counts only in a direct room of the bot's while no chat runs.
     """
     record, rules = visit.record, visit.rules
-    if record.membership is not Membership.JOINED or not isinstance(meaning, (Spoke, Corrected)):
+    if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
     if not isinstance(meaning.content, CustomerText):
         return None
@@ -136,7 +138,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
-        return meaning.sender if visit.record.membership is Membership.JOINED else None
+        return meaning.sender if visit.record.membership is _JOINED else None
     if isinstance(command, Parsed) and command.for_admins:
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
     return None
@@ -150,7 +152,7 @@ def receive(
     `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
     says of it.
     """
-    entering = visit.record.membership is Membership.ENTERING
+    entering = visit.record.membership is _ENTERING
     if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
         _park(visit, meaning.event_id, raw)
         return
@@ -159,7 +161,7 @@ def receive(
         return
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
-            if visit.record.membership is Membership.JOINED:
+            if visit.record.membership is _JOINED:
                 happened = _ordered_by(visit, meaning, received, facts.earlier)
                 _step(visit, meaning.sender, happened)
         case Invited():
@@ -192,7 +194,7 @@ def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """True if this person's messages are carried; who has no permission is told so."""
-    if visit.record.membership is not Membership.JOINED:
+    if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
     if permission not in _TURNED_AWAY:
@@ -210,7 +212,7 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
     configures = isinstance(command, Parsed) and command.for_admins
-    joined = visit.record.membership is Membership.JOINED
+    joined = visit.record.membership is _JOINED
     if configures and joined and facts.standing is Standing.ADMIN:
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
@@ -359,7 +361,7 @@ class Reader:
 
     def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
         """Let an event happen that is open and refers to no other event."""
-        if visit.record.membership is not Membership.JOINED:
+        if visit.record.membership is not _JOINED:
             opened = raw  # as it came: it is parked if we are entering, else none of our business
         if opened is None or isinstance(opened, Undecryptable):
             return False
@@ -408,7 +410,7 @@ class Reader:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
         if self._around.matrix.serves(visit.record.host):
             return
-        if visit.record.membership is Membership.JOINED:
+        if visit.record.membership is _JOINED:
             people.put_out(visit)
 
     @staticmethod
@@ -488,7 +490,7 @@ class Reader:
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
         opened = await self._around.matrix.open(raw, ask=False)
-        if visit.record.membership is not Membership.JOINED:
+        if visit.record.membership is not _JOINED:
             # As it came: it is parked if we are entering, and else none of our business.
             opened = raw
         elif isinstance(opened, Undecryptable) and opened.later:
@@ -542,7 +544,7 @@ class Reader:
         facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
-        if after != before and after.membership is Membership.ENTERING and not after.refusal:
+        if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:

@@ -105,6 +105,7 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
+_WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -541,7 +542,7 @@ class Room:
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Note what came of an effect, and let it happen."""
         now, lane = self._around.clock.now(), row.lane
-        if lane is Lane.WEBCHAT and done.outcome is Outcome.DELIVERED:
+        if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
         self._rows[lane].pop(row.seq, None)
@@ -595,7 +596,7 @@ class Room:
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
-            free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
+            free = not (self._loops.stopping or self._rows[_WEBCHAT])
             if len(draft.entries) > 1 or not (lately and free):
                 draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(

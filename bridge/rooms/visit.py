@@ -174,6 +174,7 @@ Effect = ConversationEffect | RoomEffect
 StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
 """All that something has to be done about."""
 
+_WEBCHAT = Lane.WEBCHAT
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -188,7 +189,7 @@ def new_effect(effect: Effect) -> NewEffect | None:
     body = _encoder.encode(effect)
     if isinstance(effect, CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
-        return NewEffect(Lane.WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
+        return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
     match effect:
         case UploadMedia(event_id=cause, call_id=call_id):
             return NewEffect(Lane.WEBCHAT, body, cause, call_id)

@@ -188,6 +188,7 @@ class Agent(Frame, frozen=True):
     """The call centre's internal note: not for customers (trap T39)."""
 
 
+_SUCCESS = int(ResultCode.SUCCESS)
 UNTYPED = 0
 """Stands for the `type` of an answer that has none: a server that could not read a command has none
 to repeat."""
@@ -215,7 +216,7 @@ class Reply(Frame, frozen=True):
     @property
     def ok(self) -> bool:
         """True if the server accepted the command (trap T13)."""
-        return self.result == ResultCode.SUCCESS
+        return self.result == _SUCCESS
 
 
 class InitConfig(Frame, frozen=True):

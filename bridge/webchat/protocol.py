@@ -108,7 +108,7 @@ class Protocol:
     def _waiter(self, reply: Reply) -> CallId | None:
         """The call that a reply answers."""
         named = None if reply.call_id is None else self._waiting.get(reply.call_id)
-        if named is not None and reply.type in {named.type, UNTYPED}:
+        if named is not None and reply.type in (named.type, UNTYPED):
             return reply.call_id
         if reply.type == UNTYPED:
             sole = len(self._waiting) == 1 and not self._strays and reply.call_id is None
