@@ -352,13 +352,11 @@ class MatrixAdapter:
     async def _contents(
         self, room_id: RoomId, sender: UserId, what: ports.Relayed, txn_id: str
     ) -> list[render.Content]:
-        match what:
-            case ports.RelayedText():
-                return render.text_contents(what.html, txn_id)
-            case AgentLocation():
-                return [render.location_content(what, txn_id)]
-            case ports.RelayedMedia():
-                return [await self._upload(room_id, sender, what, txn_id)]
+        if isinstance(what, ports.RelayedText):
+            return render.text_contents(what.html, txn_id)
+        if isinstance(what, AgentLocation):
+            return [render.location_content(what, txn_id)]
+        return [await self._upload(room_id, sender, what, txn_id)]
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str

@@ -795,5 +795,5 @@ class Room:
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
-        if not running and self.idle:
+        if not (running or wants_link(self.record.conversation)) and self.idle:
             self._engine.rested(self)

@@ -22,6 +22,7 @@ import binascii
 import html
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -169,9 +170,9 @@ class MatrixLane:
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
+        if isinstance(effect, model.Relay):  # as nearly always
+            return self._relay(room, row, effect)
         match effect:
-            case model.Relay():
-                return self._relay(room, row, effect)
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
@@ -202,8 +203,7 @@ class MatrixLane:
 
     def _transaction_id(self, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
-        who = sha256(sender.encode()).hexdigest()[:12]
-        return f"{self._instance}.{row.seq}{moment}.{who}"
+        return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
 
     # --- our own sentences ------------------------------------------------------------------
 
@@ -420,18 +420,16 @@ class MatrixLane:
         ghost = self._matrix.ghost_of(relay.agent)
         txn_id, content = self._transaction_id(row, ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
-        match content:
-            case frames.AgentText():
-                parts = await self._text(room, relay, content, txn_id)
-            case frames.AgentLocation():
-                # A place has to say of whose map it is.
-                of = content.map if content.map.strip() else self._around.rules.policy.map
-                placed = msgspec.structs.replace(content, map=of)
-                parts = await self._send(room, relay, placed, txn_id)
-            case frames.AgentMedia():
-                parts = await self._media(room, relay, content, txn_id)
-            case frames.AgentNotice() | frames.UnknownContent():
-                pass  # it can only be described
+        if isinstance(content, frames.AgentText):
+            parts = await self._text(room, relay, content, txn_id)
+        elif isinstance(content, frames.AgentLocation):
+            # A place has to say of whose map it is.
+            of = content.map if content.map.strip() else self._around.rules.policy.map
+            placed = msgspec.structs.replace(content, map=of)
+            parts = await self._send(room, relay, placed, txn_id)
+        elif isinstance(content, frames.AgentMedia):
+            parts = await self._media(room, relay, content, txn_id)
+        # Anything else can only be described.
         room.typist.agent_spoke(ghost)
         if parts:
             event_id = parts[0].event_id
@@ -539,6 +537,11 @@ class MatrixLane:
                 if attempt + 1 < FETCH_TRIES:
                     await room.pause(2**attempt)
         return ()
+
+
+@lru_cache(2_000)
+def _digest(sender: UserId) -> str:
+    return sha256(sender.encode()).hexdigest()[:12]
 
 
 def offered(
