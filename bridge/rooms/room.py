@@ -32,7 +32,6 @@ never hold is traced to its input, which becomes a dead letter.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -192,7 +191,7 @@ class Room:
         """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
         self._on_its_way: Draft | None = None
-        self._signals: deque[Signal] = deque()
+        self._signals: list[Signal] = []
         self._inputs: dict[InputSeq, InputRow] = {}
         """Those that wait to be handled, oldest first."""
         self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
@@ -204,7 +203,7 @@ class Room:
         self._unsent: set[tuple[int | None, bool]] = set()
         """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
         even if the store has them as attempted."""
-        self._lately: deque[str] = deque(maxlen=8)
+        self._lately: tuple[str, ...] = ()
         """Keys of the newest inputs that were handled at once."""
         self._busy = False
         """The inputs that waited are being handled: nothing else may change the record."""
@@ -223,9 +222,7 @@ class Room:
         """When the call centre last answered a call, ms since the epoch."""
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room_id
-        )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
         self._loops = Loops(engine.spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
         self.typist = Typist(self, around, engine.spawn)
@@ -368,7 +365,7 @@ class Room:
                 break
             made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
             self._around.measures.handling.observe(0)
-            self._lately.append(one.key or "")
+            self._lately = (*self._lately[-7:], one.key or "")
             handled += 1
         if handled:
             self._adopt(visit, made)
@@ -397,20 +394,19 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        signals, error = list(self._signals), None
-        self._signals.clear()
+        signals, self._signals, error = self._signals, [], None
         self._busy, failures = True, self._failed_commits
         async with self._reader.turn:
             try:
                 visit = self._visit()
                 done = await self._let_happen(visit, signals)
             except BaseException:
-                self._signals.extendleft(reversed(signals))
+                self._signals[:0] = signals
                 raise
             finally:
                 self._busy = False
             if failures != self._failed_commits:  # and with it what this was made from
-                self._signals.extendleft(reversed(signals))
+                self._signals[:0] = signals
                 return True
             if self._handled(visit, signals, done):
                 # With the turn, so that the next invitation counts this one.
@@ -486,7 +482,7 @@ class Room:
             self._singly = True
         elif signals:
             self._log.error("a deadline leads to what cannot be stored; it is let pass")
-            self._signals = deque(one for one in self._signals if one not in signals)
+            self._signals = [one for one in self._signals if one not in signals]
         else:
             (row,) = done
             self._log.error("an input leads to what cannot be stored", seq=row.seq)
@@ -667,8 +663,7 @@ class Room:
         if happened in self._signals:
             return
         if isinstance(happened, LinkRestored | TurnAwaited):
-            former = [one for one in self._signals if not isinstance(one, type(happened))]
-            self._signals = deque(former)
+            self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
     def _note_phase(self, before: Conversation, after: Conversation, now: int) -> None:
