@@ -171,8 +171,9 @@ class Endpoint:
                 ) from error
         answer = _done()
         # aiohttp would write it a turn of the event loop later, after the events' effects.
-        await answer.prepare(request)
-        await answer.write_eof()
+        with suppress(ConnectionError):  # aiohttp finds out by itself that nobody listens
+            await answer.prepare(request)
+            await answer.write_eof()
         if self._timing is not None:
             took = perf_counter() - began
             for _, _, event in events:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import RawTestServer, TestClient
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest, Response, ServerRunner
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -28,17 +28,24 @@ HEADERS = {"Authorization": "Bearer s3cret"}
 class Intake:
     def __init__(self) -> None:
         self.down = False
+        self.open = asyncio.Event()
+        """Nothing is stored before it is set."""
+        self.open.set()
+        self.came, self.typed = asyncio.Event(), asyncio.Event()
         self.taken: list[tuple[RoomId, EventId, RawEvent]] = []
         self.calls = 0
         self.typists: list[tuple[RoomId, list[UserId]]] = []
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         self.typists.append((room_id, list(users)))
+        self.typed.set()
 
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
+        self.came.set()
         if self.down:
             raise StoreError("SQLite: database or disk is full")
+        await self.open.wait()
         self.taken += events
 
 
@@ -74,6 +81,10 @@ async def running(
     )
     client: TestClient[BaseRequest, None]
     async with TestClient(RawTestServer(endpoint.handle)) as client:
+        runner = client.server.runner
+        assert isinstance(runner, ServerRunner)
+        assert runner.server is not None
+        runner.server.handler_cancellation = False  # as in `app.serving`
         yield Rig(client, intake)
 
 
@@ -394,6 +405,26 @@ async def test_a_body_that_waits_to_be_asked_for_is() -> None:
             response = await rig.client.put(PATH, data=body, headers=headers, expect100=True)
             assert (response.status, await response.read()) == (200, b"{}")
         assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1"]
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_hangs_up_meanwhile_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = msgspec.json.encode({"events": [event(1)], "ephemeral": [typing("@ann:a")]})
+    head = f"PUT {PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: {HEADERS['Authorization']}\r\n"
+    async with running() as rig, asyncio.timeout(10):
+        rig.intake.open.clear()
+        _, writer = await asyncio.open_connection(rig.client.host, rig.client.port)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await rig.intake.came.wait()
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        rig.intake.open.set()
+        await rig.intake.typed.wait()
+        await asyncio.sleep(0.1)
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1"]
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.asyncio
