@@ -246,14 +246,10 @@ class Engine:
         for room_id, event_id, raw in events:
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
-        return len(events) - await self._take(by_room, at_once=True)
+        return len(events) - await self._take(by_room)
 
-    async def _take(
-        self, by_room: Mapping[RoomId, Sequence[Came]], *, at_once: bool = False
-    ) -> int:
+    async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable.
-
-        `at_once`: commit them now, without waiting for what else this turn of the loop brings.
 
         Raises:
             StoreError: not all was stored.
@@ -264,8 +260,6 @@ class Engine:
         else:
             for room_id, came in by_room.items():
                 self._room(room_id).take(came, ticket)
-            if at_once:
-                self._commit()
             await ticket.wait()
         known = ticket.known
         for room_id, error in ticket.failed.items():
@@ -373,7 +367,7 @@ class Engine:
 
     def _commit(self) -> None:
         """Have written what rooms have to write; what comes meanwhile is the next commit."""
-        if not self._urgent or self._under_way or not self._writing:
+        if self._under_way or not self._writing:
             return
         self._urgent = False
         if self._lingering is not None:
