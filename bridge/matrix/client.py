@@ -37,6 +37,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.webchat.read import clean
 
 DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
@@ -247,7 +248,12 @@ class Homeserver:
                 raise await _failure(response)
             if response.status >= 300:
                 raise ValueError("a redirection")
-            return msgspec.json.decode(await response.read())
+            read = await response.read()
+        try:
+            return msgspec.json.decode(read)
+        except msgspec.DecodeError:
+            # Strangers' events may hold NaN, and half characters, which no database holds.
+            return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 
     async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
         with self._naming(method):
