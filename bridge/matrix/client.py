@@ -50,7 +50,7 @@ REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-_FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
+_FAILED = (*_BROKEN, MatrixError, RecursionError, ValueError)
 """Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
 
 

@@ -211,6 +211,7 @@ async def test_the_homeservers_no_is_a_refusal(
         (200, "<html>log in</html>", {}, None),
         (200, "[]", {}, None),
         (200, "", {}, None),
+        (200, '{"a":' + "[" * 60_000, {}, None),
         (304, "", {}, None),
     ],
 )
