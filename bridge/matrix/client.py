@@ -37,6 +37,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.webchat.read import clean
 
 DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
@@ -49,7 +50,7 @@ REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-_FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
+_FAILED = (*_BROKEN, MatrixError, RecursionError, ValueError)
 """Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
 
 
@@ -247,7 +248,12 @@ class Homeserver:
                 raise await _failure(response)
             if response.status >= 300:
                 raise ValueError("a redirection")
-            return msgspec.json.decode(await response.read())
+            read = await response.read()
+        try:
+            return msgspec.json.decode(read)
+        except msgspec.DecodeError:
+            # Strangers' events may hold NaN, and half characters, which no database holds.
+            return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 
     async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
         with self._naming(method):

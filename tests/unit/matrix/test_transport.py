@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
 
 import pytest
 from aiohttp import web
@@ -141,6 +142,21 @@ async def test_what_no_strict_json_holds_passes_both_ways(call: Call) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_page_of_a_room_is_read_whatever_its_events_hold() -> None:
+    """They are stored: half a character, which no database holds, becomes U+FFFD."""
+    events = b'[{"type":"a","content":{"body":"a \\ud83d","n":1e400}},{"type":"\\ud83d\\ude00"}]'
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = b'{"chunk":%s,"end":"t1"}' % events
+        return web.Response(body=body, content_type="application/json")
+
+    async with homeserver(answer) as transport:
+        page, end = await transport.latest(GHOST, RoomId("!r:a"), 2)
+    read = [{"type": "a", "content": {"body": "a \ufffd", "n": inf}}, {"type": "\N{GRINNING FACE}"}]
+    assert (page, end) == (read, "t1")
+
+
+@pytest.mark.asyncio
 @BOTH
 async def test_a_homeserver_may_live_under_a_path(call: Call) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -195,6 +211,7 @@ async def test_the_homeservers_no_is_a_refusal(
         (200, "<html>log in</html>", {}, None),
         (200, "[]", {}, None),
         (200, "", {}, None),
+        (200, '{"a":' + "[" * 60_000, {}, None),
         (304, "", {}, None),
     ],
 )

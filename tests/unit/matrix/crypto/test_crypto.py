@@ -116,6 +116,20 @@ async def test_trouble_does_not_end_the_reading(bridge: Bridge) -> None:
             await bridge.until_told()
 
 
+async def test_a_reader_whose_device_is_gone_gets_it_again(bridge: Bridge) -> None:
+    async with bridge.running():
+        await bridge.caught_up()
+        (device_id,) = bridge.world.devices[BOT]
+        for trouble, there in ((REFUSED, set()), (Refused("M_UNKNOWN_DEVICE"), {device_id})):
+            bridge.world.devices[BOT].clear()
+            bridge.world.fails["sync"] = trouble
+            bridge.time.slept.clear()
+            await bridge.server.wake()
+            async with asyncio.timeout(5), bridge.time.turned:
+                await bridge.time.turned.wait_for(lambda: len(bridge.time.slept) >= 4)
+            assert bridge.world.devices[BOT].keys() == there
+
+
 async def test_a_clear_room_stays_clear(bridge: Bridge) -> None:
     content: Json = {"body": "x"}
     del bridge.rooms.states["m.room.encryption"]
