@@ -264,10 +264,10 @@ class AllowedHosts:
                 self._named.add((parts.hostname, parts.port))
 
     def allows(self, url: SplitResult) -> bool:
-        """True if this address may be asked at all, before its name is resolved."""
+        """True if it may be asked at all, before its name is resolved; ValueError: a bad port."""
+        host, port = url.hostname or "", _port_of(url)
         if url.scheme not in _DEFAULT_PORTS or url.username is not None:
             return False
-        host, port = url.hostname or "", _port_of(url)
         if url.scheme == self._own_scheme and (host, port) == self.own:
             return True
         literal = _literal(host)

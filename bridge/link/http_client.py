@@ -354,7 +354,7 @@ VISITS = "visits"
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
 SUSPICIONS = 3
-"""So many foreign answers, or rooms whose sockets are refused with new tokens: a blacklist."""
+"""So many foreign answers in a row, or rooms refused with new tokens in a row: a blacklist."""
 
 
 class Health:

@@ -74,7 +74,8 @@ class Learnt:
         self._changed = asyncio.Event()
         self.read: set[Dialect] = set()
         """Keys that this server has taken in this run, or must know by its pushes: a refusal of
-        them is about something else. Earlier runs do not count: servers are replaced."""
+        them is about something else. What a refusal proved in an earlier run does not count:
+        servers are replaced."""
         self.longest_frame = self._most
         """Bytes that a frame of ours may have."""
         self._conclude()

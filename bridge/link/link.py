@@ -106,7 +106,7 @@ class Shared:
         """Differs for every start of the process."""
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
@@ -119,7 +119,7 @@ class Shared:
         """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
-            _LOG.warning("webchat frame ignored", kind=kind)
+            self._log.warning("webchat frame ignored", kind=kind)
 
     def note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
         """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.

@@ -516,7 +516,7 @@ def _close_code(socket: Connection) -> int | None:
 
 
 class Flag:
-    """`asyncio.Event` in a tenth of its 0.7 KiB: each link has five."""
+    """`asyncio.Event` in a tenth of its 0.7 KiB: each link has seven."""
 
     __slots__ = ("_set", "_waiting")
 

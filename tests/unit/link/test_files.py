@@ -117,6 +117,14 @@ async def test_hosts_that_are_not_listed(url: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("url", ["http://host:port/a", "ftp://host:port/a", "http://a@host:port/a"])
+async def test_a_port_that_is_no_number_is_not_taken_for_a_host_to_list(url: str) -> None:
+    async with fetching(hello) as (fetcher, _):
+        with pytest.raises(Refused, match="cannot be read"):
+            await read(fetcher, url)
+
+
+@pytest.mark.asyncio
 async def test_a_listed_name_must_not_lead_inside() -> None:
     async with WildServer(pages=hello).running() as other:
         port = urlsplit(other.base_url).port

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import structlog
 from aiohttp import web
 
 from bridge.conversation.model import FailureReason
@@ -528,3 +529,23 @@ async def test_a_stop_stores_what_was_read() -> None:
     contents = [push.content for push in pushes if isinstance(push, MessageReceived)]
     words = [content.html for content in contents if isinstance(content, AgentText)]
     assert words[-10:] == [f"{number}" for number in range(10)]
+
+
+@pytest.mark.asyncio
+async def test_the_lines_of_all_links_are_of_one_logger() -> None:
+    """As docs/operators.md shows it: whoever filters by it goes on seeing them."""
+    lines = structlog.testing.LogCapture()
+    named = structlog.stdlib.add_logger_name
+    structlog.configure([named, lines], logger_factory=structlog.stdlib.LoggerFactory())
+    try:
+        async with (
+            WildServer(socket=answer_everything).running() as server,
+            rig(settings_for(server.base_url)) as rigged,
+        ):
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            rigged.links._shared.unheard("unknown type 299")
+    finally:
+        structlog.reset_defaults()
+    loggers = {entry["event"]: entry["logger"] for entry in lines.entries}
+    assert loggers["webchat link up"] == "bridge.link.links"
+    assert loggers["webchat frame ignored"] == "bridge.link.links"
