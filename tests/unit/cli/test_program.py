@@ -117,6 +117,13 @@ def test_options_are_json_or_text() -> None:
     assert options.allowed_extensions == ("png",)
 
 
+def test_a_text_may_look_like_a_number() -> None:
+    settings = ["handshake_refusal=401", "sign_key=123", "heartbeat=null", 'robot_key="7"']
+    options = parse_options("2019", "hand", [], settings)
+    assert (options.handshake_refusal, options.sign_key) == ("401", "123")
+    assert (options.heartbeat, options.robot_key) == (None, "7")
+
+
 @pytest.mark.parametrize(
     "setting", ["frame_limit", "nonsense=1", "frame_limit=many", "frame_limit=0"]
 )
