@@ -42,8 +42,8 @@ def program(
     """
     context.with_resource(errors_become_exits())
     if context.invoked_subcommand is None:
-        aliased = running.example if generate_example_config else running.run
-        context.invoke(running.register if generate_registration else aliased)
+        aliased = running.register if generate_registration else running.run
+        context.invoke(running.example if generate_example_config else aliased)
 
 
 for command in (

@@ -33,7 +33,7 @@ def test_version(folder: Folder, flag: str) -> None:
     assert (result.exit_code, result.output) == (0, f"matrix-webchat-bridge {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["-e", "--generate-example-config", "example-config"])
+@pytest.mark.parametrize("command", ["-e", "-eg", "--generate-example-config", "example-config"])
 def test_the_example(folder: Folder, command: str) -> None:
     result = folder.run(command)
     assert (result.exit_code, result.stdout) == (0, example_config())
