@@ -84,6 +84,8 @@ class _Writer:
     """Lines under construction. Quotes, list items and links get writers of their own."""
 
     def __init__(self, depth: int) -> None:
+        if depth > MAX_DEPTH:  # lists right within lists have no `children` called
+            raise _TooDeep
         self._depth = depth
         self._lines: list[str] = []
         self._current: list[str] = []

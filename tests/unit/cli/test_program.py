@@ -33,7 +33,7 @@ def test_version(folder: Folder, flag: str) -> None:
     assert (result.exit_code, result.output) == (0, f"matrix-webchat-bridge {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["-e", "--generate-example-config", "example-config"])
+@pytest.mark.parametrize("command", ["-e", "-eg", "--generate-example-config", "example-config"])
 def test_the_example(folder: Folder, command: str) -> None:
     result = folder.run(command)
     assert (result.exit_code, result.stdout) == (0, example_config())
@@ -115,6 +115,13 @@ def test_options_are_json_or_text() -> None:
     assert (options.script, options.queues) == ("echo", (1, 2))
     assert (options.frame_limit, options.receipts, options.sign_key) == (4096, True, "K1")
     assert options.allowed_extensions == ("png",)
+
+
+def test_a_text_may_look_like_a_number() -> None:
+    settings = ["handshake_refusal=401", "sign_key=123", "heartbeat=null", 'robot_key="7"']
+    options = parse_options("2019", "hand", [], settings)
+    assert (options.handshake_refusal, options.sign_key) == ("401", "123")
+    assert (options.heartbeat, options.robot_key) == (None, "7")
 
 
 @pytest.mark.parametrize(
