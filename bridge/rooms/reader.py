@@ -76,7 +76,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import Came, Visit
+from bridge.rooms.visit import Came, Visit, not_taken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -435,6 +435,7 @@ class Reader:
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
         """Make a dead letter of an input, and tell its sender."""
         visit.buried.append((row.seq, why))
+        visit.record = not_taken(visit.record, row.body)
         self._tell(visit, row.key)
 
     @staticmethod

@@ -1,8 +1,8 @@
 """The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
 
-The record is one value, stored whole with each step that changes it. Whatever in it could grow has
-a bound, which stands beside the code that adds to it. A row may be older than this code: every
-field but the room's id has a default.
+The record is one value, stored whole with each step that changes it, but for one (`taken`).
+Whatever in it could grow has a bound, which stands beside the code that adds to it. A row may be
+older than this code: every field but the room's id has a default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
 time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
@@ -436,7 +436,7 @@ def load_record(data: bytes) -> RoomRecord:
 
 
 def taken(record: RoomRecord) -> RoomRecord | None:
-    """The record, once the call centre has simply taken the message under way; None if none is.
+    """The record, once the call centre has simply taken the message under way; None: it has not.
 
     That is what comes of nearly every call. It follows from the outcome of the call's row, so the
     record need not be written for it (`visit.Draft`), and `visit.recovered` has it all the same.
@@ -445,7 +445,7 @@ def taken(record: RoomRecord) -> RoomRecord | None:
     asked = state.outstanding
     if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
         return None
-    if not isinstance(state.phase, Chatting):
+    if asked.stale or not isinstance(state.phase, Chatting):
         return None
     read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
     state = replace(state, outstanding=None)

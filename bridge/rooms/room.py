@@ -276,7 +276,7 @@ class Room:
         The record is written whole, for whatever version of the bridge starts next.
         """
         self._loops.stop()
-        if self._lags and self._free:
+        if (self._lags or self._draft.implied) and self._free:
             self._draft.record, self._draft.implied = self.record, False
             self._engine.commit_soon(self, urgent=True)
 

@@ -503,6 +503,15 @@ def _ends(body: bytes, call_id: CallId) -> bool:
     return isinstance(stored, Replied | CallFailed) and stored.call_id == call_id
 
 
+def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
+    """The record, once this input is a dead letter: the call that it would end was not `taken`."""
+    state, asked = record.conversation, record.conversation.outstanding
+    if asked is None or not _ends(body, asked.call_id):
+        return record
+    state = msgspec.structs.replace(state, outstanding=msgspec.structs.replace(asked, stale=True))
+    return msgspec.structs.replace(record, conversation=state)
+
+
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
     """Rows for what came and its effects: the first effect stands in the row of what came."""
     made: list[Entry] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.conversation import server
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
@@ -229,6 +230,31 @@ async def test_a_revived_row_is_carried_out_once() -> None:
         await world.clock.turn(engines.SWEEP_EVERY * 3)
         assert len(world.matrix.requests) == 2
         assert world.matrix.texts(ROOM) == ["one"]  # the same transaction id
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_call_whose_outcome_is_a_dead_letter_was_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refusal that our code failed at: told to the customer once it is put back, not lost."""
+    world = World()
+    await world.chatting()
+    world.link.answers.append(Reply(110, -17))
+    with monkeypatch.context() as broken:
+        broken.setattr(server, "replied", None)
+        async with world.running() as engine:
+            await engine.accept_events([world.event(text="one")])
+            await quiet()
+    (letter,) = await world.store.dead_letters()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="two")])
+        await quiet()
+        assert (await world.stored()).read_up_to is None
+        assert await world.store.revive(letter.id, world.clock.now())
+        await world.clock.turn(engines.SWEEP_EVERY)
+        assert [one.reply_to for one in world.matrix.posted] == ["$e1"]
+    assert world.link.texts(ROOM) == ["one", "two"]
     assert await world.nothing_left()
 
 

@@ -66,10 +66,12 @@ def test_a_row_that_is_no_record(row: bytes) -> None:
         load_record(row)
 
 
-def asked(phase: Phase = CHAT, *, last: bool = True, upload: bool = False) -> RoomRecord:
+def asked(
+    phase: Phase = CHAT, *, last: bool = True, upload: bool = False, stale: bool = False
+) -> RoomRecord:
     """A room whose message is under way."""
     held = Held(EventId("$e"), CustomerText("hello"), 0, last=last)
-    call = Outstanding(CALL, SendMessage(SESSION, Text("hello")), held)
+    call = Outstanding(CALL, SendMessage(SESSION, Text("hello")), held, stale=stale)
     if upload:
         call = Outstanding(CALL, Upload(IMAGE))
     return RoomRecord(ROOM, conversation=Conversation(phase, outstanding=call))
@@ -84,7 +86,7 @@ def test_a_message_that_was_taken(last: bool, read: EventId | None) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [RoomRecord(ROOM), asked(upload=True), asked(Queued(QueueId(1), 0))],
+    [RoomRecord(ROOM), asked(upload=True), asked(Queued(QueueId(1), 0)), asked(stale=True)],
 )
 def test_where_no_message_can_be_simply_taken(record: RoomRecord) -> None:
     assert taken(record) is None

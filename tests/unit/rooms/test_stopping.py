@@ -86,6 +86,21 @@ async def test_stop_writes_the_record_whole() -> None:
 
 
 @pytest.mark.asyncio
+async def test_so_it_does_where_the_outcome_still_waits_for_other_writes() -> None:
+    world = World()
+    await world.chatting()
+    async with at_work(world) as (engine, _):
+        engine._linger = 60
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        assert await world.open_rows()
+        await engine.stop(10)
+    found = (await world.writing.load(ROOM)).room
+    assert found is not None
+    assert load_record(found.record).read_up_to == "$e1"
+
+
+@pytest.mark.asyncio
 async def test_stop_has_an_end() -> None:
     world = World()
     await world.chatting()

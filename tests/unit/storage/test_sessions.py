@@ -56,3 +56,15 @@ async def test_a_session_is_found_by_any_of_its_names(url: str, open_sql: SqlOpe
     ]
     ((since,),) = await asked(url, "SELECT since FROM sessions WHERE session_id = 1099511627776")
     assert str(since).startswith("2023-11-14 22:13:20")
+
+
+async def test_a_text_that_databases_refuse_does_not_hide_the_rooms(
+    url: str, open_sql: SqlOpener
+) -> None:
+    """PostgreSQL reads no JSON with an escaped NUL in it, wherever it stands."""
+    parked: dict[str, object] = {"content": {"body": "a\0b", "other": "\\u0000"}}
+    conversation = Conversation(Queued(QueueId(1), MOMENT, RequestId(8)))
+    record = RoomRecord(A, parked=(parked,), conversation=conversation)
+    async with open_sql() as store:
+        await step(store, StoredRoom(A, dump_record(record), True, "Queued"), (), (), 1)
+    assert await asked(url, "SELECT room_id, request_id FROM sessions") == [(A, 8)]
