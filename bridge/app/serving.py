@@ -25,6 +25,7 @@ from bridge.config import Config
 from bridge.config.model import Retention
 from bridge.ids import EventId, QueueId, RoomId
 from bridge.link.learnt import Learnt
+from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
@@ -128,15 +129,15 @@ class Serving:
         store = await enter(open_store(url, self._clock, sole=True))
         users = self._users
         matrix = await self._matrix(store)
-        links = Links(
+        shared = Shared(
             settings.link_settings_of(config),
             tokens=StoredTokens(store),
             facts=StoredFacts(store),
             metrics=self._metrics,
             clock=self._clock,
         )
-        self._learnt = links.learnt
-        rules = settings.rules_of(config, users, links.learnt)
+        links, self._learnt = Links(shared), shared.learnt
+        rules = settings.rules_of(config, users, self._learnt)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
         self._around = around = Surroundings(

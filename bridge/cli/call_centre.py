@@ -21,6 +21,7 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits
+from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
 from bridge.link.settings import LinkSettings, Timing
@@ -167,7 +168,9 @@ class _Visit:
 
     async def make(self, *, robot: bool) -> None:
         memory, clock = self._memory, SystemClock()
-        links = Links(self._settings, tokens=memory, facts=memory, metrics=memory, clock=clock)
+        links = Links(
+            Shared(self._settings, tokens=memory, facts=memory, metrics=memory, clock=clock)
+        )
         async with links.running(memory):
             failure, url, began = None, "", perf_counter()
             try:

@@ -87,10 +87,11 @@ class Shared:
         facts: Facts,
         metrics: LinkMetrics,
         clock: Clock,
-        rng: random.Random | None,
+        rng: random.Random | None = None,
     ) -> None:
         """Raise ValueError for a base address that cannot be read."""
-        self.settings, self.metrics, self.clock = settings, metrics, clock
+        self.settings, self.facts = settings, facts
+        self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self.endpoints = Endpoints(settings.base_url)
         secure = settings.base_url.startswith("https:")

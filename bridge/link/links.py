@@ -12,7 +12,6 @@ once in each other set of keys (protocol reference 5).
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -28,9 +27,9 @@ from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import Token
 from bridge.link.socket import Settle, Wire
-from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents, Unavailable
+from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, Unavailable
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply, Typing
 from bridge.webchat.http import (
@@ -80,24 +79,13 @@ class _Call(msgspec.Struct, eq=False):
 class Links:
     """Implements `LinkPort`, inside `running`."""
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        *,
-        tokens: TokenStore,
-        facts: Facts,
-        metrics: LinkMetrics,
-        clock: Clock,
-        rng: random.Random | None = None,
-    ) -> None:
-        """Raise ValueError for a base address or an allowed host that cannot be read."""
-        self._shared = shared = Shared(
-            settings, tokens=tokens, facts=facts, metrics=metrics, clock=clock, rng=rng
-        )
+    def __init__(self, shared: Shared) -> None:
+        """Raise ValueError for an allowed host that cannot be read."""
+        self._shared, settings = shared, shared.settings
         self.health, self.learnt = shared.health, shared.learnt
         self._timing, self._http, self._door = settings.timing, shared.http, shared.door
         self._fetcher = Fetcher(settings, shared.endpoints)
-        self._uploads = Uploads(settings, shared.endpoints, shared.http, facts)
+        self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
         self._robot_places = asyncio.Semaphore(AT_ONCE)

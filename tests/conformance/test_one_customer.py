@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from bridge.ids import RoomId, UserId
+from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
@@ -44,14 +45,16 @@ async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
     async with simulated(login_limit=COUNT, login_window=WINDOW) as simulator:
         timing = replace(FAST, turn_noticed=0.1, turn_again=0.1, release=60.0, connect=30.0)
         links = Links(
-            settings_for(
-                simulator.base_url, login_count=COUNT, login_seconds=WINDOW, timing=timing
-            ),
-            tokens=Tokens(),
-            facts=Facts(),
-            metrics=LinkCounts(),
-            clock=SystemClock(),
-            rng=random.Random(1),  # noqa: S311 - jitter
+            Shared(
+                settings_for(
+                    simulator.base_url, login_count=COUNT, login_seconds=WINDOW, timing=timing
+                ),
+                tokens=Tokens(),
+                facts=Facts(),
+                metrics=LinkCounts(),
+                clock=SystemClock(),
+                rng=random.Random(1),  # noqa: S311 - jitter
+            )
         )
         world.around.link = links
         async with world.running() as engine, links.running(engine):

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.conversation.model import Idle
 from bridge.conversation.policy import Policy
+from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
@@ -33,11 +34,13 @@ async def served(simulator: Simulator) -> AsyncIterator[tuple[World, Engine]]:
     clock = RealClock()
     world.around.clock = clock
     links = Links(
-        settings_for(simulator.base_url),
-        tokens=Tokens(),
-        facts=Facts(),
-        metrics=LinkCounts(),
-        clock=clock,
+        Shared(
+            settings_for(simulator.base_url),
+            tokens=Tokens(),
+            facts=Facts(),
+            metrics=LinkCounts(),
+            clock=clock,
+        )
     )
     world.around.link = links
     await world.record(ROOM, Idle(since=clock.now()))

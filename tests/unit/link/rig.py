@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from bridge.ids import CallId, RoomId, UserId
+from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.settings import LinkSettings, Timing, Token
 from bridge.rooms.ports import Account, Blob
@@ -201,12 +202,14 @@ async def rig(
     tokens, facts, counts = tokens or Tokens(), facts or Facts(), LinkCounts()
     events = events or Events()
     links = Links(
-        settings,
-        tokens=tokens,
-        facts=facts,
-        metrics=counts,
-        clock=RealClock(),
-        rng=random.Random(1),  # noqa: S311 - jitter
+        Shared(
+            settings,
+            tokens=tokens,
+            facts=facts,
+            metrics=counts,
+            clock=RealClock(),
+            rng=random.Random(1),  # noqa: S311 - jitter
+        )
     )
     async with links.running(events):
         yield Rig(links, events, tokens, facts, counts)

@@ -12,7 +12,7 @@ from aiohttp import web
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.http_client import OpenFailure
-from bridge.link.link import LONG_MISSING
+from bridge.link.link import LONG_MISSING, Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.link.settings import Token
@@ -222,11 +222,13 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
 @pytest.mark.asyncio
 async def test_before_running_nothing_works() -> None:
     links = Links(
-        settings_for("http://127.0.0.1:1/webchat"),
-        tokens=Tokens(),
-        facts=Facts(),
-        metrics=LinkCounts(),
-        clock=RealClock(),
+        Shared(
+            settings_for("http://127.0.0.1:1/webchat"),
+            tokens=Tokens(),
+            facts=Facts(),
+            metrics=LinkCounts(),
+            clock=RealClock(),
+        )
     )
     with pytest.raises(CallFailure, match="not running"):
         links.keep(ADA)
@@ -426,11 +428,13 @@ async def test_many_links_open_and_come_back() -> None:
         events = Events()
         counts = LinkCounts()
         links = Links(
-            settings_for(server.base_url, reconnect_limit=20, login_count=50),
-            tokens=Tokens(),
-            facts=Facts(),
-            metrics=counts,
-            clock=RealClock(),
+            Shared(
+                settings_for(server.base_url, reconnect_limit=20, login_count=50),
+                tokens=Tokens(),
+                facts=Facts(),
+                metrics=counts,
+                clock=RealClock(),
+            )
         )
         async with links.running(events):
             for number in range(300):
@@ -445,11 +449,13 @@ async def test_many_links_open_and_come_back() -> None:
 @pytest.mark.asyncio
 async def test_links_that_do_not_run_hold_nothing() -> None:
     links = Links(
-        settings_for("http://crm/webchat"),
-        tokens=Tokens(),
-        facts=Facts(),
-        metrics=LinkCounts(),
-        clock=RealClock(),
+        Shared(
+            settings_for("http://crm/webchat"),
+            tokens=Tokens(),
+            facts=Facts(),
+            metrics=LinkCounts(),
+            clock=RealClock(),
+        )
     )
     assert links._links == {}
     links.release(ADA.room_id)
