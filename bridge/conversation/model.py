@@ -596,6 +596,8 @@ class Say(Wish, frozen=True):
     reply_to: EventId | None = None
     ping: bool = False
     """Worth the customer's phone ringing: m.text instead of m.notice."""
+    also: str = ""
+    """Key of a second sentence, with the same `args`, that stands below it."""
 
 
 class QueuePlace(Wish, frozen=True, tag="Place"):

@@ -176,7 +176,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
         if record.refused_until:
             minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
-            left = duration(rules.language_for(record.settings), 60 * minutes)
+            left = duration(rules.language_for(record), 60 * minutes)
             args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
@@ -191,7 +191,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     else:
-        _welcome(visit)
+        _welcome(visit, words_came=bool(parked))
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
@@ -213,11 +213,15 @@ def became_encrypted(visit: Visit) -> None:
         _welcome(visit)  # until now it was told why it is not served
 
 
-def _welcome(visit: Visit) -> None:
+def _welcome(visit: Visit, *, words_came: bool = False) -> None:
+    """Greet, in the language of the first words if they have come already."""
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
-    visit.say(inviting(key, policy), {"queue": queue})
+    record, args = visit.record, model.Args(queue=queue, lang=f"{lead(visit)}lang")
+    unknown = not record.script and record.settings.language is None and not words_came
+    also = "room.languages" if unknown else ""
+    visit.ask(model.Say(inviting(key, policy), args, also=also))
 
 
 # --- configuration --------------------------------------------------------------------------------
@@ -249,6 +253,11 @@ def configured(
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
+def lead(visit: Visit) -> str:
+    """Text before a command's word: the prefix, or nothing where it goes without (`reader`)."""
+    return "" if needs_no_prefix(visit, visit.record.customer) else f"{visit.rules.prefix} "
+
+
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
     unknown = standing is Standing.UNKNOWN
     key = "refused.standing_unknown" if unknown else "refused.not_admin"
@@ -261,7 +270,7 @@ def shown_settings(visit: Visit) -> model.Args:
     return {
         "queue": rules.queue_name(rules.queue_for(visit.record)),
         "source": rules.policy_for(visit.record).source,
-        "language": rules.language_for(settings),
+        "language": rules.language_for(visit.record),
         "start": settings.start or rules.start,
         "paused": "true" if settings.paused else "false",
     }
@@ -303,12 +312,17 @@ def heard(visit: Visit, who: UserId) -> None:
     _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
-def is_alone(visit: Visit, who: UserId) -> bool:
-    """True if a room is direct, and stays so once it is known that `who` is there (`heard`)."""
-    record = visit.record
+def needs_no_prefix(visit: Visit, who: UserId) -> bool:
+    """True if a command of theirs counts without it: in a direct room of the bot's without a chat.
+
+    The room has to stay direct once it is known that `who` is there (`heard`).
+    """
+    record, rules = visit.record, visit.rules
+    if isinstance(record.conversation.phase, model.Chatting) or record.host != rules.bot:
+        return False
     if not record.direct or _in_company(visit):
         return False
-    return who == record.customer or visit.rules.permission(who) <= Permission.IGNORED
+    return who == record.customer or rules.permission(who) <= Permission.IGNORED
 
 
 def _in_company(visit: Visit) -> bool:

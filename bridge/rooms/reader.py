@@ -77,6 +77,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
+from bridge.texts.languages import Script, clearer
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -112,21 +113,14 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_command(visit: Visit, meaning: Meaning) -> Reading:
-    """Read a message as a command, once, for `needs_standing` and `receive`.
-
-    Without the prefix it counts only in a direct room of the bot's while no chat runs.
-    """
+    """Read a message as a command, once, for `needs_standing` and `receive`."""
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
     if not isinstance(meaning.content, CustomerText):
         return None
     text = meaning.plain
-    bare = (
-        not isinstance(record.conversation.phase, Chatting)
-        and record.host == rules.bot
-        and people.is_alone(visit, meaning.sender)
-    )
+    bare = people.needs_no_prefix(visit, meaning.sender)
     first = text.split(None, 1)
     if not bare and not (first and rules.begins_command(first[0])):
         return None
@@ -218,6 +212,10 @@ def _spoke(
         return
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
+    script = clearer(visit.record.script, spoke.plain)
+    # "help" and "lang" are the same words for everybody.
+    if script is not visit.record.script and (command is None or script is not Script.LATIN):
+        visit.set(script=script)
     if isinstance(spoke, Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, received)

@@ -42,6 +42,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.texts.languages import Script
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 MOST_AGENTS = 50
@@ -370,6 +371,8 @@ class RoomRecord(Value, frozen=True):
     refused_until: int = 0
     """Until when that holds, ms since the epoch; 0: not for a certain time."""
     settings: RoomSettings = RoomSettings()
+    script: Script = Script.UNKNOWN
+    """Of what customers write: what is said here follows it where nobody chose a language."""
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()

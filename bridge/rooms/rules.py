@@ -10,7 +10,6 @@ import json
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from difflib import get_close_matches
 from functools import lru_cache
 
 import msgspec
@@ -22,7 +21,7 @@ from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import LANGUAGES, nearest
+from bridge.texts.languages import LANGUAGES, language_of, nearest
 from bridge.webchat.codes import Source
 
 KEYS = ("queue", "from", "language", "start", "paused")
@@ -117,12 +116,14 @@ class Rules(msgspec.Struct, frozen=True):
             return record.settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 
-    def language_for(self, settings: RoomSettings) -> str:
-        return settings.language or self.language
+    def language_for(self, record: RoomRecord) -> str:
+        """The room's: as somebody chose it, else by what its customers write, else the default."""
+        return record.settings.language or language_of(record.script, self.language)
 
     def agents_language(self, settings: RoomSettings) -> str:
-        """The language of the sentences that agents read about a room."""
-        return self.language_for(settings) if self.tell.language == "room" else self.tell.language
+        """The language of the sentences that agents read about a room, whatever customers write."""
+        chosen = settings.language or self.language
+        return chosen if self.tell.language == "room" else self.tell.language
 
     def clip_bytes(self) -> int:
         """Bytes of a voice, as base64, that fit into one frame."""
@@ -230,8 +231,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case "paused":
             raise _bad_value(key, value, ("true", "false"))
         case _:
-            known = tuple(get_close_matches(key, KEYS, 1) or KEYS)
-            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
+            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": KEYS})
 
 
 def _queue(value: object, rules: Rules) -> QueueId:

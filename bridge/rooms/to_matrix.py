@@ -154,9 +154,9 @@ class MatrixLane:
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
-                say = model.Say(effect.key, effect.args, reply_to=effect.event_id)
                 also = "again.hint" if can_be_sent_again(effect.key) else ""
-                return self._say(room, row, say, also)
+                say = model.Say(effect.key, effect.args, effect.event_id, also=also)
+                return self._say(room, row, say)
             case model.Card():
                 return self._card(room, row, effect)
             case model.AskRating():
@@ -185,19 +185,15 @@ class MatrixLane:
 
     # --- our own sentences ------------------------------------------------------------------
 
-    async def _say(self, room: Room, row: EffectRow, say: model.Say, also: str = "") -> Done:
-        """Say a sentence, and below it the one of the key `also`."""
-        sentences = [self._sentence(room, say.key, say.args)]
-        if also:
-            sentences.append(self._sentence(room, also, {}))
-        record = room.record
+    async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
+        keys, record = filter(None, (say.key, say.also)), room.record
         thread = thread_in_use(record, self._around.clock.now())
         inside = thread is not None and thread.latest == say.reply_to
         # Once an agent is in the room there are three, and clients ring for a mention only: of who
         # invited us, and of who wrote last, if that is somebody else.
         ring = dict.fromkeys((record.customer, record.speaker)) if say.ping else ()
         notice = ports.NoticeText(
-            "\n".join(sentences),
+            "\n".join(self._sentence(room, key, say.args) for key in keys),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and inside else None,
             ping=say.ping,
@@ -229,7 +225,7 @@ class MatrixLane:
         lines = [self._sentence(room, card.key, card.args)]
         if card.place is not None:
             rules, waits = self._around.rules, self._around.waits
-            language = rules.language_for(room.record.settings)
+            language = rules.language_for(room.record)
             lines.append(second_line(rules.texts, language, card.place, waits))
         return "\n".join(filter(None, lines))
 
@@ -237,7 +233,7 @@ class MatrixLane:
         rules = self._around.rules
         # What waits since an earlier version does not say which rating it is about.
         known = {"prefix": rules.prefix, "rating": "…", **args}
-        language = rules.language_for(room.record.settings)
+        language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
@@ -266,7 +262,7 @@ class MatrixLane:
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
         """Ask in words, and by a poll; a poll that the homeserver refuses is done without."""
         rules, record = self._around.rules, room.record
-        language = rules.language_for(record.settings)
+        language = rules.language_for(record)
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
         best = next(iter(options))
@@ -449,7 +445,7 @@ class MatrixLane:
         if relay.posted is None:
             return fragment
         rules = self._around.rules
-        language = rules.language_for(room.record.settings)
+        language = rules.language_for(room.record)
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)

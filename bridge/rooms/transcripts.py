@@ -278,7 +278,7 @@ class Telling:
     def __init__(self, rules: Rules, record: RoomRecord) -> None:
         self._rules = rules
         self._record = record
-        self.language = rules.language_for(record.settings)
+        self.language = rules.language_for(record)
 
     def say(self, key: str, args: Args | None = None) -> str:
         return self._rules.texts.render(self.language, key, args or {})

@@ -272,7 +272,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def part(self, key: str, args: Args) -> str:
         """A sentence for the room that is to stand within another one."""
-        language = self.rules.language_for(self.record.settings)
+        language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
 
     def step(self, happened: Input, event: EventId | None = None) -> None:

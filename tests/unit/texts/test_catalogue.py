@@ -135,6 +135,7 @@ def test_every_sentence_is(rule: Callable[[str, Sentence], Complaints]) -> None:
     wrong = [
         f"{key}: {complaint}"
         for key, sentence in CATALOGUE.items()
+        if key != "room.languages"  # each names the others in their own
         for complaint in rule(key, sentence)
     ]
     assert not wrong, "\n  ".join([f"not {rule.__name__.replace('_', ' ')}:", *wrong])
