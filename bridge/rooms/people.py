@@ -219,7 +219,7 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     policy = visit.rules.policy_for(visit.record)
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
     record, args = visit.record, model.Args(queue=queue, lang=f"{lead(visit)}lang")
-    unknown = not record.script and record.settings.language is None and not words_came
+    unknown = not record.language[0] and record.settings.language is None and not words_came
     also = "room.languages" if unknown else ""
     visit.ask(model.Say(inviting(key, policy), args, also=also))
 
@@ -255,7 +255,9 @@ def configured(
 
 def lead(visit: Visit) -> str:
     """Text before a command's word: the prefix, or nothing where it goes without (`reader`)."""
-    return "" if needs_no_prefix(visit, visit.record.customer) else f"{visit.rules.prefix} "
+    chatting = isinstance(visit.record.conversation.phase, model.Chatting)
+    bare = not chatting and is_alone(visit, visit.record.customer)
+    return "" if bare else f"{visit.rules.prefix} "
 
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
@@ -312,15 +314,10 @@ def heard(visit: Visit, who: UserId) -> None:
     _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
-def needs_no_prefix(visit: Visit, who: UserId) -> bool:
-    """True if a command of theirs counts without it: in a direct room of the bot's without a chat.
-
-    The room has to stay direct once it is known that `who` is there (`heard`).
-    """
+def is_alone(visit: Visit, who: UserId) -> bool:
+    """True if a room is the bot's and direct, and stays so once `who` is known there (`heard`)."""
     record, rules = visit.record, visit.rules
-    if isinstance(record.conversation.phase, model.Chatting) or record.host != rules.bot:
-        return False
-    if not record.direct or _in_company(visit):
+    if record.host != rules.bot or not record.direct or _in_company(visit):
         return False
     return who == record.customer or rules.permission(who) <= Permission.IGNORED
 

@@ -77,7 +77,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
-from bridge.texts.languages import Script, clearer
+from bridge.texts.languages import CLEAR, spoken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -120,19 +120,20 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     if not isinstance(meaning.content, CustomerText):
         return None
     text = meaning.plain
-    bare = people.needs_no_prefix(visit, meaning.sender)
+    chatting = isinstance(record.conversation.phase, Chatting)
+    bare = not chatting and people.is_alone(visit, meaning.sender)
     first = text.split(None, 1)
     if not bare and not (first and rules.begins_command(first[0])):
         return None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(text) if bare and command is None else command
+    return commands.slip(visit, text) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and command.for_admins:
+    if isinstance(command, Parsed) and command.asks_standing:
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
     return None
 
@@ -212,10 +213,11 @@ def _spoke(
         return
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
-    script = clearer(visit.record.script, spoke.plain)
-    # "help" and "lang" are the same words for everybody.
-    if script is not visit.record.script and (command is None or script is not Script.LATIN):
-        visit.set(script=script)
+    known = visit.record.language[0]
+    if known < CLEAR and (known == 0 or not spoke.plain.isascii()):
+        heard = spoken(spoke.plain, visit.rules.language)
+        if heard[0] > (known if command is None else max(known, 1)):  # all know the word "help"
+            visit.set(language=heard)
     if isinstance(spoke, Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, received)
@@ -262,7 +264,8 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    call = Call(command.words, spoke.event_id, command.bare, target, reports)
+    admin = facts.standing is Standing.ADMIN
+    call = Call(command.words, spoke.event_id, command.bare, admin, target, reports)
     commands.carry_out(visit, command.verb, call)
 
 

@@ -42,7 +42,6 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
-from bridge.texts.languages import Script
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
 MOST_AGENTS = 50
@@ -371,8 +370,8 @@ class RoomRecord(Value, frozen=True):
     refused_until: int = 0
     """Until when that holds, ms since the epoch; 0: not for a certain time."""
     settings: RoomSettings = RoomSettings()
-    script: Script = Script.UNKNOWN
-    """Of what customers write: what is said here follows it where nobody chose a language."""
+    language: tuple[int, str] = (0, "")
+    """The language in which customers write, and how clearly (`languages.spoken`)."""
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()

@@ -21,7 +21,7 @@ from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import LANGUAGES, language_of, nearest
+from bridge.texts.languages import LANGUAGES, nearest
 from bridge.webchat.codes import Source
 
 KEYS = ("queue", "from", "language", "start", "paused")
@@ -118,7 +118,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     def language_for(self, record: RoomRecord) -> str:
         """The room's: as somebody chose it, else by what its customers write, else the default."""
-        return record.settings.language or language_of(record.script, self.language)
+        return record.settings.language or record.language[1] or self.language
 
     def agents_language(self, settings: RoomSettings) -> str:
         """The language of the sentences that agents read about a room, whatever customers write."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 
 LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
 DEFAULT_LANGUAGE = "zh-CN"
@@ -53,71 +52,39 @@ def fallbacks(language: str) -> tuple[str, ...]:
     return (language, *_FALLBACKS[language])
 
 
-# --- scripts --------------------------------------------------------------------------------------
-
-
-class Script(StrEnum):
-    """The script of what somebody writes; a later one tells more of the language."""
-
-    UNKNOWN = ""
-    LATIN = "latin"
-    HAN = "han"
-    """In China, Taiwan and Japan alike: 你好."""
-    OLD_HAN = "old han"
-    """Not in China: 請問, 時間."""
-    SIMPLIFIED = "simplified"
-    TRADITIONAL = "traditional"
-    JAPANESE = "japanese"
-
-
-LONGEST_LOOK = 500
-"""Characters that are looked at."""
+CLEAR = 4
+"""The highest level of `spoken`."""
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z]+")
-_KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")
-"""All but の, which Chinese brands have."""
-_ORDER = tuple(Script)
-_CLEAR = {Script.SIMPLIFIED: "zh-CN", Script.TRADITIONAL: "zh-TW", Script.JAPANESE: "ja"}
+_KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which Chinese brands have
 
 
-def clearer(known: Script, text: str) -> Script:
-    """The script of what was written so far, with one text more: the first clear one stays."""
-    if known in _CLEAR or (known is Script.LATIN and text.isascii()):
-        return known
-    return max(known, script_of(text), key=_ORDER.index)
+def spoken(text: str, default: str) -> tuple[int, str]:
+    """How clearly the signs of a text tell its language, from 0 to CLEAR, and which that is.
 
-
-def script_of(text: str) -> Script:
-    """The script of a text: the character sets of the three places are the table for it.
-
-    A sign that only GB 2312 has is simplified, one that only Big5 has (its frequent part) is
-    traditional, one that only JIS X 0208 has is Japanese. Foreign names stand in many a text: kana
-    counts where nothing is Chinese alone, and any of them where there are fewer Latin words.
+    The character sets of three places are the table for it: a sign that only GB 2312 has is
+    simplified, one that only Big5 has (its frequent part) is traditional, one that only JIS X 0208
+    has is Japanese. Foreign names stand in many a text: kana counts where nothing is Chinese alone,
+    and any of it where there are fewer Latin words. What may be of several places ("你好", "請問")
+    is taken for `default` if that is one of them.
     """
-    text = text[:LONGEST_LOOK]
+    text = text[:500]
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
     if len(words) >= len(han) + len(kana):
-        return Script.LATIN if any(len(word) > 1 for word in words) else Script.UNKNOWN
+        return (1, "en") if any(len(word) > 1 for word in words) else (0, default)
     homes = {
         tuple(_has(charset, one) for charset in ("gb2312", "big5", "shift_jis")) for one in han
     }
     if (True, False, False) in homes:
-        return Script.SIMPLIFIED
+        return CLEAR, "zh-CN"
     if (False, True, False) in homes:
-        return Script.TRADITIONAL
+        return CLEAR, "zh-TW"
     if kana or (False, False, True) in homes:
-        return Script.JAPANESE
-    return Script.OLD_HAN if (False, True, True) in homes else Script.HAN
+        return CLEAR, "ja"
+    if (False, True, True) in homes:
+        return 3, "ja" if default == "ja" else "zh-TW"
+    return 2, "zh-CN" if default == "en" else default
 
 
 def _has(charset: str, sign: str) -> bool:
     code = sign.encode(charset, "ignore")
     return code != b"" and (charset != "big5" or code < b"\xc9")  # from there on it has rare ones
-
-
-def language_of(script: Script, default: str) -> str:
-    """The language for who writes so, where `default` is the operator's."""
-    if script is Script.HAN:
-        return "zh-CN" if default == "en" else default
-    if script is Script.OLD_HAN:
-        return "ja" if default == "ja" else "zh-TW"
-    return "en" if script is Script.LATIN else _CLEAR.get(script, default)

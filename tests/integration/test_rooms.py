@@ -145,7 +145,8 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("admin"))
     await talk.reads("This room reaches the agents of Sales", stage.bot)
     for command, answer in (
-        ("!wc help", "Whatever you write goes to the agent"),
+        ("!wc help", "Just write, and an agent of Sales will answer here.\nstart [queue] — ask"),
+        ("!wc help all", "Room admins also have:\nlang <zh-CN|zh-TW|en|ja>"),
         ("!wc queue list", "1 — Sales\n2 — Service"),
         ("!wc queue set service", "The queue is now Service"),
         ("!wc queue show", "This room's queue is Service"),
@@ -154,8 +155,10 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
         ("!wc status", "No chat at the moment. Queue: Service"),
         ("!wc stats", "Did you mean !wc status?"),
         ("!wc callbakc", "Did you mean !wc callback?"),
-        ("!wc 取消", "Did you mean !wc cancel?"),
-        ("!wc callback now", "Usage: !wc callback"),
+        ("hlep", "Did you mean help? This did not go to an agent."),
+        ("!wc callback now", "callback — nobody there?"),
+        ("帮助", "开始 [队列] — 联系客服"),
+        ("!wc 状态", "当前没有对话。"),
         ("!wc lang zh-CN", "语言已设为简体中文"),
         ("!wc lang en", "The language is now English"),
         ("!wc start", "Waiting for Service"),

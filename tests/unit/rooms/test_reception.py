@@ -34,7 +34,7 @@ from bridge.rooms.record import (
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts import LANGUAGES, Texts
-from bridge.texts.languages import Script, nearest
+from bridge.texts.languages import nearest
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
@@ -355,6 +355,9 @@ def language_in(house: House) -> str:
         (["help"], "zh-CN"),  # for everybody the same word
         (["帮助"], "zh-CN"),
         (["幫助", "hello"], "zh-TW"),
+        (["你好", "OK", "請問", "嗎", "请问"], "zh-TW"),  # the first clear ones stay
+        (["予約確認", "お願いします", "请问"], "ja"),
+        (["hi", "你好", "hello"], "zh-CN"),
     ],
 )
 def test_a_room_follows_its_customers_first_words(texts: list[str], language: str) -> None:
@@ -386,7 +389,7 @@ def test_who_may_not_write_here_chooses_no_language() -> None:
         (lambda _: None, False, "room.languages", "!wc lang"),
         (lambda house: house.say("hello"), True, "", "lang"),  # it says it itself
         (lambda house: house.visit.set(settings=RoomSettings(language="ja")), True, "", "lang"),
-        (lambda house: house.visit.set(script=Script.LATIN), True, "", "lang"),
+        (lambda house: house.visit.set(language=(1, "en")), True, "", "lang"),
     ],
     ids=["no word yet", "shared", "words came along", "chosen", "known"],
 )

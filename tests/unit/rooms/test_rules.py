@@ -8,7 +8,7 @@ import pytest
 from bridge.config.model import Permission
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.texts.languages import Script
+from bridge.texts.languages import CLEAR
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
 ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)
@@ -49,7 +49,7 @@ def test_what_room_admins_decided_comes_first() -> None:
     assert (policy.queue_id, policy.source, policy.to_agent) == (1, "WECHAT", "")
     assert not policy.start_on_message
     assert RULES.language_for(ROOM) == "zh-CN"
-    room = msgspec.structs.replace(ROOM, script=Script.JAPANESE)
+    room = msgspec.structs.replace(ROOM, language=(CLEAR, "ja"))
     assert RULES.language_for(room) == "ja"
     assert RULES.agents_language(room.settings) == "zh-CN", "the desk's language is its own"
     room = msgspec.structs.replace(room, settings=settings)

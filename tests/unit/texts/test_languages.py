@@ -6,17 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts.languages import (
-    DEFAULT_LANGUAGE,
-    LANGUAGES,
-    LONGEST_LOOK,
-    Script,
-    clearer,
-    fallbacks,
-    language_of,
-    nearest,
-    script_of,
-)
+from bridge.texts.languages import CLEAR, DEFAULT_LANGUAGE, LANGUAGES, fallbacks, nearest, spoken
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -79,70 +69,26 @@ def test_the_default_is_one_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "script"),
-    [
-        *(
-            (text, Script.SIMPLIFIED)
-            for text in ("请问", "订单4711", "在吗", "我买的スピーカー坏了")
-        ),
-        *(
-            (text, Script.TRADITIONAL)
-            for text in ("請問可以退貨嗎", "有人在嗎", "我的包裹沒到，你們說呢")
-        ),
-        *((text, Script.JAPANESE) for text in ("荷物が届きません", "スピーカー", "営業", "お願い")),
-        *((text, Script.OLD_HAN) for text in ("請問", "我想退貨", "優の良品", "予約確認")),
-        *(
-            (text, Script.HAN)
-            for text in ("你好", "您好", "嗨", "在", "你好 iPhone 15", "返品希望")
-        ),
-        *(
-            (text, Script.LATIN)
-            for text in ("hello", "Größe 38", "où est mon colis ?", "I live at 北京路")
-        ),
-        *((text, Script.UNKNOWN) for text in ("", "4711", "A1", "?", "👍", "привет", "안녕")),
-        ("x" * LONGEST_LOOK + "请问", Script.LATIN),
-    ],
-)
-def test_the_script_of_a_text(text: str, script: Script) -> None:
-    assert script_of(text) is script
-
-
-@pytest.mark.parametrize(
-    ("script", "languages"),
+    ("level", "texts", "languages"),
     [  # where the operator's default is zh-CN, zh-TW, en, ja
-        (Script.UNKNOWN, LANGUAGES),
-        (Script.LATIN, ("en",) * 4),
-        (Script.HAN, ("zh-CN", "zh-TW", "zh-CN", "ja")),
-        (Script.OLD_HAN, ("zh-TW", "zh-TW", "zh-TW", "ja")),
-        (Script.SIMPLIFIED, ("zh-CN",) * 4),
-        (Script.TRADITIONAL, ("zh-TW",) * 4),
-        (Script.JAPANESE, ("ja",) * 4),
+        (0, ("", "4711", "A1", "?", "👍", "привет", "안녕"), LANGUAGES),
+        (1, ("hello", "Größe 38", "où est mon colis ?", "I live at 北京路"), ("en",) * 4),
+        (1, ("x" * 500 + "请问",), ("en",) * 4),  # it is not read to its end
+        (2, ("你好", "嗨", "在", "你好 iPhone 15", "返品希望"), ("zh-CN", "zh-TW", "zh-CN", "ja")),
+        (3, ("請問", "我想退貨", "優の良品", "予約確認"), ("zh-TW", "zh-TW", "zh-TW", "ja")),
+        (CLEAR, ("请问", "订单4711", "在吗", "我买的スピーカー坏了"), ("zh-CN",) * 4),
+        (CLEAR, ("請問可以退貨嗎", "有人在嗎", "我的包裹沒到，你們說呢"), ("zh-TW",) * 4),
+        (CLEAR, ("荷物が届きません", "スピーカー", "営業", "お願い"), ("ja",) * 4),
     ],
 )
-def test_the_language_of_a_script(script: Script, languages: tuple[str, ...]) -> None:
-    assert tuple(language_of(script, default) for default in LANGUAGES) == languages
-
-
-@pytest.mark.parametrize(
-    ("texts", "script"),
-    [
-        (["4711", "hi", "你好", "请问", "ありがとう"], Script.SIMPLIFIED),
-        (["你好", "OK", "請問", "嗎"], Script.TRADITIONAL),
-        (["予約確認", "お願いします", "请问"], Script.JAPANESE),
-        (["hello", "4711", "bye"], Script.LATIN),
-        (["你好", "hello"], Script.HAN),
-    ],
-)
-def test_later_words_may_tell_more_and_the_first_clear_ones_stay(
-    texts: list[str], script: Script
+def test_the_language_that_a_text_tells(
+    level: int, texts: tuple[str, ...], languages: tuple[str, ...]
 ) -> None:
-    known = Script.UNKNOWN
     for text in texts:
-        known = clearer(known, text)
-    assert known is script
+        for default, language in zip(LANGUAGES, languages, strict=True):
+            assert spoken(text, default) == (level, language), text
 
 
-@given(st.text(max_size=40), st.sampled_from(Script))
-def test_any_text_has_a_script(text: str, known: Script) -> None:
-    order = list(Script)
-    assert order.index(clearer(known, text)) >= order.index(known)
+@given(st.text(max_size=40), st.sampled_from(LANGUAGES))
+def test_any_text_has_a_language(text: str, default: str) -> None:
+    assert spoken(text, default)[1] in LANGUAGES
