@@ -184,10 +184,12 @@ class MatrixAdapter:
                 break
         return found[::-1], False
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
-        return level(user_id, create, levels)
+        return {user: level(user, create, levels) for user in users}
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str

@@ -322,8 +322,10 @@ class MatrixPort(Protocol):
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         """Leave, or refuse an invitation, and say why; not being a member is no error."""
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        """The user's level in the room; infinite for a creator of a version-12 room."""
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
+        """The users' levels in the room; infinite for a creator of a version-12 room."""
 
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str

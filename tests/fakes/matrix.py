@@ -103,6 +103,7 @@ class FakeMatrix:
         self.config: tuple[dict[str, object], UserId] | None = None
         self.foreign: set[UserId] = set()
         self.level = 0.0
+        self.levels: dict[UserId, float] = {}
         self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
@@ -174,9 +175,11 @@ class FakeMatrix:
         self.members.discard((room_id, who))
         self.reasons[room_id, who] = reason
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        await self._request(f"level {room_id} {host} {user_id}")
-        return self.level
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
+        await self._request(f"level {room_id} {host} {users[0]}")
+        return {user: self.levels.get(user, self.level) for user in users}
 
     # --- sending ----------------------------------------------------------------------------
 

@@ -74,7 +74,11 @@ async def test_a_room_speaks_as_its_customer_does(stage: Stage, first: str, lang
     """From the greeting on, for the first words are there as soon as we are."""
     talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
     for key in ("room.welcome", "queue.position"):
-        args = {"queue": "Sales", "prefix": "!wc", "position": 1}
+        args: dict[str, str | int | tuple[str, ...]] = {
+            "queue": "Sales",
+            "prefix": "!wc",
+            "position": 1,
+        }
         await talk.reads(Texts().render(language, key, args), stage.bot)
     await talk.say("!wc cancel")
     await talk.at_desk(lambda one: one.request is None)

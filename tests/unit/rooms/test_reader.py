@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Idle, Reported
-from bridge.ids import EventId, InputSeq
+from bridge.conversation.model import Idle, Reported, Say
+from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -13,6 +13,7 @@ from bridge.rooms.record import (
     EntryFailed,
     MatrixEvent,
     Membership,
+    Person,
     RoomRecord,
     dump_input,
 )
@@ -184,3 +185,25 @@ async def test_who_may_configure_a_room(
         await engine.accept_events([world.event(text="!wc pause")])
         await world.clock.turn(10)
     assert wanted in world.matrix.texts(ROOM), world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("admins", "key", "names"),
+    [
+        ("bob cleo dan eve", "refused.not_admin_named", ("Bob", "Cleo", "dan")),
+        ("eve", "refused.not_admin_named", ("Eve",)),
+        ("", "refused.not_admin", ()),
+    ],
+)
+async def test_who_is_refused_hears_who_may(admins: str, key: str, names: tuple[str, ...]) -> None:
+    world = World()
+    there = ("Bob", "Cleo", "", "Eve")
+    ids = [UserId(f"@{name}:example.org") for name in ("bob", "cleo", "dan", "eve")]
+    world.matrix.levels = {one: 50.0 for one in ids if one[1:].partition(":")[0] in admins.split()}
+    one = visit(world)
+    people = tuple(Person(*who) for who in zip(ids, there, strict=True))
+    one.set(direct=False, people=people)
+    event = MatrixEvent(world.event(text="!wc pause")[2] | {"event_id": "$x"})
+    assert await Reader(ROOM, world.around).handle(one, row(event, "$x"))
+    assert one.effects == [Say(key, {"names": names}, reply_to=EventId("$x"))]

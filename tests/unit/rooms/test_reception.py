@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.people import Standing, entry_failed
-from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
+from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
 from bridge.rooms.record import (
     AgentInvited,
     EncryptionOn,
@@ -36,7 +36,7 @@ from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts import LANGUAGES, Texts
 from bridge.texts.languages import nearest
 from tests.unit.rooms.guests import Guests
-from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House, answer
 
 MEI = UserId("@webchat_k00017:example.org")
 
@@ -456,6 +456,10 @@ def test_the_state_event_of_somebody() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"queue": 1}))
     assert house.notices == ["refused.not_admin"]
+    event = RoomConfigured(EventId("$d"), ADA, {"queue": 1})
+    facts = Facts(admins=(UserId("@bob:example.org"),))
+    receive(house.visit, event, {}, house.now, facts, command=None)
+    assert answer(house) == ("refused.not_admin_named", {"names": ("bob",)})
 
 
 def test_a_state_event_that_changes_nothing_is_no_news() -> None:
