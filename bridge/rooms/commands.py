@@ -17,10 +17,9 @@ which is asked at once, is used from the next chat on: the server knows one chat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher, get_close_matches
 from functools import partial
-from string import ascii_lowercase
 
 import msgspec
 
@@ -55,11 +54,6 @@ class Parsed(msgspec.Struct, frozen=True):
     def for_admins(self) -> bool:
         return COMMANDS[self.verb].for_admins(self.words)
 
-    @property
-    def asks_standing(self) -> bool:
-        """True if it has to be known whether the sender may configure the room."""
-        return self.for_admins or (self.verb == "help" and bool(self.words))
-
 
 class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` is of the sentence that says so."""
@@ -79,8 +73,6 @@ class Call(msgspec.Struct, frozen=True):
     words: Words
     event_id: EventId
     bare: bool = False
-    admin: bool = False
-    """Who gives it may configure the room, as far as was asked (`Parsed.asks_standing`)."""
     target: EventId | None = None
     """The message to which the command is a reply."""
     reports: EventId | None = None
@@ -161,7 +153,7 @@ def slip(visit: Visit, text: str) -> Malformed | None:
         return None
     verb, alone = _VERBS.get(words[0]), len(words) == 1
     if verb is None:
-        near = _TYPOS.get(words[0]) if alone else None
+        near = _typo(words[0]) if alone else None
         return None if near is None else Malformed("undelivered.near_command", near, bare=True)
     acts = not alone and _action_of(words[1]) in {"set", "show", "reset"}
     unrated = verb == "rate" and alone and visit.record.conversation.last_session is not None
@@ -170,21 +162,19 @@ def slip(visit: Visit, text: str) -> Malformed | None:
     return None
 
 
-def _typos(verb: str) -> Iterator[str]:
-    """Yield a verb with two letters swapped, or one inside that is missing, too many or wrong.
+def _typo(word: str) -> str | None:
+    """The verb that a lone word is with a typing error; None: it may be another word.
 
-    Other words differ at an end ("closed", "late"); a wrong letter makes some of short verbs.
+    Other words differ at an end ("closed", "late"), in a wrong letter of a short verb ("chose"), or
+    are like the names of settings ("form").
     """
-    for at, letter in enumerate(verb):
-        head, tail = verb[:at], verb[at + 1 :]
-        if tail:
-            yield head + tail[0] + letter + tail[1:]
-        if head:
-            yield from (head + more + letter + tail for more in ascii_lowercase)
-        if head and tail and len(verb) > 4:
-            yield head + tail
-        if head and tail and len(verb) > 5:
-            yield from (head + wrong + tail for wrong in ascii_lowercase)
+    for verb, command in COMMANDS.items():
+        if command.setting or min(len(word), len(verb)) < 4 or word[0] != verb[0]:
+            continue
+        near = word[-1] == verb[-1] and SequenceMatcher(None, word, verb).ratio() > 0.82
+        if near or sorted(word) == sorted(verb):
+            return verb
+    return None
 
 
 def nearest_verb(word: str) -> str | None:
@@ -303,8 +293,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     """Say how a command is written that was meant and is none."""
     if malformed.secret:
         visit.ask(Conceal(event_id))
-    word = _word(visit, malformed.verb) if malformed.verb else ""
-    args: model.Args = {"near": word, "command": lead(visit) + word}
+    args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
     if not malformed.bare:
         visit.say(malformed.key, args, reply_to=event_id)
     elif malformed.key == "undelivered.near_command":
@@ -314,14 +303,10 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
 
 
-def _word(visit: Visit, verb: str) -> str:
-    """The verb in the room's language."""
+def _written(visit: Visit, verb: str) -> str:
+    """A command as it is written here, in the room's language."""
     names = dict(zip(("zh-CN", "zh-TW", "ja"), COMMANDS[verb].names.split(), strict=False))
-    return names.get(visit.rules.language_for(visit.record), verb)
-
-
-def _usage(visit: Visit, verb: str) -> str:
-    return visit.part(f"usage.{verb}", {"command": lead(visit) + _word(visit, verb)})
+    return lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
@@ -339,21 +324,14 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
     visit.step(make(), call.event_id)
 
 
-_OF_ADMINS = ("lang", "from", "pause", "resume", "config")
-
-
 def _help(visit: Visit, call: Call) -> None:
     """Say in five lines what makes sense now, or with `all` every command."""
-    now, *verbs = _sensible(visit)
-    if call.words:
-        now, *verbs = "help.all", *(verb for verb in COMMANDS if verb not in ("help", *_OF_ADMINS))
-    lines = [_usage(visit, verb) for verb in verbs]
-    if call.words and call.admin:
-        lines += [visit.part("help.admins", {}), *(_usage(visit, verb) for verb in _OF_ADMINS)]
-    rules, args = visit.rules, {one: lead(visit) + _word(visit, one) for one in ("start", "resume")}
+    now, *verbs = ("help.all", *COMMANDS) if call.words else _sensible(visit)
+    rules, start, resume = visit.rules, _written(visit, "start"), _written(visit, "resume")
     queue = rules.queue_name(rules.queue_for(visit.record))
-    now = visit.part(now, {**args, "queue": queue, "prefix": rules.prefix})
-    _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
+    args: model.Args = {"queue": queue, "start": start, "resume": resume, "prefix": rules.prefix}
+    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
+    _answer(visit, call, "command.help", now=visit.part(now, args), commands="\n".join(lines))
 
 
 def _sensible(visit: Visit) -> Words:
@@ -670,10 +648,4 @@ _VERBS: Mapping[str, str] = {
 }
 _OTHERS: Mapping[str, str] = {
     word: verb for verb, command in COMMANDS.items() for word in command.others.split()
-}
-_TYPOS: Mapping[str, str] = {
-    typo: verb
-    for verb, command in COMMANDS.items()
-    if len(verb) > 3 and not command.setting  # "form" and "late" are no "from" and "rate"
-    for typo in _typos(verb)
 }

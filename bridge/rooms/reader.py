@@ -135,7 +135,7 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and command.asks_standing:
+    if isinstance(command, Parsed) and command.for_admins:
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
     return None
 
@@ -267,8 +267,7 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    admin = facts.standing is Standing.ADMIN
-    call = Call(command.words, spoke.event_id, command.bare, admin, target, reports)
+    call = Call(command.words, spoke.event_id, command.bare, target, reports)
     commands.carry_out(visit, command.verb, call)
 
 

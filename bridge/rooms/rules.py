@@ -94,9 +94,9 @@ class Rules(msgspec.Struct, frozen=True):
 
     def find_queue(self, text: str) -> Queue | None:
         """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
-        wanted = _folded(text)
+        wanted = folded(text.strip())
         for queue in self.queues:
-            if wanted in map(_folded, (str(queue.id), queue.name, *queue.aliases)):
+            if wanted in map(folded, (str(queue.id), queue.name.strip(), *queue.aliases)):
                 return queue
         return None
 
@@ -179,10 +179,6 @@ def narrow(text: str) -> str:
 def hides(rules: Rules, record: RoomRecord) -> bool:
     """True if agents' messages are hidden here: encryption is required, and the room has none."""
     return rules.encryption.require and not record.encrypted
-
-
-def _folded(text: str) -> str:
-    return narrow(text).strip().casefold()
 
 
 # --- settings of a room ---------------------------------------------------------------------------

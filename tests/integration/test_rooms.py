@@ -146,15 +146,15 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
     await talk.reads("This room reaches the agents of Sales", stage.bot)
     for command, answer in (
         ("!wc help", "Just write, and an agent of Sales will answer here.\nstart [queue] — ask"),
-        ("!wc help all", "Room admins also have:\nlang <zh-CN|zh-TW|en|ja>"),
+        ("!wc help all", "lang <zh-CN|zh-TW|en|ja> — choose the language (room admins)"),
         ("!wc queue list", "1 — Sales\n2 — Service"),
         ("!wc queue set service", "The queue is now Service"),
         ("!wc queue show", "This room's queue is Service"),
         ("!wc from WECHAT", "The source is now WECHAT"),
         ("!wc queue set nonsense", "There is no queue “nonsense”"),
         ("!wc status", "No chat at the moment. Queue: Service"),
-        ("!wc stats", "Did you mean !wc status?"),
-        ("!wc callbakc", "Did you mean !wc callback?"),
+        ("!wc stats", "Did you mean status?"),
+        ("!wc callbakc", "Did you mean callback?"),
         ("hlep", "Did you mean help? This did not go to an agent."),
         ("!wc callback now", "callback — nobody there?"),
         ("帮助", "开始 [队列] — 联系客服"),
