@@ -247,18 +247,8 @@ def _maybe_number(words: list[str]) -> Words | None:
     return _number_and_words(words) if len(words) == 1 else _no_words(words)
 
 
-_ACTIONS: Mapping[str, str] = {
-    "list": "列表 一覧",
-    "show": "查看 表示",
-    "set": "设为 設為 変更",
-    "reset": "重置 重設 リセット",
-    "all": "全部 すべて",
-}
-
-
 def _action_of(word: str) -> str:
-    wanted = folded(word)
-    return next((one for one, names in _ACTIONS.items() if wanted in names.split()), wanted)
+    return _ACTIONS.get(folded(word), folded(word))
 
 
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
@@ -326,28 +316,31 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 def _help(visit: Visit, call: Call) -> None:
     """Say in five lines what makes sense now, or with `all` every command."""
-    now, *verbs = ("help.all", *COMMANDS) if call.words else _sensible(visit)
-    rules, start, resume = visit.rules, _written(visit, "start"), _written(visit, "resume")
-    queue = rules.queue_name(rules.queue_for(visit.record))
-    args: model.Args = {"queue": queue, "start": start, "resume": resume, "prefix": rules.prefix}
-    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
-    _answer(visit, call, "command.help", now=visit.part(now, args), commands="\n".join(lines))
-
-
-def _sensible(visit: Visit) -> Words:
-    """Key of a sentence about this moment, and the commands that make sense at it."""
-    conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
-    phase, ended = conversation.phase, ended_at(conversation)
-    if isinstance(phase, model.Chatting):
-        return "help.chatting", "human" if phase.robot else "status", "close", "transcript", "help"
+    conversation, rules = visit.record.conversation, visit.rules
+    phase, ended, policy = (
+        conversation.phase,
+        ended_at(conversation),
+        rules.policy_for(visit.record),
+    )
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
-    if waiting or unseen_callback(conversation) is not None:
-        return "help.waiting", "cancel", "status", "callback", "help"
-    now = inviting("help.idle", policy)
-    if policy.paused:
-        return now, "resume", "status", "history", "help"
-    after = ended is not None and visit.now - ended < cards.FRESH
-    return now, *(("rate", "transcript") if after else ("start", "lang")), "history", "help"
+    now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
+    if call.words:
+        now, verbs = "help.all", list(COMMANDS)
+    elif isinstance(phase, model.Chatting):
+        now, verbs[:3] = (
+            "help.chatting",
+            ("human" if phase.robot else "status", "close", "transcript"),
+        )
+    elif waiting or unseen_callback(conversation) is not None:
+        now, verbs[:3] = "help.waiting", ("cancel", "status", "callback")
+    elif policy.paused:
+        verbs[:2] = "resume", "status"
+    elif ended is not None and visit.now - ended < cards.FRESH:
+        verbs[:2] = "rate", "transcript"
+    queue = rules.queue_name(rules.queue_for(visit.record))
+    now = visit.part(now, {"queue": queue, "prefix": rules.prefix})
+    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
+    _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
 def _version(visit: Visit, call: Call) -> None:
@@ -597,6 +590,7 @@ def _changes(words: Words) -> bool:
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
+# Every command of the contract that this version has, by its verb; below it, what follows some.
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, _maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令", "? commands menu",
         in_clear=True),
@@ -641,8 +635,11 @@ COMMANDS: Mapping[str, Command] = {
     "resume": Command(_resume, _no_words, "恢复 恢復 再開", for_admins=_always, in_clear=True),
     "version": Command(_version, _no_words, "版本 版本 バージョン", "about", in_clear=True),
 }
+_ACTIONS: Mapping[str, str] = {
+    "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
+    "设为": "set", "設為": "set", "変更": "set", "重置": "reset", "重設": "reset", "リセット": "reset",
+}
 # fmt: on
-"""Every command of the contract that this version has, by its verb."""
 _VERBS: Mapping[str, str] = {
     word: verb for verb, command in COMMANDS.items() for word in (verb, *command.names.split())
 }

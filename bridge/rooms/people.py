@@ -185,7 +185,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         _leave(visit, leave)
         return ()
     if entry.config is not None:
-        configured(visit, entry.config, None, standing)
+        configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -228,11 +228,7 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 
 
 def configured(
-    visit: Visit,
-    content: dict[str, object],
-    event_id: EventId | None,
-    standing: Standing,
-    admins: tuple[UserId, ...] = (),
+    visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
 ) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
@@ -249,7 +245,7 @@ def configured(
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
         if changed or event_id is not None:
-            refuse_admin(visit, event_id, standing, admins)
+            refuse_admin(visit, standing, event_id)
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
@@ -264,11 +260,9 @@ def lead(visit: Visit) -> str:
     return "" if bare else f"{visit.rules.prefix} "
 
 
-def refuse_admin(
-    visit: Visit, event_id: EventId | None, standing: Standing, admins: tuple[UserId, ...]
-) -> None:
+def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
     """Say that the sender may not configure the room, and who may."""
-    names = tuple(_name_of(visit, one) for one in admins[:3])
+    names = tuple(_name_of(visit, one) for one in visit.admins[:3])
     key = "refused.not_admin_named" if names else "refused.not_admin"
     unknown = standing is Standing.UNKNOWN
     visit.say("refused.standing_unknown" if unknown else key, {"names": names}, reply_to=event_id)

@@ -107,8 +107,6 @@ class Facts(msgspec.Struct, frozen=True):
     """It came encrypted."""
     rooms_begun: tuple[int, ...] = ()
     """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
-    admins: tuple[UserId, ...] = ()
-    """Members who may configure the room, where the sender may not."""
 
 
 # --- what an event means --------------------------------------------------------------------------
@@ -170,8 +168,7 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
         case RoomConfigured():
-            who = (facts.standing, facts.admins)
-            people.configured(visit, meaning.content, meaning.event_id, *who)
+            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
@@ -263,7 +260,7 @@ def _commanded(
         commands.explain(visit, command, spoke.event_id)
         return
     if command.for_admins and facts.standing is not Standing.ADMIN:
-        people.refuse_admin(visit, spoke.event_id, facts.standing, facts.admins)
+        people.refuse_admin(visit, facts.standing, spoke.event_id)
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
@@ -458,10 +455,10 @@ class Reader:
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """Handle what was said before we came in, each event by itself."""
-        by = Facts()
+        standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
-            by = await self._standing(visit, entry.configured_by)
-        for raw in people.entered(visit, entry, by.standing):
+            standing = await self._standing(visit, entry.configured_by)
+        for raw in people.entered(visit, entry, standing):
             await self._contained(visit, raw, row.received)
 
     async def _contained(
@@ -513,7 +510,7 @@ class Reader:
         self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
-        meaning, by = self._around.matrix.interpret(raw), Facts()
+        meaning, standing = self._around.matrix.interpret(raw), Standing.ORDINARY
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if not may_wait and (person is not None or isinstance(meaning, Invited)):
@@ -522,9 +519,9 @@ class Reader:
             await self._invited(visit, meaning, raw, received)
             return True
         if person is not None:
-            by = await self._standing(visit, person)
+            standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        facts = msgspec.structs.replace(by, earlier=earlier, encrypted=encrypted)
+        facts = Facts(standing, earlier=earlier, encrypted=encrypted)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
@@ -575,21 +572,20 @@ class Reader:
             return earlier
         return msgspec.structs.replace(earlier, command=True)
 
-    async def _standing(self, visit: Visit, person: UserId) -> Facts:
-        """Authority to configure the room, and who has it; asked anew each time, as it is rare."""
+    async def _standing(self, visit: Visit, person: UserId) -> Standing:
+        """Authority to configure the room; asked anew each time, as it is rare and may change."""
         if self._around.rules.permission(person) >= Permission.ADMIN:
-            return Facts(Standing.ADMIN)
-        people, host = [one.user for one in visit.record.people], visit.record.host
+            return Standing.ADMIN
+        members, host = [one.user for one in visit.record.people], visit.record.host
         for attempt in range(STANDING_TRIES):
             try:
-                asked = self._around.matrix.power_levels(self._room_id, host, (person, *people))
+                asked = self._around.matrix.power_levels(self._room_id, host, (person, *members))
                 levels = await asked
             except Unavailable:
                 await self._around.clock.sleep(attempt + 1)
             except Refused:
-                break
+                return Standing.UNKNOWN
             else:
-                if levels[person] >= ADMIN_LEVEL:
-                    return Facts(Standing.ADMIN)
-                return Facts(admins=tuple(one for one in people if levels[one] >= ADMIN_LEVEL))
-        return Facts(Standing.UNKNOWN)
+                visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
+                return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
+        return Standing.UNKNOWN

@@ -234,6 +234,8 @@ class Visit(msgspec.Struct, eq=False):
     """Inputs that our own code failed at, and why."""
     again: list[EventId] = []
     """Messages that are to be sent again, once the reader has looked them up."""
+    admins: tuple[UserId, ...] = ()
+    """Members who may configure the room, as far as was asked for this step."""
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""

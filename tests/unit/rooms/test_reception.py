@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.people import Standing, entry_failed
-from bridge.rooms.reader import PARKED_LIMIT, Facts, needs_standing, read_command, receive
+from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
 from bridge.rooms.record import (
     AgentInvited,
     EncryptionOn,
@@ -456,9 +456,8 @@ def test_the_state_event_of_somebody() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"queue": 1}))
     assert house.notices == ["refused.not_admin"]
-    event = RoomConfigured(EventId("$d"), ADA, {"queue": 1})
-    facts = Facts(admins=(UserId("@bob:example.org"),))
-    receive(house.visit, event, {}, house.now, facts, command=None)
+    house.visit.admins = (UserId("@bob:example.org"),)
+    house.receive(RoomConfigured(EventId("$d"), ADA, {"queue": 1}))
     assert answer(house) == ("refused.not_admin_named", {"names": ("bob",)})
 
 
