@@ -233,7 +233,7 @@ def parse_login_reply(body: bytes) -> LoginReply | None:
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
     told, result = _answer(body)
-    url = read.text_of(told, "url").strip()
+    url = read.text_of(told, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
     name = read.text_of(told, "fileName", "name")
@@ -315,12 +315,13 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
-    """The object that a body holds, and its `result`."""
+    """The object that a body holds, with that in its `data`, if any, and its `result`."""
     try:
-        told = read.decode(body.decode("utf-8", "replace"))
+        outer = read.decode(body.decode("utf-8", "replace"))
     except read.NotJson:
         return {}, None
-    return (told, read.result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
+    told = {**outer, **(read.mapping(outer.get("data")) or {})} if isinstance(outer, dict) else {}
+    return told, read.result_code(told.get("result"))
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------

@@ -36,6 +36,8 @@ _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
+_MOST_FRAMES = 1000
+_BLANK = re.compile(r"\s*")
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
@@ -50,6 +52,25 @@ def parse_frame(
         except UnicodeDecodeError:
             return frames.Ignored("binary frame")
     return read_plain(text) or read_any(text, client_id)
+
+
+def divided(text: str | bytes) -> tuple[str, ...]:
+    """The frames in a text of several, which `parse_frame` ignores; empty if it is anything else.
+
+    Some servers send what is due at once: as an array, or as one object behind the other.
+    """
+    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    text, at, found = text.strip("\ufeff \t\r\n"), 0, list[object]()
+    try:
+        while at < len(text) and len(found) <= _MOST_FRAMES:
+            value, at = _DECODER.raw_decode(text, at)
+            found += value if isinstance(value, list) else [value]
+            blank = _BLANK.match(text, at)
+            at = at if blank is None else blank.end()
+        several = at == len(text) and (len(found) > 1 or text.startswith("["))
+        return tuple(_COMPACT.encode(one) for one in found if several and isinstance(one, dict))
+    except (ValueError, RecursionError):
+        return ()
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
