@@ -192,6 +192,8 @@ class Queued(Value, frozen=True):
     next_told: bool = False
     quiet_until: int | None = None
     """Nothing is shown until then: a request of our own may end as soon as it stands."""
+    words: str = ""
+    """The call centre's own for `position`."""
 
 
 class Chatting(Value, frozen=True):

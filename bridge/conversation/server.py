@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
+from bridge.conversation.turn import Turn, one_line, plain_text, server_reason, server_words
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
@@ -39,6 +39,10 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
         case frames.QueueStatus():
             _queue_status(turn, push)
         case frames.ChatStarted():
+            if (told := push.config) is not None:
+                known = turn.state
+                ratings, extensions = told.ratings or known.ratings, told.extensions
+                turn.set(ratings=ratings, extensions=extensions or known.extensions)
             chat_started(turn, push)
         case frames.RatingPushed():
             _rating_pushed(turn, push.session_id)
@@ -69,7 +73,7 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
-        queue.place_named(turn, push.position)
+        queue.place_named(turn, push.position, one_line(push.place))
         if revived and not push.position:
             queue.show_card(turn)
     elif news is Progress.ACCEPTED:  # row 20; the session follows by 202
@@ -377,7 +381,7 @@ def _stand(
     if request_id == turn.state.last_request:
         turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
     turn.enter(place, request_id=request_id, former_id=None, heard_at=turn.now)
-    queue.place_named(turn, reply.queue_length)
+    queue.place_named(turn, reply.queue_length, one_line(reply.place))
 
 
 def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:

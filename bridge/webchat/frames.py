@@ -202,6 +202,8 @@ class Reply(Frame, frozen=True):
     """`perm` was present: adopt the session, no 202 follows."""
     robot_type: int | None = None
     continued: bool = False
+    place: str = ""
+    """The call centre's own words for our place in the queue."""
 
     @property
     def ok(self) -> bool:
@@ -223,6 +225,8 @@ class QueueStatus(Frame, frozen=True):
     position: int | None = None
     """Wire `queueLength`: our place, 0 when served (trap T4)."""
     session_id: SessionId | None = None
+    place: str = ""
+    """The call centre's own words for it."""
 
 
 class ChatStarted(Frame, frozen=True):
@@ -231,6 +235,8 @@ class ChatStarted(Frame, frozen=True):
     """Without the customer (trap T16)."""
     continued: bool = False
     robot: bool = False
+    config: InitConfig | None = None
+    """What a server between 2017-11-15 and 2017-12-19 says here, and a later one by 200."""
 
 
 class RatingPushed(Frame, frozen=True):

@@ -177,6 +177,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         permanent="perm" in frame,
         robot_type=robot_type,
         continued=flag(frame.get("continueLastSession")),
+        place=text_of(frame, "positionInQueueMessage"),
     )
 
 
@@ -206,7 +207,9 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
         case FrameType.CHAT_STARTED:
             continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-            return frames.ChatStarted(session_id, _people(frame, client_id), continued, robot)
+            people, told = _people(frame, client_id), _init_config(frame)
+            config = told if told.ratings or told.extensions else None
+            return frames.ChatStarted(session_id, people, continued, robot, config)
         case _:
             return frames.Ignored(f"unknown type {kind}")
 
@@ -221,7 +224,10 @@ def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
             return frames.Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # who has a place in the queue waits in it
     request_id = _id(RequestId, said.get("requestId"))
-    return frames.QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
+    session_id, place = _id(SessionId, said.get("sessionId")), ""
+    if status == RequestStatus.WAITING:
+        place = text_of(said, "positionInQueueMessage", "message")
+    return frames.QueueStatus(request_id, status, position, session_id, place)
 
 
 def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessage | frames.Ignored:
