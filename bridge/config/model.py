@@ -180,6 +180,9 @@ class Rate(Section):
     """In how many seconds."""
 
 
+_Dialect = Literal["auto", "2016-11", "2016", "2019", "dual"]
+
+
 class WebChat(Section):
     """The call centre's server."""
 
@@ -188,8 +191,8 @@ class WebChat(Section):
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     # YAML reads an unquoted 2016 as a number.
-    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], parsed_by(str, int)] = "auto"
-    """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
+    dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
+    """auto (finds out) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
     login: Login = Login()
@@ -210,6 +213,8 @@ class WebChat(Section):
     """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
     jsonlib_guard: bool = False
     """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    long_voices: bool = True
+    """Long voices go as AMR by their address, to servers of 2019; false: as files, as recorded."""
     videos: bool = False
     """Send films as messages of type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()

@@ -158,7 +158,7 @@ def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
     if isinstance(content, model.CustomerLocation):
         return _location(content, policy.map)
     if piece.clip is not None:
-        return frames.Voice(piece.clip.seconds, piece.clip.data)
+        return frames.Voice(piece.clip.seconds, piece.clip.data, piece.url)
     if not piece.url:
         return None
     if content.kind == "image":

@@ -65,10 +65,11 @@ CustomerContent = CustomerText | CustomerMedia | CustomerLocation
 
 
 class Clip(Value, frozen=True):
-    """A voice message that travels inside its frame: an AMR file in base64."""
+    """The sound of a voice message: an AMR file."""
 
     seconds: int
     data: str
+    """It in base64; "" if it was uploaded, being too long for a frame."""
 
 
 class Held(Value, frozen=True):
@@ -451,7 +452,7 @@ class Replied(Happening, frozen=True):
 class Uploaded(Happening, frozen=True):
     call_id: CallId
     url: str
-    """Absolute; empty if the content travels in the frame, as `clip`."""
+    """Absolute; empty if the content travels in the frame, in `clip`."""
     size: int = 0
     clip: Clip | None = None
 

@@ -481,11 +481,17 @@ def _message_sent(
             chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
     media, film = held.content, isinstance(command.content, frames.Video)
-    if film and meaning(reply.result).no_media and isinstance(media, model.CustomerMedia):
-        # WebChat takes no films: what lies there already goes as a file, in the same place.
-        take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
-        return
-    if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
+    gone = reply.result == ResultCode.INVALID_CHAT_SESSION_ID
+    if isinstance(media, model.CustomerMedia):
+        if film and meaning(reply.result).no_media:
+            # WebChat takes no films: what lies there already goes as a file, in the same place.
+            take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
+            return
+        if held.clip is not None and held.url and not gone:  # nor the address of a sound
+            sound = replace(held, content=replace(media, kind="audio"), url="", clip=None)
+            take_back(turn, asked, _fresh(sound))
+            return
+    if not gone:
         refuse(turn, asked, held, reply.result)
         if not asked.moot:
             turn.quote(server_reason(reply))

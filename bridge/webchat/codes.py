@@ -149,6 +149,9 @@ class UploadMode(StrEnum):
 class Dialect(StrEnum):
     """Key names that we write (protocol reference 5). Reading takes those of every revision."""
 
+    Y2016_11 = "2016-11"
+    """Those of the first guides, until 2017-10: a text is a bare string, whose desks show the
+    braces of any later content. Only an operator can tell: such a server refuses nothing."""
     Y2016 = "2016"
     """The guide's keys, all of them, "" where there is nothing to say."""
     Y2019 = "2019"

@@ -58,8 +58,10 @@ class Location(Frame, frozen=True):
 class Voice(Frame, frozen=True):
     type: ClassVar = MessageType.VOICE
     seconds: int
-    data: str
+    data: str = ""
     """Base64 of an AMR file."""
+    uri: str = ""
+    """Where that lies on the WebChat server, of one that has no `data` (guide of 2019-10-14)."""
 
 
 class Video(Frame, frozen=True):

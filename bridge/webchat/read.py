@@ -207,8 +207,8 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
         case FrameType.CHAT_STARTED:
             continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-            people, told = _people(frame, client_id), _init_config(frame)
-            config = told if told.ratings or told.extensions else None
+            people, early = _people(frame, client_id), _init_config(frame)
+            config = early if early.ratings or early.extensions else None
             return frames.ChatStarted(session_id, people, continued, robot, config)
         case _:
             return frames.Ignored(f"unknown type {kind}")

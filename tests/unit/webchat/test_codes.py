@@ -40,11 +40,12 @@ def test_names_are_spelt_correctly(
 
 def test_sources_and_dialects() -> None:
     assert [str(source) for source in Source] == ["PC", "MOBILE", "WECHAT", "APP"]
-    assert [str(dialect) for dialect in Dialect] == ["2016", "2019", "dual"]
+    assert [str(dialect) for dialect in Dialect] == ["2016-11", "2016", "2019", "dual"]
 
 
 def test_the_other_sets_of_keys() -> None:
     assert [dialect.others for dialect in Dialect] == [
+        (Dialect.Y2016, Dialect.Y2019),
         (Dialect.Y2019,),
         (Dialect.Y2016,),
         (Dialect.Y2016, Dialect.Y2019),
