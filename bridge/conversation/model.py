@@ -661,6 +661,15 @@ class Relay(Wish, frozen=True):
     """The robot's proposals, which a digit stands for, written or as a reaction."""
     posted: int | None = None
     """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
+    message_id: str = ""
+    """The server's number of it, where it told one."""
+
+
+class TakeBack(Wish, frozen=True):
+    """An agent took a message back: that of this number, if it was told one."""
+
+    agent: Agent
+    message_id: str
 
 
 class AgentsCame(Wish, frozen=True):
@@ -700,7 +709,7 @@ ToAside = AskRobot | FetchHistory
 """Lookups outside the chat: no call waits behind them."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Words of ours, from `texts` by key."""
-ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
+ToMatrix = Sentence | AskRating | EndPoll | Relay | TakeBack | AgentsCame | AgentsLeft
 Fact = Delivered | Answered
 """Facts for the room's record, which nobody carries out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact

@@ -230,13 +230,14 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
-        _show(turn, agent, content, session_id)
+        _show(turn, agent, content, push)
 
 
 def _show(
-    turn: Turn, agent: frames.Agent, content: frames.AgentContent, session_id: SessionId
+    turn: Turn, agent: frames.Agent, content: frames.AgentContent, push: frames.MessageReceived
 ) -> None:
-    turn.effects.append(model.Relay(agent, content, session_id))
+    relay = model.Relay(agent, content, push.session_id, message_id=push.message_id)
+    turn.effects.append(relay)
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
@@ -259,11 +260,11 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type in _SILENT_NOTICES:
         return
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
-        # Its content is a number of the server's by which no event of ours can be found.
-        turn.say("chat.recalled")
+        agent = history.speaker(turn, push.agent_id)
+        turn.ask(model.TakeBack(agent, push.message_id))
     elif _PICTURE.search(notice.text):  # a notice has no place for it: the agent's ghost shows it
         agent = history.speaker(turn, push.agent_id)
-        _show(turn, agent, frames.AgentText(notice.text), push.session_id)
+        _show(turn, agent, frames.AgentText(notice.text), push)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})
 

@@ -307,6 +307,8 @@ class MessageReceived(Frame, frozen=True):
     session_id: SessionId
     agent_id: AgentId
     content: AgentContent
+    message_id: str = ""
+    """The server's number of it, where it says so; of a REVOKE_MESSAGE, of the message meant."""
 
 
 class RobotMessage(Frame, frozen=True):

@@ -197,7 +197,8 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
-            return frames.MessageReceived(session_id, agent_id, read_content(frame.get("msg")))
+            content, number = read_content(frame.get("msg")), _message_id(frame)
+            return frames.MessageReceived(session_id, agent_id, content, number)
         case FrameType.RATING_PUSHED:
             return frames.RatingPushed(session_id, agent_id)
         case FrameType.SESSION_CLOSED:
@@ -348,6 +349,19 @@ def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.Ag
     if kind == NoticeType.NORMAL and text.strip():
         return frames.AgentText(text)
     return frames.AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
+
+
+def _message_id(frame: JsonObject) -> str:
+    """The number by which an agent may take a message back: its own, or the one meant.
+
+    No guide says where a push has it. Frame and message may, the content of a notice does.
+    """
+    msg = mapping(frame.get("msg")) or {}
+    if integer(msg.get("noticeType")) == NoticeType.REVOKE_MESSAGE:
+        content = msg.get("content")
+        meant = first(mapping(content) or {"id": content}, "messageId", "id")
+        return string(meant) if integer(meant) is not None else ""
+    return text_of(frame, "messageId") or text_of(msg, "messageId", "id")
 
 
 def _raw(content: object) -> str:

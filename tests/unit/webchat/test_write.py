@@ -174,7 +174,10 @@ def test_dual_content_has_both_names_and_is_2016_otherwise() -> None:
     for content in (File("a", "u"), Voice(1, "IyE=")):
         command = SendMessage(SESSION, content)
         assert dump(command, dialect=Dialect.DUAL) == dump(command)
-    earlier = {"url": Image("a", "u"), "locationAddress": Location(1.0, 2.0, "u")}
+    earlier: dict[str, Content] = {
+        "url": Image("a", "u"),
+        "locationAddress": Location(1.0, 2.0, "u"),
+    }
     for key, media in earlier.items():
         command = SendMessage(SESSION, media)
         both = json.loads(dump(command, dialect=Dialect.DUAL))
