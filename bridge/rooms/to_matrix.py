@@ -427,7 +427,6 @@ class MatrixLane:
             except ports.Refused as error:
                 _relaying_log.info("a message is not taken back", why=error.code)
             else:
-                await self._around.store.forget_body(room.room_id, said)
                 return Done()
         return await self._say(room, row, model.Say("chat.recalled"))
 
