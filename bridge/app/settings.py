@@ -83,6 +83,8 @@ def _policy_of(config: Config) -> Policy:
         callback_last=callback.retry_last,
         callback_limit=callback.give_up,
         show_comments=server.show_comments,
+        brand=server.brand,
+        tracks=server.tracks,
         robot=server.robot.mode,
         map=server.map,
         emoji_codes=server.emoji_mode == "qq",
@@ -113,6 +115,8 @@ def link_settings_of(config: Config) -> LinkSettings:
         login_type=server.login.type,
         name=server.login.name,
         display_name=server.login.display_name,
+        portrait=server.login.portrait,
+        ip=server.login.ip,
         password=server.login.password.get_secret_value(),
         accounts={
             pattern: AccountRule(entry.name, entry.password.get_secret_value())

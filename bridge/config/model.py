@@ -141,6 +141,10 @@ class Login(Section):
     """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
     display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
     """What agents see; {displayname} is the customer's name in Matrix."""
+    portrait: Annotated[str, template(known=_KNOWN - {"displayname"})] = ""
+    """For type register: address of the picture that agents see; {room_key}, {room_id}."""
+    ip: str = ""
+    """Wire `ip`: the address that the server is to count visits by; Matrix tells nobody's."""
     password: SecretStr = SecretStr("")
     """For type password: of every account that `accounts` does not name."""
     own_accounts: bool = True
@@ -195,6 +199,10 @@ class WebChat(Section):
     """auto (finds out) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
+    brand: str = ""
+    """A second source for the desk, which servers of 2019 know; empty: none."""
+    tracks: str = ""
+    """JSON text about where a customer comes from, as the server's project defines it."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
     """For type password: room id, user id or pattern -> {name, password}; most specific wins."""

@@ -74,7 +74,8 @@ def next_call(turn: Turn) -> None:
 
 def _request_chat(turn: Turn, phase: model.Waiting) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
-    _call(turn, frames.RequestChat(phase.queue_id, turn.policy.source, agent))
+    how = turn.policy
+    _call(turn, frames.RequestChat(phase.queue_id, how.source, agent, how.tracks, how.brand))
 
 
 def _while_queued(turn: Turn, phase: model.Queued) -> bool:

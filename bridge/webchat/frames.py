@@ -95,6 +95,10 @@ class RequestChat(Frame, frozen=True):
     """Wire `from`. Any text is tolerated (trap T25)."""
     to_agent: str = ""
     """Wire `toUserId` (later): ask for one agent."""
+    tracks: str = ""
+    """JSON text (later)."""
+    brand: str = ""
+    """A second source (later)."""
 
 
 class CancelRequest(Frame, frozen=True):

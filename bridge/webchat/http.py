@@ -105,6 +105,8 @@ class RegisterLogin:
     name: str
     display_name: str = ""
     enterprise_id: str = ""
+    portrait: str = ""
+    """Address of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class HistoryReply:
     """Newest last."""
 
 
-def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
+def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
     """The body of a login: strict JSON, UTF-8. Sign and send these very bytes.
 
     Raises LocalProtocolError if nobody is named.
@@ -211,10 +213,13 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
             frame = {"type": int(FrameType.LOGIN), "loginName": name, "password": login.password}
         case RegisterLogin():
             frame = {"type": int(FrameType.REGISTER), "loginName": name}
-            if login.display_name:
-                frame["name"] = login.display_name
+            told = {"name": login.display_name, "portraitUri": login.portrait}
+            frame |= {key: value for key, value in told.items() if value}
         case _:
             assert_never(login)
+    if ip:
+        # Older guides of the vendor's say `ipAddr` (reference 3.1).
+        frame |= {"ip": ip, "ipAddr": ip} if dialect is Dialect.DUAL else {"ip": ip}
     if login.enterprise_id or dialect is not Dialect.Y2019:
         # "" too: the guide prints it (trap T26).
         frame["epid"] = login.enterprise_id

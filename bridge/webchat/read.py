@@ -290,7 +290,7 @@ def _agent(person: JsonObject) -> frames.Agent | None:
     return frames.Agent(
         AgentId(agent_id),
         text_of(person, "name", "agentName"),
-        text_of(person, "icon"),
+        text_of(person, "icon", "portraitUri"),
         text_of(person, "comments", "commonts"),
     )
 

@@ -130,7 +130,9 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
             return {}
         case frames.RequestChat():
             asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
-            return asked | {"toUserId": command.to_agent} if command.to_agent else asked
+            wished = {"toUserId": command.to_agent, "brand": command.brand}
+            wished["tracks"] = command.tracks
+            return asked | {key: value for key, value in wished.items() if value}
         case frames.CancelRequest():
             return {"requestId": command.request_id}
         case frames.CloseSession() | frames.TransferFromRobot() | frames.Typing():

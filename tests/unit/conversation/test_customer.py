@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
-from tests.support.scene import MEI, REQUEST, SESSION, Scene
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 ON_COMMAND = Policy(start_on_message=False)
 
@@ -403,6 +403,12 @@ def test_a_voice_that_does_not_fit_is_a_file() -> None:
     message = scene.last["msg"]
     assert isinstance(message, dict)
     assert message["type"] == 3
+
+
+def test_what_an_operator_tells_of_where_customers_come_from() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), brand="element", tracks="[]"))
+    scene.start()
+    assert scene.last == ASK | {"brand": "element", "tracks": "[]"}
 
 
 LONG_VOICE = CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg")

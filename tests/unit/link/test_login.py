@@ -370,6 +370,18 @@ def test_register_names_the_room_and_shows_the_person() -> None:
     assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "E1")
 
 
+@pytest.mark.asyncio
+async def test_an_operator_may_tell_a_picture_and_an_address() -> None:
+    server = answering({"result": 1, "token": "T"})
+    async with server.running():
+        told = settings_for(server.base_url, portrait="https://h/{room_key}.png", ip="203.0.113.9")
+        async with logging_in(told) as (logins, _, _):
+            await logins.login(ADA)
+    body = msgspec.json.decode(server.login_bodies[0])
+    picture = f"https://h/{room_key(ADA.room_id)}.png"
+    assert (body["portraitUri"], body["ip"]) == (picture, "203.0.113.9")
+
+
 def test_a_display_name_with_braces_is_only_text() -> None:
     who = account()
     login = credentials_of(settings(), type(who)(who.room_id, who.customer, "{room_key.__class__}"))

@@ -71,6 +71,19 @@ def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str)
     assert dump_login(login, dialect) == body.encode()
 
 
+def test_what_an_operator_may_tell_of_a_customer() -> None:
+    ada = RegisterLogin("a", "Ada", portrait="https://h/a.png")
+    assert json.loads(dump_login(ada, Dialect.Y2019, "203.0.113.9")) == {
+        "type": 3,
+        "loginName": "a",
+        "name": "Ada",
+        "portraitUri": "https://h/a.png",
+        "ip": "203.0.113.9",
+    }
+    told = json.loads(dump_login(VisitorLogin("g"), Dialect.DUAL, "203.0.113.9"))
+    assert told["ip"] == told["ipAddr"] == "203.0.113.9"
+
+
 def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
     body = dump_login(RegisterLogin("room-42", "小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"

@@ -238,6 +238,12 @@ def test_agents_updated_with_queue() -> None:
     assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
 
 
+def test_an_agent_s_picture_under_its_other_name() -> None:
+    entry = {"id": "K00017", "portraitUri": "head/mei.png"}
+    started = push(type=202, sessionId=5150, agents=[entry])
+    assert started == ChatStarted(SESSION, (Agent(AgentId("K00017"), icon="head/mei.png"),))
+
+
 def test_rating_and_end() -> None:
     agent = AgentId("K00017")
     assert push(type=203, sessionId=5150, agentId="K00017") == RatingPushed(SESSION, agent)

@@ -83,6 +83,9 @@ def test_wish_for_one_agent() -> None:
     assert written["toUserId"] == "K00017"
     assert written["from"] == "WEBDEMO"  # trap T25
     assert "toUserId" not in json.loads(dump(RequestChat(QueueId(7))))
+    told = json.loads(dump(RequestChat(QueueId(7), tracks="[]", brand="element")))
+    assert (told["brand"], told["tracks"]) == ("element", "[]")
+    assert not {"brand", "tracks"} & written.keys()
 
 
 @pytest.mark.parametrize(
