@@ -37,6 +37,7 @@ KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
 PATIENCE = Timing(connect=15.0, upload=60.0)
 _MOVED = "set webchat.base_url to the address to which it redirects"
+_BRACES = "if agents' desks show texts in braces, set webchat.dialect: 2016-11"
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
@@ -247,7 +248,8 @@ class _Visit:
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure
-        return f"logout answered with {reply.result}"
+        braces = "" if links.learnt.known else f"; {_BRACES}"
+        return f"logout answered with {reply.result}{braces}"
 
 
 def _picture() -> Blob:

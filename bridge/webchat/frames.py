@@ -33,7 +33,7 @@ class Image(Frame, frozen=True):
     uri: str
     """Absolute address on the WebChat server."""
     thumbnail: str = ""
-    """Base64 preview; left empty, it would burst the server's frame limit (trap T23)."""
+    """Base64 preview; left empty, as it would burst the server's frame limit (trap T23)."""
 
 
 class File(Frame, frozen=True):

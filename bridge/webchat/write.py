@@ -157,6 +157,8 @@ def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
             return seed
         case Dialect.Y2019:
             later = {_RENAMED.get(key, key): value for key, value in seed.items()}
+            if "imageUri" in later:  # of 2019-10-14; data that fits into a frame is no preview
+                later["thumbUri"] = later["imageUri"]
             return {key: value for key, value in later.items() if value or key not in _OPTIONAL}
         case Dialect.DUAL:
             first = {_FIRST[key]: seed[key] for key in ("imageUri", "poi") if key in seed}

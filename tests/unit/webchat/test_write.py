@@ -144,10 +144,18 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
     ("content", "expected"),
     [
         (Text("你好"), {"text": "你好"}),
-        (Image("a.png", "https://h/a.png"), {"name": "a.png", "imageUri": "https://h/a.png"}),
+        (
+            Image("a.png", "https://h/a.png"),
+            {"name": "a.png", "imageUri": "https://h/a.png", "thumbUri": "https://h/a.png"},
+        ),
         (
             Image("", "https://h/a.png", "aWNvbg=="),
-            {"name": "", "imageUri": "https://h/a.png", "thumbData": "aWNvbg=="},
+            {
+                "name": "",
+                "imageUri": "https://h/a.png",
+                "thumbData": "aWNvbg==",
+                "thumbUri": "https://h/a.png",
+            },
         ),
         (File("a", "https://h/a"), {"name": "a", "url": "https://h/a"}),
         (
