@@ -141,6 +141,10 @@ class Login(Section):
     """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
     display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
     """What agents see; {displayname} is the customer's name in Matrix."""
+    portrait: Annotated[str, template(known=_KNOWN - {"displayname"})] = ""
+    """For type register: address of the picture that agents see; {room_key}, {room_id}."""
+    ip: str = ""
+    """Wire `ip`: the address that the server is to count visits by; Matrix tells nobody's."""
     password: SecretStr = SecretStr("")
     """For type password: of every account that `accounts` does not name."""
     own_accounts: bool = True
@@ -180,6 +184,9 @@ class Rate(Section):
     """In how many seconds."""
 
 
+_Dialect = Literal["auto", "2016-11", "2016", "2019", "dual"]
+
+
 class WebChat(Section):
     """The call centre's server."""
 
@@ -188,10 +195,14 @@ class WebChat(Section):
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     # YAML reads an unquoted 2016 as a number.
-    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], parsed_by(str, int)] = "auto"
-    """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
+    dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
+    """auto (finds out) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
+    brand: str = ""
+    """A second source for the desk, which servers of 2019 know; empty: none."""
+    tracks: str = ""
+    """JSON text about where a customer comes from, as the server's project defines it."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
     """For type password: room id, user id or pattern -> {name, password}; most specific wins."""
@@ -210,6 +221,8 @@ class WebChat(Section):
     """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
     jsonlib_guard: bool = False
     """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    long_voices: bool = True
+    """Long voices go as AMR by their address, to servers of 2019; false: as files, as recorded."""
     videos: bool = False
     """Send films as messages of type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()

@@ -195,8 +195,13 @@ def plain_text(fragment: str) -> str:
 
 
 def server_words(reply: Reply) -> str:
-    """Return a reply's message on one line; "" for one ASCII word, which is for programmers."""
-    seen = (one for one in plain_text(reply.message) if one.isprintable() or one.isspace())
+    """Return a reply's message as `one_line`."""
+    return one_line(reply.message)
+
+
+def one_line(message: str) -> str:
+    """Return a server's message on one line; "" for one ASCII word, which is for programmers."""
+    seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
         return ""

@@ -31,7 +31,16 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
+from bridge.link.http_client import (
+    MOST_REDIRECTS,
+    REDIRECTS,
+    USER_AGENT,
+    Http,
+    TokenRefused,
+    certain_failure,
+    describe,
+    timeout_of,
+)
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
@@ -45,8 +54,6 @@ _MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 """Types for which a servlet container reads the body itself, before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
-MOST_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({408, 425, 429})
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
@@ -353,7 +360,7 @@ class Fetcher:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             # What is counted against the limit is then what the source says it sends.
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
         ) as self._session:
             yield
 
@@ -386,7 +393,7 @@ class Fetcher:
                 if not self._hosts.allows(urlsplit(url)):
                     raise Refused("host", f"{urlsplit(url).hostname} is not in allowed_media_hosts")
                 response = await self._get(url)
-                if response.status not in _REDIRECTS:
+                if response.status not in REDIRECTS:
                     return response
                 response.close()
                 url = urljoin(url, response.headers.get("Location", ""))

@@ -31,10 +31,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urljoin
 
 import aiohttp
 import structlog
+from yarl import URL
 
+from bridge import __version__
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.settings import Facts, LinkSettings, Timing
@@ -119,6 +122,10 @@ class Backoff:
         self.failures = 0
 
 
+USER_AGENT = f"matrix-webchat-bridge/{__version__}"
+"""Firewalls turn away the names of the libraries."""
+MOST_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
 LONGEST_COOKIES = 4096
@@ -133,6 +140,8 @@ class Answer:
     body: bytes
     cookies: str = field(default="", repr=False)
     """Those that it set, as a `Cookie` header for the addresses beside its own: a secret."""
+    location: str = field(default="", repr=False)
+    """Where it leads, if it is a redirect; may hold a token."""
 
 
 class Http:
@@ -147,7 +156,9 @@ class Http:
     async def running(self) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT},
         ) as self._session:
             yield
 
@@ -163,13 +174,25 @@ class Http:
     ) -> Answer:
         """Send one POST and read `longest` bytes of its answer, within `total` seconds.
 
-        `cookies` are those of the token that the request names. Raises Unavailable, whose text
-        never holds the URL, if no HTTP answer came.
+        `cookies` are those of the token that the request names. A body at hand follows redirects
+        that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
+        holds the URL, if no HTTP answer came.
         """
-        if self._session is None or self._session.closed:
-            raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
+        for _ in range(MOST_REDIRECTS):
+            answer = await self._post(url, data, headers, total, longest)
+            onward = redirected(url, answer.location)
+            if onward is None or not isinstance(data, bytes):
+                return answer
+            url = onward
+        raise Unavailable(f"{MOST_REDIRECTS} redirects")
+
+    async def _post(
+        self, url: str, data: object, headers: Mapping[str, str], total: float, longest: int
+    ) -> Answer:
+        if self._session is None or self._session.closed:
+            raise Unavailable("the links are not running")
         try:
             async with self._session.post(
                 url,
@@ -183,10 +206,29 @@ class Http:
                     body += chunk
                     if len(body) >= longest:
                         break
-                return Answer(response.status, bytes(body[:longest]), _cookies(response))
+                moved = response.status in REDIRECTS and response.headers.get("Location")
+                cookies = _cookies(response)
+                return Answer(response.status, bytes(body[:longest]), cookies, moved or "")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+
+
+def redirected(url: str, location: str) -> str | None:
+    """The address to which a redirect leads on the same server: a token is for no other."""
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        return None
+    return target if location and origin_of(target) == origin_of(url) else None
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port, for people too."""
+    try:
+        return str(URL(url).origin())
+    except ValueError:
+        return "an address that cannot be read"
 
 
 def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
@@ -487,7 +529,7 @@ class Door:
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer.status, what)
+            raise self.foreign(answer.status, what, answer.location)
         self.answered()
         return told, answer.cookies
 
@@ -510,9 +552,12 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
-    def foreign(self, status: int, what: str) -> OpenFailure:
+    def foreign(self, status: int, what: str, location: str = "") -> OpenFailure:
         """The failure for an answer that is not WebChat's; `what` was asked."""
         self._health.missed()
+        if location:
+            message = f"{what}: HTTP {status} redirects to {origin_of(location)}"
+            return OpenFailure(FailureReason.UNREACHABLE, message)
         pause = 0.0
         if status not in STARTING:
             self._foreign_answers += 1

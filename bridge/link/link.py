@@ -38,6 +38,7 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
+    USER_AGENT,
     Backoff,
     Door,
     Health,
@@ -47,6 +48,7 @@ from bridge.link.http_client import (
     TokenRefused,
     Unwanted,
     describe,
+    redirected,
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
@@ -267,6 +269,7 @@ class Link:
                     open_timeout=timing.handshake,
                     close_timeout=timing.close,
                     logger=_QUIET,
+                    user_agent_header=USER_AGENT,
                     additional_headers={"Cookie": token.cookies} if token.cookies else None,
                     proxy=None,
                     ssl=around.tls,
@@ -390,10 +393,12 @@ def refused_again() -> OpenFailure:
 
 
 class _Connect(connect):
-    """A `connect` that follows no redirect: our token is for one server only."""
+    """A `connect` that follows redirects on its server only, for which our token is."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
+        headers = exc.response.headers if isinstance(exc, InvalidStatus) else {}
+        stays = redirected(self.uri, headers.get("Location", ""))
+        return exc if stays is None else super().process_redirect(exc)
 
 
 MOST_WAITING = 64

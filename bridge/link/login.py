@@ -158,7 +158,7 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self.learnt.keys)
+            body = http.dump_login(credentials.login, self.learnt.keys, self.settings.ip)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
@@ -293,7 +293,8 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
                 name, password = fill(rule.name), rule.password
             login = http.PasswordLogin(name, password, settings.enterprise_id)
         case LoginType.REGISTER:
-            login = http.RegisterLogin(name, fill(settings.display_name), settings.enterprise_id)
+            shown, portrait = fill(settings.display_name), fill(settings.portrait)
+            login = http.RegisterLogin(name, shown, settings.enterprise_id, portrait)
         case LoginType.VISITOR:
             login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
     return Credentials(name, login)

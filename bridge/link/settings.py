@@ -87,7 +87,7 @@ class Timing:
 class LinkSettings:
     """One WebChat server.
 
-    `name` and `display_name` are templates over `{room_key}`, `{room_id}` and `{displayname}`.
+    `name`, `display_name`, `portrait` are templates: `{room_key}`, `{room_id}`, `{displayname}`.
     """
 
     base_url: str
@@ -97,6 +97,10 @@ class LinkSettings:
     login_type: LoginType = LoginType.REGISTER
     name: str = "mx-{room_key}"
     display_name: str = "{displayname}"
+    portrait: str = ""
+    """Address of the picture that agents see of who registers; empty: none."""
+    ip: str = ""
+    """Told with every login; empty: none."""
     password: str = field(default="", repr=False)
     accounts: Mapping[str, AccountRule] = field(default_factory=dict)
     """For type password: room id, user id, or a glob over either."""
@@ -123,7 +127,8 @@ class LinkSettings:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a template that names an unknown placeholder."""
-        for template in (self.name, self.display_name, *(r.name for r in self.accounts.values())):
+        names = (rule.name for rule in self.accounts.values())
+        for template in (self.name, self.display_name, self.portrait, *names):
             try:
                 template.format(room_key="", room_id="", displayname="")
             except (LookupError, ValueError, AttributeError) as error:

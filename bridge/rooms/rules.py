@@ -73,6 +73,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Bytes of text that fit into one frame at the moment; None: as `policy` says."""
     longest_clip: Callable[[], int] | None = None
     """The same for a voice, which no dialect writes twice."""
+    long_voices: Callable[[], bool] = lambda: False
+    """WebChat may take the address of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
     """Cache of `policy_for`."""

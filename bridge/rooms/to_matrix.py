@@ -167,6 +167,8 @@ class MatrixLane:
                 return self._offer(room, row, effect)
             case PutSigns():
                 return self._sign(room, row, effect)
+            case model.TakeBack():
+                return self._take_back(room, row, effect)
             case model.AgentsCame():
                 return self._agents_came(room, row, effect)
             case model.AgentsLeft():
@@ -402,10 +404,27 @@ class MatrixLane:
             event_id = parts[0].event_id
             later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            return Done(event_id, came=(*later, *proposed))
+            # Of several events, one alone would say that the rest still stands.
+            numbered = relay.message_id and len(parts) == 1
+            anchor = f"said:{relay.message_id}" if numbered else None
+            return Done(event_id, anchor, (*later, *proposed))
         done = await self._describe(room, row, relay)
         done.detail = "shown as a notice"
         return done
+
+    async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
+        """Redact an agent's message; where it is not known which, say that there was one."""
+        number, ghost = taken.message_id, self._matrix.ghost_of(taken.agent)
+        said = await room.anchor(f"said:{number}") if number else None
+        if said is not None:
+            txn_id = self._transaction_id(row, ghost)
+            try:
+                await self._matrix.redact(room.room_id, ghost, said, txn_id)
+            except ports.Refused as error:
+                _relaying_log.info("a message is not taken back", why=error.code)
+            else:
+                return Done()
+        return await self._say(room, row, model.Say("chat.recalled"))
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         who, content = relay.agent.name or relay.agent.id, relay.content

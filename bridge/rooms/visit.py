@@ -44,6 +44,7 @@ from bridge.conversation.model import (
     Reported,
     Resumed,
     Say,
+    TakeBack,
     Tick,
     ToAside,
     ToMatrix,
@@ -195,7 +196,7 @@ def new_effect(effect: Effect) -> NewEffect | None:
             return NewEffect(Lane.WEBCHAT, body, cause, call_id)
         case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
             return NewEffect(Lane.MATRIX, body)
-        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
+        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom() | TakeBack():
             return NewEffect(Lane.MATRIX, body)
         case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
             return NewEffect(Lane.MATRIX, body, cause)

@@ -137,7 +137,7 @@ MISTAKES = [
     (edited("queues:\n  - {id: 1, name: Sales}", "queues: 1"), "line 6: queues: must be a list"),
     (
         edited("webchat:\n", "webchat:\n  dialect: dua1\n"),
-        "line 5: webchat.dialect: must be 'auto', '2016', '2019' or 'dual'",
+        "line 5: webchat.dialect: must be 'auto', '2016-11', '2016', '2019' or 'dual'",
     ),
     (edited('"*": customer', '"*": guest'), "line 10: bridge.permissions.\"*\": must be 'none'"),
     (edited('{"*": customer}', "{}"), "line 10: bridge.permissions: must not be empty"),
@@ -316,7 +316,7 @@ def test_a_queue_may_be_an_alias_of_itself(tmp_path: Path) -> None:
     assert problems(tmp_path, edited("Sales}", 'Sales, aliases: [sales, "1"]}')) == []
 
 
-@pytest.mark.parametrize("dialect", ["auto", "2016", "2019", '"2019"', "dual"])
+@pytest.mark.parametrize("dialect", ["auto", "2016-11", "2016", "2019", '"2019"', "dual"])
 def test_every_dialect_may_be_named(tmp_path: Path, dialect: str) -> None:
     changed = edited("webchat:\n", f"webchat:\n  dialect: {dialect}\n")
     assert problems(tmp_path, changed) == []

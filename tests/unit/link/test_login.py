@@ -14,7 +14,14 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
-from bridge.link.http_client import Door, Health, Http, OpenFailure
+from bridge.link.http_client import (
+    SUSPICIONS,
+    USER_AGENT,
+    Door,
+    Health,
+    Http,
+    OpenFailure,
+)
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
 from bridge.link.settings import AccountRule, LinkSettings, Token
@@ -96,6 +103,52 @@ async def test_other_refusals_may_pass(code: int) -> None:
             assert (caught.value.code, caught.value.pause) == (code, 0)
         assert counts.logins_refused == len(server.logins) == 2
         assert health.failing_since is None, "it did answer"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_on_the_server_is_followed(status: int) -> None:
+    """With the same body and sign, as a POST; and nobody learns what we are written in."""
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        if request.query:
+            return web.json_response({"result": 1, "token": "T"})
+        return web.Response(status=status, headers={"Location": "tpi?moved=1"})
+
+    async with WildServer(login=login).running() as server:
+        async with logging_in(settings_for(server.base_url, sign_key="K")) as (logins, _, _):
+            assert (await logins.login(ADA)).value == "T"
+        assert len(set(server.login_bodies)) == 1 < len(server.login_bodies)
+        assert len({headers["sign"] for headers in server.login_headers}) == 1
+        assert {headers["User-Agent"] for headers in server.login_headers} == {USER_AGENT}
+        assert not any(word in USER_AGENT.lower() for word in ("python", "aiohttp"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        ("https://crm.example.org:8443/tpi?token=x", "login: HTTP 301 redirects to https://crm.ex"),
+        ("http://[/tpi", "login: HTTP 301 redirects to an address that cannot be read"),
+        ("tpi", "login: 5 redirects"),
+    ],
+)
+async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: str) -> None:
+    """It is no blacklist, whose door would be closed to everybody for ten minutes."""
+
+    async def login(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=301, headers={"Location": location})
+
+    async with (
+        WildServer(login=login).running() as server,
+        logging_in(settings_for(server.base_url)) as (logins, _, _),
+    ):
+        for _ in range(SUSPICIONS + 1):
+            with pytest.raises(OpenFailure) as caught:
+                await logins.login(ADA)
+            assert str(caught.value).startswith(where)
+            assert caught.value.pause == 0
+            assert "token" not in str(caught.value)
 
 
 @pytest.mark.asyncio
@@ -315,6 +368,18 @@ def test_register_names_the_room_and_shows_the_person() -> None:
     credentials = credentials_of(settings(), account())
     key = room_key("!a:example.org")
     assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "E1")
+
+
+@pytest.mark.asyncio
+async def test_an_operator_may_tell_a_picture_and_an_address() -> None:
+    server = answering({"result": 1, "token": "T"})
+    async with server.running():
+        told = settings_for(server.base_url, portrait="https://h/{room_key}.png", ip="203.0.113.9")
+        async with logging_in(told) as (logins, _, _):
+            await logins.login(ADA)
+    body = msgspec.json.decode(server.login_bodies[0])
+    picture = f"https://h/{room_key(ADA.room_id)}.png"
+    assert (body["portraitUri"], body["ip"]) == (picture, "203.0.113.9")
 
 
 def test_a_display_name_with_braces_is_only_text() -> None:
