@@ -82,7 +82,7 @@ async def test_places_both_ways(stage: Stage) -> None:
     await talk.desk("location", latitude=39.916465, longitude=116.410113, poi="Tiananmen")
     shown = content_of(await talk.sees(of_kind("m.location")))
     assert shown["geo_uri"] == "geo:39.908722,116.397496"
-    assert str(shown["body"]).startswith("📍 Tiananmen\nhttps://api.map.baidu.com/marker?")
+    assert str(shown["body"]).startswith("📍 Tiananmen\nhttps://uri.amap.com/marker?position=")
 
     await talk.send(msgtype="m.location", body="here", geo_uri="geo:39.908722,116.397496")
     place = content(await talk.got("location"))
