@@ -365,7 +365,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.reply_to is not None
+            wait = meaning.about is not None
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Withdrew))

@@ -635,6 +635,11 @@ class Spoke(FromPerson, frozen=True):
     notice: bool = False
     """It says of itself that a program wrote it (specification, `m.notice`)."""
 
+    @property
+    def about(self) -> EventId | None:
+        """The event that an agent sees quoted."""
+        return self.reply_to or self.thread
+
 
 class Corrected(AboutEvent, frozen=True):
     """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""

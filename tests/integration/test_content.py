@@ -195,7 +195,7 @@ async def test_answers_stay_in_the_thread(stage: Stage) -> None:
     root = await talk.say("about my order")
     thread = {"rel_type": "m.thread", "event_id": root}
     inside = await talk.say("it has not come", **{"m.relates_to": thread})
-    await talk.heard("it has not come")
+    await talk.heard("In reply to “about my order”:\nit has not come")
     await talk.desk("say", text="I am looking")
     event = await talk.reads("I am looking", MEI)
     assert relation(event) == {
