@@ -324,11 +324,8 @@ _HOPELESS = frozenset(
     | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
 """What comes to the same the next time, with WebChat or with us."""
-_SEALED = (
-    *("unreadable.no_key", "unreadable.unknown_device"),
-    *("unreadable.undecryptable", "unreadable.withheld."),
-)
-"""What may have become readable since."""
+_SEALED = ("unreadable.no_key", "unreadable.unknown_device", "unreadable.undecryptable")
+"""What may have become readable since; a key that was withheld is not sent later."""
 
 
 def can_be_sent_again(key: str) -> bool:
