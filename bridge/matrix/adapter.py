@@ -287,6 +287,12 @@ class MatrixAdapter:
         content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
 
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        content = render.cancel_content(request)
+        return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
+
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
 

@@ -76,7 +76,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import Came, Visit, not_taken
+from bridge.rooms.visit import CancelVerification, Came, Visit, not_taken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -85,6 +85,8 @@ STANDING_TRIES = 3
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
+_CALL = "unreadable.call"
+"""Said, and not in reply: Element cannot show a call above a reply, nor the reply then."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -171,7 +173,7 @@ def receive(
             people.members_changed(visit, meaning)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
-                visit.report(meaning.event_id, meaning.key)
+                _unreadable(visit, meaning)
         case RoomConfigured():
             people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
@@ -201,6 +203,15 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
     return False
+
+
+def _unreadable(visit: Visit, meaning: Unreadable) -> None:
+    if meaning.key == _CALL:
+        visit.say(meaning.key)
+    else:
+        visit.report(meaning.event_id, meaning.key)
+    if meaning.verify:
+        visit.ask(CancelVerification(meaning.event_id, meaning.verify))
 
 
 def _spoke(

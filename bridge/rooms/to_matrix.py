@@ -46,6 +46,7 @@ from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
     Came,
+    CancelVerification,
     Done,
     EnterRoom,
     LeaveRoom,
@@ -141,7 +142,7 @@ class MatrixLane:
             failed = Came(EntryFailed(why))
             return Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
-        if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
+        if left or isinstance(effect, LeaveRoom | model.AgentsLeft | CancelVerification):
             return Done(outcome=Outcome.DISCARDED, detail=why)
         about = {"room": room.room_id, "what": type(effect).__name__, "why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
@@ -176,6 +177,8 @@ class MatrixLane:
                 return self._enter(room, effect)
             case LeaveRoom():
                 return self._leave(room, effect)
+            case CancelVerification():
+                return self._cancel_verification(room, row, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
@@ -331,6 +334,13 @@ class MatrixLane:
             except ports.Refused as error:
                 log.debug("nothing to leave", why=error.code)
         return Done()
+
+    async def _cancel_verification(
+        self, room: Room, row: EffectRow, order: CancelVerification
+    ) -> Done:
+        txn_id = self._transaction_id(row, order.user)
+        cancel = self._matrix.cancel_verification
+        return Done(await cancel(room.room_id, order.user, order.event_id, txn_id))
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
         """Bring the ghosts in; of those that the room does not let in, say that we speak for them.

@@ -204,6 +204,11 @@ class FakeMatrix:
     ) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
 
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, "cancel", request), txn_id)
+
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:

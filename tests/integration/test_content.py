@@ -225,4 +225,12 @@ async def test_polls_and_calls(stage: Stage) -> None:
     await talk.customer.vote(talk.room, started, "1")
     await talk.heard("(Vote in “Which?”: Red)")
     call = await talk.customer.send(talk.room, {"call_id": "c", "version": "1"}, "m.call.invite")
-    await talk.reads_reply("Calls do not reach the call centre", call)
+    told = await talk.reads("Calls do not reach the call centre", stage.bot)
+    assert relation(told) == {}, f"Element shows no reply to a call ({call})"
+    asked = await talk.send(
+        msgtype="m.key.verification.request", body="verify?", to=stage.bot, methods=["m.sas.v1"]
+    )
+    await talk.reads_reply("cannot compare emoji", asked)
+    cancelled = await talk.sees(lambda event: event.get("type") == "m.key.verification.cancel")
+    assert relation(cancelled) == {"rel_type": "m.reference", "event_id": asked}
+    assert (cancelled["sender"], content_of(cancelled)["code"]) == (stage.bot, "m.user")

@@ -211,7 +211,6 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ("m.call.invite", {"call_id": "c"}, "unreadable.call"),
         ("org.matrix.msc4075.rtc.notification", {}, "unreadable.call"),
         ("org.matrix.msc4075.call.notify", {}, "unreadable.call"),
-        ("m.room.message", VERIFY | {"to": OURS.bot}, "unreadable.verification"),
         ("m.image", {"m.text": [{"body": "a picture"}]}, "unreadable.kind"),
         ("m.message", {"m.markup": []}, "unreadable.kind"),
         ("m.room.message", {"body": "x"}, "unreadable.malformed"),
@@ -226,6 +225,11 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
 )
 def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str) -> None:
     assert read(kind, content) == Unreadable(EVENT, ANN, key)
+
+
+def test_a_wish_to_verify_one_of_ours_says_whom() -> None:
+    asked = read("m.room.message", VERIFY | {"to": OURS.bot})
+    assert asked == Unreadable(EVENT, ANN, "unreadable.verification", OURS.bot)
 
 
 @pytest.mark.parametrize(
