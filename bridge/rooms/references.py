@@ -3,8 +3,8 @@
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
 (`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
-- A reply begins with a short quotation, and so does a message in a thread, of its root. Nothing is told of a message that the agent never saw,
-  because it did not arrive or was of an earlier chat.
+- A reply begins with a short quotation, and a message in a thread with one of its root. Nothing is
+  told of a message that the agent never saw: it did not arrive, or was of an earlier chat.
 - The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
   one that is erased the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import takewhile
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -246,6 +248,35 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
     """The message as it came, and in its newest wording."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
+
+
+# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
+
+MOST_SERVERS = 3
+"""The specification's own advice."""
+
+_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
+"""A server that has no name is no help to others."""
+
+
+def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
+    """The address of an event, with the servers through which its room can be joined (`via`)."""
+    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
+    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
+    return f"{where}?{via}" if via else where
+
+
+def via(record: RoomRecord) -> tuple[str, ...]:
+    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
+    people = Counter(_server(person.user) for person in record.people)
+    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
+    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
+    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
+    return tuple(named[:MOST_SERVERS])
+
+
+def _server(user: str) -> str:
+    return user.partition(":")[2]
 
 
 # --- replies, reactions, votes --------------------------------------------------------------------

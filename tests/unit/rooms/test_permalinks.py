@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import Person, RoomRecord
-from bridge.rooms.transcripts import permalink, via
+from bridge.rooms.references import permalink, via
 
 ROOM = RoomId("!abc/d:example.org")
 
