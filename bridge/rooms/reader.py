@@ -76,7 +76,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import CancelVerification, Came, Visit, not_taken
+from bridge.rooms.visit import Came, CancelVerification, Visit, not_taken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""

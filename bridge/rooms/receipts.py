@@ -3,8 +3,9 @@
 A receipt shows what the call centre has taken, and nothing else: for a chat, or with the request
 that waits for one. How far that is stands in the room's record, stored with the outcome of the
 message. So no receipt is ahead of what is known for certain, none costs a row, and after a crash it
-is given anew: repeating one does no harm, and a homeserver lets none go back. Only the newest counts. The first goes out at
-once, the next one `PAUSE` seconds later, and while people go on writing, one every two pauses.
+is given anew: repeating one does no harm, and a homeserver lets none go back. Only the newest
+counts. The first goes out at once, the next one `PAUSE` seconds later, and while people go on
+writing, one every two pauses.
 
 Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
 nothing waits for it and nothing is lost if it fails: a failure is a line in the debug log. An

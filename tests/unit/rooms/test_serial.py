@@ -52,6 +52,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane
 from bridge.rooms.visit import (
+    CancelVerification,
     Conceal,
     Decline,
     Effect,
@@ -107,6 +108,7 @@ MATRIX: list[Effect] = [
     PutSigns(EVENT, ("👍",)),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
+    CancelVerification(EVENT, UserId("@bot:h")),
 ]
 
 ASIDE: list[Effect] = [
