@@ -5,8 +5,8 @@ each message begins with the speaker's name in the room. Names are strangers' wo
 to one short line, and without marks that would turn the reading direction of what follows.
 
 A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
-is a shared room, and stays one until we are invited anew: what was said about names, commands and
-passwords would else be true now and then.
+is a shared room, and said to be one; once they have left it is direct again, and that is said, too.
+No other room becomes direct: of a large one we do not know all who are there.
 
 The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
 it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
@@ -102,6 +102,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         host=invitation.whom,
         customer=invitation.by,
         direct=invitation.direct,
+        was_direct=False,
         refusal=refusal,
         refused_until=until,
         people=(),
@@ -331,13 +332,19 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
-    """Note the people in a room: is it still direct, and since when is no customer there?"""
+    """Note the people in a room: is it direct, and since when is no customer there?"""
     permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=there[-KEPT_PEOPLE:])
-    if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
-        visit.set(direct=False)
-        visit.say("room.shared")
+    record = visit.record
+    if record.membership is Membership.JOINED and (record.direct or record.was_direct):
+        alone = not _in_company(visit)
+        if record.direct and not alone:
+            visit.set(direct=False, was_direct=True)
+            visit.say("room.shared")
+        elif alone and not record.direct and any(one.user == record.customer for one in there):
+            visit.set(direct=True)
+            visit.say("room.alone")
     record = visit.record
     if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
         if record.empty_since is not None:

@@ -364,6 +364,8 @@ class RoomRecord(Value, frozen=True):
     secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
+    was_direct: bool = False
+    """It was so until somebody joined, and will be again once they have left."""
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
