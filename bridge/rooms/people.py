@@ -39,6 +39,7 @@ from bridge.rooms.record import (
     Renamed,
     RoomRecord,
 )
+from bridge.rooms.references import permalink, via
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
@@ -149,10 +150,13 @@ def brings_config(visit: Visit, entry: Entered) -> bool:
     return entering and not visit.record.refusal and entry.config is not None
 
 
-def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str, object], ...]:
+def entered(
+    visit: Visit, entry: Entered, standing: Standing, other: RoomRecord | None = None
+) -> tuple[dict[str, object], ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
-    `standing` is that of whoever set the room's configuration, if it `brings_config`.
+    `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
+    another direct room of the same customer's and host's, one with a chat if there is one.
     """
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.ENTERING:
@@ -168,6 +172,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
+        elsewhere=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
     )
@@ -185,17 +190,35 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
+    if visit.record.direct and other is not None:
+        language = visit.record.settings.language or other.settings.language
+        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        visit.set(elsewhere=other.room_id, settings=settings)
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
+    elif other is not None and visit.record.elsewhere and goes_on(other):
+        if not parked:  # else each message is answered so
+            visit.say("room.elsewhere", {"link": permalink(other.room_id, None, via(other))})
     else:
         _welcome(visit)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
+
+
+def goes_on(other: RoomRecord) -> bool:
+    """True while a direct room's customer waits for an agent there, or has one."""
+    served = other.membership is Membership.JOINED and other.direct
+    return served and not isinstance(other.conversation.phase, model.NoChat)
+
+
+def asks_elsewhere(record: RoomRecord) -> bool:
+    """True if words would begin a chat here, where one may be going on in another room."""
+    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
 
 
 def entry_failed(visit: Visit) -> None:

@@ -20,6 +20,7 @@ A plain text, as nearly all are, passes neither `commands` nor `people` nor `ref
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -72,6 +73,7 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
     load_input,
+    load_record,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
@@ -87,6 +89,8 @@ _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 _CALL = "unreadable.call"
 """Said, and not in reply: Element cannot show a call above a reply, nor the reply then."""
+_MOST_ROOMS = 10
+"""Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -106,6 +110,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The message that this one is about (`references.refers_to`); None: forgotten."""
     encrypted: bool = False
     """It came encrypted."""
+    elsewhere: str = ""
+    """The address of the room in which the customer's chat goes on, where that is not this one."""
     rooms_begun: tuple[int, ...] = ()
     """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
 
@@ -246,7 +252,9 @@ def _spoke(
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Spoke):
-        _said(visit, spoke, facts.earlier)
+        _said(visit, spoke, facts)
+    elif facts.elsewhere:
+        visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
     else:
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
@@ -279,13 +287,16 @@ def _commanded(
     commands.carry_out(visit, command.verb, call)
 
 
-def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
+def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
-    phase, meant = visit.record.conversation.phase, None
+    phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
     if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke):
             return
+    if meant is None and facts.elsewhere:
+        visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
+        return
     if meant is None:
         plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
         said = Said(spoke.event_id, spoke.content, spoke.plain)
@@ -376,7 +387,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None
+            wait = meaning.about is not None or people.asks_elsewhere(visit.record)
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Withdrew))
@@ -469,8 +480,33 @@ class Reader:
         standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
-        for raw in people.entered(visit, entry, standing):
+        other = await self._other_room(visit.record)
+        for raw in people.entered(visit, entry, standing, other):
             await self._contained(visit, raw, row.received)
+
+    async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
+        """Another direct room of this customer's and host's; one with a chat goes before."""
+        for room_id in (await self._around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
+            other = None if room_id == self._room_id else await self._record_of(room_id)
+            if other is not None and (other.host, other.direct) == (here.host, True):
+                return other
+        return None
+
+    async def _elsewhere(self, record: RoomRecord) -> str:
+        """The address of `Facts.elsewhere`."""
+        if record.elsewhere is None or not people.asks_elsewhere(record):
+            return ""
+        other = await self._record_of(record.elsewhere)
+        if other is None or not people.goes_on(other):
+            return ""
+        return references.permalink(other.room_id, None, references.via(other))
+
+    async def _record_of(self, room_id: RoomId) -> RoomRecord | None:
+        """Another room as it is stored; None for one that this version cannot read."""
+        stored = (await self._around.store.load(room_id)).room
+        with suppress(ValueError):
+            return None if stored is None else load_record(stored.record)
+        return None
 
     async def _contained(
         self, visit: Visit, raw: Raw, received: int, *, encrypted: bool = False
@@ -532,7 +568,8 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        facts = Facts(standing, earlier=earlier, encrypted=encrypted)
+        elsewhere = await self._elsewhere(visit.record)
+        facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=elsewhere)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
@@ -545,7 +582,7 @@ class Reader:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self._around.store, visit.record
         await self.turn.take(invited.by)
-        rooms = await store.rooms_of(invited.by)
+        rooms = len(await store.rooms_of(invited.by))
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         others = () if self._room_id in begun else tuple(begun.values())
         facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)

@@ -259,10 +259,12 @@ _ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
 """A server that has no name is no help to others."""
 
 
-def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
-    """The address of an event, with the servers through which its room can be joined (`via`)."""
+def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:
+    """The address of an event or a room, with servers through which that can be joined (`via`)."""
     via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
-    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
+    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}"
+    if event_id is not None:
+        where += f"/{quote(event_id, safe='$:')}"
     return f"{where}?{via}" if via else where
 
 

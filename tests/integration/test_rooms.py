@@ -61,13 +61,23 @@ async def test_direct_room_with_a_queue(stage: Stage) -> None:
 
 
 async def test_two_rooms_of_one_person(stage: Stage) -> None:
-    """Each is a customer of its own at the desk: neither chat disturbs the other."""
+    """A second one is led to the first; who insists has two chats, and neither disturbs the other.
+
+    Clients make a second direct room where "start chat" does not find the first.
+    """
     customer = await stage.customer("twofold")
     one = await Talk.open(stage, customer, "about my bill")
+    await one.say("!wc lang ja")
+    await one.queued()
     other = await Talk.open(stage, customer, "about my parcel")
+    told = await other.reads("別のルームでご案内中のため、このメッセージは担当者に届いていません", stage.bot)
+    assert f"https://matrix.to/#/{one.room}?via=" in wording(told)
+    assert len(other.messages(stage.bot)) == 1
+    assert other.person is None
+    await other.customer.react(other.room, str(told["event_id"]), "🔁")
+    await other.queued()
+    await other.heard("about my parcel")
     assert one.login != other.login
-    for talk in (one, other):
-        await talk.queued()
     await one.accept()
     await other.accept()
     await one.say("bill 1")

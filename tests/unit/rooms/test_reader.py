@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bridge.conversation.model import Idle, Reported
-from bridge.ids import EventId, InputSeq
+from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -14,13 +15,18 @@ from bridge.rooms.record import (
     MatrixEvent,
     Membership,
     RoomRecord,
+    RoomSettings,
     dump_input,
+    dump_record,
+    load_record,
 )
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
-from bridge.webchat.frames import CloseSession
+from bridge.texts import Texts
+from bridge.webchat.frames import CloseSession, Received, SessionClosed
+from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, SESSION, World
+from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
 
 
@@ -184,3 +190,98 @@ async def test_who_may_configure_a_room(
         await engine.accept_events([world.event(text="!wc pause")])
         await world.clock.turn(10)
     assert wanted in world.matrix.texts(ROOM), world.matrix.texts(ROOM)
+
+
+# --- a second direct room of one person ---------------------------------------------------------
+
+SECOND = RoomId("!second:example.org")
+LINK = "https://matrix.to/#/!room:example.org?via=example.org"
+
+
+def calls_in(world: World, room_id: RoomId) -> list[str]:
+    return [type(one.command).__name__ for one in world.link.calls if one.room_id == room_id]
+
+
+async def second_room(world: World, *words: str, language: str = "ja") -> list[str]:
+    """Ada, who has a chat in `ROOM`, writes to the bot in a new room; what is said there."""
+    await world.chatting()
+    found = await world.writing.load(ROOM)
+    assert found.room is not None
+    record = load_record(found.room.record)
+    spoken = msgspec.structs.replace(record, settings=RoomSettings(language=language))
+    await flow.step(world.writing, msgspec.structs.replace(found.room, record=dump_record(spoken)))
+    async with world.running() as engine:
+        said = [world.event(text=one, room_id=SECOND) for one in words]
+        await engine.accept_events([world.invitation(SECOND), *said])
+        await quiet()
+    return world.matrix.texts(SECOND)
+
+
+@pytest.mark.asyncio
+async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -> None:
+    world = World()
+    told = await second_room(world, "me again", "anybody?")
+    assert [one.partition("\n")[0] for one in told] == ["undelivered.elsewhere"] * 2
+    assert [one.reply_to for one in world.matrix.posted] == ["$e1", "$e2"]
+    assert calls_in(world, SECOND) == []
+    record = await world.stored(SECOND)
+    assert record.settings.language == "ja"
+    assert record.elsewhere == ROOM
+
+
+@pytest.mark.asyncio
+async def test_a_second_room_without_words_says_where_the_first_is() -> None:
+    world = World()
+    world.speak(Texts())
+    (told,) = await second_room(world, language="en")
+    assert told == f"You already have a chat with us. Please go on there:\n{LINK}"
+
+
+@pytest.mark.asyncio
+async def test_who_insists_has_a_second_chat() -> None:
+    """By 🔁, or the command: words alone never begin one by mistake."""
+    world = World()
+    await second_room(world, "about something else")
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="start", room_id=SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="and this", room_id=SECOND)])
+        await quiet()
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+    assert "undelivered.elsewhere" not in world.matrix.texts(SECOND)[-1]
+
+
+@pytest.mark.asyncio
+async def test_once_the_first_chat_is_over_the_second_room_is_like_any_other() -> None:
+    world = World()
+    await second_room(world, "me again")
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        await engine.accept_events([world.event(text="now?", room_id=SECOND)])
+        await quiet()
+        assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+        # And the other way round: what goes on here is nothing to the first room.
+        await engine.accept_events([world.event(text="more", room_id=SECOND)])
+        await quiet()
+    assert calls_in(world, SECOND)[2:] == ["SendPreMessage"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("first", [{"direct": False}, {"host": SALES_USER}, {"version": 99}])
+async def test_rooms_of_several_people_and_of_other_queues_are_no_first_room(
+    first: dict[str, object],
+) -> None:
+    world = World()
+    await world.chatting()
+    found = await world.writing.load(ROOM)
+    assert found.room is not None
+    other = msgspec.structs.replace(load_record(found.room.record), **first)
+    await flow.step(world.writing, msgspec.structs.replace(found.room, record=dump_record(other)))
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="hello", room_id=SECOND)])
+        await quiet()
+    assert world.matrix.texts(SECOND)[0] == "room.welcome"
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
