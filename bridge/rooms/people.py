@@ -200,9 +200,9 @@ def entered(
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
-    elif other is not None and visit.record.elsewhere and goes_on(other):
+    elif visit.record.elsewhere and (link := address(other)):
         if not parked:  # else each message is answered so
-            visit.say("room.elsewhere", {"link": permalink(other.room_id, None, via(other))})
+            visit.say("room.elsewhere", {"link": link})
     else:
         _welcome(visit)
         if entry.encrypted_by_us:
@@ -210,10 +210,12 @@ def entered(
     return tuple(parked)
 
 
-def goes_on(other: RoomRecord) -> bool:
-    """True while a direct room's customer waits for an agent there, or has one."""
-    served = other.membership is Membership.JOINED and other.direct
-    return served and not isinstance(other.conversation.phase, model.NoChat)
+def address(other: RoomRecord | None) -> str:
+    """The address of a direct room where the customer has an agent, or waits for one; else ""."""
+    if other is None or not other.direct or other.membership is not Membership.JOINED:
+        return ""
+    idle = isinstance(other.conversation.phase, model.NoChat)
+    return "" if idle else permalink(other.room_id, None, via(other))
 
 
 def asks_elsewhere(record: RoomRecord) -> bool:

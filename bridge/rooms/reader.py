@@ -496,10 +496,7 @@ class Reader:
         """The address of `Facts.elsewhere`."""
         if record.elsewhere is None or not people.asks_elsewhere(record):
             return ""
-        other = await self._record_of(record.elsewhere)
-        if other is None or not people.goes_on(other):
-            return ""
-        return references.permalink(other.room_id, None, references.via(other))
+        return people.address(await self._record_of(record.elsewhere))
 
     async def _record_of(self, room_id: RoomId) -> RoomRecord | None:
         """Another room as it is stored; None for one that this version cannot read."""
