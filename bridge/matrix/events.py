@@ -17,7 +17,7 @@ from itertools import dropwhile
 import msgspec
 
 from bridge.conversation import model
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.users import OurUsers
@@ -37,6 +37,7 @@ MAX_ANSWERS = 20
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
+_ROOM_ID = re.compile(r"![\x21-\x7e]{1,254}")
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
@@ -435,7 +436,8 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
     if kind == "m.room.encryption":
         return record.EncryptionOn()
     if kind == "m.room.tombstone":
-        return record.Upgraded()
+        into = wire.text(content, "replacement_room")
+        return record.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
     return (
         record.RoomConfigured(event_id, sender, content)
         if kind == ROOM_SETTINGS

@@ -27,7 +27,7 @@ from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -474,20 +474,32 @@ def put_out(visit: Visit) -> None:
     visit.set(membership=Membership.LEFT, parked=())
 
 
-def upgraded(visit: Visit) -> None:
-    """Handle a room upgrade: in the new room we have to be invited anew.
+def upgraded(visit: Visit, into: RoomId | None) -> None:
+    """Handle a room upgrade: the chat ends, and what no agent has goes along into the new room.
 
-    As nothing can be said here once we are out, all that no agent has is reported first, in the
-    order in which it was written, and nothing of it goes.
+    If there is none, it is reported, as nothing can be said here once we are out.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
+    left_over: tuple[EventId, ...] = ()
     if not isinstance(record.conversation.phase, model.Chatting):
         waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
-        for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
-            visit.step(model.Withdrawn(event_id))
-            visit.report(event_id, "room.upgraded_unsent")
+        left_over = unique_events(tuple(piece for piece in waiting if not piece.is_note))
+    for event_id in left_over:
+        visit.step(model.Withdrawn(event_id))
+        if into is None:
+            visit.report(event_id, "room.closed_unsent")
     _end_conversation(visit)
-    visit.say("room.upgraded")
+    if into is None:
+        visit.say("room.closed")
+    else:
+        visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
+    visit.set(left_over=left_over)
+
+
+def replaced(visit: Visit, former: RoomRecord) -> None:
+    """Take over the settings of the room of which this one is the upgrade."""
+    login = former.login if former.customer == visit.record.customer else None
+    visit.set(replaces=former.room_id, settings=former.settings, login=login)

@@ -77,7 +77,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
-from bridge.rooms.surroundings import InvitationLock, Surroundings
+from bridge.rooms.surroundings import InvitationLock, Surroundings, successor
 from bridge.rooms.visit import Came, CancelVerification, Visit, not_taken
 
 ADMIN_LEVEL = 50
@@ -185,7 +185,7 @@ def receive(
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
-            people.upgraded(visit)
+            people.upgraded(visit, meaning.into)
         case Nothing():
             pass
         case _:
@@ -390,7 +390,7 @@ class Reader:
             wait = meaning.about is not None or people.asks_elsewhere(visit.record)
         else:
             about = references.refers_to(visit.record, meaning)
-            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
+            wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
         if wait:
             return False
         facts = Facts(encrypted=opened is not raw)
@@ -480,9 +480,28 @@ class Reader:
         standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
-        other = await self._other_room(visit.record)
-        for raw in people.entered(visit, entry, standing, other):
+        other, former = await self._other_room(visit.record), await self._replaced(visit.record)
+        if former is not None:
+            people.replaced(visit, former)
+        parked = people.entered(visit, entry, standing, other)
+        for raw in (*(await self._left_over(visit, former)), *parked):
             await self._contained(visit, raw, row.received)
+
+    async def _replaced(self, here: RoomRecord) -> RoomRecord | None:
+        """The room of which this one is the upgrade, the first time that we enter it."""
+        room_id = await self._around.store.fact(successor(self._room_id))
+        if here.membership is not _ENTERING or here.refusal or room_id in {None, here.replaces}:
+            return None
+        return await self._record_of(RoomId(str(room_id)))
+
+    async def _left_over(self, visit: Visit, former: RoomRecord | None) -> list[Raw]:
+        """Messages that no agent had in the room before, if this one is served."""
+        if former is None or visit.record.membership is not _JOINED:
+            return []
+        body_of = self._around.store.body_of
+        bodies = [await body_of(former.room_id, event_id) for event_id in former.left_over]
+        kept = [load_input(body) for body in bodies if body is not None]
+        return [stored.raw for stored in kept if isinstance(stored, MatrixEvent)]
 
     async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
         """Another direct room of this customer's and host's; one with a chat goes before."""
@@ -573,6 +592,8 @@ class Reader:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
             await references.erase(self._around, visit, before, meaning.target)
+        elif isinstance(meaning, Upgraded) and meaning.into and before.membership is _JOINED:
+            await self._around.store.save_fact(successor(meaning.into), self._room_id)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:

@@ -390,6 +390,10 @@ class RoomRecord(Value, frozen=True):
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
     """The newest of our cards, the latest last."""
+    replaces: RoomId | None = None
+    """The room of which this one is the upgrade, and whose settings it has."""
+    left_over: tuple[EventId, ...] = ()
+    """Of a room that was upgraded: messages that no agent had, for the room that replaces it."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
@@ -693,6 +697,9 @@ class EncryptionOn(Meant, frozen=True):
 
 class Upgraded(Meant, frozen=True):
     """The room was replaced by another (tombstone), into which we have to be invited anew."""
+
+    into: RoomId | None = None
+    """None: it was closed, and names no other."""
 
 
 class Nothing(Meant, frozen=True):

@@ -34,6 +34,7 @@ from bridge.rooms.record import (
     Thread,
     Undecryptable,
     Unreadable,
+    Upgraded,
 )
 from bridge.webchat.frames import Agent, AgentMedia
 
@@ -147,6 +148,8 @@ class FakeMatrix:
                 return Spoke(event_id, sender, media)
             case "unreadable":
                 return Unreadable(event_id, sender, "unreadable.kind")
+            case "upgraded":
+                return Upgraded(RoomId(str(raw["into"])))
             case _:
                 return Nothing()
 

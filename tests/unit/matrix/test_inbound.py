@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerMedia, CustomerText
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.record import (
@@ -305,8 +305,10 @@ def test_new_name_is_no_arrival() -> None:
     ("kind", "content", "meaning"),
     [
         ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, EncryptionOn()),
-        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded(RoomId("!new"))),
         ("m.room.tombstone", None, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": "#new:x"}, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": ["!new"]}, Upgraded()),
         ("org.matrix_webchat.room", {"queue": 2}, RoomConfigured(EVENT, ANN, {"queue": 2})),
     ],
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Idle, Reported
-from bridge.ids import EventId, InputSeq, RoomId
+from bridge.ids import EventId, InputSeq, RequestId, RoomId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -23,7 +23,7 @@ from bridge.rooms.record import (
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
 from bridge.texts import Texts
-from bridge.webchat.frames import CloseSession, Received, SessionClosed
+from bridge.webchat.frames import CloseSession, Received, Reply, SendPreMessage, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
@@ -284,4 +284,62 @@ async def test_rooms_of_several_people_and_of_other_queues_are_no_first_room(
         await engine.accept_events([world.event(text="hello", room_id=SECOND)])
         await quiet()
     assert world.matrix.texts(SECOND)[0] == "room.welcome"
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+
+
+# --- a room that is upgraded --------------------------------------------------------------------
+
+
+async def upgraded(world: World) -> None:
+    """Ada waits for an agent, as two messages of hers do, and her room becomes `SECOND`."""
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await engine.accept_events([world.event(text="lang ja")])
+        world.link.answers.append(Reply(101, 1, request_id=RequestId(7), queue_length=3))
+        await engine.accept_events([world.event(text="order 4711"), world.event("file")])
+        await quiet()
+        await engine.accept_events([world.event("upgraded", into=SECOND)])
+        await quiet()
+
+
+async def invited_again(world: World) -> None:
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+
+
+@pytest.mark.asyncio
+async def test_settings_and_what_no_agent_had_go_along_into_the_room_that_replaces_it() -> None:
+    world = World()
+    world.matrix.level = 100
+    await upgraded(world)
+    assert [one for one in world.matrix.texts(ROOM) if one.startswith("room.upgraded")]
+    assert (await world.stored()).membership is Membership.LEFT
+    await invited_again(world)
+    record = await world.stored(SECOND)
+    assert record.settings.language == "ja"
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+    assert world.link.calls[-1].command == SendPreMessage(RequestId(9001), "order 4711")
+    assert [one.event_id for one in record.conversation.held] == ["$e4"]
+    assert "room.welcome" in world.matrix.texts(SECOND)
+
+    # Once: who puts us out, and invites us again, is served like anybody else.
+    async with world.running() as engine:
+        await engine.accept_events([world.event("gone", room_id=SECOND)])
+        await quiet()
+    await invited_again(world)
+    assert calls_in(world, SECOND).count("RequestChat") == 1
+
+
+@pytest.mark.asyncio
+async def test_who_is_refused_in_the_new_room_takes_nothing_along() -> None:
+    world = World()
+    await upgraded(world)
+    async with world.running() as engine:
+        stranger = world.event("invite", room_id=SECOND, whom=BOT, sender=STRANGER)
+        await engine.accept_events([stranger])
+        await quiet()
+    assert calls_in(world, SECOND) == []
+    await invited_again(world)
     assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
