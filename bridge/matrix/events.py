@@ -380,7 +380,7 @@ def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
         # to one person by name; between others it is none of our business.
         asked = wire.text(content, "to")
         return (
-            record.Unreadable(event_id, sender, VERIFICATION, UserId(asked))
+            record.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
             if ours.is_ours(asked)
             else record.Nothing()
         )

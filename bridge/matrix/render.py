@@ -192,12 +192,6 @@ def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
-def cancel_content(request: EventId) -> Content:
-    """The end of a verification that one of ours was asked for."""
-    relation = {"rel_type": "m.reference", "event_id": request}
-    return {"code": "m.user", "reason": "Nobody is here to compare.", "m.relates_to": relation}
-
-
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
     """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
 

@@ -151,12 +151,17 @@ def brings_config(visit: Visit, entry: Entered) -> bool:
 
 
 def entered(
-    visit: Visit, entry: Entered, standing: Standing, other: RoomRecord | None = None
+    visit: Visit,
+    entry: Entered,
+    standing: Standing,
+    other: RoomRecord | None = None,
+    former: RoomRecord | None = None,
 ) -> tuple[dict[str, object], ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
     `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
-    another direct room of the same customer's and host's, one with a chat if there is one.
+    another direct room of the same customer's and host's, one with a chat if there is one; `former`
+    is the room of which this one is the upgrade.
     """
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.ENTERING:
@@ -190,6 +195,9 @@ def entered(
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
+    if former is not None:
+        login = former.login if former.customer == record.customer else None
+        visit.set(replaces=former.room_id, settings=former.settings, login=login)
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
         settings = msgspec.structs.replace(visit.record.settings, language=language)
@@ -497,9 +505,3 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
     visit.set(left_over=left_over)
-
-
-def replaced(visit: Visit, former: RoomRecord) -> None:
-    """Take over the settings of the room of which this one is the upgrade."""
-    login = former.login if former.customer == visit.record.customer else None
-    visit.set(replaces=former.room_id, settings=former.settings, login=login)

@@ -77,8 +77,8 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
-from bridge.rooms.surroundings import InvitationLock, Surroundings, successor
-from bridge.rooms.visit import Came, CancelVerification, Visit, not_taken
+from bridge.rooms.surroundings import InvitationLock, Surroundings
+from bridge.rooms.visit import Came, Visit, not_taken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -87,8 +87,8 @@ STANDING_TRIES = 3
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
-_CALL = "unreadable.call"
-"""Said, and not in reply: Element cannot show a call above a reply, nor the reply then."""
+_REPLACES = "replaces "
+"""With a room's id, name of the fact which room it replaces: a tombstone there has said so."""
 _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
@@ -179,7 +179,7 @@ def receive(
             people.members_changed(visit, meaning)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
-                _unreadable(visit, meaning)
+                visit.report(meaning.event_id, meaning.key, meaning.args)
         case RoomConfigured():
             people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
@@ -209,15 +209,6 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
     return False
-
-
-def _unreadable(visit: Visit, meaning: Unreadable) -> None:
-    if meaning.key == _CALL:
-        visit.say(meaning.key)
-    else:
-        visit.report(meaning.event_id, meaning.key)
-    if meaning.verify:
-        visit.ask(CancelVerification(meaning.event_id, meaning.verify))
 
 
 def _spoke(
@@ -481,23 +472,21 @@ class Reader:
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
         other, former = await self._other_room(visit.record), await self._replaced(visit.record)
+        parked = list(people.entered(visit, entry, standing, other, former))
         if former is not None:
-            people.replaced(visit, former)
-        parked = people.entered(visit, entry, standing, other)
-        for raw in (*(await self._left_over(visit, former)), *parked):
+            parked[:0] = await self._left_over(former)
+        for raw in parked:
             await self._contained(visit, raw, row.received)
 
     async def _replaced(self, here: RoomRecord) -> RoomRecord | None:
         """The room of which this one is the upgrade, the first time that we enter it."""
-        room_id = await self._around.store.fact(successor(self._room_id))
+        room_id = await self._around.store.fact(_REPLACES + self._room_id)
         if here.membership is not _ENTERING or here.refusal or room_id in {None, here.replaces}:
             return None
         return await self._record_of(RoomId(str(room_id)))
 
-    async def _left_over(self, visit: Visit, former: RoomRecord | None) -> list[Raw]:
-        """Messages that no agent had in the room before, if this one is served."""
-        if former is None or visit.record.membership is not _JOINED:
-            return []
+    async def _left_over(self, former: RoomRecord) -> list[Raw]:
+        """Messages of a room that no agent has had."""
         body_of = self._around.store.body_of
         bodies = [await body_of(former.room_id, event_id) for event_id in former.left_over]
         kept = [load_input(body) for body in bodies if body is not None]
@@ -593,7 +582,7 @@ class Reader:
         if isinstance(meaning, Withdrew):
             await references.erase(self._around, visit, before, meaning.target)
         elif isinstance(meaning, Upgraded) and meaning.into and before.membership is _JOINED:
-            await self._around.store.save_fact(successor(meaning.into), self._room_id)
+            await self._around.store.save_fact(_REPLACES + meaning.into, self._room_id)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:

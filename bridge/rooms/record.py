@@ -681,8 +681,7 @@ class Unreadable(FromPerson, frozen=True):
     """A person's message that we cannot carry; the person is told, by `key` of the texts."""
 
     key: str
-    verify: UserId = UserId("")
-    """It asks this user of ours to be verified, and waits for an answer."""
+    args: Args = {}
 
 
 class RoomConfigured(FromPerson, frozen=True):

@@ -68,11 +68,6 @@ async def note_room_begun(
     await store.save_fact(_fact(person), msgspec.json.encode(rooms).decode())
 
 
-def successor(room_id: RoomId) -> str:
-    """Name of the fact which room that one replaces: said by a tombstone there."""
-    return f"replaces {room_id}"
-
-
 def _fact(person: UserId) -> str:
     # Whatever the id is, the database can take this.
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

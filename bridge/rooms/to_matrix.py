@@ -46,7 +46,6 @@ from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
     Came,
-    CancelVerification,
     Done,
     EnterRoom,
     LeaveRoom,
@@ -142,7 +141,7 @@ class MatrixLane:
             failed = Came(EntryFailed(why))
             return Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
-        if left or isinstance(effect, LeaveRoom | model.AgentsLeft | CancelVerification):
+        if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
         about = {"room": room.room_id, "what": type(effect).__name__, "why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
@@ -155,9 +154,7 @@ class MatrixLane:
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
-                say = model.Say(effect.key, effect.args, reply_to=effect.event_id)
-                also = "again.hint" if can_be_sent_again(effect.key) else ""
-                return self._say(room, row, say, also)
+                return self._report(room, row, effect)
             case model.Card():
                 return self._card(room, row, effect)
             case model.AskRating():
@@ -177,8 +174,6 @@ class MatrixLane:
                 return self._enter(room, effect)
             case LeaveRoom():
                 return self._leave(room, effect)
-            case CancelVerification():
-                return self._cancel_verification(room, row, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
@@ -207,6 +202,19 @@ class MatrixLane:
             mentions=tuple(filter(None, ring)),
         )
         return Done(await self._notice(room, row, notice))
+
+    async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
+        """Reply to what goes nowhere; whoever waits for a verification is told so by their app."""
+        also = "again.hint" if can_be_sent_again(told.key) else ""
+        # Element shows neither a call nor what replies to it.
+        about = None if told.key == "unreadable.call" else told.event_id
+        done = await self._say(room, row, model.Say(told.key, told.args, reply_to=about), also)
+        if told.key == "unreadable.verification":
+            asked = UserId(str(told.args.get("user", room.record.host)))
+            txn_id, cancel = self._transaction_id(row, asked), self._matrix.cancel_verification
+            with suppress(ports.Refused):
+                await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
+        return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host
@@ -334,13 +342,6 @@ class MatrixLane:
             except ports.Refused as error:
                 log.debug("nothing to leave", why=error.code)
         return Done()
-
-    async def _cancel_verification(
-        self, room: Room, row: EffectRow, order: CancelVerification
-    ) -> Done:
-        txn_id = self._transaction_id(row, order.user)
-        cancel = self._matrix.cancel_verification
-        return Done(await cancel(room.room_id, order.user, order.event_id, txn_id))
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
         """Bring the ghosts in; of those that the room does not let in, say that we speak for them.

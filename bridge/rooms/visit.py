@@ -124,13 +124,6 @@ class PutSigns(RoomWish, frozen=True):
     signs: tuple[str, ...]
 
 
-class CancelVerification(RoomWish, frozen=True):
-    """Answer the request `event_id` to verify a user of ours, or the other side waits for ever."""
-
-    event_id: EventId
-    user: UserId
-
-
 class TellHistory(RoomWish, frozen=True):
     """List the room's chats, as a reply to the event."""
 
@@ -174,7 +167,7 @@ class Decline(RoomWish, frozen=True):
 
 Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
 """What is looked up, written down or put away for the customer, in the lane aside."""
-RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | CancelVerification | Filed
+RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
 Effect = ConversationEffect | RoomEffect
 
 
@@ -202,7 +195,7 @@ def new_effect(effect: Effect) -> NewEffect | None:
             return NewEffect(Lane.WEBCHAT, body, cause, call_id)
         case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
             return NewEffect(Lane.MATRIX, body)
-        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom() | CancelVerification():
+        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
             return NewEffect(Lane.MATRIX, body)
         case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
             return NewEffect(Lane.MATRIX, body, cause)

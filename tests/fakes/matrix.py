@@ -147,7 +147,7 @@ class FakeMatrix:
                 media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
                 return Spoke(event_id, sender, media)
             case "unreadable":
-                return Unreadable(event_id, sender, "unreadable.kind")
+                return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
             case "upgraded":
                 return Upgraded(RoomId(str(raw["into"])))
             case _:

@@ -344,7 +344,7 @@ async def test_a_paused_room(stage: Stage) -> None:
 
 
 async def test_an_upgraded_room(stage: Stage) -> None:
-    """The old room says where it goes on, the chat ends, and nothing can be begun there any more."""
+    """The old room says where it goes on; the chat ends, and none can be begun there any more."""
     talk = await chatting(stage, "mover")
     new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
     told = await talk.reads("This room was upgraded", stage.bot)

@@ -29,7 +29,7 @@ from bridge.rooms.record import (
     Unreadable,
 )
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import CancelVerification, Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
@@ -263,20 +263,6 @@ def test_an_encrypted_room_is_told() -> None:
     assert house.notices == ["encrypted.unsupported"]
     house.receive(Unreadable(EventId("$x"), ADA, "unreadable.encrypted"))
     assert house.reported == {EventId("$x"): "unreadable.encrypted"}
-
-
-def test_a_call_is_answered_without_a_reply_to_it() -> None:
-    """Element shows neither in a reply."""
-    house = House().served()
-    house.receive(Unreadable(EventId("$x"), ADA, "unreadable.call"))
-    assert house.effects == [Say("unreadable.call")]
-
-
-def test_a_wish_to_verify_us_is_answered_and_ended() -> None:
-    house = House().served()
-    house.receive(Unreadable(EventId("$x"), ADA, "unreadable.verification", SALES_USER))
-    assert house.reported == {EventId("$x"): "unreadable.verification"}
-    assert house.effects[-1] == CancelVerification(EventId("$x"), SALES_USER)
 
 
 def test_a_room_that_becomes_encrypted_is_told() -> None:

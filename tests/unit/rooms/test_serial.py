@@ -52,7 +52,6 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane
 from bridge.rooms.visit import (
-    CancelVerification,
     Conceal,
     Decline,
     Effect,
@@ -108,7 +107,6 @@ MATRIX: list[Effect] = [
     PutSigns(EVENT, ("👍",)),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
-    CancelVerification(EVENT, UserId("@bot:h")),
 ]
 
 ASIDE: list[Effect] = [
