@@ -140,9 +140,8 @@ def location_content(location: AgentLocation, txn: str) -> Content:
 def spoken_for(name: str, content: Content) -> Content:
     """The content as the host sends it, where the agent's ghost may not enter the room.
 
-    Inviting may be the admins' right, or a ghost was banned. The words must arrive all the same,
-    and it must be plain whose they are: "Name: text"; a file has the name as its caption (MSC2530),
-    a place before its address.
+    It must be plain whose words they are: "Name: text"; a file has the name as its caption
+    (MSC2530), a place before its address.
     """
     body = str(content.get("body", ""))
     plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "

@@ -1,11 +1,11 @@
 """The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
 
 `read_command`, `needs_standing` and `receive` are pure: they take the room's record and one event
-(`Meaning`), and leave a new record and effects in the visit, like the state machine inside it.
-Facts of the outside world (may this person configure the room? which message is replied to?) are
-asked beforehand by `Reader` and handed in as `Facts`. What cannot be carried is reported to its
-sender. A reaction, vote or redaction on a card of ours is an order to us (`cards`), 🔁 sends a
-message again, and the rest is told to an agent in words (`references`).
+(`Meaning`), and leave a new record and effects in the visit. Facts of the outside world (may this
+person configure the room? does their chat go on in another?) are asked beforehand by `Reader` and
+handed in as `Facts`. What cannot be carried is reported to its sender. A reaction, vote or
+redaction on a card of ours is an order to us (`cards`), 🔁 sends a message again, and the rest is
+told to an agent in words (`references`).
 
 With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
@@ -14,8 +14,6 @@ that only configure, tell or end something work all the same (`Command.in_clear`
 Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
 homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
 to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
-
-A plain text, as nearly all are, passes neither `commands` nor `people` nor `references`.
 """
 
 from __future__ import annotations

@@ -6,15 +6,14 @@ older than this code: every field but the room's id has a default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
 time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
-number is never given out twice and never changes. A session that the server takes away and that is
-asked for anew is a chat of its own, because its agent may be another. The record keeps the newest
-chats, which can still change; a change is written to the store in the transaction of its step.
+number never changes. A session that the server takes away and that is asked for anew is a chat of
+its own, because its agent may be another. The record keeps the newest chats, which can still
+change; a change is written to the store in the transaction of its step.
 
 Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
-the name of the class, as it is for effects (`visit`): a class that is renamed keeps the former name
-as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
-ones (samples: `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an event, is never
-stored.
+the name of the class, as for effects (`visit`): a class that is renamed keeps the former name as
+its `tag`, and a field that is added has a default (samples: `stored_rows.jsonl`). A `Meaning`, what
+the matrix ring makes of an event, is never stored.
 """
 
 from __future__ import annotations
