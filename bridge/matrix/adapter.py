@@ -3,11 +3,9 @@
 It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
 `crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
 
-Element makes a room, invites us and sends the first message in one go, before anyone has joined
-(reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
-person said between the invitation and that moment is fetched then (`enter`).
-
-A ghost that was shown out is brought back once; where the room does not have it, the host speaks
+Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
+The homeserver hands us events only from our joining on, so what was said before is fetched then
+(`enter`). A ghost that was shown out is brought back once; where the room does not have it, the host speaks
 for it (`render.spoken_for`).
 """
 

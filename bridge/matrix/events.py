@@ -2,9 +2,7 @@
 
 Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
 only what nobody typed (echoes, topics, …) becomes `Nothing`. Whatever is missing or of the wrong
-kind is as if it were not there.
-
-First the contents of messages (text, a file, a place, a poll), then events about other events
+kind is as if it were not there. First the contents of messages, then events about other events
 (specification, "Forming relationships between events") and votes in polls (MSC3381, stable and
 unstable), then the event as a whole: `interpret`, and `recorded` for transcripts.
 """

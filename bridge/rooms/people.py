@@ -4,9 +4,8 @@ WebChat knows one customer per session. Where several people may speak, the agen
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
 to one short line, and without marks that would turn the reading direction of what follows.
 
-A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
-is a shared room, and said to be one; once they have left it is direct again, and that is said, too.
-No other room becomes direct: of a large one we do not know all who are there.
+A direct chat is one for as long as its customer alone is there with us, and again once others have
+left; both is said. No other room becomes direct: of a large one we do not know all who are there.
 
 The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
 it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
@@ -38,8 +37,9 @@ from bridge.rooms.record import (
     Person,
     Renamed,
     RoomRecord,
+    permalink,
+    via,
 )
-from bridge.rooms.references import permalink, via
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
@@ -224,11 +224,6 @@ def address(other: RoomRecord | None) -> str:
         return ""
     idle = isinstance(other.conversation.phase, model.NoChat)
     return "" if idle else permalink(other.room_id, None, via(other))
-
-
-def asks_elsewhere(record: RoomRecord) -> bool:
-    """True if words would begin a chat here, where one may be going on in another room."""
-    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
 
 
 def entry_failed(visit: Visit) -> None:

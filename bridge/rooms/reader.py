@@ -255,6 +255,11 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     return not record.people or all(one.user == sender for one in record.people)
 
 
+def _asks_elsewhere(record: RoomRecord) -> bool:
+    """True if words would begin a chat here, where one may be going on in another room."""
+    return record.elsewhere is not None and isinstance(record.conversation.phase, Idle | Ended)
+
+
 def _goes_in_clear(command: Reading) -> bool:
     if isinstance(command, Parsed):
         return COMMANDS[command.verb].in_clear
@@ -376,7 +381,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None or people.asks_elsewhere(visit.record)
+            wait = meaning.about is not None or _asks_elsewhere(visit.record)
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
@@ -500,9 +505,8 @@ class Reader:
 
     async def _elsewhere(self, record: RoomRecord) -> str:
         """The address of `Facts.elsewhere`."""
-        if record.elsewhere is None or not people.asks_elsewhere(record):
-            return ""
-        return people.address(await self._record_of(record.elsewhere))
+        room_id = record.elsewhere if _asks_elsewhere(record) else None
+        return people.address(None if room_id is None else await self._record_of(room_id))
 
     async def _record_of(self, room_id: RoomId) -> RoomRecord | None:
         """Another room as it is stored; None for one that this version cannot read."""

@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import takewhile
-from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -248,37 +246,6 @@ def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) 
 def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
     """The message as it came, and in its newest wording."""
     return tuple(dict.fromkeys((event_id, newest(record, event_id))))
-
-
-# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
-
-MOST_SERVERS = 3
-"""The specification's own advice."""
-
-_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
-"""A server that has no name is no help to others."""
-
-
-def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:
-    """The address of an event or a room, with servers through which that can be joined (`via`)."""
-    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
-    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}"
-    if event_id is not None:
-        where += f"/{quote(event_id, safe='$:')}"
-    return f"{where}?{via}" if via else where
-
-
-def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
-    people = Counter(_server(person.user) for person in record.people)
-    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
-    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
-    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
-    return tuple(named[:MOST_SERVERS])
-
-
-def _server(user: str) -> str:
-    return user.partition(":")[2]
 
 
 # --- replies, reactions, votes --------------------------------------------------------------------

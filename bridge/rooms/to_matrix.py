@@ -7,8 +7,6 @@ cache forgets whose an id was). Where an effect is several events, each has an i
 that a repeat sends only what is missing.
 
 A file goes through us from one server to the other; of one that cannot be had the customer is told.
-A refusal that comes once it is open is the homeserver's.
-
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
 

@@ -39,8 +39,17 @@ from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, Cus
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import Blob, Recorded, Refused
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
-from bridge.rooms.references import permalink, recall, via
+from bridge.rooms.record import (
+    Chat,
+    Ending,
+    LookedUp,
+    RoomRecord,
+    Undecryptable,
+    load_chat,
+    permalink,
+    via,
+)
+from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import SendTranscript, TellHistory, Visit
