@@ -5,8 +5,8 @@ It puts the parts together: `events` reads, `render` words, `ghosts` knows who o
 
 Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
 The homeserver hands us events only from our joining on, so what was said before is fetched then
-(`enter`). A ghost that was shown out is brought back once; where the room does not have it, the host speaks
-for it (`render.spoken_for`).
+(`enter`). A ghost that was shown out is brought back once; where the room does not have it, the
+host speaks for it (`render.spoken_for`).
 """
 
 from __future__ import annotations
