@@ -4,9 +4,8 @@ WebChat knows one customer per session. Where several people may speak, the agen
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
 to one short line, and without marks that would turn the reading direction of what follows.
 
-A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
-is a shared room, and stays one until we are invited anew: what was said about names, commands and
-passwords would else be true now and then.
+A direct chat is one for as long as its customer alone is there with us, and again once others have
+left; both is said. No other room becomes direct: of a large one we do not know all who are there.
 
 The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
 it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
@@ -27,7 +26,7 @@ from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -38,6 +37,8 @@ from bridge.rooms.record import (
     Person,
     Renamed,
     RoomRecord,
+    permalink,
+    via,
 )
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
@@ -102,6 +103,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         host=invitation.whom,
         customer=invitation.by,
         direct=invitation.direct,
+        was_direct=False,
         refusal=refusal,
         refused_until=until,
         people=(),
@@ -148,10 +150,18 @@ def brings_config(visit: Visit, entry: Entered) -> bool:
     return entering and not visit.record.refusal and entry.config is not None
 
 
-def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str, object], ...]:
+def entered(
+    visit: Visit,
+    entry: Entered,
+    standing: Standing,
+    other: RoomRecord | None = None,
+    former: RoomRecord | None = None,
+) -> tuple[dict[str, object], ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
-    `standing` is that of whoever set the room's configuration, if it `brings_config`.
+    `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
+    another direct room of the same customer's and host's, one with a chat if there is one; `former`
+    is the room of which this one is the upgrade.
     """
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.ENTERING:
@@ -167,6 +177,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
+        elsewhere=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
     )
@@ -184,17 +195,35 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
+    if former is not None:
+        login = former.login if former.customer == record.customer else None
+        visit.set(replaces=former.room_id, settings=former.settings, login=login)
+    if visit.record.direct and other is not None:
+        language = visit.record.settings.language or other.settings.language
+        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        visit.set(elsewhere=other.room_id, settings=settings)
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
+    elif visit.record.elsewhere and (link := address(other)):
+        if not parked:  # else each message is answered so
+            visit.say("room.elsewhere", {"link": link})
     else:
         _welcome(visit, words_came=bool(parked))
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
+
+
+def address(other: RoomRecord | None) -> str:
+    """The address of a direct room where the customer has an agent, or waits for one; else ""."""
+    if other is None or not other.direct or other.membership is not Membership.JOINED:
+        return ""
+    idle = isinstance(other.conversation.phase, model.NoChat)
+    return "" if idle else permalink(other.room_id, None, via(other))
 
 
 def entry_failed(visit: Visit) -> None:
@@ -344,13 +373,19 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
-    """Note the people in a room: is it still direct, and since when is no customer there?"""
+    """Note the people in a room: is it direct, and since when is no customer there?"""
     permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=there[-KEPT_PEOPLE:])
-    if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
-        visit.set(direct=False)
-        visit.say("room.shared")
+    record = visit.record
+    if record.membership is Membership.JOINED and (record.direct or record.was_direct):
+        alone = not _in_company(visit)
+        if record.direct and not alone:
+            visit.set(direct=False, was_direct=True)
+            visit.say("room.shared")
+        elif alone and not record.direct and any(one.user == record.customer for one in there):
+            visit.set(direct=True)
+            visit.say("room.alone")
     record = visit.record
     if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
         if record.empty_since is not None:
@@ -455,20 +490,26 @@ def put_out(visit: Visit) -> None:
     visit.set(membership=Membership.LEFT, parked=())
 
 
-def upgraded(visit: Visit) -> None:
-    """Handle a room upgrade: in the new room we have to be invited anew.
+def upgraded(visit: Visit, into: RoomId | None) -> None:
+    """Handle a room upgrade: the chat ends, and what no agent has goes along into the new room.
 
-    As nothing can be said here once we are out, all that no agent has is reported first, in the
-    order in which it was written, and nothing of it goes.
+    If there is none, it is reported, as nothing can be said here once we are out.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
+    left_over: tuple[EventId, ...] = ()
     if not isinstance(record.conversation.phase, model.Chatting):
         waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
-        for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
-            visit.step(model.Withdrawn(event_id))
-            visit.report(event_id, "room.upgraded_unsent")
+        left_over = unique_events(tuple(piece for piece in waiting if not piece.is_note))
+    for event_id in left_over:
+        visit.step(model.Withdrawn(event_id))
+        if into is None:
+            visit.report(event_id, "room.closed_unsent")
     _end_conversation(visit)
-    visit.say("room.upgraded")
+    if into is None:
+        visit.say("room.closed")
+    else:
+        visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
+    visit.set(left_over=left_over)

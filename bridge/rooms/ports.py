@@ -392,6 +392,11 @@ class MatrixPort(Protocol):
     ) -> EventId:
         """Close a poll; `text` is what clients without polls show."""
 
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        """Say no to a request to verify `sender` (specification, "Key verification framework")."""
+
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str
     ) -> EventId: ...

@@ -7,8 +7,6 @@ cache forgets whose an id was). Where an effect is several events, each has an i
 that a repeat sends only what is missing.
 
 A file goes through us from one server to the other; of one that cannot be had the customer is told.
-A refusal that comes once it is open is the homeserver's.
-
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
 
@@ -154,9 +152,7 @@ class MatrixLane:
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
-                also = "again.hint" if can_be_sent_again(effect.key) else ""
-                say = model.Say(effect.key, effect.args, effect.event_id, also=also)
-                return self._say(room, row, say)
+                return self._report(room, row, effect)
             case model.Card():
                 return self._card(room, row, effect)
             case model.AskRating():
@@ -202,6 +198,19 @@ class MatrixLane:
             mentions=tuple(filter(None, ring)),
         )
         return Done(await self._notice(room, row, notice))
+
+    async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
+        """Reply to what goes nowhere; whoever waits for a verification is told so by their app."""
+        also = "again.hint" if can_be_sent_again(told.key) else ""
+        # Element shows neither a call nor what replies to it.
+        about = None if told.key == "unreadable.call" else told.event_id
+        done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
+        if told.key == "unreadable.verification":
+            asked = UserId(str(told.args.get("user", room.record.host)))
+            txn_id, cancel = self._transaction_id(row, asked), self._matrix.cancel_verification
+            with suppress(ports.Refused):
+                await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
+        return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host

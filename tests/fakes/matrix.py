@@ -34,6 +34,7 @@ from bridge.rooms.record import (
     Thread,
     Undecryptable,
     Unreadable,
+    Upgraded,
 )
 from bridge.webchat.frames import Agent, AgentMedia
 
@@ -147,7 +148,9 @@ class FakeMatrix:
                 media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
                 return Spoke(event_id, sender, media)
             case "unreadable":
-                return Unreadable(event_id, sender, "unreadable.kind")
+                return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
+            case "upgraded":
+                return Upgraded(RoomId(str(raw["into"])))
             case _:
                 return Nothing()
 
@@ -206,6 +209,11 @@ class FakeMatrix:
         self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
     ) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
+
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, "cancel", request), txn_id)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
