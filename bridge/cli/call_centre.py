@@ -25,7 +25,7 @@ from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
 from bridge.link.settings import LinkSettings, Timing
-from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.webchat.frames import Logout
@@ -113,7 +113,7 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
         fault = tls_fault(error, "webchat.base_url") or Failed(
-            getattr(error, "strerror", None) or type(error).__name__,
+            describe(error),
             "check webchat.base_url, the firewall, and that the server runs",
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error

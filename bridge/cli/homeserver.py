@@ -26,6 +26,7 @@ from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
+from bridge.rooms.ports import describe
 from bridge.rooms.store import StoreError
 
 _CLIENT = "/_matrix/client/v3"
@@ -293,8 +294,7 @@ class HomeserverChecks:
         except msgspec.DecodeError:
             why = "the answer is not JSON: no homeserver, or a proxy's error"
         except (aiohttp.ClientError, OSError) as error:
-            # Without its text where it could quote more than the address: it never has the token.
-            why = getattr(error, "strerror", None) or type(error).__name__
+            why = describe(error)
             if fault := tls_fault(error, "homeserver.address"):
                 why, fix = str(fault), fault.fix
         else:

@@ -31,10 +31,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
+from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
-from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply

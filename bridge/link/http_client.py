@@ -38,7 +38,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.settings import Facts, LinkSettings, Timing
-from bridge.rooms.ports import CallFailure, Clock, Unavailable
+from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import Endpoints, login_sign
 
@@ -78,17 +78,6 @@ class Unwanted(Exception):
 
 def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
     return CallFailure(reason, certain=True, code=code, message=message)
-
-
-def describe(error: BaseException) -> str:
-    """A foreign network error in words, without its own, which may quote a URL and so a token."""
-    name = type(error).__name__
-    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
-    if isinstance(refused, ssl.SSLCertVerificationError):
-        return f"{name}: {refused.verify_message}"  # names the host at most
-    if isinstance(error, OSError) and error.strerror:
-        return f"{name}: {error.strerror}"
-    return name
 
 
 @dataclass
@@ -150,6 +139,17 @@ class Http:
             connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         ) as self._session:
             yield
+
+    async def look(self, url: str) -> int:
+        """Send a GET and return the status of its answer; raises as `post`."""
+        if self._session is None:
+            raise Unavailable("the links are not running")
+        try:
+            timeout = timeout_of(self._timing, self._timing.handshake)
+            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+                return response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise Unavailable(describe(error)) from None
 
     async def post(
         self,
@@ -353,6 +353,7 @@ VISITS = "visits"
 """Begins the name of the fact that holds when we last came to a server's door."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
+BLACKLISTED = "the server seems to have blacklisted this address"
 SUSPICIONS = 3
 """So many foreign answers in a row, or rooms refused with new tokens in a row: a blacklist."""
 
@@ -367,12 +368,15 @@ class Health:
         self._clock = clock
         self.failing_since: int | None = None
         """Since when nothing but failures, ms since the epoch; None while healthy."""
+        self.trouble = ""
+        """Why the last of them happened."""
 
     def reached(self) -> None:
         self.failing_since = None
 
-    def missed(self) -> None:
+    def missed(self, why: str) -> None:
         """The server could not be reached, or something else answered in its place."""
+        self.trouble = why
         if self.failing_since is None:
             self.failing_since = self._clock.now()
 
@@ -482,7 +486,7 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self._health.missed()
+            self._health.missed(f"{what}: {error}")
             raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
@@ -498,8 +502,7 @@ class Door:
     def check(self) -> None:
         """Raise OpenFailure while the door is closed; its `pause` says for how long."""
         if (left := self.closed_for) > 0:
-            message = "the server seems to have blacklisted this address"
-            raise OpenFailure(FailureReason.UNREACHABLE, message, pause=left)
+            raise OpenFailure(FailureReason.UNREACHABLE, BLACKLISTED, pause=left)
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
@@ -512,13 +515,12 @@ class Door:
 
     def foreign(self, status: int, what: str) -> OpenFailure:
         """The failure for an answer that is not WebChat's; `what` was asked."""
-        self._health.missed()
-        pause = 0.0
+        message, pause = f"{what}: HTTP {status} without WebChat's JSON", 0.0
+        self._health.missed(message)
         if status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
                 pause = self._close(status)
-        message = f"{what}: HTTP {status} without WebChat's JSON"
         return OpenFailure(FailureReason.UNREACHABLE, message, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
@@ -528,7 +530,7 @@ class Door:
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:
-            self._health.missed()
+            self._health.missed(BLACKLISTED)
             self._close(status)
 
     def _close(self, status: int) -> float:

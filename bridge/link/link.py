@@ -46,13 +46,12 @@ from bridge.link.http_client import (
     Place,
     TokenRefused,
     Unwanted,
-    describe,
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
-from bridge.rooms.ports import Account, Clock, LinkEvents
+from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
@@ -275,8 +274,9 @@ class Link:
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-            around.health.missed()
-            raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+            message = f"handshake: {describe(error)}"
+            around.health.missed(message)
+            raise OpenFailure(FailureReason.UNREACHABLE, message) from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
             if side is not None:
@@ -302,7 +302,7 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.health.missed()
+        self._around.health.missed(message)
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
         return OpenFailure(FailureReason.UNREACHABLE, message, code=status)

@@ -24,7 +24,13 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
+from bridge.link.http_client import (
+    STARTING,
+    OpenFailure,
+    TokenRefused,
+    Visitor,
+    certain_failure,
+)
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.settings import Token
@@ -48,6 +54,8 @@ LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of a history that are read."""
 LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
+LOOK_EVERY, LOOK_AGAIN = 60.0, 10.0
+"""Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -98,6 +106,8 @@ class Links:
         self._runs = False
         self._closed = False
         """It was running and will not be again."""
+        self._look_due = 0.0
+        """When to look at the server again, in loop time."""
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -168,6 +178,29 @@ class Links:
             return False
         link.demand.begin()
         return True
+
+    async def probe(self) -> None:
+        """See whether the server is there, without a login. Unavailable: it is not, and why.
+
+        Links at work know best; while there is none, the address of the logins is asked by GET. No
+        guide says what that is answered: a page for what is missing or starting (`STARTING`) is
+        not WebChat's, anything else is.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._links and not self._door.closed_for and now >= self._look_due:
+            try:
+                status = await self._http.look(self._shared.endpoints.login)
+            except Unavailable as error:
+                self.health.missed(str(error))
+            else:
+                if status in STARTING:
+                    self.health.missed(f"HTTP {status}")
+                else:
+                    self.health.reached()
+            healthy = self.health.failing_since is None
+            self._look_due = now + (LOOK_EVERY if healthy else LOOK_AGAIN)
+        if self.health.failing_since is not None:
+            raise Unavailable(self.health.trouble)
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""

@@ -36,7 +36,7 @@ from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe
 from bridge.webchat.read import clean
 
 DEVICE = "WEBCHAT"
@@ -269,9 +269,10 @@ class Homeserver:
         try:
             yield
         except _FAILED as error:
-            if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
+            cause = error.__cause__ if isinstance(error, MatrixError) else error
+            if is_outage(cause):
                 self._outage.set()
-            raise Unavailable(f"{what} failed: {type(error).__name__}") from error
+            raise Unavailable(f"{what} failed: {describe(cause or error)}") from error
         except Unavailable as error:
             if is_outage(error):
                 self._outage.set()

@@ -548,14 +548,14 @@ def test_health_counts_from_the_first_failure_in_a_row() -> None:
     clock = AwakeClock()
     health = Health(clock)
     assert health.unreachable_for() == 0
-    health.missed()
+    health.missed("gone")
     clock.ms += 20_000
-    health.missed()
+    health.missed("gone")
     clock.ms += 10_000
     assert health.unreachable_for() == 30.0
     health.reached()
     clock.ms += 5_000
     assert health.unreachable_for() == 0
-    health.missed()
+    health.missed("gone")
     clock.ms += 1_000
     assert health.unreachable_for() == 1.0

@@ -18,7 +18,7 @@ import pytest
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
-from bridge.link.http_client import describe
+from bridge.rooms.ports import describe
 from tests.support.certificates import Signed, signed, tls_before
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the
 from tests.unit.link.simulated import simulated
