@@ -364,27 +364,8 @@ class Health:
     A lost link alone is no failure. Any answer of the server, a refusal too, shows that it lives.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.failing_since: int | None = None
-        """Since when nothing but failures, ms since the epoch; None while healthy."""
-        self.trouble = ""
-        """Why the last of them happened."""
-
-    def reached(self) -> None:
-        self.failing_since = None
-
-    def missed(self, why: str) -> None:
-        """The server could not be reached, or something else answered in its place."""
-        self.trouble = why
-        if self.failing_since is None:
-            self.failing_since = self._clock.now()
-
-    def unreachable_for(self) -> float:
-        """Seconds since the server was lost; 0.0 while it is there or nothing is known."""
-        if self.failing_since is None:
-            return 0.0
-        return max(0.0, (self._clock.now() - self.failing_since) / 1000)
+    trouble = ""
+    """Why it could not be reached, or what answered in its place; "" while healthy."""
 
 
 class Visits:
@@ -486,7 +467,7 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self._health.missed(f"{what}: {error}")
+            self._health.trouble = f"{what}: {error}"
             raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
@@ -506,7 +487,7 @@ class Door:
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
-        self._health.reached()
+        self._health.trouble = ""
         self._foreign_answers = 0
 
     def let_in(self) -> None:
@@ -516,7 +497,7 @@ class Door:
     def foreign(self, status: int, what: str) -> OpenFailure:
         """The failure for an answer that is not WebChat's; `what` was asked."""
         message, pause = f"{what}: HTTP {status} without WebChat's JSON", 0.0
-        self._health.missed(message)
+        self._health.trouble = message
         if status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
@@ -530,7 +511,7 @@ class Door:
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:
-            self._health.missed(BLACKLISTED)
+            self._health.trouble = BLACKLISTED
             self._close(status)
 
     def _close(self, status: int) -> float:

@@ -96,7 +96,7 @@ class Shared:
         secure = settings.base_url.startswith("https:")
         self.tls = ssl.create_default_context() if secure else None
         self.http = Http(settings.timing, self.tls)
-        self.health = Health(clock)
+        self.health = Health()
         self.learnt = learnt = Learnt(settings, facts, clock)
         self.door = door = Door(settings, self.http, self.health, facts, clock)
         self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
@@ -275,7 +275,7 @@ class Link:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
             message = f"handshake: {describe(error)}"
-            around.health.missed(message)
+            around.health.trouble = message
             raise OpenFailure(FailureReason.UNREACHABLE, message) from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
@@ -302,7 +302,7 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.health.missed(message)
+        self._around.health.trouble = message
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
         return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
@@ -330,7 +330,7 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
-        self._around.health.reached()
+        self._around.health.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:

@@ -186,21 +186,16 @@ class Links:
         guide says what that is answered: a page for what is missing or starting (`STARTING`) is
         not WebChat's, anything else is.
         """
-        now = asyncio.get_running_loop().time()
+        now, health = asyncio.get_running_loop().time(), self.health
         if not self._links and not self._door.closed_for and now >= self._look_due:
             try:
                 status = await self._http.look(self._shared.endpoints.login)
+                health.trouble = f"HTTP {status}" if status in STARTING else ""
             except Unavailable as error:
-                self.health.missed(str(error))
-            else:
-                if status in STARTING:
-                    self.health.missed(f"HTTP {status}")
-                else:
-                    self.health.reached()
-            healthy = self.health.failing_since is None
-            self._look_due = now + (LOOK_EVERY if healthy else LOOK_AGAIN)
-        if self.health.failing_since is not None:
-            raise Unavailable(self.health.trouble)
+                health.trouble = str(error)
+            self._look_due = now + (LOOK_AGAIN if health.trouble else LOOK_EVERY)
+        if health.trouble:
+            raise Unavailable(health.trouble)
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
