@@ -33,7 +33,7 @@ from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, Homeserver, new_session
+from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
@@ -243,10 +243,9 @@ class Serving:
             try:
                 await contact.probe()
             except Refused as error:
-                refused = why_refused(config, error)
                 if not contact.made and not self._refusal.done():
-                    self._refusal.set_result(HomeserverRefused(refused))
-                raise Unavailable(refused) from error
+                    self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
+                raise Unavailable(f"it refuses us ({error})") from error
 
         parts = {
             "database": (place_of(config.database.url.get_secret_value()), store.ping),
@@ -295,20 +294,24 @@ class Contact:
         Whether it reaches us is asked (MSC2659, a ping) at the start, after an outage, and when it
         has not called for `SILENCE`.
         """
-        server, bot = self._matrix.homeserver, self._config.appservice.bot
+        server, ours = self._matrix.homeserver, self._config.appservice
         doubted, self._doubted = self._doubted, True
         if self.made:
             await server.check()
         else:
             queues = [(QueueId(queue.id), queue.name) for queue in self._config.queues]
-            ghosts = self._matrix.ghosts
-            await ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
+            await self._matrix.ghosts.prepare(
+                queues,
+                bot_name=ours.bot.displayname,
+                bot_avatar=ours.bot.avatar,
+                appservice_id=ours.id,
+            )
         if doubted or self._heard() < perf_counter() - SILENCE:
             try:
-                await server.ping(self._config.appservice.id)
+                await server.ping(ours.id)
             except Unavailable as error:
-                address = self._config.appservice.address
-                raise Unavailable(f"it does not reach the bridge at {address}: {error}") from error
+                why = f"it does not reach the bridge at {ours.address}: {error}"
+                raise Unavailable(why) from error
         self._doubted, self.made = False, True
 
 
@@ -324,6 +327,13 @@ def why_refused(config: Config, error: Refused) -> str:
             f"somebody else has registered {settings.users_of(config).bot} on the homeserver, so"
             f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
             " again)"
+        )
+    if error.code == TAKEN:
+        return (
+            f"another bridge is at work on this homeserver with the same users ({error}): give"
+            " this one its own appservice.id, appservice.bot.username, bridge.username_template"
+            " and bridge.queue_username_template, and `register` again (docs/operators.md, Several"
+            " bridges)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "

@@ -36,6 +36,7 @@ def users_of(config: Config) -> OurUsers:
         config.appservice.bot.username,
         config.bridge.username_template,
         [QueueId(queue.id) for queue in config.queues],
+        config.bridge.queue_username_template,
     )
 
 

@@ -53,14 +53,15 @@ def outer_checks(config: Config) -> Iterator[Problem]:
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
     checks: dict[KeyPath, Callable[[], object]] = {
-        ("bridge", "username_template"): lambda: users_of(config),
-        ("webchat", 0, "base_url"): lambda: Endpoints(config.server.base_url),
+        ("bridge",): lambda: users_of(config),
+        ("webchat", 0): lambda: Endpoints(config.server.base_url),
     }
-    for key, check in checks.items():
+    for section, check in checks.items():
         try:
             check()
         except ValueError as error:
-            yield Problem(key, str(error).removeprefix("username_template "))
+            key, _, why = str(error).partition(" ")
+            yield Problem((*section, key), why)
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:

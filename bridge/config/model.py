@@ -32,6 +32,7 @@ from bridge.config.fields import (
     Milliseconds,
     MxcUri,
     Port,
+    QueueTemplate,
     Section,
     TimeZone,
     matching,
@@ -280,7 +281,7 @@ class Queue(Section):
     id: Annotated[int, Field(ge=0, examples=[1])]
     """Wire `queueId`."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
-    """Shown to customers; also the name of @webchat_queue_<id>."""
+    """Shown to customers; also the name of its Matrix user, @webchat_queue_<id>."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
     """Other words for it in `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None
@@ -347,7 +348,9 @@ class Bridge(Section):
     """How rooms are served."""
 
     username_template: GhostTemplate = "webchat_{agent}"
-    """Matrix users of agents; queue users are webchat_queue_<id>."""
+    """Matrix users of agents."""
+    queue_username_template: QueueTemplate = "webchat_queue_{queue}"
+    """Matrix users of queues; another for each bridge on a homeserver."""
     displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
     """Their names; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"

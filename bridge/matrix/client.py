@@ -45,6 +45,10 @@ ids through its own restart (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
+TAKEN = "TAKEN_USER"
+"""The same, as a user for whom another application service answers."""
+OWNER = "org.matrix_webchat.owner"
+"""Account data of our users that anybody may register: the id of the service that serves them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Seconds for a whole request, and without a byte of an answer or a file."""
 _MAX_ERROR = 64 * 1024
@@ -161,6 +165,10 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 def _room(room_id: RoomId, *parts: str) -> str:
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
+
+
+def _mark(user: UserId) -> str:
+    return f"{_CLIENT}/user/{_quoted(user)}/account_data/{OWNER}"
 
 
 class Homeserver:
@@ -384,6 +392,18 @@ class Homeserver:
         """The ids of the user's devices: of each session that somebody has as this user."""
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
         return device_ids(reply)
+
+    async def owner(self, user: UserId) -> str:
+        """The id of the application service that serves the user; "": none has said so."""
+        try:
+            mark = await self.request("GET", _mark(user), user=user, device=False)
+        except Refused:  # nor does the user exist, perhaps
+            return ""
+        return text(mark, "appservice")
+
+    async def set_owner(self, user: UserId, appservice_id: str) -> None:
+        content: Json = {"appservice": appservice_id}
+        await self.request("PUT", _mark(user), content, user=user, device=False)
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""

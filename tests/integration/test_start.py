@@ -12,10 +12,9 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
-from ruamel.yaml import YAML
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.stage import Stage, StageOptions, bridge_process
+from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.registration import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.filling import fill
@@ -28,7 +27,7 @@ from tests.support.ledger import (
 )
 from tests.support.load import converse_until, open_chats
 from tests.support.postgres import PostgresServer
-from tests.support.staging import bridge_section, staged
+from tests.support.staging import bridge_like, bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,19 +46,6 @@ async def stage(
     )
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
-
-
-def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> ChildProcess:
-    """Another bridge for the same homeserver, some sections of its config changed key by key."""
-    yaml = YAML(typ="safe", pure=True)
-    config = yaml.load(stage.config)
-    for name, changes in sections.items():
-        config[name] |= changes
-    path = folder / "config.yaml"
-    path.touch(mode=0o600)
-    with path.open("w", encoding="utf-8") as stream:
-        yaml.dump(config, stream)
-    return bridge_process(path, config["appservice"]["port"], folder / "bridge.log")
 
 
 # --- stopping -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.client import FOREIGN
+from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops.metrics import Metrics
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import Backlog, StoreError
@@ -128,6 +128,9 @@ def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> Non
     assert "somebody else has registered @webchatbot:example.org" in foreign
     assert "appservice.bot.username" in foreign
     assert "registration.yaml" not in foreign
+    taken = why_refused(config, Refused(TAKEN, "@q:a is served by the application service crm1"))
+    assert "(TAKEN_USER @q:a is served by the application service crm1)" in taken
+    assert "bridge.queue_username_template" in taken
 
 
 ROOM = RoomId("!a:example.org")
