@@ -106,6 +106,8 @@ def link_settings_of(config: Config) -> LinkSettings:
     server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
     return LinkSettings(
         base_url=server.base_url,
+        ca_file=server.ca_file,
+        verify_ssl=server.verify_ssl,
         enterprise_id=server.enterprise_id,
         dialect=None if server.dialect == "auto" else Dialect(server.dialect),
         login_type=server.login.type,

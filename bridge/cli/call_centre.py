@@ -24,7 +24,7 @@ from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import LinkSettings, Timing
+from bridge.link.settings import UNVERIFIED, LinkSettings, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
@@ -108,7 +108,9 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-            session.get(f"{url.rstrip('/')}/", allow_redirects=False) as response,
+            session.get(
+                f"{url.rstrip('/')}/", allow_redirects=False, ssl=trusted_by(settings)
+            ) as response,
         ):
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
@@ -118,6 +120,8 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error
     findings.passed("WebChat server", f"something answers at {url}")
+    if not settings.verify_ssl:
+        findings.skipped("WebChat certificate", UNVERIFIED)
     check_clock(findings, date, "WebChat")
 
 

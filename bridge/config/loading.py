@@ -50,15 +50,25 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
         problems = _problems(error.errors(include_url=False))
         # Its text could hold secrets.
         raise ConfigInvalid(_placed(problems, document, origins)) from None
+    config = _beside(config, path.absolute().parent)
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
+    return config
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """A relative file lies beside config.yaml, in whatever folder a command is given."""
+    files = [server.ca_file and str(folder / server.ca_file) for server in config.webchat]
+    servers = zip(config.webchat, files, strict=True)
+    changed: dict[str, object] = {
+        "webchat": tuple(server.model_copy(update={"ca_file": file}) for server, file in servers)
+    }
     url = config.database.url.get_secret_value()
-    if not url.startswith(SQLITE):
-        return config
-    # A relative file lies beside config.yaml, in whatever folder a command is given.
-    file = path.absolute().parent / url.removeprefix(SQLITE)
-    return config.model_copy(update={"database": Database(url=SecretStr(f"{SQLITE}{file}"))})
+    if url.startswith(SQLITE):
+        file = folder / url.removeprefix(SQLITE)
+        changed["database"] = Database(url=SecretStr(f"{SQLITE}{file}"))
+    return config.model_copy(update=changed)
 
 
 def _placed(

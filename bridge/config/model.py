@@ -186,6 +186,10 @@ class WebChat(Section):
 
     base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
     """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
+    ca_file: str = ""
+    """Certificates (PEM) to trust beside the system's, for an authority of the server's own."""
+    verify_ssl: bool = True
+    """false: check no certificate of its; whoever is on the way can then read and change all."""
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     # YAML reads an unquoted 2016 as a number.

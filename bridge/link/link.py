@@ -23,7 +23,6 @@ import itertools
 import logging
 import random
 import secrets
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +48,15 @@ from bridge.link.http_client import (
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import (
+    UNVERIFIED,
+    Facts,
+    LinkMetrics,
+    LinkSettings,
+    Token,
+    TokenStore,
+    trusted_by,
+)
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode
@@ -88,13 +95,13 @@ class Shared:
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
-        """Raise ValueError for a base address that cannot be read."""
+        """Raise ValueError for a base address or a `ca_file` that cannot be read."""
         self.settings, self.facts = settings, facts
         self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self.endpoints = Endpoints(settings.base_url)
         secure = settings.base_url.startswith("https:")
-        self.tls = ssl.create_default_context() if secure else None
+        self.tls = trusted_by(settings) if secure else None
         self.http = Http(settings.timing, self.tls)
         self.health = Health()
         self.learnt = learnt = Learnt(settings, facts, clock)
@@ -107,6 +114,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
+        if secure and not settings.verify_ssl:
+            self._log.warning(UNVERIFIED)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""

@@ -92,7 +92,7 @@ class Links:
         self._shared, settings = shared, shared.settings
         self.health, self.learnt = shared.health, shared.learnt
         self._timing, self._http, self._door = settings.timing, shared.http, shared.door
-        self._fetcher = Fetcher(settings, shared.endpoints)
+        self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
         self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
