@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -125,6 +126,8 @@ def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
     yield from _server(config)
     yield from _queues(config)
+    if "/_matrix" in config.homeserver.address:
+        yield Problem(("homeserver", "address"), "must end before /_matrix, which is added to it")
     ratings = [option.id for option in config.rating.options]
     for index, rating in enumerate(ratings):
         if rating in ratings[:index]:
@@ -165,6 +168,8 @@ def _permissions(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (*here, who), "is nobody: a user id has a server, as in @name:example.org"
             )
+        elif not who.startswith("@") and not re.fullmatch(r"[^:]*(:[\d*?]+)?|\[.*\].*", who):
+            yield Problem((*here, who), f"is no server: a user id begins with @, as in @{who}")
     if not SERVED.intersection(rules.values()):
         yield Problem(here, "lets nobody use the bridge")
     elif rules.get(domain, Permission.CUSTOMER) in SERVED and not serves_somebody_of(rules, domain):
@@ -184,6 +189,8 @@ def _server(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
+        if path := re.search(r"/(tpiu?|cws|robotSearch)$", server.base_url):
+            yield Problem((*here, "base_url"), f"must end before {path[0]}, which is added to it")
         if server.robot.enabled is not (server.robot.mode is not RobotUse.OFF):
             yield Problem(
                 (*here, "robot", "mode"),

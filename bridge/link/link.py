@@ -141,7 +141,7 @@ class Shared:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
         log = self._log.debug if self._notes_left < 0 else self._log.info
-        log(event, room_id=room_id, **told)
+        log(event, room=room_id, **told)
 
 
 class Link:
@@ -489,7 +489,7 @@ class Deliveries:
                 elif isinstance(push.received, Received):
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
-                _LOG.warning("webchat push not stored", room_id=room_id, error=type(error).__name__)
+                _LOG.warning("webchat push not stored", room=room_id, error=type(error).__name__)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()

@@ -329,7 +329,7 @@ class Links:
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
                 names = [type(inner).__name__ for inner in _leaves(error)]
-                _LOG.error("webchat link crashed", room_id=room_id, errors=names)
+                _LOG.error("webchat link crashed", room=room_id, errors=names)
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await between the last look at the demand and this: nobody can have come in between.
         self._links.pop(room_id, None)
