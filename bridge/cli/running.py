@@ -98,24 +98,21 @@ def run(files: Files) -> None:
 @click.pass_obj
 def check(files: Files, *, as_json: bool) -> None:
     """Check the configuration; every error names its key and line."""
+    told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
     try:
-        config = files.load()
+        warnings = list(_warnings(files, files.load()))
+        told |= {"valid": True, "warnings": warnings}
     except (ConfigUnreadable, ConfigInvalid) as error:
-        if not as_json:
-            raise
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
-        problems = [
+        told["problems"] = [
             {"key": render_path(one.path), "line": one.line, "message": one.message}
             for one in known
         ]
-        click.echo(json.dumps({"valid": False, "problems": problems, "warnings": []}, indent=2))
-        invalid = isinstance(error, ConfigInvalid)
-        sys.exit(ExitCode.CONFIG_INVALID if invalid else ExitCode.CONFIG_UNREADABLE)
-    warnings = list(_warnings(files, config))
-    if as_json:
-        click.echo(json.dumps({"valid": True, "problems": [], "warnings": warnings}, indent=2))
-        return
-    for line in ("valid", *warnings):
+        raise
+    finally:
+        if as_json:
+            click.echo(json.dumps(told, indent=2))
+    for line in () if as_json else ("valid", *warnings):
         click.echo(f"{files.config}: {line}")
 
 
@@ -124,7 +121,6 @@ def _warnings(files: Files, config: Config) -> Iterator[str]:
     # Imported late, as in `run`.
     from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
-    from bridge.link.settings import UNVERIFIED
 
     if lacks_tokens(config):
         yield "no tokens yet; `matrix-webchat register` fills them"
@@ -134,15 +130,15 @@ def _warnings(files: Files, config: Config) -> Iterator[str]:
             "webchat.login.type is password, and there is none: set webchat.login.password, or list"
             " accounts in webchat.accounts"
         )
-    accounts = link_settings_of(config).accounts
-    for pattern in shared(accounts, config.bridge.limits.rooms_per_user):
+    settings = link_settings_of(config)
+    for pattern in shared(settings.accounts, config.bridge.limits.rooms_per_user):
         yield (
             f'webchat.accounts."{pattern}": several rooms could have this account at the same time,'
             " and the server knows one chat per account; put {room_key} into its name, or see"
             " docs/operators.md"
         )
-    if not config.server.verify_ssl:
-        yield UNVERIFIED
+    if settings.unverified:
+        yield settings.unverified
     if bare := console.exposed(files, config):
         yield f"everybody on this machine can read what is secret: chmod o= {bare}"
 

@@ -358,16 +358,6 @@ SUSPICIONS = 3
 """So many foreign answers in a row, or rooms refused with new tokens in a row: a blacklist."""
 
 
-class Health:
-    """Health of the WebChat server: failing once any link fails to reach it, healthy once one does.
-
-    A lost link alone is no failure. Any answer of the server, a refusal too, shows that it lives.
-    """
-
-    trouble = ""
-    """Why it could not be reached, or what answered in its place; "" while healthy."""
-
-
 class Visits:
     """Times of our latest requests to the login address, as many as its window may hold.
 
@@ -417,14 +407,15 @@ class Visits:
 class Door:
     """Rate limit and circuit breaker of one server's login address, for all its links."""
 
-    def __init__(
-        self, settings: LinkSettings, http: Http, health: Health, facts: Facts, clock: Clock
-    ) -> None:
+    trouble = ""
+    """Why the server could not be reached when that was tried last, or what answered in its place;
+    "" once it answers, be it with a refusal. A link that is lost is no trouble."""
+
+    def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         self._url = Endpoints(settings.base_url).login
         self._sign_key = settings.sign_key
         self._timing = settings.timing
         self._http = http
-        self._health = health
         self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
@@ -467,7 +458,7 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self._health.trouble = f"{what}: {error}"
+            self.trouble = f"{what}: {error}"
             raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
@@ -475,6 +466,18 @@ class Door:
             raise self.foreign(answer.status, what)
         self.answered()
         return told, answer.cookies
+
+    async def look(self) -> None:
+        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`.
+
+        No guide says what that is answered: a page for what is missing or starting is not
+        WebChat's, anything else may be.
+        """
+        try:
+            status = await self._http.look(self._url)
+            self.trouble = f"HTTP {status}" if status in STARTING else ""
+        except Unavailable as error:
+            self.trouble = str(error)
 
     @property
     def closed_for(self) -> float:
@@ -487,7 +490,7 @@ class Door:
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
-        self._health.trouble = ""
+        self.trouble = ""
         self._foreign_answers = 0
 
     def let_in(self) -> None:
@@ -497,7 +500,7 @@ class Door:
     def foreign(self, status: int, what: str) -> OpenFailure:
         """The failure for an answer that is not WebChat's; `what` was asked."""
         message, pause = f"{what}: HTTP {status} without WebChat's JSON", 0.0
-        self._health.trouble = message
+        self.trouble = message
         if status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
@@ -511,7 +514,7 @@ class Door:
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:
-            self._health.trouble = BLACKLISTED
+            self.trouble = BLACKLISTED
             self._close(status)
 
     def _close(self, status: int) -> float:

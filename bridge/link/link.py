@@ -39,7 +39,6 @@ from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
     Door,
-    Health,
     Http,
     OpenFailure,
     Place,
@@ -48,15 +47,7 @@ from bridge.link.http_client import (
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import (
-    UNVERIFIED,
-    Facts,
-    LinkMetrics,
-    LinkSettings,
-    Token,
-    TokenStore,
-    trusted_by,
-)
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore, trusted_by
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode
@@ -103,9 +94,8 @@ class Shared:
         secure = settings.base_url.startswith("https:")
         self.tls = trusted_by(settings) if secure else None
         self.http = Http(settings.timing, self.tls)
-        self.health = Health()
         self.learnt = learnt = Learnt(settings, facts, clock)
-        self.door = door = Door(settings, self.http, self.health, facts, clock)
+        self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
@@ -114,8 +104,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
-        if secure and not settings.verify_ssl:
-            self._log.warning(UNVERIFIED)
+        if settings.unverified:
+            self._log.warning(settings.unverified)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
@@ -284,7 +274,7 @@ class Link:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
             message = f"handshake: {describe(error)}"
-            around.health.trouble = message
+            around.door.trouble = message
             raise OpenFailure(FailureReason.UNREACHABLE, message) from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
@@ -311,7 +301,7 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.health.trouble = message
+        self._around.door.trouble = message
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
         return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
@@ -339,7 +329,7 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
-        self._around.health.trouble = ""
+        self._around.door.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:

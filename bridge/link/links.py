@@ -24,13 +24,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import (
-    STARTING,
-    OpenFailure,
-    TokenRefused,
-    Visitor,
-    certain_failure,
-)
+from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.settings import Token
@@ -90,8 +84,8 @@ class Links:
     def __init__(self, shared: Shared) -> None:
         """Raise ValueError for an allowed host that cannot be read."""
         self._shared, settings = shared, shared.settings
-        self.health, self.learnt = shared.health, shared.learnt
-        self._timing, self._http, self._door = settings.timing, shared.http, shared.door
+        self.learnt, self.door = shared.learnt, shared.door
+        self._timing, self._http = settings.timing, shared.http
         self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
         self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
         self._history_turn = asyncio.Lock()
@@ -114,7 +108,7 @@ class Links:
         """Run links inside the block, whose exceptions are not wrapped in a group."""
         failure: BaseException | None = None
         await self.learnt.load()
-        await self._door.load()
+        await self.door.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
             learning = tasks.create_task(self.learnt.run())
             self._tasks, self._shared.events, self._runs = tasks, events, True
@@ -180,22 +174,16 @@ class Links:
         return True
 
     async def probe(self) -> None:
-        """See whether the server is there, without a login. Unavailable: it is not, and why.
+        """See whether the server is there. Unavailable: it is not, and why.
 
-        Links at work know best; while there is none, the address of the logins is asked by GET. No
-        guide says what that is answered: a page for what is missing or starting (`STARTING`) is
-        not WebChat's, anything else is.
+        Links at work know best; while there is none, the door looks, once in a while.
         """
-        now, health = asyncio.get_running_loop().time(), self.health
-        if not self._links and not self._door.closed_for and now >= self._look_due:
-            try:
-                status = await self._http.look(self._shared.endpoints.login)
-                health.trouble = f"HTTP {status}" if status in STARTING else ""
-            except Unavailable as error:
-                health.trouble = str(error)
-            self._look_due = now + (LOOK_AGAIN if health.trouble else LOOK_EVERY)
-        if health.trouble:
-            raise Unavailable(health.trouble)
+        now, door = asyncio.get_running_loop().time(), self.door
+        if not self._links and not door.closed_for and now >= self._look_due:
+            await door.look()
+            self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
+        if door.trouble:
+            raise Unavailable(door.trouble)
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
@@ -258,10 +246,10 @@ class Links:
                 async with asyncio.timeout(self._timing.connect):
                     await stack.enter_async_context(self._history_places)
                     async with self._history_turn:
-                        await stack.enter_async_context(self._door.knock(visitor))
+                        await stack.enter_async_context(self.door.knock(visitor))
             except TimeoutError:
                 raise OpenFailure(FailureReason.NO_TURN, "history: no turn in time") from None
-            reply, _ = await self._door.post(
+            reply, _ = await self.door.post(
                 "history",
                 dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
                 parse_history_reply,
@@ -291,7 +279,7 @@ class Links:
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
             async with asyncio.timeout(total), self._robot_places:
-                self._door.check()
+                self.door.check()
                 body = urlencode(form).encode()
                 answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:

@@ -136,10 +136,12 @@ class LinkSettings:
                     "and {displayname}"
                 ) from error
 
-
-UNVERIFIED = (
-    "webchat.verify_ssl is false: whoever is on the way to WebChat can read and change everything"
-)
+    @property
+    def unverified(self) -> str:
+        """A warning, where certificates are not checked; else empty."""
+        if self.verify_ssl or self.base_url.startswith("http:"):
+            return ""
+        return "webchat.verify_ssl is false: whoever is on the way can read and change everything"
 
 
 def trusted_by(settings: LinkSettings) -> ssl.SSLContext:

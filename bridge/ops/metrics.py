@@ -17,14 +17,8 @@ from typing import cast
 
 import structlog
 from aiohttp import web
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import disable_created_metrics as disable_created
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.exposition import generate_latest
 
@@ -37,7 +31,7 @@ _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
 # When each series began: ten families that nobody reads.
-cast(Callable[[], None], disable_created_metrics)()
+cast(Callable[[], None], disable_created)()
 
 
 class Metrics:

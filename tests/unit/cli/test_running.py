@@ -96,18 +96,18 @@ def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
 def test_check_for_scripts(folder: Folder) -> None:
     folder.write()
     result = folder.run_here("check", "--json")
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     assert (result.exit_code, told["valid"], told["problems"]) == (0, True, [])
     assert told["warnings"] == ["no tokens yet; `matrix-webchat register` fills them"]
     folder.write(edited("domain", "domian"))
     result = folder.run_here("check", "--json")
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     assert (result.exit_code, told["valid"]) == (11, False)
     lines = {one["key"]: one["line"] for one in told["problems"]}
     assert lines == {"homeserver.domain": 1, "homeserver.domian": 3}
     folder.config.unlink()
     result = folder.run_here("check", "--json")
-    (problem,) = json.loads(result.output)["problems"]
+    (problem,) = json.loads(result.stdout)["problems"]
     assert (result.exit_code, problem["key"], problem["line"]) == (10, "", 0)
     assert problem["message"].endswith("No such file or directory")
 

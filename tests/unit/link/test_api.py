@@ -157,7 +157,7 @@ async def test_a_server_that_does_not_answer() -> None:
             with pytest.raises(CallFailure, match="history") as caught:
                 await rigged.links.history(ADA, 10)
             assert caught.value.reason is FailureReason.UNREACHABLE
-            assert rigged.links.health.trouble
+            assert rigged.links.door.trouble
         hung.set()
 
 
@@ -292,7 +292,7 @@ async def test_a_server_without_a_robot_is_healthy_all_the_same() -> None:
     ):
         for _ in range(5):
             assert (await failure(rigged, "x")).reason is FailureReason.UNREACHABLE
-        assert rigged.links.health.trouble == ""
+        assert rigged.links.door.trouble == ""
 
 
 @pytest.mark.asyncio
@@ -370,7 +370,7 @@ async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyP
     async with server.running(), rig(settings_for(server.base_url)) as rigged:
         await rigged.links.probe()
         rigged.links.keep(ADA)
-        await eventually(lambda: rigged.links.health.trouble != "")
+        await eventually(lambda: rigged.links.door.trouble != "")
         with pytest.raises(Unavailable, match="handshake: HTTP 503"):
             await rigged.links.probe()
         rigged.links.release(ADA.room_id)
