@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-
-from bridge import __version__
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]
@@ -58,15 +54,9 @@ def test_another_database() -> None:
 def test_the_image_says_what_it_is_made_of() -> None:
     recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     stage = recipe.partition("AS build")[2].partition("\nFROM ")[2]
-    made = subprocess.run(
-        (shutil.which("make") or "make", "-n", "image", "ENGINE=docker"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name in ("version", "revision", "source"):
         assert f'org.opencontainers.image.{name}="${name.upper()}"' in stage
         assert f'{name.upper()}=""' in stage.partition("LABEL")[0], "an argument of this stage"
-    assert f"--build-arg VERSION={__version__} " in made
-    assert "--build-arg REVISION=" in made
+    assert "--build-arg VERSION=$(shell" in made
+    assert "--build-arg REVISION=$(shell" in made
