@@ -105,7 +105,7 @@ def check(files: Files, *, as_json: bool) -> None:
     except (ConfigUnreadable, ConfigInvalid) as error:
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
         told["problems"] = [
-            {"key": render_path(one.path), "line": one.line, "message": one.message}
+            {"key": render_path(one.path), "where": one.origin, "message": one.message}
             for one in known
         ]
         raise

@@ -140,17 +140,6 @@ class Http:
         ) as self._session:
             yield
 
-    async def look(self, url: str) -> int:
-        """Send a GET and return the status of its answer; raises as `post`."""
-        if self._session is None:
-            raise Unavailable("the links are not running")
-        try:
-            timeout = timeout_of(self._timing, self._timing.handshake)
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
-                return response.status
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise Unavailable(describe(error)) from None
-
     async def post(
         self,
         url: str,
@@ -160,8 +149,9 @@ class Http:
         total: float,
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
+        method: str = "POST",
     ) -> Answer:
-        """Send one POST and read `longest` bytes of its answer, within `total` seconds.
+        """Send one request and read `longest` bytes of its answer, within `total` seconds.
 
         `cookies` are those of the token that the request names. Raises Unavailable, whose text
         never holds the URL, if no HTTP answer came.
@@ -171,7 +161,8 @@ class Http:
         if cookies:
             headers = {**headers, "Cookie": cookies}
         try:
-            async with self._session.post(
+            async with self._session.request(
+                method,
                 url,
                 data=data,
                 headers=headers,
@@ -474,7 +465,8 @@ class Door:
         WebChat's, anything else may be.
         """
         try:
-            status = await self._http.look(self._url)
+            total = self._timing.handshake
+            status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status
             self.trouble = f"HTTP {status}" if status in STARTING else ""
         except Unavailable as error:
             self.trouble = str(error)

@@ -103,12 +103,15 @@ def test_check_for_scripts(folder: Folder) -> None:
     result = folder.run_here("check", "--json")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["valid"]) == (11, False)
-    lines = {one["key"]: one["line"] for one in told["problems"]}
-    assert lines == {"homeserver.domain": 1, "homeserver.domian": 3}
+    places = {one["key"]: one["where"] for one in told["problems"]}
+    assert places == {
+        "homeserver.domain": "config.yaml line 1",
+        "homeserver.domian": "config.yaml line 3",
+    }
     folder.config.unlink()
     result = folder.run_here("check", "--json")
     (problem,) = json.loads(result.stdout)["problems"]
-    assert (result.exit_code, problem["key"], problem["line"]) == (10, "", 0)
+    assert (result.exit_code, problem["key"], problem["where"]) == (10, "", "")
     assert problem["message"].endswith("No such file or directory")
 
 
