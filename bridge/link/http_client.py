@@ -1,22 +1,17 @@
-"""The way to the server's HTTP addresses: connection pool, rate limit, circuit breaker, backoff.
+"""HTTP addresses of the server: connection pool, rate limit, circuit breaker, backoff.
 
-`Http` is one pool of connections for POST requests. It has no connection limit (long-lived requests
-must never queue behind each other) and keeps no cookies: those that a login sets belong to its
-token, for a balancer may lead each customer to the server that knows them.
+`Http` has no connection limit (long requests must never queue behind each other) and keeps no
+cookies: those of a login belong to its token, for a balancer may lead each customer elsewhere.
 
 The server blacklists an address that logs in too often, and all our customers share one (protocol
 reference 3.7). So whatever goes to its login address passes the `Door`:
 
-* a rate limit, `WindowLimiter`: at most so many requests in any window of time, as the server
-  counts (a leaky bucket lets almost twice the count through in one window). A place is taken when a
-  login begins and comes back one whole window after it has *ended*, whenever within it the server
-  counted. The newest moments are kept in the store (`Visits`), for the server knows nothing of our
-  restarts;
-* fair queueing: those whose chat is going on go first, then those for whom the fewest places are
-  taken at the moment, and then it goes round: whoever has had a turn is behind all who wait by
-  then. So a newcomer waits for one room of a person who has made many. Who has places gets another
-  only while as many are free (the dynamic thresholds of shared buffers): 5 of 8 at most;
-* a circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
+* rate limit, `WindowLimiter`: so many requests in any window, as the server counts (a leaky bucket
+  lets almost twice as many through). A place comes back one whole window after its login has
+  *ended*. The newest moments are kept over restarts (`Visits`);
+* fair queueing: whose chat is going on first, then who has the fewest places taken, then in turns.
+  Who has places gets another only while as many are free (dynamic thresholds): 5 of 8 at most;
+* circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
 """
 
 from __future__ import annotations
@@ -82,10 +77,8 @@ def certain_failure(reason: FailureReason, message: str, code: int | None = None
 
 @dataclass
 class Backoff:
-    """Exponential backoff with jitter.
-
-    The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
-    together come back spread out; later ones lie between half of their step and all of it.
+    """Exponential backoff with jitter: the first delay is anywhere up to `first`, so that links
+    lost together come back spread out; later ones are between half of their step and all of it.
     """
 
     first: float
@@ -350,10 +343,7 @@ SUSPICIONS = 3
 
 
 class Visits:
-    """Times of our latest requests to the login address, as many as its window may hold.
-
-    Kept over restarts, unless the store is down.
-    """
+    """Times of our latest requests to the login address; kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         self._window = settings.login_seconds
