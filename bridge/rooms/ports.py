@@ -5,6 +5,8 @@ The adapters translate every foreign exception into the four classes below.
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -24,6 +26,19 @@ class Unavailable(Exception):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def describe(error: BaseException) -> str:
+    """A foreign network error in words, without its own, which may quote a URL and so a token."""
+    name = type(error).__name__
+    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return f"{name}: {refused.verify_message}"  # names the host at most
+    if isinstance(error, OSError) and error.strerror:
+        # asyncio puts its own words in place of the system's; below 0 it is about names.
+        number = error.errno or 0
+        return f"{name}: {os.strerror(number) if number > 0 else error.strerror}"
+    return name
 
 
 CHANGED_FILE = "M_BAD_FILE"

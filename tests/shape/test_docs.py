@@ -183,7 +183,7 @@ def test_metrics() -> None:
     table = OPERATORS.partition("## Metrics")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {code for row in rows for code in _CODE.findall(row)}
-    beside = {name for name in exposed if name.startswith("process_") or name.endswith("_created")}
+    beside = {name for name in exposed if name.startswith("process_")}
     assert named - {"process_*"} == exposed - beside
     alarms = re.findall(r"\b[a-z]+_[a-z_]+(?= ==| >|\{)", table)
     assert set(alarms) - exposed == set()
