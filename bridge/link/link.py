@@ -12,8 +12,9 @@ turn (`WindowLimiter`): the engine is told so meanwhile, and so is a call that c
 
 `Deliveries` is the queue of pushes on their way to the engine: strictly in order, nothing skipped.
 The push in hand is tried again until the engine has stored it; only then does its receipt go out.
-While that does not work the socket is closed, so that the server knows us to be away. When the
-bridge stops, what was read is still stored, for a server of 2016 pushes nothing twice.
+A database that restarts costs no link: what comes meanwhile waits in memory. Once that is too much,
+or takes too long, the socket is closed, so that the server knows us to be away. When the bridge
+stops, what was read is still stored, for a server of 2016 pushes nothing twice.
 """
 
 from __future__ import annotations
@@ -398,6 +399,10 @@ class _Connect(connect):
 
 MOST_WAITING = 64
 """Pushes of one link that may wait for the store; beyond them its socket is not read."""
+STORE_AWAY = 120.0
+"""Seconds for which a link stays though its pushes cannot be stored, if no more than those wait."""
+STORE_AGAIN = 5.0
+"""Longest pause, in seconds, before the next try to store one."""
 LAST_WORDS = 2.0
 """Seconds that the store gets for what was read, once the links are closed."""
 LONGEST_ID = 200
@@ -421,13 +426,19 @@ class Deliveries:
         self._last_words = last_words
         self._queue: list[_Push | None] = []
         """The first is under way. None: the word that the link stands again."""
+        self._away_since = 0.0
+        """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
         self.wire: Wire | None = None
         """The socket that is read."""
 
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
-        self._add(_Push(self._key(received), received, self.wire))
+        push = _Push(self._key(received), received, self.wire)
+        if self._backoff.failures and push.key:  # the server may miss its receipt, and repeat it
+            if any(one is not None and one.key == push.key for one in self._queue):
+                return
+        self._add(push)
         if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
@@ -480,14 +491,19 @@ class Deliveries:
                 elif isinstance(push.received, Received):
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
-                _LOG.warning("webchat push not stored", room_id=room_id, error=type(error).__name__)
+                log = _LOG.debug if self._backoff.failures else _LOG.warning
+                log("webchat push not stored", room_id=room_id, error=type(error).__name__)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()
                 return
-            if self.wire is not None:
+            now = asyncio.get_running_loop().time()
+            if not self._backoff.failures:
+                self._away_since = now
+            full = len(self._queue) > MOST_WAITING or now - self._away_since >= STORE_AWAY
+            if self.wire is not None and full:
                 await self.wire.close()
-            await self._around.clock.sleep(self._backoff.next())
+            await self._around.clock.sleep(min(self._backoff.next(), STORE_AGAIN))
 
     def _key(self, received: Received | Ignored) -> str:
         """Deduplication key, with a digest: a server that counts may begin again when it starts."""
