@@ -18,7 +18,8 @@ it: what only the history has, and is not older than the outage, was missed.
   line that may be it and reads differently is shown, once.
 - The customer is told that something may be missing where more was said than we remember or the
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
-  shown before. A server that numbers its pushes sends again what was lost itself.
+  shown before. A server that numbers its pushes sends again what was lost itself; one that does
+  not, and keeps no history, has lost it: that is told at each outage, but not every few minutes.
 
 Marks are stored packed (`Conversation.marks`), for the room's record is written with each message:
 a push appends 13 bytes, and only an outage unpacks them (`shown_lately`).
@@ -54,6 +55,8 @@ REPEATED_WITHIN = 3_000
 """ms within which a push that comes twice is one (trap T34)."""
 AWAITED = 120_000
 """ms within which what the history has told may still be pushed as well."""
+UNSURE_AGAIN = 600_000
+"""ms until a customer is told again that an outage may have cost words which no history tells."""
 _STRIDE = 7_919
 MOST_HEARD = 40
 """Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
@@ -299,6 +302,8 @@ def _show(turn: Turn, came: model.Recalled) -> None:
     if came.kept:
         lacking, heard = left_out(heard, came, ids)
         doubtful = doubtful or lacking
+    else:
+        doubtful = _lost_for_good(turn, came, heard)
     found, heard = missed(heard, lines, came.since, clocks)
     _keep(turn, heard)
     for line in found:
@@ -315,6 +320,19 @@ def _show(turn: Turn, came: model.Recalled) -> None:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
     if doubtful:
         turn.say("outage.unsure")
+
+
+def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
+    """True if the outage may have cost words of this chat, and the customer is to be told."""
+    phase = turn.state.phase
+    if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
+        return False  # it began when the link stood again
+    said = [one for one in heard if one.at >= phase.since]
+    numbered = bool(said) and all(one.session != came.session_id for one in said)
+    if numbered or (phase.unsure_at and turn.now - phase.unsure_at < UNSURE_AGAIN):
+        return False
+    turn.enter(phase, unsure_at=turn.now)
+    return True
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:

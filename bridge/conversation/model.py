@@ -217,6 +217,8 @@ class Chatting(Value, frozen=True):
     """The request of which it came: what went with that is the agents'."""
     marked: bool = False
     """All that its agents said is in `Conversation.marks`; False: it began before schema 4."""
+    unsure_at: int = 0
+    """When the customer was told last that an outage may have cost words which nobody keeps."""
 
 
 class Ended(Value, frozen=True):
