@@ -52,7 +52,7 @@ def status(centre: CallCentre, request: QueueRequest, state: int, place: int) ->
     number = identifier(centre, request.id)
     values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
-    if request.session is not None and (not options.later or options.revision == "R4"):
+    if request.session is not None and options.later and options.revision == "R4":
         values["sessionId"] = identifier(centre, request.session.id)
     body: Wire = {"data": values} if options.nested_status else values
     return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
