@@ -217,8 +217,6 @@ class Chatting(Value, frozen=True):
     """The request of which it came: what went with that is the agents'."""
     marked: bool = False
     """All that its agents said is in `Conversation.marks`; False: it began before schema 4."""
-    unsure_at: int = 0
-    """When the customer was told last that an outage may have cost words which nobody keeps."""
 
 
 class Ended(Value, frozen=True):
@@ -299,6 +297,8 @@ class Recall(Value, frozen=True):
     asked: bool = False
     again: bool = False
     """Something happened since then: ask once more."""
+    brief: bool = False
+    """The link was away for a moment only."""
     tries: int = 0
     unmarked: bool = False
     """Its lines were shown by a version without marks (`Chatting.marked`)."""
@@ -523,6 +523,8 @@ class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again, since `at` (0: just now)."""
 
     at: int = 0
+    brief: bool = False
+    """It was away for a moment only."""
 
 
 class Resumed(Happening, frozen=True):

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -158,6 +159,8 @@ class Link:
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
+        self._lost_at = 0.0
+        """When the link began to be away, in loop time."""
         self._absence_due: float | None = None
         """When to tell that the link is wanted and does not stand, in loop time; None once told."""
 
@@ -214,8 +217,8 @@ class Link:
             await self._tell_absence()
 
     def _away(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._absence_due = now + self._timing.session_grace
+        self._lost_at = asyncio.get_running_loop().time()
+        self._absence_due = self._lost_at + self._timing.session_grace
 
     async def _tell_absence(self) -> None:
         """Tell the engine, once, of a link that has been away for long (row 34)."""
@@ -335,7 +338,8 @@ class Link:
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
-            self._deliveries.restored()
+            away = asyncio.get_running_loop().time() - self._lost_at
+            self._deliveries.restored(brief=again and away < BRIEF)
         self.gate.open(wire)
 
     # --- what goes wrong ---------------------------------------------------------------------
@@ -397,6 +401,8 @@ class _Connect(connect):
         return exc
 
 
+BRIEF = 3.0
+"""Seconds of a loss that is not worth a word, such as the change of a token."""
 MOST_WAITING = 64
 """Pushes of one link that may wait for the store; beyond them its socket is not read."""
 STORE_AWAY = 120.0
@@ -416,6 +422,12 @@ class _Push:
     wire: Wire | None
 
 
+class _Back(NamedTuple):
+    """The word that the link stands again."""
+
+    brief: bool
+
+
 class Deliveries:
     """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
 
@@ -424,8 +436,8 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._last_words = last_words
-        self._queue: list[_Push | None] = []
-        """The first is under way. None: the word that the link stands again."""
+        self._queue: list[_Push | _Back] = []
+        """The first is under way."""
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
@@ -435,17 +447,19 @@ class Deliveries:
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
         push = _Push(self._key(received), received, self.wire)
-        if self._backoff.failures and push.key:  # the server may miss its receipt, and repeat it
-            if any(one is not None and one.key == push.key for one in self._queue):
-                return
+        if self._backoff.failures and push.key and self._waits(push.key):
+            return  # the server misses the receipt, and repeats it
         self._add(push)
         if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
-    def restored(self) -> None:
-        self._add(None)
+    def _waits(self, key: str) -> bool:
+        return any(isinstance(one, _Push) and one.key == key for one in self._queue)
 
-    def _add(self, push: _Push | None) -> None:
+    def restored(self, *, brief: bool) -> None:
+        self._add(_Back(brief))
+
+    def _add(self, push: _Push | _Back) -> None:
         self._queue.append(push)
         self._stored.clear()
         self._more.set()
@@ -479,15 +493,17 @@ class Deliveries:
             self._stored.set()
         if self.wire is not None and len(self._queue) == MOST_WAITING:
             self.wire.resume()
-        if push is not None and push.received.rs_id and push.wire is not None and push.wire.usable:
+        if isinstance(push, _Back) or push.wire is None:
+            return
+        if push.received.rs_id and push.wire.usable:
             await push.wire.receipt(push.received.rs_id)
 
-    async def _store(self, push: _Push | None) -> None:
+    async def _store(self, push: _Push | _Back) -> None:
         events, room_id = self._around.events, self._room_id
         while True:
             try:
-                if push is None:
-                    await events.restored(room_id)
+                if isinstance(push, _Back):
+                    await events.restored(room_id, brief=push.brief)
                 elif isinstance(push.received, Received):
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost

@@ -13,7 +13,6 @@ import pytest
 from bridge.conversation.history import (
     MOST_HEARD,
     MOST_RECALLED,
-    UNSURE_AGAIN,
     Mark,
     mark_of,
     shown_lately,
@@ -195,26 +194,35 @@ def test_words_that_the_history_need_not_have() -> None:
 
 
 def nothing_kept(centre: Centre) -> None:
-    """The server answers the last question: it keeps no history."""
-    ask = centre.asked_for[-1]
-    centre.happen(Recalled(ask.session_id, ask.since, kept=False))
-    assert centre.state.recall is None
+    """The server answers all questions: it keeps no history."""
+    while centre.state.recall is not None:
+        ask = centre.asked_for[-1]
+        centre.happen(Recalled(ask.session_id, ask.since, kept=False))
 
 
 def test_a_server_that_keeps_no_history_has_lost_what_was_missed() -> None:
-    """It is told, also where the agent has said nothing yet; not at every cut of a shaky link."""
+    """It is told, also where the agent has said nothing yet; a change of the token is no loss."""
     centre = talk("hello")
     nothing_kept(centre)
     assert told_unsure(centre) == 1
-    for away, told in ((UNSURE_AGAIN - 1_000, 1), (2_000, 2)):
-        centre.now += away
-        centre.link_back()
+    for brief, told in ((True, 1), (False, 2)):
+        centre.now += 60_000
+        centre.link_back(brief=brief)
         nothing_kept(centre)
         assert told_unsure(centre) == told
     silent = chat()
     silent.link_back()
     nothing_kept(silent)
     assert told_unsure(silent) == 1
+
+
+@pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])
+def test_losses_that_follow_one_another_are_told_of_once(losses: tuple[bool, ...]) -> None:
+    centre = chat()
+    for brief in losses:
+        centre.link_back(brief=brief)
+    nothing_kept(centre)
+    assert told_unsure(centre) == (False in losses)
 
 
 def test_a_server_that_numbers_its_pushes_needs_no_history() -> None:

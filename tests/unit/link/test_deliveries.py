@@ -132,7 +132,7 @@ async def test_what_is_refused_is_tried_again_in_its_place() -> None:
     async with stage.running():
         for number in range(10):
             stage.push(push(number))
-        stage.deliveries.restored()
+        stage.deliveries.restored(brief=False)
         await stage.deliveries.settled()
     assert stage.numbers == list(range(10))
     assert stage.wire.closed == 0, "a short absence of the database costs no link"
@@ -188,7 +188,7 @@ async def test_the_queue_is_bounded() -> None:
         stage.push(push(MOST_WAITING))
         await asyncio.sleep(0.02)
         assert stage.wire.flow == ["pause"]
-        stage.deliveries.restored()
+        stage.deliveries.restored(brief=False)
         stage.events.gate.set()
         await stage.deliveries.settled()
         assert stage.wire.flow == ["pause", "resume"]
