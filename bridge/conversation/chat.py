@@ -76,8 +76,13 @@ def connected(turn: Turn, phase: model.Chatting) -> None:
         turn.card("queue.joined_unnamed")
 
 
-def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
-    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
+def end_chat(
+    turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True, ask: bool = True
+) -> None:
+    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet.
+
+    Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
+    """
     if phase.seeking:
         turn.card("queue.ended")
     dismiss(turn, phase.agents)
@@ -89,7 +94,7 @@ def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True
         turn.say(inviting(key, turn.policy))
         if closed:
             ask_rating(turn, ended)
-    queue.resume_held(turn)
+    queue.resume_held(turn, ask=ask)
 
 
 def ended_at(state: model.Conversation) -> int | None:

@@ -202,7 +202,8 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         chat.start_chat(turn, session_id, phase.agents)
         phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == session_id:
-        chat.end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+        key = "chat.ended_by_you" if phase.close else "chat.ended"
+        chat.end_chat(turn, phase, key, ask=phase.unwanted)
     # else a foreign session (row 40, test 81)
 
 
