@@ -27,7 +27,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     options = StageOptions(
         database=postgres_server.new_database(),
-        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={"bridge": bridge_section()},
     )
     async with staged(request, tmp_path_factory, options) as stage:
