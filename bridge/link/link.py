@@ -29,7 +29,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -418,14 +417,9 @@ LONGEST_ID = 200
 @dataclass(frozen=True, slots=True)
 class _Push:
     key: str
-    received: Received | Ignored
+    received: Received | Ignored | bool
+    """A bool: the link stands again, after a brief loss (True)."""
     wire: Wire | None
-
-
-class _Back(NamedTuple):
-    """The word that the link stands again."""
-
-    brief: bool
 
 
 class Deliveries:
@@ -436,7 +430,7 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._last_words = last_words
-        self._queue: list[_Push | _Back] = []
+        self._queue: list[_Push] = []
         """The first is under way."""
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
@@ -447,19 +441,16 @@ class Deliveries:
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
         push = _Push(self._key(received), received, self.wire)
-        if self._backoff.failures and push.key and self._waits(push.key):
+        if self._backoff.failures and any(one.key == push.key != "" for one in self._queue):
             return  # the server misses the receipt, and repeats it
         self._add(push)
         if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
-    def _waits(self, key: str) -> bool:
-        return any(isinstance(one, _Push) and one.key == key for one in self._queue)
-
     def restored(self, *, brief: bool) -> None:
-        self._add(_Back(brief))
+        self._add(_Push("", brief, None))
 
-    def _add(self, push: _Push | _Back) -> None:
+    def _add(self, push: _Push) -> None:
         self._queue.append(push)
         self._stored.clear()
         self._more.set()
@@ -493,17 +484,16 @@ class Deliveries:
             self._stored.set()
         if self.wire is not None and len(self._queue) == MOST_WAITING:
             self.wire.resume()
-        if isinstance(push, _Back) or push.wire is None:
-            return
-        if push.received.rs_id and push.wire.usable:
-            await push.wire.receipt(push.received.rs_id)
+        wire, received = push.wire, push.received
+        if wire is not None and not isinstance(received, bool) and received.rs_id and wire.usable:
+            await wire.receipt(received.rs_id)
 
-    async def _store(self, push: _Push | _Back) -> None:
+    async def _store(self, push: _Push) -> None:
         events, room_id = self._around.events, self._room_id
         while True:
             try:
-                if isinstance(push, _Back):
-                    await events.restored(room_id, brief=push.brief)
+                if isinstance(push.received, bool):
+                    await events.restored(room_id, brief=push.received)
                 elif isinstance(push.received, Received):
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost

@@ -125,13 +125,15 @@ def _content(message: Message, options: SimulatorOptions) -> frames.Content:
     if kind not in CONTENTS or (kind == MessageType.VIDEO and not options.videos):
         sentence = f"customers cannot send msg.type {kind}"
         raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, sentence)
-    former = FORMER_KEYS.get(kind, {})
-    if isinstance(body, dict) and (options.content == "string" or not options.strict):
+    loose = options.content == "string" or not options.strict
+    if isinstance(body, dict) and loose:
+        former = FORMER_KEYS.get(kind, {})
         unknown = former.values() if options.content == "string" else ()
         present = {key: value for key, value in body.items() if key not in unknown}
         body = {former.get(key, key): value for key, value in present.items()} | present
     content, shape = CONTENTS[kind]
-    if kind == MessageType.VOICE and "voiceUri" in body and options.voice_by_uri:
+    by_uri = loose or (options.later and options.revision == "R5")
+    if kind == MessageType.VOICE and "voiceUri" in body and by_uri:
         voice = VOICE_BY_URI.read(body, options)
         return frames.File(f"voice.{voice['voiceType'] or 'amr'}", _address(voice, "voiceUri"))
     values = shape.read(body, options)

@@ -172,10 +172,6 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return self.dialect == "2019"
 
     @property
-    def voice_by_uri(self) -> bool:
-        return not self.strict or self.content == "string" or (self.later and self.revision == "R5")
-
-    @property
     def pulse(self) -> Literal["refuse", "ok", "silent"]:
         return self.heartbeat or ("ok" if self.later else "refuse")
 
