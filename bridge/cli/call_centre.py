@@ -161,7 +161,7 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def nothing(self, *_: object) -> None: ...
+    async def nothing(self, *_: object, brief: bool = False) -> None: ...
 
     load = save = forget = nothing
     pushed = restored = lost = queued = nothing

@@ -191,6 +191,11 @@ def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
+def verification_cancelled(request: EventId) -> Content:
+    about = {"rel_type": "m.reference", "event_id": request}
+    return {"code": "m.user", "reason": "No person is here.", "m.relates_to": about}
+
+
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
     """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
 

@@ -207,7 +207,7 @@ class LinkEvents(Protocol):
         Returns when it is durable: only then may a receipt be sent.
         """
 
-    async def restored(self, room_id: RoomId) -> None:
+    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
         """A kept link that was lost stands again."""
 
     async def lost(self, room_id: RoomId) -> None:

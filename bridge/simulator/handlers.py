@@ -296,7 +296,8 @@ class _Exchange:
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
         repeat = call.call_id in history.call_ids
-        history.call_ids[call.call_id] = None
+        if call.call_id is not None:
+            history.call_ids[call.call_id] = None
         while len(history.call_ids) > centre.options.keep_records:
             del history.call_ids[next(iter(history.call_ids))]
         number, raw = self._as_it_came()
@@ -317,13 +318,15 @@ class _Exchange:
         customer.typed_at, customer.preview = None, ""
         where = {"session": record["sessionId"], "request": record["requestId"]}
         fields = {**where, "repeat": repeat, **_shown(centre, content)}
+        if number == MessageType.VOICE and isinstance(raw, dict) and "seconds" not in fields:
+            fields["seconds"] = float(raw.get("voiceLength") or raw["length"])  # a file
         centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
         """The type and content of a 110; a 111 is text."""
         msg = self.call.body.get("msg")
         if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
-            return msg["type"], msg["content"]
+            return int(msg["type"]), msg["content"]
         return MessageType.TEXT, self.call.body["content"]
 
 

@@ -105,11 +105,11 @@ class Phone:
 
 @asynccontextmanager
 async def site(**options: object) -> AsyncIterator[Site]:
-    """A simulator on a free port, with these options, stopped at the end.
+    """A strict simulator on a free port, with these options, stopped at the end.
 
     The port is one that it can have again after a stop.
     """
-    simulator = Simulator(SimulatorOptions().changed(options))
+    simulator = Simulator(SimulatorOptions(strict=True).changed(options))
     await simulator.start(port=free_port())
     try:
         async with aiohttp.ClientSession() as http:

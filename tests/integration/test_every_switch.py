@@ -42,6 +42,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "silent heartbeats": LATER | {"heartbeat": "silent", "awkward_tokens": True},
     "unknown heartbeats": LATER | {"heartbeat": "refuse", "unknown_type": -19},
     "sessions in replies": LATER | {"session_in_message_reply": True, "original_in_refusal": True},
+    "as the phone clients of 2020 need it": LATER | {"people": "both", "strict": False},
     "as of 2016 once more": {},
     "strict keys": LATER | {"foreign_keys": "refuse", "wrong_keys": -17},
 }
@@ -152,7 +153,7 @@ async def test_the_list_knows_every_switch_that_customers_notice() -> None:
         *("max_upload", "robot_queues", "robot", "robot_type", "robot_speaks", "robot_started"),
         *("robot_handover", "robot_key", "robot_answers", "keep_frames", "keep_entries"),
         *("robot_mode", "keep_records", "ratings", "receipts", "videos"),
-        *("running_history", "history_behind"),
+        *("running_history", "history_behind", "content"),
     }
     here: set[Any] = {key for options in SWITCHES.values() for key in options}
     assert set(SimulatorOptions.__struct_fields__) == here | elsewhere

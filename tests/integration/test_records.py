@@ -32,7 +32,7 @@ ACCOUNTS = {"carla": "s3cret-of-carla"}
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    simulator = SimulatorOptions(login_limit=0, accounts=ACCOUNTS)
+    simulator = SimulatorOptions(strict=True, login_limit=0, accounts=ACCOUNTS)
     options = StageOptions(simulator=simulator, config={"bridge": bridge_section()})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage

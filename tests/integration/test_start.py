@@ -41,7 +41,7 @@ async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     options = StageOptions(
-        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={"bridge": bridge_section()},
     )
     async with staged(request, tmp_path_factory, options) as stage:

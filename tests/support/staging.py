@@ -21,7 +21,7 @@ PATIENT_LIMITS = {
 }
 """`bridge.limits` for tests in which one machine plays everybody."""
 
-UNLIMITED = SimulatorOptions(login_limit=0)
+UNLIMITED = SimulatorOptions(strict=True, login_limit=0)
 """The guide's server, but for its shutting out of addresses that log in often."""
 
 

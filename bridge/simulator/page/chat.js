@@ -83,7 +83,7 @@ function drawContent(entry) {
   switch (entry.kind) {
     case "image": return drawImage(entry);
     case "file": case "video": return drawFile(entry);
-    case "voice": return drawVoice(entry);
+    case "voice": return entry.voice ? drawVoice(entry) : drawFile(entry);
     case "location": return drawLocation(entry);
     default: {
       const words = entry.side === "customer" ? withFaces(entry.text ?? "") : likeness(entry.text ?? "");
