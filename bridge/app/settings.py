@@ -20,7 +20,7 @@ from bridge.config.model import permission_of
 from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
-from bridge.link.learnt import Learnt
+from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
@@ -36,6 +36,7 @@ def users_of(config: Config) -> OurUsers:
         config.appservice.bot.username,
         config.bridge.username_template,
         [QueueId(queue.id) for queue in config.queues],
+        config.bridge.queue_username_template,
     )
 
 
@@ -60,6 +61,9 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=None if learnt is None else lambda: learnt.longest_text,
         longest_clip=None if learnt is None else lambda: learnt.longest_clip,
+        long_voices=lambda: (
+            server.long_voices and learnt is not None and learnt.has(Feature.LONG_VOICE)
+        ),
         seal=Passwords(secret).seal if server.login.own_accounts else None,
         login_key=login_keys(secret),
         texts=Texts(config.texts),
@@ -80,6 +84,8 @@ def _policy_of(config: Config) -> Policy:
         callback_last=callback.retry_last,
         callback_limit=callback.give_up,
         show_comments=server.show_comments,
+        brand=server.brand,
+        tracks=server.tracks,
         robot=server.robot.mode,
         map=server.map,
         emoji_codes=server.emoji_mode == "qq",
@@ -105,11 +111,15 @@ def link_settings_of(config: Config) -> LinkSettings:
     server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
     return LinkSettings(
         base_url=server.base_url,
+        ca_file=server.ca_file,
+        verify_ssl=server.verify_ssl,
         enterprise_id=server.enterprise_id,
         dialect=None if server.dialect == "auto" else Dialect(server.dialect),
         login_type=server.login.type,
         name=server.login.name,
         display_name=server.login.display_name,
+        portrait=server.login.portrait,
+        ip=server.login.ip,
         password=server.login.password.get_secret_value(),
         accounts={
             pattern: AccountRule(entry.name, entry.password.get_secret_value())

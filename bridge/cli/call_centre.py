@@ -20,12 +20,12 @@ from bridge.config import Config
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.files import upload_fact
-from bridge.link.http_client import VISITS, Visits
+from bridge.link.http_client import VISITS, Visits, origin_of, redirected
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import LinkSettings, Timing
-from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.link.settings import LinkSettings, Timing, trusted_by
+from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.webchat.frames import Logout
@@ -36,6 +36,8 @@ PLACES = 2
 KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
 PATIENCE = Timing(connect=15.0, upload=60.0)
+_MOVED = "set webchat.base_url to the address to which it redirects"
+_BRACES = "if agents' desks show texts in braces, set webchat.dialect: 2016-11"
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
@@ -108,16 +110,22 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
-            session.get(f"{url.rstrip('/')}/", allow_redirects=False) as response,
+            session.get(
+                f"{url.rstrip('/')}/", allow_redirects=False, ssl=trusted_by(settings)
+            ) as response,
         ):
-            date = response.headers.get("Date", "")
+            date, location = (response.headers.get(name, "") for name in ("Date", "Location"))
     except (aiohttp.ClientError, OSError) as error:
         fault = tls_fault(error, "webchat.base_url") or Failed(
-            getattr(error, "strerror", None) or type(error).__name__,
+            describe(error),
             "check webchat.base_url, the firewall, and that the server runs",
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error
+    if location and redirected(f"{url}/", location) is None:
+        raise Failed(f"{url} redirects to {origin_of(location)}", _MOVED)
     findings.passed("WebChat server", f"something answers at {url}")
+    if settings.unverified:
+        findings.skipped("WebChat certificate", settings.unverified)
     check_clock(findings, date, "WebChat")
 
 
@@ -244,7 +252,8 @@ class _Visit:
         except CallFailure as failure:
             fix = "see the WebChat server's log of this minute"
             raise Failed(str(failure), fix) from failure
-        return f"logout answered with {reply.result}"
+        braces = "" if links.learnt.known else f"; {_BRACES}"
+        return f"logout answered with {reply.result}{braces}"
 
 
 def _picture() -> Blob:
@@ -260,6 +269,8 @@ def _login_fix(failure: CallFailure | None) -> str:
         return "set webchat.sign_key to the server's PUBLIC_KEY"
     if reason is FailureReason.LOGIN_REFUSED:
         return "check webchat.login (type, name, password), accounts and enterprise_id"
+    if "redirects to" in str(failure):
+        return _MOVED
     path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
     if any(word in str(failure) for word in ("blacklist", "HTTP 403")):
         return (

@@ -32,6 +32,7 @@ from bridge.config.fields import (
     Milliseconds,
     MxcUri,
     Port,
+    QueueTemplate,
     Section,
     TimeZone,
     matching,
@@ -141,6 +142,10 @@ class Login(Section):
     """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
     display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
     """What agents see; {displayname} is the customer's name in Matrix."""
+    portrait: Annotated[str, template(known=_KNOWN - {"displayname"})] = ""
+    """For type register: address of the picture that agents see; {room_key}, {room_id}."""
+    ip: str = ""
+    """Wire `ip`: the address that the server is to count visits by; Matrix tells nobody's."""
     password: SecretStr = SecretStr("")
     """For type password: of every account that `accounts` does not name."""
     own_accounts: bool = True
@@ -180,18 +185,29 @@ class Rate(Section):
     """In how many seconds."""
 
 
+_Dialect = Literal["auto", "2016-11", "2016", "2019", "dual"]
+
+
 class WebChat(Section):
     """The call centre's server."""
 
     base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
     """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
+    ca_file: str = ""
+    """Certificates (PEM) to trust beside the system's, for an authority of the server's own."""
+    verify_ssl: bool = True
+    """false: check no certificate of its; whoever is on the way can then read and change all."""
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     # YAML reads an unquoted 2016 as a number.
-    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], parsed_by(str, int)] = "auto"
-    """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
+    dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
+    """auto (finds out) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
+    brand: str = ""
+    """A second source for the desk, which servers of 2019 know; empty: none."""
+    tracks: str = ""
+    """JSON text about where a customer comes from, as the server's project defines it."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
     """For type password: room id, user id or pattern -> {name, password}; most specific wins."""
@@ -210,6 +226,8 @@ class WebChat(Section):
     """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
     jsonlib_guard: bool = False
     """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    long_voices: bool = True
+    """Long voices go as AMR by their address, to servers of 2019; false: as files, as recorded."""
     videos: bool = False
     """Send films as messages of type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()
@@ -280,7 +298,7 @@ class Queue(Section):
     id: Annotated[int, Field(ge=0, examples=[1])]
     """Wire `queueId`."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
-    """Shown to customers; also the name of @webchat_queue_<id>."""
+    """Shown to customers; also the name of its Matrix user, @webchat_queue_<id>."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
     """Other words for it in `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None
@@ -347,7 +365,9 @@ class Bridge(Section):
     """How rooms are served."""
 
     username_template: GhostTemplate = "webchat_{agent}"
-    """Matrix users of agents; queue users are webchat_queue_<id>."""
+    """Matrix users of agents."""
+    queue_username_template: QueueTemplate = "webchat_queue_{queue}"
+    """Matrix users of queues; another for each bridge on a homeserver."""
     displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
     """Their names; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"

@@ -17,8 +17,8 @@ from bridge.config.document import KeyPath, render_path
 from bridge.config.model import Config
 
 _LIVE_SERVER = """
-    source map videos emoji_mode escape_outgoing jsonlib_guard show_comments
-    robot.enabled robot.mode robot.km_base_url
+    source brand tracks map long_voices videos emoji_mode escape_outgoing jsonlib_guard
+    show_comments robot.enabled robot.mode robot.km_base_url
 """
 _LIVE = """
     queues default_queue rating texts retention logging.level

@@ -74,7 +74,8 @@ def next_call(turn: Turn) -> None:
 
 def _request_chat(turn: Turn, phase: model.Waiting) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
-    _call(turn, frames.RequestChat(phase.queue_id, turn.policy.source, agent))
+    how = turn.policy
+    _call(turn, frames.RequestChat(phase.queue_id, how.source, agent, how.tracks, how.brand))
 
 
 def _while_queued(turn: Turn, phase: model.Queued) -> bool:
@@ -158,7 +159,7 @@ def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:
     if isinstance(content, model.CustomerLocation):
         return _location(content, policy.map)
     if piece.clip is not None:
-        return frames.Voice(piece.clip.seconds, piece.clip.data)
+        return frames.Voice(piece.clip.seconds, piece.clip.data, piece.url)
     if not piece.url:
         return None
     if content.kind == "image":

@@ -65,10 +65,11 @@ CustomerContent = CustomerText | CustomerMedia | CustomerLocation
 
 
 class Clip(Value, frozen=True):
-    """A voice message that travels inside its frame: an AMR file in base64."""
+    """The sound of a voice message: an AMR file."""
 
     seconds: int
     data: str
+    """It in base64; "" if it was uploaded, being too long for a frame."""
 
 
 class Held(Value, frozen=True):
@@ -192,6 +193,8 @@ class Queued(Value, frozen=True):
     next_told: bool = False
     quiet_until: int | None = None
     """Nothing is shown until then: a request of our own may end as soon as it stands."""
+    words: str = ""
+    """The call centre's own for `position`."""
 
 
 class Chatting(Value, frozen=True):
@@ -451,7 +454,7 @@ class Replied(Happening, frozen=True):
 class Uploaded(Happening, frozen=True):
     call_id: CallId
     url: str
-    """Absolute; empty if the content travels in the frame, as `clip`."""
+    """Absolute; empty if the content travels in the frame, in `clip`."""
     size: int = 0
     clip: Clip | None = None
 
@@ -600,6 +603,8 @@ class Say(Wish, frozen=True):
     reply_to: EventId | None = None
     ping: bool = False
     """Worth the customer's phone ringing: m.text instead of m.notice."""
+    also: str = ""
+    """Key of a second sentence, with the same `args`, that stands below it."""
 
 
 class QueuePlace(Wish, frozen=True, tag="Place"):
@@ -662,6 +667,15 @@ class Relay(Wish, frozen=True):
     """The robot's proposals, which a digit stands for, written or as a reaction."""
     posted: int | None = None
     """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
+    message_id: str = ""
+    """The server's number of it, where it told one."""
+
+
+class TakeBack(Wish, frozen=True):
+    """An agent took a message back: that of this number, if it was told one."""
+
+    agent: Agent
+    message_id: str
 
 
 class AgentsCame(Wish, frozen=True):
@@ -701,7 +715,7 @@ ToAside = AskRobot | FetchHistory
 """Lookups outside the chat: no call waits behind them."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Words of ours, from `texts` by key."""
-ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
+ToMatrix = Sentence | AskRating | EndPoll | Relay | TakeBack | AgentsCame | AgentsLeft
 Fact = Delivered | Answered
 """Facts for the room's record, which nobody carries out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact

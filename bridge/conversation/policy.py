@@ -37,6 +37,8 @@ class Policy(msgspec.Struct, frozen=True):
     queue_id: QueueId = QueueId(1)
     source: str = "APP"
     to_agent: str = ""
+    brand: str = ""
+    tracks: str = ""
     map: str = "baidu"
     """Whose coordinates the desk expects: `baidu`, or `gaode` (AMap)."""
     emoji_codes: bool = False

@@ -179,6 +179,8 @@ def show_card(turn: Turn) -> None:
     if phase.position:
         args["position"] = phase.position
     key = "queue.position" if phase.position else "queue.waiting"
+    if phase.words:
+        key, args["text"] = "queue.place_said", phase.words.rstrip(".。")
     place = model.QueuePlace(
         phase.queue_id,
         turn.now,
@@ -191,10 +193,20 @@ def show_card(turn: Turn) -> None:
     turn.ask(model.Card(turn.state.number, key, args, place))
 
 
-def place_named(turn: Turn, position: int | None) -> None:
-    """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
+def place_named(turn: Turn, position: int | None, words: str = "") -> None:
+    """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4).
+
+    `words`: its own for it, if it has any.
+    """
     phase = turn.state.phase
-    if not isinstance(phase, model.Queued) or phase.cancel or position in {None, phase.position}:
+    if not isinstance(phase, model.Queued) or phase.cancel:
+        return
+    if words and words != phase.words:
+        phase = replace(phase, words=words)
+        turn.enter(phase)
+        if position in {None, phase.position}:
+            show_card(turn)
+    if position is None or position == phase.position:
         return
     known = phase.next_told or phase.accepted or hidden(phase)
     next_now = position == 1 and (phase.position or 0) > 1 and not known
@@ -204,6 +216,7 @@ def place_named(turn: Turn, position: int | None) -> None:
         first_position=phase.first_position or (position if position > 0 else None),
         first_at=turn.now if phase.first_position is None else phase.first_at,
         moved_at=turn.now,
+        words=words,
         next_told=phase.next_told or next_now,
     )
     if position > 0:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
+from bridge.conversation.turn import Turn, one_line, plain_text, server_reason, server_words
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
@@ -39,6 +39,10 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
         case frames.QueueStatus():
             _queue_status(turn, push)
         case frames.ChatStarted():
+            if (told := push.config) is not None:
+                known = turn.state
+                ratings, extensions = told.ratings or known.ratings, told.extensions
+                turn.set(ratings=ratings, extensions=extensions or known.extensions)
             chat_started(turn, push)
         case frames.RatingPushed():
             _rating_pushed(turn, push.session_id)
@@ -72,7 +76,7 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
-        queue.place_named(turn, push.position)
+        queue.place_named(turn, push.position, one_line(push.place))
         if revived and not push.position:
             queue.show_card(turn)
     elif news is Progress.ACCEPTED:  # row 20; the session follows by 202
@@ -229,13 +233,14 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
-        _show(turn, agent, content, session_id)
+        _show(turn, agent, content, push)
 
 
 def _show(
-    turn: Turn, agent: frames.Agent, content: frames.AgentContent, session_id: SessionId
+    turn: Turn, agent: frames.Agent, content: frames.AgentContent, push: frames.MessageReceived
 ) -> None:
-    turn.effects.append(model.Relay(agent, content, session_id))
+    relay = model.Relay(agent, content, push.session_id, message_id=push.message_id)
+    turn.effects.append(relay)
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
@@ -258,11 +263,11 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif notice.notice_type in _SILENT_NOTICES:
         return
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
-        # Its content is a number of the server's by which no event of ours can be found.
-        turn.say("chat.recalled")
+        agent = history.speaker(turn, push.agent_id)
+        turn.ask(model.TakeBack(agent, push.message_id))
     elif _PICTURE.search(notice.text):  # a notice has no place for it: the agent's ghost shows it
         agent = history.speaker(turn, push.agent_id)
-        _show(turn, agent, frames.AgentText(notice.text), push.session_id)
+        _show(turn, agent, frames.AgentText(notice.text), push)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})
 
@@ -380,7 +385,7 @@ def _stand(
     if request_id == turn.state.last_request:
         turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
     turn.enter(place, request_id=request_id, former_id=None, heard_at=turn.now)
-    queue.place_named(turn, reply.queue_length)
+    queue.place_named(turn, reply.queue_length, one_line(reply.place))
 
 
 def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
@@ -480,11 +485,17 @@ def _message_sent(
             chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
     media, film = held.content, isinstance(command.content, frames.Video)
-    if film and meaning(reply.result).no_media and isinstance(media, model.CustomerMedia):
-        # WebChat takes no films: what lies there already goes as a file, in the same place.
-        take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
-        return
-    if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
+    gone = reply.result == ResultCode.INVALID_CHAT_SESSION_ID
+    if isinstance(media, model.CustomerMedia):
+        if film and meaning(reply.result).no_media:
+            # WebChat takes no films: what lies there already goes as a file, in the same place.
+            take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
+            return
+        if held.clip is not None and held.url and not gone:  # nor the address of a sound
+            sound = replace(held, content=replace(media, kind="audio"), url="", clip=None)
+            take_back(turn, asked, _fresh(sound))
+            return
+    if not gone:
         refuse(turn, asked, held, reply.result)
         if not asked.moot:
             turn.quote(server_reason(reply))

@@ -22,6 +22,7 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "room.welcome": ("room.welcome_command", "room.welcome_paused"),
     # The robot is asked by writing, wherever it answers first.
     "robot.welcome": ("robot.welcome", "room.welcome_paused"),
+    "help.idle": ("help.idle_command", "help.idle_paused"),
     "chat.ended": ("chat.ended_command", "chat.ended_paused"),
     "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
     "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
@@ -194,8 +195,13 @@ def plain_text(fragment: str) -> str:
 
 
 def server_words(reply: Reply) -> str:
-    """Return a reply's message on one line; "" for one ASCII word, which is for programmers."""
-    seen = (one for one in plain_text(reply.message) if one.isprintable() or one.isspace())
+    """Return a reply's message as `one_line`."""
+    return one_line(reply.message)
+
+
+def one_line(message: str) -> str:
+    """Return a server's message on one line; "" for one ASCII word, which is for programmers."""
+    seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
         return ""

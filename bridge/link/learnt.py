@@ -32,7 +32,7 @@ from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSetti
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text
+from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
 from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
 
@@ -54,6 +54,8 @@ class Feature(StrEnum):
     HEARTBEAT = "heartbeat"
     TYPING = "typing"
     HISTORY = "history"
+    LONG_VOICE = "long voice"
+    """A voice message that names the address of its sound."""
 
 
 class Learnt:
@@ -89,6 +91,8 @@ class Learnt:
         room = self.longest_frame - FRAME_OVERHEAD
         self.longest_clip = max(SHORTEST_TEXT, room)
         """Bytes that a voice may have in one frame; it is there once in every dialect."""
+        if self.keys is Dialect.Y2016_11:  # the first guides have an address in its place
+            self.longest_clip = 0
         once = room // 2 if self.keys is Dialect.DUAL else room
         self.longest_text = max(SHORTEST_TEXT, once)
         """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
@@ -187,7 +191,9 @@ class Learnt:
             return False
         if feature is Feature.HISTORY:  # over HTTP, and harmless
             return True
-        if self._later and self._wanted is not Dialect.Y2016:
+        if feature is Feature.LONG_VOICE:
+            return self.keys in {Dialect.Y2019, Dialect.Y2016_11}
+        if self._later and self._wanted not in {Dialect.Y2016, Dialect.Y2016_11}:
             return True
         return feature is not Feature.HEARTBEAT and self._wanted is Dialect.DUAL
 
@@ -221,6 +227,12 @@ class Learnt:
 def has_keys(command: Command) -> bool:
     """True for the commands that the dialects spell differently: 110 and 104."""
     return isinstance(command, SendMessage | RateSession)
+
+
+def has_address(command: Command) -> bool:
+    """True for a voice message that names the address of its sound."""
+    voice = command.content if isinstance(command, SendMessage) else None
+    return isinstance(voice, Voice) and voice.uri != ""
 
 
 def tells_keys_apart(command: Command) -> bool:

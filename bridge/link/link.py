@@ -24,7 +24,6 @@ import itertools
 import logging
 import random
 import secrets
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,21 +38,21 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
+    USER_AGENT,
     Backoff,
     Door,
-    Health,
     Http,
     OpenFailure,
     Place,
     TokenRefused,
     Unwanted,
-    describe,
+    redirected,
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore, trusted_by
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
-from bridge.rooms.ports import Account, Clock, LinkEvents
+from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
@@ -90,17 +89,16 @@ class Shared:
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
-        """Raise ValueError for a base address that cannot be read."""
+        """Raise ValueError for a base address or a `ca_file` that cannot be read."""
         self.settings, self.facts = settings, facts
         self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self.endpoints = Endpoints(settings.base_url)
         secure = settings.base_url.startswith("https:")
-        self.tls = ssl.create_default_context() if secure else None
+        self.tls = trusted_by(settings) if secure else None
         self.http = Http(settings.timing, self.tls)
-        self.health = Health(clock)
         self.learnt = learnt = Learnt(settings, facts, clock)
-        self.door = door = Door(settings, self.http, self.health, facts, clock)
+        self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
@@ -109,6 +107,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
+        if settings.unverified:
+            self._log.warning(settings.unverified)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
@@ -134,7 +134,7 @@ class Shared:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
         log = self._log.debug if self._notes_left < 0 else self._log.info
-        log(event, room_id=room_id, **told)
+        log(event, room=room_id, **told)
 
 
 class Link:
@@ -270,6 +270,7 @@ class Link:
                     open_timeout=timing.handshake,
                     close_timeout=timing.close,
                     logger=_QUIET,
+                    user_agent_header=USER_AGENT,
                     additional_headers={"Cookie": token.cookies} if token.cookies else None,
                     proxy=None,
                     ssl=around.tls,
@@ -278,8 +279,9 @@ class Link:
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-            around.health.missed()
-            raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+            message = f"handshake: {describe(error)}"
+            around.door.trouble = message
+            raise OpenFailure(FailureReason.UNREACHABLE, message) from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
             if side is not None:
@@ -305,7 +307,7 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.health.missed()
+        self._around.door.trouble = message
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
         return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
@@ -333,7 +335,7 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
-        self._around.health.reached()
+        self._around.door.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
@@ -394,10 +396,12 @@ def refused_again() -> OpenFailure:
 
 
 class _Connect(connect):
-    """A `connect` that follows no redirect: our token is for one server only."""
+    """A `connect` that follows redirects on its server only, for which our token is."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
+        headers = exc.response.headers if isinstance(exc, InvalidStatus) else {}
+        stays = redirected(self.uri, headers.get("Location", ""))
+        return exc if stays is None else super().process_redirect(exc)
 
 
 BRIEF = 3.0
@@ -498,7 +502,7 @@ class Deliveries:
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
-                log("webchat push not stored", room_id=room_id, error=type(error).__name__)
+                log("webchat push not stored", room=room_id, error=type(error).__name__)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()

@@ -100,7 +100,7 @@ class Logins:
             await self.store.save(account.room_id, token)
         except StoreError as error:
             # It works until the next restart.
-            _LOG.warning("token not stored", room_id=account.room_id, error=str(error))
+            _LOG.warning("token not stored", room=account.room_id, error=str(error))
         else:
             self._refused.pop(account.room_id, None)
         return token
@@ -115,7 +115,7 @@ class Logins:
             await self.store.forget(room_id)
         except StoreError as error:
             # It will be refused once more after a restart, and replaced then.
-            _LOG.warning("token not forgotten", room_id=room_id, error=str(error))
+            _LOG.warning("token not forgotten", room=room_id, error=str(error))
         else:
             self._refused.pop(room_id, None)
 
@@ -158,7 +158,7 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self.learnt.keys)
+            body = http.dump_login(credentials.login, self.learnt.keys, self.settings.ip)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
@@ -293,7 +293,8 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
                 name, password = fill(rule.name), rule.password
             login = http.PasswordLogin(name, password, settings.enterprise_id)
         case LoginType.REGISTER:
-            login = http.RegisterLogin(name, fill(settings.display_name), settings.enterprise_id)
+            shown, portrait = fill(settings.display_name), fill(settings.portrait)
+            login = http.RegisterLogin(name, shown, settings.enterprise_id, portrait)
         case LoginType.VISITOR:
             login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
     return Credentials(name, login)

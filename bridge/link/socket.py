@@ -41,6 +41,7 @@ from bridge.rooms.ports import CallFailure, Clock
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.read import divided
 from bridge.webchat.write import LocalProtocolError
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
@@ -312,6 +313,11 @@ class Wire:
     def read(self, message: str | bytes) -> None:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
+        parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
+        for one in map(self._protocol.receive, parts) if parts else (told,):
+            self._take(one)
+
+    def _take(self, told: Answered | frames.Received | frames.Ignored) -> None:
         if isinstance(told, Answered):
             if not self._proven:
                 self._proven = meaning(told.reply.result).verdict is not Verdict.RELOGIN

@@ -36,7 +36,7 @@ from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe
 from bridge.webchat.read import clean
 
 DEVICE = "WEBCHAT"
@@ -45,6 +45,10 @@ ids through its own restart (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
+TAKEN = "TAKEN_USER"
+"""The same, as a user for whom another application service answers."""
+OWNER = "org.matrix_webchat.owner"
+"""Account data of our users that anybody may register: the id of the service that serves them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Seconds for a whole request, and without a byte of an answer or a file."""
 _MAX_ERROR = 64 * 1024
@@ -163,6 +167,10 @@ def _room(room_id: RoomId, *parts: str) -> str:
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
 
 
+def _mark(user: UserId) -> str:
+    return f"{_CLIENT}/user/{_quoted(user)}/account_data/{OWNER}"
+
+
 class Homeserver:
     """The homeserver, as seen by each of our users; where none is named, the bot acts.
 
@@ -269,9 +277,10 @@ class Homeserver:
         try:
             yield
         except _FAILED as error:
-            if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
+            cause = error.__cause__ if isinstance(error, MatrixError) else error
+            if is_outage(cause):
                 self._outage.set()
-            raise Unavailable(f"{what} failed: {type(error).__name__}") from error
+            raise Unavailable(f"{what} failed: {describe(cause or error)}") from error
         except Unavailable as error:
             if is_outage(error):
                 self._outage.set()
@@ -383,6 +392,18 @@ class Homeserver:
         """The ids of the user's devices: of each session that somebody has as this user."""
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
         return device_ids(reply)
+
+    async def owner(self, user: UserId) -> str:
+        """The id of the application service that serves the user; "": none has said so."""
+        try:
+            mark = await self.request("GET", _mark(user), user=user, device=False)
+        except Refused:  # nor does the user exist, perhaps
+            return ""
+        return text(mark, "appservice")
+
+    async def set_owner(self, user: UserId, appservice_id: str) -> None:
+        content: Json = {"appservice": appservice_id}
+        await self.request("PUT", _mark(user), content, user=user, device=False)
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""

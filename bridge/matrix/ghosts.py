@@ -25,7 +25,7 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
+from bridge.matrix.client import DEVICE, FOREIGN, TAKEN, Homeserver, spool
 from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -131,24 +131,40 @@ class Ghosts:
         *,
         bot_name: str = "WebChat",
         bot_avatar: str = "",
+        appservice_id: str = "webchat",
     ) -> None:
         """Make the bot and the queue users exist, named as configured, and check our token.
 
         Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
-        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
+        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
+        application service answers for one of them (`TAKEN`).
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
         await self._homeserver.check()
-        await self.ensure(self._users.bot, bot_name)
+        await self._claim(self._users.bot, bot_name, appservice_id)
         if bot_avatar:
             await self.wear(self._users.bot, bot_avatar)
         for queue_id, name in queues:
             try:
-                await self.ensure(self._users.queue_user(queue_id), name)
+                await self._claim(self._users.queue_user(queue_id), name, appservice_id)
             except Refused as refusal:
                 if refusal.code != FOREIGN:
                     raise  # and that one is logged: the other queues are served all the same
+
+    async def _claim(self, user: UserId, name: str, appservice_id: str) -> None:
+        """Make one of these users exist, and mark it at the homeserver as our service's.
+
+        A homeserver lets several services have one user that is in the exclusive namespace of none.
+        Each would answer a customer who invites it, and give it another device. A mark counts
+        unless this database knows that we made the user: then it is our service's older name.
+        """
+        owner = await self._homeserver.owner(user)
+        if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
+            raise Refused(TAKEN, f"{user} is served by the application service {owner}")
+        await self.ensure(user, name)
+        if owner != appservice_id:
+            await self._homeserver.set_owner(user, appservice_id)
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""

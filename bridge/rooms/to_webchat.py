@@ -12,8 +12,10 @@ import asyncio
 import base64
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import PurePosixPath
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import (
@@ -38,6 +40,8 @@ from bridge.webchat.codes import ResultCode, Verdict, meaning
 from bridge.webchat.frames import Reply
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
+_LONGEST_AMR = 1024 * 1024
+"""Bytes that the longest voice message has in the best quality, and a little more."""
 _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
 
 
@@ -129,7 +133,7 @@ class WebChatLane:
             about = {"room": room.room_id, "call": effect.call_id, "code": failure.code}
             _log.info("upload failed", **about, why=failure.reason)
             return _failed(effect.call_id, failure)
-        return Done(came=(Came(done),), detail="" if done.clip is None else "in the frame")
+        return Done(came=(Came(done),), detail="" if done.url else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
@@ -155,19 +159,35 @@ class WebChatLane:
             raise CallFailure(reason, certain=True, message=str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
-        """A voice message travels as AMR inside its frame; one that does not fit is a file."""
-        fits = self._around.rules.clip_bytes()
+        """A voice message travels as AMR inside its frame; one that does not fit is uploaded.
+
+        That goes as a file as it is, where the server does not take AMR with an address for it.
+        """
+        # Four characters of base64 carry three bytes.
+        inside = self._around.rules.clip_bytes() // 4 * 3
+        sizes = [inside, _LONGEST_AMR] if self._around.rules.long_voices() else [inside]
         async with keep(blob) as kept:
-            try:
-                # Four characters of base64 carry three bytes.
-                sound = await asyncio.get_running_loop().run_in_executor(
-                    self._around.conversions, voice.to_amr, kept.stream, fits // 4 * 3
-                )
-            except voice.NoSound:
-                sound = None
-            if sound is not None:
-                clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
-                return Uploaded(call_id, "", len(sound.data), clip)
+            for size in sizes:
+                try:
+                    sound = await asyncio.get_running_loop().run_in_executor(
+                        self._around.conversions, voice.to_amr, kept.stream, size
+                    )
+                except voice.NoSound:
+                    break
+                if sound is None:
+                    continue
+                seconds = max(1, round(sound.seconds))
+                if size == inside:
+                    clip = Clip(seconds, base64.b64encode(sound.data).decode())
+                    return Uploaded(call_id, "", len(sound.data), clip)
+                name = f"{PurePosixPath(blob.name).stem or 'voice'}.amr"
+                try:
+                    done = await self._file(room, call_id, Blob.of(sound.data, "audio/amr", name))
+                except CallFailure as failure:
+                    if failure.reason is not FailureReason.REFUSED:
+                        raise
+                else:
+                    return replace(done, clip=Clip(seconds, ""))
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
             return await self._file(room, call_id, whole)
 

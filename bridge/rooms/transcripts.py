@@ -22,14 +22,12 @@ written by the standard library's serialiser, so that whatever somebody typed ca
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Literal
-from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
@@ -38,10 +36,19 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import Blob, Recorded, Refused
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
+from bridge.rooms.record import (
+    Chat,
+    Ending,
+    LookedUp,
+    RoomRecord,
+    Undecryptable,
+    load_chat,
+    permalink,
+    via,
+)
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
@@ -278,7 +285,7 @@ class Telling:
     def __init__(self, rules: Rules, record: RoomRecord) -> None:
         self._rules = rules
         self._record = record
-        self.language = rules.language_for(record.settings)
+        self.language = rules.language_for(record)
 
     def say(self, key: str, args: Args | None = None) -> str:
         return self._rules.texts.render(self.language, key, args or {})
@@ -320,35 +327,6 @@ class Telling:
 
 def rated(value: int, label: str) -> str:
     return f"{value} ({label})" if label else str(value)
-
-
-# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
-
-MOST_SERVERS = 3
-"""The specification's own advice."""
-
-_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
-"""A server that has no name is no help to others."""
-
-
-def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
-    """The address of an event, with the servers through which its room can be joined (`via`)."""
-    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
-    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
-    return f"{where}?{via}" if via else where
-
-
-def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
-    people = Counter(_server(person.user) for person in record.people)
-    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
-    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
-    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
-    return tuple(named[:MOST_SERVERS])
-
-
-def _server(user: str) -> str:
-    return user.partition(":")[2]
 
 
 # --- the JSON file --------------------------------------------------------------------------------

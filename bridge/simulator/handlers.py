@@ -318,8 +318,6 @@ class _Exchange:
         customer.typed_at, customer.preview = None, ""
         where = {"session": record["sessionId"], "request": record["requestId"]}
         fields = {**where, "repeat": repeat, **_shown(centre, content)}
-        if number == MessageType.VOICE and isinstance(raw, dict) and "seconds" not in fields:
-            fields["seconds"] = float(raw.get("voiceLength") or raw["length"])  # a file
         centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
@@ -342,7 +340,8 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
         case frames.Location(latitude, longitude, poi, map_name):
             return {"latitude": latitude, "longitude": longitude, "map": map_name, "text": poi}
         case frames.Voice(seconds, data):
-            return {"seconds": float(seconds), "audio": data}
+            audio = {"audio": data} if data else _place(centre, content.uri)
+            return {"seconds": float(seconds), **audio}
 
 
 def _place(centre: CallCentre, address: str) -> Wire:

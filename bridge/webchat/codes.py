@@ -112,6 +112,12 @@ class ResultCode(IntEnum):
     UPLOAD_IMAGE_FAILED = -22  # later
     UPLOAD_VOICE_FAILED = -23  # later
     INVALID_SIGN = -30  # INVAILD_SIGN
+    # -31 to -35 stand in the HTTP sibling's guide alone, by 2020-08.
+    TRANSFER_ERROR = -31
+    ALREADY_IN_OTHER_CHATTING = -32
+    INVALID_MESSAGE_ID = -33  # INVAILD_MESSAGE_ID
+    CLIENT_UNTOUCHABLE = -34
+    DIFFERENT_SESSION_TYPE = -35
     INTERNAL_ERROR = -100
 
 
@@ -143,6 +149,9 @@ class UploadMode(StrEnum):
 class Dialect(StrEnum):
     """Key names that we write (protocol reference 5). Reading takes those of every revision."""
 
+    Y2016_11 = "2016-11"
+    """Those of the first guides, until 2017-10: a text is a bare string, whose desks show the
+    braces of any later content. Only an operator can tell: such a server refuses nothing."""
     Y2016 = "2016"
     """The guide's keys, all of them, "" where there is nothing to say."""
     Y2019 = "2019"
@@ -238,6 +247,11 @@ _RESULTS = """
  -22  UPLOAD_IMAGE_FAILED            refused        the server could not store the image
  -23  UPLOAD_VOICE_FAILED            refused        the server could not store the voice message
  -30  INVAILD_SIGN                   configuration  the signature is wrong: check the key
+ -31  TRANSFER_ERROR                 refused        the hand-over failed
+ -32  ALREADY_IN_OTHER_CHATTING      refused        the customer chats on another channel
+ -33  INVAILD_MESSAGE_ID             refused        there is no such message
+ -34  CLIENT_UNTOUCHABLE             refused        the server cannot reach the customer
+ -35  DIFFERENT_SESSION_TYPE         configuration  a session of another kind exists
 -100  INTERNAL_ERROR                 retry          the server had an internal error
 """
 """Of each result code the vendor's name, the verdict, and the meaning in English."""
@@ -258,7 +272,7 @@ RESULTS: Mapping[int, Meaning] = {
         # In 110 a -14 is a sign of the wrong dialect, in 101 of a wrong setting (row 16). Never
         # a -20 again: the server counts log-ins and shuts out the address (reference 3.7).
         passing=code in {-15, -100},
-        hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19},
+        hopeless=code in {-4, -6, -7, -8, -9, -14, -18, -19, -35},
         nobody=code in {-3, -5},
         vague=code in {0, -3},
         no_command=code in {-12, -19},

@@ -33,7 +33,7 @@ class Image(Frame, frozen=True):
     uri: str
     """Absolute address on the WebChat server."""
     thumbnail: str = ""
-    """Base64 preview; left empty, it would burst the server's frame limit (trap T23)."""
+    """Base64 preview; left empty, as it would burst the server's frame limit (trap T23)."""
 
 
 class File(Frame, frozen=True):
@@ -58,8 +58,10 @@ class Location(Frame, frozen=True):
 class Voice(Frame, frozen=True):
     type: ClassVar = MessageType.VOICE
     seconds: int
-    data: str
+    data: str = ""
     """Base64 of an AMR file."""
+    uri: str = ""
+    """Where that lies on the WebChat server, of one that has no `data` (guide of 2019-10-14)."""
 
 
 class Video(Frame, frozen=True):
@@ -93,6 +95,10 @@ class RequestChat(Frame, frozen=True):
     """Wire `from`. Any text is tolerated (trap T25)."""
     to_agent: str = ""
     """Wire `toUserId` (later): ask for one agent."""
+    tracks: str = ""
+    """JSON text (later)."""
+    brand: str = ""
+    """A second source (later)."""
 
 
 class CancelRequest(Frame, frozen=True):
@@ -202,6 +208,8 @@ class Reply(Frame, frozen=True):
     """`perm` was present: adopt the session, no 202 follows."""
     robot_type: int | None = None
     continued: bool = False
+    place: str = ""
+    """The call centre's own words for our place in the queue."""
 
     @property
     def ok(self) -> bool:
@@ -223,6 +231,8 @@ class QueueStatus(Frame, frozen=True):
     position: int | None = None
     """Wire `queueLength`: our place, 0 when served (trap T4)."""
     session_id: SessionId | None = None
+    place: str = ""
+    """The call centre's own words for it."""
 
 
 class ChatStarted(Frame, frozen=True):
@@ -231,6 +241,8 @@ class ChatStarted(Frame, frozen=True):
     """Without the customer (trap T16)."""
     continued: bool = False
     robot: bool = False
+    config: InitConfig | None = None
+    """What a server between 2017-11-15 and 2017-12-19 says here, and a later one by 200."""
 
 
 class RatingPushed(Frame, frozen=True):
@@ -299,6 +311,8 @@ class MessageReceived(Frame, frozen=True):
     session_id: SessionId
     agent_id: AgentId
     content: AgentContent
+    message_id: str = ""
+    """The server's number of it, where it says so; of a REVOKE_MESSAGE, of the message meant."""
 
 
 class RobotMessage(Frame, frozen=True):

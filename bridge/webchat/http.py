@@ -105,6 +105,8 @@ class RegisterLogin:
     name: str
     display_name: str = ""
     enterprise_id: str = ""
+    portrait: str = ""
+    """Address of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class HistoryReply:
     """Newest last."""
 
 
-def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
+def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
     """The body of a login: strict JSON, UTF-8. Sign and send these very bytes.
 
     Raises LocalProtocolError if nobody is named.
@@ -211,10 +213,13 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
             frame = {"type": int(FrameType.LOGIN), "loginName": name, "password": login.password}
         case RegisterLogin():
             frame = {"type": int(FrameType.REGISTER), "loginName": name}
-            if login.display_name:
-                frame["name"] = login.display_name
+            told = {"name": login.display_name, "portraitUri": login.portrait}
+            frame |= {key: value for key, value in told.items() if value}
         case _:
             assert_never(login)
+    if ip:
+        # Older guides of the vendor's say `ipAddr` (reference 3.1).
+        frame |= {"ip": ip, "ipAddr": ip} if dialect is Dialect.DUAL else {"ip": ip}
     if login.enterprise_id or dialect is not Dialect.Y2019:
         # "" too: the guide prints it (trap T26).
         frame["epid"] = login.enterprise_id
@@ -233,7 +238,7 @@ def parse_login_reply(body: bytes) -> LoginReply | None:
 def parse_upload_reply(body: bytes) -> UploadReply | None:
     """Read the answer to an upload. None also for a success without an address."""
     told, result = _answer(body)
-    url = read.text_of(told, "url").strip()
+    url = read.text_of(told, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
     name = read.text_of(told, "fileName", "name")
@@ -315,12 +320,13 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
-    """The object that a body holds, and its `result`."""
+    """The object that a body holds, with that in its `data`, if any, and its `result`."""
     try:
-        told = read.decode(body.decode("utf-8", "replace"))
+        outer = read.decode(body.decode("utf-8", "replace"))
     except read.NotJson:
         return {}, None
-    return (told, read.result_code(told.get("result"))) if isinstance(told, dict) else ({}, None)
+    told = {**outer, **(read.mapping(outer.get("data")) or {})} if isinstance(outer, dict) else {}
+    return told, read.result_code(told.get("result"))
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------

@@ -36,6 +36,8 @@ _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
+_MOST_FRAMES = 1000
+_BLANK = re.compile(r"\s*")
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
@@ -50,6 +52,25 @@ def parse_frame(
         except UnicodeDecodeError:
             return frames.Ignored("binary frame")
     return read_plain(text) or read_any(text, client_id)
+
+
+def divided(text: str | bytes) -> tuple[str, ...]:
+    """The frames in a text of several, which `parse_frame` ignores; empty if it is anything else.
+
+    Some servers send what is due at once: as an array, or as one object behind the other.
+    """
+    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    text, at, found = text.strip("\ufeff \t\r\n"), 0, list[object]()
+    try:
+        while at < len(text) and len(found) <= _MOST_FRAMES:
+            value, at = _DECODER.raw_decode(text, at)
+            found += value if isinstance(value, list) else [value]
+            blank = _BLANK.match(text, at)
+            at = at if blank is None else blank.end()
+        several = at == len(text) and (len(found) > 1 or text.startswith("["))
+        return tuple(_COMPACT.encode(one) for one in found if several and isinstance(one, dict))
+    except (ValueError, RecursionError):
+        return ()
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
@@ -156,6 +177,7 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
         permanent="perm" in frame,
         robot_type=robot_type,
         continued=flag(frame.get("continueLastSession")),
+        place=text_of(frame, "positionInQueueMessage"),
     )
 
 
@@ -175,7 +197,8 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
         case FrameType.MESSAGE_RECEIVED:
-            return frames.MessageReceived(session_id, agent_id, read_content(frame.get("msg")))
+            content, number = read_content(frame.get("msg")), _message_id(frame)
+            return frames.MessageReceived(session_id, agent_id, content, number)
         case FrameType.RATING_PUSHED:
             return frames.RatingPushed(session_id, agent_id)
         case FrameType.SESSION_CLOSED:
@@ -185,7 +208,9 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             return frames.AgentsUpdated(session_id, _people(frame, client_id), queue_id, queue_name)
         case FrameType.CHAT_STARTED:
             continued, robot = flag(frame.get("continueLastSession")), flag(frame.get("robotMode"))
-            return frames.ChatStarted(session_id, _people(frame, client_id), continued, robot)
+            people, early = _people(frame, client_id), _init_config(frame)
+            config = early if early.ratings or early.extensions else None
+            return frames.ChatStarted(session_id, people, continued, robot, config)
         case _:
             return frames.Ignored(f"unknown type {kind}")
 
@@ -200,7 +225,10 @@ def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
             return frames.Ignored("push 201 without requestStatus")
         status = RequestStatus.WAITING  # who has a place in the queue waits in it
     request_id = _id(RequestId, said.get("requestId"))
-    return frames.QueueStatus(request_id, status, position, _id(SessionId, said.get("sessionId")))
+    session_id, place = _id(SessionId, said.get("sessionId")), ""
+    if status == RequestStatus.WAITING:
+        place = text_of(said, "positionInQueueMessage", "message")
+    return frames.QueueStatus(request_id, status, position, session_id, place)
 
 
 def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessage | frames.Ignored:
@@ -262,7 +290,7 @@ def _agent(person: JsonObject) -> frames.Agent | None:
     return frames.Agent(
         AgentId(agent_id),
         text_of(person, "name", "agentName"),
-        text_of(person, "icon"),
+        text_of(person, "icon", "portraitUri"),
         text_of(person, "comments", "commonts"),
     )
 
@@ -321,6 +349,19 @@ def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.Ag
     if kind == NoticeType.NORMAL and text.strip():
         return frames.AgentText(text)
     return frames.AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
+
+
+def _message_id(frame: JsonObject) -> str:
+    """The number by which an agent may take a message back: its own, or the one meant.
+
+    No guide says where a push has it. Frame and message may, the content of a notice does.
+    """
+    msg = mapping(frame.get("msg")) or {}
+    if integer(msg.get("noticeType")) == NoticeType.REVOKE_MESSAGE:
+        content = msg.get("content")
+        meant = first(mapping(content) or {"id": content}, "messageId", "id")
+        return string(meant) if integer(meant) is not None else ""
+    return text_of(frame, "messageId") or text_of(msg, "messageId", "id")
 
 
 def _raw(content: object) -> str:

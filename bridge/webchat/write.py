@@ -34,6 +34,16 @@ _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "rati
 _RENAMED: Mapping[str, str] = {"content": "text", "id": "ratingId", "comments": "ratingComments"}
 """Keys of content and rating as of 2016 that the later guides call otherwise."""
 
+_FIRST: Mapping[str, str] = {
+    "imageUri": "url",
+    "poi": "locationAddress",
+    "voiceLength": "length",
+    "voiceData": "data",
+    "voiceUri": "url",
+    **{key: key for key in ("content", "name", "url", "longitude", "latitude")},
+}
+"""Keys of content as of 2016 by their names in the first guides, which had no others."""
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FAST_ENCODER = msgspec.json.Encoder()
 """Writes the same bytes for everything but halves of surrogate pairs, which it refuses, and numbers
@@ -84,6 +94,7 @@ def dump_command(
 
 
 _WORDS: Mapping[Dialect, str] = {
+    Dialect.Y2016_11: "%s",
     Dialect.Y2016: '{"content":%s,"extra":""}',
     Dialect.Y2019: '{"text":%s}',
     Dialect.DUAL: '{"content":%s,"extra":"","text":%s}',
@@ -119,7 +130,9 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
             return {}
         case frames.RequestChat():
             asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
-            return asked | {"toUserId": command.to_agent} if command.to_agent else asked
+            wished = {"toUserId": command.to_agent, "brand": command.brand}
+            wished["tracks"] = command.tracks
+            return asked | {key: value for key, value in wished.items() if value}
         case frames.CancelRequest():
             return {"requestId": command.request_id}
         case frames.CloseSession() | frames.TransferFromRobot() | frames.Typing():
@@ -140,13 +153,16 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
 def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
     """The 2016 fields of a content or rating in the wanted dialect (protocol reference 5)."""
     match dialect:
-        case Dialect.Y2016:
+        case Dialect.Y2016 | Dialect.Y2016_11:
             return seed
         case Dialect.Y2019:
             later = {_RENAMED.get(key, key): value for key, value in seed.items()}
+            if "imageUri" in later:  # of 2019-10-14; data that fits into a frame is no preview
+                later["thumbUri"] = later["imageUri"]
             return {key: value for key, value in later.items() if value or key not in _OPTIONAL}
         case Dialect.DUAL:
-            return seed | {_RENAMED[key]: seed[key] for key in seed if key in _RENAMED}
+            first = {_FIRST[key]: seed[key] for key in ("imageUri", "poi") if key in seed}
+            return seed | first | {_RENAMED[key]: seed[key] for key in seed if key in _RENAMED}
         case _:
             assert_never(dialect)
 
@@ -180,10 +196,11 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
                 "thumbData": content.thumbnail,
             }
         case frames.Voice():
-            body = {
-                "voiceLength": _natural("voiceLength", content.seconds),
-                "voiceData": _filled("voiceData", content.data),
-            }
+            body = {"voiceLength": _natural("voiceLength", content.seconds)}
+            if content.uri:
+                body |= {"voiceUri": content.uri, "voiceType": "amr"}
+            else:
+                body["voiceData"] = _filled("voiceData", content.data)
         case frames.Video():
             # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
             body = {
@@ -194,6 +211,9 @@ def _message(content: frames.Content, dialect: Dialect) -> _Fields:
             }
         case _:
             assert_never(content)
+    if dialect is Dialect.Y2016_11:
+        first = {_FIRST[key]: value for key, value in body.items() if key in _FIRST}
+        return {"type": int(content.type), "content": first.get("content", first)}
     body["extra"] = ""
     return {"type": int(content.type), "content": _spelled(body, dialect)}
 

@@ -39,6 +39,7 @@ REFUSALS = [
     (-22, "result.-22"),
     (-23, "result.-23"),
     (-30, "result.-30"),
+    *((code, f"result.{code}") for code in range(-35, -30)),
     (-77, "result.other"),
     (7, "result.other"),
 ]

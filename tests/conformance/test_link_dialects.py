@@ -190,7 +190,7 @@ async def test_44e_a_picture_says_nothing_of_the_keys_of_texts() -> None:
             assert list(rigged.facts.learnt.values()) == ["2019"]
     assert [sorted(content) for content in seen] == [
         ["text"],
-        ["imageUri", "name"],
+        ["imageUri", "name", "thumbUri"],
         ["extra", "imageUri", "name", "thumbData"],
         ["text"],
     ]

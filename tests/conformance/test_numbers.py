@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bridge.conversation.model import FailureReason
+from bridge.conversation.model import FailureReason, TakeBack
 from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.frames import AgentText
 from tests.support.scene import SESSION, Scene
@@ -49,9 +49,11 @@ def test_notice_6_is_told_and_never_shown(content: object) -> None:
     scene.forget()
     recall = {"type": 99, "noticeType": 6, "content": content}
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=recall)
-    assert scene.notices == ["chat.recalled"]
-    assert "152820" not in repr(scene.effects)
-    assert not scene.relayed
+    [taken] = scene.effects
+    assert isinstance(taken, TakeBack)
+    known = content is not None and "152820" in str(content)
+    assert taken.message_id == ("152820" if known else "")
+    assert (scene.notices, scene.relayed) == ([], [])
     assert scene.phase == "Chatting"
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones, key_material
-from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of
+from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -221,7 +221,9 @@ async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
     held = phone.hold_keys()
     event = await talk.say("not for you")
     await held.refuse("m.unverified", stage.bot)
-    await talk.reads_reply("only to verified devices", event)
+    reply = await talk.reads_reply("only to verified devices", event)
+    assert "write it again" in wording(reply)
+    assert "🔁" not in wording(reply)  # the key does not come afterwards
 
 
 async def test_a_queue_user_of_its_own(stage: Stage, phones: Phones) -> None:

@@ -16,6 +16,7 @@ import pytest
 from bridge.demo.matrix_user import membership
 from bridge.demo.stage import Stage
 from bridge.simulator.options import SimulatorOptions
+from bridge.texts import Texts
 from tests.support.staging import UNLIMITED
 from tests.support.talk import MEI, Talk, reply_to, wording
 
@@ -129,7 +130,8 @@ async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
         assert tries <= 3, "halved until it fits"
         event = await talk.say(long)
         await talk.customer.wait_until(partial(settled, event))
-        assert delivered() or "too big" in reports(event)[0]
+        too_big = Texts().render("zh-CN", "undelivered.too_big", {})
+        assert delivered() or too_big in reports(event)[0], "in the language of the words"
         await talk.say(f"short {tries}")
         await talk.heard(f"short {tries}")  # what follows is not held up
     assert tries > 1

@@ -211,7 +211,7 @@ async def test_what_there_is_not(stage: Stage) -> None:
     await talk.reads_reply("There has been no chat", await talk.say("history"))
     await talk.reads_reply("There has been no chat", await talk.say("transcript"))
     await talk.say("!wc transcript everything")
-    await talk.reads("Usage: !wc transcript", stage.bot)
+    await talk.reads("transcript [number of the chat]", stage.bot)
 
 
 # --- one's own account --------------------------------------------------------------------------

@@ -144,7 +144,7 @@ ALSO = """\
 1.5 6 11: test_other_media
 2.3 0 1 2 3 4 5 6 7 11 42: test_every_end_of_a_request_has_its_own_sentence
 2.5 0 -3 -4 -5 -6 -7 -8 -9 -10 -11 -12 -13 -14 -16 -17 -18: test_a_request_for_an_agent_is_refused
-2.5 -19 -20 -21 -22 -23 -30 other: test_a_request_for_an_agent_is_refused
+2.5 -19 -20 -21 -22 -23 -30 -31 -32 -33 -34 -35 other: test_a_request_for_an_agent_is_refused
 4 2: test_01_login_body test_08_handshake_refused
 4 4: test_05_login_html_503 test_05b_never_there
 4 5 31: test_70_link_lost_in_chat

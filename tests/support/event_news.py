@@ -17,6 +17,7 @@ from bridge.conversation.model import (
     Queued,
     Relay,
     Say,
+    TakeBack,
 )
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.matrix.render import notice_content
@@ -62,8 +63,8 @@ def news() -> Iterator[Row]:
     ):
         notice = AgentNotice(kind, "Please do not send card numbers.")
         yield _row(name, MessageReceived(SESSION, MEI.id, notice))
-    recall = AgentNotice(NoticeType.REVOKE_MESSAGE, '{"messageId":152820}')
-    yield _row("takes a message back (210)", MessageReceived(SESSION, MEI.id, recall))
+    recall = MessageReceived(SESSION, MEI.id, AgentNotice(NoticeType.REVOKE_MESSAGE), "152820")
+    yield _row("takes a message back (210)", recall)
     yield _row("asks for a rating (203)", RatingPushed(SESSION, MEI.id))
     yield _row("ends the chat (205)", SessionClosed(SESSION, MEI.id))
 
@@ -92,6 +93,9 @@ def _row(name: str, push: Push, *, queued: bool = False, agents: tuple[Agent, ..
             case Card():
                 shown.append("the queue card, edited")
                 words.append(_sentence(effect.key, effect.args))
+            case TakeBack():
+                shown.append("the message redacted; `m.notice` where it is not known which")
+                words.append(_sentence("chat.recalled", {}))
             case Say():
                 notice = NoticeText("…", ping=effect.ping, mentions=(ADA,) if effect.ping else ())
                 ping = " with a mention: it rings" if effect.ping else ""

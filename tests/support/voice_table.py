@@ -25,7 +25,8 @@ Each voice below was recorded as Ogg/Opus, made AMR for the agent, and made Ogg/
 agent's voice is; all three were decoded from beginning to end, and that is what the seconds say.
 WebChat's `voiceLength` has whole seconds, at least one. A voice travels in its frame as long as
 AMR's lowest quality fits there ({longest} s with the default `webchat.max_frame_bytes`);
-a longer one goes as the file that it is, unchanged."""
+a longer one is uploaded as AMR for servers that take its address (guide of 2019-10-14, and the
+first ones), and goes to others as the file that it is, unchanged."""
 
 
 def words() -> str:

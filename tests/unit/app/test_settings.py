@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bridge.app.settings import Passwords, rules_of, users_of
+from bridge.app.settings import Passwords, link_settings_of, rules_of, users_of
 from bridge.config.hours import parse_hours
 from bridge.ids import QueueId, RoomId
+from bridge.link.learnt import Learnt
 from bridge.link.login import room_key
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
+from tests.unit.link.rig import Facts, RealClock
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
 
@@ -54,6 +56,19 @@ def test_how_customers_words_and_films_go_out(tmp_path: Path) -> None:
         policy = rules_of(config, users_of(config)).policy
         on = {rule for rule in keys.values() if getattr(policy, rule)}
         assert on == ({keys[key]} if key else set())
+
+
+def test_what_the_call_centre_is_told_of_customers(tmp_path: Path) -> None:
+    keys = "brand: element\n  tracks: '[]'\n  long_voices: {}\n  dialect: 2019\n"
+    keys += "  login: {{portrait: 'https://h/{{room_key}}', ip: 203.0.113.9}}"
+    for long_voices in (True, False):
+        told = keys.format(str(long_voices).lower())
+        config = load(tmp_path, SMALLEST.replace("webchat:\n", f"webchat:\n  {told}\n"))
+        link = link_settings_of(config)
+        assert (link.portrait, link.ip) == ("https://h/{room_key}", "203.0.113.9")
+        rules = rules_of(config, users_of(config), Learnt(link, Facts(), RealClock()))
+        assert (rules.policy.brand, rules.policy.tracks) == ("element", "[]")
+        assert rules.long_voices() is long_voices
 
 
 def test_login_names_of_new_rooms_hang_on_the_bridges_secret(tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
         (
             {P + "WEBCHAT__DIALECT": "2020"},
             (
-                f"environment {P}WEBCHAT__DIALECT: webchat.dialect: must be 'auto', '2016',"
-                " '2019' or 'dual'"
+                f"environment {P}WEBCHAT__DIALECT: webchat.dialect: must be 'auto', '2016-11',"
+                " '2016', '2019' or 'dual'"
             ),
         ),
         (

@@ -137,7 +137,7 @@ MISTAKES = [
     (edited("queues:\n  - {id: 1, name: Sales}", "queues: 1"), "line 6: queues: must be a list"),
     (
         edited("webchat:\n", "webchat:\n  dialect: dua1\n"),
-        "line 5: webchat.dialect: must be 'auto', '2016', '2019' or 'dual'",
+        "line 5: webchat.dialect: must be 'auto', '2016-11', '2016', '2019' or 'dual'",
     ),
     (edited('"*": customer', '"*": guest'), "line 10: bridge.permissions.\"*\": must be 'none'"),
     (edited('{"*": customer}', "{}"), "line 10: bridge.permissions: must not be empty"),
@@ -174,6 +174,11 @@ MISTAKES = [
     ),
     (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
     (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suffix"),
+    (
+        edited("bridge:\n", 'bridge:\n  queue_username_template: "{agent}"\n'),
+        "does not know {agent}",
+    ),
+    (edited("bridge:\n", 'bridge:\n  queue_username_template: "{queue}"\n'), "every user"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent"\n'), "has unbalanced braces"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "{0}"\n'), "may hold only plain placeh"),
@@ -190,7 +195,25 @@ MISTAKES = [
     (edited("webchat:\n", "webchat:\n  allowed_media_hosts: [10.0.0.1/8]\n"), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["http://x"]\n'), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["*"]\n'), "must be host, host:port"),
+    (
+        edited("localhost:8008", "localhost:8008/_matrix/client"),
+        "line 2: homeserver.address: must end before /_matrix",
+    ),
+    (
+        edited("org/webchat", "org/webchat/tpi"),
+        "line 5: webchat.base_url: must end before /tpi, which",
+    ),
+    (
+        edited('{"*": customer}', '{"*": customer, "admin:example.org": admin}'),
+        'line 10: bridge.permissions."admin:example.org": is no server: a user id begins with @',
+    ),
 ]
+
+
+@pytest.mark.parametrize("server", ["b.org:8448", "*:8448", "b.org:*", "*.org", "[2001:db8::1]:80"])
+def test_rules_for_servers(tmp_path: Path, server: str) -> None:
+    text = edited('{"*": customer}', f'{{"*": customer, "{server}": customer}}')
+    assert problems(tmp_path, text) == []
 
 
 @pytest.mark.parametrize(("text", "said"), MISTAKES)
@@ -316,7 +339,7 @@ def test_a_queue_may_be_an_alias_of_itself(tmp_path: Path) -> None:
     assert problems(tmp_path, edited("Sales}", 'Sales, aliases: [sales, "1"]}')) == []
 
 
-@pytest.mark.parametrize("dialect", ["auto", "2016", "2019", '"2019"', "dual"])
+@pytest.mark.parametrize("dialect", ["auto", "2016-11", "2016", "2019", '"2019"', "dual"])
 def test_every_dialect_may_be_named(tmp_path: Path, dialect: str) -> None:
     changed = edited("webchat:\n", f"webchat:\n  dialect: {dialect}\n")
     assert problems(tmp_path, changed) == []

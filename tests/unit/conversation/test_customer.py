@@ -11,12 +11,13 @@ from bridge.conversation.model import (
     CustomerText,
     FailureReason,
     Said,
+    Upload,
     Uploaded,
     Withdrawn,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
-from tests.support.scene import MEI, REQUEST, SESSION, Scene
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
 ON_COMMAND = Policy(start_on_message=False)
 
@@ -402,6 +403,53 @@ def test_a_voice_that_does_not_fit_is_a_file() -> None:
     message = scene.last["msg"]
     assert isinstance(message, dict)
     assert message["type"] == 3
+
+
+def test_what_an_operator_tells_of_where_customers_come_from() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), brand="element", tracks="[]"))
+    scene.start()
+    assert scene.last == ASK | {"brand": "element", "tracks": "[]"}
+
+
+LONG_VOICE = CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg")
+AMR = "http://crm.example.org/webchat/voice.amr"
+
+
+def test_a_long_voice_goes_by_its_address() -> None:
+    scene = Scene()
+    scene.begin()
+    voice = scene.content(LONG_VOICE)
+    scene.happen(Uploaded(scene.outstanding.call_id, AMR, 90_000, Clip(28, "")))
+    content = {"voiceLength": 28, "voiceUri": AMR, "voiceType": "amr", "extra": ""}
+    assert scene.last["msg"] == {"type": 5, "content": content}
+    scene.reply(-11)
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION + 1, agents=[MEI])
+    assert scene.last["msg"] == {"type": 5, "content": content}, "as it is, in the next chat"
+    scene.reply()
+    assert (scene.delivered, len(scene.calls)) == ([voice], 5)
+
+
+@pytest.mark.parametrize("code", [-14, -8, -17, -23, 0, -77])
+def test_a_long_voice_that_is_refused_as_such_goes_as_a_file(code: int) -> None:
+    """As it was recorded, by another upload, in its place; if that is refused it is reported."""
+    for last in (1, code):
+        scene = Scene()
+        scene.begin()
+        voice = scene.content(LONG_VOICE)
+        scene.text("did you hear?")
+        scene.happen(Uploaded(scene.outstanding.call_id, AMR, 90_000, Clip(28, "")))
+        scene.reply(code)
+        upload = scene.outstanding.what
+        assert isinstance(upload, Upload)
+        assert (upload.media.kind, upload.media.mxc) == ("audio", "mxc://h/v")
+        scene.uploaded("http://crm.example.org/webchat/voice.ogg", 70_000)
+        scene.reply(last)
+        assert (scene.delivered, list(scene.reported)) == (
+            ([voice], []) if last == 1 else ([], [voice])
+        )
+        kinds = [one["msg"]["type"] for one in scene.sent(110)]  # type: ignore[index]
+        assert kinds == [5, 3, 1]
 
 
 def test_faces_go_as_codes_where_the_desk_knows_nothing_else() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Chatting, Queued, Say
+from bridge.conversation.model import Chatting, Queued, Say, TakeBack
 from bridge.conversation.policy import Policy
+from bridge.ids import AgentId
+from bridge.webchat import frames
 from bridge.webchat.frames import AgentText
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
@@ -159,8 +161,13 @@ def test_a_message_that_is_taken_back_is_told_without_raw_data() -> None:
     scene.forget()
     recall = {"type": 99, "noticeType": 6, "content": {"messageId": 152820}}
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=recall)
-    assert scene.notices == ["chat.recalled"]
-    assert "152820" not in repr(scene.effects)
+    assert scene.effects == [
+        TakeBack(frames.Agent(AgentId("K00017"), "Mei", comments="tier 1"), "152820")
+    ]
+    scene.forget()
+    words = {"type": 1, "content": "hello"}
+    scene.push(210, sessionId=SESSION, agentId="K00017", messageId=152821, msg=words)
+    assert [relay.message_id for relay in scene.relayed] == ["152821"]
 
 
 def test_a_notice_with_a_picture_is_shown_with_it() -> None:

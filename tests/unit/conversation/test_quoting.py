@@ -159,3 +159,53 @@ def test_the_reply_to_the_hand_over_has_words(length: dict[str, object]) -> None
 )
 def test_the_hand_over_is_refused(code: int, shown: list[str]) -> None:
     assert said(hand_over(code, message=CLOSED)) == shown
+
+
+def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
+    """101 and 201 may have them (HTTP guide by 2020-08); they go once it names a place without."""
+    scene = Scene()
+
+    def card() -> tuple[str, object, object]:
+        last = [one for one in scene.effects if isinstance(one, Card)][-1]
+        return last.key, last.args.get("position"), last.args.get("text")
+
+    def told(**news: object) -> None:
+        scene.push(201, requestId=REQUEST, requestStatus=0, **news)
+
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3, positionInQueueMessage="当前排在第3位。")
+    assert card() == ("queue.place_said", 3, "当前排在第3位")
+    told(queueLength=3, message="success")
+    told(queueLength=3, message="<b>快到了</b>\n请稍候")
+    assert card() == ("queue.place_said", 3, "快到了 请稍候")
+    versions = len(scene.cards)
+    told(queueLength=3, message="快到了 请稍候")
+    assert len(scene.cards) == versions
+    told(message="约5分钟")
+    assert card() == ("queue.place_said", 3, "约5分钟")
+    told(queueLength=2)
+    assert card() == ("queue.position", 2, None)
+    told(queueLength=1, message="下一位就是您")
+    assert card() == ("queue.place_said", 1, "下一位就是您")
+    assert scene.notices == ["queue.next"]
+    scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0, message="当前排在第0位")
+    assert (scene.cards[-1], scene.notices[-1]) == ("queue.ended", "status.3")
+
+
+def test_ratings_and_extensions_of_a_202() -> None:
+    """As servers told from 2017-11-15 on, until 200 did; what is not said takes nothing back."""
+    scene = Scene()
+
+    def known() -> tuple[object, object]:
+        return scene.state.ratings, scene.state.extensions
+
+    ratings = [{"id": 2, "name": "满意"}]
+    scene.begin()
+    assert known() == ((), ())
+    chat = {"sessionId": SESSION, "agents": [MEI]}
+    scene.push(202, **chat, ratings=ratings, fileAcceptExtensionsArr=["PNG"])
+    scene.push(202, **chat, ratings="odd", fileAcceptExtensionsArr=None)
+    scene.push(202, **chat, ratings=[], fileAcceptExtensionsArr="zip,jpg")
+    assert known() == (((2, "满意"),), ("zip", "jpg"))
+    scene.push(202, **chat, ratings=[{"id": 1, "name": "好"}])
+    assert known() == (((1, "好"),), ("zip", "jpg"))

@@ -302,7 +302,9 @@ class Walk:
             return CallFailed(call_id, reason, certain=certain, code=code)
         if isinstance(outstanding.what, Upload):
             if outstanding.what.media.kind == "voice" and self.random.random() < 0.7:
-                return Uploaded(call_id, "", clip=Clip(3, "IyFBTVIK"))
+                long = self.random.random() < 0.3
+                address, data = ("http://h/webchat/a.amr", "") if long else ("", "IyFBTVIK")
+                return Uploaded(call_id, address, clip=Clip(3, data))
             return Uploaded(call_id, "http://h/webchat/a.png", self.random.choice([0, 10]))
         code = (
             self.random.choice([*ResultCode, 77]) if self.random.random() < 2 * self.faults else 1

@@ -50,6 +50,7 @@ from bridge.conversation.model import (
     Said,
     Say,
     Solved,
+    TakeBack,
     UploadMedia,
     Withdrawn,
 )
@@ -231,7 +232,7 @@ class Witness:
                 self._ghosts -= set(effect.agents)
             case Relay():
                 self._ghosts.add(effect.agent.id)
-            case CallWebChat() | UploadMedia() | FetchHistory():
+            case CallWebChat() | UploadMedia() | FetchHistory() | TakeBack():
                 pass
 
     def _check_call(

@@ -152,12 +152,12 @@ async def test_what_the_server_is_known_to_read() -> None:
     facts = Facts()
     server = learnt(facts)
     server.took(Dialect.DUAL, after_refusal=False)
-    assert [keys in server.read for keys in Dialect] == [False, False, True]
+    assert [keys in server.read for keys in Dialect] == [False, False, False, True]
     assert (server.keys, server.known) == (Dialect.DUAL, False), "that does not tell which"
     server.saw_later()
-    assert [keys in server.read for keys in Dialect] == [False, True, False]
+    assert [keys in server.read for keys in Dialect] == [False, False, True, False]
     await server.save()
-    assert [keys in (await again(facts)).read for keys in Dialect] == [False, True, False]
+    assert [keys in (await again(facts)).read for keys in Dialect] == [False, False, True, False]
     server.took(Dialect.Y2016, after_refusal=True)
     server.saw_later()
     assert Dialect.Y2016 in server.read
@@ -251,6 +251,19 @@ def test_room_for_text() -> None:
     assert learnt(max_frame_bytes=8000, dialect=Dialect.Y2016).longest_text == 7400
     assert learnt(max_frame_bytes=8000, dialect=Dialect.DUAL).longest_text == 3700
     assert learnt(max_frame_bytes=600).longest_text == 200
+    first = learnt(max_frame_bytes=8000, dialect=Dialect.Y2016_11)
+    assert (first.longest_text, first.longest_clip) == (7400, 0), "it takes the address of a voice"
+
+
+def test_which_servers_take_the_address_of_a_voice() -> None:
+    """The guide of 2019-10-14, and the first ones; a server that refuses one is asked no more."""
+    takes = {one: learnt(dialect=one).has(Feature.LONG_VOICE) for one in (None, *Dialect)}
+    assert [one for one, has in takes.items() if has] == [Dialect.Y2016_11, Dialect.Y2019]
+    server = learnt()
+    server.saw_later()
+    assert server.has(Feature.LONG_VOICE)
+    server.has_not(Feature.LONG_VOICE)
+    assert not server.has(Feature.LONG_VOICE)
 
 
 # --- the store -----------------------------------------------------------------------------------

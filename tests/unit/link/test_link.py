@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from bridge.ids import RequestId, SessionId
+from bridge.link.learnt import Feature
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
     Image,
@@ -19,6 +20,7 @@ from bridge.webchat.frames import (
     SendMessage,
     SendPreMessage,
     Text,
+    Voice,
 )
 from tests.unit.link.rig import FAST, WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK, chat, said, simulated, text
@@ -518,3 +520,45 @@ async def test_a_hint_may_find_the_dead_token() -> None:
         rigged.links.typing(ADA.room_id, SESSION)
         await eventually(lambda: rigged.counts.connects == 2)
         assert rigged.counts.logins == 2
+
+
+# --- what a server may not take -------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("result", "takes"), [(1, True), (-11, True), (-100, True), (-14, False), (-23, False)]
+)
+async def test_a_voice_with_an_address_is_tried_once(result: int, *, takes: bool) -> None:
+    """Its keys are the same in each dialect; what is refused is not tried with the next one."""
+    desk = Desk(lambda _: result)
+    async with (
+        WildServer(socket=desk.serve).running() as server,
+        rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged,
+    ):
+        voice = SendMessage(SESSION, Voice(28, uri="http://crm/a.amr"))
+        assert (await rigged.call(ADA, 1, voice)).result == result
+        assert rigged.links.learnt.has(Feature.LONG_VOICE) is takes
+    assert len(desk.of(110)) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_server_of_the_first_guides() -> None:
+    """It repeats no messageId (until 2017-02-06), and its texts are bare strings."""
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            told: Frame = message.json()
+            heard.append(cast("Frame", told["msg"])["content"])
+            await socket.send_json({"type": told["type"], "result": 1})
+
+    heard: list[object] = []
+    settings = settings_for("", dialect=Dialect.Y2016_11)
+    async with (
+        WildServer(socket=serve).running() as server,
+        rig(replace(settings, base_url=server.base_url)) as rigged,
+    ):
+        for number, command in enumerate((HELLO, HELLO), 1):
+            assert (await rigged.call(ADA, number, command)).ok
+        rigged.links.typing(ADA.room_id, SESSION)
+    assert heard == ["hello", "hello"]

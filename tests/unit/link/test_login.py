@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
-from bridge.link.http_client import Door, Health, Http, OpenFailure
+from bridge.link.http_client import SUSPICIONS, USER_AGENT, Door, Http, OpenFailure
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
 from bridge.link.settings import AccountRule, LinkSettings, Token
@@ -44,19 +44,19 @@ DAY = 24 * 3_600_000
 @asynccontextmanager
 async def logging_in(
     settings: LinkSettings, store: KeptTokens | None = None
-) -> AsyncIterator[tuple[Logins, Health, LinkCounts]]:
+) -> AsyncIterator[tuple[Logins, Door, LinkCounts]]:
     http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
-    health = Health(clock)
+    door = Door(settings, http, Facts(), clock)
     async with http.running():
         logins = Logins(
             settings,
             store or KeptTokens(),
-            door=Door(settings, http, health, Facts(), clock),
+            door=door,
             learnt=Learnt(settings, Facts(), clock),
             clock=clock,
             metrics=counts,
         )
-        yield logins, health, counts
+        yield logins, door, counts
 
 
 def answering(*bodies: dict[str, object]) -> WildServer:
@@ -72,12 +72,12 @@ def answering(*bodies: dict[str, object]) -> WildServer:
 @pytest.mark.asyncio
 async def test_a_token_with_all_that_belongs_to_it() -> None:
     server = answering({"result": 1, "token": "T", "clientId": "C"})
-    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, health, _):
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, door, _):
         token = await logins.login(ADA)
         assert (token.value, token.client_id) == ("T", "C")
         assert token.login_name == f"mx-{room_key(ADA.room_id)}"
         assert abs(token.issued - RealClock().now()) < 5000
-        assert health.failing_since is None
+        assert door.trouble == ""
     assert "T" not in repr(token).replace("Token", "")
 
 
@@ -87,7 +87,7 @@ async def test_other_refusals_may_pass(code: int) -> None:
     server = answering({"result": code, "message": "secret?"})
     async with (
         server.running(),
-        logging_in(settings_for(server.base_url)) as (logins, health, counts),
+        logging_in(settings_for(server.base_url)) as (logins, door, counts),
     ):
         for _ in range(2):
             with pytest.raises(OpenFailure) as caught:
@@ -95,17 +95,63 @@ async def test_other_refusals_may_pass(code: int) -> None:
             assert caught.value.reason is FailureReason.UNREACHABLE
             assert (caught.value.code, caught.value.pause) == (code, 0)
         assert counts.logins_refused == len(server.logins) == 2
-        assert health.failing_since is None, "it did answer"
+        assert door.trouble == "", "it did answer"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_on_the_server_is_followed(status: int) -> None:
+    """With the same body and sign, as a POST; and nobody learns what we are written in."""
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        if request.query:
+            return web.json_response({"result": 1, "token": "T"})
+        return web.Response(status=status, headers={"Location": "tpi?moved=1"})
+
+    async with WildServer(login=login).running() as server:
+        async with logging_in(settings_for(server.base_url, sign_key="K")) as (logins, _, _):
+            assert (await logins.login(ADA)).value == "T"
+        assert len(set(server.login_bodies)) == 1 < len(server.login_bodies)
+        assert len({headers["sign"] for headers in server.login_headers}) == 1
+        assert {headers["User-Agent"] for headers in server.login_headers} == {USER_AGENT}
+        assert not any(word in USER_AGENT.lower() for word in ("python", "aiohttp"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        ("https://crm.example.org:8443/tpi?token=x", "login: HTTP 301 redirects to https://crm.ex"),
+        ("http://[/tpi", "login: HTTP 301 redirects to an address that cannot be read"),
+        ("tpi", "login: 5 redirects"),
+    ],
+)
+async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: str) -> None:
+    """It is no blacklist, whose door would be closed to everybody for ten minutes."""
+
+    async def login(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=301, headers={"Location": location})
+
+    async with (
+        WildServer(login=login).running() as server,
+        logging_in(settings_for(server.base_url)) as (logins, _, _),
+    ):
+        for _ in range(SUSPICIONS + 1):
+            with pytest.raises(OpenFailure) as caught:
+                await logins.login(ADA)
+            assert str(caught.value).startswith(where)
+            assert caught.value.pause == 0
+            assert "token" not in str(caught.value)
 
 
 @pytest.mark.asyncio
 async def test_nobody_listens() -> None:
-    async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, health, counts):
+    async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, door, counts):
         with pytest.raises(OpenFailure, match="login: Client") as caught:
             await logins.login(ADA)
         assert caught.value.reason is FailureReason.UNREACHABLE
         assert counts.logins == 1
-        assert health.failing_since is not None
+        assert door.trouble
 
 
 @pytest.mark.asyncio
@@ -315,6 +361,18 @@ def test_register_names_the_room_and_shows_the_person() -> None:
     credentials = credentials_of(settings(), account())
     key = room_key("!a:example.org")
     assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "E1")
+
+
+@pytest.mark.asyncio
+async def test_an_operator_may_tell_a_picture_and_an_address() -> None:
+    server = answering({"result": 1, "token": "T"})
+    async with server.running():
+        told = settings_for(server.base_url, portrait="https://h/{room_key}.png", ip="203.0.113.9")
+        async with logging_in(told) as (logins, _, _):
+            await logins.login(ADA)
+    body = msgspec.json.decode(server.login_bodies[0])
+    picture = f"https://h/{room_key(ADA.room_id)}.png"
+    assert (body["portraitUri"], body["ip"]) == (picture, "203.0.113.9")
 
 
 def test_a_display_name_with_braces_is_only_text() -> None:

@@ -21,6 +21,7 @@ from websockets.protocol import State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
+from bridge.link.http_client import USER_AGENT
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import Token
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Wire
@@ -188,15 +189,36 @@ async def test_a_server_that_goes_away_at_once_does_not_refuse_the_token(code: i
 
 
 @pytest.mark.asyncio
-async def test_a_redirect_of_the_socket_is_not_followed() -> None:
-    def away(request: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": str(request.url)})
+@pytest.mark.parametrize("location", ["ws://127.0.0.1:1/cws", "wss://[", "ftp://a/", "", "cws"])
+async def test_a_redirect_of_the_socket_to_elsewhere_is_not_followed(location: str) -> None:
+    """Nor one for ever."""
+
+    def away(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
 
     async with WildServer(handshake=away).running() as server:
         settings = settings_for(server.base_url, timing=replace(FAST, connect=0.3))
         async with rig(settings) as rigged:
             assert await outcome(rigged, 1) == (FailureReason.UNREACHABLE, True)
         assert len(server.logins) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_redirect_of_the_socket_on_the_server_is_followed() -> None:
+    agents: set[str] = set()
+
+    def onward(request: web.Request) -> web.Response | None:
+        agents.add(request.headers["User-Agent"])
+        if "moved" in request.query:
+            return None
+        moved = request.rel_url.update_query(moved="1")
+        return web.Response(status=307, headers={"Location": str(moved)})
+
+    async with WildServer(handshake=onward).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert await outcome(rigged, 1) == 1
+        assert server.sockets == ["token=T1", "token=T1&moved=1"]
+    assert agents == {USER_AGENT}
 
 
 @pytest.mark.asyncio
@@ -377,6 +399,25 @@ async def test_what_is_handed_on() -> None:
         "unknown type 299",
         "reply 110 that nobody awaits",
     ]
+
+
+@pytest.mark.asyncio
+async def test_several_frames_in_one_text_are_heard_in_order() -> None:
+    """Two replies and two pushes at once, as an array and as objects behind each other."""
+    socket = Socket()
+    one, two = [await socket.say(number, "hello") for number in (1, 2)]
+    frames = [
+        {"type": 110, "messageId": 1, "result": 1},
+        {"type": 203, "sessionId": 1, "agentId": "a"},
+        {"type": 110, "messageId": 2, "result": -17},
+        {"type": 205, "sessionId": 1, "agentId": "a"},
+    ]
+    socket.wire.read(json.dumps(frames[:2]))
+    socket.wire.read("\n".join(map(json.dumps, frames[2:])))
+    assert [reply.done() and reply.result().result for reply in (one, two)] == [1, -17]
+    pushes = [told.push for told in socket.handed if isinstance(told, Received)]
+    assert [type(push).__name__ for push in pushes] == ["RatingPushed", "SessionClosed"]
+    assert socket.kinds == []
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, new_session, spool
+from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -37,6 +37,7 @@ class Rig:
         self.calls: list[str] = []
         self.refuse: dict[str, tuple[int, str]] = {}
         self.sessions: list[str] = []
+        self.owners: dict[UserId, str] = {}
         self.rows: dict[str, GhostRow] = {}
         self.facts: dict[str, str] = {}
         self.made: Ghosts | None = None
@@ -59,6 +60,11 @@ class Rig:
             if not self.service_members:
                 return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
             return web.json_response({"content": self.service_members[-1]})
+        elif verb == OWNER:
+            user = UserId(request.path.split("/")[-3])
+            if request.method == "PUT":
+                self.owners[user] = (await request.json())["appservice"]
+            return web.json_response({"appservice": self.owners.get(user, "")})
         elif verb == "devices":
             return web.json_response({"devices": [{"device_id": one} for one in self.sessions]})
         return web.json_response({"content_uri": "mxc://a/icon"})
@@ -476,3 +482,26 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
         rig.facts.clear()
         with pytest.raises(Refused, match=FOREIGN):
             await rig.ghosts.prepare(queues)
+
+
+@pytest.mark.asyncio
+async def test_users_that_another_service_answers_for_are_left_alone() -> None:
+    rig = Rig()
+    rig.refuse["register"] = IN_USE
+    queues = [(QueueId(3), "Sales")]
+    async with running(rig):
+        await rig.ghosts.prepare(queues)
+        assert rig.owners == {USERS.bot: "webchat", QUEUE: "webchat"}
+        marked = rig.count(OWNER)
+        await rig.ghosts.prepare(queues)
+        assert rig.count(OWNER) == marked + 2, "read, and not written again"
+    other = Rig()
+    other.refuse, other.owners = rig.refuse, rig.owners | {USERS.bot: ""}
+    async with running(other):
+        with pytest.raises(Refused, match=rf"{TAKEN} {QUEUE} is served by .* webchat$"):
+            await other.ghosts.prepare(queues, appservice_id="crm2")
+        assert QUEUE not in other.rows, "it gets no device of ours"
+        # Those that this database made are ours, by an older name of the service.
+        other.facts |= {made_fact(QUEUE): "1"}
+        await other.ghosts.prepare(queues, appservice_id="crm2")
+        assert other.owners == {USERS.bot: "crm2", QUEUE: "crm2"}

@@ -18,7 +18,17 @@ from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.visit import new_effect
 from bridge.texts import Texts
-from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
+from bridge.webchat.codes import NoticeType
+from bridge.webchat.frames import (
+    Agent,
+    AgentNotice,
+    AgentsUpdated,
+    AgentText,
+    MessageReceived,
+    QueueStatus,
+    Received,
+    RobotMessage,
+)
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -280,9 +290,25 @@ async def test_a_sentence_names_the_queue_and_replies() -> None:
     async with world.running() as engine:
         await engine.accept_events([world.event("unreadable")])
         await quiet()
-    (notice,) = world.matrix.posted
+        await engine.accept_events([world.event("unreadable", key="unreadable.call")])
+        await quiet()
+    notice, call = world.matrix.posted
     assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
     assert notice.sender == BOT
+    assert (call.text, call.reply_to) == ("unreadable.call", None), "Element shows no reply to one"
+
+
+@pytest.mark.asyncio
+async def test_a_verification_is_answered_and_cancelled() -> None:
+    """By the one who was asked, or their app shows for ever that it waits."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable", key="unreadable.verification")])
+        await quiet()
+    told, cancelled = world.matrix.posted
+    assert (told.text, told.reply_to) == ("unreadable.verification", "$e1")
+    assert (cancelled.text, cancelled.sender, cancelled.reply_to) == ("cancel", BOT, "$e1")
 
 
 @pytest.mark.asyncio
@@ -473,3 +499,44 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     async with world.running():
         await quiet()
     assert world.matrix.texts(ROOM)[0].startswith(said)
+
+
+# --- what an agent takes back ---------------------------------------------------------------------
+
+
+def numbered(number: str, text: str = "", *, agent: str = MEI.id) -> Received:
+    """A push of the agent's: a text with a number, or, without words, that it is taken back."""
+    notice = AgentNotice(NoticeType.REVOKE_MESSAGE)
+    content = AgentText(text) if text else notice
+    return Received(MessageReceived(SESSION, AgentId(agent), content, number))
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_its_agent_took_back_is_gone() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.level = 100
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        await engine.pushed(ROOM, "p2", numbered("8", "the price is 21"))
+        await quiet()
+        wrong = world.matrix.posted[0].event_id
+        await engine.pushed(ROOM, "p3", numbered("7"))
+        await quiet()
+    assert world.matrix.redacted == [wrong]
+    assert "chat.recalled" not in world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("number", "level"), [("9", 100), ("", 100), ("7", 0)])
+async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, level: int) -> None:
+    """Nobody knows which it was, or the homeserver refuses."""
+    world = World()
+    await world.chatting()
+    world.matrix.level = level
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        await engine.pushed(ROOM, "p2", numbered(number))
+        await quiet()
+    assert world.matrix.redacted == []
+    assert world.matrix.texts(ROOM)[-1] == "chat.recalled"

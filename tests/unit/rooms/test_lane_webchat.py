@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -11,7 +12,7 @@ from bridge.conversation.model import CallFailed, FailureReason, Idle, Replied, 
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
-from bridge.webchat.frames import Reply, SendMessage, Voice
+from bridge.webchat.frames import File, Reply, SendMessage, Voice
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -174,6 +175,39 @@ async def test_a_voice_message_is_converted_in_the_threads_for_it() -> None:
     (call,) = world.link.calls
     assert isinstance(call.command, SendMessage)
     assert isinstance(call.command.content, Voice)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("takes", "refused", "sent"),
+    [
+        (True, None, Voice(12, "", "https://crm.example.org/1")),
+        (True, -16, "https://crm.example.org/1"),
+        (False, None, "https://crm.example.org/1"),
+    ],
+)
+async def test_a_long_voice_is_uploaded(*, takes: bool, refused: int | None, sent: object) -> None:
+    """As AMR, for a message that names its address; as it is where the server takes no such."""
+    rules = msgspec.structs.replace(RULES, longest_clip=lambda: 7400, long_voices=lambda: takes)
+    world = ReadingWorld(rules=rules)
+    await world.chatting()
+    world.reading.files["mxc://h/v"] = tone(12)
+    if refused is not None:
+        failure = CallFailure(FailureReason.REFUSED, certain=True, code=refused)
+        world.link.before.append(failure)
+    voice: Json = {"msgtype": "m.audio", "body": "v.ogg", "url": "mxc://h/v"}
+    async with world.running() as engine:
+        event = world.message("$v", **voice, **{"org.matrix.msc3245.voice": {}})
+        await engine.accept_events([event])
+        async with asyncio.timeout(20):
+            while not world.link.calls:
+                world.counts.news.clear()
+                await world.counts.news.wait()
+    command = world.link.calls[0].command
+    assert isinstance(command, SendMessage)
+    content = command.content
+    assert (content.url if isinstance(content, File) else content) == sent
+    assert world.link.uploads == 1
 
 
 @pytest.mark.asyncio

@@ -34,6 +34,7 @@ from bridge.conversation.model import (
     Reported,
     Said,
     Say,
+    TakeBack,
     Tick,
     UploadMedia,
 )
@@ -100,6 +101,7 @@ MATRIX: list[Effect] = [
     EndPoll(SessionId(5150)),
     Offer("robot.person_offered"),
     Relay(MEI, AgentText("hi"), SessionId(5150), ("returns",)),
+    TakeBack(MEI, "152820"),
     AgentsCame((MEI,)),
     AgentsLeft((MEI.id,)),
     Reported(EVENT, "undelivered.blank"),

@@ -40,11 +40,12 @@ def test_names_are_spelt_correctly(
 
 def test_sources_and_dialects() -> None:
     assert [str(source) for source in Source] == ["PC", "MOBILE", "WECHAT", "APP"]
-    assert [str(dialect) for dialect in Dialect] == ["2016", "2019", "dual"]
+    assert [str(dialect) for dialect in Dialect] == ["2016-11", "2016", "2019", "dual"]
 
 
 def test_the_other_sets_of_keys() -> None:
     assert [dialect.others for dialect in Dialect] == [
+        (Dialect.Y2016, Dialect.Y2019),
         (Dialect.Y2019,),
         (Dialect.Y2016,),
         (Dialect.Y2016, Dialect.Y2019),
@@ -105,7 +106,7 @@ def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
     ("column", "codes"),
     [
         ("passing", {-15, -100}),
-        ("hopeless", {-4, -6, -7, -8, -9, -14, -18, -19}),
+        ("hopeless", {-4, -6, -7, -8, -9, -14, -18, -19, -35}),
         ("nobody", {-3, -5}),
         ("vague", {0, -3, -77}),
         ("no_command", {-12, -19}),

@@ -71,6 +71,19 @@ def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str)
     assert dump_login(login, dialect) == body.encode()
 
 
+def test_what_an_operator_may_tell_of_a_customer() -> None:
+    ada = RegisterLogin("a", "Ada", portrait="https://h/a.png")
+    assert json.loads(dump_login(ada, Dialect.Y2019, "203.0.113.9")) == {
+        "type": 3,
+        "loginName": "a",
+        "name": "Ada",
+        "portraitUri": "https://h/a.png",
+        "ip": "203.0.113.9",
+    }
+    told = json.loads(dump_login(VisitorLogin("g"), Dialect.DUAL, "203.0.113.9"))
+    assert told["ip"] == told["ipAddr"] == "203.0.113.9"
+
+
 def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
     body = dump_login(RegisterLogin("room-42", "小林"))
     assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
@@ -102,6 +115,12 @@ def test_secrets_do_not_show() -> None:
             LoginReply(1, "", TOKEN, "c1"),
         ),
         ('{"result":true,"token":"t"}', LoginReply(1, "", "t", "")),
+        (
+            '{"result":1,"message":"","data":{"token":"t","clientId":"c"}}',
+            LoginReply(1, "", "t", "c"),
+        ),
+        ('{"data":"{\\"result\\":1,\\"token\\":\\"t\\"}"}', LoginReply(1, "", "t", "")),
+        ('{"result":1,"token":"t","data":null}', LoginReply(1, "", "t", "")),
         ('{"result":-20,"message":"bad login"}', LoginReply(-20, "bad login", "", "")),
         ('{"result":0,"message":null}', LoginReply(0, "", "", "")),
         ('{"result":1,"token":""}', None),
@@ -121,6 +140,7 @@ def test_login_reply(body: str, expected: LoginReply | None) -> None:
             '{"result":1,"message":"","url":"/webchat/upload/2024/cat.jpg","fileName":"cat.jpg"}',
             UploadReply(1, "", "/webchat/upload/2024/cat.jpg", "cat.jpg"),
         ),
+        ('{"result":1,"data":{"fileUrl":"/a.png"}}', UploadReply(1, "", "/a.png", "")),
         ('{"result":-16,"message":"no"}', UploadReply(-16, "no", "", "")),
         ('{"result":1,"url":" "}', None),
         ('{"url":"/a"}', None),

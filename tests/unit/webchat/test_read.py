@@ -238,6 +238,12 @@ def test_agents_updated_with_queue() -> None:
     assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
 
 
+def test_an_agent_s_picture_under_its_other_name() -> None:
+    entry = {"id": "K00017", "portraitUri": "head/mei.png"}
+    started = push(type=202, sessionId=5150, agents=[entry])
+    assert started == ChatStarted(SESSION, (Agent(AgentId("K00017"), icon="head/mei.png"),))
+
+
 def test_rating_and_end() -> None:
     agent = AgentId("K00017")
     assert push(type=203, sessionId=5150, agentId="K00017") == RatingPushed(SESSION, agent)
@@ -450,6 +456,38 @@ def test_nothing_raises(value: object) -> None:
     read.sequence(value)
     read.string(value).encode()
     read.compact(value).encode()
+
+
+# --- several frames in one text ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [
+        (
+            '[{"type":203,"sessionId":1},{"type":299}]',
+            ['{"type":203,"sessionId":1}', '{"type":299}'],
+        ),
+        ('{"type":1}{"type":2}', ['{"type":1}', '{"type":2}']),
+        (b'\xef\xbb\xbf {"type":1}\r\n {"type":2}\n', ['{"type":1}', '{"type":2}']),
+        ('[null,[1],{"a":NaN}]', ['{"a":null}']),
+        ('{"type":1}', []),
+        ('{"type":1}{"type":', []),
+        ("[" * 100_000, []),
+        ("{}" * 1001, ["{}"] * 1001),
+        ("{}" * 1002, []),
+        *[(nothing, []) for nothing in ("", "[]", "null", "1 2", b"\xff\x00")],
+    ],
+)
+def test_several_frames_in_one_text(text: str | bytes, frames: list[str]) -> None:
+    assert read.divided(text) == tuple(frames)
+
+
+@given(st.lists(ANY_JSON, max_size=4), st.text('{}[],:1"', max_size=20))
+def test_dividing_never_raises(values: list[object], tail: str) -> None:
+    whole = "".join(json.dumps(one) for one in values)
+    for part in (*read.divided(whole + tail), *read.divided(f"[{whole}]"), *read.divided(tail)):
+        assert isinstance(json.loads(part), dict)
 
 
 # --- the fast way -------------------------------------------------------------------------------

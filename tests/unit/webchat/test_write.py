@@ -83,6 +83,9 @@ def test_wish_for_one_agent() -> None:
     assert written["toUserId"] == "K00017"
     assert written["from"] == "WEBDEMO"  # trap T25
     assert "toUserId" not in json.loads(dump(RequestChat(QueueId(7))))
+    told = json.loads(dump(RequestChat(QueueId(7), tracks="[]", brand="element")))
+    assert (told["brand"], told["tracks"]) == ("element", "[]")
+    assert not {"brand", "tracks"} & written.keys()
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,11 @@ def test_wish_for_one_agent() -> None:
         ),
         (Voice(28, "IyFBTVI="), 5, {"voiceLength": 28, "voiceData": "IyFBTVI=", "extra": ""}),
         (
+            Voice(28, uri="https://h/a.amr"),
+            5,
+            {"voiceLength": 28, "voiceUri": "https://h/a.amr", "voiceType": "amr", "extra": ""},
+        ),
+        (
             Video("a.mp4", "https://h/a.mp4", 1024),
             6,
             {
@@ -136,10 +144,18 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
     ("content", "expected"),
     [
         (Text("你好"), {"text": "你好"}),
-        (Image("a.png", "https://h/a.png"), {"name": "a.png", "imageUri": "https://h/a.png"}),
+        (
+            Image("a.png", "https://h/a.png"),
+            {"name": "a.png", "imageUri": "https://h/a.png", "thumbUri": "https://h/a.png"},
+        ),
         (
             Image("", "https://h/a.png", "aWNvbg=="),
-            {"name": "", "imageUri": "https://h/a.png", "thumbData": "aWNvbg=="},
+            {
+                "name": "",
+                "imageUri": "https://h/a.png",
+                "thumbData": "aWNvbg==",
+                "thumbUri": "https://h/a.png",
+            },
         ),
         (File("a", "https://h/a"), {"name": "a", "url": "https://h/a"}),
         (
@@ -152,6 +168,8 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
             {"poi": "Bund", "longitude": 2.5, "latitude": 1.5, "map": "baidu"},
         ),
         (Voice(0, "IyFBTVI="), {"voiceLength": 0, "voiceData": "IyFBTVI="}),
+        # No `voiceData`, which would go before the address.
+        (Voice(9, "", "h/a"), {"voiceLength": 9, "voiceUri": "h/a", "voiceType": "amr"}),
         (Video("a", "https://h/a"), {"name": "a", "url": "https://h/a", "sightUrl": "https://h/a"}),
     ],
 )
@@ -164,9 +182,45 @@ def test_content_as_of_2019(content: Content, expected: dict[str, object]) -> No
 def test_dual_content_has_both_names_and_is_2016_otherwise() -> None:
     written = dump(SendMessage(SESSION, Text("hi")), dialect=Dialect.DUAL)
     assert json.loads(written)["msg"]["content"] == {"content": "hi", "text": "hi", "extra": ""}
-    for content in (Image("a", "u"), File("a", "u"), Location(1.0, 2.0), Voice(1, "IyE=")):
+    for content in (File("a", "u"), Voice(1, "IyE=")):
         command = SendMessage(SESSION, content)
         assert dump(command, dialect=Dialect.DUAL) == dump(command)
+    earlier: dict[str, Content] = {
+        "url": Image("a", "u"),
+        "locationAddress": Location(1.0, 2.0, "u"),
+    }
+    for key, media in earlier.items():
+        command = SendMessage(SESSION, media)
+        both = json.loads(dump(command, dialect=Dialect.DUAL))
+        assert both["msg"]["content"].pop(key) == "u"
+        assert both == json.loads(dump(command))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (Text('你好 "1"'), '你好 "1"'),
+        (Text("half \ud83d"), "half \ufffd"),
+        (
+            Image("a.png", "https://h/a.png", "aWNvbg=="),
+            {"name": "a.png", "url": "https://h/a.png"},
+        ),
+        (File("a.zip", "https://h/a", 1024, "zip"), {"name": "a.zip", "url": "https://h/a"}),
+        (
+            Location(1.5, 2.5, "Bund"),
+            {"locationAddress": "Bund", "longitude": 2.5, "latitude": 1.5},
+        ),
+        (Voice(28, uri="https://h/a.amr"), {"length": 28, "url": "https://h/a.amr"}),
+        (Voice(3, "IyFBTVI="), {"length": 3, "data": "IyFBTVI="}),
+        (Video("a", "https://h/a", 9), {"name": "a", "url": "https://h/a"}),
+    ],
+)
+def test_content_of_the_first_guides(content: Content, expected: object) -> None:
+    """Until 2017-10-31, as the vendor's own client of 2016-12 wrote them (reference 1.5, D)."""
+    written = dump(SendMessage(SESSION, content), dialect=Dialect.Y2016_11)
+    assert json.loads(written)["msg"]["content"] == expected
+    rating = dump(RateSession(SESSION, 0, "ok"), dialect=Dialect.Y2016_11)
+    assert json.loads(rating)["rating"] == {"id": 0, "comments": "ok"}
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,34 @@ async def test_a_403_is_first_of_all_a_blacklist(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_has_moved(tmp_path: Path) -> None:
+    """To another origin, all of it or the login alone: the address to be set is named."""
+
+    async def moved(_request: web.Request) -> web.Response:
+        return web.Response(status=301, headers={"Location": "https://crm.example.org/tpi?x=1"})
+
+    for path, what in (("/webchat/", "WebChat server"), ("/webchat/tpi", "WebChat login")):
+        findings = Findings()
+        async with serving([web.route("*", path, moved)]) as port:
+            config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
+            await check_webchat(findings, config, IMPATIENT)
+        finding = the(findings, what)
+        assert finding.verdict is Verdict.FAIL
+        assert "redirects to https://crm.example.org" in finding.detail
+        assert finding.fix.startswith("set webchat.base_url")
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_shows_no_revision_may_be_of_the_first_guides(tmp_path: Path) -> None:
+    """Nothing on the wire tells; the symptom at the desk does."""
+    for dialect, named in (("2016", True), ("2019", False)):
+        async with simulated(dialect=dialect) as simulator:
+            findings = await examined(tmp_path, simulator)
+        detail = the(findings, "WebChat command").detail
+        assert ("texts in braces, set webchat.dialect: 2016-11" in detail) is named
+
+
+@pytest.mark.asyncio
 async def test_upload_refused(tmp_path: Path) -> None:
     async with simulated(allowed_extensions=["pdf"]) as simulator:
         findings = await examined(tmp_path, simulator)
