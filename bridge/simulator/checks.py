@@ -52,7 +52,8 @@ class Shape:
 
     def read(self, part: object, options: SimulatorOptions) -> dict[str, Any]:
         """The values in the order of the keys, or a ValidationError."""
-        shape = self.strict if options.strict and not options.later else self.eased
+        shown = options.strict and not options.later and options.content == "object"
+        shape = self.strict if shown else self.eased
         return msgspec.structs.asdict(msgspec.convert(part, shape, strict=options.strict))
 
 
@@ -100,14 +101,12 @@ CONTENTS: Mapping[int, tuple[type[msgspec.Struct], Shape]] = MappingProxyType(
         ),
         MessageType.VOICE: (
             frames.Voice,
-            Shape({"voiceLength": int, "voiceData": str}, {"extra": str}),
+            Shape({"voiceLength": int}, {"voiceData": str, "extra": str}, later={"voiceUri": str}),
         ),
         MessageType.VIDEO: (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
     }
 )
 """What customers send beside text; the keys in the order of the content's fields."""
-VOICE_BY_URI = Shape({"voiceLength": int, "voiceUri": str}, {"voiceType": str, "extra": str})
-"""Since 2019-10-14, for voices of any length."""
 FORMER_KEYS: Mapping[int, Mapping[str, str]] = MappingProxyType(
     {
         MessageType.IMAGE: {"url": "imageUri"},
@@ -125,17 +124,15 @@ def _content(message: Message, options: SimulatorOptions) -> frames.Content:
     if kind not in CONTENTS or (kind == MessageType.VIDEO and not options.videos):
         sentence = f"customers cannot send msg.type {kind}"
         raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, sentence)
-    loose = options.content == "string" or not options.strict
-    if isinstance(body, dict) and loose:
-        former = FORMER_KEYS.get(kind, {})
-        unknown = former.values() if options.content == "string" else ()
+    if isinstance(body, dict):
+        loose = options.content == "string" or not options.strict
+        former = FORMER_KEYS.get(kind, {}) if loose else {}
+        unknown = set(former.values() if options.content == "string" else ())
+        if not (loose or (options.later and options.revision == "R5")):
+            unknown.add("voiceUri")
         present = {key: value for key, value in body.items() if key not in unknown}
         body = {former.get(key, key): value for key, value in present.items()} | present
     content, shape = CONTENTS[kind]
-    by_uri = loose or (options.later and options.revision == "R5")
-    if kind == MessageType.VOICE and "voiceUri" in body and by_uri:
-        voice = VOICE_BY_URI.read(body, options)
-        return frames.File(f"voice.{voice['voiceType'] or 'amr'}", _address(voice, "voiceUri"))
     values = shape.read(body, options)
     _check_values(values, options)
     values.pop("extra", None)
@@ -165,24 +162,22 @@ def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
 
 
 def _check_values(content: Mapping[str, Any], options: SimulatorOptions) -> None:
-    """Refuse what is not base64 (if `strict`), and addresses that are not absolute."""
-    if content.get("voiceData") == "":
+    """Refuse what is not base64 (if `strict`), and addresses that are not absolute.
+
+    The upload reply is relative; the message must not be (reference 3.4, last line).
+    """
+    if content.get("voiceData") == "" and not content.get("voiceUri"):
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
     for key in ("thumbData", "voiceData") if options.strict else ():
         try:
             base64.b64decode(content.get(key, ""), validate=True)
         except ValueError as error:
             raise Refusal(ResultCode.INVALID_PARAMETER, f"{key} is not base64") from error
-    for key in ("imageUri", "url"):
-        if key in content:
-            _address(content, key)
-
-
-def _address(content: Mapping[str, str], key: str) -> str:
-    """The upload reply is relative; the message must not be (reference 3.4, last line)."""
-    if not content[key].startswith(("http://", "https://")):
-        raise Refusal(ResultCode.INVALID_PARAMETER, f"{key} must be an absolute address")
-    return content[key]
+    for key in ("imageUri", "url", "voiceUri"):
+        address = content.get(key, "http://")
+        if not address.startswith(("http://", "https://")) and (address or key != "voiceUri"):
+            sentence = f"{key} must be an absolute address"
+            raise Refusal(ResultCode.INVALID_PARAMETER, sentence)
 
 
 def _refuse_foreign(part: object, options: SimulatorOptions, own: str, *foreign: str) -> None:

@@ -318,8 +318,6 @@ class _Exchange:
         customer.typed_at, customer.preview = None, ""
         where = {"session": record["sessionId"], "request": record["requestId"]}
         fields = {**where, "repeat": repeat, **_shown(centre, content)}
-        if number == MessageType.VOICE and isinstance(raw, dict) and "seconds" not in fields:
-            fields["seconds"] = float(raw.get("voiceLength") or raw["length"])  # a file
         centre.note(customer.login, "customer", kind, **fields)
 
     def _as_it_came(self) -> tuple[int, object]:
