@@ -23,7 +23,7 @@ from aiohttp import web
 from bridge.app import settings
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import EventId, RoomId
 from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -264,11 +264,10 @@ class Serving:
 
     async def _greet(self, matrix: MatrixAdapter) -> None:
         """Make our users exist and have the homeserver call us, however long it takes."""
-        config, bot, wait = self._config, self._config.appservice.bot, 1.0
-        queues = [(QueueId(queue.id), queue.name) for queue in config.queues]
+        config, wait = self._config, 1.0
         while True:
             try:
-                await matrix.ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
+                await matrix.ghosts.prepare(config.queues, config.appservice.bot)
                 await matrix.homeserver.ping(config.appservice.id)
             except Unavailable as error:
                 LOG.warning("the homeserver is not there yet", why=str(error), wait=wait)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -24,11 +25,13 @@ import msgspec
 import structlog
 from cachetools import LRUCache
 
+from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
 from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
+from bridge.media import pictures
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
 
@@ -39,6 +42,8 @@ _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
+_DRAWN = "drawn"
+"""Source of a picture of our own (`media.pictures`)."""
 _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
@@ -125,14 +130,8 @@ class Ghosts:
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
-    async def prepare(
-        self,
-        queues: Sequence[tuple[QueueId, str]],
-        *,
-        bot_name: str = "WebChat",
-        bot_avatar: str = "",
-    ) -> None:
-        """Make the bot and the queue users exist, named as configured, and check our token.
+    async def prepare(self, queues: Sequence[Queue], bot: Bot) -> None:
+        """Make the bot and the queue users exist as configured, and check our token.
 
         Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
         our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
@@ -140,15 +139,25 @@ class Ghosts:
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
         await self._homeserver.check()
-        await self.ensure(self._users.bot, bot_name)
-        if bot_avatar:
-            await self.wear(self._users.bot, bot_avatar)
-        for queue_id, name in queues:
+        await self._show(self._users.bot, bot.displayname, bot.avatar, pictures.of_bot)
+        for queue in queues:
+            draw = partial(pictures.of_queue, queue.id)
             try:
-                await self.ensure(self._users.queue_user(queue_id), name)
+                user = self._users.queue_user(QueueId(queue.id))
+                await self._show(user, queue.name, queue.avatar, draw)
             except Refused as refusal:
                 if refusal.code != FOREIGN:
                     raise  # and that one is logged: the other queues are served all the same
+
+    async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
+        """Name a user and give it the configured picture, or the one that it is drawn."""
+        if mxc or await self.wears(user, _DRAWN):
+            await self.ensure(user, name)
+        else:
+            icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
+            await self.ensure(user, name, icon, _DRAWN)
+        if mxc:
+            await self.wear(user, mxc)
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""
@@ -183,6 +192,7 @@ class Ghosts:
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             if row.avatar_mxc != mxc:
+                row = msgspec.structs.replace(row, avatar_source="", avatar_hash="")
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def wears(self, user: UserId, icon_source: str) -> bool:

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 from structlog.testing import capture_logs
 
+from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, Homeserver, new_session, spool
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
@@ -468,11 +469,33 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
     rig.refuse["register"] = IN_USE
     rig.sessions = ["ABCDEFGHIJ"]
     rig.facts[made_fact(USERS.bot)] = "1"
-    queues = [(QueueId(number), f"Queue {number}") for number in (3, 4)]
+    queues = [Queue(id=number, name=f"Queue {number}") for number in (3, 4)]
     rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
     async with running(rig):
-        await rig.ghosts.prepare(queues)
+        await rig.ghosts.prepare(queues, Bot())
         assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]
         rig.facts.clear()
         with pytest.raises(Refused, match=FOREIGN):
-            await rig.ghosts.prepare(queues)
+            await rig.ghosts.prepare(queues, Bot())
+
+
+@pytest.mark.asyncio
+async def test_the_bot_and_each_queue_have_a_picture_of_their_own_out_of_the_box() -> None:
+    queues = [Queue(id=3, name="Sales"), Queue(id=4, name="Service")]
+    async with running() as rig:
+        for _ in range(2):
+            await rig.ghosts.prepare(queues, Bot())
+        assert (rig.count("upload"), rig.count("avatar_url")) == (3, 3)
+        assert len({row.avatar_hash for row in rig.rows.values()}) == 3
+        for user in (USERS.bot, QUEUE):
+            assert rig.rows[user].avatar_mxc == "mxc://a/icon"
+
+
+@pytest.mark.asyncio
+async def test_a_configured_picture_goes_before_our_own_and_gives_way_to_it_again() -> None:
+    async with running() as rig:
+        for mxc in ("mxc://b/given", "", "mxc://b/given", ""):
+            await rig.ghosts.prepare([Queue(id=3, name="Sales", avatar=mxc)], Bot(avatar=mxc))
+            for user in (USERS.bot, QUEUE):
+                assert rig.rows[user].avatar_mxc == (mxc or "mxc://a/icon")
+        assert (rig.count("upload"), rig.count("avatar_url")) == (2, 8)
