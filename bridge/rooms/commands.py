@@ -212,6 +212,13 @@ def _maybe_number(words: list[str]) -> Words | None:
     return _number_and_words(words) if len(words) == 1 else _no_words(words)
 
 
+def _number_and_form(words: list[str]) -> Words | None:
+    """A chat's number and `json`, each only if it is there."""
+    form = ("json",) if words and folded(words[-1]) == "json" else ()
+    number = _maybe_number(words[: len(words) - len(form)])
+    return None if number is None else number + form
+
+
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """`show` or the other word alone, or `set` and a value, behind so many keys."""
     action, rest = folded(words[0]) if words else "show", words[1:]
@@ -346,7 +353,8 @@ def _transcript(visit: Visit, call: Call) -> None:
         _answer(visit, call, "transcript.too_soon")
     else:
         visit.set(transcript_at=visit.now)
-        visit.ask(SendTranscript(call.event_id, int(call.words[0]) if call.words else None))
+        number = next((int(word) for word in call.words if word != "json"), None)
+        visit.ask(SendTranscript(call.event_id, number, json="json" in call.words))
 
 
 # --- settings of the room -------------------------------------------------------------------------
@@ -550,7 +558,7 @@ COMMANDS: Mapping[str, Command] = {
     "retry": Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
-    "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
+    "transcript": Command(_transcript, _number_and_form, "export save download 记录 紀錄"),
     "login": Command(_log_in, partial(_just, 2), "signin 登录 登入 ログイン",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),

@@ -95,7 +95,7 @@ async def test_the_demo_stays_up_for_whoever_wants_to_try(tmp_path: Path) -> Non
         async with asyncio.timeout(PATIENCE):
             rest, _ = await process.communicate()
         assert (process.returncode, rest) == (0, b"")
-        assert list(tmp_path.iterdir()) == []
+        assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
         for address in (homeserver, desk):
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address.split("/")[2].split(":"))
