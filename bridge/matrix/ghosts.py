@@ -151,11 +151,10 @@ class Ghosts:
 
     async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
         """Name a user and give it the configured picture, or the one that it is drawn."""
-        if mxc or await self.wears(user, _DRAWN):
-            await self.ensure(user, name)
-        else:
+        icon = None
+        if not mxc and not await self.wears(user, _DRAWN):
             icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
-            await self.ensure(user, name, icon, _DRAWN)
+        await self.ensure(user, name, icon, _DRAWN)
         if mxc:
             await self.wear(user, mxc)
 

@@ -12,20 +12,17 @@ from importlib import resources
 
 from PIL import Image, ImageOps
 
-_FOLDER = resources.files("bridge.media")
-_GOLDEN = 0.618034
-"""A step round the circle of hues after which no few steps meet again."""
-
 
 def of_bot() -> bytes:
-    return (_FOLDER / "bot.png").read_bytes()
+    return (resources.files("bridge.media") / "bot.png").read_bytes()
 
 
 def of_queue(number: int) -> bytes:
     """A PNG; the same number has the same colour for ever."""
-    colour = colorsys.hsv_to_rgb((0.44 + number % 10_000 * _GOLDEN) % 1, 0.62, 0.62)
-    shape = Image.open(io.BytesIO((_FOLDER / "queue.png").read_bytes())).convert("L")
-    file = io.BytesIO()
+    # By golden steps round the circle of hues, neighbours are far from each other.
+    colour = colorsys.hsv_to_rgb((0.44 + number % 10_000 * 0.618034) % 1, 0.62, 0.62)
     ground = tuple(round(255 * part) for part in colour)
-    ImageOps.colorize(shape, ground, "white").save(file, "PNG", optimize=True)
+    file = io.BytesIO()
+    with (resources.files("bridge.media") / "queue.png").open("rb") as shape:
+        ImageOps.colorize(Image.open(shape).convert("L"), ground, "white").save(file, "PNG")
     return file.getvalue()

@@ -363,12 +363,8 @@ Role = Literal["customer", "agent", "service"]
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
-_KINDS: Mapping[str, Kind] = {
-    "image": "image",
-    "voice": "voice",
-    "video": "video",
-    "audio": "audio",
-}
+_KINDS: Mapping[str, Kind]
+_KINDS = {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
 """Those of `CustomerMedia.kind`; all others are files."""
 
 

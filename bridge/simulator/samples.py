@@ -47,7 +47,7 @@ def portrait(seed: str) -> bytes:
 
 def _colour(seed: str) -> tuple[int, int, int]:
     """One on which white is seen."""
-    hue, shade, _ = (byte / 255 for byte in hashlib.sha256(seed.encode()).digest()[:3])
+    hue, shade, *_ = (byte / 255 for byte in hashlib.sha256(seed.encode()).digest())
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.6, 0.5 + shade / 5)
     return round(255 * red), round(255 * green), round(255 * blue)
 
