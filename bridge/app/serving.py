@@ -25,7 +25,7 @@ from aiohttp import web
 from bridge.app import settings
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import EventId, RoomId
 from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -299,13 +299,7 @@ class Contact:
         if self.made:
             await server.check()
         else:
-            queues = [(QueueId(queue.id), queue.name) for queue in self._config.queues]
-            await self._matrix.ghosts.prepare(
-                queues,
-                bot_name=ours.bot.displayname,
-                bot_avatar=ours.bot.avatar,
-                appservice_id=ours.id,
-            )
+            await self._matrix.ghosts.prepare(self._config.queues, ours.bot, ours.id)
         if doubted or self._heard() < perf_counter() - SILENCE:
             try:
                 await server.ping(ours.id)

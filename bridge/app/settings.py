@@ -46,6 +46,7 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
     secret = encryption_secret_of(config)
     return Rules(
         bot=users.bot,
+        bot_name=config.appservice.bot.displayname,
         queues=config.queues,
         default_queue=QueueId(config.default_queue),
         permission=partial(permission_of, bridge.permissions),

@@ -262,7 +262,7 @@ class Bot(Section):
     displayname: str = "WebChat"
     """Its name in rooms."""
     avatar: MxcUri = ""
-    """An mxc:// URI, or empty."""
+    """An mxc:// URI; empty: the bridge's own picture."""
 
 
 class AppService(Section):
@@ -299,6 +299,8 @@ class Queue(Section):
     """Wire `queueId`."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
     """Shown to customers; also the name of its Matrix user, @webchat_queue_<id>."""
+    avatar: MxcUri = ""
+    """An mxc:// URI; empty: the bridge's own picture, in a colour of the queue's own."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
     """Other words for it in `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None

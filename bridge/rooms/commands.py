@@ -251,6 +251,13 @@ def _action_of(word: str) -> str:
     return _ACTIONS.get(folded(word), folded(word))
 
 
+def _number_and_form(words: list[str]) -> Words | None:
+    """A chat's number and `json`, each only if it is there."""
+    form = ("json",) if words and folded(words[-1]) == "json" else ()
+    number = _maybe_number(words[: len(words) - len(form)])
+    return None if number is None else number + form
+
+
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """`show` or the other word alone, or `set` and a value, behind so many keys."""
     action, rest = _action_of(words[0]) if words else "show", words[1:]
@@ -419,7 +426,8 @@ def _transcript(visit: Visit, call: Call) -> None:
         _answer(visit, call, "transcript.too_soon")
     else:
         visit.set(transcript_at=visit.now)
-        visit.ask(SendTranscript(call.event_id, int(call.words[0]) if call.words else None))
+        number = next((int(word) for word in call.words if word != "json"), None)
+        visit.ask(SendTranscript(call.event_id, number, json="json" in call.words))
 
 
 # --- settings of the room -------------------------------------------------------------------------
@@ -626,7 +634,7 @@ COMMANDS: Mapping[str, Command] = {
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(_history, _maybe_number, "历史 歷史 履歴", "chats log"),
-    "transcript": Command(_transcript, _maybe_number, "记录 紀錄 記録 对话记录 對話紀錄",
+    "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),

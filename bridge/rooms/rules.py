@@ -47,6 +47,7 @@ class Rules(msgspec.Struct, frozen=True):
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
     """The queue whose user this is, or None."""
+    bot_name: str = "WebChat"
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"

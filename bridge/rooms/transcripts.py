@@ -1,7 +1,7 @@
-"""The commands `history` and `transcript`: a list of a room's chats, and one chat as files.
+"""The commands `history` and `transcript`: a list of a room's chats, and one chat as a file.
 
 `history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
-reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
+reads a whole chat back from the room and puts it into the room as a page, and as JSON if asked.
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
@@ -66,9 +66,9 @@ MOST_WORDS = 4_000_000
 async def send_transcript(
     around: Surroundings, record: RoomRecord, order: SendTranscript
 ) -> LookedUp | EventId:
-    """Put the files into the room; the first one's event, or what to say instead of them.
+    """Put the page into the room; its event, or what to say instead of it.
 
-    Raises StoreError, and Unavailable or Refused where the homeserver does not take the files.
+    Raises StoreError, and Unavailable or Refused where the homeserver does not take the file.
     """
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
@@ -80,13 +80,14 @@ async def send_transcript(
     after = next((one for one in chats if one.number == chat.number + 1), None)
     telling = Telling(around.rules, record)
     whole = await _write(around, record, chat, after, telling)
-    name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
+    name = f"chat-{chat.number}"  # Element cuts longer ones
     # The transaction ids are the order's, so no repetition posts a file twice.
     room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
     page = Blob.of(build_page(whole, telling), "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
-    data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
-    await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
+    if order.json:
+        data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
+        await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
     return first
 
 
@@ -222,6 +223,10 @@ class _Reading:
         kind, text, file, place = _parts(found)
         if role == "agent":
             name = self._agents.get(found.sender, found.sender)
+        elif role == "service":
+            rules = self._around.rules
+            queue = rules.queue_of_user(found.sender)
+            name = rules.bot_name if queue is None else rules.queue_name(queue)
         else:
             name = self._people.get(found.sender) or found.sender[1:].partition(":")[0]
         self.lines[found.event_id] = Line(
@@ -336,12 +341,8 @@ Role = Literal["customer", "agent", "service"]
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
-_KINDS: Mapping[str, Kind] = {
-    "image": "image",
-    "voice": "voice",
-    "video": "video",
-    "audio": "audio",
-}
+_KINDS: Mapping[str, Kind]
+_KINDS = {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
 """Those of `CustomerMedia.kind`; all others are files."""
 
 
@@ -518,8 +519,7 @@ def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
     article = ET.SubElement(body, "article", {"class": line.role})
     header = ET.SubElement(article, "header")
-    name = words.say("transcript.service") if line.role == "service" else line.name
-    _text(ET.SubElement(header, "b"), "bdi", name)
+    _text(ET.SubElement(header, "b"), "bdi", line.name)
     _text(header, "time", time).set("datetime", line.at)
     if line.edited:
         _text(header, "span", words.say("transcript.edited"))

@@ -133,11 +133,13 @@ class TellHistory(RoomWish, frozen=True):
 
 
 class SendTranscript(RoomWish, frozen=True):
-    """Put the whole of a chat into the room, as files."""
+    """Put the whole of a chat into the room, as a page."""
 
     event_id: EventId
     number: int | None = None
     """Which; None: the newest."""
+    json: bool = False
+    """Also as JSON."""
 
 
 class TryLogin(RoomWish, frozen=True):

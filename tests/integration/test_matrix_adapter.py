@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 
+from bridge.config.model import Bot
 from bridge.conversation.model import CustomerText
 from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -202,4 +203,4 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
             conversions=ThreadPoolExecutor(1),
         )
         with pytest.raises(expected):
-            await adapter.ghosts.prepare([])
+            await adapter.ghosts.prepare([], Bot())

@@ -83,7 +83,7 @@ async def files(talk: Talk, read: Read, number: int) -> tuple[Page, Transcript]:
     """The two files of a transcript, fetched and read."""
     found: list[bytes] = []
     for suffix in (".html", ".json"):
-        event = await talk.sees(partial(is_file, f"chat-{number}-", suffix))
+        event = await talk.sees(partial(is_file, f"chat-{number}.", suffix))
         assert event["sender"] == talk.stage.bot
         found.append(await read(talk.customer, event))
     page = Page(found[0].decode())
@@ -188,7 +188,7 @@ async def test_a_chat_is_listed_and_written_down(
     for line in (lines[2], lines[4]):
         assert (await opens(talk, line))["sender"] == talk.customer.user_id
 
-    wanted = await talk.say("!wc transcript 1")
+    wanted = await talk.say("!wc transcript 1 json")
     page, found = await files(talk, read, 1)
     check(page, found, said)
     for message in found.messages:

@@ -37,7 +37,7 @@ function drawHead(buttons) {
   const name = nameOf(person);
   find("who").textContent = name;
   find("who-face").textContent = initials(name);
-  colour(find("who-face"), person.login);
+  colour(find("who-face"), name);
   const agents = (place.agents ?? []).map((agent) => agent.name).join(", ");
   find("who-more").textContent = [
     word("queue", { name: queueOf(place) }), agents, place.robot ? word("robot") : "",

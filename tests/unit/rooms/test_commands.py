@@ -105,6 +105,8 @@ def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_ne
         ("!wc close now", "usage.close"),
         ("!wc history of it all", "usage.history"),
         ("!wc transcript three", "usage.transcript"),
+        ("!wc transcript json 3", "usage.transcript"),
+        ("!wc transcript 3 json json", "usage.transcript"),
         ("!wc login ada", "usage.login"),
         ("!wc logout now", "usage.logout"),
     ],
