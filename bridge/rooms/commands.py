@@ -637,7 +637,8 @@ COMMANDS: Mapping[str, Command] = {
 }
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
-    "设为": "set", "設為": "set", "変更": "set", "重置": "reset", "重設": "reset", "リセット": "reset",
+    "设为": "set", "設為": "set", "変更": "set",
+    "重置": "reset", "重設": "reset", "リセット": "reset",
 }
 # fmt: on
 _VERBS: Mapping[str, str] = {
