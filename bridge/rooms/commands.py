@@ -163,10 +163,8 @@ def slip(visit: Visit, text: str) -> Malformed | None:
 
 
 def _typo(word: str) -> str | None:
-    """The verb that a lone word is with a typing error; None: it may be another word.
-
-    Other words differ at an end ("closed", "late"), in a wrong letter of a short verb ("chose"), or
-    are like the names of settings ("form").
+    """The verb that a lone word is with a typing error. Other words differ at an end ("closed"), in
+    a wrong letter of a short verb ("chose"), or are like the verb of a setting ("form").
     """
     for verb, command in COMMANDS.items():
         if command.setting or min(len(word), len(verb)) < 4 or word[0] != verb[0]:

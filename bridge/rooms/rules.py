@@ -99,7 +99,8 @@ class Rules(msgspec.Struct, frozen=True):
         """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
         wanted = folded(text.strip())
         for queue in self.queues:
-            if wanted in map(folded, (str(queue.id), queue.name.strip(), *queue.aliases)):
+            known = (str(queue.id), queue.name, *queue.aliases)
+            if wanted in (folded(one.strip()) for one in known):
                 return queue
         return None
 

@@ -67,11 +67,17 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "language"),
-    [("荷物が届きません", "ja"), ("Where is my parcel?", "en"), ("请问我的包裹在哪里", "zh-CN")],
+    ("first", "language", "cancel"),
+    [
+        ("荷物が届きません", "ja", "キャンセル"),
+        ("Where is my parcel?", "en", "cancel"),
+        ("请问我的包裹在哪里", "zh-CN", "取消"),
+    ],
 )
-async def test_a_room_speaks_as_its_customer_does(stage: Stage, first: str, language: str) -> None:
-    """From the greeting on, for the first words are there as soon as we are."""
+async def test_a_room_speaks_as_its_customer_does(
+    stage: Stage, first: str, language: str, cancel: str
+) -> None:
+    """From the greeting on, for the first words are there as soon as we are; and it listens so."""
     talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
     for key in ("room.welcome", "queue.position"):
         args: dict[str, str | int | tuple[str, ...]] = {
@@ -80,7 +86,7 @@ async def test_a_room_speaks_as_its_customer_does(stage: Stage, first: str, lang
             "position": 1,
         }
         await talk.reads(Texts().render(language, key, args), stage.bot)
-    await talk.say("!wc cancel")
+    await talk.say(cancel)
     await talk.at_desk(lambda one: one.request is None)
 
 

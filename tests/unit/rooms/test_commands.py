@@ -240,7 +240,9 @@ def test_a_sentence_that_begins_like_a_setting_is_the_customers(text: str, phase
     assert house.reported == {}
 
 
-@pytest.mark.parametrize("text", [*SLIPS, *SAYINGS])
+@pytest.mark.parametrize(
+    "text", [*SLIPS, *SAYINGS, "cancel", "取消", "帮助", "ヘルプ", "hlep", "评价"]
+)
 def test_during_a_chat_all_of_it_is_the_agents(text: str) -> None:
     house = House().served().chat()
     event = house.say(text)
