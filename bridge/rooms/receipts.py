@@ -47,18 +47,20 @@ class Receipts:
     def __init__(self, room: RoomView, around: Surroundings) -> None:
         self._room = room
         self._around = around
-        self._done: EventId | None = None
-        """The newest that needs no more: given, or given up."""
+        self._done: tuple[EventId | None, UserId | None] = None, None
+        """The newest that needs no more (given, or given up), and the agent who read it."""
         self._failures = 0
         self._not_before = 0
 
     @property
     def due(self) -> bool:
         """True if `once` has something to do: the agent who reads is in the room."""
-        newest, membership = self._newest(), self._room.durable.membership
-        if newest is None or newest == self._done or membership is not Membership.JOINED:
+        newest, agent = self._newest(), self._agent()
+        if newest is None or self._room.durable.membership is not Membership.JOINED:
             return False
-        if self._agent() is None:
+        if newest == self._done[0] and agent in {None, self._done[1]}:
+            return False
+        if agent is None:
             return True
         # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
         rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
@@ -73,7 +75,7 @@ class Receipts:
         newest = self._newest()
         if newest is None or not self.due:
             return False
-        done, room_id = True, self._room.room_id
+        done, agent, room_id = True, self._agent(), self._room.room_id
         try:
             await self._give(newest)
         except Unavailable as error:
@@ -84,7 +86,7 @@ class Receipts:
         except Refused as error:
             _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
-            self._done, self._failures = newest, 0
+            self._done, self._failures = (newest, agent), 0
         self._not_before = self._around.clock.now() + round(pause * 1000)
         return self.due
 

@@ -161,7 +161,7 @@ async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
     await friend.room_call("leave", talk.room)
     await phone.wait_for(talk.room, membership(friend.user_id, "leave"))
     await talk.say("now we are alone")
-    await talk.heard("enc7: now we are alone")  # a direct chat no more: names are shown
+    await talk.heard("now we are alone")  # a direct chat again: no name is shown
     await talk.desk("say", text="only for you")
     event = await talk.reads("only for you", MEI)
     sessions = {
