@@ -1,21 +1,19 @@
 """The way to the server's HTTP addresses: connection pool, rate limit, circuit breaker, backoff.
 
-`Http` is one pool of connections for POST requests. It has no connection limit (long-lived requests
-must never queue behind each other) and keeps no cookies: those that a login sets belong to its
-token, for a balancer may lead each customer to the server that knows them.
+`Http` is one pool of connections for POST requests, without a limit (long-lived requests must never
+queue behind each other) and without cookies: those that a login sets belong to its token, for a
+balancer may lead each customer to the server that knows them.
 
 The server blacklists an address that logs in too often, and all our customers share one (protocol
 reference 3.7). So whatever goes to its login address passes the `Door`:
 
-* a rate limit, `WindowLimiter`: at most so many requests in any window of time, as the server
-  counts (a leaky bucket lets almost twice the count through in one window). A place is taken when a
-  login begins and comes back one whole window after it has *ended*, whenever within it the server
-  counted. The newest moments are kept in the store (`Visits`), for the server knows nothing of our
-  restarts;
+* a rate limit, `WindowLimiter`: at most so many requests in any window, as the server counts (a
+  leaky bucket lets almost twice as many through). A place is taken when a login begins and comes
+  back one window after it has *ended*. The newest moments are stored (`Visits`), for the server
+  knows nothing of our restarts;
 * fair queueing: those whose chat is going on go first, then those for whom the fewest places are
-  taken at the moment, and then it goes round: whoever has had a turn is behind all who wait by
-  then. So a newcomer waits for one room of a person who has made many. Who has places gets another
-  only while as many are free (the dynamic thresholds of shared buffers): 5 of 8 at most;
+  taken, and then it goes round: whoever has had a turn is behind all who wait by then. Who has
+  places gets another only while as many are free (the dynamic thresholds of shared buffers);
 * a circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
 """
 
@@ -37,10 +35,9 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from bridge import __version__
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
-from bridge.link.settings import Facts, LinkSettings, Timing
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import Endpoints, login_sign
@@ -122,10 +119,6 @@ class Backoff:
         self.failures = 0
 
 
-USER_AGENT = f"matrix-webchat-bridge/{__version__}"
-"""Firewalls turn away the names of the libraries."""
-MOST_REDIRECTS = 5
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
 LONGEST_COOKIES = 4096
@@ -171,6 +164,7 @@ class Http:
         total: float,
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
+        hops: int = MOST_REDIRECTS,
     ) -> Answer:
         """Send one POST and read `longest` bytes of its answer, within `total` seconds.
 
@@ -178,21 +172,10 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
-        if cookies:
-            headers = {**headers, "Cookie": cookies}
-        for _ in range(MOST_REDIRECTS):
-            answer = await self._post(url, data, headers, total, longest)
-            onward = redirected(url, answer.location)
-            if onward is None or not isinstance(data, bytes):
-                return answer
-            url = onward
-        raise Unavailable(f"{MOST_REDIRECTS} redirects")
-
-    async def _post(
-        self, url: str, data: object, headers: Mapping[str, str], total: float, longest: int
-    ) -> Answer:
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
+        if cookies:
+            headers = {**headers, "Cookie": cookies}
         try:
             async with self._session.post(
                 url,
@@ -206,12 +189,17 @@ class Http:
                     body += chunk
                     if len(body) >= longest:
                         break
-                moved = response.status in REDIRECTS and response.headers.get("Location")
-                cookies = _cookies(response)
-                return Answer(response.status, bytes(body[:longest]), cookies, moved or "")
+                moved = (response.status in REDIRECTS and response.headers.get("Location")) or ""
+                told = Answer(response.status, bytes(body[:longest]), _cookies(response), moved)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+        onward = redirected(url, moved)
+        if onward is None or not isinstance(data, bytes):
+            return told
+        if hops == 0:
+            raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+        return await self.post(onward, data, headers, total=total, longest=longest, hops=hops - 1)
 
 
 def redirected(url: str, location: str) -> str | None:

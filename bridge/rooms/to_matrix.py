@@ -1,14 +1,11 @@
 """The lane to Matrix: one effect at a time, repeated until the homeserver has it.
 
-A repeat posts nothing twice: the transaction id is made from an id of this database (a fresh one
-never meets the ids of an older one), the number of the effect's row, the moment when that was
-stored (a restored database counts its rows again, but at other moments) and the sender (Synapse's
-cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
-that a repeat sends only what is missing.
+A repeat posts nothing twice: the transaction id is made from an id of this database, the number of
+the effect's row, the moment when that was stored (a restored database counts its rows again, but at
+other moments) and the sender (Synapse's cache forgets whose an id was). Where an effect is several
+events, each has an id of its own, so that a repeat sends only what is missing.
 
 A file goes through us from one server to the other; of one that cannot be had the customer is told.
-A refusal that comes once it is open is the homeserver's.
-
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
 

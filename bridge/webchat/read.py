@@ -4,13 +4,10 @@
 302 with a `result`, or a `result` without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
-(reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
-and returns a value of ours, or None where there is nothing to be read. Only `decode` raises.
-
-Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
-location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
-eight more spellings. What cannot be read becomes `UnknownContent`: an agent's message is never
-dropped. No revision documents a 301; its shape is that of the vendor's phone clients.
+(reference 1.1, traps T6, T10, T18). So the small functions at the end take any JSON value and
+return one of ours, or None where there is nothing to be read; only `decode` raises. What cannot be
+read of an agent's message becomes `UnknownContent`: it is never dropped. No revision documents a
+301; its shape is that of the vendor's phone clients.
 """
 
 import base64
