@@ -98,7 +98,7 @@ CONTENTS: Mapping[int, tuple[type[msgspec.Struct], Shape]] = MappingProxyType(
         ),
         MessageType.VOICE: (
             frames.Voice,
-            Shape({"voiceLength": int}, {"voiceData": str, "extra": str}, later={"voiceUri": str}),
+            Shape({"voiceLength": int, "voiceData": str}, {"extra": str}),
         ),
         MessageType.VIDEO: (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
     }
@@ -119,7 +119,6 @@ def _content(message: Message, options: SimulatorOptions) -> frames.Content:
     content, shape = CONTENTS[kind]
     values = shape.read(body, options)
     _check_values(values)
-    values.pop("extra", None)
     made: frames.Content = _made(content, values.values())
     return made
 
@@ -135,7 +134,7 @@ def _check_values(content: Mapping[str, Any]) -> None:
 
     The upload reply is relative; the message must not be (reference 3.4, last line).
     """
-    if content.get("voiceData") == "" and not content.get("voiceUri"):
+    if content.get("voiceData") == "":
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
     for key in ("thumbData", "voiceData"):
         try:

@@ -339,8 +339,7 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
         case frames.Location(latitude, longitude, poi, map_name):
             return {"latitude": latitude, "longitude": longitude, "map": map_name, "text": poi}
         case frames.Voice(seconds, data):
-            audio = {"audio": data} if data else _place(centre, content.uri)
-            return {"seconds": float(seconds), **audio}
+            return {"seconds": float(seconds), "audio": data}
 
 
 def _place(centre: CallCentre, address: str) -> Wire:
