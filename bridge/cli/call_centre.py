@@ -24,7 +24,7 @@ from bridge.link.http_client import VISITS, Visits, origin_of, redirected
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import LinkSettings, Timing, trusted_by
+from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
@@ -111,7 +111,10 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
             session.get(
-                f"{url.rstrip('/')}/", allow_redirects=False, ssl=trusted_by(settings)
+                f"{url.rstrip('/')}/",
+                allow_redirects=False,
+                headers={"User-Agent": USER_AGENT},
+                ssl=trusted_by(settings),
             ) as response,
         ):
             date, location = (response.headers.get(name, "") for name in ("Date", "Location"))

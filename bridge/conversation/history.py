@@ -310,8 +310,7 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
             content = UnknownContent(None, text)
-        late = model.Relay(agent, content, came.session_id, (), entry.posted, entry.id)
-        turn.ask(late)
+        turn.ask(model.Relay(agent, content, came.session_id, (), entry.posted, entry.id))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now

@@ -42,7 +42,7 @@ class CustomerMedia(Value, frozen=True):
 
     kind: str
     """`image` (message type 2), `file`, `audio` (3), `video` (6 with `Policy.videos`, else 3) or
-    `voice` (5 if it fits into a frame, else 3)."""
+    `voice` (5 if it fits into a frame or its address will do, else 3)."""
     name: str
     mxc: str
     mime: str = "application/octet-stream"

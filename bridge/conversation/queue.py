@@ -194,10 +194,7 @@ def show_card(turn: Turn) -> None:
 
 
 def place_named(turn: Turn, position: int | None, words: str = "") -> None:
-    """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4).
-
-    `words`: its own for it, if it has any.
-    """
+    """Note the place in the queue that WebChat named, perhaps in words; a new one is shown (T4)."""
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return

@@ -486,15 +486,15 @@ def _message_sent(
         return
     media, film = held.content, isinstance(command.content, frames.Video)
     gone = reply.result == ResultCode.INVALID_CHAT_SESSION_ID
-    if isinstance(media, model.CustomerMedia):
-        if film and meaning(reply.result).no_media:
-            # WebChat takes no films: what lies there already goes as a file, in the same place.
-            take_back(turn, asked, _fresh(replace(held, content=replace(media, kind="file"))))
-            return
-        if held.clip is not None and held.url and not gone:  # nor the address of a sound
-            sound = replace(held, content=replace(media, kind="audio"), url="", clip=None)
-            take_back(turn, asked, _fresh(sound))
-            return
+    sound = held.clip is not None and held.url and not gone
+    if isinstance(media, model.CustomerMedia) and (
+        sound or (film and meaning(reply.result).no_media)
+    ):
+        # WebChat takes no films, or no addresses of sounds: it goes as a file, in the same place.
+        # The film lies there already; the sound goes as it was recorded.
+        media, url = replace(media, kind="file" if film else "audio"), held.url if film else ""
+        take_back(turn, asked, _fresh(replace(held, content=media, url=url, clip=None)))
+        return
     if not gone:
         refuse(turn, asked, held, reply.result)
         if not asked.moot:

@@ -1,17 +1,15 @@
 """Upload of customers' files, and download of agents' files behind an SSRF guard.
 
 The body of an upload is the file and nothing else (`raw`, the guide), or a form (`multipart`, a
-sibling guide; protocol reference 3.4). No guide says what a server answers to the kind that it does
-not take: `auto` tries raw first, and after any answer that is not the guide's success, once, the
-other kind. What worked is remembered, over restarts too. Where that kind fails later on, the next
-upload tries both; if neither is taken then, the fault is not the kind of body, and for a minute no
-file is sent twice to find that out again.
+sibling guide; protocol reference 3.4). `auto` tries raw first, and after any answer that is not the
+guide's success, once, the other kind. What worked is remembered, over restarts too. Where that kind
+fails later on, the next upload tries both; if neither is taken then, the fault is not the kind of
+body, and for a minute no file is sent twice to find that out again.
 
-An agent's file has an address that is chosen by whoever sits at the desk, and we fetch it from
-inside the operator's network. So only the server's own origin and listed hosts are asked, and a
-listed *name* may not lead to a private address unless the operator listed that network too. The
-check sits in the resolver that the connection itself uses: what was checked is what is connected
-to, whatever the name resolves to a moment later.
+An agent's file has an address that is chosen at the desk, and we fetch it from inside the
+operator's network. So only the server's own origin and listed hosts are asked, and a listed *name*
+may not lead to a private address unless that network is listed too. The check sits in the resolver
+of the connection itself: what was checked is what is connected to.
 """
 
 from __future__ import annotations
@@ -32,16 +30,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import (
-    MOST_REDIRECTS,
-    REDIRECTS,
-    USER_AGENT,
-    Http,
-    TokenRefused,
-    certain_failure,
-    timeout_of,
-)
-from bridge.link.settings import Facts, LinkSettings, Token
+from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StoreError

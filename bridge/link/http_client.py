@@ -32,10 +32,9 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from bridge import __version__
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
-from bridge.link.settings import Facts, LinkSettings, Timing
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import Endpoints, login_sign
@@ -104,10 +103,6 @@ class Backoff:
         self.failures = 0
 
 
-USER_AGENT = f"matrix-webchat-bridge/{__version__}"
-"""Firewalls turn away the names of the libraries."""
-MOST_REDIRECTS = 5
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
 LONGEST_COOKIES = 4096
@@ -154,6 +149,7 @@ class Http:
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
         method: str = "POST",
+        hops: int = MOST_REDIRECTS,
     ) -> Answer:
         """Send one request and read `longest` bytes of its answer, within `total` seconds.
 
@@ -161,28 +157,10 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
-        if cookies:
-            headers = {**headers, "Cookie": cookies}
-        for _ in range(MOST_REDIRECTS):
-            answer = await self._send(method, url, data, headers, total=total, longest=longest)
-            onward = redirected(url, answer.location)
-            if onward is None or not isinstance(data, bytes):
-                return answer
-            url = onward
-        raise Unavailable(f"{MOST_REDIRECTS} redirects")
-
-    async def _send(
-        self,
-        method: str,
-        url: str,
-        data: object,
-        headers: Mapping[str, str],
-        *,
-        total: float,
-        longest: int,
-    ) -> Answer:
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
+        if cookies:
+            headers = {**headers, "Cookie": cookies}
         try:
             async with self._session.request(
                 method,
@@ -197,12 +175,17 @@ class Http:
                     body += chunk
                     if len(body) >= longest:
                         break
-                moved = response.status in REDIRECTS and response.headers.get("Location")
-                cookies = _cookies(response)
-                return Answer(response.status, bytes(body[:longest]), cookies, moved or "")
+                moved = (response.status in REDIRECTS and response.headers.get("Location")) or ""
+                told = Answer(response.status, bytes(body[:longest]), _cookies(response), moved)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+        onward = redirected(url, moved)
+        if onward is None or not isinstance(data, bytes):
+            return told
+        if hops == 0:
+            raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+        return await self.post(onward, data, headers, total=total, longest=longest, hops=hops - 1)
 
 
 def redirected(url: str, location: str) -> str | None:

@@ -1,24 +1,16 @@
 """Capabilities of one WebChat server as far as they are learnt: dialect, features, frame length.
 
-Two things are learnt apart, for they are told by different signs:
+* The *revision*: a 200, an rsId or a list of `users` proves a server later than 2016, which gets
+  heartbeats, typing notices and the later keys.
+* The *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
+  wants; that outweighs the revision. A refusal over keys is -14; -17 where a text is not blank; and
+  -8 and -100 as long as this server has not been seen to read these keys.
 
-* the *revision*: a 200, an rsId or a list of `users` proves a server later than 2016. Then we write
-  heartbeats and typing notices, and the later keys;
-* the *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
-  wants, whatever its pushes look like. That outweighs the revision.
-
-That keys are refused is said by -14. A server that looks for the text under another name may as
-well find it blank (-17), and find it missing (-8) or break over it (-100): these two mean the keys
-as long as this server has not been seen to read them.
-
-While nothing is known, texts and ratings are written with both sets of keys: any server that picks
-the ones it knows reads them.
-
-An operator who names a dialect gets it: nothing is learnt from pushes then, and what a refusal
-proves holds until the next start. With `auto` both are facts of the server, kept over restarts. So
-is the length of the longest frame, once the server has closed a link over a longer one (close 1009,
-trap T23). What is learnt counts at once; `run` tells the store, so that no socket ever waits for a
-database.
+While nothing is known, texts and ratings are written with both sets of keys. An operator who names
+a dialect gets it: nothing is learnt from pushes then, and what a refusal proves holds until the
+next start. With `auto` both are facts of the server, kept over restarts. So is the length of the
+longest frame, once the server has closed a link over a longer one (close 1009, trap T23). What is
+learnt counts at once; `run` tells the store, so that no socket ever waits for a database.
 """
 
 from __future__ import annotations
@@ -31,7 +23,7 @@ import structlog
 from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
 from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
@@ -154,6 +146,15 @@ class Learnt:
             case _:
                 return False
 
+    def refuses_voice(self, command: Command, reply: Reply) -> bool:
+        """True if this was a voice with an address: the next one is a file."""
+        voice = command.content if isinstance(command, SendMessage) else None
+        if not (isinstance(voice, Voice) and voice.uri) or meaning(reply.result).passing:
+            return False
+        if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
+            self.has_not(Feature.LONG_VOICE)
+        return True
+
     def saw_later(self) -> None:
         """A push has come that only later servers send."""
         if self._later:
@@ -227,12 +228,6 @@ class Learnt:
 def has_keys(command: Command) -> bool:
     """True for the commands that the dialects spell differently: 110 and 104."""
     return isinstance(command, SendMessage | RateSession)
-
-
-def has_address(command: Command) -> bool:
-    """True for a voice message that names the address of its sound."""
-    voice = command.content if isinstance(command, SendMessage) else None
-    return isinstance(voice, Voice) and voice.uri != ""
 
 
 def tells_keys_apart(command: Command) -> bool:

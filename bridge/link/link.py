@@ -38,7 +38,6 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
-    USER_AGENT,
     Backoff,
     Door,
     Http,
@@ -50,7 +49,15 @@ from bridge.link.http_client import (
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore, trusted_by
+from bridge.link.settings import (
+    USER_AGENT,
+    Facts,
+    LinkMetrics,
+    LinkSettings,
+    Token,
+    TokenStore,
+    trusted_by,
+)
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode

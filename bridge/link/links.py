@@ -25,7 +25,7 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
-from bridge.link.learnt import Feature, has_address, has_keys, other_keys, tells_keys_apart
+from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.settings import Token
 from bridge.link.socket import Settle, Wire
@@ -374,9 +374,7 @@ class Links:
         if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
             link.refuse(wire)
             return None
-        gone = reply.result == ResultCode.INVALID_CHAT_SESSION_ID
-        if has_address(command) and not (gone or meaning(reply.result).passing):
-            self.learnt.has_not(Feature.LONG_VOICE)
+        if self.learnt.refuses_voice(command, reply):
             return reply
         if self.learnt.refuses(call.written, command, reply):
             call.refused += (reply,)

@@ -10,9 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bridge import __version__
 from bridge.ids import RoomId
 from bridge.webchat.codes import Dialect, LoginType, UploadMode
 
+USER_AGENT = f"matrix-webchat-bridge/{__version__}"
+"""Firewalls turn away the names of the libraries."""
+MOST_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FRAME_OVERHEAD = 600
 """Bytes of a 110 or 111 frame beside its text: keys, ids, and a token of generous length."""
 SHORTEST_TEXT = 200

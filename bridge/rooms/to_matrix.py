@@ -1,10 +1,9 @@
 """The lane to Matrix: one effect at a time, repeated until the homeserver has it.
 
-A repeat posts nothing twice: the transaction id is made from an id of this database (a fresh one
-never meets the ids of an older one), the number of the effect's row, the moment when that was
-stored (a restored database counts its rows again, but at other moments) and the sender (Synapse's
-cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
-that a repeat sends only what is missing.
+A repeat posts nothing twice: the transaction id is made from an id of this database, the number of
+the effect's row, the moment when that was stored (a restored database counts its rows again, but at
+other moments) and the sender (Synapse's cache forgets whose an id was). Where an effect is several
+events, each has an id of its own, so that a repeat sends only what is missing.
 
 A file goes through us from one server to the other; of one that cannot be had the customer is told.
 Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
@@ -21,10 +20,11 @@ from hashlib import sha256
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.conversation import model
 from bridge.conversation.queue import CALLBACK_OFFERS
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.cards import choices, name_of, second_line, shown
@@ -94,6 +94,8 @@ class MatrixLane:
         self._matrix = around.matrix
         self._instance = instance
         self._dated = dated
+        self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
+        """What agents' latest messages became, by the server's numbers, if it has any."""
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Every effect of this lane has to wait for the homeserver."""
@@ -413,25 +415,26 @@ class MatrixLane:
             event_id = parts[0].event_id
             later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            # Of several events, one alone would say that the rest still stands.
-            numbered = relay.message_id and len(parts) == 1
-            anchor = f"said:{relay.message_id}" if numbered else None
-            return Done(event_id, anchor, (*later, *proposed))
+            if relay.message_id:
+                events = tuple(part.event_id for part in parts)
+                self._numbered[room.room_id, relay.message_id] = events
+            return Done(event_id, came=(*later, *proposed))
         done = await self._describe(room, row, relay)
         done.detail = "shown as a notice"
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
         """Redact an agent's message; where it is not known which, say that there was one."""
-        number, ghost = taken.message_id, self._matrix.ghost_of(taken.agent)
-        said = await room.anchor(f"said:{number}") if number else None
-        if said is not None:
-            txn_id = self._transaction_id(row, ghost)
-            try:
-                await self._matrix.redact(room.room_id, ghost, said, txn_id)
-            except ports.Refused as error:
-                _relaying_log.info("a message is not taken back", why=error.code)
-            else:
+        said = self._numbered.get((room.room_id, taken.message_id), ())
+        ghost = self._matrix.ghost_of(taken.agent)
+        txn_id = self._transaction_id(row, ghost)
+        try:
+            for number, event_id in enumerate(said):
+                await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
+        except ports.Refused as error:
+            _relaying_log.info("a message is not taken back", why=error.code)
+        else:
+            if said:
                 return Done()
         return await self._say(room, row, model.Say("chat.recalled"))
 

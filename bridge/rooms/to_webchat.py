@@ -29,7 +29,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import CallId
 from bridge.media import voice
-from bridge.rooms.blobs import keep
+from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
@@ -159,37 +159,36 @@ class WebChatLane:
             raise CallFailure(reason, certain=True, message=str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
-        """A voice message travels as AMR inside its frame; one that does not fit is uploaded.
+        """A voice message is AMR, inside its frame or, if it does not fit there, uploaded.
 
-        That goes as a file as it is, where the server does not take AMR with an address for it.
+        As it is, it goes as a file, where the server does not take AMR, or no address of it.
         """
-        # Four characters of base64 carry three bytes.
-        inside = self._around.rules.clip_bytes() // 4 * 3
-        sizes = [inside, _LONGEST_AMR] if self._around.rules.long_voices() else [inside]
         async with keep(blob) as kept:
-            for size in sizes:
-                try:
-                    sound = await asyncio.get_running_loop().run_in_executor(
-                        self._around.conversions, voice.to_amr, kept.stream, size
-                    )
-                except voice.NoSound:
-                    break
-                if sound is None:
-                    continue
-                seconds = max(1, round(sound.seconds))
-                if size == inside:
-                    clip = Clip(seconds, base64.b64encode(sound.data).decode())
-                    return Uploaded(call_id, "", len(sound.data), clip)
+            # Four characters of base64 carry three bytes.
+            sound = await self._amr(kept, self._around.rules.clip_bytes() // 4 * 3)
+            if sound is not None:
+                clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
+                return Uploaded(call_id, "", len(sound.data), clip)
+            long_ones = self._around.rules.long_voices()
+            if long_ones and (sound := await self._amr(kept, _LONGEST_AMR)) is not None:
                 name = f"{PurePosixPath(blob.name).stem or 'voice'}.amr"
                 try:
                     done = await self._file(room, call_id, Blob.of(sound.data, "audio/amr", name))
+                    return replace(done, clip=Clip(max(1, round(sound.seconds)), ""))
                 except CallFailure as failure:
                     if failure.reason is not FailureReason.REFUSED:
                         raise
-                else:
-                    return replace(done, clip=Clip(seconds, ""))
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
             return await self._file(room, call_id, whole)
+
+    async def _amr(self, kept: Kept, room: int) -> voice.Sound | None:
+        """The sound as AMR of so many bytes at most; None if it does not fit, or is none."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._around.conversions, voice.to_amr, kept.stream, room
+            )
+        except voice.NoSound:
+            return None
 
     async def _file(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """Upload a file; the bytes are counted, for the sender's claim about a size is a claim."""

@@ -322,7 +322,11 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """The object that a body holds, with that in its `data`, if any, and its `result`."""
     try:
-        outer = read.decode(body.decode("utf-8", "replace"))
+        text = body.decode()
+    except UnicodeDecodeError:  # then it is in the encoding of Chinese systems
+        text = body.decode("gb18030", "replace")
+    try:
+        outer = read.decode(text)
     except read.NotJson:
         return {}, None
     told = {**outer, **(read.mapping(outer.get("data")) or {})} if isinstance(outer, dict) else {}

@@ -1,18 +1,14 @@
 """Pairing of commands and replies of one socket: text in, text out, no I/O.
 
-A command of ours gets at most one reply, which repeats our `messageId`; a push comes at any moment
-and has none (guide 3). So all that must be remembered is which calls wait:
+A command gets at most one reply, which repeats our `messageId`; a push has none (guide 3). So all
+that must be remembered is which calls wait. A reply is matched by call id **and** type; where the
+server left the id out, or put one of its own, the oldest waiter of that type takes it (trap T12).
+A call that was answered stays answered: a repeated reply never goes to another call, which would
+report a message as delivered on the strength of another's reply.
 
-* `send` turns a command into text and remembers its call id, unless the command has no reply.
-* `receive` turns text into a push, or into a reply together with the command that it answers.
-  A reply is matched by call id **and** type. Servers that leave the id out, or put one of their
-  own, answer in order, so the oldest waiter of the same type takes it (trap T12). A call that has
-  been answered once stays answered: a repeated reply is never handed to another call, for that
-  would report a message as delivered on the strength of another's reply.
-* A reply without a type (a server that could not read the command has none to repeat) answers
-  exactly the call that it names. One that names nothing answers the only call that is waiting, as
-  long as nothing else that was written to this socket may still be answered: no call that was given
-  up, and no receipt.
+A reply without a type (a server that could not read the command has none to repeat) answers exactly
+the call that it names. One that names nothing answers the only call that waits, as long as nothing
+else that was written here may still be answered: no call that was given up, and no receipt.
 """
 
 import msgspec

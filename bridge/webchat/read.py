@@ -4,13 +4,10 @@
 302 with a `result`, or a `result` without any type answers a command; any other is a push.
 
 Every revision and every client of the vendor spells numbers, flags and objects in its own way
-(reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
-and returns a value of ours, or None where there is nothing to be read. Only `decode` raises.
-
-Content of agents (`msg` of a 210): the guide says no more than "image and voice are base64,
-location is JSON, a file is JSON about the file"; later revisions and the vendor's own clients know
-eight more spellings. What cannot be read becomes `UnknownContent`: an agent's message is never
-dropped. No revision documents a 301; its shape is that of the vendor's phone clients.
+(reference 1.1, traps T6, T10, T18). So the small functions at the end take any JSON value and
+return one of ours, or None where there is nothing to be read; only `decode` raises. What cannot be
+read of an agent's message becomes `UnknownContent`: it is never dropped. No revision documents a
+301; its shape is that of the vendor's phone clients.
 """
 
 import base64
@@ -36,8 +33,10 @@ _Range = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
 _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
-_MOST_FRAMES = 1000
-_BLANK = re.compile(r"\s*")
+_LONGEST_LOT = 1024 * 1024
+"""Characters of a text that is divided."""
+_ROW = msgspec.json.Decoder(msgspec.Raw)
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
@@ -60,17 +59,15 @@ def divided(text: str | bytes) -> tuple[str, ...]:
     Some servers send what is due at once: as an array, or as one object behind the other.
     """
     text = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    text, at, found = text.strip("\ufeff \t\r\n"), 0, list[object]()
-    try:
-        while at < len(text) and len(found) <= _MOST_FRAMES:
-            value, at = _DECODER.raw_decode(text, at)
-            found += value if isinstance(value, list) else [value]
-            blank = _BLANK.match(text, at)
-            at = at if blank is None else blank.end()
-        several = at == len(text) and (len(found) > 1 or text.startswith("["))
-        return tuple(_COMPACT.encode(one) for one in found if several and isinstance(one, dict))
-    except (ValueError, RecursionError):
+    text = text.lstrip("\ufeff \t\r\n")
+    listed = text.startswith("[")
+    if len(text) > _LONGEST_LOT:
         return ()
+    try:
+        parts = _LIST.decode(text) if listed else _ROW.decode_lines(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return ()
+    return tuple(bytes(part).decode() for part in parts) if listed or len(parts) > 1 else ()
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):

@@ -1,16 +1,13 @@
 """Text in the customer's and the agent's direction: emoji, limits of length, escapes.
 
-* Emoji: the 105 WeChat faces of the agent's console (protocol reference 3.9) arrive in three
-  notations with one index: the code `/::)`, the bracketed name `[微笑]`, and the image
-  `<img class="qqemoji qqemoji0">`. Eleven codes hold `<`, `>` or `&`, so all must be decoded before
-  a text is parsed as HTML, in which `/:<W>` is a tag.
-* Splitting: the server closes the link over a frame that is too long for it (trap T23), so a text
-  is cut beforehand: at a line end if there is one in reach, else after a sentence or at a space,
-  else anywhere but inside what the eye sees as one character. No piece is blank, because the server
-  refuses blank messages (-17).
-* Escapes, off unless an operator has seen the trouble: `escaped` for a desk that takes every text
-  for HTML and swallows `1 < 2` (trap T35); `guarded` for a server with json-lib, which takes `[1]`,
-  `{a}` or `null` for JSON and puts quotes around it (trap T24).
+* Emoji: the 105 WeChat faces of the agent's console (protocol reference 3.9) arrive as a code
+  (`/::)`), a name (`[微笑]`) or an image (`<img class="qqemoji qqemoji0">`). Eleven codes hold `<`,
+  `>` or `&`, so all must be decoded before a text is parsed as HTML, in which `/:<W>` is a tag.
+* Splitting: a frame that is too long costs the link (trap T23), so a text is cut beforehand: at a
+  line end in reach, else after a sentence or at a space, else anywhere but inside what the eye sees
+  as one character. No piece is blank, for the server refuses such (-17).
+* Escapes, off unless an operator has seen the trouble: `escaped` for a desk that takes texts for
+  HTML (trap T35), `guarded` for a server that takes `[1]` or `null` for JSON (trap T24).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-`dump_command` is strict: it writes one dialect, key for key as its guide prints it. In the dialect
-of 2016 every key is written, `""` where we have nothing to say: that guide marks no field as
-optional. The later guides rename three keys and say which may be left out (`_spelled`). The later
-commands (10, 112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
+`dump_command` is strict: it writes one dialect, key for key as its guide prints it. In that of 2016
+every key is written, `""` where we have nothing to say: its guide marks no field as optional. The
+later guides rename three keys and say which may be left out (`_spelled`). The later commands (10,
+112, 113, 120, 302) have no 2016 shape.
 """
 
 import json

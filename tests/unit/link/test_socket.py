@@ -21,9 +21,8 @@ from websockets.protocol import State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
-from bridge.link.http_client import USER_AGENT
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import Token
+from bridge.link.settings import USER_AGENT, Token
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect

@@ -521,7 +521,9 @@ async def test_a_message_that_its_agent_took_back_is_gone() -> None:
         await engine.pushed(ROOM, "p2", numbered("8", "the price is 21"))
         await quiet()
         wrong = world.matrix.posted[0].event_id
+        world.matrix.trouble.append(Unavailable("down"))
         await engine.pushed(ROOM, "p3", numbered("7"))
+        await world.clock.turn(1)
         await quiet()
     assert world.matrix.redacted == [wrong]
     assert "chat.recalled" not in world.matrix.texts(ROOM)

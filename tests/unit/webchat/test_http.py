@@ -133,6 +133,13 @@ def test_login_reply(body: str, expected: LoginReply | None) -> None:
     assert parse_login_reply(body.encode()) == expected
 
 
+def test_words_in_the_encoding_of_chinese_systems() -> None:
+    told = '{"result":0,"message":"密码错误"}'
+    assert parse_login_reply(told.encode("gbk")) == LoginReply(0, "密码错误")
+    assert parse_login_reply(told.encode()) == LoginReply(0, "密码错误")
+    assert parse_login_reply(b'{"result":0,"message":"\xff"}') == LoginReply(0, "\ufffd")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

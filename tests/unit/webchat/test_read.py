@@ -470,13 +470,14 @@ def test_nothing_raises(value: object) -> None:
         ),
         ('{"type":1}{"type":2}', ['{"type":1}', '{"type":2}']),
         (b'\xef\xbb\xbf {"type":1}\r\n {"type":2}\n', ['{"type":1}', '{"type":2}']),
-        ('[null,[1],{"a":NaN}]', ['{"a":null}']),
+        ('[null, {"a": 1}]', ["null", '{"a": 1}']),
+        ('{"a":1} 2', ['{"a":1}', "2"]),
         ('{"type":1}', []),
         ('{"type":1}{"type":', []),
         ("[" * 100_000, []),
         ("{}" * 1001, ["{}"] * 1001),
-        ("{}" * 1002, []),
-        *[(nothing, []) for nothing in ("", "[]", "null", "1 2", b"\xff\x00")],
+        ("{}" * 600_000, []),
+        *[(nothing, []) for nothing in ("", "[]", "null", '[{"a":NaN}]', b"\xff\x00")],
     ],
 )
 def test_several_frames_in_one_text(text: str | bytes, frames: list[str]) -> None:
@@ -487,7 +488,7 @@ def test_several_frames_in_one_text(text: str | bytes, frames: list[str]) -> Non
 def test_dividing_never_raises(values: list[object], tail: str) -> None:
     whole = "".join(json.dumps(one) for one in values)
     for part in (*read.divided(whole + tail), *read.divided(f"[{whole}]"), *read.divided(tail)):
-        assert isinstance(json.loads(part), dict)
+        json.loads(part)
 
 
 # --- the fast way -------------------------------------------------------------------------------
