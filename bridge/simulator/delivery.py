@@ -52,6 +52,7 @@ def status(centre: CallCentre, request: QueueRequest, state: int, place: int) ->
     number = identifier(centre, request.id)
     values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
+    values |= options.words_for(place, "message")
     if request.session is not None and options.later and options.revision >= "R4":
         values["sessionId"] = identifier(centre, request.session.id)
     body: Wire = {"data": values} if options.nested_status else values

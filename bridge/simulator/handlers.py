@@ -193,7 +193,9 @@ class _Exchange:
         return request, desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
-        return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
+        told: Wire = {"requestId": delivery.identifier(self.centre, request.id)}
+        words = self.centre.options.words_for(place, "positionInQueueMessage")
+        return {**told, "queueLength": place, **words}
 
     def _told(self, session: Session) -> Wire:
         told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}

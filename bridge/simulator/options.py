@@ -66,6 +66,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     session_in_reply: bool = False
     permanent: bool = False
     nested_status: bool = False
+    place_words: str = ""
     ids_as_strings: bool = False
     omit_call_ids: bool = False
     omit_types: bool = False
@@ -189,6 +190,11 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+    def words_for(self, place: int, key: str) -> dict[str, object]:
+        """The centre's own words for a place, under this key; of none, nothing."""
+        words = self.place_words.replace("{place}", str(place))
+        return {key: words} if words and place else {}
 
     def queue_name(self, queue_id: QueueId) -> str:
         return self.queue_names.get(str(queue_id), "")

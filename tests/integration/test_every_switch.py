@@ -27,6 +27,7 @@ LATER: dict[str, object] = {"dialect": "2019"}
 SWITCHES: dict[str, dict[str, object]] = {
     "as of 2016": {},
     "ids as strings": {"ids_as_strings": True, "request_id_in_reply": True},
+    "its own words": {"request_id_in_reply": True, "place_words": "No. {place} in line"},
     "nested status, no call ids": {"nested_status": True, "omit_call_ids": True},
     "no types": {"omit_types": True},
     "late replies": {"reply_delay_ms": 80},

@@ -99,6 +99,16 @@ def test_whom_a_202_lists(options: dict[str, object], lists: set[str]) -> None:
     assert {"agents", "users"} & set(started) == lists
 
 
+def test_the_centres_own_words_for_a_place() -> None:
+    """The HTTP guide of 2020: in the reply, in each 201, and not once nobody waits."""
+    centre = make_centre(place_words="No. {place}", request_id_in_reply=True)
+    phone = Phone(centre)
+    reply, waiting = frames(phone.queue())
+    assert (reply["positionInQueueMessage"], waiting["message"]) == ("No. 1", "No. 1")
+    _, ended = frames(phone.send(102, requestId=waiting["requestId"]))
+    assert "message" not in ended
+
+
 def test_a_later_server_greets_with_200_and_the_former_sessions() -> None:
     centre = make_centre(dialect="2019", allowed_extensions=["zip", "png"])
     phone, session = chatting(centre)
