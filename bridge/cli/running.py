@@ -26,16 +26,8 @@ from ruamel.yaml import YAML
 
 from bridge.cli import console
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.config import (
-    Config,
-    ConfigInvalid,
-    ConfigUnreadable,
-    KeyPath,
-    Problem,
-    example_config,
-    json_schema,
-)
-from bridge.config.document import render_path
+from bridge.config import Config, KeyPath, Problem, example_config, json_schema
+from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
 from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
 from bridge.matrix.registration import (
     Registration,

@@ -58,19 +58,14 @@ class Health:
 
     async def watch(self) -> None:
         """Probe every part, for ever; log `ready` once all have answered."""
-        async with asyncio.TaskGroup() as tasks:
-            for part in self._parts:
-                tasks.create_task(self._watch(part))
+        await asyncio.gather(*map(self._watch, self._parts))
 
     async def _watch(self, part: str) -> None:
         while True:
-            await self._probe(part)
+            await self.probe(part)
             await self._clock.sleep(self._interval)
 
-    async def probe_once(self) -> None:
-        await asyncio.gather(*(self._probe(part) for part in self._parts))
-
-    async def _probe(self, part: str) -> None:
+    async def probe(self, part: str) -> None:
         began, (place, probe), why = self._clock.now(), self._parts[part], ""
         try:
             async with asyncio.timeout(self._patience):
