@@ -46,6 +46,10 @@ def _ends(key: str, template: str, field: str) -> tuple[str, str]:
     before, found, behind = template.partition(field)
     if not found or set("{}") & set(before + behind):
         raise ValueError(f"{key} must contain {field} once, and no other field")
+    if not before + behind:
+        raise ValueError(
+            f"{key} needs a prefix or suffix beside {field}: it would claim every user"
+        )
     if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
         raise ValueError(f"{key} may hold only a-z, 0-9 and . _ = - / +")
     return before, behind
