@@ -1,13 +1,10 @@
 """`run`, `check`, `register`, `example-config`, and the start of the container image.
 
 Tokens that exist stay when the bridge is registered: those of the configuration first, then those
-of an earlier registration. The order of the two writes means that a crash in between leaves a
-registration whose tokens the next call finds again.
+of an earlier registration, which is written first: after a crash the next call finds them again.
 
-The container does each time the first thing that is still missing. First start: write config.yaml
-into the volume and say what to edit. Second: write the registration and say where to put it. Third:
-serve. A configuration that still names the example's servers is not registered: the registration's
-patterns would be those of example.org.
+The container does each time the first thing that is still missing: write config.yaml into the
+volume, then (once that is edited, or the patterns would be example.org's) the registration; serve.
 """
 
 from __future__ import annotations

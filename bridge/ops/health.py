@@ -1,12 +1,10 @@
 """Health probes: liveness and readiness of the bridge, for an orchestrator.
 
-`/_matrix/mau/live` says that the process runs and its event loop turns. `/_matrix/mau/ready` says
-that everything it needs has been reached in the last 30 seconds; if not, 503 and a JSON body that
-names what is missing and why. A short outage does not make a bridge unready: messages are stored
-meanwhile, and an orchestrator that restarted it would gain nothing.
-
-Each part is probed in a task of its own, so that a request costs nothing and a hanging peer can
-hang neither it nor the other probes.
+`/_matrix/mau/live` says that the event loop turns. `/_matrix/mau/ready` says that everything the
+bridge needs has been reached in the last 30 seconds; if not, 503 and JSON that names what is
+missing and why. A short outage makes no bridge unready: messages are stored meanwhile, and a
+restart would gain nothing. Each part is probed in a task of its own, so that a hanging peer can
+hang neither a request nor the other probes.
 """
 
 from __future__ import annotations
