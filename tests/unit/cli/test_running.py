@@ -82,7 +82,7 @@ def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
         folder.config.chmod(mode)
         database.chmod(mode)
         folder.registration.chmod(0o640)
-        named = f"chmod o= {' '.join(map(str, bare))}\n" if bare else ""
+        named = f"`chmod o= {' '.join(map(str, bare))}`" if bare else ""
         result = folder.run_here("check", "-r", str(folder.registration))
         assert (named or "valid") in result.output
         assert ("chmod" in result.output) is bool(bare)
