@@ -1,12 +1,11 @@
 """The process: signals, exit codes, and the reload at SIGHUP.
 
-The homeserver may be away at any moment of a start: the bridge waits for it, and says so in /ready.
 A stop takes 10 s at most and logs nobody out: sessions live on at the call centre, and what was not
 finished is in the store.
 
 SIGHUP: read the configuration again, say what changes, take what can be taken. A file that is wrong
-changes nothing; what needs a restart is named and left as it is. Rooms go by the new rules from
-their next step on.
+changes nothing; what needs a restart is named and left. Rooms go by the new rules from their next
+step on.
 """
 
 from __future__ import annotations

@@ -167,6 +167,7 @@ class Serving:
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
+        await self._introduce(contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
@@ -236,6 +237,19 @@ class Serving:
         self._stack.push_async_callback(runner.cleanup)
         return await listen(runner, "appservice", appservice.hostname, appservice.port)
 
+    async def _introduce(self, contact: Contact) -> None:
+        """Make our users ours before events come in, which may be another bridge's to answer.
+
+        A homeserver that is away sends none; it is asked again later.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await contact.introduce()
+        except Refused as error:
+            raise HomeserverRefused(why_refused(self._config, error)) from error
+        except (Unavailable, StoreError, TimeoutError) as error:
+            LOG.debug("the homeserver is not there yet", why=str(error))
+
     def _health(self, store: StorePort, contact: Contact, links: Links) -> Health:
         config = self._config
 
@@ -284,9 +298,18 @@ class Contact:
 
     def __init__(self, config: Config, matrix: MatrixAdapter, heard: Callable[[], float]) -> None:
         self._config, self._matrix, self._heard = config, matrix, heard
-        self._doubted = True
+        self._doubted, self._introduced = True, False
         self.made = False
         """Our users exist, and the homeserver has called us."""
+
+    async def introduce(self) -> None:
+        """Make our users exist; once they do, see whether the homeserver answers."""
+        if self._introduced:
+            await self._matrix.homeserver.check()
+            return
+        ours = self._config.appservice
+        await self._matrix.ghosts.prepare(self._config.queues, ours.bot, ours.id)
+        self._introduced = True
 
     async def probe(self) -> None:
         """Raise Unavailable: one of the two ways is closed; Refused as it comes.
@@ -294,15 +317,12 @@ class Contact:
         Whether it reaches us is asked (MSC2659, a ping) at the start, after an outage, and when it
         has not called for `SILENCE`.
         """
-        server, ours = self._matrix.homeserver, self._config.appservice
         doubted, self._doubted = self._doubted, True
-        if self.made:
-            await server.check()
-        else:
-            await self._matrix.ghosts.prepare(self._config.queues, ours.bot, ours.id)
+        await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
+            ours = self._config.appservice
             try:
-                await server.ping(ours.id)
+                await self._matrix.homeserver.ping(ours.id)
             except Unavailable as error:
                 why = f"it does not reach the bridge at {ours.address}: {error}"
                 raise Unavailable(why) from error
@@ -324,10 +344,9 @@ def why_refused(config: Config, error: Refused) -> str:
         )
     if error.code == TAKEN:
         return (
-            f"another bridge is at work on this homeserver with the same users ({error}): give"
-            " this one its own appservice.id, appservice.bot.username, bridge.username_template"
-            " and bridge.queue_username_template, and `register` again (docs/operators.md, Several"
-            " bridges)"
+            f"another bridge is at work on this homeserver with the same users ({error}): give this"
+            " one its own appservice.id, bot.username, bridge.username_template and"
+            " bridge.queue_username_template, `register` again (docs/operators.md, Several bridges)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "

@@ -1,8 +1,8 @@
 """The mapping from the operator's config to the settings of each ring, and the secrets in between.
 
-Customers' passwords are sealed: the rooms ring locks them and the link ring opens them. Both see a
-function each, so neither knows how it is done or with what. The box is the one in which encryption
-keeps its keys, under the operator's secret; each password is bound to its room.
+Customers' passwords are sealed: the rooms ring locks them and the link ring opens them, by a
+function each. The box is the one of encryption's keys, under the operator's secret; each password
+is bound to its room.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits, origin_of, redirected
 from bridge.link.link import Shared
 from bridge.link.links import Links
-from bridge.link.login import matching_rule, shared
+from bridge.link.login import matching_rule
 from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
@@ -48,7 +48,6 @@ _PIXEL = bytes.fromhex(
 async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
     """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
     settings = link_settings_of(config)
-    check_accounts(findings, settings, config.bridge.limits.rooms_per_user)
     if not await findings.of("WebChat server", _there(findings, settings)):
         return
     domain = config.homeserver.domain
@@ -74,23 +73,6 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
             )
             return
         await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
-
-
-def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
-    """Check that every room has an account of its own; said only where accounts are listed."""
-    what = "WebChat accounts"
-    if not settings.accounts:
-        return
-    if several := shared(settings.accounts, rooms_per_user):
-        findings.failed(
-            what,
-            f"several rooms could have the account of {', '.join(several)} at the same time,"
-            " and the server knows one chat per account",
-            "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
-            " bridge.limits.rooms_per_user to 1",
-        )
-    else:
-        findings.passed(what, "one room each")
 
 
 def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
@@ -127,8 +109,6 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
     if location and redirected(f"{url}/", location) is None:
         raise Failed(f"{url} redirects to {origin_of(location)}", _MOVED)
     findings.passed("WebChat server", f"something answers at {url}")
-    if settings.unverified:
-        findings.skipped("WebChat certificate", settings.unverified)
     check_clock(findings, date, "WebChat")
 
 

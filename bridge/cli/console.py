@@ -56,17 +56,16 @@ def outer_checks(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
-    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
-        (("bridge",), lambda: users_of(config)),
-        (("webchat", 0), lambda: Endpoints(config.server.base_url)),
-        (("webchat", 0), lambda: trusted_by(link_settings_of(config))),
-    )
-    for section, check in checks:
-        try:
-            check()
-        except ValueError as error:
-            key, _, why = str(error).partition(" ")
-            yield Problem((*section, key), why)
+    # Their errors begin with the key.
+    here: KeyPath = ("bridge",)
+    try:
+        users_of(config)
+        here = ("webchat", 0)
+        Endpoints(config.server.base_url)
+        trusted_by(link_settings_of(config))
+    except ValueError as error:
+        key, _, why = str(error).partition(" ")
+        yield Problem((*here, key), why)
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.cli.call_centre import check_webchat
-from bridge.cli.console import ExitCode, Files, exposed
+from bridge.cli.console import ExitCode, Files
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.cli.installation import READABLE, check_database, check_encryption, check_registration
-from bridge.cli.running import lacks_tokens
+from bridge.cli.running import lacks_tokens, slips
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.ops.logging import configure_logging
 
@@ -72,9 +72,8 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         )
     else:
         check_registration(findings, config, files.registration)
-    if bare := exposed(files, config):
-        detail = f"everybody on this machine can read {bare}"
-        findings.failed("secrets", detail, f"`chmod o= {bare}`")
+    for slip in slips(files, config):
+        findings.add(slip)
     await findings.of("database", check_database(config))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:

@@ -54,18 +54,18 @@ class Findings:
         return True
 
     def passed(self, what: str, detail: str) -> None:
-        self._add(Finding(Verdict.PASS, what, detail))
+        self.add(Finding(Verdict.PASS, what, detail))
 
     def failed(self, what: str, detail: str, fix: str) -> None:
-        self._add(Finding(Verdict.FAIL, what, detail, fix))
+        self.add(Finding(Verdict.FAIL, what, detail, fix))
 
     def skipped(self, what: str, why: str) -> None:
-        self._add(Finding(Verdict.SKIP, what, why))
+        self.add(Finding(Verdict.SKIP, what, why))
 
     def count(self, verdict: Verdict) -> int:
         return sum(finding.verdict is verdict for finding in self.all)
 
-    def _add(self, finding: Finding) -> None:
+    def add(self, finding: Finding) -> None:
         self.all.append(finding)
         self.told(finding)
 

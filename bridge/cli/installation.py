@@ -1,8 +1,7 @@
 """The checks of this machine: the registration file, the database, the clock, encryption's keys.
 
-The keys are compared with those on the homeserver. `crypto reset` mends every state of theirs, but
-makes a new identity for each of our users, and customers are told so: it is named only where
-nothing gentler helps.
+`crypto reset` mends every state of the keys, but makes a new identity for each of our users, of
+which customers are told: it is named only where nothing gentler helps.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 """`run`, `check`, `register`, `example-config`, and the start of the container image.
 
 Tokens that exist stay when the bridge is registered: those of the configuration first, then those
-of an earlier registration. The order of the two writes means that a crash in between leaves a
-registration whose tokens the next call finds again.
+of an earlier registration, which is written first: after a crash the next call finds them again.
 
-The container does each time the first thing that is still missing. First start: write config.yaml
-into the volume and say what to edit. Second: write the registration and say where to put it. Third:
-serve. A configuration that still names the example's servers is not registered: the registration's
-patterns would be those of example.org.
+The container does each time the first thing that is still missing: write config.yaml into the
+volume, then (once that is edited, or the patterns would be example.org's) the registration; serve.
 """
 
 from __future__ import annotations
@@ -26,16 +23,9 @@ from ruamel.yaml import YAML
 
 from bridge.cli import console
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.config import (
-    Config,
-    ConfigInvalid,
-    ConfigUnreadable,
-    KeyPath,
-    Problem,
-    example_config,
-    json_schema,
-)
-from bridge.config.document import render_path
+from bridge.cli.findings import Finding, Verdict
+from bridge.config import Config, KeyPath, Problem, example_config, json_schema
+from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
 from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
 from bridge.matrix.registration import (
     Registration,
@@ -100,7 +90,10 @@ def check(files: Files, *, as_json: bool) -> None:
     """Check the configuration; every error names its key and line."""
     told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
     try:
-        warnings = list(_warnings(files, files.load()))
+        config = files.load()
+        warnings = [": ".join(filter(None, (s.detail, s.fix))) for s in slips(files, config)]
+        if lacks_tokens(config):
+            warnings.insert(0, "no tokens yet; `matrix-webchat register` fills them")
         told |= {"valid": True, "warnings": warnings}
     except (ConfigUnreadable, ConfigInvalid) as error:
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
@@ -116,31 +109,31 @@ def check(files: Files, *, as_json: bool) -> None:
         click.echo(f"{files.config}: {line}")
 
 
-def _warnings(files: Files, config: Config) -> Iterator[str]:
+def slips(files: Files, config: Config) -> Iterator[Finding]:
     """What is allowed, and seldom meant."""
     # Imported late, as in `run`.
     from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
 
-    if lacks_tokens(config):
-        yield "no tokens yet; `matrix-webchat register` fills them"
-    login = config.server.login
-    if login.type is LoginType.PASSWORD and not (login.password or config.server.accounts):
-        yield (
-            "webchat.login.type is password, and there is none: set webchat.login.password, or list"
-            " accounts in webchat.accounts"
-        )
-    settings = link_settings_of(config)
+    login, settings = config.server.login, link_settings_of(config)
+    if login.type is LoginType.PASSWORD and not (login.password or settings.accounts):
+        detail = "webchat.login.type is password, and there is none"
+        fix = "set webchat.login.password, or list accounts in webchat.accounts"
+        yield Finding(Verdict.FAIL, "WebChat login", detail, fix)
     for pattern in shared(settings.accounts, config.bridge.limits.rooms_per_user):
-        yield (
+        yield Finding(
+            Verdict.FAIL,
+            "WebChat accounts",
             f'webchat.accounts."{pattern}": several rooms could have this account at the same time,'
-            " and the server knows one chat per account; put {room_key} into its name, or see"
-            " docs/operators.md"
+            " and the server knows one chat per account",
+            "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
+            " bridge.limits.rooms_per_user to 1",
         )
     if settings.unverified:
-        yield settings.unverified
+        yield Finding(Verdict.SKIP, "WebChat certificate", settings.unverified)
     if bare := console.exposed(files, config):
-        yield f"everybody on this machine can read what is secret: chmod o= {bare}"
+        detail = f"everybody on this machine can read {bare}"
+        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
 
 
 @click.command()

@@ -1,9 +1,9 @@
 """Values from the environment, laid over those of the file; and secrets written into the file.
 
-`MATRIX_WEBCHAT_` + the key's path joined by `__`, in capitals: the value. The same + `_FILE`: the
-file that holds it (Docker and systemd secrets). List positions are numbers; a whole list or
-mapping is given as YAML or JSON. A variable that names no key is an error, as in the file; an empty
-one counts as unset, since compose files pass on unset variables like that.
+`MATRIX_WEBCHAT_` + the key's path joined by `__`, in capitals: the value; + `_FILE`: the file that
+holds it (Docker and systemd secrets). List positions are numbers; a whole list or mapping is given
+as YAML or JSON. A variable that names no key is an error, as in the file; an empty one counts as
+unset, since compose files pass on unset variables like that.
 """
 
 from __future__ import annotations

@@ -136,17 +136,6 @@ _mxc = matching(
 )
 
 
-def _users(value: str) -> str:
-    """The template of localparts, with one field of which it has been seen that it is there."""
-    field = value[value.index("{") : value.index("}") + 1]
-    if value.count(field) != 1:
-        raise ValueError(f"must contain {field} once")
-    _localpart(value.replace(field, "x"))
-    if value == field:
-        raise ValueError(f"needs a prefix or suffix beside {field}: it would claim every user")
-    return value
-
-
 def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -189,8 +178,9 @@ ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) e
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Localpart = Annotated[str, AfterValidator(_localpart)]
-GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"}), AfterValidator(_users)]
-QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"}), AfterValidator(_users)]
+GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"})]
+QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
+"""Both are read further by `matrix.users`."""
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

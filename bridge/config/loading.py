@@ -1,8 +1,7 @@
 """Loading: from a file and an environment to a `Config`, or to every problem with its place.
 
-After the shape of each value come the rules that span keys, and keys whose meaning comes with a
-later version. A setting that would do nothing is refused: an operator who set it would believe in
-it.
+After the shape of each value come the rules that span keys. A setting that would do nothing is
+refused: an operator who set it would believe in it.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 The docstrings under the keys are the comments of config.example.yaml and the descriptions of the
 JSON Schema. Rules that span several keys are in `loading`.
 
-Of the permissions the most specific rule wins: an exact user id, then a pattern over user ids, then
-an exact server name, then a pattern over servers, then `*`, then nobody; of two patterns the one
-with more literal characters. So a user, or all bots, can be shut out of a server that is let in.
+Of the permissions the most specific rule wins: user id, pattern over user ids, server, pattern over
+servers, `*`, nobody; of two patterns the one with more literal characters. So a user, or all bots,
+can be shut out of a server that is let in.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Live reload: the keys that can change while the bridge runs, and the diff of two configs. Pure.
 
-What a room or a customer meets can: permissions, sentences, languages, limits, queues' names and
-hours, the robot's mode. What the bridge has told others, or has built upon, cannot: addresses,
-tokens, names of users, the database. Which is which stands in LIVE, and what is not in it needs a
+What a room or a customer meets can. What the bridge has told others, or has built upon, cannot:
+addresses, tokens, names of users, the database. LIVE says which is which; what is not in it needs a
 restart, so that a new key is on the safe side until somebody thinks of it.
 """
 

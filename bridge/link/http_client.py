@@ -481,14 +481,11 @@ class Door:
         return told, answer.cookies
 
     async def look(self) -> None:
-        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`.
-
-        No guide says what that is answered: a page for what is missing or starting is not
-        WebChat's, anything else may be.
-        """
+        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`."""
         try:
             total = self._timing.handshake
             status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status
+            # No guide says what that is answered: what is no page of a container's may be WebChat.
             self.trouble = f"HTTP {status}" if status in STARTING else ""
         except Unavailable as error:
             self.trouble = str(error)

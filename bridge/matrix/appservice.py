@@ -4,16 +4,12 @@ The one rule: 200 is answered only after every event of the transaction is store
 down the answer is 503, and the homeserver keeps the transaction and everything after it.
 
 Events are told apart by their own ids, never by the transaction's: Synapse starts to count those
-anew, and delivers one event in several transactions (reference matrix.md §1.2). So the transaction
-id in the path is not even looked at.
+anew, and delivers one event in several transactions (reference matrix.md §1.2). Echoes of our own
+users, as many as the messages that we send, are dropped before their content is decoded. Each event
+is decoded by itself, so that one that cannot be read holds no other back.
 
-Echoes of our own users, as many as the messages that we send, are dropped before their content is
-decoded. Each event is decoded by itself, so that one that cannot be read does not hold back the
-others.
-
-Of the ephemeral events only typing means something to us; receipts and presence, of which there are
-many more, are skipped without being decoded. The homeserver never repeats any of it, so nothing
-that cannot be read there may cost a transaction.
+Of the ephemeral events all but typing are skipped without being decoded. The homeserver never
+repeats any of it, so nothing that cannot be read there may cost a transaction.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Protocol
@@ -50,7 +51,8 @@ SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
 """How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
 FOREIGN_FIX = (
-    "take the account over (docs/operators.md, Names that somebody else has), or do without it"
+    "take the account over (docs/operators.md, Names that somebody else has), or do without it; of"
+    " another bridge: Several bridges, there"
 )
 
 
@@ -166,7 +168,8 @@ class Ghosts:
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
         await self.ensure(user, "")
         if owner != appservice_id:
-            await self._homeserver.set_owner(user, appservice_id)
+            with suppress(Refused):  # then nobody can tell, as before
+                await self._homeserver.set_owner(user, appservice_id)
 
     async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
         """Name a user and give it the configured picture, or the one that it is drawn."""

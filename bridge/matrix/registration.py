@@ -2,12 +2,11 @@
 
 Three choices that were measured (reference matrix.md §2, §3.1, and our integration test):
 
-- `sender_localpart` is a random name, not the bot's: Synapse answers /sync of the sender user with
-  500, and the bot reads its keys by /sync. The bot is listed among the namespaces instead.
-- The namespaces of the bot and of the queue users are not exclusive: Synapse leaves every user of
-  an exclusive namespace out of its user directory, and customers must find these. The bridge makes
-  them when it starts, after which nobody else can take their names; for those who were first see
-  `ghosts`. Ghosts are exclusive.
+- `sender_localpart` is a random name: Synapse answers /sync of the sender user with 500, and the
+  bot reads its keys by /sync. The bot is among the namespaces instead.
+- The namespaces of bot and queue users are not exclusive: Synapse leaves every user of an exclusive
+  one out of its directory, and customers must find these. Once the bridge has made them nobody else
+  can take their names; for those who were first see `ghosts`.
 - Both keys that ask for ephemeral events are written, since one Synapse release broke the older.
 """
 

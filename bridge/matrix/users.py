@@ -1,11 +1,10 @@
 """User ids of our Matrix users: the bot, one user per queue, one ghost per agent.
 
-An agent id is an opaque text, so it is escaped as the Matrix specification's appendix "Mapping from
-other character sets" says: UTF-8; `_` becomes `__`; an upper-case letter becomes `_` and its
-lower-case twin; every other byte that a localpart may not hold, and `=`, becomes `=` and two hex
-digits. The result is collision-free, and since a single `_` is never followed by a digit, no agent
-id can escape to `queue_1`. The same grammar, written as a regular expression, is the ghosts'
-namespace in the registration, so that (as shipped) those of ghosts and queue users do not overlap.
+An agent id is escaped as the Matrix specification's appendix "Mapping from other character sets"
+says: UTF-8; `_` becomes `__`; an upper-case letter `_` and its lower-case twin; every other byte
+that a localpart may not hold, and `=`, becomes `=` and two hex digits. It is collision-free, and
+since a single `_` is never followed by a digit, no agent id can escape to `queue_1`. The same
+grammar is the ghosts' namespace, so that (as shipped) it does not overlap with the queue users'.
 """
 
 from __future__ import annotations
@@ -46,6 +45,10 @@ def _ends(key: str, template: str, field: str) -> tuple[str, str]:
     before, found, behind = template.partition(field)
     if not found or set("{}") & set(before + behind):
         raise ValueError(f"{key} must contain {field} once, and no other field")
+    if not before + behind:
+        raise ValueError(
+            f"{key} needs a prefix or suffix beside {field}: it would claim every user"
+        )
     if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
         raise ValueError(f"{key} may hold only a-z, 0-9 and . _ = - / +")
     return before, behind

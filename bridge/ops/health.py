@@ -1,12 +1,10 @@
 """Health probes: liveness and readiness of the bridge, for an orchestrator.
 
-`/_matrix/mau/live` says that the process runs and its event loop turns. `/_matrix/mau/ready` says
-that everything it needs has been reached in the last 30 seconds; if not, 503 and a JSON body that
-names what is missing and why. A short outage does not make a bridge unready: messages are stored
-meanwhile, and an orchestrator that restarted it would gain nothing.
-
-Each part is probed in a task of its own, so that a request costs nothing and a hanging peer can
-hang neither it nor the other probes.
+`/_matrix/mau/live` says that the event loop turns. `/_matrix/mau/ready` says that everything the
+bridge needs has been reached in the last 30 seconds; if not, 503 and JSON that names what is
+missing and why. A short outage makes no bridge unready: messages are stored meanwhile, and a
+restart would gain nothing. Each part is probed in a task of its own, so that a hanging peer can
+hang neither a request nor the other probes.
 """
 
 from __future__ import annotations
@@ -58,19 +56,14 @@ class Health:
 
     async def watch(self) -> None:
         """Probe every part, for ever; log `ready` once all have answered."""
-        async with asyncio.TaskGroup() as tasks:
-            for part in self._parts:
-                tasks.create_task(self._watch(part))
+        await asyncio.gather(*map(self._watch, self._parts))
 
     async def _watch(self, part: str) -> None:
         while True:
-            await self._probe(part)
+            await self.probe(part)
             await self._clock.sleep(self._interval)
 
-    async def probe_once(self) -> None:
-        await asyncio.gather(*(self._probe(part) for part in self._parts))
-
-    async def _probe(self, part: str) -> None:
+    async def probe(self, part: str) -> None:
         began, (place, probe), why = self._clock.now(), self._parts[part], ""
         try:
             async with asyncio.timeout(self._patience):

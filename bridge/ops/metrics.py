@@ -1,8 +1,7 @@
 """Prometheus metrics, in a registry of their own so that two bridges can live in one process.
 
-Names: the `bridge_…` family is that of mautrix bridges, so that existing dashboards work; the rest
-is ours. The attributes are prometheus_client's own objects, written where things happen. They are
-served on a port of their own, away from what the homeserver can reach.
+The `bridge_…` family has the names of mautrix bridges, so that existing dashboards work. Served on
+a port of their own, away from what the homeserver can reach.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from bridge.app.serving import (
     PRUNE_EVERY,
     SILENCE,
     Contact,
+    HomeserverRefused,
     Serving,
     StoredTokens,
     measure,
@@ -243,6 +244,9 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
         return server.asked
 
     # At the start, whoever has called.
+    server.trouble = {"prepare": Unavailable("gone")}
+    assert await asks() == ["prepare"]
+    server.trouble = {}
     assert await asks() == ["prepare", "ping"]
     assert await asks() == ["check"]
     # After an outage, until it reaches us.
@@ -258,6 +262,25 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     # When it has been silent.
     heard.append(perf_counter() - SILENCE - 1)
     assert await asks() == ["check", "ping"]
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_comes_before_any_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be meant for the bridge that serves these users."""
+
+    async def refused(_: Contact) -> None:
+        raise Refused(TAKEN, "@q:a is served by the application service crm1")
+
+    def opened(*_: object) -> None:
+        pytest.fail("the port was opened")
+
+    monkeypatch.setattr(Contact, "introduce", refused)
+    monkeypatch.setattr(Serving, "_open_port", opened)
+    with pytest.raises(HomeserverRefused, match="crm1"):
+        async with Serving(told(tmp_path)):
+            pytest.fail("started")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
             edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
             "line 10: bridge.username_template: would give an agent the name",
         ),
+        (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suf"),
+        (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
+        (
+            edited("bridge:\n", 'bridge:\n  queue_username_template: "{queue}"\n'),
+            "line 10: bridge.queue_username_template: needs a prefix or suffix beside {queue}",
+        ),
+        (
+            edited("bridge:\n", 'bridge:\n  queue_username_template: "webchatbo{queue}T"\n'),
+            "line 10: bridge.queue_username_template: may hold only a-z",
+        ),
     ],
 )
 def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str) -> None:

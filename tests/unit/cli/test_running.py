@@ -82,7 +82,7 @@ def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
         folder.config.chmod(mode)
         database.chmod(mode)
         folder.registration.chmod(0o640)
-        named = f"chmod o= {' '.join(map(str, bare))}\n" if bare else ""
+        named = f"`chmod o= {' '.join(map(str, bare))}`" if bare else ""
         result = folder.run_here("check", "-r", str(folder.registration))
         assert (named or "valid") in result.output
         assert ("chmod" in result.output) is bool(bare)
@@ -147,8 +147,8 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
             'line 11: texts."result.-3".en: does not know {when}; it may use: none',
         ),
         (
-            SMALLEST + "texts: {result.-33: {en: x}}\n",
-            'line 11: texts."result.-33": no sentence has this key; the nearest is "result.-3"',
+            SMALLEST + "texts: {result.-93: {en: x}}\n",
+            'line 11: texts."result.-93": no sentence has this key; the nearest is "result.-3"',
         ),
         (SMALLEST + "texts: {result.-3: {fr: x}}\n", "must be one of zh-CN, zh-TW, en, ja"),
         (

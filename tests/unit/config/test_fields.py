@@ -92,8 +92,6 @@ def test_good(kind: str, value: str) -> None:
         ("localpart", "Upper"),
         ("localpart", "@a"),
         ("ghost", "webchat"),
-        ("ghost", "{agent}"),
-        ("ghost", "Webchat_{agent}"),
         ("prefix", ""),
         ("prefix", "a b"),
         ("mxc", "https://example.org/a"),

@@ -173,13 +173,10 @@ MISTAKES = [
         "line 11: appservice.bot.avatar: must be an add",
     ),
     (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
-    (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suffix"),
     (
         edited("bridge:\n", 'bridge:\n  queue_username_template: "{agent}"\n'),
         "does not know {agent}",
     ),
-    (edited("bridge:\n", 'bridge:\n  queue_username_template: "{queue}"\n'), "every user"),
-    (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent"\n'), "has unbalanced braces"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "{0}"\n'), "may hold only plain placeh"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "A"\n'), "must contain {name}"),

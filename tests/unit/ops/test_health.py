@@ -62,6 +62,10 @@ async def served(health: Health) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+async def once(health: Health) -> None:
+    await asyncio.gather(*map(health.probe, health._parts))
+
+
 def watched(clock: TurnedClock) -> tuple[Health, dict[str, Peer], list[tuple[str, bool]]]:
     peers = {name: Peer() for name in ("database", "homeserver", "webchat")}
     changes: list[tuple[str, bool]] = []
@@ -78,10 +82,10 @@ async def test_not_ready_before_everything_was_reached_once() -> None:
     health, peers, changes = watched(TurnedClock())
     peers["webchat"].up = False
     assert set(health.missing()) == {"database", "homeserver", "webchat"}
-    await health.probe_once()
+    await once(health)
     assert health.missing() == {"webchat": "unreachable for 0 s: http://webchat: ConnectionError"}
     peers["webchat"].up = True
-    await health.probe_once()
+    await once(health)
     assert health.missing() == {}
     assert sorted(changes) == [
         ("database", True),
@@ -95,18 +99,18 @@ async def test_not_ready_before_everything_was_reached_once() -> None:
 async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
     clock = TurnedClock()
     health, peers, changes = watched(clock)
-    await health.probe_once()
+    await once(health)
     peers["homeserver"].up = False
-    await health.probe_once()
+    await once(health)
     await clock.turn(29)
-    await health.probe_once()
+    await once(health)
     assert health.missing() == {}
     await clock.turn(1)
     assert health.missing() == {
         "homeserver": "unreachable for 30 s: http://homeserver: ConnectionError"
     }
     peers["homeserver"].up = True
-    await health.probe_once()
+    await once(health)
     assert health.missing() == {}
     assert changes[3:] == [("homeserver", False), ("homeserver", True)]
 
@@ -115,7 +119,7 @@ async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
 async def test_over_http() -> None:
     clock = TurnedClock()
     health, peers, _ = watched(clock)
-    await health.probe_once()
+    await once(health)
     async with served(health) as base, ClientSession() as session:
         async with session.get(base + LIVE) as response:
             assert response.status == 200
@@ -123,7 +127,7 @@ async def test_over_http() -> None:
             assert response.status == 200
             assert await response.json() == {"ready": True, "missing": {}}
         peers["database"].up = False
-        await health.probe_once()
+        await once(health)
         await clock.turn(31)
         async with session.get(base + READY) as response:
             assert response.status == 503
@@ -137,7 +141,7 @@ async def test_over_http() -> None:
 @pytest.mark.asyncio
 async def test_stopping_is_not_ready() -> None:
     health, _, _ = watched(TurnedClock())
-    await health.probe_once()
+    await once(health)
     health.stop()
     assert health.missing() == {"bridge": "stopping"}
 
@@ -150,7 +154,7 @@ async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other() -> No
     peer = Peer()
     parts = {"database": ("db", hang), "webchat": ("http://x", peer.probe)}
     health = Health(parts, TurnedClock(), patience=0.01)
-    await health.probe_once()
+    await once(health)
     assert set(health.missing()) == {"database"}
     assert peer.asked == 1
 
@@ -174,14 +178,14 @@ async def test_ready_is_logged_once_it_is_true(capsys: pytest.CaptureFixture[str
     clock = TurnedClock()
     health, peers, _ = watched(clock)
     peers["homeserver"].up = False
-    await health.probe_once()
+    await once(health)
     lost = capsys.readouterr().out
     assert "http://homeserver: ConnectionError" in lost
     assert " ready " not in lost
     peers["homeserver"].up = True
     await clock.turn(7)
     for _ in range(2):
-        await health.probe_once()
+        await once(health)
     assert re.findall(r"\] ready +\[.*after_ms=(\d+)", capsys.readouterr().out) == ["7000"]
 
 
@@ -193,7 +197,7 @@ async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept() -> Non
     for error in (Unavailable("HTTP 502"), StoreError("full"), ValueError("password=x")):
         peers["webchat"].error = error
         await clock.turn(1)
-        await health.probe_once()
+        await once(health)
         said = "ValueError" if isinstance(error, ValueError) else str(error)
         assert health.missing()["webchat"].endswith(f"http://webchat: {said}")
     assert "for 2 s" in health.missing()["webchat"], "it is one outage"
