@@ -191,7 +191,8 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     else:
-        _welcome(visit)
+        if not (parked and visit.record.direct):  # what was asked already is answered by itself
+            _welcome(visit)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
@@ -216,7 +217,8 @@ def became_encrypted(visit: Visit) -> None:
 def _welcome(visit: Visit) -> None:
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
-    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    key = "room.welcome" if visit.record.direct else "room.welcome_shared"
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else key
     visit.say(inviting(key, policy), {"queue": queue})
 
 

@@ -273,7 +273,7 @@ def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
     phase, meant = visit.record.conversation.phase, None
     if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
-        if meant is None and cards.about_chat(visit, spoke):
+        if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
     if meant is None:
         plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)

@@ -315,8 +315,6 @@ class OurCard(Value, frozen=True):
     """Robot: the message that was asked about and waits for the customer's word."""
     options: tuple[str, ...] = ()
     """Choices: what the robot proposed, in the order shown."""
-    poll: bool = False
-    """Rating: it is the poll, and not the sentence before it."""
 
 
 class Person(Value, frozen=True):

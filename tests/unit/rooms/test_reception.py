@@ -50,6 +50,17 @@ def test_an_invitation_is_accepted() -> None:
     assert house.notices == ["room.welcome"]
 
 
+@pytest.mark.parametrize(("direct", "greeting"), [(True, []), (False, ["room.welcome_shared"])])
+def test_who_has_asked_already_is_not_greeted(direct: bool, greeting: list[str]) -> None:
+    """But in a room of several people they have to know who reads along."""
+    house = House()
+    house.invite(direct=direct)
+    house.say("where is my parcel?")
+    parked = house.enter(Entered(direct=direct))
+    assert len(parked) == 1
+    assert house.notices == greeting
+
+
 @pytest.mark.parametrize(
     ("by", "rooms", "key", "reason", "why"),
     [
