@@ -50,6 +50,9 @@ KEPT_TURNED_AWAY = 50
 """People without permission of whom we remember that they were told."""
 TURN_AWAY_EVERY = 3_600_000
 """ms until somebody without permission is told so once more."""
+GREET_AFTER = 3_000
+"""ms in which a customer may write first; apps make a direct room for a question, and then send it.
+Whoever has asked already is not told to ask."""
 GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 LONGEST_NAME = 60
@@ -191,8 +194,10 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
     else:
-        if not (parked and visit.record.direct):  # what was asked already is answered by itself
+        if not visit.record.direct:
             _welcome(visit)
+        elif not parked:
+            visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
@@ -407,17 +412,23 @@ def _line(name: str) -> str:
 # --- leaving: the bridge's own, or everybody it serves --------------------------------------------
 
 
-def empty_by(record: RoomRecord) -> int | None:
-    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
-    if record.membership is not Membership.JOINED or record.empty_since is None:
+def due(record: RoomRecord) -> int | None:
+    """When a customer is greeted, or a shared room without any is left by us too, ms."""
+    if record.membership is not Membership.JOINED:
         return None
-    return record.empty_since + GRACE
+    emptied = None if record.empty_since is None else record.empty_since + GRACE
+    return emptied if record.greet_at is None else record.greet_at
 
 
 def passed(visit: Visit) -> None:
-    """Leave a shared room without customers, if that moment has come."""
-    moment = empty_by(visit.record)
-    if moment is not None and visit.now >= moment:
+    """Greet, or leave, if that moment has come."""
+    moment = due(visit.record)
+    if moment is None or visit.now < moment:
+        return
+    if visit.record.greet_at is not None:
+        visit.set(greet_at=None)
+        _welcome(visit)
+    else:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((visit.record.host,)))
         visit.set(empty_since=None)

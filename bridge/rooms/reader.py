@@ -155,6 +155,8 @@ def receive(
     if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
         _park(visit, meaning.event_id, raw)
         return
+    if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
+        visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
         _spoke(visit, meaning, received, facts, command)
         return

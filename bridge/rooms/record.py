@@ -383,6 +383,8 @@ class RoomRecord(Value, frozen=True):
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
     """The newest of our cards, the latest last."""
+    greet_at: int | None = None
+    """When the customer of a direct room is greeted, unless they write before, ms."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()

@@ -13,7 +13,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
 from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
 from bridge.rooms.record import (
     AgentInvited,
@@ -59,6 +59,20 @@ def test_who_has_asked_already_is_not_greeted(direct: bool, greeting: list[str])
     parked = house.enter(Entered(direct=direct))
     assert len(parked) == 1
     assert house.notices == greeting
+
+
+def test_who_asks_in_the_next_seconds_is_not_greeted_either() -> None:
+    """Apps make the room first, and send the question when they see it."""
+    house = House()
+    house.invite()
+    entered(house.visit, Entered(), Standing.ORDINARY)
+    assert house.notices == []
+    assert due(house.record) == house.now + GREET_AFTER
+    house.say("where is my parcel?")
+    assert due(house.record) is None
+    house.silence()
+    assert house.notices == []
+    assert len(house.carried) == 1
 
 
 @pytest.mark.parametrize(
