@@ -70,23 +70,20 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 def ping(turn: Turn, phase: model.Chatting) -> None:
     """Say that an agent is there who has not written yet."""
     turn.enter(phase, ping_at=None)
-    if phase.agents:
-        turn.say("chat.started", {"names": introduced(turn, phase.agents)}, ping=True)
-    else:
-        turn.say("chat.started_unnamed", ping=True)
+    named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}
+    turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
 
 
 def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
     """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
-    ended = model.Ended(phase.session_id, since=turn.now)
-    turn.enter(ended)
+    turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(inviting(key, turn.policy))
         if closed:
-            ask_rating(turn, ended)
+            ask_rating(turn, phase)
     queue.resume_held(turn)
 
 

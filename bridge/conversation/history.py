@@ -307,7 +307,7 @@ def _show(turn: Turn, came: model.Recalled) -> None:
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
             content = UnknownContent(None, text)
-        relay(turn, agent, content, came.session_id, entry.posted)
+        relay(turn, model.Relay(agent, content, came.session_id, posted=entry.posted))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
@@ -317,19 +317,13 @@ def _show(turn: Turn, came: model.Recalled) -> None:
         turn.say("outage.unsure")
 
 
-def relay(
-    turn: Turn,
-    agent: Agent,
-    content: AgentContent,
-    session_id: SessionId,
-    posted: int | None = None,
-) -> None:
+def relay(turn: Turn, said: model.Relay) -> None:
     """Show an agent's message; the first one of a chat rings, unless `chat.ping` did."""
-    phase, ping = turn.state.phase, False
+    phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.ping_at is not None:
         turn.enter(phase, ping_at=None)
-        ping = True
-    turn.effects.append(model.Relay(agent, content, session_id, posted=posted, ping=ping))
+        said = replace(said, ping=True)
+    turn.effects.append(said)
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:

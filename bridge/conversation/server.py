@@ -229,7 +229,7 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
 def _show(
     turn: Turn, agent: frames.Agent, content: frames.AgentContent, session_id: SessionId
 ) -> None:
-    history.relay(turn, agent, content, session_id)
+    history.relay(turn, model.Relay(agent, content, session_id))
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay

@@ -119,7 +119,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
         value = _number(gesture.answer)
     if value is None or value not in card.choices:
         return []
-    return [rating(visit, value, card.choices, session_id=card.session_id)]
+    return [rating(visit, card, value)]
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
@@ -142,20 +142,16 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     return [model.Human(), model.Said(event_id, asked, quotes=quotes)]
 
 
-def rating(
-    visit: Visit,
-    value: int,
-    choices: Sequence[int],
-    comment: str = "",
-    session_id: SessionId | None = None,
-) -> model.Rate:
-    """A rating, out of `choices` (ids, the best first): the worse half of them is unhappy.
+def rating(visit: Visit, card: OurCard, value: int, comment: str = "") -> model.Rate:
+    """A rating; one of the worse half is unhappy, and of one person alone it is asked why."""
+    worse = card.choices[(len(card.choices) + 1) // 2 :]
+    more = value in worse and visit.record.direct and not visit.record.settings.paused
+    return model.Rate(value, comment, session_id=card.session_id, more=more)
 
-    Why, is asked of one person alone: of several, the next to write may be somebody else.
-    """
-    unhappy = value in choices[-(len(choices) // 2) :] and len(choices) > 1
-    more = unhappy and visit.record.direct and not visit.record.settings.paused
-    return model.Rate(value, comment, session_id=session_id, more=more)
+
+def question(visit: Visit, session: SessionId | None = None) -> OurCard:
+    """The question for a rating of a chat, the newest (None), as it stands or is on its way."""
+    return OurCard(EventId(""), CardKind.RATING, session, tuple(offered(visit)))
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
@@ -351,11 +347,11 @@ def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate
         rest = "" if whole else text[len(label) :]
         begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
         if number in card.choices and (whole or (reply and begins)):
-            return rating(visit, number, card.choices, rest.strip(_EDGES), card.session_id)
+            return rating(visit, card, number, rest.strip(_EDGES))
     for found, beside in _marks(text, reply=reply):
         value = _value(found, card)
         if value is not None:
-            return rating(visit, value, card.choices, beside, card.session_id)
+            return rating(visit, card, value, beside)
     return None
 
 
@@ -415,11 +411,8 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:
             return card
-    if state.poll != session:
-        return None
-    # It is on its way, and may be read before we hear that it was sent.
-    ids = tuple(offered(visit))
-    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=ids)
+    # It may be on its way, and be read before we hear that it was sent.
+    return question(visit, session) if state.poll == session else None
 
 
 def _trimmed(words: str) -> str:

@@ -300,8 +300,8 @@ def _rate(visit: Visit, call: Call) -> None:
     if conversation.last_session is not None and not known:
         _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
-        rating = cards.rating(visit, value, tuple(offered), " ".join(call.words[1:]))
-        visit.step(rating, call.event_id)
+        rated = cards.rating(visit, cards.question(visit), value, " ".join(call.words[1:]))
+        visit.step(rated, call.event_id)
 
 
 def _ask(visit: Visit, call: Call) -> None:

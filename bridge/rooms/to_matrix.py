@@ -401,30 +401,23 @@ class MatrixLane:
         return done
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
-        who, content = relay.agent.name or relay.agent.id, relay.content
+        key, content = "chat.unknown", relay.content
+        args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
-            args: model.Args = {"name": content.name or content.kind, "agent": who}
-            say = model.Say("chat.media_failed", args, ping=relay.ping)
-            return await self._say(room, row, say)
-        kind = content.message_type if isinstance(content, frames.UnknownContent) else None
-        args = {"agent": who, "type": "?" if kind is None else kind}
-        say = model.Say("chat.unknown", args, ping=relay.ping)
-        return await self._say(room, row, say)
+            key, args["name"] = "chat.media_failed", content.name or content.kind
+        else:
+            kind = content.message_type if isinstance(content, frames.UnknownContent) else None
+            args["type"] = "?" if kind is None else kind
+        return await self._say(room, row, model.Say(key, args, ping=relay.ping))
 
     async def _send(
         self, room: Room, relay: model.Relay, what: ports.Relayed, txn_id: str
     ) -> tuple[ports.Part, ...]:
         record = room.record
         thread = thread_in_use(record, self._around.clock.now())
-        mentions = _rung(record) if relay.ping else ()
+        rung, host = _rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            room.room_id,
-            record.host,
-            relay.agent,
-            what,
-            txn_id,
-            thread=thread,
-            mentions=mentions,
+            room.room_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
         )
 
     async def _text(

@@ -170,7 +170,8 @@ def test_the_worse_half_of_the_ratings_is_unhappy(value: int, more: bool) -> Non
 )
 def test_of_few_ratings_too(choices: tuple[int, ...], value: int, more: bool) -> None:
     house = asked()
-    assert cards.rating(house.visit, value, choices).more is more
+    card = OurCard(CARD, CardKind.RATING, choices=choices)
+    assert cards.rating(house.visit, card, value).more is more
 
 
 @pytest.mark.parametrize("direct", [True, False])
