@@ -2,8 +2,8 @@
 
 A chat is rated once: asked for once, given by whichever means is used first, changed for five
 minutes. Any session may be rated until the next one starts, also after its end (traps T19 and T20);
-every id that the server has is legal, 0 included (T21). The poll is closed once a vote in it would
-say nothing any more: the rating came by other means, or can no longer be changed.
+every id that the server has is legal, 0 included (T21). Who is unhappy, and has not said why, is
+asked: the next message goes along with the rating (`unhappy`).
 """
 
 from __future__ import annotations
@@ -42,10 +42,8 @@ def start_chat(
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
     if isinstance(phase, model.Chatting) and phase.session_id != session_id:
         turn.lapse()
-    if session_id != turn.state.last_session:
-        end_poll(turn)  # only the newest chat can be rated
-        if isinstance(phase, model.Chatting):
-            turn.set(last_ended_at=turn.now)
+    if session_id != turn.state.last_session and isinstance(phase, model.Chatting):
+        turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, marked=True)
@@ -57,21 +55,27 @@ def start_chat(
 
 
 def greet(turn: Turn, phase: model.Chatting) -> None:
-    """Bring the agents of the chat in, and let the customer know: a person is worth a ping."""
+    """Bring the agents of the chat in. A person is worth a ping: their first words, or ours."""
     connected(turn, phase)
     if phase.agents:
         turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
-        turn.say("chat.started", {"names": introduced(turn, phase.agents)}, ping=not phase.robot)
-    else:
-        turn.say("chat.started_unnamed", ping=not phase.robot)
     if phase.robot:
         turn.ask(model.Offer("robot.person_offered"))
+    else:
+        turn.enter(turn.state.phase, ping_at=turn.now + turn.policy.ping_wait)
+
+
+def ping(turn: Turn, phase: model.Chatting) -> None:
+    """Say that an agent is there who has not written yet."""
+    turn.enter(phase, ping_at=None)
+    named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}
+    turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
 
 
 def connected(turn: Turn, phase: model.Chatting) -> None:
     """Write on the card who is there, in place of any place in a queue."""
     if phase.agents:
-        turn.card("queue.joined", {"names": names(phase.agents)})
+        turn.card("queue.joined", {"names": introduced(turn, phase.agents)})
     else:
         turn.card("queue.joined_unnamed")
 
@@ -87,13 +91,12 @@ def end_chat(
         turn.card("queue.ended")
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
-    ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
-    turn.enter(ended)
+    turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(inviting(key, turn.policy))
         if closed:
-            ask_rating(turn, ended)
+            ask_rating(turn, phase)
     queue.resume_held(turn, ask=ask)
 
 
@@ -146,15 +149,14 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
     """Ask for a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
-    if phase.rating_asked or phase.session_id in known:
-        return
-    turn.enter(phase, rating_asked=True)
-    turn.set(poll=phase.session_id)
-    turn.ask(model.AskRating(phase.session_id, state.ratings))
+    if phase.session_id not in known:
+        turn.set(poll=phase.session_id)
+        turn.ask(model.AskRating(phase.session_id, state.ratings))
 
 
 def rate(turn: Turn, wish: model.Rate) -> None:
-    session_id = turn.state.last_session
+    """Note a rating to be sent; words for the one that it replaces go along."""
+    pending, session_id = turn.state.rating, turn.state.last_session
     rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:
         turn.say("rating.nothing")
@@ -163,7 +165,13 @@ def rate(turn: Turn, wish: model.Rate) -> None:
     elif rated is not None and turn.now - rated.at > turn.policy.rating_change:
         turn.say("rating.settled")
     else:
-        turn.set(rating=model.Rating(session_id, wish.value, wish.comment, wish.vote))
+        comment, event_id = wish.comment, wish.event_id
+        if pending is not None and pending.session_id != session_id:
+            turn.say("rating.failed")
+        elif pending is not None and not comment:
+            comment, event_id = pending.comment, pending.event_id
+        more = wish.more and not comment
+        turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more))
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
@@ -173,32 +181,28 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:
-        first = _rated(turn.state, rating.session_id) is None
-        if first:
-            turn.set(rated=model.Rated(rating.session_id, turn.now))
-        turn.say("rating.thanks" if first else "rating.changed", {"rating": rating.value})
-        if not rating.vote:
-            end_poll(turn, rating.session_id)
+        rated = _rated(turn.state, rating.session_id)
+        # The next message is the agent's where one is there, or was asked for.
+        more = rating.more and isinstance(turn.state.phase, model.Ended)
+        at = turn.now if rated is None else rated.at
+        turn.set(rated=model.Rated(rating.session_id, at, rating.value if more else None))
+        key = "rating.thanks" if rated is None else "rating.changed"
+        if rating.event_id is None:  # else its sender knows
+            turn.say("rating.more" if more else key, {"rating": rating.value})
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")
-        end_poll(turn, rating.session_id)
     else:
         turn.say("rating.refused", {"code": reply.result})
         turn.quote(server_reason(reply))
 
 
-def end_poll(turn: Turn, session_id: SessionId | None = None) -> None:
-    """Close the poll that stands open, if there is one (and if it is about that session)."""
-    poll = turn.state.poll
-    if poll is not None and session_id in {None, poll}:
-        turn.set(poll=None)
-        turn.ask(model.EndPoll(poll))
-
-
-def poll_due(state: model.Conversation, policy: Policy) -> int | None:
-    """Return when the open poll is to be closed, because no vote counts any more, ms."""
-    rated = None if state.poll is None else _rated(state, state.poll)
-    return None if rated is None else rated.at + policy.rating_change
+def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:
+    """The rating with which the customer's next message goes along, if none came since."""
+    phase = state.phase
+    rated = _rated(state, phase.session_id) if isinstance(phase, model.Ended) else None
+    if rated is None or rated.asked is None or now - rated.at > policy.rating_change:
+        return None
+    return None if state.held or state.rating is not None else rated
 
 
 def _rated(state: model.Conversation, session_id: SessionId) -> model.Rated | None:

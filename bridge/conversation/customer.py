@@ -137,6 +137,8 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         # A correction that is not in `also` says these words too.
         turn.lapse(former, notes=False)
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
+    if turn.state.rating is not None and turn.state.rating.event_id in words:
+        turn.set(rating=None)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(empty))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))

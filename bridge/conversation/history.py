@@ -310,7 +310,7 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
             content = UnknownContent(None, text)
-        turn.ask(model.Relay(agent, content, came.session_id, (), entry.posted, entry.id))
+        relay(turn, model.Relay(agent, content, came.session_id, (), entry.posted, entry.id))
         if agent.id not in ids:  # gone meanwhile: only the word has come late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
@@ -327,6 +327,15 @@ def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
         return False  # it began when the link stood again
     said = [one for one in heard if one.at >= phase.since]
     return not said or any(one.session == came.session_id for one in said)
+
+
+def relay(turn: Turn, said: model.Relay) -> None:
+    """Show an agent's message; the first one of a chat rings, unless `chat.ping` did."""
+    phase = turn.state.phase
+    if isinstance(phase, model.Chatting) and phase.ping_at is not None:
+        turn.enter(phase, ping_at=None)
+        said = replace(said, ping=True)
+    turn.effects.append(said)
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:

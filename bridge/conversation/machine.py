@@ -134,7 +134,7 @@ def no_deadline_but_retry(state: model.Conversation) -> bool:
     """True in a chat in which nothing but `retry_at` has a deadline."""
     if not isinstance(state.phase, model.Chatting) or state.questions:
         return False
-    return state.trouble_since is None and state.recall is None and state.poll is None
+    return state.trouble_since is None and state.recall is None and state.phase.ping_at is None
 
 
 def deadline(state: model.Conversation, policy: Policy) -> int | None:
@@ -184,7 +184,10 @@ def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
 def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
     match state.phase:
         case (
-            model.Idle(linger_until=at) | model.Requesting(adopt_at=at) | model.Queued(cancel_by=at)
+            model.Idle(linger_until=at)
+            | model.Requesting(adopt_at=at)
+            | model.Queued(cancel_by=at)
+            | model.Chatting(ping_at=at)
         ):
             return at
         case _:
@@ -192,9 +195,11 @@ def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:
 
 
 def _end_phase(turn: Turn) -> None:
-    """End a linger, the wait for a 202 (rows 12 and 14), or a cancel that could not be sent."""
+    """End a linger, an agent's silence, the wait for a 202 (rows 12, 14) or for a cancel's call."""
     phase = turn.state.phase
     match phase:
+        case model.Chatting():
+            chat.ping(turn, phase)
         case model.Idle():
             turn.enter(model.Idle(phase.since))
         case model.Requesting(session_id=int() as session_id):
@@ -217,7 +222,6 @@ Due = Callable[[model.Conversation, Policy], int | None]
 _DEADLINES: tuple[tuple[Due, Callable[[Turn], None]], ...] = (
     (_hold_ends, calls.give_up),
     (robot.due, _ask_people),
-    (chat.poll_due, chat.end_poll),
     (_idle_ends, _expire),
     (_phase_ends, _end_phase),
     (_silence_ends, lambda turn: queue.ask_after(turn, heard_at=turn.now)),

@@ -209,7 +209,8 @@ class Chatting(Value, frozen=True):
     """The customer asked to end it: 103 goes after what they wrote before."""
     unwanted: bool = False
     """It began after the customer had left the queue (row 22): 103 goes before anything else."""
-    rating_asked: bool = False
+    ping_at: int | None = None
+    """When the customer is told that an agent is there, should none have written by then."""
     human: bool = False
     """The customer asked the robot for a person: 302 goes after what they wrote before."""
     seeking: bool = False
@@ -226,7 +227,6 @@ class Ended(Value, frozen=True):
     """Phase after a session, which may still be rated (trap T19)."""
 
     session_id: SessionId
-    rating_asked: bool = False
     since: int = 0
 
 
@@ -239,8 +239,10 @@ class Rating(Value, frozen=True):
     session_id: SessionId
     value: int
     comment: str = ""
-    vote: bool = False
-    """Given in the poll, which then stays open for a change of mind."""
+    event_id: EventId | None = None
+    """The message that goes along as the comment."""
+    more: bool = False
+    """The customer is asked why: the next message goes along."""
 
 
 class Rated(Value, frozen=True):
@@ -248,6 +250,8 @@ class Rated(Value, frozen=True):
 
     session_id: SessionId
     at: int
+    asked: int | None = None
+    """The rating about which the customer was asked why; None: they were not, or have gone on."""
 
 
 class Question(Value, frozen=True):
@@ -346,7 +350,7 @@ class Conversation(Value, frozen=True):
     """The customer knows that the service cannot be reached."""
     rated: Rated | None = None
     poll: SessionId | None = None
-    """The session that a poll still asks about."""
+    """The newest session for which a rating was asked."""
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) that the server offers (200); empty: it did not say."""
     extensions: tuple[str, ...] = ()
@@ -435,7 +439,10 @@ class Rate(Happening, frozen=True):
     comment: str = ""
     session_id: SessionId | None = None
     """The chat that is meant; None: the newest."""
-    vote: bool = False
+    event_id: EventId | None = None
+    """The message that is the comment; None: it was part of a command, or of a reply."""
+    more: bool = False
+    """It is an unhappy one: without a comment, the customer is asked why."""
 
 
 class Pushed(Happening, frozen=True):
@@ -645,7 +652,7 @@ class AskRating(Wish, frozen=True):
 
 
 class EndPoll(Wish, frozen=True):
-    """Close the poll of `AskRating`: a vote would change nothing any more."""
+    """Close a poll: stored by earlier versions, and nothing comes of it."""
 
     session_id: SessionId
 
@@ -669,6 +676,8 @@ class Relay(Wish, frozen=True):
     """When it was said, by the server's clock, of one that is late; 0: unknown. None: just now."""
     message_id: str = ""
     """The server's number of it, where it told one."""
+    ping: bool = False
+    """Worth the customer's phone ringing: the agent's first words."""
 
 
 class TakeBack(Wish, frozen=True):

@@ -70,6 +70,8 @@ class Policy(msgspec.Struct, frozen=True):
     """After so long a customer is out of the queue whatever WebChat says."""
     linger: int = 60_000
     """How long the link stays after a request was refused that may still be taken up."""
+    ping_wait: int = 10_000
+    """How long an agent may be silent at first, until the customer is told of them."""
     rating_change: int = 5 * 60_000
     show_comments: bool = False
     """Customers read the call centre's notes on its agents (trap T39)."""

@@ -163,7 +163,10 @@ def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
 def _replace_agents(
     turn: Turn, phase: model.Chatting, push: frames.ChatStarted | frames.AgentsUpdated
 ) -> None:
-    """Replace the agents and tell of it; only ids say who is who, not names (T17).
+    """Replace the agents; only ids say who is who, not names (T17).
+
+    The room itself tells who comes, goes or has another name: said in words is only what it does
+    not tell, a handing over and the call centre's notes, or what has to ring.
 
     Whoever is new is a person (row 26). But a 202 may name the robot of which the reply to 101 did
     not say who it is, if it has not spoken and no person is looked for.
@@ -189,14 +192,8 @@ def _replace_agents(
         presented = chat.introduced(turn, came)
         if came and left:
             turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=person)
-        elif came:
+        elif came and (person or presented != chat.names(came)):
             turn.say("chat.agent_joined", {"names": presented}, ping=person)
-        elif left:
-            turn.say("chat.agent_left", {"names": chat.names(left)})
-        for agent in changed:
-            former = old[agent.id].name
-            if former and agent.name not in {"", former}:
-                turn.say("agents.renamed", {"old": former, "new": agent.name})
     chat.dismiss(turn, left)
 
 
@@ -239,8 +236,8 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
 def _show(
     turn: Turn, agent: frames.Agent, content: frames.AgentContent, push: frames.MessageReceived
 ) -> None:
-    relay = model.Relay(agent, content, push.session_id, message_id=push.message_id)
-    turn.effects.append(relay)
+    said = model.Relay(agent, content, push.session_id, message_id=push.message_id)
+    history.relay(turn, said)
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay

@@ -20,6 +20,7 @@ LONGEST_QUOTE = 300
 """Characters of the server's own words that are shown."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "room.welcome": ("room.welcome_command", "room.welcome_paused"),
+    "room.welcome_shared": ("room.welcome_command", "room.welcome_paused"),
     # The robot is asked by writing, wherever it answers first.
     "robot.welcome": ("robot.welcome", "room.welcome_paused"),
     "help.idle": ("help.idle_command", "help.idle_paused"),

@@ -159,9 +159,9 @@ Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser 
   Homeserver   {stage.synapse.address}   (Sign in, then Edit beside the homeserver)
   Sign in      {VISITOR}, password {password_of(VISITOR)}   (fresh; "Create account" works too)
   Write        Start chat, search for webchat, choose WebChat ({stage.bot}), type: Hello!
-  You see      WebChat greets you in an encrypted chat; a card tells your place in the queue
+  You see      An encrypted chat, in which a card tells your place in the queue
   Agent        {stage.simulator.desk_url}   (in the browser: Accept, and answer; one tab per agent)
-  You see      "Mei is here to help you.", then her own messages, with her name
+  You see      "✅ Connected: Mei" on the card, and her own messages, with her name
   Then         End the chat at the desk, and rate it with a tap on the poll
 
   More to type ask {QUESTION}   (the knowledge base)

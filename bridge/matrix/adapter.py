@@ -274,12 +274,6 @@ class MatrixAdapter:
         content = render.poll_content(poll, txn_id)
         return await self.send(room_id, sender, content, txn_id, render.POLL_START)
 
-    async def end_poll(
-        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
-    ) -> EventId:
-        content = render.poll_end_content(poll, text, txn_id)
-        return await self.send(room_id, sender, content, txn_id, render.POLL_END)
-
     async def react(
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
@@ -313,6 +307,7 @@ class MatrixAdapter:
         txn_id: str,
         *,
         thread: Thread | None = None,
+        mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a repetition after a failure sends only what is missing."""
         ghost = await self._dressed(agent)
@@ -329,6 +324,8 @@ class MatrixAdapter:
             own = txn_id if number == 1 else f"{txn_id}.{number}"
             whole = content if thread is None else render.in_thread(content, thread)
             whole |= {MARKER: {"txn": own}}
+            if mentions and number == 1:
+                whole |= {"m.mentions": {"user_ids": list(mentions)}}
             sent = await self._send_as_ghost(room_id, host, ghost, whole, own) if inside else None
             if sent is None:
                 inside = False

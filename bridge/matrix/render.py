@@ -35,7 +35,6 @@ Content = dict[str, object]
 
 HTML_FORMAT = "org.matrix.custom.html"
 POLL_START = "org.matrix.msc3381.poll.start"
-POLL_END = "org.matrix.msc3381.poll.end"
 MAX_BODY = 24_000
 """Bytes of one body inside JSON, which writes a control character with six."""
 MAX_FORMATTED = 40_000
@@ -160,28 +159,17 @@ def spoken_for(name: str, content: Content) -> Content:
 
 
 def poll_content(poll: Poll, txn: str) -> Content:
-    """The content of a `POLL_START` event; clients without polls show its text."""
-    lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
+    """The content of a `POLL_START` event; clients without polls show its text, or its body."""
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
-        _PLAIN_TEXT: "\n".join(lines),
+        _PLAIN_TEXT: poll.text,
+        "body": poll.text,
         POLL_START: {
             "kind": "org.matrix.msc3381.poll.disclosed",
             "max_selections": 1,
             "question": question,
             "answers": [{"id": name, _PLAIN_TEXT: answer} for name, answer in poll.answers],
         },
-        "m.mentions": {},
-        MARKER: {"txn": txn},
-    }
-
-
-def poll_end_content(poll: EventId, text: str, txn: str) -> Content:
-    return {
-        "m.relates_to": {"rel_type": "m.reference", "event_id": poll},
-        POLL_END: {},
-        _PLAIN_TEXT: text,
-        "body": text,
         "m.mentions": {},
         MARKER: {"txn": txn},
     }

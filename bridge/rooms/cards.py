@@ -28,12 +28,12 @@ import structlog
 
 from bridge.config.model import RatingOption
 from bridge.conversation import model
-from bridge.conversation.chat import ended_at
+from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
 from bridge.conversation.turn import inviting, plain_text
-from bridge.ids import EventId
+from bridge.ids import EventId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules, narrow
@@ -43,6 +43,7 @@ from bridge.texts import Texts
 from bridge.texts.durations import duration, waiting_range
 from bridge.texts.languages import fallbacks
 from bridge.webchat.http import RobotAnswer
+from bridge.webchat.words import frame_bytes
 
 KEPT_CARDS = 20
 """Cards of a room that are remembered; the oldest go first."""
@@ -118,8 +119,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
         value = _number(gesture.answer)
     if value is None or value not in card.choices:
         return []
-    vote = isinstance(gesture, PollAnswered)
-    return [model.Rate(value, session_id=card.session_id, vote=vote)]
+    return [rating(visit, card, value)]
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
@@ -140,6 +140,18 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     asked = model.CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
     return [model.Human(), model.Said(event_id, asked, quotes=quotes)]
+
+
+def rating(visit: Visit, card: OurCard, value: int, comment: str = "") -> model.Rate:
+    """A rating; one of the worse half is unhappy, and of one person alone it is asked why."""
+    worse = card.choices[(len(card.choices) + 1) // 2 :]
+    more = value in worse and visit.record.direct and not visit.record.settings.paused
+    return model.Rate(value, comment, session_id=card.session_id, more=more)
+
+
+def question(visit: Visit, session: SessionId | None = None) -> OurCard:
+    """The question for a rating of a chat, the newest (None), as it stands or is on its way."""
+    return OurCard(EventId(""), CardKind.RATING, session, tuple(offered(visit)))
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
@@ -275,8 +287,11 @@ _PAUSES = "\r\n\t,.;:!~、。·-–—"
 _EDGES = f" {_PAUSES}"
 
 
-def about_chat(visit: Visit, spoke: Spoke) -> bool:
-    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent then."""
+def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
+    """True if a text is about a chat that is over: a rating, thanks, or words for a rating.
+
+    It goes to no agent then. `answers`: it replies to a message of somebody's.
+    """
     if not isinstance(spoke.content, model.CustomerText):
         return False
     conversation, words = visit.record.conversation, spoke.plain
@@ -299,11 +314,27 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
         visit.report(spoke.event_id, key)
+    elif not answers and is_over and _goes_along(visit, spoke):
+        pass
     elif unclear and is_over and (question is not None or of_newest):
         args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
     else:
         return False
+    return True
+
+
+def _goes_along(visit: Visit, spoke: Spoke) -> bool:
+    """Send a text along with an unhappy rating, and tell its sender; False: it does not go along.
+
+    It may be meant for an agent all the same: then it can be sent again, as what is reported can.
+    """
+    conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
+    rated = unhappy(conversation, visit.now, policy)
+    if rated is None or rated.asked is None or frame_bytes(spoke.plain) > policy.max_text_bytes:
+        return False
+    visit.report(spoke.event_id, "undelivered.with_rating")
+    visit.step(model.Rate(rated.asked, spoke.plain, rated.session_id, spoke.event_id))
     return True
 
 
@@ -316,11 +347,11 @@ def _rate(visit: Visit, card: OurCard, words: str, *, reply: bool) -> model.Rate
         rest = "" if whole else text[len(label) :]
         begins = text.casefold().startswith(label.casefold()) and (not rest or rest[0] in _PAUSES)
         if number in card.choices and (whole or (reply and begins)):
-            return model.Rate(number, rest.strip(_EDGES), session_id=card.session_id)
+            return rating(visit, card, number, rest.strip(_EDGES))
     for found, beside in _marks(text, reply=reply):
         value = _value(found, card)
         if value is not None:
-            return model.Rate(value, beside, session_id=card.session_id)
+            return rating(visit, card, value, beside)
     return None
 
 
@@ -380,11 +411,8 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:
             return card
-    if state.poll != session:
-        return None
-    # It is on its way, and may be read before we hear that it was sent.
-    ids = tuple(offered(visit))
-    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=ids)
+    # It may be on its way, and be read before we hear that it was sent.
+    return question(visit, session) if state.poll == session else None
 
 
 def _trimmed(words: str) -> str:

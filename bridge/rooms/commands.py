@@ -378,7 +378,8 @@ def _rate(visit: Visit, call: Call) -> None:
     if conversation.last_session is not None and not known:
         _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
-        visit.step(model.Rate(value, " ".join(call.words[1:])), call.event_id)
+        rated = cards.rating(visit, cards.question(visit), value, " ".join(call.words[1:]))
+        visit.step(rated, call.event_id)
 
 
 def _ask(visit: Visit, call: Call) -> None:

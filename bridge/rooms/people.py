@@ -51,6 +51,9 @@ KEPT_TURNED_AWAY = 50
 """People without permission of whom we remember that they were told."""
 TURN_AWAY_EVERY = 3_600_000
 """ms until somebody without permission is told so once more."""
+GREET_AFTER = 3_000
+"""ms in which a customer may write first; apps make a direct room for a question, and then send it.
+Whoever has asked already is not told to ask."""
 GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 LONGEST_NAME = 60
@@ -197,11 +200,13 @@ def entered(
         return ()
     if former is not None:
         login = former.login if former.customer == record.customer else None
-        visit.set(replaces=former.room_id, settings=former.settings, login=login)
+        spoken = max(visit.record.language, former.language)
+        visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
         settings = msgspec.structs.replace(visit.record.settings, language=language)
-        visit.set(elsewhere=other.room_id, settings=settings)
+        spoken = max(visit.record.language, other.language)
+        visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
@@ -212,7 +217,10 @@ def entered(
         if not parked:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
     else:
-        _welcome(visit, words_came=bool(parked))
+        if not visit.record.direct:
+            _welcome(visit, words_came=bool(parked))
+        elif not parked and former is None:
+            visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
@@ -246,7 +254,8 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     """Greet, in the language of the first words if they have come already."""
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
-    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    key = "room.welcome" if visit.record.direct else "room.welcome_shared"
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else key
     record, args = visit.record, model.Args(queue=queue, lang=f"{lead(visit)}lang")
     unknown = not record.language[0] and record.settings.language is None and not words_came
     also = "room.languages" if unknown else ""
@@ -453,17 +462,23 @@ def _line(name: str) -> str:
 # --- leaving: the bridge's own, or everybody it serves --------------------------------------------
 
 
-def empty_by(record: RoomRecord) -> int | None:
-    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
-    if record.membership is not Membership.JOINED or record.empty_since is None:
+def due(record: RoomRecord) -> int | None:
+    """When a customer is greeted, or a shared room without any is left by us too, ms."""
+    if record.membership is not Membership.JOINED:
         return None
-    return record.empty_since + GRACE
+    emptied = None if record.empty_since is None else record.empty_since + GRACE
+    return emptied if record.greet_at is None else record.greet_at
 
 
 def passed(visit: Visit) -> None:
-    """Leave a shared room without customers, if that moment has come."""
-    moment = empty_by(visit.record)
-    if moment is not None and visit.now >= moment:
+    """Greet, or leave, if that moment has come."""
+    moment = due(visit.record)
+    if moment is None or visit.now < moment:
+        return
+    if visit.record.greet_at is not None:
+        visit.set(greet_at=None)
+        _welcome(visit)
+    else:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((visit.record.host,)))
         visit.set(empty_since=None)

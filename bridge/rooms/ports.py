@@ -285,6 +285,8 @@ class Poll(msgspec.Struct, frozen=True):
 
     question: str
     answers: tuple[tuple[str, str], ...]
+    text: str
+    """All of it for clients without polls, and what to do there."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -378,11 +380,13 @@ class MatrixPort(Protocol):
         txn_id: str,
         *,
         thread: Thread | None = None,
+        mentions: tuple[UserId, ...] = (),
     ) -> tuple[Part, ...]:
         """Send an agent's message as its ghost, which is made to be in the room, into a thread.
 
         A long text becomes several events, which come back in order. A location has to say of whose
         map it is. Where the room does not let the ghost in, `host` says it under the agent's name.
+        `mentions`: as of `NoticeText`.
         """
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
@@ -401,11 +405,6 @@ class MatrixPort(Protocol):
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
         """Ask a question; who votes is `PollAnswered`."""
-
-    async def end_poll(
-        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
-    ) -> EventId:
-        """Close a poll; `text` is what clients without polls show."""
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -156,6 +156,8 @@ def receive(
     if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
         _park(visit, meaning.event_id, raw)
         return
+    if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
+        visit.set(greet_at=None)
     if isinstance(meaning, (Spoke, Corrected)):  # as nearly always
         _spoke(visit, meaning, received, facts, command)
         return
@@ -292,7 +294,7 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
     if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
-        if meant is None and cards.about_chat(visit, spoke):
+        if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
     if meant is None and facts.elsewhere:
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})

@@ -317,8 +317,6 @@ class OurCard(Value, frozen=True):
     """Robot: the message that was asked about and waits for the customer's word."""
     options: tuple[str, ...] = ()
     """Choices: what the robot proposed, in the order shown."""
-    poll: bool = False
-    """Rating: it is the poll, and not the sentence before it."""
 
 
 class Person(Value, frozen=True):
@@ -398,6 +396,8 @@ class RoomRecord(Value, frozen=True):
     """The room of which this one is the upgrade, and whose settings it has."""
     left_over: tuple[EventId, ...] = ()
     """Of a room that was upgraded: messages that no agent had, for the room that replaces it."""
+    greet_at: int | None = None
+    """When the customer of a direct room is greeted, unless they write before, ms."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()

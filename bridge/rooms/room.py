@@ -115,12 +115,13 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     first = state.retry_at
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
-    if not record.sealed and not record.erasing and record.empty_since is None:
+    timed = record.empty_since is not None or record.greet_at is not None
+    if not (record.sealed or record.erasing or timed):
         return first
     moments = (
         first,
         references.sealed_due(record),
-        people.empty_by(record),
+        people.due(record),
         references.erasing_due(record),
     )
     return min((moment for moment in moments if moment is not None), default=None)

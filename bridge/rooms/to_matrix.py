@@ -36,6 +36,7 @@ from bridge.rooms.record import (
     Membership,
     OurCard,
     PartPosted,
+    RoomRecord,
     thread_in_use,
 )
 from bridge.rooms.room import Room
@@ -64,6 +65,8 @@ _relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms
 
 HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
 KEYCAP = "\ufe0f\u20e3"
+MOST_ANSWERS = 20
+"""Of a poll (MSC3381)."""
 MOST_SIGNS = 5
 """Proposals of the robot's; more of them are answered in writing, or by whoever has the sign."""
 FETCH_TRIES = 4
@@ -105,6 +108,8 @@ class MatrixLane:
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
+        if isinstance(effect, model.EndPoll):
+            return Done(outcome=Outcome.DISCARDED, detail="polls stay open")
         while True:
             try:
                 if self._around.clock.now() - row.created >= REMEMBERED:
@@ -159,8 +164,6 @@ class MatrixLane:
                 return self._card(room, row, effect)
             case model.AskRating():
                 return self._ask_rating(room, row, effect)
-            case model.EndPoll():
-                return self._end_poll(room, row, effect)
             case ShowAnswer() | model.Offer() | model.CallbackCard():
                 return self._offer(room, row, effect)
             case PutSigns():
@@ -189,15 +192,12 @@ class MatrixLane:
         keys, record = filter(None, (say.key, say.also)), room.record
         thread = thread_in_use(record, self._around.clock.now())
         inside = thread is not None and thread.latest == say.reply_to
-        # Once an agent is in the room there are three, and clients ring for a mention only: of who
-        # invited us, and of who wrote last, if that is somebody else.
-        ring = dict.fromkeys((record.customer, record.speaker)) if say.ping else ()
         notice = ports.NoticeText(
             "\n".join(self._sentence(room, key, say.args) for key in keys),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and inside else None,
             ping=say.ping,
-            mentions=tuple(filter(None, ring)),
+            mentions=_rung(record) if say.ping else (),
         )
         return Done(await self._notice(room, row, notice))
 
@@ -273,35 +273,23 @@ class MatrixLane:
         return done
 
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
-        """Ask in words, and by a poll; a poll that the homeserver refuses is done without."""
+        """Ask by a poll, which has the words for clients without polls; or else in words alone."""
         rules, record = self._around.rules, room.record
-        language = rules.language_for(record)
-        txn_id = self._transaction_id(row, record.host)
-        options = choices(rules, language, ask.ratings)
-        best = next(iter(options))
-        args: model.Args = {"options": shown(options), "best": best}
-        notice = ports.NoticeText(self._sentence(room, "rating.ask", args))
-        events = [await self._notice(room, row, notice)]
-        answers = tuple((str(number), label) for number, label in options.items())
-        poll = ports.Poll(self._sentence(room, "rating.question", {}), answers)
-        try:
-            events += [await self._matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll")]
-        except ports.Refused as error:
-            _asking_log.info("no poll", room=room.room_id, why=error.code)
-        cards = (
-            OurCard(one, CardKind.RATING, ask.session_id, choices=tuple(options), poll=number > 0)
-            for number, one in enumerate(events)
-        )
-        anchor = f"poll:{ask.session_id}" if len(events) > 1 else None
-        return Done(events[-1], anchor, tuple(Came(CardPosted(card)) for card in cards))
-
-    async def _end_poll(self, room: Room, row: EffectRow, end: model.EndPoll) -> Done:
-        poll = await room.anchor(f"poll:{end.session_id}")
-        if poll is None:
-            return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
-        text, host = self._sentence(room, "rating.closed", {}), room.record.host
-        txn_id = self._transaction_id(row, host)
-        return Done(await self._matrix.end_poll(room.room_id, host, poll, text, txn_id))
+        options = choices(rules, rules.language_for(record), ask.ratings)
+        args: model.Args = {"options": shown(options), "best": next(iter(options))}
+        text, event_id = self._sentence(room, "rating.ask", args), None
+        if len(options) <= MOST_ANSWERS:
+            answers = tuple((str(number), label) for number, label in options.items())
+            poll = ports.Poll(self._sentence(room, "rating.question", {}), answers, text)
+            txn_id = f"{self._transaction_id(row, record.host)}.poll"
+            try:
+                event_id = await self._matrix.poll(room.room_id, record.host, poll, txn_id)
+            except ports.Refused as error:
+                _asking_log.info("no poll", room=room.room_id, why=error.code)
+        if event_id is None:
+            event_id = await self._notice(room, row, ports.NoticeText(text))
+        card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
+        return Done(event_id, came=(Came(CardPosted(card)),))
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
         """React to our own message. Whoever sees no reactions has the words."""
@@ -394,7 +382,8 @@ class MatrixLane:
         """Send one message as the agent's ghost, or say that there is one that is not shown."""
         if hides(self._around.rules, room.record):
             name = relay.agent.name or relay.agent.id
-            done = await self._say(room, row, model.Say("encrypting.not_shown", {"name": name}))
+            say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
+            done = await self._say(room, row, say)
             done.detail = "the room is not encrypted"
             return done
         ghost = self._matrix.ghost_of(relay.agent)
@@ -439,21 +428,23 @@ class MatrixLane:
         return await self._say(room, row, model.Say("chat.recalled"))
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
-        who, content = relay.agent.name or relay.agent.id, relay.content
+        key, content = "chat.unknown", relay.content
+        args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
-            args: model.Args = {"name": content.name or content.kind, "agent": who}
-            return await self._say(room, row, model.Say("chat.media_failed", args))
-        kind = content.message_type if isinstance(content, frames.UnknownContent) else None
-        args = {"agent": who, "type": "?" if kind is None else kind}
-        return await self._say(room, row, model.Say("chat.unknown", args))
+            key, args["name"] = "chat.media_failed", content.name or content.kind
+        else:
+            kind = content.message_type if isinstance(content, frames.UnknownContent) else None
+            args["type"] = "?" if kind is None else kind
+        return await self._say(room, row, model.Say(key, args, ping=relay.ping))
 
     async def _send(
         self, room: Room, relay: model.Relay, what: ports.Relayed, txn_id: str
     ) -> tuple[ports.Part, ...]:
         record = room.record
         thread = thread_in_use(record, self._around.clock.now())
+        rung, host = _rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            room.room_id, record.host, relay.agent, what, txn_id, thread=thread
+            room.room_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
         )
 
     async def _text(
@@ -469,6 +460,7 @@ class MatrixLane:
                 parts += sent or await self._send(room, relay, _link_to(piece), piece_id)
             else:
                 parts += await self._send(room, relay, piece, piece_id)
+            relay = msgspec.structs.replace(relay, ping=False)
         return tuple(parts)
 
     def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:
@@ -531,6 +523,14 @@ class MatrixLane:
                 what = ports.RelayedMedia(media.kind, named, media.seconds)
                 return await self._send(room, relay, what, txn_id)
         return ()
+
+
+def _rung(record: RoomRecord) -> tuple[UserId, ...]:
+    """Whose phones are to ring: of who invited us, and who wrote last, if that is somebody else.
+
+    Once an agent is in the room there are three, and clients ring for a mention only.
+    """
+    return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
 
 
 @lru_cache(2_000)

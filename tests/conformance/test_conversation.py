@@ -309,7 +309,8 @@ def test_34_robot_then_202_same() -> None:
     scene.start()
     scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
     scene.push(202, sessionId=5150, agents=[{"id": "BOT007", "name": "Helper"}])
-    assert scene.notices == ["chat.started"]
+    assert scene.cards == ["queue.asking", "queue.joined"]
+    assert scene.notices == []
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.robot, "the session was the robot's, and nobody new is in it"
     assert scene.ghosts == {"BOT007"}
@@ -326,4 +327,4 @@ def test_35_robot_transfer() -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.session_id == 5150
     assert not scene.state.phase.robot
-    assert scene.notices == ["chat.started", "chat.transferred"]
+    assert scene.notices == ["chat.transferred"]

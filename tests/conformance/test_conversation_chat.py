@@ -74,12 +74,13 @@ def test_41_conference_204() -> None:
 
 
 def test_42_rename_204() -> None:
-    """Row 42: a new name is no arrival; it is told as what it is."""
+    """Row 42: a new name is no arrival; the ghost has it, and the room shows that."""
     scene = Scene()
     scene.begin(MEI)
     scene.forget()
     scene.push(204, sessionId=5150, agents=[{**MEI, "name": "Mei Li"}])
-    assert scene.notices == ["agents.renamed"]
+    assert scene.notices == []
+    assert scene.ghosts == {"K00017"}
     scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "hi"})
     assert scene.relayed[0].agent.name == "Mei Li"
 

@@ -66,7 +66,8 @@ def test_row_10_a_later_202_is_a_refresh(mode: dict[str, object]) -> None:
     assert scene.last == message("one")
     scene.reply()
     scene.push(202, sessionId=5150, agents=[BOT], **mode)
-    assert scene.notices == ["chat.started"]
+    assert scene.cards == ["queue.asking", "queue.joined"]
+    assert scene.notices == []
     assert scene.ghosts == {"BOT007"}
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.robot
@@ -82,7 +83,7 @@ def test_row_26_a_person_takes_over(kind: int) -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert not scene.state.phase.robot
     assert scene.ghosts == {"K00017"}
-    assert scene.notices == ["chat.started", "chat.transferred"]
+    assert scene.notices == ["chat.transferred"]
     scene.happen(Human())
     assert scene.sent(302) == []
 
@@ -99,7 +100,8 @@ def test_row_12_session_in_the_reply_waits_for_202() -> None:
     assert scene.last == message("one")
     assert scene.notices == ["chat.started_unnamed"]
     scene.push(202, sessionId=5150, agents=[MEI])
-    assert scene.notices == ["chat.started_unnamed", "chat.agent_joined"]
+    assert scene.notices == ["chat.started_unnamed"]
+    assert scene.ghosts == {"K00017"}
 
 
 def test_row_12_202_in_time() -> None:

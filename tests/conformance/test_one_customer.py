@@ -112,7 +112,7 @@ async def test_who_comes_when_all_is_taken_has_the_next_login() -> None:
         assert logged_in(simulator, HERS) == [], "she waits, and is told so"
         await eventually(lambda: logged_in(simulator, HERS) != [], seconds=2 * WINDOW)
         assert order(simulator).index(HERS_LOGIN) == COUNT, "nobody else has come in between"
-        await eventually(lambda: "chat.started" in said(world, HERS))
+        await eventually(lambda: "queue.joined" in said(world, HERS))
 
 
 @pytest.mark.asyncio

@@ -149,9 +149,10 @@ class World:
 
     # --- what is there -----------------------------------------------------------------------
 
-    async def chatting(self, room_id: RoomId = ROOM) -> None:
-        """A room in the middle of a chat."""
+    async def chatting(self, room_id: RoomId = ROOM, **more: object) -> None:
+        """A room in the middle of a chat; `more`: of its phase."""
         phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,), marked=True)
+        phase = msgspec.structs.replace(phase, **more)
         await self.record(room_id, phase)
 
     async def record(self, room_id: RoomId, phase: Phase, deadline: int | None = None) -> None:

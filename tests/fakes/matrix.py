@@ -49,6 +49,7 @@ class Posted(msgspec.Struct, frozen=True):
     reply_to: EventId | None = None
     edits: EventId | None = None
     editable: bool = False
+    mentions: tuple[UserId, ...] = ()
 
 
 class SentFile(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ class FakeMatrix:
         signs: how long one of ours was to be seen typing, or how far it has read.
         room: what a timeline finds, oldest first; `recorded` in it is what is written down.
         sent_files: those of our own that we sent.
+        polls: our questions, each once.
         redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
     """
@@ -111,6 +113,7 @@ class FakeMatrix:
         self.room: list[dict[str, object]] = []
         self.sent_files: list[SentFile] = []
         self.redacted: list[EventId] = []
+        self.polls: list[Poll] = []
         self._by_transaction: dict[str, Posted] = {}
 
     def texts(self, room_id: RoomId) -> list[str]:
@@ -195,6 +198,7 @@ class FakeMatrix:
             assert all(one.editable for one in first), "sent as something that cannot be edited"
         else:
             new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to)
+            new = msgspec.structs.replace(new, mentions=notice.mentions)
         return await self._post(new, txn_id)
 
     async def react(
@@ -203,12 +207,10 @@ class FakeMatrix:
         return await self._post(Posted(EventId(""), room_id, sender, sign, target), txn_id)
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        return await self._post(Posted(EventId(""), room_id, sender, poll.question), txn_id)
-
-    async def end_poll(
-        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
-    ) -> EventId:
-        return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
+        event_id = await self._post(Posted(EventId(""), room_id, sender, poll.question), txn_id)
+        if poll not in self.polls:
+            self.polls.append(poll)
+        return event_id
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
@@ -252,10 +254,11 @@ class FakeMatrix:
         txn_id: str,
         *,
         thread: Thread | None = None,
+        mentions: tuple[UserId, ...] = (),
     ) -> tuple[Part, ...]:
         del host, thread
         text = what.html if isinstance(what, RelayedText) else type(what).__name__
-        new = Posted(EventId(""), room_id, self.ghost_of(agent), text)
+        new = Posted(EventId(""), room_id, self.ghost_of(agent), text, mentions=mentions)
         return (Part(await self._post(new, txn_id), text),)
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 
 from bridge.conversation.model import CustomerMedia
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix import events, render
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import (
@@ -76,6 +76,7 @@ class ReadingMatrix(FakeMatrix):
         txn_id: str,
         *,
         thread: Thread | None = None,
+        mentions: tuple[UserId, ...] = (),
     ) -> tuple[Part, ...]:
         kind, text = "text", ""
         match what:
@@ -86,7 +87,9 @@ class ReadingMatrix(FakeMatrix):
                 kind = what.kind
             case AgentLocation():
                 kind, text = "location", f"{what.latitude},{what.longitude} {what.map}"
-        (part,) = await super().relay(room_id, BOT, agent, RelayedText(text), txn_id)
+        (part,) = await super().relay(
+            room_id, BOT, agent, RelayedText(text), txn_id, mentions=mentions
+        )
         shown = Shown(part.event_id, text, kind, thread)
         if shown not in self.shown:
             self.shown.append(shown)

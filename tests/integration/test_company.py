@@ -114,7 +114,7 @@ def _declined(event: Event) -> bool:
 async def test_a_room_is_upgraded_in_the_queue(stage: Stage) -> None:
     """All that no agent has had is answered, in order and while that can be said here."""
     talk = await Talk.open(stage, await stage.customer("hal"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     words = [await talk.say(text) for text in ("order 4711, please", "it is urgent")]
     await talk.heard("it is urgent")
     kept = await talk.customer.send_file(talk.room, b"order", "order.txt", "text/plain")

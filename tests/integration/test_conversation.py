@@ -24,6 +24,7 @@ from tests.support.talk import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+POLL = "org.matrix.msc3381.poll.start"
 PDF = b"%PDF-1.4\n" + bytes(range(256)) * 300
 MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(range(256)) * 100
 
@@ -56,8 +57,6 @@ async def test_first_words_and_queue(stage: Stage) -> None:
 
     await talk.accept()
     await talk.reads("Connected: Mei", stage.bot)
-    said_again = await talk.reads("Mei is here to help you.", stage.bot)
-    assert content_of(said_again)["msgtype"] == "m.text"  # worth a ping, unlike the card
     cards = [
         event
         for event in talk.messages(stage.bot)
@@ -121,6 +120,9 @@ async def test_texts_to_the_agent(stage: Stage) -> None:
 
 async def test_texts_from_the_agent(stage: Stage) -> None:
     talk = await chatting(stage, "reader")
+    await talk.desk("say", text="I am Mei")
+    rings = content_of(await talk.reads("I am Mei", MEI))
+    assert rings["m.mentions"] == {"user_ids": [talk.customer.user_id]}
     await talk.desk(
         "say",
         text='Hello /::) see <a href="https://example.org/faq">the FAQ</a><br>'
@@ -258,7 +260,7 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
     await talk.customer.vote(talk.room, poll, "2")
-    await talk.reads("Your rating has been changed to: Dissatisfied.", stage.bot)
+    await talk.reads("Thank you for your rating: Dissatisfied. Is there anything", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2])
     annotation: Json = {
         "m.relates_to": {
@@ -269,9 +271,49 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     }
     await talk.customer.send(talk.room, annotation, "m.reaction")
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2, 1])
-    await talk.reads("Your rating has been changed to: Very dissatisfied.", stage.bot)
-    ended = await talk.sees(lambda event: event["type"] == "org.matrix.msc3381.poll.end")
-    assert relation(ended) == {"rel_type": "m.reference", "event_id": poll["event_id"]}
+    await talk.reads("Thank you for your rating: Very dissatisfied.", stage.bot)
+    await talk.say("nobody read what I wrote")
+    person = await talk.at_desk(lambda one: len(one.ratings) == 4)
+    assert (person.ratings[-1].rating, person.ratings[-1].comments) == (
+        1,
+        "nobody read what I wrote",
+    )
+    assert person.request is None, "it calls nobody"
+    assert "org.matrix.msc3381.poll.end" not in [one["type"] for one in await talk.history()]
+
+
+async def test_a_plain_chat_shows_at_most_five_messages_of_ours(stage: Stage) -> None:
+    """Polls counted, edits not; and of membership only the agent's coming and going."""
+    talk = await Talk.open(stage, await stage.customer("plain"), "where is my parcel?")
+    await talk.reads("number 1", stage.bot)
+    await talk.accept()
+    for question, answer in (("hello?", "it is on its way"), ("when?", "tomorrow")):
+        await talk.say(question)
+        await talk.heard(question)
+        await talk.desk("say", text=answer)
+        await talk.reads(answer, MEI)
+    await talk.desk("close")
+    poll = await talk.sees(lambda event: event["type"] == POLL)
+    await talk.customer.vote(talk.room, poll, "5")
+    await talk.reads("Thank you for your rating: Very satisfied.", stage.bot)
+    events = (await talk.history())[::-1]
+    ours = [
+        wording(event)
+        for event in events
+        if event["sender"] == stage.bot
+        and event["type"] in {"m.room.message", POLL}
+        and relation(event).get("rel_type") != "m.replace"
+    ]
+    starts = ["⏳ Asking Sales", "⏹ The agent has ended", "How was this chat?", "Thank you"]
+    assert [text[: len(start)] for text, start in zip(ours, starts, strict=True)] == starts
+    members = [
+        (event["state_key"], content_of(event)["membership"])
+        for event in events
+        if event["type"] == "m.room.member"
+    ]
+    assert members[-3:] == [(MEI, "invite"), (MEI, "join"), (MEI, "leave")]
+    assert [who for who, _ in members].count(MEI) == 3
+    assert [who for who, _ in members].count(stage.bot) == 2, "invited, and there"
 
 
 async def test_one_star_is_asked_back(stage: Stage) -> None:

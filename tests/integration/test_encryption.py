@@ -36,10 +36,9 @@ def is_from(sender: str, msgtype: str, event: Event) -> bool:
 async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones) -> None:
     """The whole of it, from the first words, which come with the invitation as in Element."""
     talk, phone = await phones.talk("enc1", "secret words before anyone joined")
-    await talk.reads("Hello! This room reaches the agents", stage.bot)
     await talk.heard("secret words before anyone joined")
-    await talk.accept()
     in_html(await talk.reads("Waiting for", stage.bot))
+    await talk.accept()
     in_html(await talk.reads("Connected: Mei", stage.bot))
     await talk.desk("say", text="I can <b>read</b> you")
     heard = await talk.reads("I can read you", MEI)

@@ -114,7 +114,7 @@ async def test_nothing_is_carried_in_clear(demanding: House) -> None:
 
     await talk.customer.set_state(talk.room, "m.room.encryption", ENCRYPTED)
     await talk.sees(is_encryption)
-    await talk.reads("This room reaches the agents", demanding.stage.bot)
+    await talk.reads("will answer here", demanding.stage.bot)
     await talk.say("now then")
     await talk.heard("now then")
     await talk.accept()

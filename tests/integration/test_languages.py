@@ -48,10 +48,9 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
     settings = {"type": SETTINGS, "state_key": "", "content": {"language": "ja"}}
     customer = await stage.customer("hanako")
     talk = await Talk.open(stage, customer, "荷物が届きません", initial_state=[settings])
-    await talk.reads("このルームから「Sales」の担当者とチャットできます。", stage.bot)
     await talk.reads("「Sales」の順番待ち：ただいま1番目です。", stage.bot)
     await talk.accept()
-    await talk.reads("Mei が担当いたします。", stage.bot)
+    await talk.reads("Mei", stage.bot)
     await talk.desk("say", text="配送中です")
     answer = (await talk.reads("配送中です"))["event_id"]
     thumb = {"rel_type": "m.annotation", "event_id": answer, "key": "👍"}
@@ -77,22 +76,16 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
 async def test_a_room_speaks_as_its_customer_does(
     stage: Stage, first: str, language: str, cancel: str
 ) -> None:
-    """From the greeting on, for the first words are there as soon as we are; and it listens so."""
+    """From the first words on; and it listens so."""
     talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
-    for key in ("room.welcome", "queue.position"):
-        args: dict[str, str | int | tuple[str, ...]] = {
-            "queue": "Sales",
-            "prefix": "!wc",
-            "position": 1,
-        }
-        await talk.reads(Texts().render(language, key, args), stage.bot)
+    await talk.reads(Texts().render(language, "queue.position", {"position": 1}), stage.bot)
     await talk.say(cancel)
     await talk.at_desk(lambda one: one.request is None)
 
 
 async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("polyglot"))
-    await talk.reads("這裡可以聯絡「Sales」的真人客服。", stage.bot)
+    await talk.reads("「Sales」會在這裡回覆您。", stage.bot)
     await talk.reads("English: lang English · 简体中文：lang 简体中文", stage.bot)
     for name, language in (
         ("日本語", "ja"),

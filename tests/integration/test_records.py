@@ -207,7 +207,7 @@ async def test_a_chat_is_listed_and_written_down(
 
 async def test_what_there_is_not(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("newcomer"))
-    await talk.reads("This room reaches the agents", stage.bot)
+    await talk.reads("will answer here", stage.bot)
     await talk.reads_reply("There has been no chat", await talk.say("history"))
     await talk.reads_reply("There has been no chat", await talk.say("transcript"))
     await talk.say("!wc transcript everything")
@@ -224,7 +224,7 @@ async def gone(talk: Talk, event_id: str) -> bool:
 
 async def test_logging_in_and_out(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("carla"))
-    await talk.reads("This room reaches the agents", stage.bot)
+    await talk.reads("will answer here", stage.bot)
     secret = await talk.say("login carla s3cret-of-carla")
     await talk.reads_reply("You are logged in as carla", secret)
     await talk.sees(lambda one: one.get("type") == "m.room.redaction")
@@ -256,7 +256,7 @@ async def test_logging_in_and_out(stage: Stage) -> None:
 
 async def test_a_wrong_password(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("mistaken"))
-    await talk.reads("This room reaches the agents", stage.bot)
+    await talk.reads("will answer here", stage.bot)
     wrong = await talk.say("!wc login carla wrong-password")
     await talk.reads_reply("Not logged in: ", wrong)
     await talk.sees(lambda one: one.get("type") == "m.room.redaction")

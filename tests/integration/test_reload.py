@@ -50,7 +50,7 @@ async def hang_up(stage: Stage, says: str) -> str:
 async def test_rooms_go_by_the_new_rules(stage: Stage) -> None:
     customer = await stage.customer("regular")
     talk = await Talk.open(stage, customer)
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
 
     texts = {"command.queues": {"ja": "キュー：{list}"}}
     queues = [{"id": 1, "name": "Verkauf"}, {"id": 2, "name": "Service"}]

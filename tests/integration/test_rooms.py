@@ -49,7 +49,6 @@ async def test_direct_room_with_a_queue(stage: Stage) -> None:
     assert {"user_id": SERVICE, "display_name": "Service"}.items() <= results[0].items()
 
     talk = await Talk.open(stage, customer, "straight to service", host=SERVICE)
-    await talk.reads("This room reaches the agents of Service", SERVICE)
     await talk.reads("Waiting for Service: you are number 1", SERVICE)
     person = await talk.queued()
     assert person.request is not None
@@ -155,7 +154,7 @@ async def test_a_room_that_becomes_encrypted(stage: Stage) -> None:
 
 async def test_commands_of_a_room_admin(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("admin"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     for command, answer in (
         ("!wc help", "Just write, and an agent of Sales will answer here.\nstart [queue] — ask"),
         ("!wc help all", "lang <zh-CN|zh-TW|en|ja> — choose the language (room admins)"),
@@ -229,7 +228,7 @@ async def test_settings_that_stood_in_the_room_before_us(stage: Stage) -> None:
 async def test_settings_by_state_event(stage: Stage) -> None:
     """A good one is taken, a bad one is answered and leaves the old one in force."""
     talk = await Talk.open(stage, await stage.customer("configurer"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     good: dict[str, object] = {
         "queue": 2,
         "from": "MOBILE",
@@ -332,7 +331,7 @@ async def test_what_cannot_be_carried_is_answered(stage: Stage) -> None:
 
 async def test_a_paused_room(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("resting"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     await talk.say("!wc pause")
     await talk.reads("This room is paused.", stage.bot)
     lost = await talk.say("anybody?")

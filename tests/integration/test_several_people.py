@@ -38,7 +38,8 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     await talk.reads("Hello! This room reaches the agents", stage.bot)
     await bob.say(talk.room, "our parcel is late")
     await talk.accept()
-    said = await talk.reads("Mei is here to help you", stage.bot)
+    await talk.desk("say", text="good morning")
+    said = await talk.reads("good morning", MEI)
     # Who invited us, and who asked.
     assert content_of(said)["m.mentions"] == {"user_ids": [ada.user_id, bob.user_id]}
 

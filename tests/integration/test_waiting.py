@@ -68,11 +68,13 @@ async def test_the_card_and_the_two_pings(stage: Stage) -> None:
     await third.reads("number 1", stage.bot)
     await third.reads("You are next", stage.bot)
     await third.accept()
-    await third.reads("Mei is here to help you.", stage.bot)
-    assert pings(third) == [
-        "You are next: please keep an eye on this chat.",
-        "Mei is here to help you.",
-    ]
+    await third.desk("say", text="how can I help?")
+    answer = await third.reads("how can I help?", MEI)
+    assert content_of(answer)["m.mentions"] == {"user_ids": [third.customer.user_id]}
+    await third.desk("say", text="take your time")
+    more = await third.reads("take your time", MEI)
+    assert content_of(more)["m.mentions"] == {}
+    assert pings(third) == ["You are next: please keep an eye on this chat."]
 
 
 async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
@@ -97,7 +99,7 @@ async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
 async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
     """Closed; a bell; the bridge is restarted, opening time comes, and the agent reads it all."""
     talk = await Talk.open(stage, await stage.customer("night-owl"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
     await talk.say("is anybody there?")
     await talk.reads("We are closed right now", stage.bot)
@@ -123,7 +125,7 @@ async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
 
 async def test_a_cross_ends_it(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("changes-mind"))
-    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
     said = await talk.say("anybody?")
     await talk.reads("Shall we call you back?", stage.bot)
@@ -138,7 +140,7 @@ async def test_a_cross_ends_it(stage: Stage) -> None:
 async def test_the_opening_is_named(stage: Stage) -> None:
     host = "@webchat_queue_2:localhost"
     talk = await Talk.open(stage, await stage.customer("early-bird"), host=host)
-    await talk.reads("This room reaches the agents of Service", host)
+    await talk.reads("Service will answer here", host)
     await set_open(stage, hours=False)
     await talk.say("!wc start")
     await talk.reads("we queue for you when Service opens (", host)
@@ -149,7 +151,6 @@ async def test_the_opening_is_named(stage: Stage) -> None:
     await talk.say("now?")  # a word asks at once, whatever the operator's hours say
     await talk.reads("number 1", host)
     await talk.accept()
-    await talk.reads("Mei is here to help you.", host)
     await talk.heard("now?")
     await talk.desk("say", text="good morning")
     await talk.reads("good morning", MEI)

@@ -157,6 +157,7 @@ async def serving(
                     subject = Subject(url, pid, session, homeserver, webchat.heard, webchat.say)
                     served = Served(subject, walker, database)
                     await open_chats(subject, webchat, range(1))
+                    await served.answered()  # nobody waits for the agent's first words any more
                     await served.at_rest()
                     yield served
         finally:

@@ -89,7 +89,7 @@ def _row(name: str, push: Push, *, queued: bool = False, agents: tuple[Agent, ..
             case AgentsLeft():
                 shown.append("the ghost leaves")
             case AskRating():
-                shown.append("the question, and a poll")
+                shown.append("a poll, which has the question in words as well")
             case Card():
                 shown.append("the queue card, edited")
                 words.append(_sentence(effect.key, effect.args))
@@ -105,6 +105,10 @@ def _row(name: str, push: Push, *, queued: bool = False, agents: tuple[Agent, ..
                 raise AssertionError("that is a message: it belongs to event_answers")
             case _:
                 pass
+    phase = desk.visit.record.conversation.phase
+    if isinstance(phase, Chatting) and phase.ping_at is not None:
+        shown.append("the agent's first message mentions the customer: it rings, or else a line")
+        words.append(_sentence("chat.started", {"names": ("Mei",)}))
     return name, " then ".join(shown), "the same", " then ".join(words) or "—"
 
 

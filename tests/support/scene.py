@@ -23,6 +23,7 @@ from bridge.conversation.model import (
     CallWebChat,
     Cancel,
     Card,
+    Chatting,
     Close,
     Conversation,
     CustomerContent,
@@ -75,14 +76,14 @@ class Scene:
     Attributes:
         state: the conversation as it stands.
         now: ms since the epoch.
-        policy: queue 7 unless told otherwise.
+        policy: unless told otherwise queue 7, and agents are announced at once.
         effects: all that was asked for so far.
     """
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.state = Conversation()
         self.now = 1_733_011_200_000
-        self.policy = policy or Policy(queue_id=QueueId(7))
+        self.policy = policy or Policy(queue_id=QueueId(7), ping_wait=0)
         self.effects: list[Effect] = []
         self._events = 0
 
@@ -90,6 +91,8 @@ class Scene:
         """One step of the machine."""
         self.state, effects = step(self.state, happened, self.now, self.policy)
         self.effects.extend(effects)
+        if isinstance(self.state.phase, Chatting) and self.state.phase.ping_at == self.now:
+            self.happen(Tick())
 
     # --- the customer -----------------------------------------------------------------------
 

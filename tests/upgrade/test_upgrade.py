@@ -248,7 +248,7 @@ async def test_who_wished_it_is_called_back(url: str) -> None:
         await life.passes(301)
         assert [kind for _, kind in life.commands()] == ["RequestChat", "SendPreMessage"]
         await life.push("started", started())
-        assert life.told()[-1][0] == "chat.started"
+        assert life.told()[-1][0] == "queue.joined"
         assert [words for _, words in life.heard()] == ["hello"]
 
 

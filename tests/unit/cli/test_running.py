@@ -148,7 +148,7 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
         ),
         (
             SMALLEST + "texts: {result.-93: {en: x}}\n",
-            'line 11: texts."result.-93": no sentence has this key; the nearest is "result.-3"',
+            'line 11: texts."result.-93": no sentence has this key; the nearest is "result.-9"',
         ),
         (SMALLEST + "texts: {result.-3: {fr: x}}\n", "must be one of zh-CN, zh-TW, en, ja"),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import Chatting, Queued, Say, TakeBack
+from bridge.conversation.model import AgentsCame, AgentsLeft, Card, Chatting, Queued, TakeBack
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId
 from bridge.webchat import frames
@@ -73,7 +73,7 @@ def test_the_end_of_a_session_that_awaits_its_202() -> None:
     scene.reply(sessionId=SESSION)
     scene.push(205, sessionId=SESSION, agentId="K00017")
     assert scene.phase == "Ended"
-    assert scene.notices == ["chat.started_unnamed", "chat.ended"]
+    assert scene.notices == ["chat.ended"]
 
 
 def test_the_end_that_the_customer_asked_for() -> None:
@@ -117,8 +117,10 @@ def test_agents_come_and_go_while_an_unwanted_chat_is_being_closed() -> None:
 def test_an_agent_left_the_conference() -> None:
     scene = Scene()
     scene.begin(MEI, JUN)
+    said = scene.notices
     scene.push(204, sessionId=SESSION, agents=[JUN])
-    assert scene.notices[-1] == "chat.agent_left"
+    assert scene.notices == said  # the room shows it
+    assert AgentsLeft((AgentId("K00017"),)) in scene.effects
     assert scene.ghosts == {"K00021"}
 
 
@@ -143,7 +145,8 @@ def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:
     scene = Scene()
     scene.push(210, sessionId=SESSION, msg=HELLO)
     assert scene.relayed[0].agent.id == "agent"
-    assert scene.notices == ["chat.started_unnamed"]
+    assert [one.ping for one in scene.relayed] == [True]
+    assert scene.notices == []
 
 
 @pytest.mark.parametrize("notice", [{"noticeType": 1, "content": "x"}, {"content": " "}])
@@ -200,14 +203,15 @@ def test_news_of_a_request_that_is_a_session_already() -> None:
     assert scene.state == before
 
 
-def test_a_new_name_is_told_and_a_new_picture_is_not() -> None:
+def test_a_new_name_and_a_new_picture_are_the_ghosts() -> None:
+    """The room shows both."""
     scene = Scene()
     scene.begin()
     scene.forget()
     for change in ({"icon": "b.png"}, {"name": "Mei Lin"}, {"name": ""}, {"name": "Anna"}):
         scene.push(204, sessionId=SESSION, agents=[MEI | change])
-    told = [one.args for one in scene.effects if isinstance(one, Say)]
-    assert told == [{"old": "Mei", "new": "Mei Lin"}]
+    assert scene.notices == []
+    assert sum(isinstance(one, AgentsCame) for one in scene.effects) == 4
 
 
 @pytest.mark.parametrize(
@@ -222,5 +226,11 @@ def test_notes_on_agents_are_the_operators_to_show(
 ) -> None:
     scene = Scene(Policy(show_comments=show))
     scene.begin(*agents)
-    greeting = next(one for one in scene.effects if isinstance(one, Say))
-    assert (greeting.key, greeting.args) == ("chat.started", {"names": shown})
+    card = [one for one in scene.effects if isinstance(one, Card)][-1]
+    assert (card.key, card.args) == ("queue.joined", {"names": shown})
+    scene.later(10)
+    assert scene.filled("chat.started") == [{"names": shown}]
+    joins = {"id": "K00033", "name": "Bo", "comments": "tier 3"}
+    scene.push(204, sessionId=SESSION, agents=[*agents, joins])
+    told = [{"names": ("Bo (tier 3)",)}] if show else []
+    assert scene.filled("chat.agent_joined") == told

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from bridge.conversation.machine import wants_link
-from bridge.conversation.model import AskRating, EndPoll, FailureReason, Rate
-from bridge.ids import SessionId
+from bridge.conversation.chat import unhappy
+from bridge.conversation.machine import no_deadline_but_retry, wants_link
+from bridge.conversation.model import AskRating, FailureReason, Rate, Withdrawn
+from bridge.conversation.policy import Policy
+from bridge.ids import EventId, QueueId, SessionId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
@@ -141,10 +145,6 @@ def test_notices_are_shown_as_words(written: str, shown: str | None) -> None:
     assert said == ([] if shown is None else [shown])
 
 
-def closed(scene: Scene) -> list[int]:
-    return [one.session_id for one in scene.effects if isinstance(one, EndPoll)]
-
-
 def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
     scene = ended()
     for value in (5, 4, 4):
@@ -156,67 +156,181 @@ def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
     assert scene.filled("rating.changed") == [{"rating": 4}, {"rating": 4}]
 
 
-def test_a_rating_by_other_means_closes_the_poll() -> None:
-    scene = ended()
-    scene.rate(5)
-    assert closed(scene) == []
-    scene.reply()
-    assert closed(scene) == [SESSION]
-    scene.rate(4)
-    scene.reply()
-    assert closed(scene) == [SESSION]
-
-
-def test_a_vote_leaves_the_poll_open_as_long_as_it_can_be_changed() -> None:
-    scene = ended()
-    scene.happen(Rate(5, vote=True))
-    scene.reply()
-    scene.later(299)
-    assert closed(scene) == []
-    scene.later(1)
-    assert closed(scene) == [SESSION]
-    scene.later(1000)
-    assert closed(scene) == [SESSION]
-
-
-def test_the_next_chat_closes_the_poll_about_the_last_one() -> None:
-    scene = ended()
-    scene.begin(session=5151)
-    assert closed(scene) == [SESSION]
-    scene.push(202, sessionId=5151, agents=[MEI])
-    assert closed(scene) == [SESSION]
-
-
-def test_the_poll_of_a_chat_that_goes_on_stays_open() -> None:
-    scene = Scene()
-    scene.begin()
-    scene.push(203, sessionId=SESSION, agentId="K00017")
-    scene.push(202, sessionId=SESSION, agents=[MEI])
-    assert closed(scene) == []
-
-
-def test_a_rating_that_comes_too_late_closes_the_poll() -> None:
-    scene = ended()
-    scene.happen(Rate(5, vote=True))
-    scene.reply(-11)
-    assert scene.notices[-1] == "rating.too_late"
-    assert closed(scene) == [SESSION]
-
-
-def test_a_poll_about_another_chat_is_left_alone() -> None:
-    scene = ended()
-    scene.rate(5)
-    scene.begin(session=5151)
-    scene.push(203, sessionId=5151, agentId="K00017")
-    scene.forget()
-    scene.reply()  # to the rating of the chat before
-    assert closed(scene) == []
-
-
 def test_a_question_that_still_stands_is_not_repeated() -> None:
     scene = ended()
     scene.start()
     scene.reply(-2, sessionId=SESSION)
     scene.push(205, sessionId=SESSION, agentId="K00017")
     assert scene.asked == [SESSION]
-    assert closed(scene) == []
+
+
+# --- unhappy: anything to add? --------------------------------------------------------------------
+
+WORDS = EventId("$words")
+
+
+def asked_why() -> Scene:
+    """The customer has rated a chat that is over, and is asked why."""
+    scene = ended()
+    scene.happen(Rate(0, more=True))
+    assert wanted(scene) is None  # WebChat has yet to take it
+    scene.reply()
+    assert scene.notices[-1] == "rating.more"
+    scene.forget()
+    return scene
+
+
+def wanted(scene: Scene) -> int | None:
+    rated = unhappy(scene.state, scene.now, scene.policy)
+    return None if rated is None else rated.asked
+
+
+def add(scene: Scene) -> None:
+    """The next message, as the room hands it on."""
+    assert wanted(scene) == 0
+    scene.happen(Rate(0, "too slow", SessionId(SESSION), WORDS))
+
+
+def test_who_is_unhappy_is_asked_why_once() -> None:
+    scene = asked_why()
+    add(scene)
+    assert scene.last["rating"] == {"id": 0, "comments": "too slow"}
+    assert wanted(scene) is None
+    scene.reply()
+    assert wanted(scene) is None
+    assert scene.notices == []  # the room has said so
+
+
+@pytest.mark.parametrize("given", [Rate(0), Rate(0, "too slow", more=True)])
+def test_who_is_not_or_has_said_why_is_not_asked(given: Rate) -> None:
+    scene = ended()
+    scene.happen(given)
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+    assert wanted(scene) is None
+
+
+def test_in_a_chat_the_next_message_is_the_agents() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.happen(Rate(0, more=True))
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+    assert wanted(scene) is None
+
+
+def test_a_better_rating_asks_nothing_any_more() -> None:
+    scene = asked_why()
+    scene.rate(5)
+    assert wanted(scene) is None
+    scene.reply()
+    assert scene.notices == ["rating.changed"]
+    assert wanted(scene) is None
+
+
+def test_after_five_minutes_messages_are_for_agents() -> None:
+    scene = asked_why()
+    scene.later(300)
+    assert wanted(scene) == 0
+    scene.later(1)
+    assert wanted(scene) is None
+
+
+@pytest.mark.parametrize("asks", [lambda scene: scene.start(), lambda scene: scene.image()])
+def test_whoever_asks_for_an_agent_adds_nothing(asks: Callable[[Scene], object]) -> None:
+    scene = asked_why()
+    asks(scene)
+    scene.cancel()
+    assert wanted(scene) is None
+
+
+def test_whose_words_are_kept_for_a_command_adds_nothing() -> None:
+    scene = asked_why()
+    scene.policy = Policy(start_on_message=False)
+    scene.text("hello")
+    assert wanted(scene) is None
+
+
+@pytest.mark.parametrize(("result", "said"), [(-11, "rating.too_late"), (0, "rating.refused")])
+def test_words_that_webchat_does_not_take_are_told_of(result: int, said: str) -> None:
+    scene = asked_why()
+    add(scene)
+    scene.reply(result)
+    assert scene.notices == [said]
+
+
+def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.rate(1)
+    scene.reply()
+    assert scene.last["rating"] == {"id": 1, "comments": "too slow"}
+
+
+def test_a_rating_of_the_next_chat_gives_up_one_of_the_last() -> None:
+    """One at a time is on its way."""
+    scene = asked_why()
+    add(scene)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.push(202, sessionId=5151, agents=[MEI])
+    scene.forget()
+    scene.rate(5)
+    assert scene.notices == ["rating.failed"]
+    assert scene.state.rating is not None
+    assert scene.state.rating.session_id == 5151
+
+
+def test_words_that_are_taken_back_do_not_go() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.happen(Withdrawn(EventId("$other")))
+    assert scene.state.rating is not None
+    scene.happen(Withdrawn(WORDS))
+    scene.later(60)
+    assert len(scene.sent(104)) == 1
+
+
+# --- somebody is there: one ping ------------------------------------------------------------------
+
+SLOW = Policy(queue_id=QueueId(7))
+HELLO = {"type": 1, "content": {"content": "hi"}}
+
+
+def test_the_agents_first_words_are_the_ping() -> None:
+    scene = Scene(SLOW)
+    scene.begin()
+    assert not no_deadline_but_retry(scene.state)
+    scene.later(9)
+    for _ in range(2):
+        scene.push(210, sessionId=SESSION, agentId="K00017", msg=HELLO)
+    scene.later(60)
+    assert [one.ping for one in scene.relayed] == [True, False]
+    assert scene.notices == []
+    assert scene.cards[-1] == "queue.joined"
+    assert no_deadline_but_retry(scene.state)
+
+
+def test_an_agent_who_says_nothing_for_ten_seconds_is_announced() -> None:
+    scene = Scene(SLOW)
+    scene.begin()
+    scene.later(10)
+    assert scene.pings == ["chat.started"]
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=HELLO)
+    assert [one.ping for one in scene.relayed] == [False]
+
+
+def test_an_agent_without_a_name_is_announced_too() -> None:
+    scene = Scene(SLOW)
+    scene.text("hello")
+    scene.reply(sessionId=SESSION)
+    scene.later(20)
+    assert scene.pings == ["chat.started_unnamed"]
+
+
+def test_a_robot_rings_nobody() -> None:
+    scene = Scene(SLOW)
+    scene.start()
+    scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
+    scene.later(60)
+    assert (scene.pings, scene.notices) == ([], [])

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from bridge.config.hours import parse_hours
+from bridge.conversation.chat import unhappy
 from bridge.conversation.machine import deadline, no_deadline_but_retry, step
 from bridge.conversation.model import (
     CallBack,
@@ -118,7 +119,7 @@ class Walk:
             (2, CallBack),
             (1, lambda: Solved(self.random.choice([None, *self._questions()]))),
             (6, self._consulted),
-            (1, lambda: Rate(self.random.randrange(-1, 6), "x", vote=self.random.random() < 0.5)),
+            (3, self._rated),
             (chatter, self._push),
             (2, self._queue_news),
             (30, self._answer),
@@ -232,11 +233,22 @@ class Walk:
             return self._said()
         return Said(EventId(self.random.choice(events)), CustomerText("once more"))
 
+    def _rated(self) -> Rate:
+        """A rating, or the message that goes along with an unhappy one."""
+        wanted = unhappy(self.state, self.now, self.policy)
+        if wanted is not None and wanted.asked is not None and self.random.random() < 0.7:
+            self.said += 1
+            return Rate(wanted.asked, self._words(), wanted.session_id, EventId(f"$e{self.said}"))
+        value = self.random.randrange(-1, 6)
+        return Rate(value, self.random.choice(["", "", "x"]), more=value < 3)
+
     def _some_event(self) -> EventId:
         """One that is on its way, or one of the newest."""
-        pieces = all_pieces(self.state)
+        events = [piece.event_id for piece in all_pieces(self.state)]
+        if self.state.rating is not None and self.state.rating.event_id is not None:
+            events.append(self.state.rating.event_id)
         newest = EventId(f"$e{self.random.randint(max(0, self.said - 9), self.said)}")
-        return self.random.choice([newest, *(piece.event_id for piece in pieces)])
+        return self.random.choice([newest, *events])
 
     def _withdrawn(self) -> Withdrawn:
         """An event with its corrections; the agent who may know it is told."""

@@ -13,7 +13,8 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 * words go out that were taken back, be it in a quotation or a correction;
 * an agent is told that something was taken back, or corrected, who does not have it;
 * a ghost stays in the room without its agent in the chat;
-* a rating is asked for twice, or a poll is left open when the next one is made;
+* a rating is asked for twice;
+* a message that goes along with a rating is neither kept nor taken, and nothing is said;
 * a phone rings for anything but "you are next", once a request, and an agent who comes;
 * a request that is to be quiet is seen on the queue card;
 * a sentence does not exist, or misses a word that it needs.
@@ -43,6 +44,7 @@ from bridge.conversation.model import (
     Input,
     Offer,
     Queued,
+    Rate,
     Relay,
     Replied,
     Reported,
@@ -106,8 +108,8 @@ class Witness:
         self._ghosts: set[AgentId] = set()
         self._asked: set[tuple[int, SessionId]] = set()
         self._told_next: set[int] = set()
-        self._poll: SessionId | None = None
-        """What is asked about at the moment."""
+        self._along: set[EventId] = set()
+        """What is to go along with a rating."""
         self.words: dict[EventId, str] = {}
         """By which each event is known again."""
         self.taken_back: set[EventId] = set()
@@ -135,6 +137,8 @@ class Witness:
                 self._corrected.add(happened.amends)
         if isinstance(happened, Withdrawn):
             self._note_withdrawn(before, happened)
+        if isinstance(happened, Rate) and happened.event_id is not None:
+            self._along.add(happened.event_id)
         self._content = isinstance(happened, Solved | Cancel)
         if isinstance(happened, Consulted) and happened.note:
             self._helped.add(happened.event_id)
@@ -162,6 +166,11 @@ class Witness:
             assert answered, "two calls under way"
         self._check_pieces(after)
         self._check_ghosts(after)
+        if after.rating is None or after.rating.event_id not in self._along:
+            taken = isinstance(happened, Replied) and happened.reply.ok
+            told = any(isinstance(one, Say) and one.key.startswith("rating.") for one in effects)
+            assert taken or told or not self._along, f"{self._along} disappeared"
+            self._along.clear()
         if isinstance(after.phase, Requesting | Queued) and hidden(after.phase):
             assert not any(isinstance(one, Card) for one in effects), "a quiet request is shown"
 
@@ -221,17 +230,14 @@ class Witness:
             case AskRating(session_id=session_id):
                 assert (chat, session_id) not in self._asked, f"asked twice about {session_id}"
                 self._asked.add((chat, session_id))
-                assert self._poll is None, f"a poll about {self._poll} still stands open"
-                self._poll = session_id
-            case EndPoll(session_id=session_id):
-                assert self._poll == session_id, f"no poll about {session_id} stands open"
-                self._poll = None
             case AgentsCame():
                 self._ghosts |= {agent.id for agent in effect.agents}
             case AgentsLeft():
                 self._ghosts -= set(effect.agents)
             case Relay():
                 self._ghosts.add(effect.agent.id)
+            case EndPoll():
+                raise AssertionError("polls stay open")
             case CallWebChat() | UploadMedia() | FetchHistory() | TakeBack():
                 pass
 
@@ -267,6 +273,7 @@ class Witness:
             if gone & set(piece.quotes) and not piece.instead:
                 gone.add(piece.event_id)
         self.unsettled -= gone
+        self._along -= gone
         self.taken_back |= gone
 
     def may_be_known(self, event_id: EventId, state: Conversation) -> bool:

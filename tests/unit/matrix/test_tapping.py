@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from bridge.ids import EventId
 from bridge.matrix.crypto.wire import MARKER
-from bridge.matrix.render import (
-    POLL_END,
-    POLL_START,
-    poll_content,
-    poll_end_content,
-    reaction_content,
-)
+from bridge.matrix.render import POLL_START, poll_content, reaction_content
 from bridge.rooms.ports import Poll
 
 
 def test_a_poll_is_readable_with_and_without_polls() -> None:
-    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad"))), "t1")
-    assert content["org.matrix.msc1767.text"] == "How was it?\n5. Good\n1. Bad"
+    words = "How was it?\n5 — Good\n1 — Bad\nReact with a number."
+    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad")), words), "t1")
+    assert content["org.matrix.msc1767.text"] == content["body"] == words
     assert content[MARKER] == {"txn": "t1"}
     start = content[POLL_START]
     assert isinstance(start, dict)
@@ -25,14 +20,6 @@ def test_a_poll_is_readable_with_and_without_polls() -> None:
         {"id": "5", "org.matrix.msc1767.text": "Good"},
         {"id": "1", "org.matrix.msc1767.text": "Bad"},
     ]
-
-
-def test_the_end_of_a_poll_says_so_without_polls() -> None:
-    content = poll_end_content(EventId("$poll"), "closed", "t1")
-    assert content[POLL_END] == {}
-    assert content["body"] == content["org.matrix.msc1767.text"] == "closed"
-    assert content["m.relates_to"] == {"rel_type": "m.reference", "event_id": "$poll"}
-    assert content[MARKER] == {"txn": "t1"}
 
 
 def test_a_reaction_is_one_sign() -> None:

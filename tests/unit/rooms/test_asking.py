@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.model import AskRating, Offer, Relay
+from bridge.conversation.model import AskRating, EndPoll, Offer, Relay
 from bridge.ids import AgentId, EffectSeq, EventId, SessionId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
-from bridge.rooms.store import EffectRow, Lane
+from bridge.rooms.store import EffectRow, Lane, Outcome
 from bridge.rooms.to_matrix import MatrixLane, choices_of, offered
 from bridge.rooms.visit import Done, Effect, PutSigns, ShowAnswer, new_effect
 from bridge.webchat.frames import Agent, AgentText
@@ -48,18 +48,16 @@ async def ask(world: World) -> tuple[EventId | None, tuple[CardPosted, ...]]:
 
 
 @pytest.mark.asyncio
-async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
+async def test_a_rating_is_asked_once_by_a_poll_that_has_the_words_as_well() -> None:
     world = World()
     event_id, posted = await ask(world)
-    sentence, question = world.matrix.texts(ROOM)
-    assert "1 — good\n0 — bad" in sentence
-    assert "!wc rate 1" in sentence
-    assert question == "How satisfied are you with this chat?"
-    assert [one.card.event_id for one in posted] == [one.event_id for one in world.matrix.posted]
-    assert posted[1].card.event_id == event_id
-    assert [one.card.poll for one in posted] == [False, True]
-    assert {one.card.choices for one in posted} == {(1, 0)}
-    assert {one.card.kind for one in posted} == {CardKind.RATING}
+    assert world.matrix.texts(ROOM) == ["How satisfied are you with this chat?"]
+    (poll,) = world.matrix.polls
+    assert poll.answers == (("1", "good"), ("0", "bad"))
+    assert "1 — good\n0 — bad" in poll.text
+    assert "!wc rate 1" in poll.text
+    (card,) = (one.card for one in posted)
+    assert card == OurCard(event_id or EventId(""), CardKind.RATING, ASK.session_id, choices=(1, 0))
 
 
 @pytest.mark.asyncio
@@ -67,7 +65,7 @@ async def test_a_repeat_asks_once() -> None:
     world = World()
     first = await ask(world)
     assert await ask(world) == first
-    assert len(world.matrix.texts(ROOM)) == 2
+    assert len(world.matrix.texts(ROOM)) == 1
 
 
 @pytest.mark.asyncio
@@ -78,8 +76,28 @@ async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> No
         raise Refused("M_FORBIDDEN")
 
     monkeypatch.setattr(world.matrix, "poll", refuse)
-    _, posted = await ask(world)
-    assert len(posted) == 1
+    event_id, posted = await ask(world)
+    assert [one.card.event_id for one in posted] == [event_id]
+    (sentence,) = world.matrix.texts(ROOM)
+    assert "1 — good\n0 — bad" in sentence
+
+
+@pytest.mark.asyncio
+async def test_more_ratings_than_a_poll_can_have_are_asked_in_words() -> None:
+    world = World()
+    ratings = tuple((number, f"grade {number}") for number in range(21))
+    await run(world, AskRating(SessionId(5150), ratings))
+    assert world.matrix.polls == []
+    (sentence,) = world.matrix.texts(ROOM)
+    assert "20 — grade 20" in sentence
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_a_poll_that_an_earlier_version_wished_is_nothing() -> None:
+    world = World()
+    done = await run(world, EndPoll(SessionId(5150)))
+    assert done.outcome is Outcome.DISCARDED
+    assert world.matrix.requests == []
 
 
 @pytest.mark.asyncio
@@ -87,8 +105,8 @@ async def test_a_homeserver_that_is_away_is_asked_again() -> None:
     world = World()
     world.matrix.trouble.append(Unavailable("away"))
     await ask(world)
-    assert len(world.matrix.texts(ROOM)) == 2
-    assert len(world.matrix.requests) == 3
+    assert len(world.matrix.texts(ROOM)) == 1
+    assert len(world.matrix.requests) == 2
 
 
 @pytest.mark.asyncio

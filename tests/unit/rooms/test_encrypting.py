@@ -46,7 +46,7 @@ def test_what_we_turned_on_is_said() -> None:
     house = House(WISHED)
     house.invite()
     house.enter(Entered(encrypted=True, encrypted_by_us=True))
-    assert house.notices == ["room.welcome", "encrypting.turned_on"]
+    assert house.notices == ["encrypting.turned_on", "room.welcome"]
     assert house.record.encrypted
 
 

@@ -417,6 +417,7 @@ async def test_a_wish_to_be_called_back_outlives_the_process() -> None:
         assert len(world.matrix.posted) == before
         await engine.pushed(ROOM, "p", Received(ChatStarted(SESSION, (MEI,))))
         await quiet()
+        await world.clock.turn(10)
     assert world.matrix.texts(ROOM)[before:] == ["queue.joined", "chat.started"]
     assert (await world.stored()).conversation.callback is None
 

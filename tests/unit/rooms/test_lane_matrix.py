@@ -226,7 +226,7 @@ async def test_an_invitation_is_accepted_and_what_was_said_before_is_handled() -
     record = await world.stored()
     assert record.membership is Membership.JOINED
     assert (ROOM, BOT) in world.matrix.members
-    assert world.matrix.texts(ROOM)[0] == "room.welcome"
+    assert world.matrix.texts(ROOM)[0] == "queue.asking"  # who has asked is not asked to
     asked = [type(call.command).__name__ for call in world.link.calls]
     assert asked == ["RequestChat", "SendPreMessage", "SendPreMessage"]
     assert [getattr(call.command, "text", "") for call in world.link.calls] == ["", "early", "late"]

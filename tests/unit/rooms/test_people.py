@@ -148,10 +148,10 @@ def test_the_customer_is_known_after_they_left() -> None:
 def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
     house = shared().chat()
     house.receive(MemberGone(ADA, ADA))
-    assert people.empty_by(house.record) is None
+    assert people.due(house.record) is None
     house.receive(MemberJoined(STRANGER, "Eve"))  # no customer of ours
     house.receive(MemberGone(BOB, BOB))
-    moment = people.empty_by(house.record)
+    moment = people.due(house.record)
     assert moment == house.now + people.GRACE
     house.visit.now = moment - 1
     passed(house.visit)
@@ -162,7 +162,7 @@ def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
     assert house.effects[-1] == LeaveRoom((BOT,))
     assert isinstance(house.record.conversation.phase, Chatting)
     assert house.record.conversation.phase.close
-    assert people.empty_by(house.record) is None
+    assert people.due(house.record) is None
 
 
 def test_a_customer_who_comes_back_in_time_goes_on() -> None:
@@ -274,9 +274,9 @@ def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:
     house.receive(MemberJoined(BOB, "Bob"))
     house.receive(MemberGone(ADA, ADA))
     assert house.membership() is Membership.JOINED
-    assert people.empty_by(house.record) is None
+    assert people.due(house.record) is None
     house.receive(MemberGone(BOB, BOB))
-    assert people.empty_by(house.record) == house.now + people.GRACE
+    assert people.due(house.record) == house.now + people.GRACE
 
 
 def test_a_new_name_in_a_direct_chat_is_nobody_new() -> None:

@@ -17,7 +17,10 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.record import CardKind, OurCard, Spoke
+from bridge.rooms.reader import Facts, receive
+from bridge.rooms.record import CardKind, OurCard, Reacted, Spoke
+from bridge.rooms.references import Earlier
+from bridge.rooms.visit import can_be_sent_again
 from tests.unit.rooms.visits import ADA, House
 
 CARD = EventId("$card")
@@ -40,7 +43,7 @@ def test_a_question_that_is_read_before_we_know_that_it_stands(
     words: str, notices: list[str]
 ) -> None:
     house = House().served(direct=True)
-    over = Ended(LAST, rating_asked=True, since=house.now)
+    over = Ended(LAST, since=house.now)
     house.visit.set(conversation=Conversation(over, last_session=LAST, poll=LAST))
     house.say(words)
     rating = house.record.conversation.rating
@@ -143,6 +146,68 @@ def test_a_rate_that_nobody_offers_may_be_somebodys_word(direct: bool) -> None:
     house = asked(direct=direct)
     event = house.say("rate 9 of your shops")
     assert (house.carried, house.reported) == ([event], {})
+
+
+def unhappy(*, direct: bool = True) -> House:
+    """The customer has rated a chat, and is asked why."""
+    house = asked(direct=direct)
+    rated = Rated(LAST, house.now, asked=1)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, rated=rated))
+    return house
+
+
+@pytest.mark.parametrize(
+    ("value", "more"), [(5, False), (4, False), (3, False), (2, True), (1, True)]
+)
+def test_the_worse_half_of_the_ratings_is_unhappy(value: int, more: bool) -> None:
+    house = asked()
+    house.say(f"!wc rate {value}")
+    assert house.record.conversation.rating == Rating(LAST, value, more=more)
+
+
+@pytest.mark.parametrize(
+    ("choices", "value", "more"), [((1, 0), 0, True), ((3, 2, 1), 2, False), ((1,), 1, False)]
+)
+def test_of_few_ratings_too(choices: tuple[int, ...], value: int, more: bool) -> None:
+    house = asked()
+    card = OurCard(CARD, CardKind.RATING, choices=choices)
+    assert cards.rating(house.visit, card, value).more is more
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_why_is_asked_of_one_person_alone(direct: bool) -> None:
+    house = asked(direct=direct)
+    house.receive(Reacted(house.event_id(), ADA, CARD, "1️⃣"))
+    assert house.record.conversation.rating == Rating(LAST, 1, more=direct)
+
+
+@pytest.mark.parametrize("words", ["too slow", "  why did I wait so long?  ", "4", "no"])
+def test_the_next_message_goes_along_with_an_unhappy_rating(words: str) -> None:
+    house = unhappy()
+    event = house.say(words)
+    assert house.record.conversation.rating == Rating(LAST, 1, words, event)
+    assert house.reported == {event: "undelivered.with_rating"}
+    assert can_be_sent_again("undelivered.with_rating")  # to an agent, if it was meant for one
+    assert house.carried == []
+
+
+def test_what_does_not_go_along() -> None:
+    long, late, answering = unhappy(), unhappy(), unhappy()
+    late.visit.now += late.visit.rules.policy.rating_change + 1
+    events = [long.say("x" * 8000), late.say("too slow"), EventId("$reply")]
+    reply = Spoke(events[2], ADA, CustomerText("and this?"), "and this?", reply_to=EventId("$hers"))
+    facts = Facts(earlier=Earlier("it is on its way"))
+    receive(answering.visit, reply, {}, answering.now, facts, command=None)
+    for house, event in zip((long, late, answering), events, strict=True):
+        assert house.record.conversation.rating is None
+        assert event in house.carried
+
+
+def test_thanks_are_no_words_for_a_rating() -> None:
+    house = unhappy()
+    event = house.say("no thanks")
+    assert house.reported == {event: "undelivered.farewell"}
+    assert house.record.conversation.rating is None
 
 
 def test_after_a_queue_that_was_left_again() -> None:

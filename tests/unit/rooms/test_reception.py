@@ -16,7 +16,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.people import GREET_AFTER, Standing, due, entered, entry_failed
 from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
 from bridge.rooms.record import (
     AgentInvited,
@@ -53,6 +53,31 @@ def test_an_invitation_is_accepted() -> None:
     assert house.record.customer == ADA
     assert house.record.displayname == "Ada L."
     assert house.notices == ["room.welcome"]
+
+
+@pytest.mark.parametrize(("direct", "greeting"), [(True, []), (False, ["room.welcome_shared"])])
+def test_who_has_asked_already_is_not_greeted(direct: bool, greeting: list[str]) -> None:
+    """But in a room of several people they have to know who reads along."""
+    house = House()
+    house.invite(direct=direct)
+    house.say("where is my parcel?")
+    parked = house.enter(Entered(direct=direct))
+    assert len(parked) == 1
+    assert house.notices == greeting
+
+
+def test_who_asks_in_the_next_seconds_is_not_greeted_either() -> None:
+    """Apps make the room first, and send the question when they see it."""
+    house = House()
+    house.invite()
+    entered(house.visit, Entered(), Standing.ORDINARY)
+    assert house.notices == []
+    assert due(house.record) == house.now + GREET_AFTER
+    house.say("where is my parcel?")
+    assert due(house.record) is None
+    house.silence()
+    assert house.notices == []
+    assert len(house.carried) == 1
 
 
 @pytest.mark.parametrize(
@@ -387,7 +412,7 @@ def test_who_may_not_write_here_chooses_no_language() -> None:
     [
         (lambda _: None, True, "room.languages", "lang"),
         (lambda _: None, False, "room.languages", "!wc lang"),
-        (lambda house: house.say("hello"), True, "", "lang"),  # it says it itself
+        (lambda house: house.say("hello"), False, "", "!wc lang"),  # it says it itself
         (lambda house: house.visit.set(settings=RoomSettings(language="ja")), True, "", "lang"),
         (lambda house: house.visit.set(language=(1, "en")), True, "", "lang"),
     ],

@@ -25,7 +25,7 @@ from bridge.webchat.frames import (
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.reading import ReadingWorld
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import ADA, RULES
 
 GHOST = "@webchat_K00017:example.org"
 
@@ -69,6 +69,24 @@ async def test_what_cannot_be_shown_is_described(content: AgentContent) -> None:
     ((sender, text),) = await relayed(World(), content)
     assert sender == "@webchatbot:example.org"
     assert text in {"chat.media_failed", "chat.unknown"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content",
+    [AgentText('one <img src="/a.png"> two'), AgentMedia("image", data="===="), UnknownContent(4)],
+    ids=["text", "broken", "unknown"],
+)
+async def test_the_agents_first_words_ring_once(content: AgentContent) -> None:
+    """Whatever they become: a mention, as in a room of three clients ring for no other."""
+    world = ReadingWorld(rules=RULES)
+    await world.chatting(ping_at=world.clock.now() + 10_000)
+    async with world.running() as engine:
+        for key in ("p", "q"):
+            push = MessageReceived(SESSION, MEI.id, content)
+            await engine.pushed(ROOM, key, Received(push))
+            await world.clock.turn(20)
+    assert [one.mentions for one in world.matrix.posted if one.mentions] == [(ADA,)]
 
 
 # --- threads ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from bridge.conversation.model import Args, Chatting, CustomerText, Reported, Sa
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
-from bridge.rooms.people import Standing, entered
+from bridge.rooms.people import GREET_AFTER, Standing, entered, passed
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
 from bridge.rooms.rules import Rules
@@ -92,7 +92,15 @@ class House:
     ) -> tuple[dict[str, object], ...]:
         """`standing`: of whoever set the configuration that the room may have."""
         found = entry or Entered(direct=self.record.direct)
-        return entered(self.visit, found, standing)
+        parked = entered(self.visit, found, standing)
+        self.silence()
+        return parked
+
+    def silence(self) -> None:
+        """For so long that whoever has not written yet is greeted."""
+        self.visit.now += GREET_AFTER
+        passed(self.visit)
+        self.visit.now -= GREET_AFTER
 
     def served(self, whom: UserId = BOT, *, direct: bool = True) -> House:
         """A room in which everything is ready."""
