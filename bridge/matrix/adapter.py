@@ -288,8 +288,7 @@ class MatrixAdapter:
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
-        about = {"rel_type": "m.reference", "event_id": request}
-        content: Json = {"code": "m.user", "reason": "No person is here.", "m.relates_to": about}
+        content = render.cancel_content(request, txn_id)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:

@@ -125,6 +125,8 @@ def everything() -> Iterator[Sent]:
     end = render.poll_end_content(ASKED, "The poll is over", "t")
     yield Sent("poll_end_content", end, render.POLL_END)
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
+    cancelled = render.cancel_content(ASKED, "t")
+    yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
     for sent in from_agents():
         yield sent
         yield Sent("in_thread", render.in_thread(sent.content, THREAD))
