@@ -284,7 +284,7 @@ class MatrixAdapter:
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
-        content = render.verification_cancelled(request)
+        content = render.cancel_content(request, txn_id)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:

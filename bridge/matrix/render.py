@@ -179,9 +179,10 @@ def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
-def verification_cancelled(request: EventId) -> Content:
-    about = {"rel_type": "m.reference", "event_id": request}
-    return {"code": "m.user", "reason": "No person is here.", "m.relates_to": about}
+def cancel_content(request: EventId, txn: str) -> Content:
+    relation = {"rel_type": "m.reference", "event_id": request}
+    why: Content = {"code": "m.user", "reason": "Nobody compares emoji.", "m.relates_to": relation}
+    return why | {"m.mentions": {}, MARKER: {"txn": txn}}
 
 
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:

@@ -511,14 +511,9 @@ class Reader:
                 return other
         return None
 
-    async def _elsewhere(self, record: RoomRecord) -> str:
-        """The address of `Facts.elsewhere`."""
-        room_id = record.elsewhere if _asks_elsewhere(record) else None
-        return people.address(None if room_id is None else await self._record_of(room_id))
-
-    async def _record_of(self, room_id: RoomId) -> RoomRecord | None:
+    async def _record_of(self, room_id: RoomId | None) -> RoomRecord | None:
         """Another room as it is stored; None for one that this version cannot read."""
-        stored = (await self._around.store.load(room_id)).room
+        stored = None if room_id is None else (await self._around.store.load(room_id)).room
         with suppress(ValueError):
             return None if stored is None else load_record(stored.record)
         return None
@@ -583,8 +578,9 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        elsewhere = await self._elsewhere(visit.record)
-        facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=elsewhere)
+        room = await self._record_of(before.elsewhere) if _asks_elsewhere(before) else None
+        link = people.address(room)
+        facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
