@@ -16,8 +16,9 @@ import pytest
 from bridge.demo.matrix_user import membership
 from bridge.demo.stage import Stage
 from bridge.simulator.options import SimulatorOptions
+from tests.support.sounds import tone
 from tests.support.staging import UNLIMITED
-from tests.support.talk import MEI, Talk, reply_to, wording
+from tests.support.talk import MEI, Talk, chatting, reply_to, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -103,6 +104,21 @@ async def test_the_same_chat_whatever_the_server_is_like(stage: Stage, name: str
     assert len(spoken) == 1
     told = [wording(event) for event in talk.messages(stage.bot)]
     assert not [line for line in told if "code" in line or "trouble" in line.lower()], told
+
+
+async def test_a_long_voice_by_its_address(stage: Stage) -> None:
+    """A server of the guide of 2019-10-14 (`voiceUri`); one that refuses it gets the file."""
+    await become(stage, LATER)
+    talk = await chatting(stage, "long-speaker")
+    data = tone(30)
+    voice: dict[str, object] = {"org.matrix.msc3245.voice": {}}
+    await talk.customer.send_file(talk.room, data, "V.ogg", "audio/ogg", "m.audio", **voice)
+    await talk.got("file")
+    bodies: list[Any] = [entry["frame"] for entry in stage.simulator.frames()]
+    spoken = [body["msg"] for body in bodies if body["type"] == 110 and "msg" in body]
+    named = [msg["content"] for msg in spoken if "voiceUri" in str(msg["content"])]
+    assert [(one["voiceLength"], one["voiceType"]) for one in named] == [(30, "amr")]
+    assert "voiceData" not in named[0]
 
 
 async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
