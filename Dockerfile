@@ -13,9 +13,14 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && /opt/bridge/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
+# `make image` fills in the first two.
+ARG VERSION="" REVISION="" SOURCE=""
 LABEL org.opencontainers.image.title="matrix-webchat-bridge" \
       org.opencontainers.image.description="Carries Matrix rooms to an EliteCRM WebChat call centre" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 RUN groupadd --gid 1337 bridge \
     && useradd --uid 1337 --gid 1337 --no-create-home --home-dir /data bridge \
     && install --directory --owner=1337 --group=1337 /data

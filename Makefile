@@ -15,6 +15,9 @@ IMAGE_FLAGS ?=
 # Only the format of docker has health checks.
 IMAGE_FORMAT := $(if $(filter docker,$(ENGINE)),,--format=docker)
 
+IMAGE_LABELS = --build-arg VERSION=$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bridge/__init__.py) \
+	--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null)
+
 VENV := .venv
 # Always "python -m": the scripts in .venv/bin hold the path at which they were installed.
 PY := $(VENV)/bin/python
@@ -54,7 +57,7 @@ fuzz: $(VENV)/.fuzz
 
 image:
 	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))
-	$(ENGINE) build $(IMAGE_FORMAT) $(IMAGE_FLAGS) -t $(IMAGE) .
+	$(ENGINE) build $(IMAGE_FORMAT) $(IMAGE_LABELS) $(IMAGE_FLAGS) -t $(IMAGE) .
 
 # A real Synapse, and the image from its first start to a conversation; needs docker or podman.
 image-check: $(VENV)/.test

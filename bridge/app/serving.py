@@ -9,12 +9,14 @@ the store last.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -23,7 +25,7 @@ from aiohttp import web
 from bridge.app import settings
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import EventId, RoomId
 from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -31,7 +33,7 @@ from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, Homeserver, new_session
+from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
@@ -152,7 +154,8 @@ class Serving:
         }
         engine = Engine(around, runners)
         await enter(links.running(engine))
-        health = self._health(store, matrix, links)
+        contact = Contact(config, matrix, lambda: endpoint.heard)
+        health = self._health(store, contact, links)
         await self._run_engine(engine)
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
@@ -174,13 +177,12 @@ class Serving:
             prune(store, self._clock, lambda: self._config.retention),
             waits.keep(store, self._clock),
             measure(store, self._clock, self._metrics),
-            self._greet(matrix),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
-        LOG.info("ready", port=port, after_ms=self._clock.now() - began)
+        LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
     async def _matrix(self, store: StorePort) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
@@ -234,14 +236,24 @@ class Serving:
         self._stack.push_async_callback(runner.cleanup)
         return await listen(runner, "appservice", appservice.hostname, appservice.port)
 
-    def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
-        async def webchat() -> None:
-            if links.health.unreachable_for() > 0:
-                raise Unavailable("WebChat did not answer")
+    def _health(self, store: StorePort, contact: Contact, links: Links) -> Health:
+        config = self._config
 
-        probes = {"database": store.ping, "homeserver": matrix.homeserver.check, "webchat": webchat}
+        async def homeserver() -> None:
+            try:
+                await contact.probe()
+            except Refused as error:
+                if not contact.made and not self._refusal.done():
+                    self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
+                raise Unavailable(f"it refuses us ({error})") from error
+
+        parts = {
+            "database": (place_of(config.database.url.get_secret_value()), store.ping),
+            "homeserver": (config.homeserver.address, homeserver),
+            "webchat": (config.server.base_url, links.probe),
+        }
         connected = self._metrics.connected.labels
-        return Health(probes, self._clock, on_change=lambda part, up: connected(part).set(up))
+        return Health(parts, self._clock, on_change=lambda part, up: connected(part).set(up))
 
     # --- in the background ------------------------------------------------------------------
 
@@ -262,26 +274,44 @@ class Serving:
             reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
         ).run()
 
-    async def _greet(self, matrix: MatrixAdapter) -> None:
-        """Make our users exist and have the homeserver call us, however long it takes."""
-        config, bot, wait = self._config, self._config.appservice.bot, 1.0
-        queues = [(QueueId(queue.id), queue.name) for queue in config.queues]
-        while True:
+
+SILENCE = 180.0
+"""Seconds without a call of the homeserver's after which it is asked whether it reaches us."""
+
+
+class Contact:
+    """Both ways between the homeserver and us: made at the start, and tried again and again."""
+
+    def __init__(self, config: Config, matrix: MatrixAdapter, heard: Callable[[], float]) -> None:
+        self._config, self._matrix, self._heard = config, matrix, heard
+        self._doubted = True
+        self.made = False
+        """Our users exist, and the homeserver has called us."""
+
+    async def probe(self) -> None:
+        """Raise Unavailable: one of the two ways is closed; Refused as it comes.
+
+        Whether it reaches us is asked (MSC2659, a ping) at the start, after an outage, and when it
+        has not called for `SILENCE`.
+        """
+        server, ours = self._matrix.homeserver, self._config.appservice
+        doubted, self._doubted = self._doubted, True
+        if self.made:
+            await server.check()
+        else:
+            await self._matrix.ghosts.prepare(self._config.queues, ours.bot, ours.id)
+        if doubted or self._heard() < perf_counter() - SILENCE:
             try:
-                await matrix.ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
-                await matrix.homeserver.ping(config.appservice.id)
+                await server.ping(ours.id)
             except Unavailable as error:
-                LOG.warning("the homeserver is not there yet", why=str(error), wait=wait)
-            except StoreError as error:
-                LOG.warning("the database did not answer", why=str(error), wait=wait)
-            except Refused as error:
-                self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
-                return
-            else:
-                LOG.info("the homeserver knows us and can reach us")
-                return
-            await self._clock.sleep(wait)
-            wait = min(wait * 2, 30.0)
+                why = f"it does not reach the bridge at {ours.address}: {error}"
+                raise Unavailable(why) from error
+        self._doubted, self.made = False, True
+
+
+def place_of(url: str) -> str:
+    """The address of a database, without user, password and options."""
+    return re.sub("//.*@", "//", url).partition("?")[0]
 
 
 def why_refused(config: Config, error: Refused) -> str:
@@ -291,6 +321,13 @@ def why_refused(config: Config, error: Refused) -> str:
             f"somebody else has registered {settings.users_of(config).bot} on the homeserver, so"
             f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
             " again)"
+        )
+    if error.code == TAKEN:
+        return (
+            f"another bridge is at work on this homeserver with the same users ({error}): give"
+            " this one its own appservice.id, appservice.bot.username, bridge.username_template"
+            " and bridge.queue_username_template, and `register` again (docs/operators.md, Several"
+            " bridges)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "

@@ -36,6 +36,7 @@ def users_of(config: Config) -> OurUsers:
         config.appservice.bot.username,
         config.bridge.username_template,
         [QueueId(queue.id) for queue in config.queues],
+        config.bridge.queue_username_template,
     )
 
 
@@ -45,6 +46,7 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
     secret = encryption_secret_of(config)
     return Rules(
         bot=users.bot,
+        bot_name=config.appservice.bot.displayname,
         queues=config.queues,
         default_queue=QueueId(config.default_queue),
         permission=partial(permission_of, bridge.permissions),
@@ -110,6 +112,8 @@ def link_settings_of(config: Config) -> LinkSettings:
     server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
     return LinkSettings(
         base_url=server.base_url,
+        ca_file=server.ca_file,
+        verify_ssl=server.verify_ssl,
         enterprise_id=server.enterprise_id,
         dialect=None if server.dialect == "auto" else Dialect(server.dialect),
         login_type=server.login.type,

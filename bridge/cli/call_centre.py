@@ -24,8 +24,8 @@ from bridge.link.http_client import VISITS, Visits, origin_of, redirected
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule, shared
-from bridge.link.settings import USER_AGENT, LinkSettings, Timing
-from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
+from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.webchat.frames import Logout
@@ -111,19 +111,24 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
             session.get(
-                f"{url.rstrip('/')}/", allow_redirects=False, headers={"User-Agent": USER_AGENT}
+                f"{url.rstrip('/')}/",
+                allow_redirects=False,
+                headers={"User-Agent": USER_AGENT},
+                ssl=trusted_by(settings),
             ) as response,
         ):
             date, location = (response.headers.get(name, "") for name in ("Date", "Location"))
     except (aiohttp.ClientError, OSError) as error:
         fault = tls_fault(error, "webchat.base_url") or Failed(
-            getattr(error, "strerror", None) or type(error).__name__,
+            describe(error),
             "check webchat.base_url, the firewall, and that the server runs",
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error
     if location and redirected(f"{url}/", location) is None:
         raise Failed(f"{url} redirects to {origin_of(location)}", _MOVED)
     findings.passed("WebChat server", f"something answers at {url}")
+    if settings.unverified:
+        findings.skipped("WebChat certificate", settings.unverified)
     check_clock(findings, date, "WebChat")
 
 
@@ -159,7 +164,7 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def nothing(self, *_: object) -> None: ...
+    async def nothing(self, *_: object, brief: bool = False) -> None: ...
 
     load = save = forget = nothing
     pushed = restored = lost = queued = nothing

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import shlex
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 import click
 
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
+from bridge.config.fields import SQLITE
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
@@ -47,20 +50,23 @@ class Files:
 def outer_checks(config: Config) -> Iterator[Problem]:
     """Problems that only the outer rings can see in the configuration's values."""
     # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
-    from bridge.app.settings import users_of
+    from bridge.app.settings import link_settings_of, users_of
+    from bridge.link.settings import trusted_by
 
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
-    checks: dict[KeyPath, Callable[[], object]] = {
-        ("bridge", "username_template"): lambda: users_of(config),
-        ("webchat", 0, "base_url"): lambda: Endpoints(config.server.base_url),
-    }
-    for key, check in checks.items():
+    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
+        (("bridge",), lambda: users_of(config)),
+        (("webchat", 0), lambda: Endpoints(config.server.base_url)),
+        (("webchat", 0), lambda: trusted_by(link_settings_of(config))),
+    )
+    for section, check in checks:
         try:
             check()
         except ValueError as error:
-            yield Problem(key, str(error).removeprefix("username_template "))
+            key, _, why = str(error).partition(" ")
+            yield Problem((*section, key), why)
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -84,6 +90,9 @@ no_update_option = _option(
     default=None,
     help="Never write the configuration file.",
 )
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON (docs/operators.md, For scripts)."
+)
 Given = ParamSpec("Given")
 
 
@@ -96,6 +105,22 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
         work(click.get_current_context().ensure_object(Files).load(), *args, **kwargs)
 
     return command
+
+
+def exposed(files: Files, config: Config) -> str:
+    """The files with secrets that anybody on this machine can read, as a shell takes them."""
+    database = config.database.url.get_secret_value().removeprefix(SQLITE)
+    here = files.config.absolute()
+    ours = (here, here.parent / files.registration, Path(database), Path(f"{database}-wal"))
+    return shlex.join(str(file) for file in ours if _open_to_all(file))
+
+
+def _open_to_all(file: Path) -> bool:
+    try:
+        ways = all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents)
+        return ways and file.stat().st_mode & stat.S_IROTH != 0
+    except (OSError, ValueError):  # it is not there, or no file at all
+        return False
 
 
 # --- exit codes ----------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import asyncio
 import io
 
 import click
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from bridge.cli.call_centre import check_webchat
-from bridge.cli.console import ExitCode, Files
+from bridge.cli.console import ExitCode, Files, exposed
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.cli.installation import READABLE, check_database, check_encryption, check_registration
@@ -25,17 +26,21 @@ _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yell
 _WIDTH = 28
 
 
-def doctor(files: Files) -> int:
+def doctor(files: Files, *, as_json: bool = False) -> int:
     """Try everything and print it; 1 if something failed."""
     # The table says it all; the parts' own log lines would only stand in between.
     configure_logging("ERROR", "text", stream=io.StringIO())
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-    findings = Findings(told=lambda finding: _print(console, finding))
+    findings = Findings() if as_json else Findings(told=lambda one: _print(console, one))
     config = _load(findings, files)
     if config is not None:
         asyncio.run(_round(findings, files, config))
     passed, failed, skipped = (findings.count(verdict) for verdict in Verdict)
-    click.echo(f"{passed} passed, {failed} failed, {skipped} not tried")
+    if as_json:
+        told = {"passed": passed, "failed": failed, "skipped": skipped, "findings": findings.all}
+        click.echo(msgspec.json.format(msgspec.json.encode(told)))
+    else:
+        click.echo(f"{passed} passed, {failed} failed, {skipped} not tried")
     return ExitCode.FAILED if failed else ExitCode.OK
 
 
@@ -67,6 +72,9 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         )
     else:
         check_registration(findings, config, files.registration)
+    if bare := exposed(files, config):
+        detail = f"everybody on this machine can read {bare}"
+        findings.failed("secrets", detail, f"`chmod o= {bare}`")
     await findings.of("database", check_database(config))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:

@@ -98,11 +98,14 @@ def tls_fault(error: BaseException, key: str) -> Failed | None:
             fix = _NO_TLS
     else:
         return None
-    return Failed(f"TLS: {reason}", fix.format(key=key))
+    file = " or webchat.ca_file" if key.startswith("webchat") else ""
+    return Failed(f"TLS: {reason}", fix.format(key=key, file=file))
 
 
 _OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"
-_TRUST = "set the environment variable SSL_CERT_FILE (docs/operators.md, Private certificates)"
+_TRUST = (
+    "set the environment variable SSL_CERT_FILE{file} (docs/operators.md, Private certificates)"
+)
 _UNKNOWN_ISSUER = (
     f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"
     " else have the server send its whole chain"

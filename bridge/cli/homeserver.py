@@ -22,10 +22,12 @@ from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId
 from bridge.matrix.appservice import Endpoint
+from bridge.matrix.client import OWNER
 from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
+from bridge.rooms.ports import describe
 from bridge.rooms.store import StoreError
 
 _CLIENT = "/_matrix/client/v3"
@@ -124,11 +126,15 @@ class HomeserverChecks:
         return f"{bot} is ours"
 
     async def _sessions_of_others(self, user: UserId) -> str:
-        """The devices of whoever else uses one of our users at the moment; empty: nobody."""
+        """Who else uses one of our users, with devices or as a service; empty: nobody."""
         async with migrated_store(self._config) as store:
             with suppress(StoreError):
                 if store is not None and await store.fact(made_fact(user)) is not None:
                     return ""  # the bridge has registered it
+        mark = f"{_CLIENT}/user/{quote(user)}/account_data/{OWNER}?user_id={quote(user)}"
+        owner = (await self._ask("GET", mark)).body.get("appservice", "")
+        if owner not in {"", self._config.appservice.id}:
+            return f"the application service {owner} serves it"
         answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")
         found = foreign_devices(device_ids(answer.body))
         return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
@@ -293,8 +299,7 @@ class HomeserverChecks:
         except msgspec.DecodeError:
             why = "the answer is not JSON: no homeserver, or a proxy's error"
         except (aiohttp.ClientError, OSError) as error:
-            # Without its text where it could quote more than the address: it never has the token.
-            why = getattr(error, "strerror", None) or type(error).__name__
+            why = describe(error)
             if fault := tls_fault(error, "homeserver.address"):
                 why, fix = str(fault), fault.fix
         else:

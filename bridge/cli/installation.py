@@ -123,6 +123,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "free space on the disk of database.url"
     if kind == "SQLite":
         return _OUR_FOLDER
+    if "42501" in str(error):  # insufficient_privilege
+        return "let the role make tables: `ALTER DATABASE <name> OWNER TO <role>`, as its superuser"
     return "start PostgreSQL, and check host, name, user and password in database.url"
 
 
@@ -213,7 +215,8 @@ def judge(findings: Findings, found: Inspected | None) -> None:
     if not found.newest:
         findings.failed(
             f"{ENCRYPTION}, database",
-            "this is an older copy: the homeserver has seen a newer state of it",
+            "this is an older copy: the homeserver has seen a newer state of it (or another bridge"
+            " has used the same users meanwhile)",
             "restore the newest one, with the bridge stopped; or start the bridge with this one: it"
             " gives its users new devices, and customers are not warned",
         )

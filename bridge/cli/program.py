@@ -56,13 +56,14 @@ for command in (
 @program.command()
 @console.config_option
 @console.registration_option
+@console.json_option
 @click.pass_obj
-def doctor(paths: Files) -> None:
+def doctor(paths: Files, *, as_json: bool) -> None:
     """Try the whole installation: database, homeserver, WebChat; says how to mend what fails."""
     # Imported late: it needs the whole bridge, and the other commands need not wait for that.
     from bridge.cli.doctor import doctor as examine
 
-    sys.exit(examine(paths))
+    sys.exit(examine(paths, as_json=as_json))
 
 
 def parse_options(

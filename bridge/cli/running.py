@@ -13,10 +13,11 @@ patterns would be those of example.org.
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -25,7 +26,16 @@ from ruamel.yaml import YAML
 
 from bridge.cli import console
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.config import Config, ConfigUnreadable, KeyPath, example_config, json_schema
+from bridge.config import (
+    Config,
+    ConfigInvalid,
+    ConfigUnreadable,
+    KeyPath,
+    Problem,
+    example_config,
+    json_schema,
+)
+from bridge.config.document import render_path
 from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
 from bridge.matrix.registration import (
     Registration,
@@ -71,7 +81,7 @@ def run(files: Files) -> None:
             f"{files.config}: appservice.as_token and hs_token are empty; run:"
             f" matrix-webchat register -c {files.config} -r {files.registration}",
         )
-    # Imported late: `check`, `register` and the like need none of it and start at once.
+    # Imported late: `register` and the like need none of it and start at once.
     from bridge.app import process
     from bridge.ops.metrics import CannotListen
 
@@ -83,30 +93,54 @@ def run(files: Files) -> None:
 
 @click.command()
 @console.config_option
+@console.registration_option
+@console.json_option
 @click.pass_obj
-def check(files: Files) -> None:
+def check(files: Files, *, as_json: bool) -> None:
     """Check the configuration; every error names its key and line."""
-    config = files.load()
-    click.echo(f"{files.config}: valid")
-    if lacks_tokens(config):
-        click.echo(f"{files.config}: no tokens yet; `matrix-webchat register` fills them")
-    login = config.server.login
-    if login.type is LoginType.PASSWORD and not (login.password or config.server.accounts):
-        click.echo(
-            f"{files.config}: webchat.login.type is password, and there is none: set"
-            " webchat.login.password, or list accounts in webchat.accounts"
-        )
+    told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
+    try:
+        warnings = list(_warnings(files, files.load()))
+        told |= {"valid": True, "warnings": warnings}
+    except (ConfigUnreadable, ConfigInvalid) as error:
+        known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
+        told["problems"] = [
+            {"key": render_path(one.path), "where": one.origin, "message": one.message}
+            for one in known
+        ]
+        raise
+    finally:
+        if as_json:
+            click.echo(json.dumps(told, indent=2))
+    for line in () if as_json else ("valid", *warnings):
+        click.echo(f"{files.config}: {line}")
+
+
+def _warnings(files: Files, config: Config) -> Iterator[str]:
+    """What is allowed, and seldom meant."""
     # Imported late, as in `run`.
     from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
 
-    accounts = link_settings_of(config).accounts
-    for pattern in shared(accounts, config.bridge.limits.rooms_per_user):
-        click.echo(
-            f'{files.config}: webchat.accounts."{pattern}": several rooms could have this account'
-            " at the same time, and the server knows one chat per account;"
-            " put {room_key} into its name, or see docs/operators.md"
+    if lacks_tokens(config):
+        yield "no tokens yet; `matrix-webchat register` fills them"
+    login = config.server.login
+    if login.type is LoginType.PASSWORD and not (login.password or config.server.accounts):
+        yield (
+            "webchat.login.type is password, and there is none: set webchat.login.password, or list"
+            " accounts in webchat.accounts"
         )
+    settings = link_settings_of(config)
+    for pattern in shared(settings.accounts, config.bridge.limits.rooms_per_user):
+        yield (
+            f'webchat.accounts."{pattern}": several rooms could have this account at the same time,'
+            " and the server knows one chat per account; put {room_key} into its name, or see"
+            " docs/operators.md"
+        )
+    if settings.unverified:
+        yield settings.unverified
+    if bare := console.exposed(files, config):
+        yield f"everybody on this machine can read what is secret: chmod o= {bare}"
 
 
 @click.command()

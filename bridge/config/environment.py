@@ -179,15 +179,15 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     out = io.StringIO()
     yaml.dump(tree, out)
     try:
-        _replace(path, out.getvalue())
+        replace_secret(path, out.getvalue())
     except OSError as error:
         raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _replace(path: Path, text: str) -> None:
-    """Swap the file for one of mode 0600 in one move; a crash leaves the old or the new."""
+def replace_secret(path: Path, text: str) -> None:
+    """Swap a file for one of mode 0600 in one move: a crash leaves the old or the new. OSError."""
     target = path.resolve()
-    before = target.stat()
+    # The mode is given at creation: there is no moment in which others can read it.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
     try:
@@ -195,7 +195,8 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            before = target.stat()
             os.chown(temporary, before.st_uid, before.st_gid)
         temporary.replace(target)
     except BaseException:

@@ -136,12 +136,14 @@ _mxc = matching(
 )
 
 
-def _ghosts(value: str) -> str:
-    if value.count("{agent}") != 1:
-        raise ValueError("must contain {agent} once")
-    _localpart(value.replace("{agent}", "x"))
-    if value == "{agent}":
-        raise ValueError("needs a prefix or suffix beside {agent}: it would claim every user")
+def _users(value: str) -> str:
+    """The template of localparts, with one field of which it has been seen that it is there."""
+    field = value[value.index("{") : value.index("}") + 1]
+    if value.count(field) != 1:
+        raise ValueError(f"must contain {field} once")
+    _localpart(value.replace(field, "x"))
+    if value == field:
+        raise ValueError(f"needs a prefix or suffix beside {field}: it would claim every user")
     return value
 
 
@@ -187,7 +189,8 @@ ONE_OR_MANY = BeforeValidator(lambda value: [value] if isinstance(value, dict) e
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Localpart = Annotated[str, AfterValidator(_localpart)]
-GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"}), AfterValidator(_ghosts)]
+GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"}), AfterValidator(_users)]
+QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"}), AfterValidator(_users)]
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -50,15 +51,25 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
         problems = _problems(error.errors(include_url=False))
         # Its text could hold secrets.
         raise ConfigInvalid(_placed(problems, document, origins)) from None
+    config = _beside(config, path.absolute().parent)
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
+    return config
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """A relative file lies beside config.yaml, in whatever folder a command is given."""
+    files = [server.ca_file and str(folder / server.ca_file) for server in config.webchat]
+    servers = zip(config.webchat, files, strict=True)
+    changed: dict[str, object] = {
+        "webchat": tuple(server.model_copy(update={"ca_file": file}) for server, file in servers)
+    }
     url = config.database.url.get_secret_value()
-    if not url.startswith(SQLITE):
-        return config
-    # A relative file lies beside config.yaml, in whatever folder a command is given.
-    file = path.absolute().parent / url.removeprefix(SQLITE)
-    return config.model_copy(update={"database": Database(url=SecretStr(f"{SQLITE}{file}"))})
+    if url.startswith(SQLITE):
+        file = folder / url.removeprefix(SQLITE)
+        changed["database"] = Database(url=SecretStr(f"{SQLITE}{file}"))
+    return config.model_copy(update=changed)
 
 
 def _placed(
@@ -115,6 +126,8 @@ def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
     yield from _server(config)
     yield from _queues(config)
+    if "/_matrix" in config.homeserver.address:
+        yield Problem(("homeserver", "address"), "must end before /_matrix, which is added to it")
     ratings = [option.id for option in config.rating.options]
     for index, rating in enumerate(ratings):
         if rating in ratings[:index]:
@@ -155,6 +168,8 @@ def _permissions(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (*here, who), "is nobody: a user id has a server, as in @name:example.org"
             )
+        elif not who.startswith("@") and not re.fullmatch(r"[^:]*(:[\d*?]+)?|\[.*\].*", who):
+            yield Problem((*here, who), f"is no server: a user id begins with @, as in @{who}")
     if not SERVED.intersection(rules.values()):
         yield Problem(here, "lets nobody use the bridge")
     elif rules.get(domain, Permission.CUSTOMER) in SERVED and not serves_somebody_of(rules, domain):
@@ -174,6 +189,8 @@ def _server(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
+        if path := re.search(r"/(tpiu?|cws|robotSearch)$", server.base_url):
+            yield Problem((*here, "base_url"), f"must end before {path[0]}, which is added to it")
         if server.robot.enabled is not (server.robot.mode is not RobotUse.OFF):
             yield Problem(
                 (*here, "robot", "mode"),

@@ -32,6 +32,7 @@ from bridge.config.fields import (
     Milliseconds,
     MxcUri,
     Port,
+    QueueTemplate,
     Section,
     TimeZone,
     matching,
@@ -192,6 +193,10 @@ class WebChat(Section):
 
     base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
     """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
+    ca_file: str = ""
+    """Certificates (PEM) to trust beside the system's, for an authority of the server's own."""
+    verify_ssl: bool = True
+    """false: check no certificate of its; whoever is on the way can then read and change all."""
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     # YAML reads an unquoted 2016 as a number.
@@ -257,7 +262,7 @@ class Bot(Section):
     displayname: str = "WebChat"
     """Its name in rooms."""
     avatar: MxcUri = ""
-    """An mxc:// URI, or empty."""
+    """An mxc:// URI; empty: the bridge's own picture."""
 
 
 class AppService(Section):
@@ -293,7 +298,9 @@ class Queue(Section):
     id: Annotated[int, Field(ge=0, examples=[1])]
     """Wire `queueId`."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
-    """Shown to customers; also the name of @webchat_queue_<id>."""
+    """Shown to customers; also the name of its Matrix user, @webchat_queue_<id>."""
+    avatar: MxcUri = ""
+    """An mxc:// URI; empty: the bridge's own picture, in a colour of the queue's own."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
     """Other words for it in `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None
@@ -360,7 +367,9 @@ class Bridge(Section):
     """How rooms are served."""
 
     username_template: GhostTemplate = "webchat_{agent}"
-    """Matrix users of agents; queue users are webchat_queue_<id>."""
+    """Matrix users of agents."""
+    queue_username_template: QueueTemplate = "webchat_queue_{queue}"
+    """Matrix users of queues; another for each bridge on a homeserver."""
     displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
     """Their names; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"

@@ -268,7 +268,7 @@ def take_back(
     if isinstance(turn.state.phase, model.Idle):
         queue.say_kept(turn)
     else:
-        queue.resume_held(turn)
+        queue.resume_held(turn, ask=False)
 
 
 def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -> None:

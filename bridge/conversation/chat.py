@@ -58,19 +58,33 @@ def start_chat(
 
 def greet(turn: Turn, phase: model.Chatting) -> None:
     """Bring the agents of the chat in, and let the customer know: a person is worth a ping."""
+    connected(turn, phase)
     if phase.agents:
-        turn.card("queue.joined", {"names": names(phase.agents)})
         turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
         turn.say("chat.started", {"names": introduced(turn, phase.agents)}, ping=not phase.robot)
     else:
-        turn.card("queue.joined_unnamed")
         turn.say("chat.started_unnamed", ping=not phase.robot)
     if phase.robot:
         turn.ask(model.Offer("robot.person_offered"))
 
 
-def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True) -> None:
-    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet."""
+def connected(turn: Turn, phase: model.Chatting) -> None:
+    """Write on the card who is there, in place of any place in a queue."""
+    if phase.agents:
+        turn.card("queue.joined", {"names": names(phase.agents)})
+    else:
+        turn.card("queue.joined_unnamed")
+
+
+def end_chat(
+    turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True, ask: bool = True
+) -> None:
+    """End the chat; `key` says by whom. Not `closed`: WebChat may not know yet.
+
+    Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
+    """
+    if phase.seeking:
+        turn.card("queue.ended")
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = model.Ended(phase.session_id, phase.rating_asked, turn.now)
@@ -80,7 +94,7 @@ def end_chat(turn: Turn, phase: model.Chatting, key: str, *, closed: bool = True
         turn.say(inviting(key, turn.policy))
         if closed:
             ask_rating(turn, ended)
-    queue.resume_held(turn)
+    queue.resume_held(turn, ask=ask)
 
 
 def ended_at(state: model.Conversation) -> int | None:
@@ -101,6 +115,8 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
+    if phase.seeking:
+        turn.card("queue.ended")
     dismiss(turn, phase.agents)
     turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")

@@ -18,7 +18,8 @@ it: what only the history has, and is not older than the outage, was missed.
   line that may be it and reads differently is shown, once.
 - The customer is told that something may be missing where more was said than we remember or the
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
-  shown before. A server that numbers its pushes sends again what was lost itself.
+  shown before. A server that numbers its pushes sends again what was lost itself; one that does
+  not, and keeps no history, has lost it: that is told unless the link was away but for a moment.
 
 Marks are stored packed (`Conversation.marks`), for the room's record is written with each message:
 a push appends 13 bytes, and only an outage unpacks them (`shown_lately`).
@@ -131,20 +132,20 @@ def link_lost(turn: Turn) -> None:
         turn.say("outage.away")
 
 
-def link_restored(turn: Turn, at: int) -> None:
+def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
     """Ask for the history after an outage of the link, which ended at `at`."""
     if turn.state.told_away:
         turn.set(told_away=False)
         turn.say("trouble.over")
     if isinstance(turn.state.phase, model.Waiting | model.Chatting):
         turn.set(linked_at=at)
-        _want(turn, _heard_until(turn), turn.now)
+        _want(turn, _heard_until(turn), turn.now, brief=brief)
 
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
     if isinstance(turn.state.phase, model.Waiting | model.Chatting) and turn.state.recall is None:
-        _want(turn, _heard_until(turn), turn.now + SETTLING)
+        _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
 
 
 def pursue(turn: Turn, recall: model.Recall) -> None:
@@ -168,15 +169,15 @@ def due(state: model.Conversation) -> int | None:
     return recall.due
 
 
-def _want(turn: Turn, since: int, at: int) -> None:
+def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
     recall, phase = turn.state.recall, turn.state.phase
     if recall is None:
         unmarked = isinstance(phase, model.Chatting) and not phase.marked
-        turn.set(recall=model.Recall(since, due=at, unmarked=unmarked))
+        turn.set(recall=model.Recall(since, due=at, brief=brief, unmarked=unmarked))
     else:
-        since = min(since, recall.since)
-        turn.set(recall=replace(recall, since=since, due=min(at, recall.due), again=recall.asked))
+        since, at, brief = min(since, recall.since), min(at, recall.due), brief and recall.brief
+        turn.set(recall=replace(recall, since=since, due=at, again=recall.asked, brief=brief))
 
 
 def _heard_until(turn: Turn) -> int:
@@ -226,7 +227,7 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
             _keep(turn, known)
             if told and words == _NO_WORDS:  # a picture, which is shown all the same
                 return True
-            _want(turn, one.at, turn.now)
+            _want(turn, one.at, turn.now, brief=True)
             return False
     return None
 
@@ -261,8 +262,8 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
     elif recall.unmarked:
         _take_as_shown(turn, came)
     else:
-        _show(turn, came)
-    again = model.Recall(recall.since, recall.session_id, due=turn.now)
+        _show(turn, came, brief=recall.brief)
+    again = model.Recall(recall.since, recall.session_id, due=turn.now, brief=True)
     turn.set(recall=again if recall.again else None)
 
 
@@ -291,7 +292,7 @@ def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]
     return lines, compare(shown_lately(turn.state), lines)
 
 
-def _show(turn: Turn, came: model.Recalled) -> None:
+def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
     ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
     lines, clocks = _agents_lines(turn, came)
     heard = shown_lately(turn.state)
@@ -299,6 +300,8 @@ def _show(turn: Turn, came: model.Recalled) -> None:
     if came.kept:
         lacking, heard = left_out(heard, came, ids)
         doubtful = doubtful or lacking
+    else:
+        doubtful = not brief and _lost_for_good(turn, came, heard)
     found, heard = missed(heard, lines, came.since, clocks)
     _keep(turn, heard)
     for line in found:
@@ -315,6 +318,15 @@ def _show(turn: Turn, came: model.Recalled) -> None:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
     if doubtful:
         turn.say("outage.unsure")
+
+
+def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
+    """True if the outage may have cost words of this chat that are not pushed again."""
+    phase = turn.state.phase
+    if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
+        return False  # it began when the link stood again
+    said = [one for one in heard if one.at >= phase.since]
+    return not said or any(one.session == came.session_id for one in said)
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:

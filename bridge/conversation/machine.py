@@ -74,7 +74,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
             queue.turn_awaited(turn, happened.seconds)
         case model.LinkRestored():
             turn.set(retry_at=None)
-            history.link_restored(turn, happened.at or turn.now)
+            history.link_restored(turn, happened.at or turn.now, brief=happened.brief)
             queue.ask_after(turn, cut=True)  # row 30; a session is only used on (row 31)
         case model.Resumed():
             history.resumed(turn)

@@ -300,6 +300,8 @@ class Recall(Value, frozen=True):
     asked: bool = False
     again: bool = False
     """Something happened since then: ask once more."""
+    brief: bool = False
+    """The link was away for a moment only."""
     tries: int = 0
     unmarked: bool = False
     """Its lines were shown by a version without marks (`Chatting.marked`)."""
@@ -524,6 +526,8 @@ class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again, since `at` (0: just now)."""
 
     at: int = 0
+    brief: bool = False
+    """It was away for a moment only."""
 
 
 class Resumed(Happening, frozen=True):
@@ -599,6 +603,8 @@ class Say(Wish, frozen=True):
     reply_to: EventId | None = None
     ping: bool = False
     """Worth the customer's phone ringing: m.text instead of m.notice."""
+    also: str = ""
+    """Key of a second sentence, with the same `args`, that stands below it."""
 
 
 class QueuePlace(Wish, frozen=True, tag="Place"):

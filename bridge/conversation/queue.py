@@ -71,14 +71,19 @@ def request_chat(turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = F
     show_card(turn)
 
 
-def resume_held(turn: Turn) -> None:
-    """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
+def resume_held(turn: Turn, *, ask: bool = True) -> None:
+    """Outside a chat, ask for one for content that still waits, as the room's rules allow.
+
+    Not `ask`: it was for agents who have ended the chat meanwhile, and nobody wished for others.
+    """
     if not turn.state.held or not isinstance(turn.state.phase, model.NoChat):
         return
-    if turn.policy.start_on_message:
+    if not turn.policy.start_on_message:
+        turn.say("start.needed")
+    elif ask:
         request_chat(turn)
     else:
-        turn.say("start.needed")
+        say_kept(turn)
 
 
 def want_person(turn: Turn, key: str | None) -> None:

@@ -61,9 +61,12 @@ def pushed(turn: Turn, came: model.Pushed) -> None:
 
 def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.robot and push.session_id == phase.session_id:
-        _transfer_news(turn, phase, push)
-        return
+    if isinstance(phase, model.Chatting) and phase.robot:
+        # Before 2019 a 201 named no session: while a person is looked for, it is about that.
+        searching = (phase.seeking or phase.human) and push.request_id != turn.state.last_request
+        if push.session_id == phase.session_id or (push.session_id is None and searching):
+            _transfer_news(turn, phase, push)
+            return
     revived = queue.revive(turn, push)
     phase = turn.state.phase
     if not isinstance(phase, model.Waiting) or _is_stale(turn, phase, push):
@@ -109,6 +112,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     if news is Progress.WAITING and push.position:
         turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
+        chat.connected(turn, phase)
         turn.say(*queue.status_key(push.status))
 
 
@@ -174,14 +178,12 @@ def _replace_agents(
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
-    turn.enter(
-        phase,
-        agents=tuple(new.values()),
-        robot=robot,
-        human=phase.human and robot,
-        seeking=phase.seeking and robot,
-    )
+    human, seeking = phase.human and robot, phase.seeking and robot
+    changes = replace(phase, agents=tuple(new.values()), robot=robot, human=human, seeking=seeking)
+    turn.enter(changes)
     if not phase.unwanted:
+        if person:
+            chat.connected(turn, changes)  # the card may still tell the place in the queue
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
         presented = chat.introduced(turn, came)
@@ -204,7 +206,8 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         chat.start_chat(turn, session_id, phase.agents)
         phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.session_id == session_id:
-        chat.end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+        key = "chat.ended_by_you" if phase.close else "chat.ended"
+        chat.end_chat(turn, phase, key, ask=phase.unwanted)
     # else a foreign session (row 40, test 81)
 
 

@@ -22,6 +22,7 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "room.welcome": ("room.welcome_command", "room.welcome_paused"),
     # The robot is asked by writing, wherever it answers first.
     "robot.welcome": ("robot.welcome", "room.welcome_paused"),
+    "help.idle": ("help.idle_command", "help.idle_paused"),
     "chat.ended": ("chat.ended_command", "chat.ended_paused"),
     "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
     "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),

@@ -132,20 +132,15 @@ def die_with_parent() -> Callable[[], object] | None:
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST, _LINUX = 10_000, 32_768
-"""Below the first are the well-known servers of a developer's machine; the second is where Linux
-begins with ports for outgoing connections if nobody says otherwise (others begin higher)."""
+"""Above the usual servers of a developer's machine; where Linux's ports for connections begin."""
 _TRIES = 200
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free, and that no outgoing connection is given.
+    """A free port of the loopback interface, outside those that the kernel gives to connections.
 
-    The kernel gives the port that it hands out for "any" to outgoing connections as well: until the
-    server listens, or while it restarts, any client on this machine may get it. (On a machine where
-    all ports are given to connections, this one may be, too.)
-
-    Raises:
-        OSError: no such port is free.
+    A port that it hands out for "any" may be a client's before the server listens, or while it
+    restarts. OSError: no port is free.
     """
     ports = range(_LOWEST, _first_ephemeral())
     for port in random.sample(ports, min(_TRIES, len(ports))):

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -21,7 +21,7 @@ from bridge.demo.child_process import ServerError
 from bridge.demo.matrix_user import Customer, Phone, password_of
 from bridge.demo.scene import Scene, Transcript, expect
 from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
-from bridge.demo.stage import Stage, StageOptions, set_stage
+from bridge.demo.stage import QUEUES, Stage, StageOptions, set_stage
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 
@@ -116,14 +116,15 @@ async def _invite_visitor(stage: Stage) -> None:
     await visitor.call("POST", "v3/logout", {})
     expect(isinstance(devices, list) and len(devices) == 1, "no device but this one's")
     expect(rooms == [], "no rooms")
-    expect(found, f"{stage.bot} is found by searching for webchat")
+    expect(found, f"{stage.bot} is found by searching for webchat, with its picture")
 
 
 async def _finds_bot(visitor: Customer, bot: str) -> bool:
     """Search as Element does; Synapse takes its time to put users into its directory."""
     for _ in range(DIRECTORY_SECONDS):
         found = await visitor.call("POST", "v3/user_directory/search", {"search_term": "webchat"})
-        if bot in str(found["results"]):
+        users: Any = found["results"]
+        if any(user["user_id"] == bot and user["avatar_url"] for user in users):
             return True
         await asyncio.sleep(1)
     return False
@@ -134,15 +135,20 @@ def options(dialect: Dialect) -> StageOptions:
     simulator = SimulatorOptions(
         dialect=dialect,
         login_limit=0,  # the bridge's address is whitelisted, as an operator's should be
+        queue_names={str(queue["id"]): str(queue["name"]) for queue in QUEUES},
         ratings=RATINGS,
         resend_seconds=1.0,
         robot_key=ROBOT_KEY,
         robot_answers={QUESTION: ANSWER},
     )
     robot = {"enabled": True, "mode": "command", "public_key": ROBOT_KEY}
-    # Anybody may make an account, as Element's "Create account" does.
-    open_to_all = {"enable_registration": True, "enable_registration_without_verification": True}
-    return StageOptions(simulator=simulator, webchat={"robot": robot}, synapse=open_to_all)
+    synapse = {
+        # Anybody may make an account, as Element's "Create account" does.
+        "enable_registration": True,
+        "enable_registration_without_verification": True,
+        "presence": {"enabled": True},  # or everybody would be offline
+    }
+    return StageOptions(simulator=simulator, webchat={"robot": robot}, synapse=synapse)
 
 
 def _how_to_visit(stage: Stage) -> str:

@@ -65,6 +65,8 @@ class SynapseServer:
             patience=_STOP_TIMEOUT,
             environment=quiet,
         )
+        self.stop = self._child.stop
+        self.kill = self._child.kill
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -85,12 +87,6 @@ class SynapseServer:
         except ServerError:
             await self.kill()
             raise
-
-    async def stop(self) -> None:
-        await self._child.stop()
-
-    async def kill(self) -> None:
-        await self._child.kill()
 
     async def restart(self) -> None:
         await self.stop()

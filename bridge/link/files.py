@@ -18,6 +18,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,10 +30,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
+from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
-from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
@@ -259,12 +260,15 @@ class AllowedHosts:
                     raise ValueError(f"{entry!r} is no host, host:port or CIDR") from None
                 self._named.add((parts.hostname, parts.port))
 
+    def is_own(self, url: SplitResult) -> bool:
+        return url.scheme == self._own_scheme and (url.hostname, _port_of(url)) == self.own
+
     def allows(self, url: SplitResult) -> bool:
         """True if it may be asked at all, before its name is resolved; ValueError: a bad port."""
         host, port = url.hostname or "", _port_of(url)
         if url.scheme not in _DEFAULT_PORTS or url.username is not None:
             return False
-        if url.scheme == self._own_scheme and (host, port) == self.own:
+        if self.is_own(url):
             return True
         literal = _literal(host)
         if literal is not None and self._covered(literal):
@@ -335,9 +339,11 @@ def _embedded(address: Address) -> list[Address]:
 class Fetcher:
     """Downloads files; usable while `running` is entered."""
 
-    def __init__(self, settings: LinkSettings, endpoints: Endpoints) -> None:
+    def __init__(
+        self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
-        self._timing = settings.timing
+        self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
         self._hosts = AllowedHosts(urlsplit(settings.base_url), settings.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None
@@ -394,8 +400,10 @@ class Fetcher:
         if self._session is None or self._session.closed:
             raise Unavailable("the links are not running")
         timeout = timeout_of(self._timing, self._timing.upload)
+        own = self._hosts.is_own(urlsplit(url))
+        tls = (own and self._tls) or True
         try:
-            return await self._session.get(url, allow_redirects=False, timeout=timeout)
+            return await self._session.get(url, allow_redirects=False, timeout=timeout, ssl=tls)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
             if isinstance(cause, AddressRefused):

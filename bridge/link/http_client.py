@@ -1,20 +1,17 @@
-"""The way to the server's HTTP addresses: connection pool, rate limit, circuit breaker, backoff.
+"""HTTP addresses of the server: connection pool, rate limit, circuit breaker, backoff.
 
-`Http` is one pool of connections for POST requests, without a limit (long-lived requests must never
-queue behind each other) and without cookies: those that a login sets belong to its token, for a
-balancer may lead each customer to the server that knows them.
+`Http` has no connection limit (long requests must never queue behind each other) and keeps no
+cookies: those of a login belong to its token, for a balancer may lead each customer elsewhere.
 
 The server blacklists an address that logs in too often, and all our customers share one (protocol
 reference 3.7). So whatever goes to its login address passes the `Door`:
 
-* a rate limit, `WindowLimiter`: at most so many requests in any window, as the server counts (a
-  leaky bucket lets almost twice as many through). A place is taken when a login begins and comes
-  back one window after it has *ended*. The newest moments are stored (`Visits`), for the server
-  knows nothing of our restarts;
-* fair queueing: those whose chat is going on go first, then those for whom the fewest places are
-  taken, and then it goes round: whoever has had a turn is behind all who wait by then. Who has
-  places gets another only while as many are free (the dynamic thresholds of shared buffers);
-* a circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
+* rate limit, `WindowLimiter`: so many requests in any window, as the server counts (a leaky bucket
+  lets almost twice as many through). A place comes back one whole window after its login has
+  *ended*. The newest moments are kept over restarts (`Visits`);
+* fair queueing: whose chat is going on first, then who has the fewest places taken, then in turns.
+  Who has places gets another only while as many are free (dynamic thresholds): 5 of 8 at most;
+* circuit breaker: answers that look like a blacklist's close the door for everybody for a while.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ from yarl import URL
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Timing
-from bridge.rooms.ports import CallFailure, Clock, Unavailable
+from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import Endpoints, login_sign
 
@@ -80,23 +77,10 @@ def certain_failure(reason: FailureReason, message: str, code: int | None = None
     return CallFailure(reason, certain=True, code=code, message=message)
 
 
-def describe(error: BaseException) -> str:
-    """A foreign network error in words, without its own, which may quote a URL and so a token."""
-    name = type(error).__name__
-    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
-    if isinstance(refused, ssl.SSLCertVerificationError):
-        return f"{name}: {refused.verify_message}"  # names the host at most
-    if isinstance(error, OSError) and error.strerror:
-        return f"{name}: {error.strerror}"
-    return name
-
-
 @dataclass
 class Backoff:
-    """Exponential backoff with jitter.
-
-    The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
-    together come back spread out; later ones lie between half of their step and all of it.
+    """Exponential backoff with jitter: the first delay is anywhere up to `first`, so that links
+    lost together come back spread out; later ones are between half of their step and all of it.
     """
 
     first: float
@@ -164,9 +148,10 @@ class Http:
         total: float,
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
+        method: str = "POST",
         hops: int = MOST_REDIRECTS,
     ) -> Answer:
-        """Send one POST and read `longest` bytes of its answer, within `total` seconds.
+        """Send one request and read `longest` bytes of its answer, within `total` seconds.
 
         `cookies` are those of the token that the request names. A body at hand follows redirects
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
@@ -177,7 +162,8 @@ class Http:
         if cookies:
             headers = {**headers, "Cookie": cookies}
         try:
-            async with self._session.post(
+            async with self._session.request(
+                method,
                 url,
                 data=data,
                 headers=headers,
@@ -383,41 +369,13 @@ VISITS = "visits"
 """Begins the name of the fact that holds when we last came to a server's door."""
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
+BLACKLISTED = "the server seems to have blacklisted this address"
 SUSPICIONS = 3
 """So many foreign answers in a row, or rooms refused with new tokens in a row: a blacklist."""
 
 
-class Health:
-    """Health of the WebChat server: failing once any link fails to reach it, healthy once one does.
-
-    A lost link alone is no failure. Any answer of the server, a refusal too, shows that it lives.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.failing_since: int | None = None
-        """Since when nothing but failures, ms since the epoch; None while healthy."""
-
-    def reached(self) -> None:
-        self.failing_since = None
-
-    def missed(self) -> None:
-        """The server could not be reached, or something else answered in its place."""
-        if self.failing_since is None:
-            self.failing_since = self._clock.now()
-
-    def unreachable_for(self) -> float:
-        """Seconds since the server was lost; 0.0 while it is there or nothing is known."""
-        if self.failing_since is None:
-            return 0.0
-        return max(0.0, (self._clock.now() - self.failing_since) / 1000)
-
-
 class Visits:
-    """Times of our latest requests to the login address, as many as its window may hold.
-
-    Kept over restarts, unless the store is down.
-    """
+    """Times of our latest requests to the login address; kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         self._window = settings.login_seconds
@@ -462,14 +420,15 @@ class Visits:
 class Door:
     """Rate limit and circuit breaker of one server's login address, for all its links."""
 
-    def __init__(
-        self, settings: LinkSettings, http: Http, health: Health, facts: Facts, clock: Clock
-    ) -> None:
+    trouble = ""
+    """Why the server could not be reached when that was tried last, or what answered in its place;
+    "" once it answers, be it with a refusal. A link that is lost is no trouble."""
+
+    def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         self._url = Endpoints(settings.base_url).login
         self._sign_key = settings.sign_key
         self._timing = settings.timing
         self._http = http
-        self._health = health
         self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
@@ -512,7 +471,7 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self._health.missed()
+            self.trouble = f"{what}: {error}"
             raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
@@ -521,6 +480,19 @@ class Door:
         self.answered()
         return told, answer.cookies
 
+    async def look(self) -> None:
+        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`.
+
+        No guide says what that is answered: a page for what is missing or starting is not
+        WebChat's, anything else may be.
+        """
+        try:
+            total = self._timing.handshake
+            status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status
+            self.trouble = f"HTTP {status}" if status in STARTING else ""
+        except Unavailable as error:
+            self.trouble = str(error)
+
     @property
     def closed_for(self) -> float:
         return max(0.0, self._closed_until - asyncio.get_running_loop().time())
@@ -528,12 +500,11 @@ class Door:
     def check(self) -> None:
         """Raise OpenFailure while the door is closed; its `pause` says for how long."""
         if (left := self.closed_for) > 0:
-            message = "the server seems to have blacklisted this address"
-            raise OpenFailure(FailureReason.UNREACHABLE, message, pause=left)
+            raise OpenFailure(FailureReason.UNREACHABLE, BLACKLISTED, pause=left)
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
-        self._health.reached()
+        self.trouble = ""
         self._foreign_answers = 0
 
     def let_in(self) -> None:
@@ -542,17 +513,13 @@ class Door:
 
     def foreign(self, status: int, what: str, location: str = "") -> OpenFailure:
         """The failure for an answer that is not WebChat's; `what` was asked."""
-        self._health.missed()
-        if location:
-            message = f"{what}: HTTP {status} redirects to {origin_of(location)}"
-            return OpenFailure(FailureReason.UNREACHABLE, message)
-        pause = 0.0
-        if status not in STARTING:
+        why = f"redirects to {origin_of(location)}" if location else "without WebChat's JSON"
+        self.trouble, pause = f"{what}: HTTP {status} {why}", 0.0
+        if not location and status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
                 pause = self._close(status)
-        message = f"{what}: HTTP {status} without WebChat's JSON"
-        return OpenFailure(FailureReason.UNREACHABLE, message, pause=pause)
+        return OpenFailure(FailureReason.UNREACHABLE, self.trouble, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """A room's socket was refused although a login had just given its token.
@@ -561,7 +528,7 @@ class Door:
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:
-            self._health.missed()
+            self.trouble = BLACKLISTED
             self._close(status)
 
     def _close(self, status: int) -> float:

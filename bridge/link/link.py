@@ -12,8 +12,9 @@ turn (`WindowLimiter`): the engine is told so meanwhile, and so is a call that c
 
 `Deliveries` is the queue of pushes on their way to the engine: strictly in order, nothing skipped.
 The push in hand is tried again until the engine has stored it; only then does its receipt go out.
-While that does not work the socket is closed, so that the server knows us to be away. When the
-bridge stops, what was read is still stored, for a server of 2016 pushes nothing twice.
+A database that restarts costs no link: what comes meanwhile waits in memory. Once that is too much,
+or takes too long, the socket is closed, so that the server knows us to be away. When the bridge
+stops, what was read is still stored, for a server of 2016 pushes nothing twice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import itertools
 import logging
 import random
 import secrets
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,20 +40,26 @@ from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
     Door,
-    Health,
     Http,
     OpenFailure,
     Place,
     TokenRefused,
     Unwanted,
-    describe,
     redirected,
 )
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins
-from bridge.link.settings import USER_AGENT, Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import (
+    USER_AGENT,
+    Facts,
+    LinkMetrics,
+    LinkSettings,
+    Token,
+    TokenStore,
+    trusted_by,
+)
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
-from bridge.rooms.ports import Account, Clock, LinkEvents
+from bridge.rooms.ports import Account, Clock, LinkEvents, describe
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
@@ -90,17 +96,16 @@ class Shared:
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
-        """Raise ValueError for a base address that cannot be read."""
+        """Raise ValueError for a base address or a `ca_file` that cannot be read."""
         self.settings, self.facts = settings, facts
         self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self.endpoints = Endpoints(settings.base_url)
         secure = settings.base_url.startswith("https:")
-        self.tls = ssl.create_default_context() if secure else None
+        self.tls = trusted_by(settings) if secure else None
         self.http = Http(settings.timing, self.tls)
-        self.health = Health(clock)
         self.learnt = learnt = Learnt(settings, facts, clock)
-        self.door = door = Door(settings, self.http, self.health, facts, clock)
+        self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
@@ -109,6 +114,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
+        if settings.unverified:
+            self._log.warning(settings.unverified)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
@@ -134,7 +141,7 @@ class Shared:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
         log = self._log.debug if self._notes_left < 0 else self._log.info
-        log(event, room_id=room_id, **told)
+        log(event, room=room_id, **told)
 
 
 class Link:
@@ -158,6 +165,8 @@ class Link:
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
+        self._lost_at = 0.0
+        """When the link began to be away, in loop time."""
         self._absence_due: float | None = None
         """When to tell that the link is wanted and does not stand, in loop time; None once told."""
 
@@ -214,8 +223,8 @@ class Link:
             await self._tell_absence()
 
     def _away(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._absence_due = now + self._timing.session_grace
+        self._lost_at = asyncio.get_running_loop().time()
+        self._absence_due = self._lost_at + self._timing.session_grace
 
     async def _tell_absence(self) -> None:
         """Tell the engine, once, of a link that has been away for long (row 34)."""
@@ -277,8 +286,9 @@ class Link:
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-            around.health.missed()
-            raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+            message = f"handshake: {describe(error)}"
+            around.door.trouble = message
+            raise OpenFailure(FailureReason.UNREACHABLE, message) from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
             if side is not None:
@@ -304,7 +314,7 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.health.missed()
+        self._around.door.trouble = message
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
         return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
@@ -332,11 +342,12 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
-        self._around.health.reached()
+        self._around.door.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
-            self._deliveries.restored()
+            away = asyncio.get_running_loop().time() - self._lost_at
+            self._deliveries.restored(brief=again and away < BRIEF)
         self.gate.open(wire)
 
     # --- what goes wrong ---------------------------------------------------------------------
@@ -400,8 +411,14 @@ class _Connect(connect):
         return exc if stays is None else super().process_redirect(exc)
 
 
+BRIEF = 3.0
+"""Seconds of a loss that is not worth a word, such as the change of a token."""
 MOST_WAITING = 64
 """Pushes of one link that may wait for the store; beyond them its socket is not read."""
+STORE_AWAY = 120.0
+"""Seconds for which a link stays though its pushes cannot be stored, if no more than those wait."""
+STORE_AGAIN = 5.0
+"""Longest pause, in seconds, before the next try to store one."""
 LAST_WORDS = 2.0
 """Seconds that the store gets for what was read, once the links are closed."""
 LONGEST_ID = 200
@@ -411,7 +428,8 @@ LONGEST_ID = 200
 @dataclass(frozen=True, slots=True)
 class _Push:
     key: str
-    received: Received | Ignored
+    received: Received | Ignored | bool
+    """A bool: the link stands again, after a brief loss (True)."""
     wire: Wire | None
 
 
@@ -423,22 +441,27 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._last_words = last_words
-        self._queue: list[_Push | None] = []
-        """The first is under way. None: the word that the link stands again."""
+        self._queue: list[_Push] = []
+        """The first is under way."""
+        self._away_since = 0.0
+        """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
         self.wire: Wire | None = None
         """The socket that is read."""
 
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
-        self._add(_Push(self._key(received), received, self.wire))
+        push = _Push(self._key(received), received, self.wire)
+        if self._backoff.failures and any(one.key == push.key != "" for one in self._queue):
+            return  # the server misses the receipt, and repeats it
+        self._add(push)
         if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
-    def restored(self) -> None:
-        self._add(None)
+    def restored(self, *, brief: bool) -> None:
+        self._add(_Push("", brief, None))
 
-    def _add(self, push: _Push | None) -> None:
+    def _add(self, push: _Push) -> None:
         self._queue.append(push)
         self._stored.clear()
         self._more.set()
@@ -472,26 +495,32 @@ class Deliveries:
             self._stored.set()
         if self.wire is not None and len(self._queue) == MOST_WAITING:
             self.wire.resume()
-        if push is not None and push.received.rs_id and push.wire is not None and push.wire.usable:
-            await push.wire.receipt(push.received.rs_id)
+        wire, received = push.wire, push.received
+        if wire is not None and not isinstance(received, bool) and received.rs_id and wire.usable:
+            await wire.receipt(received.rs_id)
 
-    async def _store(self, push: _Push | None) -> None:
+    async def _store(self, push: _Push) -> None:
         events, room_id = self._around.events, self._room_id
         while True:
             try:
-                if push is None:
-                    await events.restored(room_id)
+                if isinstance(push.received, bool):
+                    await events.restored(room_id, brief=push.received)
                 elif isinstance(push.received, Received):
                     await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
-                _LOG.warning("webchat push not stored", room_id=room_id, error=type(error).__name__)
+                log = _LOG.debug if self._backoff.failures else _LOG.warning
+                log("webchat push not stored", room=room_id, error=type(error).__name__)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()
                 return
-            if self.wire is not None:
+            now = asyncio.get_running_loop().time()
+            if not self._backoff.failures:
+                self._away_since = now
+            full = len(self._queue) > MOST_WAITING or now - self._away_since >= STORE_AWAY
+            if self.wire is not None and full:
                 await self.wire.close()
-            await self._around.clock.sleep(self._backoff.next())
+            await self._around.clock.sleep(min(self._backoff.next(), STORE_AGAIN))
 
     def _key(self, received: Received | Ignored) -> str:
         """Deduplication key, with a digest: a server that counts may begin again when it starts."""

@@ -48,6 +48,8 @@ LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of a history that are read."""
 LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
+LOOK_EVERY, LOOK_AGAIN = 60.0, 10.0
+"""Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -82,9 +84,9 @@ class Links:
     def __init__(self, shared: Shared) -> None:
         """Raise ValueError for an allowed host that cannot be read."""
         self._shared, settings = shared, shared.settings
-        self.health, self.learnt = shared.health, shared.learnt
-        self._timing, self._http, self._door = settings.timing, shared.http, shared.door
-        self._fetcher = Fetcher(settings, shared.endpoints)
+        self.learnt, self.door = shared.learnt, shared.door
+        self._timing, self._http = settings.timing, shared.http
+        self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
         self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
@@ -98,13 +100,15 @@ class Links:
         self._runs = False
         self._closed = False
         """It was running and will not be again."""
+        self._look_due = 0.0
+        """When to look at the server again, in loop time."""
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
         """Run links inside the block, whose exceptions are not wrapped in a group."""
         failure: BaseException | None = None
         await self.learnt.load()
-        await self._door.load()
+        await self.door.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
             learning = tasks.create_task(self.learnt.run())
             self._tasks, self._shared.events, self._runs = tasks, events, True
@@ -169,6 +173,18 @@ class Links:
         link.demand.begin()
         return True
 
+    async def probe(self) -> None:
+        """See whether the server is there. Unavailable: it is not, and why.
+
+        Links at work know best; while there is none, the door looks, once in a while.
+        """
+        now, door = asyncio.get_running_loop().time(), self.door
+        if not self._links and not door.closed_for and now >= self._look_due:
+            await door.look()
+            self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
+        if door.trouble:
+            raise Unavailable(door.trouble)
+
     async def upload(self, account: Account, blob: Blob) -> str:
         """See `LinkPort.upload`; what the blob's own source raises comes out as it is."""
         return await self._with_token(account, partial(self._uploads.upload, blob=blob), tries=1)
@@ -230,10 +246,10 @@ class Links:
                 async with asyncio.timeout(self._timing.connect):
                     await stack.enter_async_context(self._history_places)
                     async with self._history_turn:
-                        await stack.enter_async_context(self._door.knock(visitor))
+                        await stack.enter_async_context(self.door.knock(visitor))
             except TimeoutError:
                 raise OpenFailure(FailureReason.NO_TURN, "history: no turn in time") from None
-            reply, _ = await self._door.post(
+            reply, _ = await self.door.post(
                 "history",
                 dump_history(token.value, min(max(1, count), MOST_ENTRIES)),
                 parse_history_reply,
@@ -263,7 +279,7 @@ class Links:
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
             async with asyncio.timeout(total), self._robot_places:
-                self._door.check()
+                self.door.check()
                 body = urlencode(form).encode()
                 answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
@@ -301,7 +317,7 @@ class Links:
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
                 names = [type(inner).__name__ for inner in _leaves(error)]
-                _LOG.error("webchat link crashed", room_id=room_id, errors=names)
+                _LOG.error("webchat link crashed", room=room_id, errors=names)
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await between the last look at the demand and this: nobody can have come in between.
         self._links.pop(room_id, None)

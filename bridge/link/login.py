@@ -100,7 +100,7 @@ class Logins:
             await self.store.save(account.room_id, token)
         except StoreError as error:
             # It works until the next restart.
-            _LOG.warning("token not stored", room_id=account.room_id, error=str(error))
+            _LOG.warning("token not stored", room=account.room_id, error=str(error))
         else:
             self._refused.pop(account.room_id, None)
         return token
@@ -115,7 +115,7 @@ class Logins:
             await self.store.forget(room_id)
         except StoreError as error:
             # It will be refused once more after a restart, and replaced then.
-            _LOG.warning("token not forgotten", room_id=room_id, error=str(error))
+            _LOG.warning("token not forgotten", room=room_id, error=str(error))
         else:
             self._refused.pop(room_id, None)
 

@@ -5,6 +5,7 @@ Passwords, tokens and the sign key never show in a repr.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -96,6 +97,9 @@ class LinkSettings:
     """
 
     base_url: str
+    ca_file: str = ""
+    """Certificates (PEM) that are trusted beside the system's."""
+    verify_ssl: bool = True
     enterprise_id: str = ""
     dialect: Dialect | None = None
     """How we write; None: find out (`learnt`)."""
@@ -141,6 +145,27 @@ class LinkSettings:
                     f"the template {template!r} may only name {{room_key}}, {{room_id}} "
                     "and {displayname}"
                 ) from error
+
+    @property
+    def unverified(self) -> str:
+        """A warning, where certificates are not checked; else empty."""
+        if self.verify_ssl or self.base_url.startswith("http:"):
+            return ""
+        return "webchat.verify_ssl is false: whoever is on the way can read and change everything"
+
+
+def trusted_by(settings: LinkSettings) -> ssl.SSLContext:
+    """The TLS context for the server. ValueError: `ca_file` holds no certificates."""
+    context = ssl.create_default_context()
+    try:
+        if settings.ca_file:
+            context.load_verify_locations(settings.ca_file)
+    except OSError as error:
+        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"ca_file cannot be used: {settings.ca_file}: {why}") from error
+    if not settings.verify_ssl:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 @dataclass(frozen=True)

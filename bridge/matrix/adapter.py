@@ -3,12 +3,10 @@
 It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
 `crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
 
-Element makes a room, invites us and sends the first message in one go, before anyone has joined
-(reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
-person said between the invitation and that moment is fetched then (`enter`).
-
-A ghost that was shown out is brought back once; where the room does not have it, the host speaks
-for it (`render.spoken_for`).
+Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
+The homeserver hands us events only from our joining on, so what was said before is fetched then
+(`enter`). A ghost that was shown out is brought back once; where the room does not have it, the
+host speaks for it (`render.spoken_for`).
 """
 
 from __future__ import annotations
@@ -184,10 +182,12 @@ class MatrixAdapter:
                 break
         return found[::-1], False
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
-        return level(user_id, create, levels)
+        return {user: level(user, create, levels) for user in users}
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -286,6 +286,12 @@ class MatrixAdapter:
         # Never encrypted: servers count reactions for their clients.
         content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
+
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        content = render.verification_cancelled(request)
+        return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)

@@ -109,6 +109,9 @@ class Endpoint:
         typing: told who is typing in a room, whenever that changes.
         pages: further pages of the same port, by path: for anybody, without a token.
         timing: for a type of event, takes the seconds until one was stored.
+
+    Attributes:
+        heard: when the homeserver called last, by `perf_counter`.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Endpoint:
         self._typing = typing
         self._timing = timing
         self._max_body = max_body
+        self.heard = 0.0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # structlog takes as long to drop a line as the endpoint for a whole event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
@@ -252,6 +256,7 @@ class Endpoint:
         if not hmac.compare_digest(token.strip().encode("utf-8", "surrogateescape"), self._token):
             self._log.warning("call with a wrong hs_token", remote=request.remote)
             raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
+        self.heard = perf_counter()
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Read the body, within our limit."""

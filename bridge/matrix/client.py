@@ -1,9 +1,10 @@
 """HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
 Who acts is told by query parameters (application service API, "Identity assertion"; the device by
-MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `fast_request` is for what each
-message needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
-mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
+MSC3202). mautrix's `ClientAPI` has the calls whose answers say nothing; of the others it keeps less
+than we need (docs/how-it-works.md, "mautrix"), so `request` has its `AppServiceAPI` build them.
+`fast_request` is for what each message needs: it hands aiohttp parameters that are quoted once per
+user and kept, and does without mautrix's query, headers and log records and aiohttp's middlewares.
 
 Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
 For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
@@ -19,14 +20,16 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache, partial
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
 from mautrix.api import Method, PathBuilder
 from mautrix.appservice import AppServiceAPI
+from mautrix.client import ClientAPI
 from mautrix.errors import MatrixError
-from mautrix.types import DeviceID, UserID
+from mautrix.types import ContentURI, DeviceID, RoomID, UserID
 from mautrix.util.logging import TraceLogger
 from yarl import URL
 
@@ -36,8 +39,10 @@ from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe
 from bridge.webchat.read import clean
+
+T = TypeVar("T")
 
 DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
@@ -45,6 +50,10 @@ ids through its own restart (reference matrix.md §5)."""
 
 FOREIGN = "FOREIGN_USER"
 """How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
+TAKEN = "TAKEN_USER"
+"""The same, as a user for whom another application service answers."""
+OWNER = "org.matrix_webchat.owner"
+"""Account data of our users that anybody may register: the id of the service that serves them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Seconds for a whole request, and without a byte of an answer or a file."""
 _MAX_ERROR = 64 * 1024
@@ -163,6 +172,10 @@ def _room(room_id: RoomId, *parts: str) -> str:
     return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
 
 
+def _mark(user: UserId) -> str:
+    return f"{_CLIENT}/user/{_quoted(user)}/account_data/{OWNER}"
+
+
 class Homeserver:
     """The homeserver, as seen by each of our users; where none is named, the bot acts.
 
@@ -255,10 +268,13 @@ class Homeserver:
             # Strangers' events may hold NaN, and half characters, which no database holds.
             return json.loads(clean(json.dumps(json.loads(read), ensure_ascii=False)))
 
-    async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-        with self._naming(method):
+    async def _within(self, what: str, timeout: float, exchange: Awaitable[T]) -> T:
+        with self._naming(what):
             async with asyncio.timeout(timeout):
-                reply = await exchange
+                return await exchange
+
+    async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
+        reply = await self._within(method, timeout, exchange)
         if not isinstance(reply, dict):
             raise Unavailable(f"{method} answered with no JSON object")
         return reply
@@ -269,9 +285,10 @@ class Homeserver:
         try:
             yield
         except _FAILED as error:
-            if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
+            cause = error.__cause__ if isinstance(error, MatrixError) else error
+            if is_outage(cause):
                 self._outage.set()
-            raise Unavailable(f"{what} failed: {type(error).__name__}") from error
+            raise Unavailable(f"{what} failed: {describe(cause or error)}") from error
         except Unavailable as error:
             if is_outage(error):
                 self._outage.set()
@@ -340,6 +357,11 @@ class Homeserver:
         api.as_device_id = DeviceID(self._device) if device and token is None else None
         return api
 
+    def _client(self, user: UserId) -> ClientAPI:
+        """All of the client-server API, as the user's device; its errors are ours."""
+        self._check(user)
+        return ClientAPI(UserID(user), api=self._as_user(user, device=True))
+
     def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
         token = self._tokens.get(user)
         query: dict[str, str] = {"user_id": user}
@@ -384,28 +406,41 @@ class Homeserver:
         reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
         return device_ids(reply)
 
+    async def owner(self, user: UserId) -> str:
+        """The id of the application service that serves the user; "": none has said so."""
+        try:
+            mark = await self.request("GET", _mark(user), user=user, device=False)
+        except Refused:  # nor does the user exist, perhaps
+            return ""
+        return text(mark, "appservice")
+
+    async def set_owner(self, user: UserId, appservice_id: str) -> None:
+        content: Json = {"appservice": appservice_id}
+        await self.request("PUT", _mark(user), content, user=user, device=False)
+
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""
         path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
         await self.request("PUT", path, content, user=user, device=False)
 
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
-        path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
-        await self.request("PUT", path, {key: value}, user=user)
+        client = self._client(user)
+        change = client.set_avatar_url if key == "avatar_url" else client.set_displayname
+        await self._within(key, REQUEST_TIMEOUT, change(ContentURI(value), check_current=False))
 
     async def join(self, user: UserId, room_id: RoomId) -> None:
         path = _room(room_id, "join")
         await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
 
     async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
-        path = _room(room_id, "invite")
-        await self.request("POST", path, {"user_id": whom}, user=user)
+        invite = self._client(user).invite_user(RoomID(room_id), UserID(whom))
+        await self._within("invite", REQUEST_TIMEOUT, invite)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         """Leave the room, or refuse an invitation to it. Not being in it is success."""
-        body: Json = {"reason": reason} if reason else {}
+        leave = self._client(user).leave_room(RoomID(room_id), reason)
         try:
-            await self.request("POST", _room(room_id, "leave"), body, user=user)
+            await self._within("leave", REQUEST_TIMEOUT, leave)
         except Refused as error:
             if error.code not in _OUT_ALREADY:
                 raise

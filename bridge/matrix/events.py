@@ -2,9 +2,7 @@
 
 Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
 only what nobody typed (echoes, topics, …) becomes `Nothing`. Whatever is missing or of the wrong
-kind is as if it were not there.
-
-First the contents of messages (text, a file, a place, a poll), then events about other events
+kind is as if it were not there. First the contents of messages, then events about other events
 (specification, "Forming relationships between events") and votes in polls (MSC3381, stable and
 unstable), then the event as a whole: `interpret`, and `recorded` for transcripts.
 """
@@ -17,7 +15,7 @@ from itertools import dropwhile
 import msgspec
 
 from bridge.conversation import model
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.users import OurUsers
@@ -37,6 +35,7 @@ MAX_ANSWERS = 20
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
+_ROOM_ID = re.compile(r"![\x21-\x7e]{1,254}")
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
@@ -51,7 +50,7 @@ _INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A message that can be carried."""
+    """A message that can be carried; of one that cannot, a key of the texts says why instead."""
 
     content: model.CustomerContent
     plain: str = ""
@@ -62,12 +61,6 @@ class Written(msgspec.Struct, frozen=True):
     """A poll's: id and text of each."""
     notice: bool = False
     """It says of itself that a program wrote it."""
-
-
-class Unusable(msgspec.Struct, frozen=True):
-    """A message that cannot; `key` of the texts says why."""
-
-    key: str
 
 
 def sent_at(event: wire.Json) -> int:
@@ -85,7 +78,7 @@ def is_membership(event: wire.Json, user: UserId, membership: str) -> bool:
     )
 
 
-def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Written | Unusable:
+def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Written | str:
     """Read the content of an event of one of the `CONTENT_EVENTS`, or the new one of a correction.
 
     With `is_reply` the quotation is dropped that older clients put above what they reply to.
@@ -97,13 +90,13 @@ def read_content(kind: str, content: wire.Json, *, is_reply: bool = False) -> Wr
     if kind == "m.sticker":
         return read_file(content, "image")
     if kind == "m.room.encrypted":
-        return Unusable(ENCRYPTED)
+        return ENCRYPTED
     # An extensible event (MSC1767): its words, if it holds nothing else.
     words = _extensible(content)
-    return _text(words) if words and kind.endswith("message") else Unusable(KIND)
+    return _text(words) if words and kind.endswith("message") else KIND
 
 
-def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | Unusable:
+def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | str:
     """Read the content of an `m.room.message`; arguments as of `read_content`."""
     kind = wire.text(content, "msgtype")
     match kind:
@@ -119,19 +112,19 @@ def read_message(content: wire.Json, *, is_reply: bool = False) -> Written | Unu
         case "m.location":
             return _location(content)
         case _:
-            return Unusable(KIND if kind else MALFORMED)
+            return KIND if kind else MALFORMED
 
 
-def read_file(content: wire.Json, kind: str) -> Written | Unusable:
+def read_file(content: wire.Json, kind: str) -> Written | str:
     """Read a file; a caption rides along in `plain`."""
     mxc, file_key = wire.text(content, "url"), None
     if "file" in content:
         encrypted = read_file_field(wire.mapping(content, "file"))
         if encrypted is None:
-            return Unusable(ENCRYPTED_FILE)
+            return ENCRYPTED_FILE
         mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
-        return Unusable(MALFORMED)
+        return MALFORMED
     info = wire.mapping(content, "info")
     body, filename = wire.text(content, "body"), wire.text(content, "filename")
     caption = plain(content) if filename and body != filename else ""
@@ -147,7 +140,7 @@ def read_file(content: wire.Json, kind: str) -> Written | Unusable:
     return Written(media, caption.strip())
 
 
-def read_poll(content: wire.Json) -> Written | Unusable:
+def read_poll(content: wire.Json) -> Written | str:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
     question = _extensible(wire.mapping(poll, "question")).strip()
@@ -162,7 +155,7 @@ def read_poll(content: wire.Json) -> Written | Unusable:
         return Written(model.CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
     # Clients that cannot show polls find the same in words.
     whole = _extensible(content).strip()
-    return Written(model.CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
+    return Written(model.CustomerText(whole), wrap="agent.poll") if whole else MALFORMED
 
 
 def plain(content: wire.Json, *, is_reply: bool = False) -> str:
@@ -178,13 +171,11 @@ def plain(content: wire.Json, *, is_reply: bool = False) -> str:
     return _without_quotation(body) if is_reply else body
 
 
-def _text(text: str, *, notice: bool = False) -> Written | Unusable:
-    return (
-        Written(model.CustomerText(text), text, notice=notice) if text.strip() else Unusable(BLANK)
-    )
+def _text(text: str, *, notice: bool = False) -> Written | str:
+    return Written(model.CustomerText(text), text, notice=notice) if text.strip() else BLANK
 
 
-def _location(content: wire.Json) -> Written | Unusable:
+def _location(content: wire.Json) -> Written | str:
     """A place (specification, `m.location`; MSC3488). One that cannot be read is text."""
     about = wire.mapping(content, "m.location") or wire.mapping(
         content, "org.matrix.msc3488.location"
@@ -264,8 +255,8 @@ def correction(
         body = wire.text(content, "body").removeprefix("* ")
         new = {"msgtype": wire.text(content, "msgtype"), "body": body}
     written, target = read_content(kind, new), _event_id(relation, "event_id")
-    if isinstance(written, Unusable):
-        return record.Unreadable(event_id, sender, written.key)
+    if isinstance(written, str):
+        return record.Unreadable(event_id, sender, written)
     if target is None:
         return record.Unreadable(event_id, sender, MALFORMED)
     return record.Corrected(
@@ -379,7 +370,7 @@ def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
         # to one person by name; between others it is none of our business.
         asked = wire.text(content, "to")
         return (
-            record.Unreadable(event_id, sender, VERIFICATION)
+            record.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
             if ours.is_ours(asked)
             else record.Nothing()
         )
@@ -435,7 +426,8 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
     if kind == "m.room.encryption":
         return record.EncryptionOn()
     if kind == "m.room.tombstone":
-        return record.Upgraded()
+        into = wire.text(content, "replacement_room")
+        return record.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
     return (
         record.RoomConfigured(event_id, sender, content)
         if kind == ROOM_SETTINGS
@@ -452,8 +444,8 @@ def _content_event(
         if corrected is not None:
             return corrected
     written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
-    if isinstance(written, Unusable):
-        return record.Unreadable(event_id, sender, written.key)
+    if isinstance(written, str):
+        return record.Unreadable(event_id, sender, written)
     return record.Spoke(
         event_id,
         sender,
@@ -481,7 +473,7 @@ def recorded(raw: wire.Json) -> Recorded | None:
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")
     written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
-    if isinstance(written, Unusable):
+    if isinstance(written, str):
         return Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     return Recorded(
         event_id,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -24,11 +25,13 @@ import msgspec
 import structlog
 from cachetools import LRUCache
 
+from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
+from bridge.matrix.client import DEVICE, FOREIGN, TAKEN, Homeserver, spool
 from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
+from bridge.media import pictures
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
 
@@ -39,6 +42,8 @@ _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
+_DRAWN = "drawn"
+"""Source of a picture of our own (`media.pictures`)."""
 _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
@@ -126,29 +131,51 @@ class Ghosts:
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(
-        self,
-        queues: Sequence[tuple[QueueId, str]],
-        *,
-        bot_name: str = "WebChat",
-        bot_avatar: str = "",
+        self, queues: Sequence[Queue], bot: Bot, appservice_id: str = "webchat"
     ) -> None:
-        """Make the bot and the queue users exist, named as configured, and check our token.
+        """Make the bot and the queue users exist as configured, and check our token.
 
         Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
-        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
+        our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
+        application service answers for one of them (`TAKEN`).
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
         await self._homeserver.check()
-        await self.ensure(self._users.bot, bot_name)
-        if bot_avatar:
-            await self.wear(self._users.bot, bot_avatar)
-        for queue_id, name in queues:
+        await self._claim(self._users.bot, appservice_id)
+        await self._show(self._users.bot, bot.displayname, bot.avatar, pictures.of_bot)
+        for queue in queues:
+            draw = partial(pictures.of_queue, queue.id)
             try:
-                await self.ensure(self._users.queue_user(queue_id), name)
+                user = self._users.queue_user(QueueId(queue.id))
+                await self._claim(user, appservice_id)
+                await self._show(user, queue.name, queue.avatar, draw)
             except Refused as refusal:
                 if refusal.code != FOREIGN:
                     raise  # and that one is logged: the other queues are served all the same
+
+    async def _claim(self, user: UserId, appservice_id: str) -> None:
+        """Make one of these users exist, and mark it at the homeserver as our service's.
+
+        A homeserver lets several services have one user that is in the exclusive namespace of none.
+        Each would answer a customer who invites it, and give it another device. A mark counts
+        unless this database knows that we made the user: then it is our service's older name.
+        """
+        owner = await self._homeserver.owner(user)
+        if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
+            raise Refused(TAKEN, f"{user} is served by the application service {owner}")
+        await self.ensure(user, "")
+        if owner != appservice_id:
+            await self._homeserver.set_owner(user, appservice_id)
+
+    async def _show(self, user: UserId, name: str, mxc: str, draw: Callable[[], bytes]) -> None:
+        """Name a user and give it the configured picture, or the one that it is drawn."""
+        icon = None
+        if not mxc and not await self.wears(user, _DRAWN):
+            icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
+        await self.ensure(user, name, icon, _DRAWN)
+        if mxc:
+            await self.wear(user, mxc)
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""
@@ -183,6 +210,7 @@ class Ghosts:
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
             if row.avatar_mxc != mxc:
+                row = msgspec.structs.replace(row, avatar_source="", avatar_hash="")
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def wears(self, user: UserId, icon_source: str) -> bool:

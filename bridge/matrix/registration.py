@@ -13,7 +13,7 @@ Three choices that were measured (reference matrix.md §2, §3.1, and our integr
 
 from __future__ import annotations
 
-import os
+import io
 import secrets
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bridge.config.document import parsed
+from bridge.config.environment import replace_secret
 from bridge.matrix.users import OurUsers
 
 NOT_LOADED = (
@@ -98,16 +99,10 @@ def make_registration(
 
 def save_registration(registration: Registration, path: Path) -> None:
     """Write the file, readable by its owner only, whole or not at all. Raises RegistrationError."""
-    draft = path.with_name(f".{path.name}.new")
+    out = io.StringIO()
+    YAML(typ="safe", pure=True).dump(msgspec.to_builtins(registration), out)
     try:
-        draft.unlink(missing_ok=True)
-        # The mode is given at creation: there is no moment in which others can read the tokens.
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            YAML(typ="safe", pure=True).dump(msgspec.to_builtins(registration), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
+        replace_secret(path, out.getvalue())
     except OSError as error:
         raise RegistrationError(f"cannot write {path}: {error.strerror}") from error
 

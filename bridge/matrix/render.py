@@ -116,19 +116,18 @@ def text_contents(fragment: str, txn: str) -> list[Content]:
 
 
 def location_content(location: AgentLocation, txn: str) -> Content:
-    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84."""
+    """A place: its name and a link to a map, and its coordinates as WGS-84."""
     shown = Place(location.latitude, location.longitude)
     poi = " ".join(_sane(location.poi).split())
     if not shown.on_earth:
         where = f"({location.latitude:.6f}, {location.longitude:.6f})"
         return _text(" ".join(filter(None, ("📍", poi, where))), txn)
-    datum = datum_of(location.map)
-    uri = geo_uri(from_datum(shown, datum))
-    link = map_link(shown, datum, poi or "📍")
+    place = from_datum(shown, datum_of(location.map))
+    uri = geo_uri(place)
     about: Content = {"uri": uri}
     if poi:
         about["description"] = poi
-    body = f"{' '.join(filter(None, ('📍', poi)))}\n{link}"
+    body = f"{' '.join(filter(None, ('📍', poi)))}\n{map_link(place)}"
     return _text(body, txn) | {
         "msgtype": "m.location",
         "geo_uri": uri,
@@ -141,9 +140,8 @@ def location_content(location: AgentLocation, txn: str) -> Content:
 def spoken_for(name: str, content: Content) -> Content:
     """The content as the host sends it, where the agent's ghost may not enter the room.
 
-    Inviting may be the admins' right, or a ghost was banned. The words must arrive all the same,
-    and it must be plain whose they are: "Name: text"; a file has the name as its caption (MSC2530),
-    a place before its address.
+    It must be plain whose words they are: "Name: text"; a file has the name as its caption
+    (MSC2530), a place before its address.
     """
     body = str(content.get("body", ""))
     plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "
@@ -191,6 +189,11 @@ def poll_end_content(poll: EventId, text: str, txn: str) -> Content:
 
 def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
+
+
+def verification_cancelled(request: EventId) -> Content:
+    about = {"rel_type": "m.reference", "event_id": request}
+    return {"code": "m.user", "reason": "No person is here.", "m.relates_to": about}
 
 
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:

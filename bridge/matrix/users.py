@@ -5,7 +5,7 @@ other character sets" says: UTF-8; `_` becomes `__`; an upper-case letter become
 lower-case twin; every other byte that a localpart may not hold, and `=`, becomes `=` and two hex
 digits. The result is collision-free, and since a single `_` is never followed by a digit, no agent
 id can escape to `queue_1`. The same grammar, written as a regular expression, is the ghosts'
-namespace in the registration, so that the namespaces of ghosts and queue users do not overlap.
+namespace in the registration, so that (as shipped) those of ghosts and queue users do not overlap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
 _MAX_USER_ID = 255
 """Bytes (Matrix specification, appendix "User identifiers")."""
 _MAX_CACHED = 10_000
-_QUEUE = "webchat_queue_"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-/")
 
 
@@ -42,12 +41,22 @@ def escape(text: str) -> str:
     return "".join(out)
 
 
+def _ends(key: str, template: str, field: str) -> tuple[str, str]:
+    """What stands before and behind the one field of a template."""
+    before, found, behind = template.partition(field)
+    if not found or set("{}") & set(before + behind):
+        raise ValueError(f"{key} must contain {field} once, and no other field")
+    if not re.fullmatch(r"[a-z0-9._=/+-]*", before + behind):
+        raise ValueError(f"{key} may hold only a-z, 0-9 and . _ = - / +")
+    return before, behind
+
+
 class OurUsers:
-    """User ids of the bot, the queue users (`webchat_queue_<id>`) and the ghosts.
+    """User ids of the bot, the queue users and the ghosts.
 
     Raises:
-        ValueError: the template of the ghosts' localparts lacks `{agent}`, holds characters that no
-            localpart may hold, or would give some agent the name of the bot or of a queue user.
+        ValueError, which begins with the name of the template: it lacks its field, holds characters
+            that no localpart may hold, or would give a name that another of ours has.
 
     Attributes:
         is_ours: true for the bot, queue users (configured or not) and ghosts. Cached: asked several
@@ -61,19 +70,16 @@ class OurUsers:
         bot_localpart: str,
         username_template: str,
         queue_ids: Iterable[QueueId] = (),
+        queue_template: str = "webchat_queue_{queue}",
     ) -> None:
-        prefix, found, suffix = username_template.partition("{agent}")
-        if not found or "{" in prefix + suffix or "}" in prefix + suffix:
-            raise ValueError("username_template must contain {agent} once, and no other field")
-        if not re.fullmatch(r"[a-z0-9._=/+-]*", prefix + suffix):
-            raise ValueError("username_template may hold only a-z, 0-9 and . _ = - / +")
+        ends = _ends("username_template", username_template, "{agent}")
+        queue_ends = _ends("queue_username_template", queue_template, "{queue}")
         self._tail = f":{domain}"
-        self._prefix = prefix
-        self._suffix = suffix
-        self._ghost = re.compile(
-            f"@{re.escape(prefix)}{ESCAPED}{re.escape(suffix)}{re.escape(self._tail)}"
-        )
-        self._queue = re.compile(f"@{_QUEUE}[0-9]+{re.escape(self._tail)}")
+        self._prefix, self._suffix = f"@{ends[0]}", ends[1] + self._tail
+        self._queue_name = f"@{queue_ends[0]}%d{queue_ends[1]}{self._tail}"
+        tail = re.escape(self._tail)
+        self._ghost = re.compile(f"@{re.escape(ends[0])}{ESCAPED}{re.escape(ends[1])}{tail}")
+        self._queue = re.compile(f"@{'[0-9]+'.join(map(re.escape, queue_ends))}{tail}")
         self.bot = UserId(f"@{bot_localpart}{self._tail}")
         # The namespaces for the registration.
         self.ghost_regex = f"^{self._ghost.pattern}$"
@@ -82,9 +88,11 @@ class OurUsers:
         self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
-        for name in (self.bot, *self._queues, self.queue_user(QueueId(1))):
+        for name in (self.bot, *self._queues, *map(self.queue_user, (QueueId(1), QueueId(10)))):
             if self._ghost.fullmatch(name):
                 raise ValueError(f"username_template would give an agent the name {name}")
+        if self._queue.fullmatch(self.bot):
+            raise ValueError(f"queue_username_template would give a queue the name {self.bot}")
 
     def _is_ours(self, user_id: str) -> bool:
         return self.is_open_to_all(user_id) or self._ghost.fullmatch(user_id) is not None
@@ -102,16 +110,15 @@ class OurUsers:
         return (self.bot, *self._queues)
 
     def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(f"@{_QUEUE}{queue_id}{self._tail}")
+        return UserId(self._queue_name % queue_id)
 
     def queue_of(self, user_id: str) -> QueueId | None:
         return self._queues.get(UserId(user_id))
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        start, end = f"@{self._prefix}", f"{self._suffix}{self._tail}"
-        name = start + escape(agent_id) + end
+        name = self._prefix + escape(agent_id) + self._suffix
         if len(name) > _MAX_USER_ID:
             # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"{start}=h{digest[:40]}{end}"
+            name = f"{self._prefix}=h{digest[:40]}{self._suffix}"
         return UserId(name)

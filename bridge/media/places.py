@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from urllib.parse import quote
 
 import msgspec
 
@@ -120,23 +119,13 @@ def read_geo_uri(uri: str) -> Place | None:
     return place if place.on_earth and set(systems) <= {"wgs84"} else None
 
 
-def map_link(place: Place, datum: Datum, title: str) -> str:
-    """A web page that shows the place, which is given in that map's coordinates."""
-    latitude, longitude = f"{place.latitude:.6f}", f"{place.longitude:.6f}"
-    name = quote(title[:60], safe="")
-    match datum:
-        case Datum.BD09:
-            return (
-                f"https://api.map.baidu.com/marker?location={latitude},{longitude}"
-                f"&title={name}&content={name}&output=html&src=matrix"
-            )
-        case Datum.GCJ02:
-            return f"https://uri.amap.com/marker?position={longitude},{latitude}&name={name}"
-        case Datum.WGS84:
-            return (
-                f"https://www.openstreetmap.org/?mlat={latitude}&mlon={longitude}"
-                f"#map=17/{latitude}/{longitude}"
-            )
+def map_link(place: Place) -> str:
+    """A web page that shows a place of WGS-84: in China AMap's, for its address is the shortest."""
+    if in_china(place):
+        shown = to_datum(place, Datum.GCJ02)
+        return f"https://uri.amap.com/marker?position={shown.longitude:.5f},{shown.latitude:.5f}"
+    where = f"mlat={place.latitude:.5f}&mlon={place.longitude:.5f}"
+    return f"https://www.openstreetmap.org/?{where}&zoom=17"
 
 
 # --- the arithmetic -----------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 `/_matrix/mau/live` says that the process runs and its event loop turns. `/_matrix/mau/ready` says
 that everything it needs has been reached in the last 30 seconds; if not, 503 and a JSON body that
-names what is missing. A short outage does not make a bridge unready: messages are stored meanwhile,
-and an orchestrator that restarted it would gain nothing.
+names what is missing and why. A short outage does not make a bridge unready: messages are stored
+meanwhile, and an orchestrator that restarted it would gain nothing.
 
-The probes run in the background, so that a request costs nothing and a hanging peer cannot hang it.
+Each part is probed in a task of its own, so that a request costs nothing and a hanging peer can
+hang neither it nor the other probes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from aiohttp import web
 
-from bridge.rooms.ports import Clock
+from bridge.rooms.ports import Clock, Unavailable
+from bridge.rooms.store import StoreError
 
-Probe = Callable[[], Awaitable[None]]
-"""Returns if the part answers, raises anything if it does not."""
+Part = tuple[str, Callable[[], Awaitable[None]]]
+"""Its address, and the probe: it returns if the part answers, and raises anything if not."""
 GRACE = 30.0
 """Seconds for which a part may be unreachable."""
 LIVE = "/_matrix/mau/live"
@@ -27,52 +29,66 @@ READY = "/_matrix/mau/ready"
 
 
 class Health:
-    """Watches the parts that the bridge cannot do without (`probes`, by part).
+    """Watches the parts that the bridge cannot do without, by name.
 
-    `interval`: seconds between two rounds, and the longest wait for one probe. `on_change` is told
-    `(part, reachable)` after every first probe and every change.
+    `interval`: seconds between two probes of a part; `patience`: the longest wait for one.
+    `on_change` is told `(part, reachable)` after every first probe and every change.
     """
 
     def __init__(
         self,
-        probes: Mapping[str, Probe],
+        parts: Mapping[str, Part],
         clock: Clock,
         *,
         interval: float = 5.0,
+        patience: float = 20.0,
         on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
     ) -> None:
-        self._probes = probes
+        self._parts = parts
         self._clock = clock
         self._interval = interval
+        self._patience = patience
         self._on_change = on_change
-        self._lost: dict[str, int] = {}
-        """Since when a part has not answered, ms."""
+        self._lost: dict[str, tuple[int, str]] = {}
+        """Since when a part has not answered, ms, and why."""
         self._seen: set[str] = set()
-        self._stopping = False
+        self._began = clock.now()
+        self._told = self._stopping = False
         self._log = structlog.get_logger(__name__)
 
     async def watch(self) -> None:
+        """Probe every part, for ever; log `ready` once all have answered."""
+        async with asyncio.TaskGroup() as tasks:
+            for part in self._parts:
+                tasks.create_task(self._watch(part))
+
+    async def _watch(self, part: str) -> None:
         while True:
-            await self.probe_once()
+            await self._probe(part)
             await self._clock.sleep(self._interval)
 
     async def probe_once(self) -> None:
-        await asyncio.gather(*(self._probe(part) for part in self._probes))
+        await asyncio.gather(*(self._probe(part) for part in self._parts))
 
     async def _probe(self, part: str) -> None:
-        why = ""
+        began, (place, probe), why = self._clock.now(), self._parts[part], ""
         try:
-            async with asyncio.timeout(self._interval):
-                await self._probes[part]()
+            async with asyncio.timeout(self._patience):
+                await probe()
         except TimeoutError:
             why = "no answer in time"
+        except (Unavailable, StoreError) as error:  # ours: they hold no secret
+            why = str(error)
         except Exception as error:  # noqa: BLE001 - a probe reports by raising, whatever it raises
             # The type only: messages of drivers name hosts, users and sometimes passwords.
             why = type(error).__name__
         if why:
-            if part not in self._lost:
-                self._lost[part] = self._clock.now()
+            why = f"{place}: {why}"
+            since, before = self._lost.get(part, (began, ""))
+            self._lost[part] = since, why
+            if why != before:
                 self._log.warning("peer unreachable", part=part, why=why)
+            if not before:
                 self._on_change(part, False)  # noqa: FBT003 - a callback
             return
         lost = self._lost.pop(part, None) is not None
@@ -81,6 +97,9 @@ class Health:
         if lost or part not in self._seen:
             self._on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
+        if not self._told and not self.missing():
+            self._told = True
+            self._log.info("ready", after_ms=self._clock.now() - self._began)
 
     def stop(self) -> None:
         """From now on not ready: the bridge is stopping and takes no new work."""
@@ -89,11 +108,12 @@ class Health:
     def missing(self) -> dict[str, str]:
         """Why the bridge is not ready, by part; empty if it is."""
         reasons, now = {}, self._clock.now()
-        for part in self._probes:
-            seconds = (now - self._lost.get(part, now)) / 1000
+        for part in self._parts:
+            since, why = self._lost.get(part, (now, ""))
+            seconds = (now - since) / 1000
             # A part that never answered has no good time to fall back on.
-            if part in self._lost and (seconds >= GRACE or part not in self._seen):
-                reasons[part] = f"unreachable for {seconds:.0f} s"
+            if why and (seconds >= GRACE or part not in self._seen):
+                reasons[part] = f"unreachable for {seconds:.0f} s: {why}"
             elif part not in self._seen:
                 reasons[part] = "not reached yet"
         if self._stopping:

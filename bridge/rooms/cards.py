@@ -198,7 +198,7 @@ def _label(rating: RatingOption, language: str) -> str:
 
 def offered(visit: Visit) -> dict[int, str]:
     """The ratings that this room has, the best first."""
-    language = visit.rules.language_for(visit.record.settings)
+    language = visit.rules.language_for(visit.record)
     return choices(visit.rules, language, visit.record.conversation.ratings)
 
 

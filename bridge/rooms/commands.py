@@ -3,9 +3,10 @@
 `COMMANDS`, at the end of this file, is the table of them. To add one: a row there, the texts, the
 test.
 
-Whether the sender may give a command is decided by the reader. Without the prefix a message counts
-only if it is exactly a command, and makes sense as one at this moment: "help me" is a customer's
-word. A verb that is none is answered with the nearest, by its letters or by another word for it.
+Whether the sender may give a command is decided by the reader. A command has a word in each of our
+languages, and all of them are understood everywhere. Without the prefix a message counts only if it
+is exactly a command, and makes sense as one at this moment: "help me" is a customer's word. A verb
+that is none is answered with the nearest, by its letters or by another word for it.
 
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
 sealed before anything is stored about the command; only the message itself holds it in clear, and
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import partial
 
 import msgspec
@@ -26,10 +27,10 @@ from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
-from bridge.conversation.turn import all_pieces, unique_events
+from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
-from bridge.rooms.people import shown_settings
+from bridge.rooms.people import lead, shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
@@ -55,10 +56,11 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """Meant as a command, but not one; `key` and `args` are of the texts."""
+    """Meant as a command, but not one; `key` is of the sentence that says so."""
 
     key: str
-    args: model.Args = {}
+    verb: str = ""
+    """The command that was probably meant."""
     secret: bool = False
     """It may hold a password all the same."""
     bare: bool = False
@@ -83,8 +85,11 @@ class Command(msgspec.Struct, frozen=True):
     run: Callable[[Visit, Call], None]
     read: Callable[[list[str]], Words | None]
     """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""
+    names: str
+    """Its words beside the verb, in small letters: in zh-CN, zh-TW and ja as we say them, then more
+    that are understood."""
     others: str = ""
-    """What people say for it in their languages, in small letters; by these it is guessed."""
+    """What else people say for it; by these it is guessed."""
     for_admins: Callable[[Words], bool] = lambda _: False
     """Whether it changes the room for everybody, so that only admins may give it."""
     in_clear: bool = False
@@ -117,65 +122,93 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     The prefix counts as a whole word, also in the full-width letters of an input method ("！wc").
     Without it, where none is needed, a message counts only if it is exactly a command.
     """
-    first = text.split(None, 1)[:1]
-    if not first:
+    words = text.split()
+    if not words:
         return None
-    word, wanted = folded(first[0]), folded(prefix)
+    word, wanted = folded(words[0]), folded(prefix)
     if word == wanted:
-        return _parse_words(text.split()[1:])
+        return _parse_words(_split(words[1:]))
     # "!wcstatus" lacks only a blank; nobody says such a word to an agent, if a sign begins it.
-    glued = word.removeprefix(wanted)
-    if glued != word and not wanted[:1].isalnum() and nearest_verb(glued) is not None:
-        return _parse_words([glued, *text.split()[1:]])
-    if prefix_needed or word not in COMMANDS or "\n" in text.strip():
+    glued = _split([word.removeprefix(wanted), *words[1:]])
+    if word.startswith(wanted) and not wanted[:1].isalnum() and nearest_verb(glued[0]) is not None:
+        return _parse_words(glued)
+    words = _split(words)
+    if prefix_needed or words[0] not in _VERBS or "\n" in text.strip():
         return None
-    parsed = _parse_words(text.split())
+    parsed = _parse_words(words)
     if isinstance(parsed, Malformed):
         return None
     return msgspec.structs.replace(parsed, bare=True)
 
 
-def slip(text: str) -> Malformed | None:
-    """Read a message without prefix as a miswritten command about the room's settings.
+def slip(visit: Visit, text: str) -> Malformed | None:
+    """Read a message without prefix, which is no command, as a miswritten one.
 
-    Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
-    "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
+    Of a setting only the command itself with an action and one more word, or fewer: "lang fr",
+    "queue set". "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent
+    all the same. Of the others a lone word: "rate" after a chat, or a verb with a typing error.
     """
-    words = text.split()
-    verb = folded(words[0]) if words else ""
-    if verb not in COMMANDS or not COMMANDS[verb].setting or "\n" in text.strip():
+    words = _split(text.split())
+    if not words[0] or "\n" in text.strip():
         return None
-    acts = len(words) > 1 and folded(words[1]) in {"set", "show", "reset"}
-    if len(words) > (3 if acts else 2):
-        return None
-    return Malformed(f"usage.{verb}", bare=True)
+    verb, alone = _VERBS.get(words[0]), len(words) == 1
+    if verb is None:
+        near = _typo(words[0]) if alone else None
+        return None if near is None else Malformed("undelivered.near_command", near, bare=True)
+    acts = not alone and _action_of(words[1]) in {"set", "show", "reset"}
+    unrated = verb == "rate" and alone and visit.record.conversation.last_session is not None
+    if unrated or (COMMANDS[verb].setting and len(words) <= (3 if acts else 2)):
+        return Malformed(f"usage.{verb}", verb, bare=True)
+    return None
+
+
+def _typo(word: str) -> str | None:
+    """The verb that a lone word is with a typing error. Other words differ at an end ("closed"), in
+    a wrong letter of a short verb ("chose"), or are like the verb of a setting ("form").
+    """
+    for verb, command in COMMANDS.items():
+        if command.setting or min(len(word), len(verb)) < 4 or word[0] != verb[0]:
+            continue
+        near = word[-1] == verb[-1] and SequenceMatcher(None, word, verb).ratio() > 0.82
+        if near or sorted(word) == sorted(verb):
+            return verb
+    return None
 
 
 def nearest_verb(word: str) -> str | None:
     """The command that somebody probably meant by a word that is none; None if nothing is near."""
     wanted = word.casefold()
-    if wanted in _OTHERS:
-        return _OTHERS[wanted]
+    known = _VERBS.get(wanted) or _OTHERS.get(wanted)
+    if known is not None:
+        return known
     near = get_close_matches(wanted, COMMANDS, 1)
     if not near:  # the beginning of one: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
 
 
+def _split(words: list[str]) -> list[str]:
+    """The words, the first folded; who writes without blanks writes none before a number."""
+    first = folded(words[0]) if words else ""
+    verb = first.rstrip("0123456789分")
+    glued = verb != first and not verb.isascii() and verb in _VERBS
+    return [*([verb, first.removeprefix(verb)] if glued else [first]), *words[1:]]
+
+
 def _parse_words(words: list[str]) -> Parsed | Malformed:
-    if not words:
+    if not words[0]:
         return Parsed("help")
-    verb = folded(words[0])
-    meant = verb if verb in COMMANDS else nearest_verb(verb)
+    verb = _VERBS.get(words[0])
+    meant = verb or nearest_verb(words[0])
     if meant is None:
         return Malformed("command.unknown")
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
-    if meant != verb:
-        return Malformed("command.unknown_near", {"near": meant}, secret=secret)
+    if verb is None:
+        return Malformed("command.unknown_near", meant, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
-        return Malformed(f"usage.{verb}", secret=secret)
+        return Malformed(f"usage.{verb}", verb, secret=secret)
     return Parsed(verb, rest)
 
 
@@ -191,7 +224,7 @@ def _one_word(words: list[str]) -> Words | None:
 
 
 def _maybe_all(words: list[str]) -> Words | None:
-    return tuple(words) if [folded(word) for word in words] in ([], ["all"]) else None
+    return tuple(words) if [_action_of(word) for word in words] in ([], ["all"]) else None
 
 
 def _sentence(words: list[str]) -> Words | None:
@@ -203,7 +236,7 @@ def _maybe_sentence(words: list[str]) -> Words | None:
 
 
 def _number_and_words(words: list[str]) -> Words | None:
-    number = narrow(words[0]) if words else ""
+    number = narrow(words[0]).removesuffix("分") if words else ""
     fits = number.isascii() and number.isdigit() and len(number) <= 6
     return (number, *words[1:]) if fits else None
 
@@ -212,9 +245,20 @@ def _maybe_number(words: list[str]) -> Words | None:
     return _number_and_words(words) if len(words) == 1 else _no_words(words)
 
 
+def _action_of(word: str) -> str:
+    return _ACTIONS.get(folded(word), folded(word))
+
+
+def _number_and_form(words: list[str]) -> Words | None:
+    """A chat's number and `json`, each only if it is there."""
+    form = ("json",) if words and folded(words[-1]) == "json" else ()
+    number = _maybe_number(words[: len(words) - len(form)])
+    return None if number is None else number + form
+
+
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """`show` or the other word alone, or `set` and a value, behind so many keys."""
-    action, rest = folded(words[0]) if words else "show", words[1:]
+    action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
     return (action,) if action in {"show", other} and not rest else None
@@ -244,11 +288,20 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     """Say how a command is written that was meant and is none."""
     if malformed.secret:
         visit.ask(Conceal(event_id))
-    if malformed.bare:
-        usage = visit.part(malformed.key, {"prefix": visit.rules.prefix})
-        visit.report(event_id, "undelivered.like_command", {"usage": usage})
+    args: model.Args = {"command": _written(visit, malformed.verb)} if malformed.verb else {}
+    if not malformed.bare:
+        visit.say(malformed.key, args, reply_to=event_id)
+    elif malformed.key == "undelivered.near_command":
+        visit.report(event_id, malformed.key, args)
     else:
-        visit.say(malformed.key, malformed.args, reply_to=event_id)
+        usage = visit.part(malformed.key, args)
+        visit.report(event_id, "undelivered.like_command", {"usage": usage})
+
+
+def _written(visit: Visit, verb: str) -> str:
+    """A command as it is written here, in the room's language."""
+    names = dict(zip(("zh-CN", "zh-TW", "ja"), COMMANDS[verb].names.split(), strict=False))
+    return lead(visit) + names.get(visit.rules.language_for(visit.record), verb)
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
@@ -267,7 +320,32 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 
 def _help(visit: Visit, call: Call) -> None:
-    _answer(visit, call, "command.help")
+    """Say in five lines what makes sense now, or with `all` every command."""
+    conversation, rules = visit.record.conversation, visit.rules
+    phase, ended, policy = (
+        conversation.phase,
+        ended_at(conversation),
+        rules.policy_for(visit.record),
+    )
+    waiting = isinstance(phase, model.Waiting) and not hidden(phase)
+    now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
+    if call.words:
+        now, verbs = "help.all", list(COMMANDS)
+    elif isinstance(phase, model.Chatting):
+        now, verbs[:3] = (
+            "help.chatting",
+            ("human" if phase.robot else "status", "close", "transcript"),
+        )
+    elif waiting or unseen_callback(conversation) is not None:
+        now, verbs[:3] = "help.waiting", ("cancel", "status", "callback")
+    elif policy.paused:
+        verbs[:2] = "resume", "status"
+    elif ended is not None and visit.now - ended < cards.FRESH:
+        verbs[:2] = "rate", "transcript"
+    queue = rules.queue_name(rules.queue_for(visit.record))
+    now = visit.part(now, {"queue": queue, "prefix": rules.prefix})
+    lines = [visit.part(f"usage.{verb}", {"command": _written(visit, verb)}) for verb in verbs]
+    _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
 def _version(visit: Visit, call: Call) -> None:
@@ -346,7 +424,8 @@ def _transcript(visit: Visit, call: Call) -> None:
         _answer(visit, call, "transcript.too_soon")
     else:
         visit.set(transcript_at=visit.now)
-        visit.ask(SendTranscript(call.event_id, int(call.words[0]) if call.words else None))
+        number = next((int(word) for word in call.words if word != "json"), None)
+        visit.ask(SendTranscript(call.event_id, number, json="json" in call.words))
 
 
 # --- settings of the room -------------------------------------------------------------------------
@@ -517,49 +596,60 @@ def _changes(words: Words) -> bool:
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
+# Every command of the contract that this version has, by its verb; below it, what follows some.
 COMMANDS: Mapping[str, Command] = {
-    "help": Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
+    "help": Command(_help, _maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令", "? commands menu",
         in_clear=True),
-    "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
-        asks=True, makes_sense=_names_queue),
-    "cancel": Command(partial(_step, model.Cancel), _no_words, "leave abort 取消 退出 キャンセル",
-        in_clear=True),
+    "start": Command(_start, _maybe_sentence, "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
+        "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, makes_sense=_names_queue),
+    "cancel": Command(partial(_step, model.Cancel), _no_words, "取消 取消 キャンセル 退出 取消排队 "
+        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True),
     "close": Command(partial(_step, model.Close), _no_words,
-        "stop end quit exit bye 结束 結束 关闭 關閉 終了", in_clear=True),
-    "rate": Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
+        "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True),
+    "rate": Command(_rate, _number_and_words, "评价 評價 評価 评分 評分", "rating stars score",
         makes_sense=_rates),
-    "ask": Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
-    "human": Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
-        asks=True),
+    "ask": Command(_ask, _sentence, "提问 提問 質問",
+        makes_sense=lambda visit, _: visit.rules.robot),
+    "human": Command(_human, _no_words, "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 "
+        "真人客服 客服 オペレーター 有人対応", "agent person operator", asks=True),
     "solved": Command(partial(_step, model.Solved), _no_words,
+        "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
-    "callback": Command(partial(_step, model.CallBack), _no_words,
-        "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
-    "queue": _Setting(_queue, partial(_action, "list", 0), "queues department 队列 佇列 キュー",
-        for_admins=_changes,
+    "callback": Command(partial(_step, model.CallBack), _no_words, "回电 回電 折り返し 回叫",
+        "recall notify remind 提醒", asks=True),
+    "queue": _Setting(_queue, partial(_action, "list", 0), "队列 佇列 窓口 キュー",
+        "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
-        "language 语言 語言 言語", for_admins=_always,
+        "语言 語言 言語", "language", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, for_admins=_always,
+    "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, "来源 來源 接続元",
+        for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    "config": _Setting(_config, partial(_action, "reset", 1), "settings configure 设置 設定",
-        for_admins=_changes),
-    "status": Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
-        in_clear=True),
-    "retry": Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
+    "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
+        "settings configure", for_admins=_changes),
+    "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True),
+    "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
-    "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
-    "login": Command(_log_in, partial(_just, 2), "signin 登录 登入 ログイン",
+    "history": Command(_history, _maybe_number, "历史 歷史 履歴", "chats log"),
+    "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
+        "export save download"),
+    "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
-    "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
-    "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
-    "resume": Command(_resume, _no_words, for_admins=_always, in_clear=True),
-    "version": Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
+    "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
+    "pause": Command(_pause, _no_words, "暂停 暫停 一時停止", for_admins=_always, in_clear=True),
+    "resume": Command(_resume, _no_words, "恢复 恢復 再開", for_admins=_always, in_clear=True),
+    "version": Command(_version, _no_words, "版本 版本 バージョン", "about", in_clear=True),
+}
+_ACTIONS: Mapping[str, str] = {
+    "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
+    "设为": "set", "設為": "set", "変更": "set",
+    "重置": "reset", "重設": "reset", "リセット": "reset",
 }
 # fmt: on
-"""Every command of the contract that this version has, by its verb."""
+_VERBS: Mapping[str, str] = {
+    word: verb for verb, command in COMMANDS.items() for word in (verb, *command.names.split())
+}
 _OTHERS: Mapping[str, str] = {
     word: verb for verb, command in COMMANDS.items() for word in command.others.split()
 }

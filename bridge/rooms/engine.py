@@ -331,9 +331,9 @@ class Engine:
         push = Pushed(received.push, self._around.clock.now(), numbered=bool(received.rs_id))
         await self._take({room_id: [Came(push, key)]})
 
-    async def restored(self, room_id: RoomId) -> None:
+    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
         """The room's link was lost and stands again."""
-        self._room(room_id).signal(LinkRestored(self._around.clock.now()))
+        self._room(room_id).signal(LinkRestored(self._around.clock.now(), brief))
 
     async def lost(self, room_id: RoomId) -> None:
         """The room's link has been away for long."""

@@ -4,9 +4,8 @@ WebChat knows one customer per session. Where several people may speak, the agen
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
 to one short line, and without marks that would turn the reading direction of what follows.
 
-A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
-is a shared room, and stays one until we are invited anew: what was said about names, commands and
-passwords would else be true now and then.
+A direct chat is one for as long as its customer alone is there with us, and again once others have
+left; both is said. No other room becomes direct: of a large one we do not know all who are there.
 
 The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
 it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
@@ -27,7 +26,7 @@ from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, inviting, unique_events
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -38,6 +37,8 @@ from bridge.rooms.record import (
     Person,
     Renamed,
     RoomRecord,
+    permalink,
+    via,
 )
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
@@ -102,6 +103,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         host=invitation.whom,
         customer=invitation.by,
         direct=invitation.direct,
+        was_direct=False,
         refusal=refusal,
         refused_until=until,
         people=(),
@@ -148,10 +150,18 @@ def brings_config(visit: Visit, entry: Entered) -> bool:
     return entering and not visit.record.refusal and entry.config is not None
 
 
-def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str, object], ...]:
+def entered(
+    visit: Visit,
+    entry: Entered,
+    standing: Standing,
+    other: RoomRecord | None = None,
+    former: RoomRecord | None = None,
+) -> tuple[dict[str, object], ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
-    `standing` is that of whoever set the room's configuration, if it `brings_config`.
+    `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
+    another direct room of the same customer's and host's, one with a chat if there is one; `former`
+    is the room of which this one is the upgrade.
     """
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.ENTERING:
@@ -167,6 +177,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
+        elsewhere=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
     )
@@ -176,7 +187,7 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
         if record.refused_until:
             minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
-            left = duration(rules.language_for(record.settings), 60 * minutes)
+            left = duration(rules.language_for(record), 60 * minutes)
             args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
@@ -184,17 +195,35 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
+    if former is not None:
+        login = former.login if former.customer == record.customer else None
+        visit.set(replaces=former.room_id, settings=former.settings, login=login)
+    if visit.record.direct and other is not None:
+        language = visit.record.settings.language or other.settings.language
+        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        visit.set(elsewhere=other.room_id, settings=settings)
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
+    elif visit.record.elsewhere and (link := address(other)):
+        if not parked:  # else each message is answered so
+            visit.say("room.elsewhere", {"link": link})
     else:
-        _welcome(visit)
+        _welcome(visit, words_came=bool(parked))
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
+
+
+def address(other: RoomRecord | None) -> str:
+    """The address of a direct room where the customer has an agent, or waits for one; else ""."""
+    if other is None or not other.direct or other.membership is not Membership.JOINED:
+        return ""
+    idle = isinstance(other.conversation.phase, model.NoChat)
+    return "" if idle else permalink(other.room_id, None, via(other))
 
 
 def entry_failed(visit: Visit) -> None:
@@ -213,11 +242,15 @@ def became_encrypted(visit: Visit) -> None:
         _welcome(visit)  # until now it was told why it is not served
 
 
-def _welcome(visit: Visit) -> None:
+def _welcome(visit: Visit, *, words_came: bool = False) -> None:
+    """Greet, in the language of the first words if they have come already."""
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
     policy = visit.rules.policy_for(visit.record)
     key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
-    visit.say(inviting(key, policy), {"queue": queue})
+    record, args = visit.record, model.Args(queue=queue, lang=f"{lead(visit)}lang")
+    unknown = not record.language[0] and record.settings.language is None and not words_came
+    also = "room.languages" if unknown else ""
+    visit.ask(model.Say(inviting(key, policy), args, also=also))
 
 
 # --- configuration --------------------------------------------------------------------------------
@@ -249,10 +282,19 @@ def configured(
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
+def lead(visit: Visit) -> str:
+    """Text before a command's word: the prefix, or nothing where it goes without (`reader`)."""
+    chatting = isinstance(visit.record.conversation.phase, model.Chatting)
+    bare = not chatting and is_alone(visit, visit.record.customer)
+    return "" if bare else f"{visit.rules.prefix} "
+
+
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
+    """Say that the sender may not configure the room, and who may."""
+    names = tuple(_name_of(visit, one) for one in visit.admins[:3])
+    key = "refused.not_admin_named" if names else "refused.not_admin"
     unknown = standing is Standing.UNKNOWN
-    key = "refused.standing_unknown" if unknown else "refused.not_admin"
-    visit.say(key, reply_to=event_id)
+    visit.say("refused.standing_unknown" if unknown else key, {"names": names}, reply_to=event_id)
 
 
 def shown_settings(visit: Visit) -> model.Args:
@@ -261,7 +303,7 @@ def shown_settings(visit: Visit) -> model.Args:
     return {
         "queue": rules.queue_name(rules.queue_for(visit.record)),
         "source": rules.policy_for(visit.record).source,
-        "language": rules.language_for(settings),
+        "language": rules.language_for(visit.record),
         "start": settings.start or rules.start,
         "paused": "true" if settings.paused else "false",
     }
@@ -304,11 +346,11 @@ def heard(visit: Visit, who: UserId) -> None:
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:
-    """True if a room is direct, and stays so once it is known that `who` is there (`heard`)."""
-    record = visit.record
-    if not record.direct or _in_company(visit):
+    """True if a room is the bot's and direct, and stays so once `who` is known there (`heard`)."""
+    record, rules = visit.record, visit.rules
+    if record.host != rules.bot or not record.direct or _in_company(visit):
         return False
-    return who == record.customer or visit.rules.permission(who) <= Permission.IGNORED
+    return who == record.customer or rules.permission(who) <= Permission.IGNORED
 
 
 def _in_company(visit: Visit) -> bool:
@@ -331,13 +373,19 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
-    """Note the people in a room: is it still direct, and since when is no customer there?"""
+    """Note the people in a room: is it direct, and since when is no customer there?"""
     permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=there[-KEPT_PEOPLE:])
-    if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
-        visit.set(direct=False)
-        visit.say("room.shared")
+    record = visit.record
+    if record.membership is Membership.JOINED and (record.direct or record.was_direct):
+        alone = not _in_company(visit)
+        if record.direct and not alone:
+            visit.set(direct=False, was_direct=True)
+            visit.say("room.shared")
+        elif alone and not record.direct and any(one.user == record.customer for one in there):
+            visit.set(direct=True)
+            visit.say("room.alone")
     record = visit.record
     if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
         if record.empty_since is not None:
@@ -442,20 +490,26 @@ def put_out(visit: Visit) -> None:
     visit.set(membership=Membership.LEFT, parked=())
 
 
-def upgraded(visit: Visit) -> None:
-    """Handle a room upgrade: in the new room we have to be invited anew.
+def upgraded(visit: Visit, into: RoomId | None) -> None:
+    """Handle a room upgrade: the chat ends, and what no agent has goes along into the new room.
 
-    As nothing can be said here once we are out, all that no agent has is reported first, in the
-    order in which it was written, and nothing of it goes.
+    If there is none, it is reported, as nothing can be said here once we are out.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
+    left_over: tuple[EventId, ...] = ()
     if not isinstance(record.conversation.phase, model.Chatting):
         waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
-        for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
-            visit.step(model.Withdrawn(event_id))
-            visit.report(event_id, "room.upgraded_unsent")
+        left_over = unique_events(tuple(piece for piece in waiting if not piece.is_note))
+    for event_id in left_over:
+        visit.step(model.Withdrawn(event_id))
+        if into is None:
+            visit.report(event_id, "room.closed_unsent")
     _end_conversation(visit)
-    visit.say("room.upgraded")
+    if into is None:
+        visit.say("room.closed")
+    else:
+        visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
+    visit.set(left_over=left_over)

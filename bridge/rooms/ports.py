@@ -5,6 +5,8 @@ The adapters translate every foreign exception into the four classes below.
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -24,6 +26,19 @@ class Unavailable(Exception):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def describe(error: BaseException) -> str:
+    """A foreign network error in words, without its own, which may quote a URL and so a token."""
+    name = type(error).__name__
+    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return f"{name}: {refused.verify_message}"  # names the host at most
+    if isinstance(error, OSError) and error.strerror:
+        # asyncio puts its own words in place of the system's; below 0 it is about names.
+        number = error.errno or 0
+        return f"{name}: {os.strerror(number) if number > 0 else error.strerror}"
+    return name
 
 
 CHANGED_FILE = "M_BAD_FILE"
@@ -192,7 +207,7 @@ class LinkEvents(Protocol):
         Returns when it is durable: only then may a receipt be sent.
         """
 
-    async def restored(self, room_id: RoomId) -> None:
+    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
         """A kept link that was lost stands again."""
 
     async def lost(self, room_id: RoomId) -> None:
@@ -322,8 +337,10 @@ class MatrixPort(Protocol):
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         """Leave, or refuse an invitation, and say why; not being a member is no error."""
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        """The user's level in the room; infinite for a creator of a version-12 room."""
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
+        """The users' levels in the room; infinite for a creator of a version-12 room."""
 
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
@@ -389,6 +406,11 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
     ) -> EventId:
         """Close a poll; `text` is what clients without polls show."""
+
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        """Say no to a request to verify `sender` (specification, "Key verification framework")."""
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str

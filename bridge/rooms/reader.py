@@ -1,11 +1,11 @@
 """The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
 
 `read_command`, `needs_standing` and `receive` are pure: they take the room's record and one event
-(`Meaning`), and leave a new record and effects in the visit, like the state machine inside it.
-Facts of the outside world (may this person configure the room? which message is replied to?) are
-asked beforehand by `Reader` and handed in as `Facts`. What cannot be carried is reported to its
-sender. A reaction, vote or redaction on a card of ours is an order to us (`cards`), 🔁 sends a
-message again, and the rest is told to an agent in words (`references`).
+(`Meaning`), and leave a new record and effects in the visit. Facts of the outside world (may this
+person configure the room? does their chat go on in another?) are asked beforehand by `Reader` and
+handed in as `Facts`. What cannot be carried is reported to its sender. A reaction, vote or
+redaction on a card of ours is an order to us (`cards`), 🔁 sends a message again, and the rest is
+told to an agent in words (`references`).
 
 With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
@@ -14,12 +14,11 @@ that only configure, tell or end something work all the same (`Command.in_clear`
 Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
 homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
 to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
-
-A plain text, as nearly all are, passes neither `commands` nor `people` nor `references`.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -72,11 +71,13 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
     load_input,
+    load_record,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
+from bridge.texts.languages import CLEAR, spoken
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -85,6 +86,10 @@ STANDING_TRIES = 3
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
+_REPLACES = "replaces "
+"""With a room's id, name of the fact which room it replaces: a tombstone there has said so."""
+_MOST_ROOMS = 10
+"""Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -104,6 +109,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The message that this one is about (`references.refers_to`); None: forgotten."""
     encrypted: bool = False
     """It came encrypted."""
+    elsewhere: str = ""
+    """The address of the room in which the customer's chat goes on, where that is not this one."""
     rooms_begun: tuple[int, ...] = ()
     """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
 
@@ -112,26 +119,20 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_command(visit: Visit, meaning: Meaning) -> Reading:
-    """Read a message as a command, once, for `needs_standing` and `receive`.
-
-    Without the prefix it counts only in a direct room of the bot's while no chat runs.
-    """
+    """Read a message as a command, once, for `needs_standing` and `receive`."""
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
     if not isinstance(meaning.content, CustomerText):
         return None
     text = meaning.plain
-    bare = (
-        not isinstance(record.conversation.phase, Chatting)
-        and record.host == rules.bot
-        and people.is_alone(visit, meaning.sender)
-    )
+    chatting = isinstance(record.conversation.phase, Chatting)
+    bare = not chatting and people.is_alone(visit, meaning.sender)
     first = text.split(None, 1)
     if not bare and not (first and rules.begins_command(first[0])):
         return None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(text) if bare and command is None else command
+    return commands.slip(visit, text) if bare and command is None else command
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
@@ -171,13 +172,13 @@ def receive(
             people.members_changed(visit, meaning)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
-                visit.report(meaning.event_id, meaning.key)
+                visit.report(meaning.event_id, meaning.key, meaning.args)
         case RoomConfigured():
             people.configured(visit, meaning.content, facts.standing, meaning.event_id)
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
-            people.upgraded(visit)
+            people.upgraded(visit, meaning.into)
         case Nothing():
             pass
         case _:
@@ -218,6 +219,8 @@ def _spoke(
         return
     elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
+    if visit.record.language[0] < CLEAR:
+        _hear_language(visit, spoke.plain, commanded=command is not None)
     if isinstance(spoke, Spoke):
         root = spoke.thread
         thread = None if root is None else Thread(root, spoke.event_id, received)
@@ -235,9 +238,20 @@ def _spoke(
         limit = visit.rules.limits.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Spoke):
-        _said(visit, spoke, facts.earlier)
+        _said(visit, spoke, facts)
+    elif facts.elsewhere:
+        visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
     else:
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _hear_language(visit: Visit, words: str, *, commanded: bool) -> None:
+    """Note the language that the script of a customer's words tells, if clearer than before."""
+    known = visit.record.language[0]
+    if known == 0 or not words.isascii():
+        heard = spoken(words, visit.rules.language)
+        if heard[0] > (max(known, 1) if commanded else known):  # all know the word "help"
+            visit.set(language=heard)
 
 
 def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
@@ -245,6 +259,11 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     if sender != record.customer or record.empty_since is not None:
         return False
     return not record.people or all(one.user == sender for one in record.people)
+
+
+def _asks_elsewhere(record: RoomRecord) -> bool:
+    """True if words would begin a chat here, where one may be going on in another room."""
+    return record.elsewhere is not None and isinstance(record.conversation.phase, Idle | Ended)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -268,13 +287,16 @@ def _commanded(
     commands.carry_out(visit, command.verb, call)
 
 
-def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
+def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
-    phase, meant = visit.record.conversation.phase, None
+    phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
     if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke):
             return
+    if meant is None and facts.elsewhere:
+        visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
+        return
     if meant is None:
         plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
         said = Said(spoke.event_id, spoke.content, spoke.plain)
@@ -365,10 +387,10 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.reply_to is not None
+            wait = meaning.about is not None or _asks_elsewhere(visit.record)
         else:
             about = references.refers_to(visit.record, meaning)
-            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
+            wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
         if wait:
             return False
         facts = Facts(encrypted=opened is not raw)
@@ -458,8 +480,46 @@ class Reader:
         standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
-        for raw in people.entered(visit, entry, standing):
+        other, former = await self._other_room(visit.record), await self._replaced(visit.record)
+        parked = list(people.entered(visit, entry, standing, other, former))
+        if former is not None:
+            parked[:0] = await self._left_over(former)
+        for raw in parked:
             await self._contained(visit, raw, row.received)
+
+    async def _replaced(self, here: RoomRecord) -> RoomRecord | None:
+        """The room of which this one is the upgrade, the first time that we enter it."""
+        room_id = await self._around.store.fact(_REPLACES + self._room_id)
+        if here.membership is not _ENTERING or here.refusal or room_id in {None, here.replaces}:
+            return None
+        return await self._record_of(RoomId(str(room_id)))
+
+    async def _left_over(self, former: RoomRecord) -> list[Raw]:
+        """Messages of a room that no agent has had."""
+        body_of = self._around.store.body_of
+        bodies = [await body_of(former.room_id, event_id) for event_id in former.left_over]
+        kept = [load_input(body) for body in bodies if body is not None]
+        return [stored.raw for stored in kept if isinstance(stored, MatrixEvent)]
+
+    async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
+        """Another direct room of this customer's and host's; one with a chat goes before."""
+        for room_id in (await self._around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
+            other = None if room_id == self._room_id else await self._record_of(room_id)
+            if other is not None and (other.host, other.direct) == (here.host, True):
+                return other
+        return None
+
+    async def _elsewhere(self, record: RoomRecord) -> str:
+        """The address of `Facts.elsewhere`."""
+        room_id = record.elsewhere if _asks_elsewhere(record) else None
+        return people.address(None if room_id is None else await self._record_of(room_id))
+
+    async def _record_of(self, room_id: RoomId) -> RoomRecord | None:
+        """Another room as it is stored; None for one that this version cannot read."""
+        stored = (await self._around.store.load(room_id)).room
+        with suppress(ValueError):
+            return None if stored is None else load_record(stored.record)
+        return None
 
     async def _contained(
         self, visit: Visit, raw: Raw, received: int, *, encrypted: bool = False
@@ -521,20 +581,23 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        facts = Facts(standing, earlier=earlier, encrypted=encrypted)
+        elsewhere = await self._elsewhere(visit.record)
+        facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=elsewhere)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
             await references.erase(self._around, visit, before, meaning.target)
+        elif isinstance(meaning, Upgraded) and meaning.into and before.membership is _JOINED:
+            await self._around.store.save_fact(_REPLACES + meaning.into, self._room_id)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self._around.store, visit.record
         await self.turn.take(invited.by)
-        rooms = await store.rooms_of(invited.by)
+        rooms = len(await store.rooms_of(invited.by))
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         others = () if self._room_id in begun else tuple(begun.values())
         facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
@@ -576,15 +639,16 @@ class Reader:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""
         if self._around.rules.permission(person) >= Permission.ADMIN:
             return Standing.ADMIN
+        members, host = [one.user for one in visit.record.people], visit.record.host
         for attempt in range(STANDING_TRIES):
             try:
-                level = await self._around.matrix.power_level(
-                    self._room_id, visit.record.host, person
-                )
+                asked = self._around.matrix.power_levels(self._room_id, host, (person, *members))
+                levels = await asked
             except Unavailable:
                 await self._around.clock.sleep(attempt + 1)
             except Refused:
                 return Standing.UNKNOWN
             else:
-                return Standing.ADMIN if level >= ADMIN_LEVEL else Standing.ORDINARY
+                visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
+                return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
         return Standing.UNKNOWN

@@ -1,16 +1,14 @@
 """Read receipts and typing notices: what each side sees of the other beside the messages.
 
-A receipt shows what the call centre has taken, and nothing else. How far that is stands in the
-room's record (`RoomRecord.read_up_to`), stored with the outcome of the message. So no receipt is
-ahead of what is known for certain, none costs a row, and after a crash it is given anew: repeating
-one does no harm, and a homeserver lets none go back. Only the newest counts. The first goes out at
-once, the next one `PAUSE` seconds later, and while people go on writing, one every two pauses.
+A receipt shows what the call centre has taken, in a chat or with a request for one, and nothing
+else. That stands in the room's record, so no receipt is ahead of what is known for certain, and
+after a crash it is given anew: repeating one does no harm, and a homeserver lets none go back. The
+first goes out at once, the next `PAUSE` seconds later, and while people write on, one every two.
 
 Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
-nothing waits for it and nothing is lost if it fails: a failure is a line in the debug log. An
-agent's notice shows their ghost typing for six seconds, in which the next one comes if they go on;
-it ends at once when their message stands in the room. A customer who types is told to the agent for
-as long as the homeserver says so, every five seconds.
+nothing waits for it, and a failure is a line in the debug log. An agent's notice shows their ghost
+typing for six seconds, or until their message stands in the room. A customer who types is told to
+the agent for as long as the homeserver says so, every five seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from typing import Any
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation.model import AgentsCame, Chatting
+from bridge.conversation.model import AgentsCame, Chatting, Queued
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
@@ -49,19 +47,20 @@ class Receipts:
     def __init__(self, room: RoomView, around: Surroundings) -> None:
         self._room = room
         self._around = around
-        self._done: EventId | None = None
-        """The newest that needs no more: given, or given up."""
+        self._done: tuple[EventId | None, UserId | None] = None, None
+        """The newest that needs no more (given, or given up), and the agent who read it."""
         self._failures = 0
         self._not_before = 0
 
     @property
     def due(self) -> bool:
         """True if `once` has something to do: the agent who reads is in the room."""
-        record = self._room.durable
-        newest = record.read_up_to
-        if newest is None or newest == self._done or record.membership is not Membership.JOINED:
+        newest, agent = self._newest(), self._agent()
+        if newest is None or self._room.durable.membership is not Membership.JOINED:
             return False
-        if self._agent() is None:
+        if newest == self._done[0] and agent in {None, self._done[1]}:
+            return False
+        if agent is None:
             return True
         # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
         rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
@@ -73,10 +72,10 @@ class Receipts:
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)
             pause = 2 * PAUSE
-        newest = self._room.durable.read_up_to
+        newest = self._newest()
         if newest is None or not self.due:
             return False
-        done, room_id = True, self._room.room_id
+        done, agent, room_id = True, self._agent(), self._room.room_id
         try:
             await self._give(newest)
         except Unavailable as error:
@@ -87,9 +86,16 @@ class Receipts:
         except Refused as error:
             _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
-            self._done, self._failures = newest, 0
+            self._done, self._failures = (newest, agent), 0
         self._not_before = self._around.clock.now() + round(pause * 1000)
         return self.due
+
+    def _newest(self) -> EventId | None:
+        """The newest message that the call centre has, be it with the request that waits."""
+        record = self._room.durable
+        phase = record.conversation.phase
+        sent = phase.pre_sent if isinstance(phase, Queued) else ()
+        return next((one.event_id for one in reversed(sent) if one.last), record.read_up_to)
 
     async def _give(self, event_id: EventId) -> None:
         """Mark as read as the first agent of the chat, or where none can, as our host."""

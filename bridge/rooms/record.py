@@ -6,21 +6,23 @@ older than this code: every field but the room's id has a default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
 time that this room has asked for an agent (`Conversation.number`, on the queue card as well). A
-number is never given out twice and never changes. A session that the server takes away and that is
-asked for anew is a chat of its own, because its agent may be another. The record keeps the newest
-chats, which can still change; a change is written to the store in the transaction of its step.
+number never changes. A session that the server takes away and that is asked for anew is a chat of
+its own, because its agent may be another. The record keeps the newest chats, which can still
+change; a change is written to the store in the transaction of its step.
 
 Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
-the name of the class, as it is for effects (`visit`): a class that is renamed keeps the former name
-as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
-ones (samples: `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an event, is never
-stored.
+the name of the class, as for effects (`visit`): a class that is renamed keeps the former name as
+its `tag`, and a field that is added has a default (samples: `stored_rows.jsonl`). A `Meaning`, what
+the matrix ring makes of an event, is never stored.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -364,12 +366,19 @@ class RoomRecord(Value, frozen=True):
     secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
+    was_direct: bool = False
+    """It was so until somebody joined, and will be again once they have left."""
+    elsewhere: RoomId | None = None
+    """Another direct room of this customer's and of our host's, known as we came in: while a chat
+    goes on there, words do not begin a second one here."""
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
     refused_until: int = 0
     """Until when that holds, ms since the epoch; 0: not for a certain time."""
     settings: RoomSettings = RoomSettings()
+    language: tuple[int, str] = (0, "")
+    """The language in which customers write, and how clearly (`languages.spoken`)."""
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()
@@ -385,6 +394,10 @@ class RoomRecord(Value, frozen=True):
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
     """The newest of our cards, the latest last."""
+    replaces: RoomId | None = None
+    """The room of which this one is the upgrade, and whose settings it has."""
+    left_over: tuple[EventId, ...] = ()
+    """Of a room that was upgraded: messages that no agent had, for the room that replaces it."""
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
@@ -450,6 +463,36 @@ def taken(record: RoomRecord) -> RoomRecord | None:
     read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
     state = replace(state, outstanding=None)
     return replace(record, conversation=state, read_up_to=read_up_to)
+
+
+# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
+
+MOST_SERVERS = 3
+"""The specification's own advice."""
+_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
+"""A server that has no name is no help to others."""
+
+
+def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:
+    """The address of an event or a room, with servers through which that can be joined (`via`)."""
+    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
+    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}"
+    if event_id is not None:
+        where += f"/{quote(event_id, safe='$:')}"
+    return f"{where}?{via}" if via else where
+
+
+def via(record: RoomRecord) -> tuple[str, ...]:
+    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
+    people = Counter(_server(person.user) for person in record.people)
+    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
+    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
+    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
+    return tuple(named[:MOST_SERVERS])
+
+
+def _server(user: str) -> str:
+    return user.partition(":")[2]
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -635,6 +678,11 @@ class Spoke(FromPerson, frozen=True):
     notice: bool = False
     """It says of itself that a program wrote it (specification, `m.notice`)."""
 
+    @property
+    def about(self) -> EventId | None:
+        """The event that an agent sees quoted."""
+        return self.reply_to or self.thread
+
 
 class Corrected(AboutEvent, frozen=True):
     """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""
@@ -667,6 +715,7 @@ class Unreadable(FromPerson, frozen=True):
     """A person's message that we cannot carry; the person is told, by `key` of the texts."""
 
     key: str
+    args: Args = {}
 
 
 class RoomConfigured(FromPerson, frozen=True):
@@ -681,6 +730,9 @@ class EncryptionOn(Meant, frozen=True):
 
 class Upgraded(Meant, frozen=True):
     """The room was replaced by another (tombstone), into which we have to be invited anew."""
+
+    into: RoomId | None = None
+    """None: it was closed, and names no other."""
 
 
 class Nothing(Meant, frozen=True):

@@ -3,8 +3,8 @@
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
 (`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
-- A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
-  because it did not arrive or was of an earlier chat.
+- A reply begins with a short quotation, and a message in a thread with one of its root. Nothing is
+  told of a message that the agent never saw: it did not arrive, or was of an earlier chat.
 - The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
   one that is erased the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
@@ -182,11 +182,11 @@ def _from_us(body: bytes) -> Earlier | None:
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
-    """The earlier event that a reply, edit, redaction, reaction or vote is about."""
+    """The earlier event that a reply, edit, redaction, reaction or vote is about, or a thread."""
     match meaning:
         case PollAnswered(target=target) if any(card.event_id == target for card in record.cards):
             return None
-        case Spoke(reply_to=str() as target) | Reacted(target=target) | PollAnswered(target=target):
+        case Spoke(about=str() as target) | Reacted(target=target) | PollAnswered(target=target):
             # Clients show the newest wording in the first one's place; the first may have been
             # corrected because nobody was to read it.
             return newest(record, target)
@@ -261,7 +261,7 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
         bare = model.CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
     bare = _captioned(bare, spoke.plain)
     quote = "" if earlier is None or earlier.command else quotation(earlier.text)
-    if not quote or spoke.reply_to is None or isinstance(bare, model.CustomerLocation):
+    if not quote or spoke.about is None or isinstance(bare, model.CustomerLocation):
         return model.Said(spoke.event_id, bare, spoke.plain)
     words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
     told = visit.word("agent.reply", {"quote": quote, "text": words})
@@ -269,7 +269,7 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> model.Said:
     if isinstance(bare, model.CustomerMedia):
         content = _captioned(bare, told.strip())
         bare = _captioned(bare, bare.caption or bare.name or bare.kind)
-    events = _quoted(visit.record, spoke.reply_to)
+    events = _quoted(visit.record, spoke.about)
     return model.Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
 
 

@@ -10,7 +10,6 @@ import json
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from difflib import get_close_matches
 from functools import lru_cache
 
 import msgspec
@@ -48,6 +47,7 @@ class Rules(msgspec.Struct, frozen=True):
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
     """The queue whose user this is, or None."""
+    bot_name: str = "WebChat"
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
@@ -97,9 +97,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     def find_queue(self, text: str) -> Queue | None:
         """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
-        wanted = _folded(text)
+        wanted = folded(text.strip())
         for queue in self.queues:
-            if wanted in map(_folded, (str(queue.id), queue.name, *queue.aliases)):
+            known = (str(queue.id), queue.name, *queue.aliases)
+            if wanted in (folded(one.strip()) for one in known):
                 return queue
         return None
 
@@ -119,12 +120,14 @@ class Rules(msgspec.Struct, frozen=True):
             return record.settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 
-    def language_for(self, settings: RoomSettings) -> str:
-        return settings.language or self.language
+    def language_for(self, record: RoomRecord) -> str:
+        """The room's: as somebody chose it, else by what its customers write, else the default."""
+        return record.settings.language or record.language[1] or self.language
 
     def agents_language(self, settings: RoomSettings) -> str:
-        """The language of the sentences that agents read about a room."""
-        return self.language_for(settings) if self.tell.language == "room" else self.tell.language
+        """The language of the sentences that agents read about a room, whatever customers write."""
+        chosen = settings.language or self.language
+        return chosen if self.tell.language == "room" else self.tell.language
 
     def clip_bytes(self) -> int:
         """Bytes of a voice, as base64, that fit into one frame."""
@@ -182,10 +185,6 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
     return rules.encryption.require and not record.encrypted
 
 
-def _folded(text: str) -> str:
-    return narrow(text).strip().casefold()
-
-
 # --- settings of a room ---------------------------------------------------------------------------
 
 
@@ -232,8 +231,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case "paused":
             raise _bad_value(key, value, ("true", "false"))
         case _:
-            known = tuple(get_close_matches(key, KEYS, 1) or KEYS)
-            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
+            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": KEYS})
 
 
 def _queue(value: object, rules: Rules) -> QueueId:

@@ -322,8 +322,8 @@ class StorePort(Protocol):
     async def deadlines(self) -> list[tuple[RoomId, int]]:
         """Rooms that have a deadline, with it, soonest first."""
 
-    async def rooms_of(self, customer: str) -> int:
-        """Number of rooms that this Matrix user has made us serve and not left."""
+    async def rooms_of(self, customer: str) -> list[RoomId]:
+        """Rooms that this Matrix user has made us serve and not left, those with a chat first."""
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""

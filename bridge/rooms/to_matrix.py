@@ -154,9 +154,7 @@ class MatrixLane:
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
-                say = model.Say(effect.key, effect.args, reply_to=effect.event_id)
-                also = "again.hint" if can_be_sent_again(effect.key) else ""
-                return self._say(room, row, say, also)
+                return self._report(room, row, effect)
             case model.Card():
                 return self._card(room, row, effect)
             case model.AskRating():
@@ -187,25 +185,34 @@ class MatrixLane:
 
     # --- our own sentences ------------------------------------------------------------------
 
-    async def _say(self, room: Room, row: EffectRow, say: model.Say, also: str = "") -> Done:
-        """Say a sentence, and below it the one of the key `also`."""
-        sentences = [self._sentence(room, say.key, say.args)]
-        if also:
-            sentences.append(self._sentence(room, also, {}))
-        record = room.record
+    async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
+        keys, record = filter(None, (say.key, say.also)), room.record
         thread = thread_in_use(record, self._around.clock.now())
         inside = thread is not None and thread.latest == say.reply_to
         # Once an agent is in the room there are three, and clients ring for a mention only: of who
         # invited us, and of who wrote last, if that is somebody else.
         ring = dict.fromkeys((record.customer, record.speaker)) if say.ping else ()
         notice = ports.NoticeText(
-            "\n".join(sentences),
+            "\n".join(self._sentence(room, key, say.args) for key in keys),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and inside else None,
             ping=say.ping,
             mentions=tuple(filter(None, ring)),
         )
         return Done(await self._notice(room, row, notice))
+
+    async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
+        """Reply to what goes nowhere; whoever waits for a verification is told so by their app."""
+        also = "again.hint" if can_be_sent_again(told.key) else ""
+        # Element shows neither a call nor what replies to it.
+        about = None if told.key == "unreadable.call" else told.event_id
+        done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
+        if told.key == "unreadable.verification":
+            asked = UserId(str(told.args.get("user", room.record.host)))
+            txn_id, cancel = self._transaction_id(row, asked), self._matrix.cancel_verification
+            with suppress(ports.Refused):
+                await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
+        return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host
@@ -231,7 +238,7 @@ class MatrixLane:
         lines = [self._sentence(room, card.key, card.args)]
         if card.place is not None:
             rules, waits = self._around.rules, self._around.waits
-            language = rules.language_for(room.record.settings)
+            language = rules.language_for(room.record)
             lines.append(second_line(rules.texts, language, card.place, waits))
         return "\n".join(filter(None, lines))
 
@@ -239,7 +246,7 @@ class MatrixLane:
         rules = self._around.rules
         # What waits since an earlier version does not say which rating it is about.
         known = {"prefix": rules.prefix, "rating": "…", **args}
-        language = rules.language_for(room.record.settings)
+        language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
@@ -268,7 +275,7 @@ class MatrixLane:
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
         """Ask in words, and by a poll; a poll that the homeserver refuses is done without."""
         rules, record = self._around.rules, room.record
-        language = rules.language_for(record.settings)
+        language = rules.language_for(record)
         txn_id = self._transaction_id(row, record.host)
         options = choices(rules, language, ask.ratings)
         best = next(iter(options))
@@ -469,7 +476,7 @@ class MatrixLane:
         if relay.posted is None:
             return fragment
         rules = self._around.rules
-        language = rules.language_for(room.record.settings)
+        language = rules.language_for(room.record)
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)

@@ -1,7 +1,7 @@
-"""The commands `history` and `transcript`: a list of a room's chats, and one chat as files.
+"""The commands `history` and `transcript`: a list of a room's chats, and one chat as a file.
 
 `history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
-reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
+reads a whole chat back from the room and puts it into the room as a page, and as JSON if asked.
 
 The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, and what somebody took back is gone there. Encrypted messages are opened by our own
@@ -22,14 +22,12 @@ written by the standard library's serialiser, so that whatever somebody typed ca
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Literal
-from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
@@ -38,10 +36,19 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands
 from bridge.rooms.ports import Blob, Recorded, Refused
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
+from bridge.rooms.record import (
+    Chat,
+    Ending,
+    LookedUp,
+    RoomRecord,
+    Undecryptable,
+    load_chat,
+    permalink,
+    via,
+)
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
@@ -59,9 +66,9 @@ MOST_WORDS = 4_000_000
 async def send_transcript(
     around: Surroundings, record: RoomRecord, order: SendTranscript
 ) -> LookedUp | EventId:
-    """Put the files into the room; the first one's event, or what to say instead of them.
+    """Put the page into the room; its event, or what to say instead of it.
 
-    Raises StoreError, and Unavailable or Refused where the homeserver does not take the files.
+    Raises StoreError, and Unavailable or Refused where the homeserver does not take the file.
     """
     number = order.number
     rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
@@ -73,13 +80,14 @@ async def send_transcript(
     after = next((one for one in chats if one.number == chat.number + 1), None)
     telling = Telling(around.rules, record)
     whole = await _write(around, record, chat, after, telling)
-    name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
+    name = f"chat-{chat.number}"  # Element cuts longer ones
     # The transaction ids are the order's, so no repetition posts a file twice.
     room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
     page = Blob.of(build_page(whole, telling), "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
-    data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
-    await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
+    if order.json:
+        data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
+        await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
     return first
 
 
@@ -215,6 +223,10 @@ class _Reading:
         kind, text, file, place = _parts(found)
         if role == "agent":
             name = self._agents.get(found.sender, found.sender)
+        elif role == "service":
+            rules = self._around.rules
+            queue = rules.queue_of_user(found.sender)
+            name = rules.bot_name if queue is None else rules.queue_name(queue)
         else:
             name = self._people.get(found.sender) or found.sender[1:].partition(":")[0]
         self.lines[found.event_id] = Line(
@@ -278,7 +290,7 @@ class Telling:
     def __init__(self, rules: Rules, record: RoomRecord) -> None:
         self._rules = rules
         self._record = record
-        self.language = rules.language_for(record.settings)
+        self.language = rules.language_for(record)
 
     def say(self, key: str, args: Args | None = None) -> str:
         return self._rules.texts.render(self.language, key, args or {})
@@ -322,35 +334,6 @@ def rated(value: int, label: str) -> str:
     return f"{value} ({label})" if label else str(value)
 
 
-# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
-
-MOST_SERVERS = 3
-"""The specification's own advice."""
-
-_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
-"""A server that has no name is no help to others."""
-
-
-def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
-    """The address of an event, with the servers through which its room can be joined (`via`)."""
-    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
-    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
-    return f"{where}?{via}" if via else where
-
-
-def via(record: RoomRecord) -> tuple[str, ...]:
-    """Servers that know the room: that of whoever invited us, ours, and those with most people."""
-    people = Counter(_server(person.user) for person in record.people)
-    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
-    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
-    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
-    return tuple(named[:MOST_SERVERS])
-
-
-def _server(user: str) -> str:
-    return user.partition(":")[2]
-
-
 # --- the JSON file --------------------------------------------------------------------------------
 
 Role = Literal["customer", "agent", "service"]
@@ -358,12 +341,8 @@ Role = Literal["customer", "agent", "service"]
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
-_KINDS: Mapping[str, Kind] = {
-    "image": "image",
-    "voice": "voice",
-    "video": "video",
-    "audio": "audio",
-}
+_KINDS: Mapping[str, Kind]
+_KINDS = {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
 """Those of `CustomerMedia.kind`; all others are files."""
 
 
@@ -540,8 +519,7 @@ def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
     article = ET.SubElement(body, "article", {"class": line.role})
     header = ET.SubElement(article, "header")
-    name = words.say("transcript.service") if line.role == "service" else line.name
-    _text(ET.SubElement(header, "b"), "bdi", name)
+    _text(ET.SubElement(header, "b"), "bdi", line.name)
     _text(header, "time", time).set("datetime", line.at)
     if line.edited:
         _text(header, "span", words.say("transcript.edited"))

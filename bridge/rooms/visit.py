@@ -5,11 +5,10 @@ little, as those of `conversation` do with a `Turn`. Whoever made it commits wha
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
 (`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
-A visit also notes what became of the messages that people sent. Two things follow from that: how
-far the room shows our users as having read (`receipts`), and which messages can be sent again
-(`references`). A receipt means "read up to here". The conversation delivers in the order in which
-things were typed, so the newest delivered message is never ahead of one that still waits. What was
-reported to its sender as undelivered may lie before it: that person has been told in words.
+A visit also notes what became of people's messages: how far our users have read (`receipts`), and
+which can be sent again (`references`). The conversation delivers in the order in which things were
+typed, so the newest delivered message is never ahead of one that still waits. What was reported to
+its sender as undelivered may lie before it.
 """
 
 from __future__ import annotations
@@ -134,11 +133,13 @@ class TellHistory(RoomWish, frozen=True):
 
 
 class SendTranscript(RoomWish, frozen=True):
-    """Put the whole of a chat into the room, as files."""
+    """Put the whole of a chat into the room, as a page."""
 
     event_id: EventId
     number: int | None = None
     """Which; None: the newest."""
+    json: bool = False
+    """Also as JSON."""
 
 
 class TryLogin(RoomWish, frozen=True):
@@ -235,6 +236,8 @@ class Visit(msgspec.Struct, eq=False):
     """Inputs that our own code failed at, and why."""
     again: list[EventId] = []
     """Messages that are to be sent again, once the reader has looked them up."""
+    admins: tuple[UserId, ...] = ()
+    """Members who may configure the room, as far as was asked for this step."""
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""
@@ -273,7 +276,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def part(self, key: str, args: Args) -> str:
         """A sentence for the room that is to stand within another one."""
-        language = self.rules.language_for(self.record.settings)
+        language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
 
     def step(self, happened: Input, event: EventId | None = None) -> None:
@@ -325,11 +328,8 @@ _HOPELESS = frozenset(
     | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
 """What comes to the same the next time, with WebChat or with us."""
-_SEALED = (
-    *("unreadable.no_key", "unreadable.unknown_device"),
-    *("unreadable.undecryptable", "unreadable.withheld."),
-)
-"""What may have become readable since."""
+_SEALED = ("unreadable.no_key", "unreadable.unknown_device", "unreadable.undecryptable")
+"""What may have become readable since; a key that was withheld is not sent later."""
 
 
 def can_be_sent_again(key: str) -> bool:

@@ -1,8 +1,10 @@
-"""The strict validation of a customer's text frame: a command, or a refusal with the guide's code.
+"""The validation of a customer's text frame: a command, or a refusal with the guide's code.
 
-Unknown keys are ignored. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and
-`id` in 2019) are refused in place of the right ones, and beside them if so wished. Which code a
-real server gives is only partly known; these are the ones of protocol reference section 8.
+Generous, unless `strict`, where the vendor's own clients are loose: numbers as text, a text without
+its object, the keys of the first clients, no messageId, no time, fields left out. Unknown keys are
+ignored. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019) are
+refused in place of the right ones, and beside them if so wished. Which code a real server gives is
+only partly known; these are the ones of protocol reference section 8.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 class Shape:
     """The keys of one object in a frame, each with its type.
 
-    `loose` ones may be left out in the later guides (that of 2016 marks none as optional),
-    `optional` ones always; `later` ones are optional there, and nothing to 2016. What is left out
-    reads as empty or 0.
+    `loose` ones may be left out in the later guides (that of 2016 marks none as optional) and where
+    nothing is strict, `optional` ones always; `later` ones are optional there, and nothing to 2016.
+    What is left out reads as empty or 0.
     """
 
     def __init__(
@@ -50,13 +52,14 @@ class Shape:
 
     def read(self, part: object, options: SimulatorOptions) -> dict[str, Any]:
         """The values in the order of the keys, or a ValidationError."""
-        shape = self.eased if options.later else self.strict
-        return msgspec.structs.asdict(msgspec.convert(part, shape))
+        shown = options.strict and not options.later and options.content == "object"
+        shape = self.strict if shown else self.eased
+        return msgspec.structs.asdict(msgspec.convert(part, shape, strict=options.strict))
 
 
 class Message(msgspec.Struct):
     type: int
-    content: Wire
+    content: Wire | str
 
 
 class TransferInfo(msgspec.Struct, rename="camel"):
@@ -98,29 +101,58 @@ CONTENTS: Mapping[int, tuple[type[msgspec.Struct], Shape]] = MappingProxyType(
         ),
         MessageType.VOICE: (
             frames.Voice,
-            Shape({"voiceLength": int, "voiceData": str}, {"extra": str}),
+            Shape({"voiceLength": int}, {"voiceData": str, "extra": str}, later={"voiceUri": str}),
         ),
         MessageType.VIDEO: (frames.Video, Shape({"name": str, "url": str}, optional={"size": int})),
     }
 )
 """What customers send beside text; the keys in the order of the content's fields."""
+FORMER_KEYS: Mapping[int, Mapping[str, str]] = MappingProxyType(
+    {
+        MessageType.IMAGE: {"url": "imageUri"},
+        MessageType.LOCATION: {"locationAddress": "poi"},
+        MessageType.VOICE: {"length": "voiceLength", "data": "voiceData", "url": "voiceUri"},
+    }
+)
+"""Keys before 2017-11-13, with those that took their place (bridge/webchat/PROTOCOL.md)."""
 
 
 def _content(message: Message, options: SimulatorOptions) -> frames.Content:
     kind, body = message.type, message.content
     if kind == MessageType.TEXT:
-        own, foreign = ("text", "content") if options.later else ("content", "text")
-        _refuse_foreign(body, options, own, foreign)
-        text = (LATER_TEXT if options.later else TEXT).read(body, options)
-        return frames.Text(_not_blank(text[own]))
+        return _text(body, options)
     if kind not in CONTENTS or (kind == MessageType.VIDEO and not options.videos):
         sentence = f"customers cannot send msg.type {kind}"
         raise Refusal(ResultCode.INVALID_MESSAGE_TYPE, sentence)
+    if isinstance(body, dict):
+        loose = options.content == "string" or not options.strict
+        former = FORMER_KEYS.get(kind, {}) if loose else {}
+        unknown = set(former.values() if options.content == "string" else ())
+        if not (loose or (options.later and options.revision == "R5")):
+            unknown.add("voiceUri")
+        present = {key: value for key, value in body.items() if key not in unknown}
+        body = {former.get(key, key): value for key, value in present.items()} | present
     content, shape = CONTENTS[kind]
     values = shape.read(body, options)
-    _check_values(values)
+    _check_values(values, options)
+    values.pop("extra", None)
     made: frames.Content = _made(content, values.values())
     return made
+
+
+def _text(body: Wire | str, options: SimulatorOptions) -> frames.Content:
+    own, foreign = ("text", "content") if options.later else ("content", "text")
+    if options.content == "string" or (isinstance(body, str) and not options.strict):
+        return frames.Text(_not_blank(body) if isinstance(body, str) else _as_json(body))
+    if isinstance(body, dict) and own not in body and options.wrong_keys in {"blank", "shown"}:
+        return frames.Text("" if options.wrong_keys == "blank" else _as_json(body))
+    _refuse_foreign(body, options, own, foreign)
+    return frames.Text(_not_blank((LATER_TEXT if options.later else TEXT).read(body, options)[own]))
+
+
+def _as_json(body: Wire) -> str:
+    """An object where the server reads a text: agents see its braces."""
+    return msgspec.json.encode(body).decode()
 
 
 def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
@@ -129,20 +161,21 @@ def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
     return make(*itertools.islice(values, len(frame.__struct_fields__)))
 
 
-def _check_values(content: Mapping[str, Any]) -> None:
-    """Refuse what is not base64, and addresses that are not absolute.
+def _check_values(content: Mapping[str, Any], options: SimulatorOptions) -> None:
+    """Refuse what is not base64 (if `strict`), and addresses that are not absolute.
 
     The upload reply is relative; the message must not be (reference 3.4, last line).
     """
-    if content.get("voiceData") == "":
+    if content.get("voiceData") == "" and not content.get("voiceUri"):
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
-    for key in ("thumbData", "voiceData"):
+    for key in ("thumbData", "voiceData") if options.strict else ():
         try:
             base64.b64decode(content.get(key, ""), validate=True)
         except ValueError as error:
             raise Refusal(ResultCode.INVALID_PARAMETER, f"{key} is not base64") from error
-    for key in ("imageUri", "url"):
-        if not content.get(key, "http://").startswith(("http://", "https://")):
+    for key in ("imageUri", "url", "voiceUri"):
+        address = content.get(key, "http://")
+        if not address.startswith(("http://", "https://")) and (address or key != "voiceUri"):
             sentence = f"{key} must be an absolute address"
             raise Refusal(ResultCode.INVALID_PARAMETER, sentence)
 
@@ -153,7 +186,8 @@ def _refuse_foreign(part: object, options: SimulatorOptions, own: str, *foreign:
     for key in foreign:
         if key in part:
             sentence = f"{key} belongs to another revision than {options.dialect}"
-            raise Refusal(ResultCode(options.wrong_keys), sentence)
+            code = options.wrong_keys
+            raise Refusal(ResultCode(code if isinstance(code, int) else -14), sentence)
 
 
 def _not_blank(text: str) -> str:
@@ -170,6 +204,8 @@ SIGNAL = Shape({"messageId": int, "token": str}, optional={"time": int})
 """112 and 113: shown without `time`."""
 BEAT = Shape({"messageId": int}, optional={"token": str, "time": int})
 """Type 10: shown with nothing but `messageId` and `type`."""
+ANY_HEADING = Shape({}, optional={"messageId": int, "token": str})
+"""Of all commands where nothing is strict: before 2017-02-06 there was no `messageId`."""
 STARS = Shape({"id": int, "comments": str})
 LATER_STARS = Shape({"ratingId": int}, {"ratingComments": str})
 _REQUEST, _SESSION = {"requestId": int}, {"sessionId": int}
@@ -243,7 +279,7 @@ def handover_queue(body: Wire) -> QueueId | None:
 class Accepted:
     """A command whose form is right; whether it makes sense now is the handlers' question."""
 
-    call_id: CallId
+    call_id: CallId | None
     type: FrameType
     token: str
     command: frames.Command
@@ -252,7 +288,7 @@ class Accepted:
 
 
 def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
-    """Read one text frame strictly.
+    """Read one text frame.
 
     Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
     missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank text: -17.
@@ -261,9 +297,7 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
         body = msgspec.json.decode(text, type=Wire)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         return Refusal(ResultCode.REQUEST_ERROR, f"not a JSON object: {error}")
-    kind, call_id = (
-        value if type(value) is int else None for value in (body.get("type"), body.get("messageId"))
-    )
+    kind, call_id = (_number(body.get(key), options) for key in ("type", "messageId"))
     try:
         return _accepted(kind, body, options)
     except msgspec.ValidationError as error:
@@ -274,6 +308,12 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
     return refusal
 
 
+def _number(value: object, options: SimulatorOptions) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and not options.strict:
+        return int(value)
+    return value if type(value) is int else None
+
+
 def _accepted(kind: int | None, body: Wire, options: SimulatorOptions) -> Accepted:
     if kind is None:
         raise Refusal(ResultCode.INVALID_PARAMETER, "type must be an integer")
@@ -281,14 +321,17 @@ def _accepted(kind: int | None, body: Wire, options: SimulatorOptions) -> Accept
     if known is None or not known.served(options):
         sentence = f"the guide of {options.dialect} has no command of type {kind}"
         raise Refusal(ResultCode(options.unknown_type), sentence)
-    heading = known.heading.read(body, options)
+    heading = (known.heading if options.strict else ANY_HEADING).read(body, options)
     values: list[Any] = list(known.shape.read(body, options).values())
     if kind == FrameType.RATE_SESSION:
         early, late = ("id", "comments"), ("ratingId", "ratingComments")
         own, foreign = (late, early) if options.later else (early, late)
-        _refuse_foreign(values[1], options, own[0], *foreign)
-        stars = (LATER_STARS if options.later else STARS).read(values[1], options)
-        values[1:] = stars.values()
+        if own[0] not in values[1] and options.wrong_keys in {"blank", "shown"}:
+            values[1:] = 0, ""
+        else:
+            _refuse_foreign(values[1], options, own[0], *foreign)
+            stars = LATER_STARS if options.later else STARS
+            values[1:] = stars.read(values[1], options).values()
     elif kind == FrameType.SEND_MESSAGE:
         values[1] = _content(values[1], options)
     elif kind == FrameType.SEND_PRE_MESSAGE:
@@ -296,4 +339,5 @@ def _accepted(kind: int | None, body: Wire, options: SimulatorOptions) -> Accept
     elif kind == FrameType.ROBOT_TRANSFER:
         handover_queue(body)
     command: frames.Command = _made(known.frame, values)
-    return Accepted(CallId(heading["messageId"]), FrameType(kind), heading["token"], command, body)
+    number = CallId(heading["messageId"]) if "messageId" in body else None
+    return Accepted(number, FrameType(kind), heading["token"], command, body)

@@ -48,11 +48,12 @@ def reply(
 
 
 def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
-    """201: where the request stands. R4 names the session of a robot's hand-over."""
+    """201: where the request stands. Since R4 it names the session of a robot's hand-over."""
     number = identifier(centre, request.id)
     values: Wire = {"requestId": number, "requestStatus": int(state), "queueLength": place}
     options = centre.options
-    if request.session is not None and (not options.later or options.revision == "R4"):
+    values |= options.words_for(place, "message")
+    if request.session is not None and options.later and options.revision >= "R4":
         values["sessionId"] = identifier(centre, request.session.id)
     body: Wire = {"data": values} if options.nested_status else values
     return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
@@ -89,11 +90,12 @@ def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> S
     """202: the session is open. The later guides list `users`, the customer among them."""
     customer = centre.customers[session.login]
     agents = people(centre, session.agents)
-    fields: Wire = {"agents": agents}
-    if centre.options.later:
-        # The customer's entry has no comments, and comes first here (trap T16).
-        own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
-        fields = {"users": [own, *agents]}
+    # The customer's entry has no comments, and comes first here (trap T16).
+    own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
+    fields: Wire = {"agents": agents, "users": [own, *agents]}
+    named = centre.options.people or ("users" if centre.options.later else "agents")
+    if named != "both":
+        fields = {named: fields[named]}
     if resumed or centre.options.later:
         fields["continueLastSession"] = resumed
     if session.robot and centre.options.robot_mode:

@@ -94,11 +94,14 @@ class DeskSide:
         """A voice as WAV; no browser plays AMR."""
         number = int(request.match_info["number"])
         entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
-        if entry is None or entry["n"] != number or "audio" not in entry:
+        file_number, _, name = str((entry or {}).get("file", "0/")).partition("/")
+        file = self._shelf.find(int(file_number), name)
+        if entry is None or entry["n"] != number or not (file or "audio" in entry):
             raise web.HTTPNotFound
         try:
-            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(str(entry["audio"])))
-        except samples.SoundError as error:
+            sound = file.path.read_bytes() if file else base64.b64decode(str(entry["audio"]))
+            wav = await asyncio.to_thread(samples.to_wav, sound)
+        except (samples.SoundError, ValueError) as error:
             raise web.HTTPUnprocessableEntity(text=str(error)) from error
         return web.Response(body=wav, content_type="audio/wav")
 

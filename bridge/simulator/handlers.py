@@ -193,7 +193,9 @@ class _Exchange:
         return request, desk.accept(centre, request, agent), 0
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
-        return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
+        told: Wire = {"requestId": delivery.identifier(self.centre, request.id)}
+        words = self.centre.options.words_for(place, "positionInQueueMessage")
+        return {**told, "queueLength": place, **words}
 
     def _told(self, session: Session) -> Wire:
         told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
@@ -296,7 +298,8 @@ class _Exchange:
         centre, customer, call = self.centre, self.customer, self.call
         history = customer.history
         repeat = call.call_id in history.call_ids
-        history.call_ids[call.call_id] = None
+        if call.call_id is not None:
+            history.call_ids[call.call_id] = None
         while len(history.call_ids) > centre.options.keep_records:
             del history.call_ids[next(iter(history.call_ids))]
         number, raw = self._as_it_came()
@@ -323,7 +326,7 @@ class _Exchange:
         """The type and content of a 110; a 111 is text."""
         msg = self.call.body.get("msg")
         if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
-            return msg["type"], msg["content"]
+            return int(msg["type"]), msg["content"]
         return MessageType.TEXT, self.call.body["content"]
 
 
@@ -339,7 +342,8 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
         case frames.Location(latitude, longitude, poi, map_name):
             return {"latitude": latitude, "longitude": longitude, "map": map_name, "text": poi}
         case frames.Voice(seconds, data):
-            return {"seconds": float(seconds), "audio": data}
+            audio = {"audio": data} if data else _place(centre, content.uri)
+            return {"seconds": float(seconds), **audio}
 
 
 def _place(centre: CallCentre, address: str) -> Wire:

@@ -1,8 +1,8 @@
 """The options of a simulator, most of them changeable while it runs.
 
-The defaults are the guide of 2016, read strictly. Dialect 2019 is the later guides (R2 to R4 of the
-protocol reference). Every other behaviour that a WebChat server was seen or said to have (reference
-section 8) is a switch; a switch that is None does what its dialect does.
+The defaults are the guide of 2016. Dialect 2019 is the later guides (R2 to R4 of the protocol
+reference, and R5 of 2019-10-14). Every other behaviour that a WebChat server was seen or said to
+have (reference section 8) is a switch; a switch that is None does what its dialect does.
 """
 
 from __future__ import annotations
@@ -54,15 +54,19 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     # --- the wire -----------------------------------------------------------------------------
     dialect: Literal["2016", "2019"] = "2016"
-    revision: Literal["R2", "R3", "R4"] = "R4"
+    revision: Literal["R2", "R3", "R4", "R5"] = "R5"
+    strict: bool = False
+    content: Literal["object", "string"] = "object"
+    people: Literal["agents", "users", "both"] | None = None
     foreign_keys: Literal["refuse", "ignore"] = "ignore"
-    wrong_keys: Literal[-14, -8, -17, -100] = -14
+    wrong_keys: Literal[-14, -8, -17, -100, "blank", "shown"] = -14
     context: str = "/webchat"
     public_origin: str = ""
     request_id_in_reply: bool = False
     session_in_reply: bool = False
     permanent: bool = False
     nested_status: bool = False
+    place_words: str = ""
     ids_as_strings: bool = False
     omit_call_ids: bool = False
     omit_types: bool = False
@@ -186,6 +190,11 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+    def words_for(self, place: int, key: str) -> dict[str, object]:
+        """The centre's own words for a place, under this key; of none, nothing."""
+        words = self.place_words.replace("{place}", str(place))
+        return {key: words} if words and place else {}
 
     def queue_name(self, queue_id: QueueId) -> str:
         return self.queue_names.get(str(queue_id), "")

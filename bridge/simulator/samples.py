@@ -6,6 +6,7 @@ cannot play AMR.
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import io
 import itertools
@@ -15,7 +16,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
-from PIL import Image
+from PIL import Image, ImageDraw
 
 # --- generated media -----------------------------------------------------------------------------
 
@@ -28,10 +29,27 @@ _FRAMES_PER_SECOND = 50
 
 def picture(seed: str, width: int = 64, height: int = 64) -> bytes:
     """A PNG of one colour, which the seed chooses; the same seed gives the same bytes."""
-    colour = hashlib.sha256(seed.encode()).digest()[:3]
     file = io.BytesIO()
-    Image.new("RGB", (width, height), tuple(colour)).save(file, "PNG")
+    Image.new("RGB", (width, height), _colour(seed)).save(file, "PNG")
     return file.getvalue()
+
+
+def portrait(seed: str) -> bytes:
+    """A PNG of head and shoulders on the seed's colour: the picture of an agent."""
+    ground = Image.new("RGB", (512, 512), _colour(seed))
+    draw = ImageDraw.Draw(ground)
+    draw.ellipse((166, 96, 346, 276), fill="white")
+    draw.ellipse((76, 306, 436, 706), fill="white")
+    file = io.BytesIO()
+    ground.resize((128, 128), Image.Resampling.LANCZOS).save(file, "PNG")
+    return file.getvalue()
+
+
+def _colour(seed: str) -> tuple[int, int, int]:
+    """One on which white is seen."""
+    hue, shade, *_ = (byte / 255 for byte in hashlib.sha256(seed.encode()).digest())
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.6, 0.5 + shade / 5)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def voice(seconds: int) -> bytes:

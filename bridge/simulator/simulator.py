@@ -43,7 +43,7 @@ _LONGEST_WAIT = 300.0
 
 
 class Simulator:
-    """One simulated WebChat server; without options the guide of 2016, read strictly."""
+    """One simulated WebChat server; without options the guide of 2016."""
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
@@ -252,6 +252,9 @@ def _origin(host: str, port: int) -> str:
 # --- the state as JSON ---------------------------------------------------------------------------
 
 
+_LISTS = ("messages", "refused", "said", "ratings", "signals")
+
+
 def _customer(who: Customer, now: float) -> Wire:
     history = who.history
     return {
@@ -263,11 +266,7 @@ def _customer(who: Customer, now: float) -> Wire:
         "request": _request(who.request) if who.request else None,
         "session": _session(who.session) if who.session else None,
         "sessions": [_session(session) for session in history.sessions],
-        "messages": list(history.messages),
-        "refused": list(history.refused),
-        "said": list(history.said),
-        "ratings": list(history.ratings),
-        "signals": list(history.signals),
+        **{name: list(getattr(history, name)) for name in _LISTS},
         "dropped": history.dropped,
         "lost_pushes": history.lost_pushes,
         "pending_pushes": len(who.pending),

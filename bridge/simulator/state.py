@@ -79,7 +79,8 @@ had sent this messageId before).
 def shown(entry: Entry) -> Wire:
     """An entry for a desk: a voice is announced, and fetched by the entry's number."""
     told = {key: value for key, value in entry.items() if key != "audio"}
-    return told | {"voice": entry["n"]} if "audio" in entry else told
+    ours = entry["kind"] == "voice" and ("audio" in entry or "file" in entry)
+    return told | {"voice": entry["n"]} if ours else told
 
 
 # --- the call centre -----------------------------------------------------------------------------

@@ -257,7 +257,7 @@ class HttpSide:
 
     async def _icon(self, request: web.Request) -> web.Response:
         seed = request.match_info.get("agent") or request.query.get("path", "")
-        return web.Response(body=samples.picture(seed), content_type="image/png")
+        return web.Response(body=samples.portrait(seed), content_type="image/png")
 
 
 def answer(body: Wire, status: int = 200) -> web.Response:

@@ -332,7 +332,9 @@ OPEN_LANES = same(
     "WHERE outcome IS NULL AND handled IS NOT NULL GROUP BY lane"
 )
 DEAD_ROWS = same("SELECT count(*) FROM journal WHERE outcome = 'dead'")
-ROOMS_OF = same("SELECT count(*) FROM rooms WHERE customer = $1 AND customer <> ''")
+ROOMS_OF = same(
+    "SELECT room_id FROM rooms WHERE customer = $1 AND customer <> '' ORDER BY live DESC, room_id"
+)
 CHATS = same(
     "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
     "ORDER BY number DESC LIMIT $3"

@@ -161,9 +161,8 @@ class SqlStore:
         ((dead,),) = await self._read(sql.DEAD_ROWS)
         return Backlog(Depth(count, oldest), lanes, dead)
 
-    async def rooms_of(self, customer: str) -> int:
-        ((count,),) = await self._read(sql.ROOMS_OF, customer)
-        return int(count)
+    async def rooms_of(self, customer: str) -> list[RoomId]:
+        return [room_id for (room_id,) in await self._read(sql.ROOMS_OF, customer)]
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         highest = sql.HIGHEST if upto is None else upto

@@ -1,4 +1,4 @@
-"""The languages of our sentences, and the nearest of them to a language tag (BCP 47). Pure.
+"""The languages of our sentences: by a tag (BCP 47), by name, by the script of a text. Pure.
 
 People and clients write it in many ways ("zh_TW", "zh-Hant-HK", "ja-JP", "日本語"); `nearest`
 understands all of these, and nothing that could be a word of a sentence.
@@ -6,6 +6,7 @@ understands all of these, and nothing that could be a word of a sentence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
@@ -49,3 +50,41 @@ def nearest(word: str) -> str | None:
 def fallbacks(language: str) -> tuple[str, ...]:
     """Languages to look in, this one first, where an operator wrote less than all of them."""
     return (language, *_FALLBACKS[language])
+
+
+CLEAR = 4
+"""The highest level of `spoken`."""
+_HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z]+")
+_KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which Chinese brands have
+
+
+def spoken(text: str, default: str) -> tuple[int, str]:
+    """How clearly the signs of a text tell its language, from 0 to CLEAR, and which that is.
+
+    The character sets of three places are the table for it: a sign that only GB 2312 has is
+    simplified, one that only Big5 has (its frequent part) is traditional, one that only JIS X 0208
+    has is Japanese. Foreign names stand in many a text: kana counts where nothing is Chinese alone,
+    and any of it where there are fewer Latin words. What may be of several places ("你好", "請問")
+    is taken for `default` if that is one of them.
+    """
+    text = text[:500]
+    han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
+    if len(words) >= len(han) + len(kana):
+        return (1, "en") if any(len(word) > 1 for word in words) else (0, default)
+    homes = {
+        tuple(_has(charset, one) for charset in ("gb2312", "big5", "shift_jis")) for one in han
+    }
+    if (True, False, False) in homes:
+        return CLEAR, "zh-CN"
+    if (False, True, False) in homes:
+        return CLEAR, "zh-TW"
+    if kana or (False, False, True) in homes:
+        return CLEAR, "ja"
+    if (False, True, True) in homes:
+        return 3, "ja" if default == "ja" else "zh-TW"
+    return 2, "zh-CN" if default == "en" else default
+
+
+def _has(charset: str, sign: str) -> bool:
+    code = sign.encode(charset, "ignore")
+    return code != b"" and (charset != "big5" or code < b"\xc9")  # from there on it has rare ones

@@ -29,6 +29,7 @@ async def stage(
         server: PostgresServer = request.getfixturevalue("postgres_server")
         database = server.new_database()
     simulator = SimulatorOptions(
+        strict=True,
         login_limit=0,
         receipts=True,
         missed_pushes="kept",

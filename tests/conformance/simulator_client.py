@@ -27,9 +27,11 @@ class Site:
         self.origin = simulator.base_url.removesuffix("/webchat")
         self._stack = AsyncExitStack()
 
-    async def login(self, name: str = "ada") -> str:
-        """Log in by the guide's type 1; the token."""
-        body = {"type": 1, "loginName": name, "password": "", "epid": ""}
+    async def login(self, name: str = "ada", shown: str = "") -> str:
+        """Log in by the guide's type 1, or by type 3 with a name for agents; the token."""
+        body: Json = {"type": 1, "loginName": name, "password": "", "epid": ""}
+        if shown:
+            body = {"type": 3, "loginName": name, "name": shown, "epid": ""}
         async with self.http.post(f"{self.simulator.base_url}/tpi", json=body) as response:
             return str((await response.json())["token"])
 
@@ -105,11 +107,11 @@ class Phone:
 
 @asynccontextmanager
 async def site(**options: object) -> AsyncIterator[Site]:
-    """A simulator on a free port, with these options, stopped at the end.
+    """A strict simulator on a free port, with these options, stopped at the end.
 
     The port is one that it can have again after a stop.
     """
-    simulator = Simulator(SimulatorOptions().changed(options))
+    simulator = Simulator(SimulatorOptions(strict=True).changed(options))
     await simulator.start(port=free_port())
     try:
         async with aiohttp.ClientSession() as http:

@@ -111,7 +111,7 @@ async def test_04_login_bad(code: int) -> None:
                 assert caught.value.reason is FailureReason.LOGIN_REFUSED
                 assert (caught.value.certain, caught.value.code) == (True, code)
             await asyncio.sleep(0.3)
-            assert rigged.links.health.unreachable_for() == 0, "the server is there"
+            assert rigged.links.door.trouble == "", "the server is there"
         assert len(server.logins) == 1
 
 
@@ -162,7 +162,7 @@ async def test_05b_never_there() -> None:
                 await rigged.call(ADA, 1, ASK)
             assert caught.value.reason is FailureReason.UNREACHABLE
             assert caught.value.certain
-            assert rigged.links.health.failing_since is not None
+            assert rigged.links.door.trouble
         assert 3 < len(server.logins) < 30, "tries again, in no tight loop"
 
 

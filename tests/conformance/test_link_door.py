@@ -83,7 +83,7 @@ async def test_05e_blacklisted_at_the_socket() -> None:
         async with rig(settings_for(server.base_url, timing=timing)) as rigged:
             for number in range(5):
                 rigged.links.keep(account(str(number)))
-            await eventually(lambda: rigged.links.health.failing_since is not None)
+            await eventually(lambda: rigged.links.door.trouble != "")
             await asyncio.sleep(0.5)
             first = len(server.logins)
             assert first <= 10, "two for each room"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.conversation.model import Pushed, Recalled
+from bridge.link import link
 from bridge.link.learnt import Feature
 from bridge.simulator.simulator import Simulator
 from bridge.simulator.state import Wire
@@ -54,7 +55,7 @@ async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
     stored = dict(rigged.events.pushes)  # each once, as the store has it
     cut = len(dict(rigged.events.pushes[:before]))
     take(centre, list(stored.values())[:cut])
-    centre.link_back()
+    centre.link_back(brief=rigged.events.brief[-1])
     take(centre, list(stored.values())[cut:])
     (ask,) = centre.asked_for
     told = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
@@ -105,9 +106,14 @@ async def test_receipts_make_up_for_a_history_that_leaves_words_out(
 
 
 @pytest.mark.asyncio
-async def test_a_server_of_2016_keeps_no_history_that_could_leave_words_out() -> None:
+@pytest.mark.parametrize(("seconds", "unsure"), [(0.0, 1), (link.BRIEF, 0)])
+async def test_a_server_of_2016_keeps_no_history_and_the_customer_is_told(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, unsure: int
+) -> None:
+    """But not of a moment, in which a token is changed."""
+    monkeypatch.setattr(link, "BRIEF", seconds)
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         centre = await over_a_cut(simulator, rigged)
         assert not rigged.links.learnt.has(Feature.HISTORY)
     assert centre.words == ["hello"]
-    assert "outage.unsure" not in centre.notices
+    assert centre.notices.count("outage.unsure") == unsure

@@ -62,9 +62,9 @@ async def call_centre() -> AsyncIterator[tuple[World, Engine, Simulator]]:
 
 
 async def write(world: World, engine: Engine, room_id: RoomId, person: UserId) -> None:
-    """Make a room with us, and say a word in it."""
+    """Make a room with us, and ask for a chat in it, however many there are."""
     invited = world.event("invite", room_id=room_id, whom=BOT, sender=person)
-    await engine.accept_events([invited, world.event(room_id=room_id, sender=person)])
+    await engine.accept_events([invited, world.event(text="start", room_id=room_id, sender=person)])
 
 
 def logged_in(simulator: Simulator, *rooms: RoomId) -> list[RoomId]:

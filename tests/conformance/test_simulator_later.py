@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from bridge.simulator.samples import voice
 from bridge.simulator.simulator import BadOpError
 from bridge.webchat.frames import ChatStarted, InitConfig, QueueStatus, Received
 from bridge.webchat.read import parse_frame
@@ -176,3 +177,23 @@ async def test_unreceipted_pushes_give_up_after_so_many() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await phone.socket.recv()
+
+
+@pytest.mark.asyncio
+async def test_a_voice_that_lies_on_the_server_can_be_heard_at_the_desk() -> None:
+    """The guide of 2019-10-14: `voiceUri`, for voices too long for a frame."""
+    async with site(dialect="2019", upload_url="absolute", script="accept") as here:
+        phone, session = await here.chat()
+        upload = f"{here.simulator.base_url}/tpiu?token={phone.token}"
+        async with here.http.post(upload, data=voice(30)) as response:
+            url = (await response.json())["url"]
+        content = {"voiceLength": 30, "voiceUri": url, "voiceType": "amr"}
+        await phone.send(110, sessionId=session, msg={"type": 5, "content": content})
+        assert (await phone.reply(110))["result"] == 1
+        async with here.http.ws_connect(f"{here.origin}/desk/stream") as desk:
+            (entry,) = [
+                one for one in (await desk.receive_json())["entries"] if one["kind"] == "voice"
+            ]
+        assert entry["seconds"] == 30
+        async with here.http.get(f"{here.origin}/desk/voices/{entry['voice']}") as response:
+            assert (await response.read())[:4] == b"RIFF"

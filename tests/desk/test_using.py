@@ -149,6 +149,40 @@ async def test_unread_messages_are_counted() -> None:
         await expect(page.locator("#mine .unread")).to_have_count(0)
         await here.waiting("bob")
         await expect(page).to_have_title("(1) Agent desk")
+        # Of a chat that is over nobody has to read anything.
+        await page.locator("#back").evaluate("button => button.click()")
+        await phone.text(session, "bye")
+        await expect(page.locator("#mine .unread")).to_have_text("1")
+        await here.here.simulator.do({"op": "close", "login": "ada"})
+        await expect(page.locator("#ended .card")).to_have_count(1)
+        await expect(page.locator(".unread")).to_have_count(0)
+
+
+@pytest.mark.asyncio
+async def test_cards_stay_within_their_column_and_two_of_one_name_can_be_told() -> None:
+    """A customer with two rooms is two customers to WebChat, of one name."""
+    async with floor() as here:
+        page = await here.desk()
+        for name, login in (("wang", "mx-1"), ("wang", "mx-2"), ("eve", "mx-3")):
+            token = await here.here.login(login, shown=name)
+            phone = await here.here.phone(token=token)
+            await phone.send(101, queueId=1, **{"from": "APP"})
+            await phone.reply(101)
+            await here.here.simulator.do({"op": "accept", "login": login, "agent": "A00001"})
+            session = int(str((await phone.push(202))["sessionId"]))
+            await phone.text(session, "a long line " * 30)
+        await expect(page.locator("#mine .card")).to_have_count(3)
+        await expect(page.locator("#mine .badge")).to_have_text(["2 chats", "2 chats"])
+        hues = await page.locator("#mine .face").evaluate_all(
+            "faces => faces.map(face => face.style.getPropertyValue('--hue'))"
+        )
+        assert hues[0] == hues[1] != hues[2]
+        column = await page.locator(".list").bounding_box()
+        assert column is not None
+        for card in await page.locator("#mine .card").all():
+            box = await card.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= column["x"] + column["width"]
 
 
 @pytest.mark.asyncio

@@ -34,6 +34,7 @@ from bridge.rooms.record import (
     Thread,
     Undecryptable,
     Unreadable,
+    Upgraded,
 )
 from bridge.webchat.frames import Agent, AgentMedia
 
@@ -103,6 +104,7 @@ class FakeMatrix:
         self.config: tuple[dict[str, object], UserId] | None = None
         self.foreign: set[UserId] = set()
         self.level = 0.0
+        self.levels: dict[UserId, float] = {}
         self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
@@ -146,7 +148,9 @@ class FakeMatrix:
                 media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
                 return Spoke(event_id, sender, media)
             case "unreadable":
-                return Unreadable(event_id, sender, "unreadable.kind")
+                return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
+            case "upgraded":
+                return Upgraded(RoomId(str(raw["into"])))
             case _:
                 return Nothing()
 
@@ -174,9 +178,11 @@ class FakeMatrix:
         self.members.discard((room_id, who))
         self.reasons[room_id, who] = reason
 
-    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        await self._request(f"level {room_id} {host} {user_id}")
-        return self.level
+    async def power_levels(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> dict[UserId, float]:
+        await self._request(f"level {room_id} {host} {users[0]}")
+        return {user: self.levels.get(user, self.level) for user in users}
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -203,6 +209,11 @@ class FakeMatrix:
         self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
     ) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
+
+    async def cancel_verification(
+        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
+    ) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, "cancel", request), txn_id)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

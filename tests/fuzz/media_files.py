@@ -84,7 +84,7 @@ def _place(uri: str) -> None:
         there = to_datum(place, datum)
         assert _near(place, there, 0.02), "no map is shifted by more than two kilometres"
         assert _near(place, from_datum(there, datum), 0.02)
-        assert map_link(there, datum, media.safe_name(uri)).startswith("https://")
+    assert map_link(place).startswith("https://")
     again = read_geo_uri(geo_uri(place))
     assert again is not None
     assert _near(place, again, 0.000001), "good to ten centimetres"

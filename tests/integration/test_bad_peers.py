@@ -50,7 +50,7 @@ async def stage(
     """The bridge reaches Synapse through the proxy; Synapse reaches the bridge directly."""
     options = StageOptions(
         synapse_port=synapse_port,
-        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={
             "homeserver": {"address": proxy.address, "domain": "localhost"},
             "bridge": bridge_section(),

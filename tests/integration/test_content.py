@@ -105,7 +105,7 @@ async def test_places_both_ways(stage: Stage) -> None:
     await talk.desk("location", latitude=39.916465, longitude=116.410113, poi="Tiananmen")
     shown = content_of(await talk.sees(of_kind("m.location")))
     assert shown["geo_uri"] == "geo:39.908722,116.397496"
-    assert str(shown["body"]).startswith("📍 Tiananmen\nhttps://api.map.baidu.com/marker?")
+    assert str(shown["body"]).startswith("📍 Tiananmen\nhttps://uri.amap.com/marker?position=")
 
     await talk.send(msgtype="m.location", body="here", geo_uri="geo:39.908722,116.397496")
     place = content(await talk.got("location"))
@@ -218,7 +218,7 @@ async def test_answers_stay_in_the_thread(stage: Stage) -> None:
     root = await talk.say("about my order")
     thread = {"rel_type": "m.thread", "event_id": root}
     inside = await talk.say("it has not come", **{"m.relates_to": thread})
-    await talk.heard("it has not come")
+    await talk.heard("In reply to “about my order”:\nit has not come")
     await talk.desk("say", text="I am looking")
     event = await talk.reads("I am looking", MEI)
     assert relation(event) == {
@@ -248,4 +248,12 @@ async def test_polls_and_calls(stage: Stage) -> None:
     await talk.customer.vote(talk.room, started, "1")
     await talk.heard("(Vote in “Which?”: Red)")
     call = await talk.customer.send(talk.room, {"call_id": "c", "version": "1"}, "m.call.invite")
-    await talk.reads_reply("Calls do not reach the call centre", call)
+    told = await talk.reads("Calls do not reach the call centre", stage.bot)
+    assert relation(told) == {}, f"Element shows no reply to a call ({call})"
+    asked = await talk.send(
+        msgtype="m.key.verification.request", body="verify?", to=stage.bot, methods=["m.sas.v1"]
+    )
+    await talk.reads_reply("cannot compare emoji", asked)
+    cancelled = await talk.sees(lambda event: event.get("type") == "m.key.verification.cancel")
+    assert relation(cancelled) == {"rel_type": "m.reference", "event_id": asked}
+    assert (cancelled["sender"], content_of(cancelled)["code"]) == (stage.bot, "m.user")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -12,8 +13,10 @@ import aiohttp
 import pytest
 from rich.console import Console
 
+from bridge.demo.play import options
 from bridge.demo.scene import StepFailedError, Transcript, expect
 from bridge.demo.script import recorded_voice
+from bridge.ids import QueueId
 from tests.support.sounds import codec_of, seconds_of
 
 PATIENCE = 180.0
@@ -62,12 +65,18 @@ async def test_every_step_of_the_demo_passes() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_demo_stays_up_for_whoever_wants_to_try() -> None:
-    """A browser finds the desk, the passwords work, and Ctrl-C ends it all."""
+async def test_the_demo_stays_up_for_whoever_wants_to_try(tmp_path: Path) -> None:
+    """A browser finds the desk, the passwords work, and Ctrl-C ends it all.
+
+    Nothing is left, in the folder that it runs in, in the one for passing files or on its ports: a
+    second run begins as the first did.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "demo"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert process.stdout is not None
     shown = b""
@@ -86,6 +95,10 @@ async def test_the_demo_stays_up_for_whoever_wants_to_try() -> None:
         async with asyncio.timeout(PATIENCE):
             rest, _ = await process.communicate()
         assert (process.returncode, rest) == (0, b"")
+        assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+        for address in (homeserver, desk):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address.split("/")[2].split(":"))
     finally:
         if process.returncode is None:
             process.kill()
@@ -182,6 +195,11 @@ async def test_a_step_that_goes_wrong_is_counted_and_does_not_end_the_demo() -> 
     assert transcript.failed == ["bad", "late"]
     with pytest.raises(StepFailedError, match="wanted"):
         expect(None, "wanted")
+
+
+def test_the_desk_calls_the_queues_by_their_names() -> None:
+    simulator = options("2019").simulator
+    assert [simulator.queue_name(QueueId(number)) for number in (1, 2)] == ["Sales", "Service"]
 
 
 def test_the_recording_is_what_element_records() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones, key_material
-from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of
+from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -161,7 +161,7 @@ async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
     await friend.room_call("leave", talk.room)
     await phone.wait_for(talk.room, membership(friend.user_id, "leave"))
     await talk.say("now we are alone")
-    await talk.heard("enc7: now we are alone")  # a direct chat no more: names are shown
+    await talk.heard("now we are alone")  # a direct chat again: no name is shown
     await talk.desk("say", text="only for you")
     event = await talk.reads("only for you", MEI)
     sessions = {
@@ -221,7 +221,9 @@ async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
     held = phone.hold_keys()
     event = await talk.say("not for you")
     await held.refuse("m.unverified", stage.bot)
-    await talk.reads_reply("only to verified devices", event)
+    reply = await talk.reads_reply("only to verified devices", event)
+    assert "write it again" in wording(reply)
+    assert "🔁" not in wording(reply)  # the key does not come afterwards
 
 
 async def test_a_queue_user_of_its_own(stage: Stage, phones: Phones) -> None:

@@ -66,9 +66,34 @@ async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
     assert not re.search("[吗请您對]|Waiting|agent", said_by(talk, stage.bot))
 
 
+@pytest.mark.parametrize(
+    ("first", "language", "cancel"),
+    [
+        ("荷物が届きません", "ja", "キャンセル"),
+        ("Where is my parcel?", "en", "cancel"),
+        ("请问我的包裹在哪里", "zh-CN", "取消"),
+    ],
+)
+async def test_a_room_speaks_as_its_customer_does(
+    stage: Stage, first: str, language: str, cancel: str
+) -> None:
+    """From the greeting on, for the first words are there as soon as we are; and it listens so."""
+    talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
+    for key in ("room.welcome", "queue.position"):
+        args: dict[str, str | int | tuple[str, ...]] = {
+            "queue": "Sales",
+            "prefix": "!wc",
+            "position": 1,
+        }
+        await talk.reads(Texts().render(language, key, args), stage.bot)
+    await talk.say(cancel)
+    await talk.at_desk(lambda one: one.request is None)
+
+
 async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("polyglot"))
     await talk.reads("這裡可以聯絡「Sales」的真人客服。", stage.bot)
+    await talk.reads("English: lang English · 简体中文：lang 简体中文", stage.bot)
     for name, language in (
         ("日本語", "ja"),
         ("English", "en"),

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 
+from bridge.config.model import Bot
 from bridge.conversation.model import CustomerText
 from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -149,11 +150,9 @@ async def test_power_levels(rig: Rig) -> None:
         await customer.set_state(
             room_id, "m.room.power_levels", levels | {"users": users | {other.user_id: 50}}
         )
-        found = [
-            await rig.adapter.power_level(room_id, rig.users.bot, UserId(user))
-            for user in (customer.user_id, other.user_id, "@stranger:localhost")
-        ]
-        assert found == [highest, 50, 0]
+        asked = [UserId(customer.user_id), UserId(other.user_id), UserId("@stranger:localhost")]
+        found = await rig.adapter.power_levels(room_id, rig.users.bot, asked)
+        assert found == dict(zip(asked, (highest, 50, 0), strict=True))
 
 
 async def test_hosts_are_found_in_the_user_directory(rig: Rig) -> None:
@@ -204,4 +203,4 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
             conversions=ThreadPoolExecutor(1),
         )
         with pytest.raises(expected):
-            await adapter.ghosts.prepare([])
+            await adapter.ghosts.prepare([], Bot())

@@ -9,9 +9,10 @@ from contextlib import closing
 import pytest
 import pytest_asyncio
 
+from bridge.config.model import Bot
 from bridge.conversation.model import CustomerMedia
 from bridge.demo.matrix_user import CustomerError, Event, content_of, membership, said
-from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
     EditableNotice,
@@ -24,7 +25,7 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent
-from tests.support.matrix_rig import Rig, blob, picture, running_rig
+from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -236,7 +237,7 @@ async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) 
         room_id, rig.users.bot, bob, RelayedText(html="B"), "same"
     )
     assert notice == await adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
-    await adapter.ghosts.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
+    await adapter.ghosts.prepare(QUEUES, Bot())
     await customer.wait_for(room_id, said("N"))
     assert [content_of(e)["body"] for e in customer.events(room_id) if said("A")(e)] == ["A"]
 

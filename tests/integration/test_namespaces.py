@@ -1,19 +1,23 @@
-"""A homeserver that has loaded a registration without the agents' users: seen, said, mended."""
+"""Whose users are whose: agents' users that are not loaded, and two bridges on one homeserver."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
 
+from bridge.cli.running import registration_of, tokens_of
+from bridge.config import load_config
+from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.stage import Stage
 from bridge.matrix.registration import NOT_LOADED, load_registration, save_registration
 from tests.support.operator import examined
-from tests.support.staging import staged
+from tests.support.staging import bridge_like, staged
 from tests.support.talk import MEI, Talk
 
 pytestmark = pytest.mark.asyncio
@@ -69,3 +73,50 @@ async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
         await dead_letters(stage, "retry", letter)
     await talk.reads("hello from Mei", MEI, patience=90)
     assert await dead_letters(stage, "list") == "No dead letters.\n"
+
+
+async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> None:
+    """Queue users that another bridge serves end the start; with names of their own both serve."""
+    port = free_port()
+    appservice: dict[str, object] = {
+        "id": "crm2",
+        "address": f"http://127.0.0.1:{port}",
+        "port": port,
+        "bot": {"username": "crm2bot"},
+        "as_token": "crm2-as",
+        "hs_token": "crm2-hs",
+    }
+    database: dict[str, object] = {"url": f"sqlite:///{tmp_path}/crm2.db"}
+
+    def crm2(**names: str) -> ChildProcess:
+        names |= {"username_template": "crm2_{agent}"}
+        process = bridge_like(
+            stage, tmp_path, appservice=appservice, database=database, bridge=dict(names)
+        )
+        config = load_config(tmp_path / "config.yaml", {})
+        save_registration(registration_of(config, tokens_of(config)), registration)
+        return process
+
+    registration = tmp_path / "registration.yaml"
+    same = crm2()
+    stage.synapse._registrations += (registration,)
+    await stage.synapse.restart()
+    await same.start(ready=False)
+    assert await same.ended() == 16
+    log = same.log_file.read_text(encoding="utf-8")
+    assert "@webchat_queue_1:localhost is served by the application service webchat" in log
+    assert "bridge.queue_username_template" in log
+    code, table = await examined(stage, tmp_path)
+    assert (code, table.count("the application service webchat serves it")) == (1, 2), table
+
+    own = crm2(queue_username_template="crm2_queue_{queue}")
+    await stage.synapse.restart()
+    async with own:
+        ada = await stage.customer("ada")
+        talk = await Talk.open(stage, ada, "sales?", host="@crm2_queue_1:localhost")
+        await talk.reads("Waiting for Sales", "@crm2_queue_1:localhost")
+        await (await Talk.open(stage, ada, "and the other?")).queued()
+        customers = stage.simulator.state()["customers"]
+        assert isinstance(customers, dict)
+        asked = [name for name, customer in customers.items() if customer["request"]]
+        assert len(asked) == 2, "one for each chat"

@@ -27,7 +27,7 @@ async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """A later server that keeps a history, and neither keeps nor repeats what nobody received."""
-    simulator = SimulatorOptions(login_limit=0, dialect="2019", receipts=False)
+    simulator = SimulatorOptions(strict=True, login_limit=0, dialect="2019", receipts=False)
     config = {"bridge": bridge_section(timezone="Asia/Shanghai")}
     options = StageOptions(simulator=simulator, config=config)
     async with staged(request, tmp_path_factory, options) as stage:

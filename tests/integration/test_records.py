@@ -32,7 +32,7 @@ ACCOUNTS = {"carla": "s3cret-of-carla"}
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    simulator = SimulatorOptions(login_limit=0, accounts=ACCOUNTS)
+    simulator = SimulatorOptions(strict=True, login_limit=0, accounts=ACCOUNTS)
     options = StageOptions(simulator=simulator, config={"bridge": bridge_section()})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
@@ -83,7 +83,7 @@ async def files(talk: Talk, read: Read, number: int) -> tuple[Page, Transcript]:
     """The two files of a transcript, fetched and read."""
     found: list[bytes] = []
     for suffix in (".html", ".json"):
-        event = await talk.sees(partial(is_file, f"chat-{number}-", suffix))
+        event = await talk.sees(partial(is_file, f"chat-{number}.", suffix))
         assert event["sender"] == talk.stage.bot
         found.append(await read(talk.customer, event))
     page = Page(found[0].decode())
@@ -188,7 +188,7 @@ async def test_a_chat_is_listed_and_written_down(
     for line in (lines[2], lines[4]):
         assert (await opens(talk, line))["sender"] == talk.customer.user_id
 
-    wanted = await talk.say("!wc transcript 1")
+    wanted = await talk.say("!wc transcript 1 json")
     page, found = await files(talk, read, 1)
     check(page, found, said)
     for message in found.messages:
@@ -211,7 +211,7 @@ async def test_what_there_is_not(stage: Stage) -> None:
     await talk.reads_reply("There has been no chat", await talk.say("history"))
     await talk.reads_reply("There has been no chat", await talk.say("transcript"))
     await talk.say("!wc transcript everything")
-    await talk.reads("Usage: !wc transcript", stage.bot)
+    await talk.reads("transcript [number of the chat]", stage.bot)
 
 
 # --- one's own account --------------------------------------------------------------------------

@@ -61,13 +61,25 @@ async def test_direct_room_with_a_queue(stage: Stage) -> None:
 
 
 async def test_two_rooms_of_one_person(stage: Stage) -> None:
-    """Each is a customer of its own at the desk: neither chat disturbs the other."""
+    """A second one is led to the first; who insists has two chats, and neither disturbs the other.
+
+    Clients make a second direct room where "start chat" does not find the first.
+    """
     customer = await stage.customer("twofold")
     one = await Talk.open(stage, customer, "about my bill")
+    await one.say("!wc lang ja")
+    await one.queued()
     other = await Talk.open(stage, customer, "about my parcel")
+    told = await other.reads(
+        "別のルームでご案内中のため、このメッセージは担当者に届いていません", stage.bot
+    )
+    assert f"https://matrix.to/#/{one.room}?via=" in wording(told)
+    assert len(other.messages(stage.bot)) == 1
+    assert other.person is None
+    await other.customer.react(other.room, str(told["event_id"]), "🔁")
+    await other.queued()
+    await other.heard("about my parcel")
     assert one.login != other.login
-    for talk in (one, other):
-        await talk.queued()
     await one.accept()
     await other.accept()
     await one.say("bill 1")
@@ -145,17 +157,20 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("admin"))
     await talk.reads("This room reaches the agents of Sales", stage.bot)
     for command, answer in (
-        ("!wc help", "Whatever you write goes to the agent"),
+        ("!wc help", "Just write, and an agent of Sales will answer here.\nstart [queue] — ask"),
+        ("!wc help all", "lang <zh-CN|zh-TW|en|ja> — choose the language (room admins)"),
         ("!wc queue list", "1 — Sales\n2 — Service"),
         ("!wc queue set service", "The queue is now Service"),
         ("!wc queue show", "This room's queue is Service"),
         ("!wc from WECHAT", "The source is now WECHAT"),
         ("!wc queue set nonsense", "There is no queue “nonsense”"),
         ("!wc status", "No chat at the moment. Queue: Service"),
-        ("!wc stats", "Did you mean !wc status?"),
-        ("!wc callbakc", "Did you mean !wc callback?"),
-        ("!wc 取消", "Did you mean !wc cancel?"),
-        ("!wc callback now", "Usage: !wc callback"),
+        ("!wc stats", "Did you mean status?"),
+        ("!wc callbakc", "Did you mean callback?"),
+        ("hlep", "Did you mean help? This did not go to an agent."),
+        ("!wc callback now", "callback — nobody there?"),
+        ("帮助", "开始 [队列] — 联系客服"),
+        ("!wc 状态", "当前没有对话。"),
         ("!wc lang zh-CN", "语言已设为简体中文"),
         ("!wc lang en", "The language is now English"),
         ("!wc start", "Waiting for Service"),
@@ -332,14 +347,34 @@ async def test_a_paused_room(stage: Stage) -> None:
 
 
 async def test_an_upgraded_room(stage: Stage) -> None:
-    """The old room says what to do, the chat ends, and nothing can be begun there any more."""
+    """The old room says where it goes on; the chat ends, and none can be begun there any more."""
     talk = await chatting(stage, "mover")
-    await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
-    await talk.reads("This room was upgraded. Please invite me in the new one.", stage.bot)
+    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    told = await talk.reads("This room was upgraded", stage.bot)
+    assert f"https://matrix.to/#/{new['replacement_room']}?via=" in wording(told)
     await talk.at_desk(lambda person: person.session is None)
     for one_of_us in (MEI, stage.bot):
         await talk.sees(membership(one_of_us, "leave"))
     assert "You have ended the chat" not in str(talk.shown())
+
+
+async def test_what_goes_along_into_an_upgraded_room(stage: Stage) -> None:
+    """Its settings, and what waited for an agent; once the bot is invited, as clients do."""
+    talk = await Talk.open(stage, await stage.customer("settler"), "my order 4711")
+    await talk.say("!wc lang en")
+    await talk.say("!wc queue set service")
+    await talk.heard("my order 4711")
+    held = await talk.customer.send_file(talk.room, b"x" * 10, "bill.txt", "text/plain")
+    await talk.sees(lambda event: event.get("event_id") == held)
+    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    await talk.sees(membership(stage.bot, "leave"))
+    await talk.at_desk(lambda person: person.request is None)
+    there = Talk(stage, talk.customer, str(new["replacement_room"]))
+    await there.customer.room_call("invite", there.room, {"user_id": stage.bot})
+    await there.reads("This room reaches the agents of Service", stage.bot)
+    await there.accept()
+    await there.heard("my order 4711")
+    assert "bill.txt" in str((await there.got("file")).content)
 
 
 async def test_a_second_host_leaves(stage: Stage) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
-from ruamel.yaml import YAML
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.stage import Stage, StageOptions, bridge_process
+from bridge.demo.stage import Stage, StageOptions
+from bridge.matrix.registration import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.filling import fill
 from tests.support.ledger import (
@@ -24,7 +27,7 @@ from tests.support.ledger import (
 )
 from tests.support.load import converse_until, open_chats
 from tests.support.postgres import PostgresServer
-from tests.support.staging import bridge_section, staged
+from tests.support.staging import bridge_like, bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,24 +41,11 @@ async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     options = StageOptions(
-        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={"bridge": bridge_section()},
     )
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
-
-
-def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> ChildProcess:
-    """Another bridge for the same homeserver, some sections of its config changed key by key."""
-    yaml = YAML(typ="safe", pure=True)
-    config = yaml.load(stage.config)
-    for name, changes in sections.items():
-        config[name] |= changes
-    path = folder / "config.yaml"
-    path.touch(mode=0o600)
-    with path.open("w", encoding="utf-8") as stream:
-        yaml.dump(config, stream)
-    return bridge_process(path, config["appservice"]["port"], folder / "bridge.log")
 
 
 # --- stopping -----------------------------------------------------------------------------------
@@ -81,6 +71,60 @@ async def test_sigterm_under_load(stage: Stage) -> None:
         # Calls get ten seconds to be answered, so an orderly stop leaves nothing in doubt.
         assert await check_towards_the_agent(chat, database, 0) == 0
         await check_towards_the_customer(chat)
+
+
+# --- health -------------------------------------------------------------------------------------
+
+
+async def unready(stage: Stage, says: str, bridge: ChildProcess | None = None) -> None:
+    """Wait until /ready gives this reason."""
+    url = f"{(bridge or stage.bridge).url}/_matrix/mau/ready"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with stage.session.get(url) as response:
+                    if any(says in why for why in (await response.json())["missing"].values()):
+                        assert response.status == 503
+                        return
+            await asyncio.sleep(0.5)
+
+
+async def test_connected_but_deaf(stage: Stage) -> None:
+    """A homeserver that comes back and calls another address: it answers us, and we hear none."""
+    path = stage.folder / "registration.yaml"
+    whole = load_registration(path)
+    await stage.synapse.stop()
+    await unready(stage, f"{stage.synapse.address}: GET failed: ")
+    save_registration(msgspec.structs.replace(whole, url="http://127.0.0.1:9"), path)
+    await stage.synapse.start()
+    try:
+        await unready(
+            stage, f"{stage.synapse.address}: it does not reach the bridge at {whole.url}: "
+        )
+    finally:
+        save_registration(whole, path)
+        await stage.synapse.restart()
+    await stage.bridge.wait_until("/_matrix/mau/ready")
+
+
+async def test_an_idle_bridge_knows_that_webchat_is_not_there(stage: Stage, tmp_path: Path) -> None:
+    """And a healthy start warns of nothing, and says that it is ready when it is."""
+    nowhere: dict[str, object] = {"base_url": f"http://127.0.0.1:{free_port()}/webchat"}
+    url = f"sqlite:///{tmp_path}/other.db"
+    await stage.bridge.stop()
+    bridge = bridge_like(stage, tmp_path, database={"url": url}, webchat=nowhere)
+    try:
+        await bridge.start(ready=False)
+        refused = "ClientConnectorError: Connection refused"
+        await unready(stage, f"{nowhere['base_url']}: {refused}", bridge)
+    finally:
+        await bridge.stop()
+        stage.bridge.log_file.write_text("")
+        await stage.bridge.start()
+    assert " ready " not in bridge.log_file.read_text(encoding="utf-8")
+    log = stage.bridge.log_file.read_text(encoding="utf-8")
+    assert " ready " in log
+    assert "peer unreachable" not in log
 
 
 # --- starting -----------------------------------------------------------------------------------

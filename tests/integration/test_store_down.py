@@ -27,17 +27,25 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     options = StageOptions(
         database=postgres_server.new_database(),
-        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={"bridge": bridge_section()},
     )
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
 
 
+@pytest.mark.parametrize("receipts", [True, False], ids=["receipts", "as of 2016"])
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
-async def test_database_away(stage: Stage, postgres_server: PostgresServer, crash: bool) -> None:
-    """503, and later everything arrives once and in order, both ways."""
-    chats = await open_chats(stage, 2, f"db-{crash}")
+async def test_database_away(
+    stage: Stage, postgres_server: PostgresServer, crash: bool, receipts: bool
+) -> None:
+    """503, and later everything arrives once and in order, both ways.
+
+    Also where the server pushes nothing twice: the links stay.
+    """
+    options = {"receipts": receipts, "missed_pushes": "kept" if receipts else "lost"}
+    await stage.simulator.do({"op": "set", "options": options})
+    chats = await open_chats(stage, 2, f"db-{crash}-{receipts}")
     for chat in chats:
         await chat.ask()
         await chat.answer()
@@ -46,13 +54,13 @@ async def test_database_away(stage: Stage, postgres_server: PostgresServer, cras
     try:
         event: dict[str, object] = {
             "type": "m.room.message",
-            "event_id": f"$never-{crash}",
+            "event_id": f"$never-{crash}-{receipts}",
             "room_id": chats[0].talk.room,
             "sender": "@nobody:elsewhere",
             "content": {},
         }
         async with stage.session.put(
-            f"{stage.bridge.url}/_matrix/app/v1/transactions/down-{crash}",
+            f"{stage.bridge.url}/_matrix/app/v1/transactions/down-{crash}-{receipts}",
             json={"events": [event]},
             headers={"Authorization": "Bearer demo-hs-token"},
         ) as response:

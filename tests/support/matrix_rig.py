@@ -14,8 +14,9 @@ import aiohttp
 from aiohttp import web
 from PIL import Image
 
+from bridge.config.model import Bot, Queue
 from bridge.demo.matrix_user import PATIENCE, Customer
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import client
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, RawEvent
@@ -25,6 +26,7 @@ from tests.fakes.memory import MemoryStore
 from tests.support.synapse import Homeserver, running_homeserver
 
 T = TypeVar("T")
+QUEUES = (Queue(id=1, name="Sales"), Queue(id=2, name="Support"))
 
 
 class MemoryIntake:
@@ -141,7 +143,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", homeserver.port).start()
         try:
-            await made.adapter.ghosts.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
+            await made.adapter.ghosts.prepare(QUEUES, Bot())
             yield made
         finally:
             await runner.cleanup()

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 
 from bridge.demo.matrix_user import Json
 from bridge.demo.stage import Stage
@@ -23,11 +24,12 @@ async def crypto_reset(stage: Stage, expected: int = 0) -> str:
     return output.decode()
 
 
-async def examined(stage: Stage) -> tuple[int, str]:
-    """The doctor's exit code and table."""
+async def examined(stage: Stage, folder: Path | None = None) -> tuple[int, str]:
+    """The doctor's exit code and table; `folder`: of another bridge than the stage's."""
+    folder = folder or stage.folder
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "doctor", "-c", str(stage.config)),
-        *("-r", str(stage.folder / "registration.yaml")),
+        *(sys.executable, "-m", "bridge", "doctor", "-c", str(folder / "config.yaml")),
+        *("-r", str(folder / "registration.yaml")),
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from bridge.demo.stage import Stage, StageOptions, set_stage
+from bridge.demo.child_process import ChildProcess
+from bridge.demo.stage import Stage, StageOptions, bridge_process, set_stage
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.logs import show_on_failure
 
@@ -18,7 +21,7 @@ PATIENT_LIMITS = {
 }
 """`bridge.limits` for tests in which one machine plays everybody."""
 
-UNLIMITED = SimulatorOptions(login_limit=0)
+UNLIMITED = SimulatorOptions(strict=True, login_limit=0)
 """The guide's server, but for its shutting out of addresses that log in often."""
 
 
@@ -43,3 +46,16 @@ async def staged(
     show_on_failure(request, folder / "bridge.log", folder / "synapse" / "homeserver.log")
     async with set_stage(folder, options) as stage:
         yield stage
+
+
+def bridge_like(stage: Stage, folder: Path, **sections: dict[str, object]) -> ChildProcess:
+    """Another bridge for the same homeserver, some sections of its config changed key by key."""
+    yaml = YAML(typ="safe", pure=True)
+    config = yaml.load(stage.config)
+    for name, changes in sections.items():
+        config[name] |= changes
+    path = folder / "config.yaml"
+    path.touch(mode=0o600)
+    with path.open("w", encoding="utf-8") as stream:
+        yaml.dump(config, stream)
+    return bridge_process(path, config["appservice"]["port"], folder / "bridge.log")

@@ -1,4 +1,4 @@
-"""`compose.yaml`: what an operator gets who sets nothing, and what may be set."""
+"""`compose.yaml` and the image: what an operator gets who sets nothing, and what may be set."""
 
 from __future__ import annotations
 
@@ -49,3 +49,14 @@ def test_another_database() -> None:
     assert (
         environment_of("matrix-webchat", DATABASE_URL=file)["MATRIX_WEBCHAT_DATABASE__URL"] == file
     )
+
+
+def test_the_image_says_what_it_is_made_of() -> None:
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stage = recipe.partition("AS build")[2].partition("\nFROM ")[2]
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in ("version", "revision", "source"):
+        assert f'org.opencontainers.image.{name}="${name.upper()}"' in stage
+        assert f'{name.upper()}=""' in stage.partition("LABEL")[0], "an argument of this stage"
+    assert "--build-arg VERSION=$(shell" in made
+    assert "--build-arg REVISION=$(shell" in made

@@ -5,13 +5,12 @@ asks for the next one, because asking for the next one makes the homeserver forg
 key is lost, whenever the process dies; at worst a key is read twice.
 
 `Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
-homeserver is asked twice, and may be slow on purpose, so each has a few tasks at a time. What
-exceeds the waiting list is dropped; the next message that cannot be decrypted brings it up again.
+homeserver may be slow on purpose, so each has a few tasks at a time. What exceeds the waiting list
+is dropped; the next message that cannot be decrypted brings it up again.
 
-`Allowance` is the rate limit on what strangers may make us store. Anybody on any homeserver may
-send our devices as much as they like, so new keys and new devices are counted by sender and hour,
-and by homeserver and day: honest users come all at once after a weekend without the bridge, or when
-our devices are new.
+`Allowance` is the rate limit on what strangers, on any homeserver, may make us store: new keys and
+new devices are counted by sender and hour, and by homeserver and day, for honest users come all at
+once after a weekend without the bridge, or when our devices are new.
 """
 
 from __future__ import annotations

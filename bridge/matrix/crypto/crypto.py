@@ -7,14 +7,13 @@ Theory of operation
 - Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
   messages by /sync (`arrivals`), from the start to the end of the process. Ghosts only look into
   their mailbox before they begin a session.
-- People's messages come by transactions and are opened by their room's actor (`open`). A missing
-  key is waited for there, woken by its arrival, and requested. A room's later messages wait
-  meanwhile, so no single person may decide how long: after a key of somebody's was waited for in
-  vain, none of theirs in that room is waited for during a minute.
+- People's messages come by transactions and are opened by their room (`open`). A missing key is
+  waited for there, and requested. A room's later messages wait meanwhile, so no single person may
+  decide how long: once a key of somebody's did not come, none of theirs in that room is waited for
+  during a minute.
 - A request for a key (specification, "Key requests") makes up for a to-device message that was lost
-  or could not be read: Element's engine gives a key again to a device that it had given it to
-  before, and to no other. Each of our hosts asks, for the room does not say which of them the key
-  was shared with; the others get no answer. Answers come by /sync like every key.
+  or could not be read: Element's engine gives a key again to a device that had it before, and to no
+  other. Each of our hosts asks, for the room does not say which of them had it.
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
 """

@@ -11,13 +11,12 @@ The private halves of one-time keys are stored before the public halves are publ
 to a published key could not be read; a crash in between publishes the same keys again, which a
 homeserver takes.
 
-A database that was restored from a backup is detected: its olm ratchets stand where they stood
-then, and to use them again would encrypt two texts with one key. So a random mark that changes with
-the ratchets, at most once in `EVERY`, is kept both here and in the bot's account data; a database
-that does not know the homeserver's mark is an older copy of itself. (It is taken for one, too, if
-the homeserver was restored or if a second bridge works with the same users; nothing is lost by
-that.) An older copy draws another device id: each user gets a new device under the same identity,
-of which clients do not warn, and the old device goes with all its sessions.
+A database that was restored from a backup is detected: to use its old olm ratchets again would
+encrypt two texts with one key. So a random mark that changes with the ratchets, at most once in
+`EVERY`, is kept both here and in the bot's account data; a database that does not know the
+homeserver's mark is an older copy of itself (or the homeserver is, or a second bridge works with
+the same users; nothing is lost by that). It draws another device id: each user gets a new device
+under the same identity, of which clients do not warn, and the old one goes with all its sessions.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """

@@ -11,9 +11,8 @@ believed where its copy cannot decrypt: then the row is read again.
 
 Each message of a session has an index, and each index may be used by one event only: a homeserver
 could send an encrypted message a second time as another event. So index and event id are kept as
-long as the key (`Replays`). These notes are written when a key is used for the first time, after
-`_AT_MOST` messages, and with each /sync, half a minute at the latest; a kill in between forgets the
-newest.
+long as the key (`Replays`), and written when a key is used for the first time, after `_AT_MOST`
+messages, and with each /sync; a kill in between forgets the newest.
 """
 
 from __future__ import annotations

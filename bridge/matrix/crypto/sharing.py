@@ -4,14 +4,13 @@ A session is given up when somebody who has its key may not read any more (left,
 device), when it is old or has encrypted many messages. A new reader gets the key from its present
 index, so earlier messages stay closed to them.
 
-The questions that this takes (who is in the room, with which devices, a one-time key for a device
-without an olm session) may go to homeservers that are slow on purpose. So they are asked in
-`prepare`, without the lock of the sender's device; `encrypt` runs under it.
+The questions that this takes (who is in the room, with which devices, a one-time key for one) may
+go to homeservers that are slow on purpose. So they are asked in `prepare`, without the lock of the
+sender's device; `encrypt` runs under it.
 
 Sessions are kept in memory only, and a start begins new ones: a ratchet that is read back from a
-database may have been there before (a backup, a crash), and would use a message key twice. Olm
-sessions are stored before the request that carries what they encrypted, for they cost the other
-side a one-time key.
+database may have been there before, and would use a message key twice. Olm sessions are stored
+before the request that carries what they encrypted: they cost the other side a one-time key.
 
 `Places` caches each room's encryption settings and audience until an event changes them. That a
 room is encrypted is stored for good: no event undoes it (specification, "m.room.encryption"), so a

@@ -37,7 +37,7 @@ function drawHead(buttons) {
   const name = nameOf(person);
   find("who").textContent = name;
   find("who-face").textContent = initials(name);
-  colour(find("who-face"), person.login);
+  colour(find("who-face"), name);
   const agents = (place.agents ?? []).map((agent) => agent.name).join(", ");
   find("who-more").textContent = [
     word("queue", { name: queueOf(place) }), agents, place.robot ? word("robot") : "",
@@ -83,7 +83,7 @@ function drawContent(entry) {
   switch (entry.kind) {
     case "image": return drawImage(entry);
     case "file": case "video": return drawFile(entry);
-    case "voice": return drawVoice(entry);
+    case "voice": return entry.voice ? drawVoice(entry) : drawFile(entry);
     case "location": return drawLocation(entry);
     default: {
       const words = entry.side === "customer" ? withFaces(entry.text ?? "") : likeness(entry.text ?? "");

@@ -28,7 +28,7 @@ export function replace(parent, children) {
   if (focused) parent.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
-/** Initials on a colour that belongs to the id. */
+/** Initials on a colour that belongs to the id, or to the name that stands for one. */
 export function face(name, id, small = false) {
   const circle = make("span", {
     className: small ? "face small" : "face",

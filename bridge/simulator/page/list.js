@@ -1,7 +1,7 @@
 // The left side: who waits, who talks with whom.
 
 import { face, find, make, replace } from "./dom.js";
-import { customers, desk, nameOf, queueOf, said, unread } from "./people.js";
+import { chatsOf, customers, desk, nameOf, queueOf, said, unread } from "./people.js";
 import { centre, sinceView } from "./stream.js";
 import { clock, timeOfDay, word } from "./words.js";
 
@@ -50,7 +50,7 @@ function waitingCard(person, choose, accept, refuse) {
 function chatCard(person, choose) {
   const { session } = person;
   const last = said(person.login).findLast((entry) => entry.side !== "event");
-  const fresh = unread(person.login);
+  const fresh = session.open ? unread(person.login) : 0;
   const aside = fresh ? make("span", { className: "unread", textContent: fresh })
     : make("span", { className: "time", textContent: last ? timeOfDay(last.time) : "" });
   return make("li", { className: "card", "data-chosen": chosen(person) },
@@ -66,11 +66,14 @@ function about(session, last) {
 
 function opener(person, choose, aside, more) {
   const name = nameOf(person);
+  const alike = chatsOf(name);
   return make("button", { type: "button", className: "open", "data-key": `open-${person.login}`,
     "aria-current": chosen(person) ? "true" : null, onclick: () => choose(person.login) },
-    face(name, person.login),
+    face(name, name),
     make("span", { className: "text" },
-      make("span", { className: "name" }, make("span", { textContent: name }), aside),
+      make("span", { className: "name" }, make("span", { textContent: name }),
+        alike > 1 ? make("span", { className: "badge", textContent: word("chats", { count: alike }) }) : null,
+        aside),
       make("span", { className: "more", textContent: more })));
 }
 

@@ -54,6 +54,11 @@ export function nameOf(person) {
   return (person.request ?? person.session).name;
 }
 
+/** How many customers of this list are called so: WebChat knows one person's two rooms as two. */
+export function chatsOf(name) {
+  return Object.values(customers()).flat().filter((person) => nameOf(person) === name).length;
+}
+
 export function queueOf(place) {
   return place.queue_name || String(place.queue);
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -15,10 +17,13 @@ from bridge.app.serving import (
     INSTANCE,
     MEASURE_EVERY,
     PRUNE_EVERY,
+    SILENCE,
+    Contact,
     Serving,
     StoredTokens,
     measure,
     noted,
+    place_of,
     prune,
     why_refused,
 )
@@ -28,9 +33,9 @@ from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.client import FOREIGN
+from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops.metrics import Metrics
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import Backlog, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
@@ -123,6 +128,9 @@ def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> Non
     assert "somebody else has registered @webchatbot:example.org" in foreign
     assert "appservice.bot.username" in foreign
     assert "registration.yaml" not in foreign
+    taken = why_refused(config, Refused(TAKEN, "@q:a is served by the application service crm1"))
+    assert "(TAKEN_USER @q:a is served by the application service crm1)" in taken
+    assert "bridge.queue_username_template" in taken
 
 
 ROOM = RoomId("!a:example.org")
@@ -196,3 +204,69 @@ async def test_what_waits_is_counted() -> None:
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
+
+
+class Server:
+    """The homeserver, as far as `Contact` uses it; it stands for the ghosts, too."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.trouble: dict[str, Exception] = {}
+        self.homeserver = self.ghosts = self
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if what in self.trouble:
+            raise self.trouble[what]
+
+    async def prepare(self, *_: object, **__: object) -> None:
+        self._ask("prepare")
+
+    async def check(self) -> None:
+        self._ask("check")
+
+    async def ping(self, appservice_id: str) -> None:
+        assert appservice_id == "webchat"
+        self._ask("ping")
+
+
+@pytest.mark.asyncio
+async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
+    server, heard = Server(), [perf_counter()]
+    matrix: Any = server
+    contact = Contact(told(tmp_path), matrix, lambda: heard[-1])
+
+    async def asks() -> list[str]:
+        server.asked.clear()
+        with suppress(Unavailable):
+            await contact.probe()
+        return server.asked
+
+    # At the start, whoever has called.
+    assert await asks() == ["prepare", "ping"]
+    assert await asks() == ["check"]
+    # After an outage, until it reaches us.
+    server.trouble = {"check": Unavailable("gone")}
+    assert await asks() == ["check"]
+    server.trouble = {"ping": Unavailable("POST answered 502 M_CONNECTION_FAILED")}
+    assert await asks() == ["check", "ping"]
+    with pytest.raises(Unavailable, match=r"does not reach the bridge at http://.*29340: POST"):
+        await contact.probe()
+    server.trouble = {}
+    assert await asks() == ["check", "ping"]
+    assert await asks() == ["check"]
+    # When it has been silent.
+    heard.append(perf_counter() - SILENCE - 1)
+    assert await asks() == ["check", "ping"]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("sqlite:////data/bridge.db", "sqlite:////data/bridge.db"),
+        ("postgres://me:s%40e@db:5432/name?sslmode=require", "postgres://db:5432/name"),
+        ("postgres:///name?host=/run/pg&password=x", "postgres:///name"),
+    ],
+)
+def test_the_place_of_a_database_has_no_secret(url: str, place: str) -> None:
+    assert place_of(url) == place

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -54,6 +57,62 @@ def test_accounts_that_rooms_would_share_are_mentioned_but_valid(folder: Folder)
     assert result.exit_code == 0
     assert 'webchat.accounts."@ada:example.org": several rooms' in result.output
     assert '"@*"' not in result.output
+
+
+def test_certificates_that_are_not_checked_are_mentioned(folder: Folder) -> None:
+    folder.write(edited("webchat:\n", "webchat:\n  verify_ssl: false\n"))
+    assert "can read and change everything" in folder.run_here("check").output
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Folder]:
+    """Where everybody may enter, other than in a folder of pytest's."""
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o755)
+        yield Folder(Path(path).resolve())
+
+
+def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
+    folder = open_folder
+    folder.write()
+    folder.registration.touch()
+    database = folder.path / "bridge.db"
+    database.touch()
+    for mode, bare in ((0o644, [folder.config, database]), (0o640, [])):
+        folder.config.chmod(mode)
+        database.chmod(mode)
+        folder.registration.chmod(0o640)
+        named = f"chmod o= {' '.join(map(str, bare))}\n" if bare else ""
+        result = folder.run_here("check", "-r", str(folder.registration))
+        assert (named or "valid") in result.output
+        assert ("chmod" in result.output) is bool(bare)
+        result = folder.run_here("doctor", "-r", str(folder.registration))
+        assert ("FAIL  secrets " in result.output) is bool(bare)
+    folder.config.chmod(0o644)
+    folder.path.chmod(0o700)
+    assert "chmod" not in folder.run_here("check").output, "nobody else gets there"
+
+
+def test_check_for_scripts(folder: Folder) -> None:
+    folder.write()
+    result = folder.run_here("check", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["valid"], told["problems"]) == (0, True, [])
+    assert told["warnings"] == ["no tokens yet; `matrix-webchat register` fills them"]
+    folder.write(edited("domain", "domian"))
+    result = folder.run_here("check", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["valid"]) == (11, False)
+    places = {one["key"]: one["where"] for one in told["problems"]}
+    assert places == {
+        "homeserver.domain": "config.yaml line 1",
+        "homeserver.domian": "config.yaml line 3",
+    }
+    folder.config.unlink()
+    result = folder.run_here("check", "--json")
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert (result.exit_code, problem["key"], problem["where"]) == (10, "", "")
+    assert problem["message"].endswith("No such file or directory")
 
 
 @pytest.mark.parametrize(

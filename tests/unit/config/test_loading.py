@@ -174,6 +174,11 @@ MISTAKES = [
     ),
     (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
     (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suffix"),
+    (
+        edited("bridge:\n", 'bridge:\n  queue_username_template: "{agent}"\n'),
+        "does not know {agent}",
+    ),
+    (edited("bridge:\n", 'bridge:\n  queue_username_template: "{queue}"\n'), "every user"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent"\n'), "has unbalanced braces"),
     (edited("bridge:\n", 'bridge:\n  displayname_template: "{0}"\n'), "may hold only plain placeh"),
@@ -190,7 +195,25 @@ MISTAKES = [
     (edited("webchat:\n", "webchat:\n  allowed_media_hosts: [10.0.0.1/8]\n"), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["http://x"]\n'), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["*"]\n'), "must be host, host:port"),
+    (
+        edited("localhost:8008", "localhost:8008/_matrix/client"),
+        "line 2: homeserver.address: must end before /_matrix",
+    ),
+    (
+        edited("org/webchat", "org/webchat/tpi"),
+        "line 5: webchat.base_url: must end before /tpi, which",
+    ),
+    (
+        edited('{"*": customer}', '{"*": customer, "admin:example.org": admin}'),
+        'line 10: bridge.permissions."admin:example.org": is no server: a user id begins with @',
+    ),
 ]
+
+
+@pytest.mark.parametrize("server", ["b.org:8448", "*:8448", "b.org:*", "*.org", "[2001:db8::1]:80"])
+def test_rules_for_servers(tmp_path: Path, server: str) -> None:
+    text = edited('{"*": customer}', f'{{"*": customer, "{server}": customer}}')
+    assert problems(tmp_path, text) == []
 
 
 @pytest.mark.parametrize(("text", "said"), MISTAKES)

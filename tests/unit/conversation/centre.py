@@ -46,8 +46,8 @@ class Centre(Scene):
         shown = (one.content for one in self.relayed)
         return [content.url for content in shown if isinstance(content, AgentMedia)]
 
-    def link_back(self) -> None:
-        self.happen(LinkRestored(self.now))
+    def link_back(self, *, brief: bool = False) -> None:
+        self.happen(LinkRestored(self.now, brief))
 
     @property
     def asked_for(self) -> list[FetchHistory]:

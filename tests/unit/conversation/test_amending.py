@@ -42,7 +42,7 @@ def refuse(scene: Scene) -> None:
 
 def next_chat(scene: Scene) -> None:
     """The refused customer asks once more, and an agent comes."""
-    if scene.phase == "Idle":
+    if scene.phase in {"Idle", "Ended"}:
         scene.start()
     scene.reply(requestId=LATER)
     answer(scene)

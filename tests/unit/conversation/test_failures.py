@@ -415,7 +415,8 @@ def test_the_end_comes_while_a_message_is_in_doubt() -> None:
     scene.text("one")
     scene.push(205, sessionId=SESSION, agentId="K00017")
     scene.cut()
-    assert scene.last["type"] == 101
+    assert scene.notices[-1] == "queue.kept"
+    scene.start()
     scene.reply()
     scene.push(202, sessionId=5151, agents=[MEI])
     assert getattr(scene.calls[-1], "repeat", None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import FailureReason, Human
-from tests.support.scene import MEI, SESSION, Scene
+from bridge.conversation.model import Card, Chatting, FailureReason, Human
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
 def with_robot() -> Scene:
@@ -14,6 +14,11 @@ def with_robot() -> Scene:
     scene.start()
     scene.reply(sessionId=SESSION, robotType=3)
     return scene
+
+
+def seeking(scene: Scene) -> bool:
+    assert isinstance(scene.state.phase, Chatting)
+    return scene.state.phase.seeking
 
 
 HAND_OVER = {"type": 302, "sessionId": SESSION}
@@ -33,6 +38,64 @@ def test_the_robot_hands_over() -> None:
     scene.happen(Human())
     assert scene.notices[-1] == "start.already_chatting"
     assert scene.sent(302) == [HAND_OVER]
+
+
+@pytest.mark.parametrize("who", [{"sessionId": SESSION}, {}], ids=["2019", "before 2019"])
+def test_the_search_is_told_of_with_and_without_its_session(who: dict[str, object]) -> None:
+    """A 201 names the session since 2019 only; a search that fails is over in either case."""
+    scene = with_robot()
+    scene.happen(Human())
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2, **who)  # before the reply
+    assert scene.cards[-1] == "robot.position"
+    scene.reply(queueLength=2)
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=1, **who)
+    assert scene.cards[-2:] == ["robot.position", "robot.position"]
+    assert seeking(scene)
+    scene.push(201, requestId=9002, requestStatus=3, queueLength=0, **who)
+    assert not seeking(scene)
+    assert scene.notices[-1] == "status.3"
+    assert scene.cards[-1] == "queue.joined_unnamed", "the robot goes on"
+
+
+def test_news_of_another_request_is_no_news_of_the_search() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.push(202, sessionId=SESSION, agents=[{"id": "BOT007"}], robotMode=True)
+    cards = len(scene.cards)
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2)  # nobody has asked
+    scene.happen(Human())
+    scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0)  # late
+    scene.reply()
+    assert seeking(scene)
+    assert len(scene.cards) == cards
+
+
+def test_no_card_tells_of_a_place_once_the_person_is_there() -> None:
+    for kind in (202, 204):
+        scene = with_robot()
+        scene.happen(Human())
+        scene.reply(queueLength=1)
+        assert scene.cards[-1] == "robot.position"
+        scene.push(kind, sessionId=SESSION, agents=[MEI])
+        assert scene.cards[-1] == "queue.joined"
+        cards = [one for one in scene.effects if isinstance(one, Card)]
+        assert cards[-1].args == {"names": ("Mei",)}
+        assert len({one.number for one in cards}) == 1, "the same message"
+
+
+def test_no_card_tells_of_a_place_in_a_chat_that_is_over() -> None:
+    for ends in (lambda scene: scene.push(205, sessionId=SESSION), lose):
+        scene = with_robot()
+        scene.happen(Human())
+        scene.reply(queueLength=1)
+        ends(scene)
+        first = [one for one in scene.effects if isinstance(one, Card) and one.number == 1]
+        assert first[-1].key == "queue.ended"
+
+
+def lose(scene: Scene) -> None:
+    scene.text("are you there?")
+    scene.reply(-11)
 
 
 def test_what_was_said_before_goes_first() -> None:

@@ -16,6 +16,7 @@ ENDS = [
 ]
 KEYS = [
     *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you", "undelivered.farewell"),
+    "help.idle",
     *ENDS,
 ]
 ON_COMMAND = msgspec.structs.replace(Policy(), start_on_message=False)

@@ -10,7 +10,13 @@ import random
 import msgspec
 import pytest
 
-from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
+from bridge.conversation.history import (
+    MOST_HEARD,
+    MOST_RECALLED,
+    Mark,
+    mark_of,
+    shown_lately,
+)
 from bridge.conversation.model import Conversation, Pushed, Recalled, Say
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import AgentText, MessageReceived
@@ -187,12 +193,61 @@ def test_words_that_the_history_need_not_have() -> None:
         assert told_unsure(centre) == 0
 
 
-def test_a_server_that_keeps_no_history_leaves_nothing_out() -> None:
+def nothing_kept(centre: Centre) -> None:
+    """The server answers all questions: it keeps no history."""
+    while centre.state.recall is not None:
+        ask = centre.asked_for[-1]
+        centre.happen(Recalled(ask.session_id, ask.since, kept=False))
+
+
+def test_a_server_that_keeps_no_history_has_lost_what_was_missed() -> None:
+    """It is told, also where the agent has said nothing yet; a change of the token is no loss."""
     centre = talk("hello")
-    ask = centre.asked_for[-1]
-    centre.happen(Recalled(ask.session_id, ask.since, kept=False))
+    nothing_kept(centre)
+    assert told_unsure(centre) == 1
+    for brief, told in ((True, 1), (False, 2)):
+        centre.now += 60_000
+        centre.link_back(brief=brief)
+        nothing_kept(centre)
+        assert told_unsure(centre) == told
+    silent = chat()
+    silent.link_back()
+    nothing_kept(silent)
+    assert told_unsure(silent) == 1
+
+
+@pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])
+def test_losses_that_follow_one_another_are_told_of_once(losses: tuple[bool, ...]) -> None:
+    centre = chat()
+    for brief in losses:
+        centre.link_back(brief=brief)
+    nothing_kept(centre)
+    assert told_unsure(centre) == (False in losses)
+
+
+def test_a_server_that_numbers_its_pushes_needs_no_history() -> None:
+    centre = talk("hello", numbered=True)
+    nothing_kept(centre)
     assert told_unsure(centre) == 0
-    assert centre.state.recall is None
+
+
+def test_a_chat_that_begins_on_the_new_link_has_lost_nothing() -> None:
+    for wait, told in ((1, 1), (20_000, 0)):  # the first may have begun while the link was away
+        centre = Centre()
+        centre.queue_up()
+        centre.link_back()
+        centre.now += wait
+        centre.push(202, sessionId=SESSION, agents=[MEI])
+        nothing_kept(centre)
+        assert told_unsure(centre) == told
+        centre.push(205, sessionId=SESSION, agentId=AGENT)
+
+
+def test_the_end_of_the_chat_came_before_the_answer() -> None:
+    centre = talk("hello")
+    centre.push(205, sessionId=SESSION, agentId=AGENT)
+    nothing_kept(centre)
+    assert told_unsure(centre) == 0
 
 
 def test_an_earlier_chat_may_be_forgotten() -> None:

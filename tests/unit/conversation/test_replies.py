@@ -12,6 +12,7 @@ from bridge.conversation.model import (
     Queued,
     Replied,
     Uploaded,
+    UploadMedia,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId
@@ -257,8 +258,38 @@ def test_a_disowned_session_after_its_end() -> None:
     event = scene.text("one")
     scene.push(205, sessionId=SESSION, agentId="K00017")
     scene.reply(-11)
-    assert scene.phase == "Requesting"
+    assert (scene.phase, scene.notices[-1]) == ("Ended", "queue.kept")
     assert [piece.event_id for piece in scene.state.held] == [event]
+
+
+@pytest.mark.parametrize("on_message", [True, False])
+def test_an_agent_who_ends_the_chat_during_an_upload(on_message: bool) -> None:
+    """Nobody asks for another agent unasked: the file is kept for the customer's next word."""
+    scene = Scene(Policy(start_on_message=on_message))
+    scene.begin()
+    scene.image()
+    requests = len(scene.sent(101))
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.uploaded()
+    assert len(scene.sent(101)) == requests
+    assert scene.notices[-1] == ("queue.kept" if on_message else "start.needed")
+    assert scene.state.outstanding is None
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION + 1, agents=[MEI])
+    assert "imageUri" in str(scene.last), "without a second upload"
+    assert len([call for call in scene.calls if isinstance(call, UploadMedia)]) == 1
+
+
+def test_what_was_written_since_the_wait_was_given_up_asks_anew() -> None:
+    """An unwanted chat that its agent ends was nobody's: the new wish is for another."""
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.text("one more thing")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.phase == "Requesting"
 
 
 def test_a_disowned_session_where_only_a_command_starts() -> None:

@@ -136,6 +136,7 @@ class Events:
     def __init__(self) -> None:
         self.pushes: list[tuple[str, Received]] = []
         self.back: list[RoomId] = []
+        self.brief: list[bool] = []
         self.away: list[RoomId] = []
         self.waits: list[tuple[RoomId, float]] = []
         self.refusals = 0
@@ -153,9 +154,10 @@ class Events:
             self.pushes.append((key, received))
             self._changed.notify_all()
 
-    async def restored(self, room_id: RoomId) -> None:
+    async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
         async with self._changed:
             self.back.append(room_id)
+            self.brief.append(brief)
             self._changed.notify_all()
 
     async def lost(self, room_id: RoomId) -> None:

@@ -28,7 +28,7 @@ def text(what: str, session: int) -> SendMessage:
 @asynccontextmanager
 async def simulated(**options: object) -> AsyncIterator[Simulator]:
     plain: dict[str, object] = {"script": "accept", "login_limit": 0, **options}
-    simulator = Simulator(SimulatorOptions().changed(plain))
+    simulator = Simulator(SimulatorOptions(strict=True).changed(plain))
     await simulator.start()
     try:
         yield simulator

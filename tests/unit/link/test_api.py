@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
-from bridge.rooms.ports import CallFailure
+from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.http import RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, account, eventually, rig, settings_for
 
@@ -157,7 +157,7 @@ async def test_a_server_that_does_not_answer() -> None:
             with pytest.raises(CallFailure, match="history") as caught:
                 await rigged.links.history(ADA, 10)
             assert caught.value.reason is FailureReason.UNREACHABLE
-            assert rigged.links.health.failing_since is not None
+            assert rigged.links.door.trouble
         hung.set()
 
 
@@ -292,7 +292,7 @@ async def test_a_server_without_a_robot_is_healthy_all_the_same() -> None:
     ):
         for _ in range(5):
             assert (await failure(rigged, "x")).reason is FailureReason.UNREACHABLE
-        assert rigged.links.health.failing_since is None
+        assert rigged.links.door.trouble == ""
 
 
 @pytest.mark.asyncio
@@ -319,3 +319,60 @@ async def test_too_many_at_once_are_told_in_time() -> None:
             assert len(server.questions) == AT_ONCE
         assert {task.result().reason for task in asked} == {FailureReason.UNREACHABLE}
         hung.set()
+
+
+# --- a look at the server, without a login --------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "there"), [(405, True), (403, True), (404, False), (502, False)]
+)
+async def test_a_look_tells_webchat_from_nothing(status: int, *, there: bool) -> None:
+    looked: list[str] = []
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        looked.append(request.path)
+        return web.Response(status=status)
+
+    async with (
+        WildServer(pages=page).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        for _ in range(3):  # once in a while only
+            if there:
+                await rigged.links.probe()
+            else:
+                with pytest.raises(Unavailable, match=f"HTTP {status}"):
+                    await rigged.links.probe()
+        assert looked == ["/webchat/tpi"]
+        assert server.logins == []
+
+
+@pytest.mark.asyncio
+async def test_a_look_that_finds_nobody_says_why() -> None:
+    async with rig(settings_for("http://127.0.0.1:9/webchat")) as rigged:
+        with pytest.raises(Unavailable, match="Connection refused"):
+            await rigged.links.probe()
+
+
+@pytest.mark.asyncio
+async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their trouble stays until they are in again, or until nobody wants them any more."""
+    monkeypatch.setattr("bridge.link.links.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("bridge.link.links.LOOK_AGAIN", 0.0)
+    refused = web.Response(status=503)
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=405)
+
+    server = WildServer(pages=page, handshake=lambda _: refused)
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        await rigged.links.probe()
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.links.door.trouble != "")
+        with pytest.raises(Unavailable, match="handshake: HTTP 503"):
+            await rigged.links.probe()
+        rigged.links.release(ADA.room_id)
+        await eventually(lambda: not rigged.links._links)
+        await rigged.links.probe()

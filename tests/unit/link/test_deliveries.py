@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from bridge.ids import AgentId, SessionId
+from bridge.link import link
 from bridge.link.http_client import Backoff
 from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
 from bridge.link.socket import Wire
@@ -131,11 +132,48 @@ async def test_what_is_refused_is_tried_again_in_its_place() -> None:
     async with stage.running():
         for number in range(10):
             stage.push(push(number))
-        stage.deliveries.restored()
+        stage.deliveries.restored(brief=False)
         await stage.deliveries.settled()
     assert stage.numbers == list(range(10))
-    assert stage.wire.closed == 3
+    assert stage.wire.closed == 0, "a short absence of the database costs no link"
     assert stage.events.back == [ROOM]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("most", ["time", "pushes"])
+async def test_a_store_that_stays_away_costs_the_link(
+    monkeypatch: pytest.MonkeyPatch, most: str
+) -> None:
+    """The server has to know that we are away; nothing that was read is lost by that."""
+    stage = Stage()
+    stage.events.refusals = 3
+    if most == "time":
+        monkeypatch.setattr(link, "STORE_AWAY", 0.0)
+    count = MOST_WAITING + 1 if most == "pushes" else 2
+    async with stage.running():
+        for number in range(count):
+            stage.push(push(number))
+        await stage.deliveries.settled()
+    assert stage.wire.closed == 3
+    assert stage.numbers == list(range(count))
+
+
+@pytest.mark.asyncio
+async def test_what_is_pushed_again_for_want_of_a_receipt_waits_once() -> None:
+    """A server repeats what it gets no receipt for: else its copies would fill the queue."""
+    stage = Stage()
+    stage.events.refusals = 5
+    async with stage.running():
+        for number in range(3):
+            stage.push(push(number, f"r-{number}"))
+        await eventually(lambda: stage.events.refusals < 5)
+        for number in range(3):
+            stage.push(push(number, f"r-{number}"))
+        stage.push(push(3))
+        await stage.deliveries.settled()
+        await eventually(lambda: len(stage.wire.receipts) == 3)
+    assert stage.numbers == [0, 1, 2, 3]
+    assert stage.wire.receipts == ["r-0", "r-1", "r-2"]
 
 
 @pytest.mark.asyncio
@@ -150,7 +188,7 @@ async def test_the_queue_is_bounded() -> None:
         stage.push(push(MOST_WAITING))
         await asyncio.sleep(0.02)
         assert stage.wire.flow == ["pause"]
-        stage.deliveries.restored()
+        stage.deliveries.restored(brief=False)
         stage.events.gate.set()
         await stage.deliveries.settled()
         assert stage.wire.flow == ["pause", "resume"]

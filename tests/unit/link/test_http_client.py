@@ -1,4 +1,4 @@
-"""The way to the server's HTTP addresses: backoff, rate limit, the door, health, visits."""
+"""The way to the server's HTTP addresses: backoff, rate limit, the door, visits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
     Door,
-    Health,
     Http,
     OpenFailure,
     Place,
@@ -32,23 +31,21 @@ ADA = Visitor("@ada:example.org")
 FORBIDDEN = 403
 
 
-def door(blacklist: float = 600.0, facts: Facts | None = None) -> tuple[Door, Health]:
-    clock = RealClock()
-    health = Health(clock)
+def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
     timing = replace(FAST, blacklist=blacklist)
     settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
     http = Http(timing, None)
-    return Door(settings, http, health, facts or Facts(), clock), health
+    return Door(settings, http, facts or Facts(), RealClock())
 
 
 @pytest.mark.asyncio
 async def test_answers_that_are_not_webchat_s_close_it() -> None:
-    closing, health = door()
+    closing = door()
     for number in range(1, SUSPICIONS + 1):
         failure = closing.foreign(FORBIDDEN, "login")
         assert failure.pause == (0 if number < SUSPICIONS else 600)
         assert "login: HTTP 403" in str(failure)
-    assert health.failing_since is not None
+    assert closing.trouble
     with pytest.raises(OpenFailure, match="blacklisted") as caught:
         closing.check()
     assert 599 < caught.value.pause <= 600
@@ -59,7 +56,7 @@ async def test_answers_that_are_not_webchat_s_close_it() -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_is_starting_is_not_suspected() -> None:
-    patient, _ = door()
+    patient = door()
     for status in STARTING:
         for _ in range(SUSPICIONS):
             assert patient.foreign(status, "login").pause == 0
@@ -68,20 +65,20 @@ async def test_a_server_that_is_starting_is_not_suspected() -> None:
 
 @pytest.mark.asyncio
 async def test_one_proper_answer_clears_the_suspicion() -> None:
-    cleared, health = door()
+    cleared = door()
     for _ in range(10 * SUSPICIONS):
         cleared.foreign(FORBIDDEN, "login")
         cleared.answered()
     cleared.check()
-    assert health.failing_since is None
+    assert cleared.trouble == ""
     with pytest.raises(OpenFailure, match="login: the links are not running"):
         await cleared.post("login", b"", bytes)
-    assert health.failing_since is not None, "no answer came"
+    assert cleared.trouble, "no answer came"
 
 
 @pytest.mark.asyncio
 async def test_it_opens_again() -> None:
-    opening, _ = door(blacklist=0.05)
+    opening = door(blacklist=0.05)
     for _ in range(SUSPICIONS):
         opening.foreign(FORBIDDEN, "login")
     await asyncio.sleep(0.06)
@@ -91,7 +88,7 @@ async def test_it_opens_again() -> None:
 
 @pytest.mark.asyncio
 async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
-    closing, _ = door()
+    closing = door()
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
@@ -120,13 +117,13 @@ async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
 @pytest.mark.asyncio
 async def test_sockets_that_are_refused_close_it_too() -> None:
     """Three rooms' do; logins that are answered meanwhile say nothing of the sockets."""
-    closing, health = door()
+    closing = door()
     for number in range(1, SUSPICIONS + 1):
         closing.answered()
         assert closing.closed_for == 0
         for _ in range(5):
             closing.suspect(account(str(number)).room_id, 403)
-        assert (health.failing_since is None) == (number < SUSPICIONS)
+        assert (closing.trouble == "") == (number < SUSPICIONS)
     assert 599 < closing.closed_for <= 600
     with pytest.raises(OpenFailure, match="blacklisted"):
         closing.check()
@@ -134,7 +131,7 @@ async def test_sockets_that_are_refused_close_it_too() -> None:
 
 @pytest.mark.asyncio
 async def test_a_socket_that_opens_clears_the_suspicion() -> None:
-    cleared, _ = door()
+    cleared = door()
     for number in range(10 * SUSPICIONS):
         cleared.suspect(account(str(number)).room_id, 401)
         cleared.let_in()
@@ -144,13 +141,13 @@ async def test_a_socket_that_opens_clears_the_suspicion() -> None:
 @pytest.mark.asyncio
 async def test_who_knocked_before_a_restart_has_knocked() -> None:
     facts = Facts()
-    before, _ = door(facts=facts)
+    before = door(facts=facts)
     await before.load()
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with before.knock(ADA):
         assert len(facts.kept) == 1, "noted before anything is sent"
-    after, _ = door(facts=facts)
+    after = door(facts=facts)
     await after.load()
     async with after.knock(ADA):
         assert loop.time() - began >= 0.045
@@ -531,31 +528,3 @@ def test_a_delay_never_leaves_its_bounds(seed: int, tries: int) -> None:
     delays = [backoff.next() for _ in range(tries)]
     assert all(0 <= delay <= 60 for delay in delays)
     assert all(delay >= 0.5 for delay in delays[1:])
-
-
-class AwakeClock:
-    def __init__(self) -> None:
-        self.ms = 1000
-
-    def now(self) -> int:
-        return self.ms
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nobody sleeps here")
-
-
-def test_health_counts_from_the_first_failure_in_a_row() -> None:
-    clock = AwakeClock()
-    health = Health(clock)
-    assert health.unreachable_for() == 0
-    health.missed()
-    clock.ms += 20_000
-    health.missed()
-    clock.ms += 10_000
-    assert health.unreachable_for() == 30.0
-    health.reached()
-    clock.ms += 5_000
-    assert health.unreachable_for() == 0
-    health.missed()
-    clock.ms += 1_000
-    assert health.unreachable_for() == 1.0

@@ -14,13 +14,7 @@ from aiohttp import web
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import QueueId, RoomId
-from bridge.link.http_client import (
-    SUSPICIONS,
-    Door,
-    Health,
-    Http,
-    OpenFailure,
-)
+from bridge.link.http_client import SUSPICIONS, Door, Http, OpenFailure
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
 from bridge.link.settings import USER_AGENT, AccountRule, LinkSettings, Token
@@ -50,19 +44,19 @@ DAY = 24 * 3_600_000
 @asynccontextmanager
 async def logging_in(
     settings: LinkSettings, store: KeptTokens | None = None
-) -> AsyncIterator[tuple[Logins, Health, LinkCounts]]:
+) -> AsyncIterator[tuple[Logins, Door, LinkCounts]]:
     http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
-    health = Health(clock)
+    door = Door(settings, http, Facts(), clock)
     async with http.running():
         logins = Logins(
             settings,
             store or KeptTokens(),
-            door=Door(settings, http, health, Facts(), clock),
+            door=door,
             learnt=Learnt(settings, Facts(), clock),
             clock=clock,
             metrics=counts,
         )
-        yield logins, health, counts
+        yield logins, door, counts
 
 
 def answering(*bodies: dict[str, object]) -> WildServer:
@@ -78,12 +72,12 @@ def answering(*bodies: dict[str, object]) -> WildServer:
 @pytest.mark.asyncio
 async def test_a_token_with_all_that_belongs_to_it() -> None:
     server = answering({"result": 1, "token": "T", "clientId": "C"})
-    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, health, _):
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, door, _):
         token = await logins.login(ADA)
         assert (token.value, token.client_id) == ("T", "C")
         assert token.login_name == f"mx-{room_key(ADA.room_id)}"
         assert abs(token.issued - RealClock().now()) < 5000
-        assert health.failing_since is None
+        assert door.trouble == ""
     assert "T" not in repr(token).replace("Token", "")
 
 
@@ -93,7 +87,7 @@ async def test_other_refusals_may_pass(code: int) -> None:
     server = answering({"result": code, "message": "secret?"})
     async with (
         server.running(),
-        logging_in(settings_for(server.base_url)) as (logins, health, counts),
+        logging_in(settings_for(server.base_url)) as (logins, door, counts),
     ):
         for _ in range(2):
             with pytest.raises(OpenFailure) as caught:
@@ -101,7 +95,7 @@ async def test_other_refusals_may_pass(code: int) -> None:
             assert caught.value.reason is FailureReason.UNREACHABLE
             assert (caught.value.code, caught.value.pause) == (code, 0)
         assert counts.logins_refused == len(server.logins) == 2
-        assert health.failing_since is None, "it did answer"
+        assert door.trouble == "", "it did answer"
 
 
 @pytest.mark.asyncio
@@ -152,12 +146,12 @@ async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: st
 
 @pytest.mark.asyncio
 async def test_nobody_listens() -> None:
-    async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, health, counts):
+    async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, door, counts):
         with pytest.raises(OpenFailure, match="login: Client") as caught:
             await logins.login(ADA)
         assert caught.value.reason is FailureReason.UNREACHABLE
         assert counts.logins == 1
-        assert health.failing_since is not None
+        assert door.trouble
 
 
 @pytest.mark.asyncio

@@ -215,4 +215,4 @@ async def test_a_history_that_waits_in_line_has_not_failed() -> None:
             with pytest.raises(CallFailure) as caught:
                 await rigged.links.history(account(), 10)
         assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_TURN, True)
-        assert rigged.links.health.failing_since is None
+        assert rigged.links.door.trouble == ""

@@ -14,8 +14,9 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 from structlog.testing import capture_logs
 
+from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, new_session, spool
+from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -37,6 +38,7 @@ class Rig:
         self.calls: list[str] = []
         self.refuse: dict[str, tuple[int, str]] = {}
         self.sessions: list[str] = []
+        self.owners: dict[UserId, str] = {}
         self.rows: dict[str, GhostRow] = {}
         self.facts: dict[str, str] = {}
         self.made: Ghosts | None = None
@@ -59,6 +61,11 @@ class Rig:
             if not self.service_members:
                 return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
             return web.json_response({"content": self.service_members[-1]})
+        elif verb == OWNER:
+            user = UserId(request.path.split("/")[-3])
+            if request.method == "PUT":
+                self.owners[user] = (await request.json())["appservice"]
+            return web.json_response({"appservice": self.owners.get(user, "")})
         elif verb == "devices":
             return web.json_response({"devices": [{"device_id": one} for one in self.sessions]})
         return web.json_response({"content_uri": "mxc://a/icon"})
@@ -468,11 +475,56 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
     rig.refuse["register"] = IN_USE
     rig.sessions = ["ABCDEFGHIJ"]
     rig.facts[made_fact(USERS.bot)] = "1"
-    queues = [(QueueId(number), f"Queue {number}") for number in (3, 4)]
+    queues = [Queue(id=number, name=f"Queue {number}") for number in (3, 4)]
     rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
     async with running(rig):
-        await rig.ghosts.prepare(queues)
+        await rig.ghosts.prepare(queues, Bot())
         assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]
         rig.facts.clear()
         with pytest.raises(Refused, match=FOREIGN):
-            await rig.ghosts.prepare(queues)
+            await rig.ghosts.prepare(queues, Bot())
+
+
+@pytest.mark.asyncio
+async def test_users_that_another_service_answers_for_are_left_alone() -> None:
+    rig = Rig()
+    rig.refuse["register"] = IN_USE
+    queues, bot = [Queue(id=3, name="Sales")], Bot()
+    async with running(rig):
+        await rig.ghosts.prepare(queues, bot)
+        assert rig.owners == {USERS.bot: "webchat", QUEUE: "webchat"}
+        marked = rig.count(OWNER)
+        await rig.ghosts.prepare(queues, bot)
+        assert rig.count(OWNER) == marked + 2, "read, and not written again"
+    other = Rig()
+    other.refuse, other.owners = rig.refuse, rig.owners | {USERS.bot: ""}
+    async with running(other):
+        with pytest.raises(Refused, match=rf"{TAKEN} {QUEUE} is served by .* webchat$"):
+            await other.ghosts.prepare(queues, bot, "crm2")
+        assert QUEUE not in other.rows, "it gets no device of ours"
+        # Those that this database made are ours, by an older name of the service.
+        other.facts |= {made_fact(QUEUE): "1"}
+        await other.ghosts.prepare(queues, bot, "crm2")
+        assert other.owners == {USERS.bot: "crm2", QUEUE: "crm2"}
+
+
+@pytest.mark.asyncio
+async def test_the_bot_and_each_queue_have_a_picture_of_their_own_out_of_the_box() -> None:
+    queues = [Queue(id=3, name="Sales"), Queue(id=4, name="Service")]
+    async with running() as rig:
+        for _ in range(2):
+            await rig.ghosts.prepare(queues, Bot())
+        assert (rig.count("upload"), rig.count("avatar_url")) == (3, 3)
+        assert len({row.avatar_hash for row in rig.rows.values()}) == 3
+        for user in (USERS.bot, QUEUE):
+            assert rig.rows[user].avatar_mxc == "mxc://a/icon"
+
+
+@pytest.mark.asyncio
+async def test_a_configured_picture_goes_before_our_own_and_gives_way_to_it_again() -> None:
+    async with running() as rig:
+        for mxc in ("mxc://b/given", "", "mxc://b/given", ""):
+            await rig.ghosts.prepare([Queue(id=3, name="Sales", avatar=mxc)], Bot(avatar=mxc))
+            for user in (USERS.bot, QUEUE):
+                assert rig.rows[user].avatar_mxc == (mxc or "mxc://a/icon")
+        assert (rig.count("upload"), rig.count("avatar_url")) == (2, 8)

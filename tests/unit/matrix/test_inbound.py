@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerMedia, CustomerText
-from bridge.ids import EventId, QueueId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.record import (
@@ -211,7 +211,6 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ("m.call.invite", {"call_id": "c"}, "unreadable.call"),
         ("org.matrix.msc4075.rtc.notification", {}, "unreadable.call"),
         ("org.matrix.msc4075.call.notify", {}, "unreadable.call"),
-        ("m.room.message", VERIFY | {"to": OURS.bot}, "unreadable.verification"),
         ("m.image", {"m.text": [{"body": "a picture"}]}, "unreadable.kind"),
         ("m.message", {"m.markup": []}, "unreadable.kind"),
         ("m.room.message", {"body": "x"}, "unreadable.malformed"),
@@ -226,6 +225,11 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
 )
 def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str) -> None:
     assert read(kind, content) == Unreadable(EVENT, ANN, key)
+
+
+def test_a_wish_to_verify_one_of_ours_says_whom() -> None:
+    asked = read("m.room.message", VERIFY | {"to": OURS.bot})
+    assert asked == Unreadable(EVENT, ANN, "unreadable.verification", {"user": OURS.bot})
 
 
 @pytest.mark.parametrize(
@@ -301,8 +305,10 @@ def test_new_name_is_no_arrival() -> None:
     ("kind", "content", "meaning"),
     [
         ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, EncryptionOn()),
-        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded(RoomId("!new"))),
         ("m.room.tombstone", None, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": "#new:x"}, Upgraded()),
+        ("m.room.tombstone", {"replacement_room": ["!new"]}, Upgraded()),
         ("org.matrix_webchat.room", {"queue": 2}, RoomConfigured(EVENT, ANN, {"queue": 2})),
     ],
 )

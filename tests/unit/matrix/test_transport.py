@@ -37,6 +37,13 @@ def send(transport: Homeserver, content: Json) -> Awaitable[Json]:
     return transport.fast_request("PUT", "_matrix/x", content, GHOST)
 
 
+async def invite(transport: Homeserver, content: Json) -> Json:
+    """One of the calls that mautrix makes whole (`ClientAPI`)."""
+    await transport.invite(GHOST, RoomId("!r/?:a"), USERS.bot)
+    return content
+
+
+ALL = pytest.mark.parametrize("call", [request, send, invite])
 BOTH = pytest.mark.parametrize("call", [request, send])
 
 
@@ -82,7 +89,7 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
 
 
 @pytest.mark.asyncio
-@BOTH
+@ALL
 async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given(call: Call) -> None:
     seen: list[web.Request] = []
 
@@ -107,6 +114,27 @@ async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given(call
         *("as-token", "as-token", "ghost-token", "as-token"),
     ]
     assert {request.headers["Content-Type"] for request in seen} == {"application/json"}
+
+
+@pytest.mark.asyncio
+async def test_what_mautrix_asks_for_whole() -> None:
+    seen: list[tuple[str, str, Json]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        seen.append((request.method, request.raw_path.partition("?")[0], body))
+        return web.json_response({})
+
+    async with homeserver(answer) as transport:
+        await invite(transport, {})
+        await transport.set_profile(GHOST, "displayname", "Mei")
+        await transport.set_profile(GHOST, "avatar_url", "mxc://a/1")
+    client, user = "/_matrix/client/v3", "%40webchat_a1%3Aa"
+    assert seen == [
+        ("POST", f"{client}/rooms/%21r%2F%3F%3Aa/invite", {"user_id": USERS.bot}),
+        ("PUT", f"{client}/profile/{user}/displayname", {"displayname": "Mei"}),
+        ("PUT", f"{client}/profile/{user}/avatar_url", {"avatar_url": "mxc://a/1"}),
+    ]
 
 
 @pytest.mark.asyncio
@@ -168,7 +196,7 @@ async def test_a_homeserver_may_live_under_a_path(call: Call) -> None:
 
 
 @pytest.mark.asyncio
-@BOTH
+@ALL
 @pytest.mark.parametrize(
     ("status", "body", "headers", "code"),
     [
@@ -190,7 +218,7 @@ async def test_the_homeservers_no_is_a_refusal(
 
 
 @pytest.mark.asyncio
-@BOTH
+@ALL
 @pytest.mark.parametrize(
     ("status", "body", "headers", "retry_after"),
     [

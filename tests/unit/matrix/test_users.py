@@ -92,3 +92,34 @@ def test_queue_users() -> None:
 def test_template_that_names_clash_with_is_refused(bot: str, template: str) -> None:
     with pytest.raises(ValueError, match="username_template"):
         OurUsers("example.org", bot, template, (QueueId(1),))
+
+
+def test_queue_users_of_another_bridge() -> None:
+    second = OurUsers("a", "crm2bot", "crm2_{agent}", (QueueId(1),), "crm2_queue._{queue}+x")
+    assert second.queue_user(QueueId(1)) == "@crm2_queue._1+x:a"
+    assert second.queue_of("@crm2_queue._1+x:a") == 1
+    assert second.is_ours("@crm2_queue._77+x:a")
+    assert not second.is_ours("@webchat_queue_1:a")
+    assert re.match(second.queue_regex, "@crm2_queue._1+x:a")
+    assert not re.match(second.queue_regex, "@crm2_queueX_1+x:a")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("webchat_queue_", "must contain {queue} once"),
+        ("Webchat_{queue}", "may hold only"),
+        ("bot{queue}", "would give a queue the name @bot7:a"),
+    ],
+)
+def test_a_template_of_queues_that_cannot_be(template: str, said: str) -> None:
+    with pytest.raises(ValueError, match="^queue_username_template .*" + re.escape(said)):
+        OurUsers("a", "bot7", "webchat_{agent}", (QueueId(1),), template)
+
+
+@pytest.mark.parametrize(
+    ("template", "first"), [("wc_q{queue}", "@wc_q1:"), ("wc_={queue}", "@wc_=10:")]
+)
+def test_agents_and_queues_must_not_share_names(template: str, first: str) -> None:
+    with pytest.raises(ValueError, match=f"^username_template would give an agent .* {first}"):
+        OurUsers("a", "bot", "wc_{agent}", (), template)

@@ -156,15 +156,8 @@ def test_any_address(uri: str) -> None:
     read_geo_uri(f"geo:{uri}")
 
 
-def test_map_links() -> None:
-    place = Place(31.2, 121.5)
-    assert map_link(place, Datum.BD09, "a b/&") == (
-        "https://api.map.baidu.com/marker?location=31.200000,121.500000"
-        "&title=a%20b%2F%26&content=a%20b%2F%26&output=html&src=matrix"
-    )
-    assert map_link(place, Datum.GCJ02, "店") == (
-        "https://uri.amap.com/marker?position=121.500000,31.200000&name=%E5%BA%97"
-    )
-    assert map_link(place, Datum.WGS84, "") == (
-        "https://www.openstreetmap.org/?mlat=31.200000&mlon=121.500000#map=17/31.200000/121.500000"
-    )
+def test_map_links_are_short_and_show_the_place_where_that_map_has_it() -> None:
+    tiananmen = Place(39.908722, 116.397496)
+    assert map_link(tiananmen) == "https://uri.amap.com/marker?position=116.40374,39.91013"
+    elsewhere = "https://www.openstreetmap.org/?mlat=52.52000&mlon=13.40500&zoom=17"
+    assert map_link(Place(52.52, 13.405)) == elsewhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from bridge.ops.health import LIVE, READY, Health
+from bridge.ops.logging import configure_logging
+from bridge.rooms.ports import Unavailable
+from bridge.rooms.store import StoreError
 
 
 class TurnedClock:
@@ -62,7 +66,7 @@ def watched(clock: TurnedClock) -> tuple[Health, dict[str, Peer], list[tuple[str
     peers = {name: Peer() for name in ("database", "homeserver", "webchat")}
     changes: list[tuple[str, bool]] = []
     health = Health(
-        {name: peer.probe for name, peer in peers.items()},
+        {name: (f"http://{name}", peer.probe) for name, peer in peers.items()},
         clock,
         on_change=lambda part, up: changes.append((part, up)),
     )
@@ -75,7 +79,7 @@ async def test_not_ready_before_everything_was_reached_once() -> None:
     peers["webchat"].up = False
     assert set(health.missing()) == {"database", "homeserver", "webchat"}
     await health.probe_once()
-    assert health.missing() == {"webchat": "unreachable for 0 s"}
+    assert health.missing() == {"webchat": "unreachable for 0 s: http://webchat: ConnectionError"}
     peers["webchat"].up = True
     await health.probe_once()
     assert health.missing() == {}
@@ -98,7 +102,9 @@ async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
     await health.probe_once()
     assert health.missing() == {}
     await clock.turn(1)
-    assert health.missing() == {"homeserver": "unreachable for 30 s"}
+    assert health.missing() == {
+        "homeserver": "unreachable for 30 s: http://homeserver: ConnectionError"
+    }
     peers["homeserver"].up = True
     await health.probe_once()
     assert health.missing() == {}
@@ -122,7 +128,7 @@ async def test_over_http() -> None:
         async with session.get(base + READY) as response:
             assert response.status == 503
             text = await response.text()
-            assert '"database": "unreachable for 31 s"' in text
+            assert '"database": "unreachable for 31 s: http://database: ConnectionError"' in text
             assert "hunter2" not in text
         async with session.get(base + LIVE) as response:
             assert response.status == 200
@@ -142,7 +148,8 @@ async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other() -> No
         await asyncio.Event().wait()
 
     peer = Peer()
-    health = Health({"database": hang, "webchat": peer.probe}, TurnedClock(), interval=0.01)
+    parts = {"database": ("db", hang), "webchat": ("http://x", peer.probe)}
+    health = Health(parts, TurnedClock(), patience=0.01)
     await health.probe_once()
     assert set(health.missing()) == {"database"}
     assert peer.asked == 1
@@ -159,3 +166,35 @@ async def test_watching_probes_again_and_again() -> None:
             await clock.turn(5)
         watcher.cancel()
     assert health.missing() == {}
+
+
+@pytest.mark.asyncio
+async def test_ready_is_logged_once_it_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "text")
+    clock = TurnedClock()
+    health, peers, _ = watched(clock)
+    peers["homeserver"].up = False
+    await health.probe_once()
+    lost = capsys.readouterr().out
+    assert "http://homeserver: ConnectionError" in lost
+    assert " ready " not in lost
+    peers["homeserver"].up = True
+    await clock.turn(7)
+    for _ in range(2):
+        await health.probe_once()
+    assert re.findall(r"\] ready +\[.*after_ms=(\d+)", capsys.readouterr().out) == ["7000"]
+
+
+@pytest.mark.asyncio
+async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept() -> None:
+    clock = TurnedClock()
+    health, peers, changes = watched(clock)
+    peers["webchat"].up = False
+    for error in (Unavailable("HTTP 502"), StoreError("full"), ValueError("password=x")):
+        peers["webchat"].error = error
+        await clock.turn(1)
+        await health.probe_once()
+        said = "ValueError" if isinstance(error, ValueError) else str(error)
+        assert health.missing()["webchat"].endswith(f"http://webchat: {said}")
+    assert "for 2 s" in health.missing()["webchat"], "it is one outage"
+    assert changes.count(("webchat", False)) == 1

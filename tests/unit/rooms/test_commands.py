@@ -67,6 +67,18 @@ from tests.unit.rooms.visits import RULES, House
         ("！wc ｌｏｇｉｎ ada ｓ３ｃｒｅｔ", "login", ("ada", "ｓ３ｃｒｅｔ")),
         ("！wc ａｓｋ ｗｈｙ？", "ask", ("ｗｈｙ？",)),
         ("！wclogin ada S3cret", "login", ("ada", "S3cret")),
+        ("!wc 帮助", "help", ()),
+        ("！wc　取消", "cancel", ()),
+        ("！wc取消", "cancel", ()),
+        ("!wc 评价5", "rate", ("5",)),
+        ("!wc评价５分 谢谢", "rate", ("5", "谢谢")),
+        ("!wc 評価 4", "rate", ("4",)),
+        ("!wc 队列 列表", "queue", ("list",)),
+        ("!wc 窓口 変更 After Sales", "queue", ("set", "After Sales")),
+        ("!wc 設定 リセット", "config", ("reset",)),
+        ("!wc 再送 すべて", "retry", ("すべて",)),
+        ("!wc help all", "help", ("all",)),
+        ("!wc 帮助 全部", "help", ("全部",)),
     ],
 )
 @pytest.mark.parametrize("prefix_needed", [True, False])
@@ -93,6 +105,8 @@ def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_ne
         ("!wc close now", "usage.close"),
         ("!wc history of it all", "usage.history"),
         ("!wc transcript three", "usage.transcript"),
+        ("!wc transcript json 3", "usage.transcript"),
+        ("!wc transcript 3 json json", "usage.transcript"),
         ("!wc login ada", "usage.login"),
         ("!wc logout now", "usage.logout"),
     ],
@@ -120,7 +134,19 @@ def test_words_where_the_prefix_is_needed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["help me", "close the case please", "rate", "hello", "cancel\nmy order", "queue up"]
+    "text",
+    [
+        *("help me", "close the case please", "rate", "hello", "cancel\nmy order", "queue up"),
+        *(
+            "取消我的订单",
+            "取消 订单",
+            "评价",
+            "请帮助我",
+            "取消\n订单",
+            "结束了吗",
+            "人工服务费是多少",
+        ),
+    ],
 )
 def test_words_where_no_prefix_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=False) is None
@@ -133,6 +159,14 @@ def test_words_where_no_prefix_is_needed(text: str) -> None:
         ("Rate 5 thanks", "rate", ("5", "thanks")),
         ("ｒａｔｅ　５", "rate", ("5",)),
         ("queue set sales", "queue", ("set", "sales")),
+        ("帮助", "help", ()),
+        ("取消", "cancel", ()),
+        ("キャンセル", "cancel", ()),
+        ("狀態", "status", ()),
+        ("排队", "start", ()),
+        ("评价 5 谢谢", "rate", ("5", "谢谢")),
+        ("评价5分", "rate", ("5",)),
+        ("佇列 設為 sales", "queue", ("set", "sales")),
     ],
 )
 def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...]) -> None:
@@ -192,7 +226,8 @@ def test_a_mistyped_setting_calls_nobody_and_is_not_lost(text: str, phase: Phase
     assert house.reported == {event: "undelivered.like_command"}
     (told,) = (one for one in house.effects if isinstance(one, Reported))
     verb = folded(text.split(maxsplit=1)[0])
-    assert told.args == {"usage": RULES.texts.render("zh-CN", f"usage.{verb}", {"prefix": "!wc"})}
+    word = COMMANDS[verb].names.split()[0]
+    assert told.args == {"usage": RULES.texts.render("zh-CN", f"usage.{verb}", {"command": word})}
     assert undelivered(house.record, event) is not None, "it may be sent to an agent all the same"
 
 
@@ -205,7 +240,9 @@ def test_a_sentence_that_begins_like_a_setting_is_the_customers(text: str, phase
     assert house.reported == {}
 
 
-@pytest.mark.parametrize("text", [*SLIPS, *SAYINGS])
+@pytest.mark.parametrize(
+    "text", [*SLIPS, *SAYINGS, "cancel", "取消", "帮助", "ヘルプ", "hlep", "评价"]
+)
 def test_during_a_chat_all_of_it_is_the_agents(text: str) -> None:
     house = House().served().chat()
     event = house.say(text)
@@ -233,3 +270,78 @@ def test_a_mistyped_setting_in_clear_where_encryption_is_demanded() -> None:
     )
     event = house.say("from Berlin")
     assert house.reported == {event: "encrypting.refused"}, "🔁 must not carry it in clear"
+
+
+# --- typing errors -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", OUTSIDE_A_CHAT)
+@pytest.mark.parametrize(
+    ("text", "verb"),
+    [
+        *(("hlep", "help"), ("Hepl", "help"), ("helpp", "help"), ("cancle", "cancel")),
+        *(("cncel", "cancel"), ("cancwl", "cancel"), ("stauts", "status"), ("strat", "start")),
+        *(
+            ("histroy", "history"),
+            ("retyr", "retry"),
+            ("callbak", "callback"),
+            ("ｈｌｅｐ", "help"),
+        ),
+    ],
+)
+def test_a_lone_mistyped_command_calls_nobody_and_is_not_lost(
+    text: str, verb: str, phase: Phase
+) -> None:
+    house = at(phase)
+    event = house.say(text)
+    assert house.carried == []
+    assert house.reported == {event: "undelivered.near_command"}
+    (told,) = (one for one in house.effects if isinstance(one, Reported))
+    assert told.args["command"] == COMMANDS[verb].names.split()[0]
+    assert undelivered(house.record, event) is not None, "it may be sent to an agent all the same"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "hello",
+            "hallo",
+            "hell",
+            "hey",
+            "stop",
+            "late",
+            "date",
+            "rated",
+            "form",
+            "star",
+            "smart",
+        ),
+        *("closed", "chose", "lose", "human?", "paused", "cause", "cancer", "cancelled", "cancels"),
+        *("hlep me", "hlep\nme", "parcel", "refund", "victory", "statue", "logic", "帮组", "tel"),
+    ],
+)
+def test_another_word_is_the_customers(text: str) -> None:
+    house = House().served()
+    event = house.say(text)
+    assert house.carried == [event]
+
+
+def test_a_rating_without_its_number_calls_nobody_after_a_chat() -> None:
+    house = House().served()
+    event = house.say("评价")
+    assert house.carried == [event], "there is nothing to be rated"
+    house = at(Ended(SessionId(5150)))
+    house.visit.set(
+        conversation=Conversation(phase=Ended(SessionId(5150)), last_session=SessionId(5150))
+    )
+    event = house.say("评价")
+    assert house.reported == {event: "undelivered.like_command"}
+    assert house.carried == []
+
+
+def test_in_a_room_of_several_people_a_bare_word_is_said_to_the_agent() -> None:
+    house = House().served(direct=False)
+    for text in ("帮助", "hlep", "取消"):
+        event = house.say(text)
+        assert house.carried[-1] == event

@@ -49,9 +49,10 @@ def test_what_may_do_better_the_next_time_is_remembered() -> None:
 
 
 def test_sentences_that_offer_another_try() -> None:
-    again = {"undelivered.expired", "result.-13", "unreadable.no_key", "unreadable.withheld.other"}
-    again |= {"unreadable.unknown_device"}
+    again = {"undelivered.expired", "result.-13", "unreadable.no_key"}
+    again |= {"unreadable.unknown_device", "unreadable.undecryptable"}
     never = {"undelivered.too_big", "result.-16", "unreadable.kind", "refused.permission"}
+    never |= {"unreadable.withheld.other", "unreadable.withheld.unverified"}
     never |= {"undelivered.media_changed", "undelivered.too_big_limit"}
     assert {key for key in again | never if can_be_sent_again(key)} == again
 

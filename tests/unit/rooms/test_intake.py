@@ -172,15 +172,20 @@ async def test_a_server_without_times_says_so_much() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("history", "notices"), [((), ["outage.unsure"]), (None, [])])
-async def test_an_empty_history_is_not_the_same_as_none(
-    history: tuple[HistoryEntry, ...] | None, notices: list[str]
+@pytest.mark.parametrize(
+    ("history", "rs_id", "notices"),
+    [((), "", ["outage.unsure"]), (None, "", ["outage.unsure"]), (None, "r-1", [])],
+    ids=["empty", "none", "none, and numbered pushes"],
+)
+async def test_words_of_an_outage_that_no_history_tells(
+    history: tuple[HistoryEntry, ...] | None, rs_id: str, notices: list[str]
 ) -> None:
-    """It should have what was shown; a server that keeps none says nothing by that."""
+    """It should have what was shown; where none is kept, only numbered words are pushed again."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.pushed(ROOM, "1", said("hello"))
+        hello = Received(said("hello").push, rs_id)
+        await engine.pushed(ROOM, "1", hello)
         world.link.histories.append(history)
         await engine.restored(ROOM)
         await quiet()
@@ -198,4 +203,4 @@ async def test_a_link_that_stays_away_is_told_of() -> None:
         await quiet()
         await engine.restored(ROOM)
         await quiet()
-        assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over"]
+        assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over", "outage.unsure"]

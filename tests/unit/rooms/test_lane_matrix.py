@@ -290,9 +290,25 @@ async def test_a_sentence_names_the_queue_and_replies() -> None:
     async with world.running() as engine:
         await engine.accept_events([world.event("unreadable")])
         await quiet()
-    (notice,) = world.matrix.posted
+        await engine.accept_events([world.event("unreadable", key="unreadable.call")])
+        await quiet()
+    notice, call = world.matrix.posted
     assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
     assert notice.sender == BOT
+    assert (call.text, call.reply_to) == ("unreadable.call", None), "Element shows no reply to one"
+
+
+@pytest.mark.asyncio
+async def test_a_verification_is_answered_and_cancelled() -> None:
+    """By the one who was asked, or their app shows for ever that it waits."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable", key="unreadable.verification")])
+        await quiet()
+    told, cancelled = world.matrix.posted
+    assert (told.text, told.reply_to) == ("unreadable.verification", "$e1")
+    assert (cancelled.text, cancelled.sender, cancelled.reply_to) == ("cancel", BOT, "$e1")
 
 
 @pytest.mark.asyncio

@@ -18,7 +18,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
+from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.people import Standing
 from bridge.rooms.record import (
     EncryptionOn,
@@ -36,6 +36,7 @@ from bridge.webchat.frames import Reply, SendPreMessage
 from tests.unit.rooms.visits import ADA, BOT, STRANGER, House
 
 MEI = UserId("@webchat_k00017:example.org")
+NEW = RoomId("!new:example.org")
 
 
 def test_the_customer_leaves_a_direct_room() -> None:
@@ -96,17 +97,23 @@ def test_who_is_gone_is_gone() -> None:
 
 def test_an_upgraded_room_ends_its_chat() -> None:
     house = House().served().chat()
-    house.receive(Upgraded())
+    house.receive(Upgraded(NEW))
     phase = house.record.conversation.phase
     assert isinstance(phase, Chatting)
     assert phase.close
-    assert house.notices == ["room.upgraded"]
+    (told,) = (one for one in house.effects if isinstance(one, Say))
+    link = "https://matrix.to/#/!new:example.org?via=example.org"
+    assert told == Say("room.upgraded", {"link": link})
     assert house.effects[-1] == LeaveRoom((BOT,))
     assert house.membership() is Membership.LEFT
 
 
-def test_what_waits_in_a_room_that_is_upgraded_is_reported_before_we_leave() -> None:
-    """From outside nothing can be said any more, and WebChat's answer would come too late."""
+@pytest.mark.parametrize("into", [NEW, None])
+def test_what_waits_in_a_room_that_is_upgraded_goes_along(into: RoomId | None) -> None:
+    """Where there is no other room it is reported before we leave.
+
+    From outside nothing can be said any more, and WebChat's answer would come too late.
+    """
     house = House().served()
     one, two, three = house.say("order 4711"), house.say("it is urgent"), house.say("hello?")
     held = {piece.event_id: piece for piece in all_pieces(house.record.conversation)}
@@ -118,23 +125,22 @@ def test_what_waits_in_a_room_that_is_upgraded_is_reported_before_we_leave() -> 
     )
     house.visit.set(conversation=conversation)
     house.effects.clear()
-    house.receive(Upgraded())
-    told = [one for one in house.effects if isinstance(one, Reported | Say | LeaveRoom)]
-    assert told == [
-        *(Reported(event, "room.upgraded_unsent") for event in (one, two, three)),
-        Say("room.upgraded"),
-        LeaveRoom((BOT,)),
-    ]
-    assert house.carried == [two], "what is under way may come back, and is reported already"
+    house.receive(Upgraded(into))
+    told = [one for one in house.effects if isinstance(one, Reported | LeaveRoom)]
+    reports = [Reported(event, "room.closed_unsent") for event in (one, two, three)]
+    assert told == [*(reports if into is None else ()), LeaveRoom((BOT,))]
+    assert house.notices == ["room.closed" if into is None else "room.upgraded"]
+    assert house.record.left_over == (one, two, three)
+    assert house.carried == [two], "what is under way may come back, and is seen to already"
     refused = Reply(111, ResultCode.INVALID_CHAT_REQUEST_ID, call_id=CallId(7))
     house.visit.step(Replied(CallId(7), refused))
     assert list(house.reported.values()).count("undelivered.cancelled") == 0
 
 
-def test_what_is_kept_in_a_room_that_is_upgraded_is_reported() -> None:
+def test_what_is_kept_in_a_room_that_is_closed_is_reported() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
     event = house.say("hello")
     house.receive(Upgraded())
-    assert house.reported == {event: "room.upgraded_unsent"}
+    assert house.reported == {event: "room.closed_unsent"}
     assert house.carried == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.rooms.commands import COMMANDS, Malformed, nearest_verb, parse
+from bridge.rooms.commands import _VERBS as VERBS
+from bridge.rooms.commands import COMMANDS, Malformed, Parsed, nearest_verb, parse
+from bridge.rooms.rules import folded
 
 
 @pytest.mark.parametrize(
@@ -38,11 +40,29 @@ def test_what_was_meant(word: str, verb: str | None) -> None:
 def test_every_other_word_is_of_a_command_and_of_one_only() -> None:
     words = [word for command in COMMANDS.values() for word in command.others.split()]
     assert len(words) == len(set(words))
-    assert not set(words) & set(COMMANDS)
-    assert all(word == word.casefold() for word in words)
+    assert not set(words) & set(VERBS)
+    assert all(word == folded(word) for word in words)
+
+
+def test_every_command_has_a_word_in_each_language_and_no_word_is_two_commands() -> None:
+    for verb, command in COMMANDS.items():
+        names = command.names.split()
+        assert len(names) >= 3, verb
+        for name, charset in zip(names, ("gb2312", "big5", "shift_jis"), strict=False):
+            assert name.encode(charset), (verb, name)
+        for name in names:
+            assert folded(name) == name
+            assert not name.isascii()
+            assert nearest_verb(name) == verb, f"{name} is of two commands"
+            parsed = parse(f"!wc {name}", "!wc", prefix_needed=True)
+            assert isinstance(parsed, Parsed | Malformed)
+            assert parsed.verb == verb
+            parsed = parse(f"！wc{name}", "!wc", prefix_needed=True)
+            assert isinstance(parsed, Parsed | Malformed)
+            assert parsed.verb == verb, "written without a blank"
 
 
 def test_the_room_is_told() -> None:
-    found = parse("!wc 取消", "!wc", prefix_needed=True)
-    assert found == Malformed("command.unknown_near", {"near": "cancel"})
+    found = parse("!wc cancle", "!wc", prefix_needed=True)
+    assert found == Malformed("command.unknown_near", "cancel")
     assert parse("!wc weather", "!wc", prefix_needed=True) == Malformed("command.unknown")

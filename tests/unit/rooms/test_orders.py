@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     CallWebChat,
@@ -20,10 +23,11 @@ from bridge.conversation.model import (
 from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
-from bridge.rooms.commands import TRANSCRIPT_EVERY
+from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, parse
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.rooms.visit import SendTranscript, TellHistory
+from bridge.texts import LANGUAGES
 from tests.unit.rooms.visits import House, answer
 
 
@@ -42,6 +46,79 @@ def test_questions(text: str, key: str, prefix: str) -> None:
     house = House().served()
     house.say(prefix + text)
     assert answer(house)[0] == key
+
+
+# --- help ---------------------------------------------------------------------------------------
+
+QUIET = Conversation()
+WAITS = Conversation(phase=Queued(QueueId(2), 1))
+TALKS = Conversation(phase=Chatting(SessionId(5), 1, QueueId(2)))
+OVER = Conversation(phase=Ended(SessionId(5), since=House().now), last_session=SessionId(5))
+
+
+def helped(house: House, text: str = "!wc help") -> str:
+    house.say(text)
+    key, args = answer(house)
+    language = house.visit.rules.language_for(house.record)
+    return house.visit.rules.texts.render(language, key, args)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("conversation", "settings", "verbs"),
+    [
+        (QUIET, {}, "start lang history"),
+        (QUIET, {"start": "on_command"}, "start lang history"),
+        (QUIET, {"paused": True}, "resume status history"),
+        (WAITS, {}, "cancel status callback"),
+        (TALKS, {}, "status close transcript"),
+        (replace(TALKS, phase=replace(TALKS.phase, robot=True)), {}, "human close transcript"),
+        (OVER, {}, "rate transcript history"),
+    ],
+)
+@pytest.mark.parametrize("direct", [True, False])
+def test_help_is_five_lines_that_fit_the_moment(
+    conversation: Conversation,
+    settings: dict[str, Any],
+    verbs: str,
+    language: str,
+    direct: bool,
+) -> None:
+    house = House().served(direct=direct)
+    chosen = RoomSettings(language=language, **settings)
+    house.visit.set(conversation=conversation, settings=chosen)
+    first, *lines = helped(house).splitlines()
+    assert len(lines) == 4
+    assert first.strip()
+    bare = direct and conversation is not TALKS and not isinstance(conversation.phase, Chatting)
+    for line, verb in zip(lines, [*verbs.split(), "help"], strict=True):
+        word = dict(zip(("en", "zh-CN", "zh-TW", "ja"), words_of(verb), strict=False))[language]
+        assert line.startswith(f"{word} " if bare else f"!wc {word} "), line
+        written = line.split(" — ")[0]
+        meant = parse(written, "!wc", prefix_needed=False)
+        assert meant is None or meant.verb == verb, "what it shows is understood"
+    assert "all" in lines[-1] or "全部" in lines[-1] or "すべて" in lines[-1]
+
+
+def words_of(verb: str) -> list[str]:
+    return [verb, *COMMANDS[verb].names.split()[:3]]
+
+
+def test_help_while_a_callback_is_promised_says_how_to_end_it() -> None:
+    house = House().served()
+    house.say("callback")
+    assert "取消" in helped(house)
+
+
+@pytest.mark.parametrize("text", ["help all", "帮助 全部", "!wc help all", "!wc ヘルプ すべて"])
+def test_help_all_names_every_command(text: str) -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    lines = helped(house, text).splitlines()[1:]
+    assert [line.split(" ")[0] for line in lines] == list(COMMANDS)
+    for verb, line in zip(COMMANDS, lines, strict=True):
+        theirs = COMMANDS[verb].for_admins(()) or COMMANDS[verb].for_admins(("set",))
+        assert ("room admins" in line) is theirs
 
 
 @pytest.mark.parametrize(
@@ -350,6 +427,10 @@ def test_history_and_transcript() -> None:
     house.visit.now += TRANSCRIPT_EVERY
     fourth = house.say("transcript")
     assert house.effects[-1] == SendTranscript(fourth)
+    for words, number in (("transcript json", None), ("!wc transcript 3 JSON", 3)):
+        house.visit.now += TRANSCRIPT_EVERY
+        asked = house.say(words)
+        assert house.effects[-1] == SendTranscript(asked, number, json=True)
 
 
 @pytest.mark.parametrize("text", ["start ２", "start Ｓales", "queue set ＳＡＬＥＳ"])

@@ -240,10 +240,33 @@ def test_a_direct_chat_that_somebody_joins_is_none_any_more() -> None:
     house.say("status", BOB)
     assert told(house) == ["Ada：hello", "Bob：status"]
     house.receive(MemberGone(BOB, BOB))
-    house.receive(MemberGone(STRANGER, STRANGER))
+    assert not house.record.direct
+
+
+def test_it_is_one_again_once_its_customer_is_alone() -> None:
+    house = direct()
+    for _ in range(2):
+        house.receive(MemberJoined(BOB, "Bob"))
+        house.receive(MemberJoined(STRANGER, "Eve"))
+        house.receive(MemberGone(BOB, BOB))
+        house.receive(MemberGone(STRANGER, STRANGER))
+    assert house.notices == ["room.shared", "room.alone"] * 2
     house.say("me again")
-    assert told(house)[-1] == "Ada：me again", "what was said once stays true"
-    assert house.notices.count("room.shared") == 1
+    assert told(house) == ["me again"]
+    house.receive(MemberGone(ADA, ADA))
+    assert house.membership() is Membership.LEFT
+
+
+def test_no_other_room_becomes_direct() -> None:
+    house = shared()
+    house.receive(MemberGone(BOB, BOB))
+    house.say("all alone")
+    assert told(house) == ["Ada：all alone"]
+    house = direct()
+    house.receive(MemberJoined(BOB, "Bob"))
+    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(BOB, BOB))
+    assert not house.record.direct, "nobody is there whose chat it could be"
 
 
 def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:

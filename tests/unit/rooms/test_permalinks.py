@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.record import Person, RoomRecord
-from bridge.rooms.transcripts import permalink, via
+from bridge.rooms.record import Person, RoomRecord, permalink, via
 
 ROOM = RoomId("!abc/d:example.org")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from bridge.conversation.model import Idle, Reported
-from bridge.ids import EventId, InputSeq
+from bridge.conversation.model import Idle, Reported, Say
+from bridge.ids import EventId, InputSeq, RequestId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -13,14 +14,20 @@ from bridge.rooms.record import (
     EntryFailed,
     MatrixEvent,
     Membership,
+    Person,
     RoomRecord,
+    RoomSettings,
     dump_input,
+    dump_record,
+    load_record,
 )
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
-from bridge.webchat.frames import CloseSession
+from bridge.texts import Texts
+from bridge.webchat.frames import CloseSession, Received, Reply, SendPreMessage, SessionClosed
+from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, SESSION, World
+from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
 
 
@@ -184,3 +191,178 @@ async def test_who_may_configure_a_room(
         await engine.accept_events([world.event(text="!wc pause")])
         await world.clock.turn(10)
     assert wanted in world.matrix.texts(ROOM), world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("admins", "key", "names"),
+    [
+        ("bob cleo dan eve", "refused.not_admin_named", ("Bob", "Cleo", "dan")),
+        ("eve", "refused.not_admin_named", ("Eve",)),
+        ("", "refused.not_admin", ()),
+    ],
+)
+async def test_who_is_refused_hears_who_may(admins: str, key: str, names: tuple[str, ...]) -> None:
+    world = World()
+    there = ("Bob", "Cleo", "", "Eve")
+    ids = [UserId(f"@{name}:example.org") for name in ("bob", "cleo", "dan", "eve")]
+    world.matrix.levels = {one: 50.0 for one in ids if one[1:].partition(":")[0] in admins.split()}
+    one = visit(world)
+    people = tuple(Person(*who) for who in zip(ids, there, strict=True))
+    one.set(direct=False, people=people)
+    event = MatrixEvent(world.event(text="!wc pause")[2] | {"event_id": "$x"})
+    assert await Reader(ROOM, world.around).handle(one, row(event, "$x"))
+    assert one.effects == [Say(key, {"names": names}, reply_to=EventId("$x"))]
+
+
+# --- a second direct room of one person ---------------------------------------------------------
+
+SECOND = RoomId("!second:example.org")
+LINK = "https://matrix.to/#/!room:example.org?via=example.org"
+
+
+def calls_in(world: World, room_id: RoomId) -> list[str]:
+    return [type(one.command).__name__ for one in world.link.calls if one.room_id == room_id]
+
+
+async def second_room(world: World, *words: str, language: str = "ja") -> list[str]:
+    """Ada, who has a chat in `ROOM`, writes to the bot in a new room; what is said there."""
+    await world.chatting()
+    found = await world.writing.load(ROOM)
+    assert found.room is not None
+    record = load_record(found.room.record)
+    spoken = msgspec.structs.replace(record, settings=RoomSettings(language=language))
+    await flow.step(world.writing, msgspec.structs.replace(found.room, record=dump_record(spoken)))
+    async with world.running() as engine:
+        said = [world.event(text=one, room_id=SECOND) for one in words]
+        await engine.accept_events([world.invitation(SECOND), *said])
+        await quiet()
+    return world.matrix.texts(SECOND)
+
+
+@pytest.mark.asyncio
+async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -> None:
+    world = World()
+    told = await second_room(world, "me again", "anybody?")
+    assert [one.partition("\n")[0] for one in told] == ["undelivered.elsewhere"] * 2
+    assert [one.reply_to for one in world.matrix.posted] == ["$e1", "$e2"]
+    assert calls_in(world, SECOND) == []
+    record = await world.stored(SECOND)
+    assert record.settings.language == "ja"
+    assert record.elsewhere == ROOM
+
+
+@pytest.mark.asyncio
+async def test_a_second_room_without_words_says_where_the_first_is() -> None:
+    world = World()
+    world.speak(Texts())
+    (told,) = await second_room(world, language="en")
+    assert told == f"You already have a chat with us. Please go on there:\n{LINK}"
+
+
+@pytest.mark.asyncio
+async def test_who_insists_has_a_second_chat() -> None:
+    """By 🔁, or the command: words alone never begin one by mistake."""
+    world = World()
+    await second_room(world, "about something else")
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="start", room_id=SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="and this", room_id=SECOND)])
+        await quiet()
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+    assert "undelivered.elsewhere" not in world.matrix.texts(SECOND)[-1]
+
+
+@pytest.mark.asyncio
+async def test_once_the_first_chat_is_over_the_second_room_is_like_any_other() -> None:
+    world = World()
+    await second_room(world, "me again")
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        await engine.accept_events([world.event(text="now?", room_id=SECOND)])
+        await quiet()
+        assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+        # And the other way round: what goes on here is nothing to the first room.
+        await engine.accept_events([world.event(text="more", room_id=SECOND)])
+        await quiet()
+    assert calls_in(world, SECOND)[2:] == ["SendPreMessage"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("first", [{"direct": False}, {"host": SALES_USER}, {"version": 99}])
+async def test_rooms_of_several_people_and_of_other_queues_are_no_first_room(
+    first: dict[str, object],
+) -> None:
+    world = World()
+    await world.chatting()
+    found = await world.writing.load(ROOM)
+    assert found.room is not None
+    other = msgspec.structs.replace(load_record(found.room.record), **first)
+    await flow.step(world.writing, msgspec.structs.replace(found.room, record=dump_record(other)))
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="hello", room_id=SECOND)])
+        await quiet()
+    assert world.matrix.texts(SECOND)[0].partition("\n")[0] == "room.welcome"
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+
+
+# --- a room that is upgraded --------------------------------------------------------------------
+
+
+async def upgraded(world: World) -> None:
+    """Ada waits for an agent, as two messages of hers do, and her room becomes `SECOND`."""
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await engine.accept_events([world.event(text="lang ja")])
+        world.link.answers.append(Reply(101, 1, request_id=RequestId(7), queue_length=3))
+        await engine.accept_events([world.event(text="order 4711"), world.event("file")])
+        await quiet()
+        await engine.accept_events([world.event("upgraded", into=SECOND)])
+        await quiet()
+
+
+async def invited_again(world: World) -> None:
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+
+
+@pytest.mark.asyncio
+async def test_settings_and_what_no_agent_had_go_along_into_the_room_that_replaces_it() -> None:
+    world = World()
+    world.matrix.level = 100
+    await upgraded(world)
+    assert [one for one in world.matrix.texts(ROOM) if one.startswith("room.upgraded")]
+    assert (await world.stored()).membership is Membership.LEFT
+    await invited_again(world)
+    record = await world.stored(SECOND)
+    assert record.settings.language == "ja"
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+    assert world.link.calls[-1].command == SendPreMessage(RequestId(9001), "order 4711")
+    assert [one.event_id for one in record.conversation.held] == ["$e4"]
+    assert "room.welcome" in world.matrix.texts(SECOND)
+
+    # Once: who puts us out, and invites us again, is served like anybody else.
+    async with world.running() as engine:
+        await engine.accept_events([world.event("gone", room_id=SECOND)])
+        await quiet()
+    await invited_again(world)
+    assert calls_in(world, SECOND).count("RequestChat") == 1
+
+
+@pytest.mark.asyncio
+async def test_who_is_refused_in_the_new_room_takes_nothing_along() -> None:
+    world = World()
+    await upgraded(world)
+    async with world.running() as engine:
+        stranger = world.event("invite", room_id=SECOND, whom=BOT, sender=STRANGER)
+        await engine.accept_events([stranger])
+        await quiet()
+    assert calls_in(world, SECOND) == []
+    await invited_again(world)
+    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]

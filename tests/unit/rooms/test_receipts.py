@@ -11,7 +11,7 @@ from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import PAUSE, TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.store import Lane
-from bridge.webchat.frames import ChatStarted, Received, Reply
+from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import BOT
@@ -83,11 +83,39 @@ async def test_as_the_host_where_no_ghost_can() -> None:
     assert receipts(world) == [(BOT, "$e1")]
 
 
+async def test_as_soon_as_the_call_centre_has_it_with_the_request() -> None:
+    """Its agents can read it then; what the request does not carry waits."""
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event(text="hello")])
+        await engine.accept_events([world.event("file")])
+        await world.clock.turn(PAUSE + 1)
+        assert receipts(world) == [(BOT, "$e2")]
+        await engine.pushed(ROOM, "p1", Received(ChatStarted(SESSION, (MEI,))))
+        await world.clock.turn(2 * PAUSE + 1)
+    assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e3")]
+
+
+async def test_the_agent_who_comes_has_read_what_was_read_while_nobody_was_there() -> None:
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event(text="hello")])
+        await world.clock.turn(PAUSE + 1)
+        await engine.pushed(ROOM, "p1", Received(ChatStarted(SESSION, (MEI,))))
+        await world.clock.turn(PAUSE + 1)
+        assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
+        await engine.pushed(ROOM, "p2", Received(SessionClosed(SESSION, MEI.id)))
+        await world.clock.turn(PAUSE + 1)
+    assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
+
+
 async def test_not_before_the_agent_who_reads_is_in_the_room() -> None:
     world = World()
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
-        await engine.accept_events([world.event(text="before")])
+        await engine.accept_events([world.event("file")])
         await quiet()
         assert receipts(world) == []
         world.matrix.gate.clear()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -30,8 +33,10 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.texts import LANGUAGES, Texts
+from bridge.texts.languages import nearest
 from tests.unit.rooms.guests import Guests
-from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House, answer
 
 MEI = UserId("@webchat_k00017:example.org")
 
@@ -332,6 +337,78 @@ def test_the_prefix_is_needed_elsewhere(whom: UserId, direct: bool) -> None:
     assert house.notices[-1] == "command.unknown_near"
 
 
+# --- the language of what is said here ----------------------------------------------------------
+
+
+def language_in(house: House) -> str:
+    return house.visit.rules.language_for(house.record)
+
+
+@pytest.mark.parametrize(
+    ("texts", "language"),
+    [
+        (["请问在吗"], "zh-CN"),
+        (["4711", "請問有人嗎"], "zh-TW"),
+        (["Hello"], "en"),
+        (["hi", "荷物が届きません", "请问"], "ja"),
+        (["4711"], "zh-CN"),
+        (["help"], "zh-CN"),  # for everybody the same word
+        (["帮助"], "zh-CN"),
+        (["幫助", "hello"], "zh-TW"),
+        (["你好", "OK", "請問", "嗎", "请问"], "zh-TW"),  # the first clear ones stay
+        (["予約確認", "お願いします", "请问"], "ja"),
+        (["hi", "你好", "hello"], "zh-CN"),
+    ],
+)
+def test_a_room_follows_its_customers_first_words(texts: list[str], language: str) -> None:
+    house = House().served()
+    for text in texts:
+        house.say(text)
+    assert language_in(house) == language
+
+
+def test_a_language_that_somebody_chose_stays() -> None:
+    house = House().served()
+    house.say("lang ja", standing=Standing.ADMIN)
+    house.say("Hello, is anybody there?")
+    assert language_in(house) == "ja"
+    house.say("config reset", standing=Standing.ADMIN)
+    assert language_in(house) == "en", "what was written is remembered all the same"
+
+
+def test_who_may_not_write_here_chooses_no_language() -> None:
+    house = House().served(direct=False)
+    house.say("hello", STRANGER)
+    assert language_in(house) == "zh-CN"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "direct", "also", "lang"),
+    [
+        (lambda _: None, True, "room.languages", "lang"),
+        (lambda _: None, False, "room.languages", "!wc lang"),
+        (lambda house: house.say("hello"), True, "", "lang"),  # it says it itself
+        (lambda house: house.visit.set(settings=RoomSettings(language="ja")), True, "", "lang"),
+        (lambda house: house.visit.set(language=(1, "en")), True, "", "lang"),
+    ],
+    ids=["no word yet", "shared", "words came along", "chosen", "known"],
+)
+def test_a_greeting_before_any_word_says_how_to_change_the_language(
+    prepare: Callable[[House], object], direct: bool, also: str, lang: str
+) -> None:
+    house = House()
+    house.invite(direct=direct)
+    prepare(house)
+    house.visit.effects.clear()
+    house.enter(Entered(direct=direct))
+    (greeting,) = house.effects
+    assert isinstance(greeting, Say)
+    assert (greeting.also, greeting.args["lang"]) == (also, lang)
+    for language in LANGUAGES:
+        tail = Texts().render(language, "room.languages", greeting.args)
+        assert {*map(nearest, re.findall(rf"{lang} (\S+)", tail)), language} == set(LANGUAGES)
+
+
 # --- configuring --------------------------------------------------------------------------------
 
 
@@ -379,6 +456,9 @@ def test_the_state_event_of_somebody() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {"queue": 1}))
     assert house.notices == ["refused.not_admin"]
+    house.visit.admins = (UserId("@bob:example.org"),)
+    house.receive(RoomConfigured(EventId("$d"), ADA, {"queue": 1}))
+    assert answer(house) == ("refused.not_admin_named", {"names": ("bob",)})
 
 
 def test_a_state_event_that_changes_nothing_is_no_news() -> None:

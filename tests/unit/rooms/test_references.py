@@ -167,6 +167,17 @@ def test_the_thread_of_the_latest_message_is_remembered() -> None:
     assert desk.visit.record.thread == Thread(EventId("$root"), EventId("$4"), desk.now)
 
 
+def test_a_message_in_a_thread_begins_with_its_root_quoted() -> None:
+    """Else the agent, who sees no threads, would not know what it is about."""
+    inside = Spoke(EVENT, ADA, Text("which depot?"), "which depot?", thread=X)
+    desk = Desk()
+    desk.happen(inside, Earlier("Your parcel waits at the depot."))
+    assert refers_to(desk.record, inside) == X
+    assert desk.read == ["In reply to “Your parcel waits at the depot.”:\nwhich depot?"]
+    answer = Spoke(EVENT, ADA, Text("yes"), "yes", reply_to=EventId("$2"), thread=X)
+    assert refers_to(desk.record, answer) == "$2"
+
+
 def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_there() -> None:
     desk = Desk()
     spoke = Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root"))

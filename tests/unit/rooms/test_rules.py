@@ -8,6 +8,7 @@ import pytest
 from bridge.config.model import Permission
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
+from bridge.texts.languages import CLEAR
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
 ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)
@@ -47,8 +48,12 @@ def test_what_room_admins_decided_comes_first() -> None:
     policy = RULES.policy_for(configured(settings))
     assert (policy.queue_id, policy.source, policy.to_agent) == (1, "WECHAT", "")
     assert not policy.start_on_message
-    assert RULES.language_for(settings) == "en"
-    assert RULES.language_for(RoomSettings()) == "zh-CN"
+    assert RULES.language_for(ROOM) == "zh-CN"
+    room = msgspec.structs.replace(ROOM, language=(CLEAR, "ja"))
+    assert RULES.language_for(room) == "ja"
+    assert RULES.agents_language(room.settings) == "zh-CN", "the desk's language is its own"
+    room = msgspec.structs.replace(room, settings=settings)
+    assert RULES.language_for(room) == "en", "as somebody chose"
 
 
 def test_a_voice_has_a_frame_to_itself_where_texts_are_written_twice() -> None:

@@ -47,7 +47,7 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
         ({"language": None}, "config.bad_value", "null"),
         ({"start": 1}, "config.bad_value", "on_message, on_command"),
         ({"paused": "yes"}, "config.bad_value", "true, false"),
-        ({"queu": 1}, "config.bad_key", "queue"),
+        ({"queu": 1}, "config.bad_key", "queue, from, language, start, paused"),
         ({"x": 1}, "config.bad_key", "queue, from, language, start, paused"),
     ],
 )

@@ -120,7 +120,7 @@ def test_in_every_language(language: str) -> None:
         (line("", kind="withdrawn"), "(taken back)"),
         (line("", kind="unreadable"), "(can no longer be read)"),
         (line(edited=True), "edited"),
-        (line(role="service", name="@bot:b"), "Service"),
+        (line(role="service", name="WebChat"), "WebChat"),
         (
             line(
                 "see",

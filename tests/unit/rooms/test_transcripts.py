@@ -115,7 +115,7 @@ class Scene:
 
     async def asks(self, number: int | None = None) -> LookedUp | EventId:
         await self.stored()
-        order = SendTranscript(ORDER, number)
+        order = SendTranscript(ORDER, number, json=True)
         return await send_transcript(self.world.around, self.record, order)
 
     async def written(self, number: int | None = None) -> Transcript:
@@ -149,7 +149,7 @@ async def test_who_said_what() -> None:
     assert found.chat.rating is not None
     assert found.chat.rating.value == 5
     names = [file.name for file in scene.world.matrix.sent_files]
-    assert names == ["chat-1-1970-01-01.html", "chat-1-1970-01-01.json"]
+    assert names == ["chat-1.html", "chat-1.json"]
     assert found.timezone == ""
 
 
@@ -162,7 +162,6 @@ async def test_the_readers_zone_is_the_operators() -> None:
     found = await scene.written()
     assert found.timezone == "Asia/Shanghai"
     page, _ = scene.world.matrix.sent_files
-    assert page.name == "chat-1-1970-01-02.html"
     assert "1970-01-02 04:00 UTC+08:00" in page.data.decode()
 
 
@@ -308,7 +307,7 @@ async def test_a_beginning_that_is_gone() -> None:
     chats = [ChatRow(1, dump_chat(scene.chats[0]))]
     room = msgspec.structs.replace(room, revision=1)
     await flow.step(scene.world.store, room, chats=chats)
-    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
+    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER, json=True))
     whole = msgspec.json.decode(scene.world.matrix.sent_files[1].data, type=Transcript)
     assert people(whole) == [("Mei", "hello")]
 
@@ -348,9 +347,17 @@ async def test_a_repetition_posts_nothing_twice() -> None:
     scene = Scene(FIRST)
     scene.stands("a", ADA, "hello")
     await scene.written()
-    order = SendTranscript(ORDER)
+    order = SendTranscript(ORDER, json=True)
     await send_transcript(scene.world.around, scene.record, order)
     assert len(scene.world.matrix.sent_files) == 2
+
+
+async def test_people_get_a_page_alone() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, "hello")
+    await scene.stored()
+    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
+    assert [file.name for file in scene.world.matrix.sent_files] == ["chat-1.html"]
 
 
 async def test_trouble_is_the_callers() -> None:
@@ -369,6 +376,8 @@ async def test_names_of_those_who_left() -> None:
     scene.stands("a", UserId("@carl:example.org"), "hello")
     scene.stands("b", UserId("@webchat_K00099:example.org"), "I stood in")
     scene.stands("c", SALES_USER, "a notice")
+    scene.stands("d", BOT, "another")
     lines: tuple[Line, ...] = (await scene.written()).messages
     assert [line.name for line in lines[:2]] == ["carl", "@webchat_K00099:example.org"]
-    assert [line.role for line in lines] == ["customer", "agent", "service"]
+    assert [line.role for line in lines] == ["customer", "agent", "service", "service"]
+    assert [line.name for line in lines[2:]] == ["Sales", "WebChat"]

@@ -14,10 +14,10 @@ WALL_MS = 1_733_011_200_000
 
 
 def make_centre(**options: object) -> CallCentre:
-    """A centre whose tokens are T1, T2, …"""
+    """A strict centre whose tokens are T1, T2, …"""
     numbers = itertools.count(1)
     centre = CallCentre(
-        SimulatorOptions().changed(options), lambda: f"T{next(numbers)}", lambda: WALL_MS
+        SimulatorOptions(strict=True).changed(options), lambda: f"T{next(numbers)}", lambda: WALL_MS
     )
     centre.base_url = "http://desk.test/webchat"
     return centre

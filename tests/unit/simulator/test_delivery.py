@@ -4,7 +4,7 @@ import pytest
 
 from bridge.simulator import delivery
 from bridge.simulator.state import CallCentre, Customer, Send
-from tests.unit.simulator.centres import Phone, chatting, join, make_centre
+from tests.unit.simulator.centres import Phone, chatting, frames, join, make_centre
 
 
 def push(centre: CallCentre, mark: int, now: float = 0) -> Send | None:
@@ -81,6 +81,32 @@ def test_a_session_can_be_told_again_to_a_new_socket() -> None:
     (again,) = delivery.on_open(centre, phone.customer, 0)
     assert (again.frame["type"], again.frame["sessionId"]) == (202, session)
     assert again.frame["continueLastSession"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "lists"),
+    [
+        ({}, {"agents"}),
+        ({"dialect": "2019"}, {"users"}),
+        ({"people": "users"}, {"users"}),
+        ({"dialect": "2019", "people": "both"}, {"agents", "users"}),
+    ],
+)
+def test_whom_a_202_lists(options: dict[str, object], lists: set[str]) -> None:
+    """The phone clients of 2020 read `agents` of a server whose guide says `users`."""
+    phone = Phone(make_centre(**options, script="accept"))
+    (started,) = [one for one in frames(phone.queue()) if one["type"] == 202]
+    assert {"agents", "users"} & set(started) == lists
+
+
+def test_the_centres_own_words_for_a_place() -> None:
+    """The HTTP guide of 2020: in the reply, in each 201, and not once nobody waits."""
+    centre = make_centre(place_words="No. {place}", request_id_in_reply=True)
+    phone = Phone(centre)
+    reply, waiting = frames(phone.queue())
+    assert (reply["positionInQueueMessage"], waiting["message"]) == ("No. 1", "No. 1")
+    _, ended = frames(phone.send(102, requestId=waiting["requestId"]))
+    assert "message" not in ended
 
 
 def test_a_later_server_greets_with_200_and_the_former_sessions() -> None:

@@ -8,6 +8,7 @@ import struct
 import wave
 
 import pytest
+from PIL import Image
 
 from bridge.simulator import samples
 
@@ -49,6 +50,14 @@ def test_a_short_one_counts_a_second() -> None:
 
 def test_no_more_than_a_minute_is_kept() -> None:
     assert length(samples.to_wav(tone(61, rate=8000))) == samples.LONGEST
+
+
+def test_every_agent_has_a_face_of_their_own() -> None:
+    faces = [samples.portrait(agent) for agent in ("A00001", "A00002", "A00001")]
+    assert faces[0] == faces[2] != faces[1]
+    with Image.open(io.BytesIO(faces[0])) as face:
+        assert face.size == (128, 128)
+        assert len(face.convert("RGB").getcolors(128 * 128) or ()) > 2, "not only one colour"
 
 
 @pytest.mark.parametrize(

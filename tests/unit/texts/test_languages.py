@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, fallbacks, nearest
+from bridge.texts.languages import CLEAR, DEFAULT_LANGUAGE, LANGUAGES, fallbacks, nearest, spoken
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -66,3 +66,29 @@ def test_where_an_operators_word_is_looked_for() -> None:
 
 def test_the_default_is_one_of_ours() -> None:
     assert DEFAULT_LANGUAGE in LANGUAGES
+
+
+@pytest.mark.parametrize(
+    ("level", "texts", "languages"),
+    [  # where the operator's default is zh-CN, zh-TW, en, ja
+        (0, ("", "4711", "A1", "?", "👍", "привет", "안녕"), LANGUAGES),
+        (1, ("hello", "Größe 38", "où est mon colis ?", "I live at 北京路"), ("en",) * 4),
+        (1, ("x" * 500 + "请问",), ("en",) * 4),  # it is not read to its end
+        (2, ("你好", "嗨", "在", "你好 iPhone 15", "返品希望"), ("zh-CN", "zh-TW", "zh-CN", "ja")),
+        (3, ("請問", "我想退貨", "優の良品", "予約確認"), ("zh-TW", "zh-TW", "zh-TW", "ja")),
+        (CLEAR, ("请问", "订单4711", "在吗", "我买的スピーカー坏了"), ("zh-CN",) * 4),
+        (CLEAR, ("請問可以退貨嗎", "有人在嗎", "我的包裹沒到，你們說呢"), ("zh-TW",) * 4),
+        (CLEAR, ("荷物が届きません", "スピーカー", "営業", "お願い"), ("ja",) * 4),
+    ],
+)
+def test_the_language_that_a_text_tells(
+    level: int, texts: tuple[str, ...], languages: tuple[str, ...]
+) -> None:
+    for text in texts:
+        for default, language in zip(LANGUAGES, languages, strict=True):
+            assert spoken(text, default) == (level, language), text
+
+
+@given(st.text(max_size=40), st.sampled_from(LANGUAGES))
+def test_any_text_has_a_language(text: str, default: str) -> None:
+    assert spoken(text, default)[1] in LANGUAGES

@@ -95,7 +95,9 @@ def test_all_mistakes_are_found() -> None:
 
 def test_the_shipped_catalogue_is_the_default_and_cannot_be_changed() -> None:
     assert DEFAULT_LANGUAGE in LANGUAGES
-    assert Texts().render("en", "usage.logout", {"prefix": "!"}) == "Usage: ! logout"
+    assert Texts().render("en", "usage.logout", {"command": "!"}) == (
+        "! — no longer under that account"
+    )
     with pytest.raises(TypeError):
         CATALOGUE["x"] = {}  # type: ignore[index]  # that is what is tested
     with pytest.raises(TypeError):

@@ -14,6 +14,7 @@ from aiohttp import web
 from bridge.cli.findings import Finding, Findings
 from bridge.config import Config, load_config
 from bridge.demo.child_process import free_port
+from bridge.matrix.client import OWNER
 
 AS_TOKEN = "a" * 20
 HS_TOKEN = "h" * 20
@@ -74,6 +75,8 @@ class FakeHomeserver:
     )
     devices: dict[str, list[str]] = field(default_factory=dict)
     """User to the ids of its devices."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """User to the application service that serves it."""
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
@@ -91,6 +94,7 @@ class FakeHomeserver:
             web.post("/_matrix/client/v3/register", self._register),
             web.get("/_matrix/client/v3/account/whoami", self._whoami),
             web.get("/_matrix/client/v3/devices", self._devices),
+            web.get("/_matrix/client/v3/user/{user}/account_data/{type}", self._mark),
             web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
             web.post("/_matrix/media/v3/upload", self._upload),
             web.get("/_matrix/client/v1/media/config", self._limits),
@@ -118,6 +122,14 @@ class FakeHomeserver:
         assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
         devices = self.devices.get(request.query["user_id"], [])
         return web.json_response({"devices": [{"device_id": one} for one in devices]})
+
+    async def _mark(self, request: web.Request) -> web.Response:
+        assert request.match_info["user"] == request.query["user_id"]
+        assert request.match_info["type"] == OWNER
+        owner = self.owners.get(request.query["user_id"])
+        if owner is None:
+            return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
+        return web.json_response({"appservice": owner})
 
     async def _ping(self, _request: web.Request) -> web.Response:
         if self.ping is not None:

@@ -24,6 +24,7 @@ from bridge.matrix.registration import (
     make_registration,
     save_registration,
 )
+from bridge.rooms.store import StoreError
 from bridge.storage.query import Unreachable
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
 
@@ -152,6 +153,20 @@ async def test_database_on_a_full_disk(
     monkeypatch.setattr(SqlStore, "save_fact", full)
     await findings.of("database", check_database(config))
     assert the(findings, "database").fix == "free space on the disk of database.url"
+
+
+@pytest.mark.asyncio
+async def test_database_role_without_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise StoreError("PostgreSQL: InsufficientPrivilegeError (42501)")
+
+    monkeypatch.setattr("bridge.cli.installation.pending_migrations", refused)
+    more = 'database: {url: "postgres://u@127.0.0.1:9/x"}'
+    findings = Findings()
+    await findings.of("database", check_database(configured(tmp_path, more=more)))
+    assert "let the role make tables" in the(findings, "database").fix
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,21 @@ def test_invalid_configuration(tmp_path: Path) -> None:
     result = folder.run_here("doctor")
     assert result.exit_code == 1
     assert "config.yaml line 1" in result.output
+
+
+@pytest.mark.asyncio
+async def test_for_scripts(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    configured(tmp_path)
+    registration = ("-r", str(folder.registration))
+    result = await asyncio.to_thread(folder.run_here, "doctor", "--json", *registration)
+    told = json.loads(result.output)
+    assert (result.exit_code, told["passed"], told["failed"], told["skipped"]) == (1, 2, 2, 1)
+    assert len(told["findings"]) == 5
+    assert told["findings"][0] == {
+        "verdict": "PASS",
+        "what": "config",
+        "detail": f"{folder.config} is valid",
+        "fix": "",
+    }
+    assert all(one["fix"] for one in told["findings"] if one["verdict"] == "FAIL")

@@ -16,11 +16,13 @@ import aiohttp
 import pytest
 
 from bridge.cli.call_centre import check_webchat
+from bridge.cli.console import Files
 from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
-from bridge.link.http_client import describe
+from bridge.config import ConfigInvalid
+from bridge.rooms.ports import describe
 from tests.support.certificates import Signed, signed, tls_before
-from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the
+from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
 from tests.unit.link.simulated import simulated
 
 pytestmark = pytest.mark.asyncio
@@ -61,14 +63,22 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
 
 
+def known(folder: Path) -> str:
+    """Our authority's certificate as a file; its name, beside config.yaml."""
+    (folder / "ca.pem").write_bytes(AUTHORITY.pem())
+    return "ca.pem"
+
+
 async def found(folder: Path, kind: str, peer: str) -> Finding:
     certificate = FAULTS[kind][0]
     tls = certificate.server(folder) if certificate is not None else None
     findings, fake = Findings(), FakeHomeserver()
+    ours = "" if kind == "unknown authority" else f"  ca_file: {known(folder)}"
     async with serving(fake.routes(), tls=tls) as port:
         address = f"https://localhost:{port}"
         if peer == "WebChat server":
-            await check_webchat(findings, configured(folder, webchat=f"{address}/webchat"))
+            config = configured(folder, webchat=f"{address}/webchat", login=ours)
+            await check_webchat(findings, config)
         else:
             config = configured(folder, homeserver=address)
             async with homeserver_session(config) as session:
@@ -92,9 +102,10 @@ async def test_each_fault_has_its_own_fix(
     assert fix.format(key=key) in finding.fix
     others = [other.format(key=key) for name, (_, _, other) in FAULTS.items() if name != kind]
     assert not any(other in finding.fix for other in others)
+    if "SSL_CERT_FILE" in fix:
+        assert ("or webchat.ca_file" in finding.fix) == (peer == "WebChat server")
 
 
-@pytest.mark.usefixtures("trusting")
 async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
     tls = signed("localhost", AUTHORITY).server(tmp_path)
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -111,7 +122,8 @@ async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
 
         answering = asyncio.get_running_loop().run_in_executor(None, refuse)
         address = f"https://127.0.0.1:{server.getsockname()[1]}/webchat"
-        await check_webchat(findings, configured(tmp_path, webchat=address))
+        config = configured(tmp_path, webchat=address, login=f"  ca_file: {known(tmp_path)}")
+        await check_webchat(findings, config)
         await answering
     finding = the(findings, "WebChat server")
     assert "TLS: " in finding.detail
@@ -132,14 +144,13 @@ async def test_the_log_of_the_link_has_the_reason_too(tmp_path: Path) -> None:
     assert told == "ClientConnectorCertificateError: self-signed certificate"
 
 
-@pytest.mark.parametrize("known", [True, False])
-async def test_ssl_cert_file_holds_for_everything(tmp_path: Path, *, known: bool) -> None:
+@pytest.mark.parametrize("told", [True, False])
+async def test_ssl_cert_file_holds_for_everything(tmp_path: Path, *, told: bool) -> None:
     """Homeserver, HTTP and WebSocket of the link, in a process as an operator starts it."""
     tls = signed("localhost", AUTHORITY).server(tmp_path)
-    authority = tmp_path / "ca.pem"
-    authority.write_bytes(AUTHORITY.pem())
+    authority = tmp_path / known(tmp_path)
     environment = {key: value for key, value in os.environ.items() if key != "SSL_CERT_FILE"}
-    if known:
+    if told:
         environment["SSL_CERT_FILE"] = str(authority)
     fake = FakeHomeserver()
     async with (
@@ -159,8 +170,47 @@ async def test_ssl_cert_file_holds_for_everything(tmp_path: Path, *, known: bool
         )
         output = (await doctor.communicate())[0].decode()
     passed = ["homeserver", "WebChat server", "WebChat login", "WebChat socket", "WebChat command"]
-    if known:
+    if told:
         assert all(f"PASS  {what} " in output for what in passed), output
     else:
         assert output.count("SSL_CERT_FILE") == 2, output
         assert not any(f"PASS  {what} " in output for what in passed), output
+
+
+@pytest.mark.parametrize(
+    ("key", "certificate"),
+    [("ca_file: ca.pem", signed("localhost", AUTHORITY)), ("verify_ssl: false", signed("b.test"))],
+)
+async def test_keys_for_webchat_alone(tmp_path: Path, key: str, certificate: Signed) -> None:
+    """For HTTP, the socket and the download of files alike."""
+    known(tmp_path)
+    findings = Findings()
+    tls = certificate.server(tmp_path)
+    async with (
+        simulated() as simulator,
+        tls_before(urlsplit(simulator.base_url).port or 0, tls) as port,
+    ):
+        address = f"https://localhost:{port}/webchat"
+        await check_webchat(findings, configured(tmp_path, webchat=address, login=f"  {key}"))
+    lines = told(findings)
+    assert [line[5:] for line in lines if line.startswith("PASS WebChat")] == [
+        f"WebChat {what}" for what in ("server", "login", "socket", "upload", "command")
+    ]
+    unchecked = "SKIP WebChat certificate" in lines
+    assert unchecked == (key == "verify_ssl: false")
+    if unchecked:
+        assert "can read and change everything" in the(findings, "WebChat certificate").detail
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(None, "No such file or directory"), ("no certificate", "it holds no certificate")],
+)
+async def test_a_ca_file_that_cannot_be_used(tmp_path: Path, text: str | None, why: str) -> None:
+    if text is not None:
+        (tmp_path / "ours.pem").write_text(text)
+    configured(tmp_path, login="  ca_file: ours.pem")
+    with pytest.raises(ConfigInvalid) as caught:
+        Files(tmp_path / "config.yaml").load()
+    said = f"config.yaml line 9: webchat.ca_file: cannot be used: {tmp_path}/ours.pem: {why}"
+    assert str(caught.value) == said
