@@ -73,6 +73,29 @@ async def test_voice_messages_to_the_agent(stage: Stage) -> None:
     assert (file["name"], file["size"]) == ("Voice message.ogg", len(long))
 
 
+# --- what an agent takes back -------------------------------------------------------------------
+
+
+async def test_a_message_that_an_agent_takes_back(stage: Stage) -> None:
+    """Redacted where the server told its number; else a sentence, and never raw data."""
+    talk = await chatting(stage, "regretted")
+    session = (await talk.at_desk(lambda one: one.session is not None)).session
+
+    def pushed(number: int, **msg: object) -> dict[str, object]:
+        told = {"sessionId": session, "agentId": "A00001", "messageId": number, "msg": msg}
+        return {"type": 210, **told}
+
+    await talk.desk("push", frame=pushed(41, type=1, content="the price is 12"))
+    said = await talk.reads("the price is 12", MEI)
+    for number in (41, 42):
+        recall = pushed(50, type=99, noticeType=6, content={"messageId": number})
+        await talk.desk("push", frame=recall)
+    await talk.reads("The agent took back a message")
+    kept = {one["event_id"]: one["content"] for one in await talk.history()}
+    assert kept[said["event_id"]] == {}
+    assert not [line for line in talk.shown() if "messageId" in line]
+
+
 # --- places -------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -17,8 +18,9 @@ from bridge.demo.matrix_user import membership
 from bridge.demo.stage import Stage
 from bridge.simulator.options import SimulatorOptions
 from bridge.texts import Texts
+from tests.support.sounds import codec_of, tone
 from tests.support.staging import UNLIMITED
-from tests.support.talk import MEI, Talk, reply_to, wording
+from tests.support.talk import MEI, Talk, chatting, reply_to, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -106,6 +108,23 @@ async def test_the_same_chat_whatever_the_server_is_like(stage: Stage, name: str
     assert len(spoken) == 1
     told = [wording(event) for event in talk.messages(stage.bot)]
     assert not [line for line in told if "code" in line or "trouble" in line.lower()], told
+
+
+async def test_a_long_voice_by_its_address(stage: Stage) -> None:
+    """A server of the guide of 2019-10-14 (`voiceUri`); one that refuses it gets the file."""
+    data, name = tone(30), "Voice.ogg"
+    voice: dict[str, object] = {"org.matrix.msc3245.voice": {}}
+    for revision, kind in (("R5", "voice"), ("R4", "file")):
+        await become(stage, LATER | {"revision": revision, "strict": True})
+        talk = await chatting(stage, f"long-speaker-{revision.lower()}")
+        await talk.customer.send_file(talk.room, data, name, "audio/ogg", "m.audio", **voice)
+        told: Any = (await talk.got(kind)).content
+        if kind == "voice":
+            assert (told["voiceLength"], told["voiceType"]) == (30, "amr")
+            async with aiohttp.ClientSession() as web, web.get(told["voiceUri"]) as sound:
+                assert codec_of(await sound.read()) == "amrnb"
+        else:
+            assert (told["name"], told["size"]) == (name, len(data))
 
 
 async def test_a_server_with_a_small_buffer(stage: Stage) -> None:
