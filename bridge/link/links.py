@@ -176,10 +176,13 @@ class Links:
     async def probe(self) -> None:
         """See whether the server is there. Unavailable: it is not, and why.
 
-        Links at work know best; while there is none, the door looks, once in a while.
+        Links that are being opened know best. While there is none the door looks, once in a while,
+        unless others stand and nothing speaks against them.
         """
         now, door = asyncio.get_running_loop().time(), self.door
-        if not self._links and not door.closed_for and now >= self._look_due:
+        opening = not all(link.up for link in self._links.values())
+        doubt = not self._links or door.trouble
+        if doubt and not opening and not door.closed_for and now >= self._look_due:
             await door.look()
             self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
         if door.trouble:

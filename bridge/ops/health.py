@@ -47,8 +47,8 @@ class Health:
         self._interval = interval
         self._patience = patience
         self._on_change = on_change
-        self._lost: dict[str, tuple[int, str]] = {}
-        """Since when a part has not answered, ms, and why."""
+        self._lost: dict[str, tuple[int, list[str]]] = {}
+        """Since when a part has not answered, ms, and why: each reason once, the newest last."""
         self._seen: set[str] = set()
         self._began = clock.now()
         self._told = self._stopping = False
@@ -77,12 +77,14 @@ class Health:
             why = type(error).__name__
         if why:
             why = f"{place}: {why}"
-            since, before = self._lost.get(part, (began, ""))
-            self._lost[part] = since, why
-            if why != before:
-                self._log.warning("peer unreachable", part=part, why=why)
-            if not before:
+            _, reasons = self._lost.setdefault(part, (began, []))
+            if not reasons:
                 self._on_change(part, False)  # noqa: FBT003 - a callback
+            if why in reasons:
+                reasons.remove(why)
+            else:
+                self._log.warning("peer unreachable", part=part, why=why)
+            reasons.append(why)
             return
         lost = self._lost.pop(part, None) is not None
         if lost:
@@ -102,11 +104,11 @@ class Health:
         """Why the bridge is not ready, by part; empty if it is."""
         reasons, now = {}, self._clock.now()
         for part in self._parts:
-            since, why = self._lost.get(part, (now, ""))
+            since, why = self._lost.get(part, (now, []))
             seconds = (now - since) / 1000
             # A part that never answered has no good time to fall back on.
             if why and (seconds >= GRACE or part not in self._seen):
-                reasons[part] = f"unreachable for {seconds:.0f} s: {why}"
+                reasons[part] = f"unreachable for {seconds:.0f} s: {why[-1]}"
             elif part not in self._seen:
                 reasons[part] = "not reached yet"
         if self._stopping:

@@ -15,6 +15,7 @@ from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_E
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.http import RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, account, eventually, rig, settings_for
+from tests.unit.link.simulated import ASK
 
 ADA = account()
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -375,4 +376,9 @@ async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyP
             await rigged.links.probe()
         rigged.links.release(ADA.room_id)
         await eventually(lambda: not rigged.links._links)
+        await rigged.links.probe()
+        # Nor does one that could not be opened, and is gone, speak against those that stand.
+        server.handshake = lambda _: None
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        rigged.links.door.trouble = "handshake: HTTP 503"
         await rigged.links.probe()

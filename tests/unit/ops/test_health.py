@@ -190,15 +190,20 @@ async def test_ready_is_logged_once_it_is_true(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.asyncio
-async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept() -> None:
+async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging("INFO", "text")
     clock = TurnedClock()
     health, peers, changes = watched(clock)
     peers["webchat"].up = False
-    for error in (Unavailable("HTTP 502"), StoreError("full"), ValueError("password=x")):
+    full = StoreError("full")
+    for error in (Unavailable("HTTP 502"), full, ValueError("password=x"), full):
         peers["webchat"].error = error
         await clock.turn(1)
         await once(health)
         said = "ValueError" if isinstance(error, ValueError) else str(error)
         assert health.missing()["webchat"].endswith(f"http://webchat: {said}")
-    assert "for 2 s" in health.missing()["webchat"], "it is one outage"
+    assert "for 3 s" in health.missing()["webchat"], "it is one outage"
+    assert capsys.readouterr().out.count("peer unreachable") == 3, "each reason once"
     assert changes.count(("webchat", False)) == 1
