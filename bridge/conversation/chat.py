@@ -185,7 +185,9 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         # The next message is the agent's where one is there, or was asked for.
         more = rating.more and isinstance(turn.state.phase, model.Ended)
         at = turn.now if rated is None else rated.at
-        turn.set(rated=model.Rated(rating.session_id, at, rating.value if more else None))
+        along = rating.event_id or (None if rated is None else rated.event_id)
+        asked = rating.value if more else None
+        turn.set(rated=model.Rated(rating.session_id, at, asked, along))
         key = "rating.thanks" if rated is None else "rating.changed"
         if rating.event_id is None:  # else its sender knows
             turn.say("rating.more" if more else key, {"rating": rating.value})

@@ -251,7 +251,9 @@ class Rated(Value, frozen=True):
     session_id: SessionId
     at: int
     asked: int | None = None
-    """The rating about which the customer was asked why; None: they were not, or have gone on."""
+    """The rating about which the customer was asked why; None: they were not, or have said."""
+    event_id: EventId | None = None
+    """The message that went along."""
 
 
 class Question(Value, frozen=True):

@@ -388,6 +388,10 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[mo
     if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
+    state = record.conversation
+    if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
+        visit.report(edit.event_id, "undelivered.late_correction")  # it went along with a rating
+        return []
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # no agent has these, and none is to go any more
     for event_id in gone:

@@ -14,13 +14,16 @@ from bridge.conversation.model import (
     Queued,
     Rated,
     Rating,
+    Replied,
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import CardKind, OurCard, Reacted, Spoke
+from bridge.rooms.record import CardKind, Corrected, OurCard, Reacted, Spoke
 from bridge.rooms.references import Earlier
 from bridge.rooms.visit import can_be_sent_again
+from bridge.webchat.codes import FrameType
+from bridge.webchat.frames import Reply
 from tests.unit.rooms.visits import ADA, House
 
 CARD = EventId("$card")
@@ -188,6 +191,21 @@ def test_the_next_message_goes_along_with_an_unhappy_rating(words: str) -> None:
     assert house.record.conversation.rating == Rating(LAST, 1, words, event)
     assert house.reported == {event: "undelivered.with_rating"}
     assert can_be_sent_again("undelivered.with_rating")  # to an agent, if it was meant for one
+    assert house.carried == []
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_correction_of_what_went_along_calls_nobody(taken: bool) -> None:
+    house = unhappy()
+    event = house.say("too slwo")
+    if taken:
+        call = house.record.conversation.outstanding
+        assert call is not None
+        house.visit.step(Replied(call.call_id, Reply(FrameType.RATE_SESSION, 1)))
+        assert house.record.conversation.rated == Rated(LAST, house.now, event_id=event)
+    edit = house.event_id()
+    house.receive(Corrected(edit, ADA, event, CustomerText("too slow"), "too slow"))
+    assert house.reported[edit] == "undelivered.late_correction"
     assert house.carried == []
 
 
