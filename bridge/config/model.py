@@ -354,7 +354,7 @@ class TellAgents(Section):
     """What agents are told of that is no message, in words."""
 
     language: Language | Literal["room"] = "room"
-    """Of those words: zh-CN | zh-TW | en | ja; room: each room's own."""
+    """Of those words: zh-CN | zh-TW | en | ja; room: as chosen for each."""
     reactions: bool = True
     """Emoji that customers put to messages."""
     withdrawals: bool = True
@@ -380,7 +380,7 @@ class Bridge(Section):
     ]
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"
-    """zh-CN | zh-TW | en | ja; each room can choose its own."""
+    """zh-CN | zh-TW | en | ja; a room that chose none follows its customer's first words."""
     timezone: TimeZone = ""
     """Of your customers, such as Asia/Shanghai: times in rooms are told in it. Empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"

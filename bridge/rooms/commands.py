@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from functools import partial
 
 import msgspec
@@ -166,13 +166,11 @@ def _typo(word: str) -> str | None:
     """The verb that a lone word is with a typing error. Other words differ at an end ("closed"), in
     a wrong letter of a short verb ("chose"), or are like the verb of a setting ("form").
     """
-    for verb, command in COMMANDS.items():
-        if command.setting or min(len(word), len(verb)) < 4 or word[0] != verb[0]:
-            continue
-        near = word[-1] == verb[-1] and SequenceMatcher(None, word, verb).ratio() > 0.82
-        if near or sorted(word) == sorted(verb):
-            return verb
-    return None
+    verbs = [one for one in COMMANDS if one[0] == word[0] and min(len(one), len(word)) > 3]
+    verbs = [one for one in verbs if not COMMANDS[one].setting]
+    near = get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
+    near += [one for one in verbs if sorted(one) == sorted(word)]
+    return near[0] if near else None
 
 
 def nearest_verb(word: str) -> str | None:
