@@ -46,12 +46,12 @@ def start_chat(
         end_poll(turn)  # only the newest chat can be rated
         if isinstance(phase, model.Chatting):
             turn.set(last_ended_at=turn.now)
-    turn.set(last_session=session_id, last_closed=False, callback=None)
+    turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, marked=True)
     hand_over(turn)
     if unwanted:
-        turn.card("queue.cancelled")
+        queue.show_cancelled(turn, "queue.cancelled")
     else:
         greet(turn, chat)
 

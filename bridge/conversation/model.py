@@ -20,6 +20,9 @@ from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
 from bridge.webchat.http import HistoryEntry
 
+Args = dict[str, str | int | tuple[str, ...]]
+"""What is filled into a sentence of ours."""
+
 
 class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """Base class of stored values."""
@@ -313,6 +316,18 @@ class Callback(Value, frozen=True):
     """Requests since the queue last opened, as far as we know its hours."""
 
 
+class Vain(Value, frozen=True):
+    """The newest request has ended in vain: what its card says of it."""
+
+    key: str
+    args: Args = {}
+    """`text`: the server's own words."""
+    since: int = 0
+    """When the card was written first, of all requests that ended on it."""
+    kept: int = 0
+    """How many messages were kept then."""
+
+
 class Conversation(Value, frozen=True):
     phase: Phase = Idle()
     number: int = 0
@@ -348,6 +363,10 @@ class Conversation(Value, frozen=True):
     """File extensions that the server takes (200), lower case, no dots; empty: it did not say."""
     callback: Callback | None = None
     """Offered at the end of the newest request, or wished for; over once a chat begins."""
+    vain: Vain | None = None
+    """None while the newest request goes on, and once it has become a chat or was cancelled."""
+    dropped: tuple[EventId, ...] = ()
+    """Messages given up with the request; the customer is yet to be told, in one line."""
     heard: tuple[Heard, ...] = ()
     """The marks in a row that an earlier version stored; empty once `marks` is used."""
     marks: Marks = Marks()
@@ -551,8 +570,6 @@ Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored |
 
 # --- effects --------------------------------------------------------------------------------------
 
-Args = dict[str, str | int | tuple[str, ...]]
-
 
 class Wish(Value, frozen=True):
     """Base class of effects."""
@@ -616,17 +633,24 @@ class Card(Wish, frozen=True):
     number: int
     key: str
     args: Args = {}
+    """`queue` is an id, `opens` a moment."""
     place: QueuePlace | None = None
-    """While waiting: trend and expectation are put into words as the card is written."""
+    """While waiting: the expectation is put into words as the card is written."""
+    more: tuple[str, ...] = ()
+    """Sentences behind the first."""
+    below: tuple[str, ...] = ()
+    """Sentences of the second line."""
+    dropped: tuple[EventId, ...] = ()
+    """Messages that 🔁 sends after all."""
 
 
 class CallbackCard(Wish, frozen=True):
-    """A sentence about calling back, which can be answered by 🔔 or ❌."""
+    """A sentence of its own that can be answered by a reaction, as the card."""
 
     number: int
     key: str
     args: Args = {}
-    """`queue` is an id, `opens` a moment."""
+    dropped: tuple[EventId, ...] = ()
 
 
 class AskRating(Wish, frozen=True):
@@ -683,6 +707,8 @@ class Reported(Wish, frozen=True):
     event_id: EventId
     key: str
     args: Args = {}
+    counted: bool = False
+    """No reply: it is told with others, by their number."""
 
 
 class Answered(Wish, frozen=True):

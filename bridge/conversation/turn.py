@@ -24,7 +24,6 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "robot.welcome": ("robot.welcome", "room.welcome_paused"),
     "chat.ended": ("chat.ended_command", "chat.ended_paused"),
     "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
-    "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
     "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
     "result.-10": ("result.-10_command", "queue.ended_paused"),
     "result.-11": ("result.-11_command", "queue.ended_paused"),
@@ -61,8 +60,15 @@ class Turn(msgspec.Struct):
         if words:
             self.say("trouble.server_says", {"text": words})
 
-    def card(self, key: str, args: model.Args | None = None) -> None:
-        self.ask(model.Card(self.state.number, key, args or {}))
+    def card(
+        self,
+        key: str,
+        args: model.Args | None = None,
+        more: tuple[str, ...] = (),
+        below: tuple[str, ...] = (),
+    ) -> None:
+        dropped = self.state.dropped if "queue.dropped" in (key, *more) else ()
+        self.ask(model.Card(self.state.number, key, args or {}, None, more, below, dropped))
 
     def no_trouble(self) -> None:
         """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
@@ -123,26 +129,43 @@ class Turn(msgspec.Struct):
         self.effects += [model.Delivered(piece.event_id) for piece in pieces if piece.last]
 
     def report(
-        self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
+        self,
+        pieces: tuple[model.Held, ...],
+        key: str,
+        args: model.Args | None = None,
+        *,
+        counted: bool = False,
     ) -> None:
-        """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
+        """Tell the customer, once per event, that it was not delivered; nor is its rest sent.
+
+        `counted`: all in one line, which is to follow in this step or at the end of the request.
+        """
         events = unique_events(pieces)
-        for event_id in unique_events(one for one in pieces if not one.is_note):
-            self.ask(model.Reported(event_id, key, args or {}))
+        told = unique_events(one for one in pieces if not one.is_note)
+        for event_id in told:
+            self.ask(model.Reported(event_id, key, args or {}, counted))
+        if counted:
+            self.set(dropped=(*self.state.dropped, *told))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, model.Queued):
             self.enter(phase, pre_sent=without(phase.pre_sent, events))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
-            told = replace(held, last=False)  # nothing more to say of this event
-            self.set(outstanding=replace(outstanding, held=told, moot=True))
+            held = replace(held, last=False)  # nothing more to say of this event
+            self.set(outstanding=replace(outstanding, held=held, moot=True))
         for event_id in events:
             self.lapse(event_id)
 
-    def report_whole(self, pieces: tuple[model.Held, ...], key: str) -> None:
-        """Report those events whose last piece is here; of the others it was reported already."""
-        self.report(tuple(piece for piece in pieces if piece.last), key)
+    def drop(self, pieces: tuple[model.Held, ...]) -> None:
+        """Report what goes to nobody because the customer leaves, or has left, the queue.
+
+        Only those events whose last piece is here; of the others it was reported already.
+        """
+        phase = self.state.phase
+        leaving = isinstance(phase, model.Waiting) and phase.cancel
+        whole = tuple(piece for piece in pieces if piece.last)
+        self.report(whole, "undelivered.cancelled", counted=leaving)
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:
@@ -203,5 +226,10 @@ def server_words(reply: Reply) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return `server_words` where our sentence about a refusal says too little (2.5)."""
-    return server_words(reply) if meaning(reply.result).vague else ""
+    """Return `server_words` where our sentence about a refusal says too little (2.5).
+
+    Of "closed" only words that name a time or a day: all others say the same once more.
+    """
+    row = meaning(reply.result)
+    words = server_words(reply) if row.vague else ""
+    return "" if row.nobody and not any(map(str.isdigit, words)) else words

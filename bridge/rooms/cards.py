@@ -14,8 +14,8 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
   the end would put its writer into the queue again. They are answered instead: not passed on, but
   🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
-- The queue card has a second line: the way so far, the expected wait, the time waited. The estimate
-  changes all the time, so the line is put together as the card is written.
+- The queue card has a second line: the expected wait, the time waited. The estimate changes all the
+  time, so the line is put together as the card is written.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from bridge.conversation.turn import inviting, plain_text
 from bridge.ids import EventId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
+from bridge.rooms.references import RESEND_SIGNS, reported_message, want_again
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
@@ -60,11 +61,16 @@ _KEYCAP = "\u20e3"
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     """Remember a card that stands in the room: from now on taps on its signs are understood."""
-    visit.set(cards=(*visit.record.cards, card)[-KEPT_CARDS:])
+    others = tuple(one for one in visit.record.cards if one.event_id != card.event_id)
+    former = [sign for one in visit.record.cards if one not in others for sign in one.signs]
+    gone = tuple(sign for sign in former if sign not in signs)
+    signs = tuple(sign for sign in signs if sign not in former)
+    if card.kind is not CardKind.REPORT:
+        visit.set(cards=(*others, card)[-KEPT_CARDS:])
     if card.asked is not None and card.asked in visit.record.erasing:
         forget(visit, card.asked)
-    if signs:
-        visit.ask(PutSigns(card.event_id, signs))
+    if signs or gone:
+        visit.ask(PutSigns(card.event_id, signs, gone))
 
 
 def forget(visit: Visit, asked: EventId) -> None:
@@ -89,24 +95,36 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
     match card.kind:
         case CardKind.RATING:
             return _rated(visit, card, gesture)
-        case CardKind.QUEUE:  # a cross leaves the queue
-            waiting = isinstance(conversation.phase, model.Waiting)
-            own = waiting and card.number == conversation.number
-            return [model.Cancel()] if own and sign in _CROSSES else []
+        case CardKind.QUEUE | CardKind.CALLBACK:
+            return _about_request(visit, card, sign)
         case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
             if sign in _ENOUGH_SIGNS and card.about is not None:
                 return [model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
-        case CardKind.CALLBACK:  # a bell asks for it, a cross for the opposite; on any such card
-            if sign in _BELLS:
-                return [model.CallBack()]
-            return [model.Cancel()] if sign in _CROSSES and callback_wanted(conversation) else []
         case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
             robot = isinstance(conversation.phase, model.Chatting) and conversation.phase.robot
             number = _number(sign) or 0
             if not robot or not 0 < number <= len(card.options):
                 return []
             return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
+        case CardKind.REPORT:  # none is remembered
+            return None
+
+
+def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
+    """A cross leaves the queue, or ends what a bell asks for: to be called back."""
+    conversation = visit.record.conversation
+    if sign in RESEND_SIGNS:
+        for event_id in card.dropped:
+            wanted = reported_message(visit, event_id, None)
+            if wanted is not None:
+                want_again(visit, wanted)
+    offers = card.kind is CardKind.CALLBACK or conversation.callback is not None
+    if sign in _BELLS and offers and not card.dropped:
+        return [model.CallBack()]
+    waiting = isinstance(conversation.phase, model.Waiting)
+    own = waiting and card.number == conversation.number
+    return [model.Cancel()] if sign in _CROSSES and (own or callback_wanted(conversation)) else []
 
 
 def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[model.Input]:
@@ -487,28 +505,18 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
 # --- the queue card's second line -----------------------------------------------------------------
 
 WORTH_SAYING = 60_000
-"""ms from which on a standstill, or the time waited, is told."""
+"""ms from which on the time waited is told."""
 
 
 def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Waits) -> str:
-    """Trend, estimate and length of a wait, in words; empty if nothing is known."""
+    """Estimate and length of a wait, in words; empty if nothing is known."""
     parts: list[tuple[str, model.Args]] = []
-
-    def time(ms: int) -> model.Args:
-        return {"time": duration(language, max(ms / 1000, 1))}
-
-    if place.position and place.first_position:
-        moved, still = place.first_position - place.position, place.at - place.moved_at
-        if moved:
-            key = "queue.up" if moved > 0 else "queue.down"
-            parts.append((key, {"places": abs(moved)} | time(place.moved_at - place.first_at)))
-        elif still >= WORTH_SAYING:
-            parts.append(("queue.unchanged", time(still)))
     expected = waits.expected(place)
     if expected is not None and expected[1] <= 0:
         parts.append(("queue.longer", {}))
     elif expected is not None:
         parts.append(("queue.expected", {"wait": waiting_range(language, *expected)}))
     if place.at - place.since >= WORTH_SAYING:
-        parts.append(("queue.waited", time(place.at - place.since)))
+        waited = duration(language, (place.at - place.since) / 1000)
+        parts.append(("queue.waited", {"time": waited}))
     return " · ".join(texts.render(language, key, args) for key, args in parts)

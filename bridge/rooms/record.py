@@ -294,6 +294,8 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
+    REPORT = "report"
+    """Only to get its sign: the journal knows what it is about."""
 
 
 class OurCard(Value, frozen=True):
@@ -317,6 +319,10 @@ class OurCard(Value, frozen=True):
     """Choices: what the robot proposed, in the order shown."""
     poll: bool = False
     """Rating: it is the poll, and not the sentence before it."""
+    dropped: tuple[EventId, ...] = ()
+    """Queue: messages that 🔁 sends after all."""
+    signs: tuple[str, ...] = ()
+    """Queue: reactions of ours that stand below it."""
 
 
 class Person(Value, frozen=True):

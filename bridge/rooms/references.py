@@ -529,7 +529,7 @@ def _is_word(piece: str) -> bool:
 
 # --- sending again --------------------------------------------------------------------------------
 
-_RESEND_SIGNS = frozenset("🔁🔄🔂↩")
+RESEND_SIGNS = frozenset("🔁🔄🔂↩")
 _VARIATION = "\ufe0f"
 
 
@@ -539,7 +539,7 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
     On a message of a person's it is such a wish also where nothing is left to do (they tapped
     twice, or it has arrived meanwhile): an agent is never told of it. False if it is none.
     """
-    if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
+    if reaction.key.replace(_VARIATION, "") not in RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
     wanted = reported_message(visit, reaction.target, reports)

@@ -25,7 +25,6 @@ import msgspec
 import structlog
 
 from bridge.conversation import model
-from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
@@ -64,7 +63,20 @@ _asking_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.a
 _doors_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.doors")
 _relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
 
-HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
+HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
+SIGNS = {
+    **dict.fromkeys(("queue.turn", "queue.position", "queue.waiting", "callback.promised"), CROSS),
+    "callback.offer": BELL,
+    "queue.dropped": AGAIN,
+}
+"""Of sentences about a request, the sign that they name, which is put below them to be tapped."""
+_FORMER = {
+    "callback.offer_hours": "callback.offer",
+    "callback.promised_hours": "callback.promised",
+    "queue.ended": "history.nobody",
+    "undelivered.dropped": "undelivered.cancelled",
+}
+"""Sentences that earlier versions may have stored -> those of today."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_SIGNS = 5
 """Proposals of the robot's; more of them are answered in writing, or by whoever has the sign."""
@@ -154,9 +166,7 @@ class MatrixLane:
             case model.Say():
                 return self._say(room, row, effect)
             case model.Reported():
-                say = model.Say(effect.key, effect.args, reply_to=effect.event_id)
-                also = "again.hint" if can_be_sent_again(effect.key) else ""
-                return self._say(room, row, say, also)
+                return self._report(room, row, effect)
             case model.Card():
                 return self._card(room, row, effect)
             case model.AskRating():
@@ -184,6 +194,17 @@ class MatrixLane:
         return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
 
     # --- our own sentences ------------------------------------------------------------------
+
+    async def _report(self, room: Room, row: EffectRow, report: model.Reported) -> Done:
+        """Reply to a message that it did not arrive, and with what it is sent again."""
+        if report.counted:
+            return Done(outcome=Outcome.DISCARDED, detail="told by the number of such messages")
+        say = model.Say(report.key, report.args, reply_to=report.event_id)
+        again = can_be_sent_again(report.key)
+        done = await self._say(room, row, say, "again.hint" if again else "")
+        if again and report.key != "undelivered.too_fast" and done.event_id is not None:
+            done.came = (Came(CardPosted(OurCard(done.event_id, CardKind.REPORT), (AGAIN,))),)
+        return done
 
     async def _say(self, room: Room, row: EffectRow, say: model.Say, also: str = "") -> Done:
         """Say a sentence, and below it the one of the key `also`."""
@@ -219,22 +240,25 @@ class MatrixLane:
         earlier = await room.anchor(anchor)
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
-        if earlier is not None:
-            return Done(event_id)
-        posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
-        return Done(event_id, anchor, (Came(posted),))
+        posted = request_card(card, earlier or event_id, CardKind.QUEUE)
+        done = Done(event_id, None if earlier else anchor, (Came(posted),))
+        if earlier and posted.card in room.record.cards:
+            done.came = ()
+        return done
 
     def _shown(self, room: Room, card: model.Card) -> str:
-        """The card's sentence and, while somebody waits, what is known of the wait."""
-        lines = [self._sentence(room, card.key, card.args)]
+        """The card's sentences, in two lines at most; while somebody waits, of what is expected."""
+        language, args = self._around.rules.language_for(room.record.settings), card.args
+        space = " " if language == "en" else ""
+        first = (self._sentence(room, key, args) for key in (card.key, *card.more))
+        below = space.join(self._sentence(room, key, args) for key in card.below)
         if card.place is not None:
-            rules, waits = self._around.rules, self._around.waits
-            language = rules.language_for(room.record.settings)
-            lines.append(second_line(rules.texts, language, card.place, waits))
-        return "\n".join(filter(None, lines))
+            around = self._around
+            below = second_line(around.rules.texts, language, card.place, around.waits)
+        return "\n".join(filter(None, (space.join(first), below)))
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
-        rules = self._around.rules
+        rules, key = self._around.rules, _FORMER.get(key, key)
         # What waits since an earlier version does not say which rating it is about.
         known = {"prefix": rules.prefix, "rating": "…", **args}
         language = rules.language_for(room.record.settings)
@@ -296,15 +320,19 @@ class MatrixLane:
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
         """React to our own message. Whoever sees no reactions has the words."""
-        host = room.record.host
+        host, done = room.record.host, Done()
         txn_id = self._transaction_id(row, host)
-        for number, sign in enumerate(wish.signs):
+        for number, sign in enumerate((*wish.signs, *wish.gone)):
+            sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
             try:
-                sign_id = f"{txn_id}.{number}"
-                await self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+                if sign in wish.signs:
+                    react = self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+                    done.event_id, done.anchor = await react, anchor
+                elif (known := await room.anchor(anchor)) is not None:
+                    await self._matrix.redact(room.room_id, host, known, sign_id)
             except ports.Refused as error:
                 _asking_log.info("no sign", room=room.room_id, why=error.code)
-        return Done()
+        return done
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -516,8 +544,7 @@ def offered(
 ) -> CardPosted:
     """The card of a sentence that a reaction answers; `number`: of the chat."""
     if isinstance(offer, model.CallbackCard):
-        card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
-        return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
+        return request_card(offer, event_id, CardKind.CALLBACK)
     if isinstance(offer, model.Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None
@@ -525,6 +552,17 @@ def offered(
     asked = None if offer.first else offer.event_id
     card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about, asked=asked)
     return CardPosted(card, (HELPED, NOT_HELPED))
+
+
+def request_card(
+    told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
+) -> CardPosted:
+    """The card of sentences about a request."""
+    keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
+    signs = tuple(SIGNS[key] for key in keys if key in SIGNS)
+    return CardPosted(
+        OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs), signs
+    )
 
 
 def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:

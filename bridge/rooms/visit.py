@@ -122,6 +122,8 @@ class PutSigns(RoomWish, frozen=True):
 
     event_id: EventId
     signs: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    """Those to be taken away again."""
 
 
 class TellHistory(RoomWish, frozen=True):

@@ -114,9 +114,12 @@ class Texts:
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
         """A sentence with its placeholders filled in; several values are listed.
 
-        Values are put in as they are: braces in a customer's name do nothing. A KeyError (key,
-        language, argument) is our own mistake.
+        Values are put in as they are: braces in a customer's name do nothing. A `count` of one has
+        a sentence of its own where there is one ("…_one"). A KeyError (key, language, argument) is
+        our own mistake.
         """
+        if args.get("count") == 1 and f"{key}_one" in self._sentences:
+            key = f"{key}_one"
         shown = {
             name: listed(language, value) if isinstance(value, tuple) else value
             for name, value in args.items()

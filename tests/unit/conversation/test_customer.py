@@ -195,7 +195,8 @@ def test_cancel_drops_what_is_kept() -> None:
     scene = Scene(ON_COMMAND)
     event = scene.text("one")
     scene.cancel()
-    assert scene.reported == {event: "undelivered.dropped"}, "there was no queue to leave"
+    assert scene.reported == {event: "undelivered.cancelled"}
+    assert (scene.cards, scene.promises) == ([], ["queue.dropped"]), "there was no queue to leave"
     assert scene.state.held == ()
 
 

@@ -161,7 +161,7 @@ def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
         scene.restored()
     outage(scene, 31 * 60)
     assert scene.phase == "Idle"
-    assert "trouble.given_up" in scene.notices
+    assert scene.card == ["trouble.given_up"]
     assert scene.reported == {event: "undelivered.expired"}
 
 

@@ -60,13 +60,21 @@ def test_only_where_our_own_sentence_says_too_little(code: int, *, quoted: bool)
 
 @pytest.mark.parametrize("code", [0, -3, -77])
 def test_a_refused_request(code: int) -> None:
-    """Right after our sentence, before what we have to say of what was typed."""
+    """Below our sentence, on the same card."""
     scene = Scene()
     scene.text("hello")
     scene.reply(code, message=CLOSED)
     key = "result.other" if code == -77 else f"result.{code}"
-    assert said(scene) == [key, CLOSED, "queue.kept"]
-    assert "trouble.server_says" in scene.notices
+    assert [scene.card[0], scene.card[-1]] == [key, "trouble.server_says"]
+    assert scene.card_args["text"] == CLOSED
+
+
+@pytest.mark.parametrize("message", ["outside working hours", "We are closed", "非工作时间"])
+def test_words_that_only_say_closed_are_not_said_twice(message: str) -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(-3, message=message)
+    assert scene.card == ["result.-3", "queue.kept", "callback.offer"]
 
 
 def test_a_request_of_our_own_that_is_refused_says_nothing() -> None:

@@ -55,8 +55,9 @@ def word(world: ReadingWorld, text: str, event_id: str) -> Event:
 
 
 def told(world: ReadingWorld) -> list[tuple[str, str | None]]:
-    """Our sentences, each with what it replies to."""
-    return [(one.text, one.reply_to) for one in world.matrix.posted]
+    """Our sentences, each with what it replies to; not the signs below them."""
+    signs = {"🔁", "❌"}
+    return [(one.text, one.reply_to) for one in world.matrix.posted if one.text not in signs]
 
 
 REPORT = "undelivered.refused\nagain.hint"
@@ -171,7 +172,7 @@ async def test_without_the_prefix_where_there_is_something_to_send() -> None:
         await happens(engine, word(world, "retry", "$2"))
     waiting = [one.command.text for one in world.link.calls if isinstance(one.command, PreMessage)]
     assert waiting == ["retry", "retry"]
-    assert told(world).count(("undelivered.cancelled\nagain.hint", "$1")) == 1
+    assert told(world).count(("queue.cancelled queue.dropped_one", None)) == 1
 
 
 async def test_what_reads_like_a_command_is_sent_on_if_it_was_none() -> None:

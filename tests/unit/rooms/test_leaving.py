@@ -65,7 +65,7 @@ def test_what_was_kept_does_not_outlive_the_room() -> None:
     assert isinstance(house.record.conversation.phase, Idle)
     house.receive(MemberGone(ADA, ADA))
     assert house.carried == []
-    assert house.reported == {event: "undelivered.dropped"}
+    assert house.reported == {event: "undelivered.cancelled"}
 
 
 @pytest.mark.parametrize(
