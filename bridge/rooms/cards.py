@@ -36,7 +36,6 @@ from bridge.conversation.turn import inviting, plain_text
 from bridge.ids import EventId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
-from bridge.rooms.references import RESEND_SIGNS, reported_message, want_again
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
@@ -114,11 +113,6 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
 def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
     """A cross leaves the queue, or ends what a bell asks for: to be called back."""
     conversation = visit.record.conversation
-    if sign in RESEND_SIGNS:
-        for event_id in card.dropped:
-            wanted = reported_message(visit, event_id, None)
-            if wanted is not None:
-                want_again(visit, wanted)
     offers = card.kind is CardKind.CALLBACK or conversation.callback is not None
     if sign in _BELLS and offers and not card.dropped:
         return [model.CallBack()]
