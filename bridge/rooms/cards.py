@@ -12,8 +12,8 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
-  the end would put its writer into the queue again. They are answered instead: not passed on, but
-  🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
+  the end would put its writer into the queue again. They are answered instead. What is no command,
+  rating or thanks is carried.
 - The queue card has a second line: the expected wait, the time waited. The estimate changes all the
   time, so the line is put together as the card is written.
 """
@@ -32,7 +32,7 @@ from bridge.conversation.chat import ended_at
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
-from bridge.conversation.turn import inviting, plain_text
+from bridge.conversation.turn import plain_text
 from bridge.ids import EventId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
@@ -239,13 +239,16 @@ LONGEST_THANKS = 80
 def is_thanks(words: str) -> bool:
     """True for a thank-you and nothing else: one of `_THANKS`, word for word.
 
-    Letter case, blanks, punctuation, emoji and wide letters (NFKC) do not count, but a question
-    mark asks for something. One word more, and it is somebody's message.
+    A mark may join it to others, or to `_GOODBYES` ("thanks, bye"). Letter case, blanks, emoji and
+    wide letters (NFKC) do not count, but a question mark asks for something. One word more, and it
+    is somebody's message.
     """
     if len(words) > LONGEST_THANKS:
         return False
     text = narrow(words)
-    return "?" not in text and _bare(text) in _THANKS
+    parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
+    joined = parts <= _THANKS | _GOODBYES and not parts.isdisjoint(_THANKS)
+    return "?" not in text and (joined or _bare(text) in _THANKS)
 
 
 def _bare(text: str) -> str:
@@ -268,6 +271,15 @@ _THANKS = frozenset(
     )
 )
 """Thanks in the languages of the bridge, as `_bare` leaves them."""
+_GOODBYES = frozenset(
+    _bare(narrow(words))
+    for words in (
+        *("bye", "bye bye", "goodbye", "good bye", "cheers", "ok", "okay", "great", "perfect"),
+        *("have a nice day", "good night", "see you", "再见", "拜拜", "再會", "再見", "掰掰"),
+        *("好的", "好", "さようなら", "失礼します", "失礼いたします", "それでは", "では"),
+    )
+)
+"""What may stand beside thanks."""
 
 
 SOON = 600_000
@@ -309,8 +321,7 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
     elif unclear and is_stars(unclear):
         _ask_which(visit, spoke.event_id)
     elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
-        key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
-        visit.report(spoke.event_id, key)
+        visit.say("chat.thanked", reply_to=spoke.event_id)
     elif unclear and is_over and (question is not None or of_newest):
         args: model.Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)

@@ -75,6 +75,8 @@ _FORMER = {
     "callback.promised_hours": "callback.promised",
     "queue.ended": "history.nobody",
     "undelivered.dropped": "undelivered.cancelled",
+    "undelivered.farewell": "chat.thanked",
+    "undelivered.farewell_command": "chat.thanked",
 }
 """Sentences that earlier versions may have stored -> those of today."""
 KEYCAP = "\ufe0f\u20e3"

@@ -114,7 +114,8 @@ async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
     ours = [one for one in talk.messages(stage.bot) if "rel_type" not in relation(one)]
     assert len(ours) == 2, "the greeting and the card"
     await talk.say("!wc status")
-    await talk.reads("We keep asking Sales for you and will call you back.")
+    kept = "I have kept your 2 messages."
+    await talk.reads(f"We keep asking Sales for you and will call you back. {kept}")
 
     await stage.bridge.stop()
     await stage.bridge.start()

@@ -15,7 +15,7 @@ ENDS = [
     "undelivered.no_chat",
 ]
 KEYS = [
-    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you", "undelivered.farewell"),
+    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you"),
     *ENDS,
 ]
 ON_COMMAND = msgspec.structs.replace(Policy(), start_on_message=False)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import FailureReason, Idle, Queued
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure
@@ -110,8 +111,8 @@ async def test_all_that_was_given_up_with_the_request_by_its_card() -> None:
         card = next(one.edits for one in reversed(world.matrix.posted) if one.text == last)
         assert card is not None
         await happens(engine, react(world, card))
-    held = (await world.stored()).conversation.held
-    assert [piece.event_id for piece in held] == ["$1", "$2", "$3"]
+    going = all_pieces((await world.stored()).conversation)
+    assert [piece.event_id for piece in going] == ["$1", "$2", "$3"]
 
 
 async def test_by_command_the_newest() -> None:

@@ -14,6 +14,7 @@ from bridge.conversation.model import (
     Queued,
     Rated,
     Rating,
+    Say,
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
@@ -197,7 +198,7 @@ def test_a_reply_that_rates_nothing_is_carried_also_after_the_end(direct: bool) 
     reply(house, "9")
     assert house.notices == ["rating.unknown"]
     thanks = reply(house, "Thanks!")
-    assert house.reported == {thanks: "undelivered.farewell"}
+    assert house.effects[-1] == Say("chat.thanked", reply_to=thanks)
     assert house.carried == []
     event = reply(house, "it took too long")
     assert house.carried == [event]
