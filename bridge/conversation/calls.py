@@ -397,13 +397,13 @@ def give_up(turn: Turn) -> None:
     turn.no_trouble()
     phase = turn.state.phase
     if isinstance(phase, model.Waiting):
-        queue.leave(turn)
+        queue.ended(turn, "trouble.given_up")
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
         turn.report(turn.state.held, "undelivered.expired")
     if isinstance(phase, model.Waiting) and not queue.hidden(phase):
-        queue.tell_end(turn, phase, "trouble.given_up")
+        queue.show_end(turn)  # with what is still kept
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

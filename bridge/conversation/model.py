@@ -616,14 +616,12 @@ class Say(Wish, frozen=True):
 
 
 class QueuePlace(Wish, frozen=True, tag="Place"):
-    """The progress of a customer's wait, for the second line of the card (see `Queued`)."""
+    """A customer's wait, for the second line of the card (see `Queued`)."""
 
     queue_id: QueueId
     at: int
     since: int
     position: int | None = None
-    first_position: int | None = None
-    first_at: int = 0
     moved_at: int = 0
 
 

@@ -112,30 +112,22 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
 
 def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
     """End the request in vain (`key` says why; `words`: the server's own); what was typed stays."""
-    phase = turn.state.phase
-    leave(turn)
-    if not hidden(phase):
-        tell_end(turn, phase, key, args, words=words)
-    elif key in _HOPELESS:
-        turn.set(number=turn.state.number + 1, vain=None)
-        tell_end(turn, phase, key, args, words=words)
-
-
-def tell_end(
-    turn: Turn, phase: model.Phase, key: str, args: model.Args | None = None, *, words: str = ""
-) -> None:
-    """Show why the request of that phase ended, and offer a callback, or go on with one."""
-    state, hopeless = turn.state, key in _HOPELESS
+    phase, hopeless = turn.state.phase, key in _HOPELESS
     queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
-    args = {"queue": queue_id, **(args or {})} | ({"text": words} if words else {})
-    wanted = callback_wanted(state)
+    leave(turn)
+    if hidden(phase):
+        if not hopeless:
+            return
+        turn.set(number=turn.state.number + 1, vain=None)
+    wanted = callback_wanted(turn.state)
     if wanted and hopeless:
         turn.set(callback=None)
     elif not wanted and key in NOBODY_THERE and turn.policy.callback:
         turn.set(callback=model.Callback(queue_id))
-    vain = model.Vain(key, args, turn.now, kept(state)) if state.vain is None else state.vain
+    args = {"queue": queue_id, **(args or {})} | ({"text": words} if words else {})
+    vain = turn.state.vain or model.Vain(key, {}, turn.now, kept(turn.state))
     turn.set(vain=replace(vain, key=key, args=args))
-    show_end(turn, *(("callback.hopeless",) if wanted and hopeless else ()))
+    show_end(turn, *(["callback.hopeless"] if wanted and hopeless else []))
     if key in NOBODY_THERE:
         robot.ask_about_kept(turn)
 
@@ -146,18 +138,16 @@ def show_end(turn: Turn, *below: str) -> None:
     if vain is None:
         turn.say("queue.kept", {"count": count})
         return
-    key, queue_id = inviting(vain.key, policy), vain.args.get("queue")
+    nobody, key = vain.key in NOBODY_THERE, inviting(vain.key, policy)
     args: model.Args = {**vain.args, "count": count}
-    opening = policy.hours.get(QueueId(queue_id)) if isinstance(queue_id, int) else None
-    if vain.key in NOBODY_THERE and opening is not None and not opening.is_open(turn.now):
+    opening = policy.hours.get(QueueId(args["queue"])) if isinstance(args["queue"], int) else None
+    if nobody and opening is not None and not opening.is_open(turn.now):
         key, args["opens"] = "queue.closed", opening.opens(turn.now)
     if turn.state.callback is not None:
-        wanted = callback_wanted(turn.state)
-        below = (*below, "callback.promised" if wanted else "callback.offer")
-    elif vain.key in NOBODY_THERE:
-        below = (*below, "queue.later")
-    if "text" in args:
-        below = (*below, "trouble.server_says")
+        below += ("callback.promised" if callback_wanted(turn.state) else "callback.offer",)
+    elif nobody:
+        below += ("queue.later",)
+    below += ("trouble.server_says",) if "text" in args else ()
     turn.card(key, args, ("queue.kept",) if count else (), below)
 
 
@@ -242,15 +232,7 @@ def show_card(turn: Turn) -> None:
     if phase.position:
         args["position"] = phase.position
     key = "queue.position" if phase.position else "queue.waiting"
-    place = model.QueuePlace(
-        phase.queue_id,
-        turn.now,
-        phase.since,
-        phase.position,
-        phase.first_position,
-        phase.first_at,
-        phase.moved_at,
-    )
+    place = model.QueuePlace(phase.queue_id, turn.now, phase.since, phase.position, phase.moved_at)
     turn.ask(model.Card(turn.state.number, key, args, place))
 
 

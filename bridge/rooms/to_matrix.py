@@ -243,10 +243,8 @@ class MatrixLane:
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
         posted = request_card(card, earlier or event_id, CardKind.QUEUE)
-        done = Done(event_id, None if earlier else anchor, (Came(posted),))
-        if earlier and posted.card in room.record.cards:
-            done.came = ()
-        return done
+        came = () if posted.card in room.record.cards else (Came(posted),)
+        return Done(event_id, None if earlier else anchor, came)
 
     def _shown(self, room: Room, card: model.Card) -> str:
         """The card's sentences, in two lines at most; while somebody waits, of what is expected."""
@@ -329,7 +327,8 @@ class MatrixLane:
             try:
                 if sign in wish.signs:
                     react = self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
-                    done.event_id, done.anchor = await react, anchor
+                    done.event_id = await react
+                    done.anchor = anchor if sign in {BELL, CROSS} else None
                 elif (known := await room.anchor(anchor)) is not None:
                     await self._matrix.redact(room.room_id, host, known, sign_id)
             except ports.Refused as error:
@@ -562,9 +561,8 @@ def request_card(
     """The card of sentences about a request."""
     keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
     signs = tuple(SIGNS[key] for key in keys if key in SIGNS)
-    return CardPosted(
-        OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs), signs
-    )
+    card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
+    return CardPosted(card, signs)
 
 
 def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:

@@ -33,8 +33,8 @@ def test_each_new_place_is_written_with_the_way_there() -> None:
     assert scene.cards == ["queue.asking", "queue.position", "queue.position"]
     first, second = places(scene)
     known, now = began + 5_000, began + 45_000
-    assert first == QueuePlace(QueueId(7), known, began, 4, 4, known, known)
-    assert second == QueuePlace(QueueId(7), now, began, 2, 4, known, now)
+    assert first == QueuePlace(QueueId(7), known, began, 4, known)
+    assert second == QueuePlace(QueueId(7), now, began, 2, now)
 
 
 def test_a_standing_card_is_brought_up_to_date() -> None:
@@ -61,7 +61,8 @@ def test_a_queue_that_names_no_place() -> None:
     scene.later(MINUTE)
     assert scene.cards == ["queue.asking", "queue.waiting"]
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
-    assert places(scene)[-1].first_position == 2
+    assert isinstance(scene.state.phase, Queued)
+    assert (places(scene)[-1].position, scene.state.phase.first_position) == (2, 2)
 
 
 def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:

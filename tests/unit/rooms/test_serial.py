@@ -92,9 +92,7 @@ WEBCHAT: list[Effect] = [
 ]
 MATRIX: list[Effect] = [
     Say("chat.started", {"names": ("Mei", "Jun")}, reply_to=EVENT, ping=True),
-    Card(
-        1, "queue.position", {"position": 2, "queue": 1}, QueuePlace(QueueId(1), 7, 5, 2, 3, 5, 6)
-    ),
+    Card(1, "queue.position", {"position": 2, "queue": 1}, QueuePlace(QueueId(1), 7, 5, 2, 6)),
     CallbackCard(1, "callback.offer", {"queue": 1}),
     AskRating(SessionId(5150), ((5, "good"),)),
     EndPoll(SessionId(5150)),
@@ -159,10 +157,15 @@ ROWS = [
 """As released versions stored them: lines are added, and never changed."""
 
 
+GONE = {"Place": {"first_position", "first_at"}}
+"""Fields that no version reads any more."""
+
+
 def holds(whole: object, part: object) -> bool:
     """Whether nothing of `part` is missing."""
     if isinstance(whole, dict) and isinstance(part, dict):
-        return all(key in whole and holds(whole[key], one) for key, one in part.items())
+        kept = part.keys() - GONE.get(str(part.get("is")), set())
+        return all(key in whole and holds(whole[key], part[key]) for key in kept)
     if isinstance(whole, list | tuple) and isinstance(part, list | tuple):
         return len(whole) == len(part) and all(map(holds, whole, part))
     return whole == part

@@ -45,7 +45,7 @@ def waited(waits: Waits, seconds: float, position: int | None = None, at: int = 
 def place(position: int | None, seconds: float = 0) -> QueuePlace:
     """Standing at a place for so long."""
     began = T0 - round(seconds * 1000)
-    return QueuePlace(QUEUE, T0, began, position, position, began, began)
+    return QueuePlace(QUEUE, T0, began, position, began)
 
 
 def test_nothing_is_told_until_enough_is_known() -> None:
@@ -171,7 +171,7 @@ def test_the_range_is_honest(agents: int, load: float) -> None:
         position, wait = len(queue) + 1, served - now
         queue.append(served)
         began = T0 + round(now * 1000)
-        expected = waits.expected(QueuePlace(QUEUE, began, began, position, position, began, began))
+        expected = waits.expected(QueuePlace(QUEUE, began, began, position, began))
         if expected is not None:
             told += 1
             hits += expected[0] <= wait <= expected[1]
