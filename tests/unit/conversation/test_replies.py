@@ -325,6 +325,18 @@ def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
     assert scene.card == ["status.5", "queue.kept", "callback.offer"]
 
 
+def test_the_same_where_an_earlier_version_wrote_the_end() -> None:
+    """Its card is not known; the words are kept all the same."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    scene.state = msgspec.structs.replace(scene.state, vain=None)
+    scene.forget()
+    scene.reply()
+    assert (scene.cards, scene.notices) == ([], ["queue.kept"])
+
+
 def test_a_pre_message_that_was_taken_while_leaving() -> None:
     scene = Scene()
     event = scene.text("one")
