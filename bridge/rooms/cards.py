@@ -39,7 +39,7 @@ from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotA
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
-from bridge.texts import Texts
+from bridge.texts import WORDS, Texts
 from bridge.texts.durations import duration, waiting_range
 from bridge.texts.languages import fallbacks
 from bridge.webchat.http import RobotAnswer
@@ -255,31 +255,9 @@ def _bare(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 
 
-_THANKS = frozenset(
-    _bare(narrow(words))
-    for words in (
-        *("thanks", "thank you", "thank u", "thx", "ty", "many thanks", "thanks a lot"),
-        *("thanks so much", "thank you so much", "thanks very much", "thank you very much"),
-        *("ok thanks", "ok thank you", "no thanks", "no thank you"),
-        *("谢谢", "谢谢你", "谢谢您", "谢谢你们", "谢谢了", "谢谢啦"),
-        *("多谢", "多谢了", "感谢", "感谢您", "非常感谢", "太谢谢了", "好的谢谢", "好的谢谢您"),
-        *("謝謝", "謝謝你", "謝謝您", "謝謝你們", "謝謝了", "謝謝喔"),
-        *("多謝", "多謝了", "感謝", "感謝您", "非常感謝", "太謝謝了", "好的謝謝", "好的謝謝您"),
-        *("ありがとう", "ありがとうございます", "ありがとうございました", "どうもありがとう"),
-        *("どうもありがとうございます", "どうもありがとうございました", "感謝します"),
-        *("有難うございます", "有難うございました", "サンキュー"),
-    )
+_THANKS, _GOODBYES = (
+    frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
-"""Thanks in the languages of the bridge, as `_bare` leaves them."""
-_GOODBYES = frozenset(
-    _bare(narrow(words))
-    for words in (
-        *("bye", "bye bye", "goodbye", "good bye", "cheers", "ok", "okay", "great", "perfect"),
-        *("have a nice day", "good night", "see you", "再见", "拜拜", "再會", "再見", "掰掰"),
-        *("好的", "好", "さようなら", "失礼します", "失礼いたします", "それでは", "では"),
-    )
-)
-"""What may stand beside thanks."""
 
 
 SOON = 600_000
@@ -420,13 +398,7 @@ MOST_ANSWERS = 3
 LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Characters of an answer, in the room and to an agent."""
 
-_PERSON_WORDS = frozenset({"human", "person", "agent", "operator"}) | {
-    *("人工", "转人工", "人工客服", "转人工客服", "真人", "轉人工", "真人客服", "轉真人"),
-    *("オペレーター", "担当者", "有人対応"),
-}
-_ENOUGH_WORDS = frozenset({"solved", "ok"}) | {
-    *("已解决", "解决了", "好的", "已解決", "解決了", "解決しました"),
-}
+_PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
 _ENDINGS = " \t\r\n.!。！~～"
 
 
