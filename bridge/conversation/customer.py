@@ -221,9 +221,8 @@ def cancel(turn: Turn) -> None:
     phase, called_off = turn.state.phase, queue.callback_wanted(turn.state)
     if called_off:
         turn.set(callback=None)
-        if isinstance(phase, model.Waiting):
-            hidden = queue.hidden(phase)
-            turn.say("callback.cancelled" if hidden else "callback.cancelled_leaving")
+    if called_off and isinstance(phase, model.Waiting):
+        turn.say(f"callback.cancelled{'' if queue.hidden(phase) else '_leaving'}")
     if isinstance(phase, model.Requesting):
         _drop_all(turn)
         _cancel_request(turn, phase)
@@ -247,7 +246,7 @@ def cancel(turn: Turn) -> None:
 
 def _drop_all(turn: Turn) -> None:
     """Give up all that waits; what is under way, or with the queue, only once no agent gets it."""
-    turn.report(turn.state.held, "undelivered.cancelled", counted=True)
+    turn.report(turn.state.held, model.COUNTED)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
         turn.set(outstanding=replace(outstanding, moot=True))

@@ -321,11 +321,9 @@ class Vain(Value, frozen=True):
 
     key: str
     args: Args = {}
-    """`text`: the server's own words."""
     since: int = 0
-    """When the card was written first, of all requests that ended on it."""
+    """When that card was written first, with `kept` messages."""
     kept: int = 0
-    """How many messages were kept then."""
 
 
 class Conversation(Value, frozen=True):
@@ -699,14 +697,16 @@ class Delivered(Wish, frozen=True):
     event_id: EventId
 
 
+COUNTED = "queue.dropped"
+"""Key of `Reported` for which there is no reply: it is told with others, by their number."""
+
+
 class Reported(Wish, frozen=True):
     """A reply to the event: it was not, or perhaps not, delivered; from `texts` by key."""
 
     event_id: EventId
     key: str
     args: Args = {}
-    counted: bool = False
-    """No reply: it is told with others, by their number."""
 
 
 class Answered(Wish, frozen=True):

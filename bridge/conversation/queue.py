@@ -148,7 +148,8 @@ def show_end(turn: Turn, *below: str) -> None:
     elif nobody:
         below += ("queue.later",)
     below += ("trouble.server_says",) if "text" in args else ()
-    turn.card(key, args, ("queue.kept",) if count else (), below)
+    more = ("queue.kept",) if count else ()
+    turn.ask(model.Card(turn.state.number, key, args, more=more, below=below))
 
 
 def kept(state: model.Conversation) -> int:
@@ -178,9 +179,9 @@ def cancelled(turn: Turn) -> None:
 
 def show_cancelled(turn: Turn, *keys: str) -> None:
     """Write on the card what the customer has ended, and how many messages with it."""
-    dropped = turn.state.dropped
-    keys = (*keys, "queue.dropped") if dropped else keys
-    turn.card(keys[0], {"count": len(dropped)} if dropped else {}, keys[1:])
+    dropped, args = turn.state.dropped, model.Args(count=len(turn.state.dropped))
+    key, *more = (*keys, model.COUNTED) if dropped else keys
+    turn.ask(model.Card(turn.state.number, key, args, more=tuple(more), dropped=dropped))
     turn.set(vain=None, dropped=())
 
 
@@ -189,7 +190,7 @@ def tell_dropped(turn: Turn) -> None:
     phase, dropped = turn.state.phase, turn.state.dropped
     if not (isinstance(phase, model.Waiting) and phase.cancel):
         args: model.Args = {"count": len(dropped)}
-        turn.ask(model.CallbackCard(turn.state.number, "queue.dropped", args, dropped))
+        turn.ask(model.CallbackCard(turn.state.number, model.COUNTED, args, dropped))
         turn.set(dropped=())
 
 
@@ -355,8 +356,7 @@ def promise_callback(turn: Turn, callback: model.Callback) -> None:
     if offered and is_near(turn):
         show_end(turn)
     else:
-        args: model.Args = {"queue": callback.queue_id}
-        turn.ask(model.CallbackCard(turn.state.number, "callback.promised", args))
+        turn.ask(model.CallbackCard(turn.state.number, "callback.promised"))
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:

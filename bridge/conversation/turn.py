@@ -60,15 +60,8 @@ class Turn(msgspec.Struct):
         if words:
             self.say("trouble.server_says", {"text": words})
 
-    def card(
-        self,
-        key: str,
-        args: model.Args | None = None,
-        more: tuple[str, ...] = (),
-        below: tuple[str, ...] = (),
-    ) -> None:
-        dropped = self.state.dropped if "queue.dropped" in (key, *more) else ()
-        self.ask(model.Card(self.state.number, key, args or {}, None, more, below, dropped))
+    def card(self, key: str, args: model.Args | None = None) -> None:
+        self.ask(model.Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
         """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
@@ -129,22 +122,14 @@ class Turn(msgspec.Struct):
         self.effects += [model.Delivered(piece.event_id) for piece in pieces if piece.last]
 
     def report(
-        self,
-        pieces: tuple[model.Held, ...],
-        key: str,
-        args: model.Args | None = None,
-        *,
-        counted: bool = False,
+        self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
-        """Tell the customer, once per event, that it was not delivered; nor is its rest sent.
-
-        `counted`: all in one line, which is to follow in this step or at the end of the request.
-        """
+        """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
         events = unique_events(pieces)
         told = unique_events(one for one in pieces if not one.is_note)
         for event_id in told:
-            self.ask(model.Reported(event_id, key, args or {}, counted))
-        if counted:
+            self.ask(model.Reported(event_id, key, args or {}))
+        if key == model.COUNTED:
             self.set(dropped=(*self.state.dropped, *told))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
@@ -158,14 +143,14 @@ class Turn(msgspec.Struct):
             self.lapse(event_id)
 
     def drop(self, pieces: tuple[model.Held, ...]) -> None:
-        """Report what goes to nobody because the customer leaves, or has left, the queue.
+        """Report events that go to nobody because the customer leaves, or has left, the queue.
 
-        Only those events whose last piece is here; of the others it was reported already.
+        Of those whose last piece is not here it was reported already.
         """
         phase = self.state.phase
         leaving = isinstance(phase, model.Waiting) and phase.cancel
         whole = tuple(piece for piece in pieces if piece.last)
-        self.report(whole, "undelivered.cancelled", counted=leaving)
+        self.report(whole, model.COUNTED if leaving else "undelivered.cancelled")
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:

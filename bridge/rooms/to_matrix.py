@@ -67,10 +67,11 @@ HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔",
 SIGNS = {
     **dict.fromkeys(("queue.turn", "queue.position", "queue.waiting", "callback.promised"), CROSS),
     "callback.offer": BELL,
-    "queue.dropped": AGAIN,
+    model.COUNTED: AGAIN,
 }
 """Of sentences about a request, the sign that they name, which is put below them to be tapped."""
 _FORMER = {
+    "callback.goes_on": "callback.promised",
     "callback.offer_hours": "callback.offer",
     "callback.promised_hours": "callback.promised",
     "queue.ended": "history.nobody",
@@ -199,7 +200,7 @@ class MatrixLane:
 
     async def _report(self, room: Room, row: EffectRow, report: model.Reported) -> Done:
         """Reply to a message that it did not arrive, and with what it is sent again."""
-        if report.counted:
+        if report.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="told by the number of such messages")
         say = model.Say(report.key, report.args, reply_to=report.event_id)
         again = can_be_sent_again(report.key)

@@ -322,7 +322,7 @@ def can_be_sent_again(key: str) -> bool:
     """True if a message that was answered with this sentence may do better the next time."""
     if key.startswith(_SEALED):
         return True
-    return key.startswith(("undelivered.", "result.")) and key not in _HOPELESS
+    return key.startswith(("undelivered.", "result.", model.COUNTED)) and key not in _HOPELESS
 
 
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:

@@ -126,7 +126,7 @@ def test_21_cancel() -> None:
     assert scene.last == {"type": 102, "requestId": 9001}
     scene.reply()
     assert scene.phase == "Idle"
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
     assert scene.card == ["queue.cancelled", "queue.dropped"]
     before = len(scene.effects)
     scene.push(201, requestId=9001, requestStatus=7)

@@ -191,7 +191,7 @@ def test_cancel_ends_the_wish() -> None:
     scene = wished(Scene())
     scene.cancel()
     assert scene.card == ["callback.cancelled", "queue.dropped"]
-    assert scene.reported == {"$1": "undelivered.cancelled"}
+    assert scene.reported == {"$1": "queue.dropped"}
     scene.later(5 * DAY)
     assert scene.frames == []
 

@@ -302,7 +302,7 @@ def test_giving_up_gives_up_what_a_person_was_to_get() -> None:
     helped(scene, event)
     scene.cancel()
     assert answered(scene) == []
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
     assert scene.card == ["queue.dropped"]
 
 

@@ -343,7 +343,7 @@ def test_a_pre_message_that_was_taken_while_leaving() -> None:
     scene.reply(requestId=REQUEST)
     scene.cancel()
     scene.reply()
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
     assert scene.last == {"type": 102, "requestId": REQUEST}
 
 

@@ -44,9 +44,9 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
     scene.reply()
     scene.reply()
     assert scene.phase == "Idle"
-    assert list(scene.reported.values()) == ["undelivered.cancelled"]
+    assert list(scene.reported.values()) == ["queue.dropped"]
     told = [one for one in scene.effects if isinstance(one, Reported)]
-    assert told == [Reported(event, "undelivered.cancelled", counted=True)]
+    assert told == [Reported(event, "queue.dropped")]
     assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
 
 

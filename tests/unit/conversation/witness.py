@@ -23,6 +23,7 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 from __future__ import annotations
 
 from bridge.conversation.model import (
+    COUNTED,
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -204,13 +205,13 @@ class Witness:
                 self.unsettled.discard(event_id)
                 self._delivered.add(event_id)
             case Reported(event_id=event_id):
-                self._uncounted |= {event_id} if effect.counted else set()
+                self._uncounted |= {event_id} if effect.key == COUNTED else set()
                 assert event_id not in self._delivered, f"{event_id} reported after delivery"
                 assert event_id not in self.reported, f"{event_id} reported twice"
                 assert event_id in self.unsettled, f"{event_id} reported, but not awaited"
                 self.unsettled.discard(event_id)
                 self.reported.add(event_id)
-                self._render(effect.key, effect.args)
+                self._render(effect.key, {"count": 1, **effect.args})
             case AskRobot(event_id=event_id):
                 assert event_id in self.unsettled, f"{event_id} asked about, but not awaited"
                 assert event_id not in self._questions, f"{event_id} asked about twice"
