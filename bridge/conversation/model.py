@@ -613,16 +613,6 @@ class Say(Wish, frozen=True):
     """Worth the customer's phone ringing: m.text instead of m.notice."""
 
 
-class QueuePlace(Wish, frozen=True, tag="Place"):
-    """A customer's wait, for the second line of the card (see `Queued`)."""
-
-    queue_id: QueueId
-    at: int
-    since: int
-    position: int | None = None
-    moved_at: int = 0
-
-
 class Card(Wish, frozen=True):
     """The one message that is edited in place as the queue moves; one per `number`."""
 
@@ -630,8 +620,6 @@ class Card(Wish, frozen=True):
     key: str
     args: Args = {}
     """`queue` is an id, `opens` a moment."""
-    place: QueuePlace | None = None
-    """While waiting: the expectation is put into words as the card is written."""
     more: tuple[str, ...] = ()
     """Sentences behind the first."""
     below: tuple[str, ...] = ()

@@ -229,9 +229,7 @@ def show_card(turn: Turn) -> None:
     args: model.Args = {"queue": phase.queue_id}
     if phase.position:
         args["position"] = phase.position
-    key = "queue.position" if phase.position else "queue.waiting"
-    place = model.QueuePlace(phase.queue_id, turn.now, phase.since, phase.position, phase.moved_at)
-    turn.ask(model.Card(turn.state.number, key, args, place))
+    turn.card("queue.position" if phase.position else "queue.waiting", args)
 
 
 def place_named(turn: Turn, position: int | None) -> None:

@@ -479,15 +479,15 @@ WORTH_SAYING = 60_000
 """ms from which on the time waited is told."""
 
 
-def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Waits) -> str:
+def second_line(texts: Texts, language: str, place: model.Queued, waits: Waits, now: int) -> str:
     """Estimate and length of a wait, in words; empty if nothing is known."""
     parts: list[tuple[str, model.Args]] = []
-    expected = waits.expected(place)
+    expected = waits.expected(place, now)
     if expected is not None and expected[1] <= 0:
         parts.append(("queue.longer", {}))
     elif expected is not None:
         parts.append(("queue.expected", {"wait": waiting_range(language, *expected)}))
-    if place.at - place.since >= WORTH_SAYING:
-        waited = duration(language, (place.at - place.since) / 1000)
+    if now - place.since >= WORTH_SAYING:
+        waited = duration(language, (now - place.since) / 1000)
         parts.append(("queue.waited", {"time": waited}))
     return " · ".join(texts.render(language, key, args) for key, args in parts)

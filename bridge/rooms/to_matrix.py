@@ -249,9 +249,10 @@ class MatrixLane:
         space = " " if language == "en" else ""
         first = (self._sentence(room, key, args) for key in (card.key, *card.more))
         below = space.join(self._sentence(room, key, args) for key in card.below)
-        if card.place is not None:
-            around = self._around
-            below = second_line(around.rules.texts, language, card.place, around.waits)
+        phase, around = room.record.conversation.phase, self._around
+        if card.key in {"queue.position", "queue.waiting"} and isinstance(phase, model.Queued):
+            now = around.clock.now()
+            below = second_line(around.rules.texts, language, phase, around.waits, now)
         return "\n".join(filter(None, (space.join(first), below)))
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:

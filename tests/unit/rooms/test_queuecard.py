@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.model import Card, FailureReason, QueuePlace, TurnAwaited
+from bridge.conversation.model import Card, FailureReason, Queued, TurnAwaited
 from bridge.conversation.policy import Policy
 from bridge.ids import EffectSeq, QueueId
 from bridge.rooms.cards import second_line
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 MINUTE = 60_000
 
 
-def place(position: int | None, *, moved: int = 0, since: int = 0) -> QueuePlace:
+def place(position: int | None, *, moved: int = 0, since: int = 0) -> Queued:
     """Times are minutes ago."""
-    return QueuePlace(QUEUE, T0, T0 - since * MINUTE, position, T0 - moved * MINUTE)
+    return Queued(QUEUE, T0 - since * MINUTE, position=position, moved_at=T0 - moved * MINUTE)
 
 
 def experienced() -> Waits:
@@ -45,8 +45,8 @@ def experienced() -> Waits:
     return waits
 
 
-def line(where: QueuePlace, waits: Waits | None = None, language: str = "en") -> str:
-    return second_line(Texts(), language, where, waits or Waits())
+def line(where: Queued, waits: Waits | None = None, language: str = "en") -> str:
+    return second_line(Texts(), language, where, waits or Waits(), T0)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def line(where: QueuePlace, waits: Waits | None = None, language: str = "en") ->
         (place(0, since=2), "waiting for 2 minutes"),
     ],
 )
-def test_the_way_so_far(where: QueuePlace, says: str) -> None:
+def test_the_way_so_far(where: Queued, says: str) -> None:
     assert line(where) == says
 
 
@@ -79,7 +79,7 @@ def test_in_every_language(language: str) -> None:
 
 
 def test_another_queue_is_another_matter() -> None:
-    other = QueuePlace(QueueId(2), T0, T0, 1, T0)
+    other = Queued(QueueId(2), T0, position=1, moved_at=T0)
     assert line(other, experienced()) == ""
 
 
