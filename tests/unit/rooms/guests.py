@@ -132,7 +132,9 @@ class Guests:
         for effect in self.house.effects:
             if isinstance(effect, Say | Reported):
                 for language in LANGUAGES:
-                    self.texts.render(language, effect.key, {"prefix": "!wc", **effect.args})
+                    self.texts.render(
+                        language, effect.key, {"prefix": "!wc", "count": 1} | effect.args
+                    )
 
     def enter(self) -> None:
         options: list[dict[str, object] | None] = [None, {}, {"queue": 99}]
