@@ -1,7 +1,7 @@
 """SQLite: one connection in one worker thread, and one hop to it for a whole group.
 
-The thread takes jobs from a queue, at a quarter of an executor's cost. A transaction begins and
-ends inside one job, which no cancelled caller interrupts. WAL with synchronous=FULL, because a 200
+The thread takes jobs from a queue, at a quarter of an executor's cost. A transaction begins and ends
+inside one job, which a cancelled caller cannot interrupt. WAL with synchronous=FULL, because a 200
 to the homeserver means that the event outlives a power cut; group commit shares the price.
 """
 
