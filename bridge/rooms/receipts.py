@@ -1,14 +1,16 @@
 """Read receipts and typing notices: what each side sees of the other beside the messages.
 
-A receipt shows what the call centre has taken (`RoomRecord.read_up_to`, stored with the outcome of
-the message), and nothing else. So none is ahead of what is known for certain, none costs a row, and
-after a crash it is given anew: a homeserver lets none go back. The first goes out at once, the next
-one `PAUSE` seconds later, and while people go on writing, one every two pauses.
+A receipt shows what the call centre has taken, and nothing else. How far that is stands in the
+room's record (`RoomRecord.read_up_to`), stored with the outcome of the message. So no receipt is
+ahead of what is known for certain, none costs a row, and after a crash it is given anew: repeating
+one does no harm, and a homeserver lets none go back. Only the newest counts. The first goes out at
+once, the next one `PAUSE` seconds later, and while people go on writing, one every two pauses.
 
-Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2); nothing of it is stored, and
-nothing waits for it. An agent's notice shows their ghost typing for six seconds, in which the next
-one comes if they go on, or until their message stands in the room. A customer who types is told to
-the agent every five seconds, for as long as the homeserver says so.
+Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
+nothing waits for it and nothing is lost if it fails: a failure is a line in the debug log. An
+agent's notice shows their ghost typing for six seconds, in which the next one comes if they go on;
+it ends at once when their message stands in the room. A customer who types is told to the agent for
+as long as the homeserver says so, every five seconds.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 """Group commit: one writer, and whatever waits when it is free goes into one transaction.
 
-A caller leaves a ticket, a few requests and a callback, and goes on. The writer takes all requests
-that wait, up to a bound, and has them committed together; then each caller is called back. While
-that transaction runs, the next group gathers: the slower the disk, the larger the groups.
+Theory of operation. A caller leaves a ticket, a few requests and a callback, and goes on. The
+writer takes all requests that wait, up to a bound, and has them committed together; then each
+caller is called back. While that transaction runs, the next group gathers: the slower the disk, the
+larger the groups, so the cost of a commit is shared the more, the more it matters.
 
 A group that the database refuses is cut in half and each half tried again, down to the one request
 that is at fault: its neighbours are written, it alone gets the error. A database that is away fails
 the whole group at once, for a smaller group would fare no better.
 
 Nobody but the writer touches the transaction, so none is ever left open. A caller whose patience
-ends before its requests were taken withdraws them. Nothing here knows of any database.
+ends before its requests were taken withdraws them.
+
+The module knows asyncio and nothing of any database.
 """
 
 from __future__ import annotations

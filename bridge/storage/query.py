@@ -3,10 +3,11 @@
 Queries hold SQL for both engines and its parameters, and do no I/O: an `Engine` is SQLite in a
 thread (`sqlite.py`) or PostgreSQL over asyncpg (`postgres.py`).
 
-A `Together` writes many rows. SQLite runs a statement once for each, at three to five microseconds,
-and as much again for a RETURNING: it is given none, for it tells a row's number anyway. PostgreSQL
-gets them all in one round trip as arrays: what costs there is the trip. A single row goes as plain
-values, for the driver spends two microseconds on each array.
+A `Together` writes many rows. SQLite runs a statement once for each, which costs three to five
+microseconds, and as much again for a RETURNING: it is given none, for it tells a row's number
+anyway. PostgreSQL gets them all in one round trip as arrays: what a statement costs there is the
+trip, so a whole group of requests is a handful of statements, however many requests it holds. A
+single row goes as plain values, for the driver spends two microseconds on each array.
 
 Of its errors, the writer tells `Unreachable` (nothing can be written now) from a plain StoreError
 (this one request cannot be written), and the program's exit code depends on the others.

@@ -1,8 +1,9 @@
 """SQLite: one connection in one worker thread, and one hop to it for a whole group.
 
-The thread takes jobs from a queue, at a quarter of an executor's cost. A transaction begins and ends
-inside one job, which a cancelled caller cannot interrupt. WAL with synchronous=FULL, because a 200
-to the homeserver means that the event outlives a power cut; group commit shares the price.
+The thread takes jobs from a queue and hands each answer to the event loop: that costs a quarter of
+an executor's way. No coroutine ever holds a transaction: it begins and ends inside one job, which a
+cancelled caller cannot interrupt. WAL with synchronous=FULL, because a 200 to the homeserver means
+that the event outlives a power cut; with group commit the price of FULL is shared.
 """
 
 from __future__ import annotations
