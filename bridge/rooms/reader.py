@@ -4,7 +4,7 @@
 (`Meaning`), and leave a new record and effects in the visit. Facts of the outside world (may this
 person configure the room? which message is replied to?) are asked beforehand by `Reader` and handed
 in as `Facts`. What cannot be carried is reported to its sender. A reaction or vote on a card of
-ours is an order to us (`cards`), 🔁 sends a message again, the rest is told to an agent in words
+ours is an order to us (`cards`), 🔁 sends a message again, and the rest is told to an agent in words
 (`references`).
 
 With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
