@@ -15,10 +15,12 @@ outstanding and none has to wait.
     Idle/Ended --word, where the robot answers first--> the same, until a person is wanted
 
 What a customer typed is in exactly one place at any time: `held`, `outstanding.held`,
-`Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered` (`test_walk`).
+`Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered`. A property test
+walks the machine at random and asserts just that.
 
 Every state that waits has a deadline and a way out: `deadline` names the next moment, and the input
-`Tick` makes it happen. An outstanding call has its own deadline in the rooms ring.
+`Tick` makes it happen. An outstanding call has its own deadline in the rooms ring, which always
+brings an input for it.
 
 The rows cited in this package are those of the protocol reference, section 4.
 """

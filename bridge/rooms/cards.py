@@ -1,7 +1,8 @@
 """Cards: messages of ours that a reaction, a vote or a word can answer. Pure, but for `ask_robot`.
 
-A room remembers its newest cards (`OurCard`): a reaction to one of them is an order to us. Where a
-client shows neither polls nor reactions, each card names a command.
+A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
+of the knowledge base, the offer to be called back, the robot's proposals): a reaction to one of
+them is an order to us. Where a client shows neither polls nor reactions, each card names a command.
 
 - Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
   stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
@@ -10,8 +11,11 @@ client shows neither polls nor reactions, each card names a command.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
-- Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody, and are answered. What is no
-  command, rating or thanks is carried.
+- Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
+  the end would put its writer into the queue again. They are answered instead. What is no command,
+  rating or thanks is carried.
+- The queue card has a second line: the expected wait, the time waited. The estimate changes all the
+  time, so the line is put together as the card is written.
 """
 
 from __future__ import annotations
@@ -187,7 +191,8 @@ _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> dict[int, str]:
     """The ratings (id -> label), the best first: in the operator's order, or by the server's ids.
 
-    Of `told`, the server's (id, label), the highest id is the best, as in the vendor's own apps.
+    `told` are (id, label) as the server listed them; there the highest id is the best, as in the
+    vendor's own apps (1 satisfied, 0 not).
     """
     if told:
         best_first = sorted(dict(told).items(), reverse=True)
@@ -234,8 +239,9 @@ LONGEST_THANKS = 80
 def is_thanks(words: str) -> bool:
     """True for a thank-you and nothing else: one of `_THANKS`, word for word.
 
-    A mark may join it to `_GOODBYES` ("thanks, bye"); a question mark asks for something. Letter
-    case, blanks, emoji and wide letters (NFKC) do not count.
+    A mark may join it to others, or to `_GOODBYES` ("thanks, bye"). Letter case, blanks, emoji and
+    wide letters (NFKC) do not count, but a question mark asks for something. One word more, and it
+    is somebody's message.
     """
     if len(words) > LONGEST_THANKS:
         return False

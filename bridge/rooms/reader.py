@@ -1,11 +1,11 @@
 """The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
 
 `read_command`, `needs_standing` and `receive` are pure: they take the room's record and one event
-(`Meaning`), and leave a new record and effects in the visit. Facts of the outside world (may this
-person configure the room? which message is replied to?) are asked beforehand by `Reader` and handed
-in as `Facts`. What cannot be carried is reported to its sender. A reaction or vote on a card of
-ours is an order to us (`cards`), 🔁 sends a message again, and the rest is told to an agent in words
-(`references`).
+(`Meaning`), and leave a new record and effects in the visit, like the state machine inside it.
+Facts of the outside world (may this person configure the room? which message is replied to?) are
+asked beforehand by `Reader` and handed in as `Facts`. What cannot be carried is reported to its
+sender. A reaction, vote or redaction on a card of ours is an order to us (`cards`), 🔁 sends a
+message again, and the rest is told to an agent in words (`references`).
 
 With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
 clear is answered with what to do, and so is a command that starts a chat or shows one. Commands

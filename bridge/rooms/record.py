@@ -11,9 +11,10 @@ asked for anew is a chat of its own, because its agent may be another. The recor
 chats, which can still change; a change is written to the store in the transaction of its step.
 
 Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came. The tag is
-the class's name, as it is for effects (`visit`): one that is renamed keeps the former name as its
-`tag`, and a new field has a default, for the rows of earlier versions (`stored_rows.jsonl`). A
-`Meaning`, what the matrix ring makes of an event, is never stored.
+the name of the class, as it is for effects (`visit`): a class that is renamed keeps the former name
+as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
+ones (samples: `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an event, is never
+stored.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ WebChat has none of these, so an agent is told in words. All is pure but what as
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw,
   because it did not arrive or was of an earlier chat.
-- The earlier message (`Earlier`) is read from the journal; of one that is erased there
-  (`retention`) the agent is told without its words.
+- The earlier message (`Earlier`) is read from the journal, where `retention` erases it some day: of
+  one that is erased the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone yet goes in its newest wording only.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
@@ -536,8 +536,9 @@ _VARIATION = "\ufe0f"
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
     """Take a reaction, to a message or to what we said of it (`earlier`), as the wish to resend it.
 
-    On a card it is about all that was given up with the request. False if it is none; on a person's
-    message it is one also where nothing is left to do, so that no agent is told of it.
+    On a card it is about all that was given up with the request. On a message of a person's it is
+    such a wish also where nothing is left to do (they tapped twice, or it has arrived meanwhile):
+    an agent is never told of it. False if it is none.
     """
     if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
         return False

@@ -1,5 +1,7 @@
 """Room: one room at work, with its record, its waiting inputs, and its effects under way.
 
+Theory of operation
+-------------------
 A `Room` lives while there is something to do in it, and a little longer. Whatever happens (an
 event, a push, a deadline, the outcome of an effect) becomes a *step*: the reader and the machine
 make a new record and effects of it, at once and in memory. The step goes into the room's *draft*;
@@ -12,16 +14,19 @@ room (`_handle_waiting`). What comes behind it waits too: a room's inputs are ha
 Outcomes of effects and deadlines come in between.
 
 Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
-outcome is a step as well. It need not be stored at once: if the process dies first, an effect that
-was attempted and has no outcome is *uncertain*, which is said. Nor is the record written where the
-call centre has simply taken a message: whoever reads the room adds that (`visit.recovered`).
+outcome is a step as well. It need not be stored at once: nobody is told anything before, and if the
+process dies first, an effect that was attempted and has no outcome is *uncertain*, which is said.
+Nor is the record written where the call centre has simply taken a message: that follows from the
+outcome of the row, and whoever reads the room adds it (`visit.recovered`).
 
-When a commit fails, or its answer is lost, everything that was made on top of it is worth nothing:
-the room is *behind*, and is read anew. What must not be lost then is kept: outcomes, which are let
-happen again if the store has not got them, and deadlines. Inputs whose commit failed are sent again
-by their senders. A commit is refused if the room has changed since it was read, or if a row has
-ended: nothing is handled twice. A value that the database can never hold is traced to its input,
-which becomes a dead letter.
+Whatever is in memory is a copy of the store's, or goes into the next commit. When a commit fails,
+or its answer is lost, everything that was made on top of it is worth nothing: the room is *behind*,
+and is read anew. What must not be lost then is kept: outcomes, which are let happen again if the
+store has not got them, and deadlines. Inputs whose commit failed are sent again by their senders.
+
+A commit is refused by the store if the room has changed since it was read, or if a row has ended:
+nothing is handled twice, whoever else may be at work on the database. A value that the database can
+never hold is traced to its input, which becomes a dead letter.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ in one. An effect of something else (a deadline, a reply), or a second one, has 
 A call that writes is answered only when the write is durable. A caller that is cancelled never
 undoes or half-does it: it may only miss the answer.
 
-A call that fails with a plain StoreError may have happened, or may still happen. So every write can
-be tried again without harm: inputs are told apart by their keys, an effect is settled once, and a
-commit applies only to the revision of the room that it was made from, and only while its rows are
-open. The same keeps two bridges on one database from both handling an input; but only the lock of
-`storage.sqlstore` keeps them from both making a call of the journal.
+A call that fails with a plain StoreError may have happened, or may still happen: a database that
+hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
+keys, an effect is settled once, and a commit applies only to the revision of the room that it was
+made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
+there. The same rule keeps two bridges on one database from both handling an input, should they ever
+get past the lock that lets only one of them start (`storage.sqlstore`); nothing but that lock keeps
+them from both making a call of the journal.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ which one person invites us at the same moment, the second has to count the firs
 step is committed. Lock order: it is taken after everything else, a step holds one at most, and
 there is no network I/O while it is held.
 
-Waiting times (`Waits`) are learned per queue, per place and as a whole, from those who have waited.
-Waits are skewed: most are short, some very long. So the mean and variance of their logarithms are
-kept, exponentially weighted, and the range of one standard deviation to either side is told, which
-holds about two waits in three; only once enough waits are known, not too old ones. Who gives up has
-waited at least so long (a censored observation): that counts where it is longer than the mean, else
-the impatient would make the queue look short.
+Waiting times (`Waits`) are learned per queue from those who have waited. Waits are skewed: most are
+short, some very long. So the mean and variance of their logarithms are kept, exponentially
+weighted, and the range of one standard deviation to either side is told, which holds about two
+waits in three, and rounded outwards more; only once enough waits are known, not too old ones. The
+wait per place in the queue is learned, and the whole wait, for queues that name no places. Who
+gives up, or is sent away, has waited at least so long (a censored observation): such a wait counts
+where it is longer than the mean, else the impatient would make the queue look short.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ stored (a restored database counts its rows again, but at other moments) and the
 cache forgets whose an id was). Where an effect is several events, each has an id of its own, so
 that a repeat sends only what is missing.
 
-Of an agent's file that cannot be had the customer is told. A refusal that comes once it is open is
-the homeserver's. Whatever asks that raises Unavailable or Refused here; `run` deals with both.
+A file goes through us from one server to the other; of one that cannot be had the customer is told.
+A refusal that comes once it is open is the homeserver's.
+
+Whatever asks the homeserver raises Unavailable or Refused here; `run` deals with both.
 """
 
 from __future__ import annotations
@@ -62,9 +64,11 @@ _doors_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.do
 _relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
-SIGNS = {"callback.offer": BELL, model.COUNTED: AGAIN} | dict.fromkeys(
-    ("queue.turn", "queue.position", "queue.waiting", "callback.promised"), CROSS
-)
+SIGNS = {
+    **dict.fromkeys(("queue.turn", "queue.position", "queue.waiting", "callback.promised"), CROSS),
+    "callback.offer": BELL,
+    model.COUNTED: AGAIN,
+}
 """Of sentences about a request, the sign that they name, which is put below them to be tapped."""
 _FORMER = {
     "callback.goes_on": "callback.promised",

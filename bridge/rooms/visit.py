@@ -5,10 +5,11 @@ little, as those of `conversation` do with a `Turn`. Whoever made it commits wha
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
 (`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
-A visit also notes what became of people's messages: how far the room shows our users as having read
-(`receipts`), and which can be sent again (`references`). The conversation delivers in the order in
-which things were typed, so the newest delivered message is never ahead of one that still waits.
-What was reported to its sender as undelivered may lie before it.
+A visit also notes what became of the messages that people sent. Two things follow from that: how
+far the room shows our users as having read (`receipts`), and which messages can be sent again
+(`references`). A receipt means "read up to here". The conversation delivers in the order in which
+things were typed, so the newest delivered message is never ahead of one that still waits. What was
+reported to its sender as undelivered may lie before it: that person has been told in words.
 """
 
 from __future__ import annotations
