@@ -26,7 +26,16 @@ import msgspec
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation import model
+from bridge.conversation.model import (
+    Chatting,
+    CustomerText,
+    Ended,
+    Idle,
+    Input,
+    Pushed,
+    Replied,
+    Said,
+)
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -110,11 +119,11 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
-    if not isinstance(meaning.content, model.CustomerText):
+    if not isinstance(meaning.content, CustomerText):
         return None
     text = meaning.plain
     bare = (
-        not isinstance(record.conversation.phase, model.Chatting)
+        not isinstance(record.conversation.phase, Chatting)
         and record.host == rules.bot
         and people.is_alone(visit, meaning.sender)
     )
@@ -262,13 +271,13 @@ def _commanded(
 def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
     phase, meant = visit.record.conversation.phase, None
-    if not isinstance(phase, model.Chatting) or phase.robot or spoke.reply_to is not None:
+    if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke):
             return
     if meant is None:
-        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, model.CustomerText)
-        said = model.Said(spoke.event_id, spoke.content, spoke.plain)
+        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
+        said = Said(spoke.event_id, spoke.content, spoke.plain)
         meant = said if plain else references.spoken(visit, spoke, earlier)
     _step(visit, spoke.sender, [meant])
 
@@ -278,7 +287,7 @@ def _ordered_by(
     gesture: Withdrew | Reacted | PollAnswered,
     received: int,
     earlier: Earlier | None,
-) -> list[model.Input]:
+) -> list[Input]:
     """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
@@ -295,7 +304,7 @@ def _ordered_by(
     return references.gestured(visit, gesture, earlier)
 
 
-def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
+def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:
     for one in happened:
         visit.step(one if visit.record.direct else people.signed(visit, sender, one))
 
@@ -403,7 +412,7 @@ class Reader:
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
-        if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
+        if isinstance(stored, (Replied, Pushed)):  # as nearly always
             visit.step(stored)
             return
         match stored:
@@ -542,7 +551,7 @@ class Reader:
             earlier, sender = await self._earlier(visit, found), found.sender
         if (
             isinstance(found, (Spoke, Corrected))
-            and isinstance(found.content, model.CustomerText)
+            and isinstance(found.content, CustomerText)
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
@@ -555,10 +564,10 @@ class Reader:
         if about is None or about in record.erasing:
             return None
         earlier = await references.recall(self._around, self._room_id, about)
-        if earlier is None or not isinstance(earlier.content, model.CustomerText):
+        if earlier is None or not isinstance(earlier.content, CustomerText):
             return earlier
         # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
-        idle = isinstance(record.conversation.phase, model.Idle | model.Ended)
+        idle = isinstance(record.conversation.phase, Idle | Ended)
         bare = record.direct and record.host == visit.rules.bot and idle
         if commands.read(visit, earlier.text, bare=bare) is None:
             return earlier

@@ -41,8 +41,16 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    LinkRestored,
+    Queued,
+    Requesting,
+    Tick,
+    TurnAwaited,
+)
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
 from bridge.rooms.ports import Account
@@ -253,7 +261,7 @@ class Room:
     def key_came(self) -> None:
         """Retry of events that could not be read: a key has come."""
         if self.behind or self.record.sealed:
-            self.signal(model.Tick())
+            self.signal(Tick())
 
     def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
         """An agent is typing. A room that has to be read first shows the next such sign."""
@@ -283,7 +291,7 @@ class Room:
         """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
-        running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
+        running = isinstance(record.conversation.phase, (Queued, Chatting))
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
@@ -654,17 +662,17 @@ class Room:
         """Keep a signal for later; of a kind that tells of a state only the newest counts."""
         if happened in self._signals:
             return
-        if isinstance(happened, model.LinkRestored | model.TurnAwaited):
+        if isinstance(happened, LinkRestored | TurnAwaited):
             self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
-    def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
+    def _note_phase(self, before: Conversation, after: Conversation, now: int) -> None:
         """Tell log, metrics and waiting times of a conversation's new phase."""
         old, new, waited = before.phase, after.phase, None
         self._around.waits.note(before, after, now)
         name = type(new).__name__
         self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        if isinstance(old, model.Requesting | model.Queued) and isinstance(new, model.Chatting):
+        if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
             waited = now - old.since
         self._around.measures.phase_entered(name, waited)
 

@@ -20,8 +20,37 @@ from typing import Any, assert_never
 
 import msgspec
 
-from bridge.conversation import model
 from bridge.conversation.machine import step
+from bridge.conversation.model import (
+    AgentsCame,
+    AgentsLeft,
+    Answered,
+    Args,
+    AskRating,
+    AskRobot,
+    CallbackCard,
+    CallFailed,
+    CallWebChat,
+    Card,
+    Delivered,
+    EndPoll,
+    FetchHistory,
+    Input,
+    LinkLost,
+    LinkRestored,
+    Offer,
+    Relay,
+    Replied,
+    Reported,
+    Resumed,
+    Say,
+    Tick,
+    ToAside,
+    ToMatrix,
+    ToWebChat,
+    TurnAwaited,
+    UploadMedia,
+)
 from bridge.conversation.model import Effect as ConversationEffect
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
@@ -83,7 +112,7 @@ class ShowAnswer(RoomWish, frozen=True):
     event_id: EventId
     question: str
     key: str
-    args: model.Args = {}
+    args: Args = {}
     first: bool = False
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
@@ -144,7 +173,7 @@ RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
 Effect = ConversationEffect | RoomEffect
 
 
-StoredEffect = model.ToWebChat | model.ToAside | model.ToMatrix | RoomEffect
+StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
 """All that something has to be done about."""
 
 _WEBCHAT = Lane.WEBCHAT
@@ -160,35 +189,23 @@ def load_effect(body: bytes) -> StoredEffect:
 def new_effect(effect: Effect) -> NewEffect | None:
     """An effect for the journal; None for a fact about which nothing has to be done."""
     body = _encoder.encode(effect)
-    if isinstance(effect, model.CallWebChat):  # as nearly always
+    if isinstance(effect, CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
     match effect:
-        case model.UploadMedia(event_id=cause, call_id=call_id):
+        case UploadMedia(event_id=cause, call_id=call_id):
             return NewEffect(Lane.WEBCHAT, body, cause, call_id)
-        case (
-            model.Relay()
-            | model.Card()
-            | model.CallbackCard()
-            | model.AskRating()
-            | model.EndPoll()
-            | model.Offer()
-            | PutSigns()
-        ):
+        case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
             return NewEffect(Lane.MATRIX, body)
-        case model.AgentsCame() | model.AgentsLeft() | EnterRoom() | LeaveRoom():
+        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
             return NewEffect(Lane.MATRIX, body)
-        case (
-            model.Reported(event_id=cause) | ShowAnswer(event_id=cause) | model.Say(reply_to=cause)
-        ):
+        case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
             return NewEffect(Lane.MATRIX, body, cause)
-        case (
-            model.AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline()
-        ):
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
             return NewEffect(Lane.ASIDE, body, effect.event_id)
-        case model.FetchHistory():
+        case FetchHistory():
             return NewEffect(Lane.ASIDE, body)
-        case model.Delivered() | model.Answered():
+        case Delivered() | Answered():
             return None
         case _:
             assert_never(effect)
@@ -242,27 +259,25 @@ class Visit(msgspec.Struct, eq=False):
     def ask(self, effect: Effect) -> None:
         self.effects.append(effect)
 
-    def say(
-        self, key: str, args: model.Args | None = None, *, reply_to: EventId | None = None
-    ) -> None:
+    def say(self, key: str, args: Args | None = None, *, reply_to: EventId | None = None) -> None:
         """Say a sentence in the room."""
-        self.ask(model.Say(key, args or {}, reply_to=reply_to))
+        self.ask(Say(key, args or {}, reply_to=reply_to))
 
-    def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
+    def report(self, event_id: EventId, key: str, args: Args | None = None) -> None:
         """Tell the customer that this event goes nowhere."""
-        self.take(model.Reported(event_id, key, args or {}))
+        self.take(Reported(event_id, key, args or {}))
 
-    def word(self, key: str, args: model.Args) -> str:
+    def word(self, key: str, args: Args) -> str:
         """A sentence for agents, in their language if the operator names one, else the room's."""
         language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
 
-    def part(self, key: str, args: model.Args) -> str:
+    def part(self, key: str, args: Args) -> str:
         """A sentence for the room that is to stand within another one."""
         language = self.rules.language_for(self.record.settings)
         return self.rules.texts.render(language, key, args)
 
-    def step(self, happened: model.Input, event: EventId | None = None) -> None:
+    def step(self, happened: Input, event: EventId | None = None) -> None:
         """Let something happen to the conversation; `event` is what brought it, if any did."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now
         former, queue = before.conversation, policy.queue_id
@@ -287,7 +302,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def take(self, effect: Effect) -> None:
         """Note what an effect says of a message; `Delivered` says no more, and ends here."""
-        if isinstance(effect, model.Delivered):
+        if isinstance(effect, Delivered):
             event_id = effect.event_id
             if not self.record.undelivered:  # as nearly always
                 self.set(read_up_to=event_id)
@@ -297,7 +312,7 @@ class Visit(msgspec.Struct, eq=False):
             self.record = _delivered(self.record, event_id)
             return
         self.effects.append(effect)
-        if isinstance(effect, model.Reported):
+        if isinstance(effect, Reported):
             note = _reported if can_be_sent_again(effect.key) else forgotten
             self.record = note(self.record, effect.event_id)
 
@@ -380,7 +395,7 @@ class Came(msgspec.Struct, frozen=True):
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
-Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
 """Inputs that need not be stored: they would be noticed again after a restart."""
 
 
@@ -487,7 +502,7 @@ def _ends(body: bytes, call_id: CallId) -> bool:
         stored = load_input(body)
     except msgspec.DecodeError:
         return False
-    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
+    return isinstance(stored, Replied | CallFailed) and stored.call_id == call_id
 
 
 def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
