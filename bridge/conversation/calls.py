@@ -263,10 +263,10 @@ def take_back(
     if not perhaps and piece.asked is None:
         turn.lapse(piece.event_id)
     if asked.moot:
-        turn.report_whole((piece,), "undelivered.cancelled")
+        turn.drop((piece,))
         return
     if isinstance(turn.state.phase, model.Idle):
-        queue.say_kept(turn)
+        queue.show_end(turn)
     else:
         queue.resume_held(turn, ask=False)
 
@@ -398,15 +398,13 @@ def give_up(turn: Turn) -> None:
     turn.no_trouble()
     phase = turn.state.phase
     if isinstance(phase, model.Waiting):
-        queue.leave(turn)
-        if not queue.hidden(phase):
-            turn.card("queue.ended")
-            turn.say("trouble.given_up")
-            queue.offer_callback(turn, phase.queue_id, "trouble.given_up")
+        queue.ended(turn, "trouble.given_up")
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
     if not queue.callback_wanted(turn.state):
         turn.report(turn.state.held, "undelivered.expired")
+    if isinstance(phase, model.Waiting) and not queue.hidden(phase):
+        queue.show_end(turn)  # with what is still kept
     if turn.state.rating is not None:
         _give_up_rating(turn)
     if isinstance(phase, model.Chatting) and phase.close:

@@ -44,12 +44,12 @@ def start_chat(
         turn.lapse()
     if session_id != turn.state.last_session and isinstance(phase, model.Chatting):
         turn.set(last_ended_at=turn.now)
-    turn.set(last_session=session_id, last_closed=False, callback=None)
+    turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
     turn.enter(chat, request_id=request_id, marked=True)
     hand_over(turn)
     if unwanted:
-        turn.card("queue.cancelled")
+        queue.show_cancelled(turn, "queue.cancelled")
     else:
         greet(turn, chat)
 
@@ -88,7 +88,7 @@ def end_chat(
     Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
     """
     if phase.seeking:
-        turn.card("queue.ended")
+        turn.card("queue.cancelled")
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     turn.enter(model.Ended(phase.session_id, since=turn.now))
@@ -119,7 +119,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         end_chat(turn, phase, "chat.ended")
         return
     if phase.seeking:
-        turn.card("queue.ended")
+        turn.card("queue.cancelled")
     dismiss(turn, phase.agents)
     turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")

@@ -43,7 +43,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if robot_first:
         queue.want_person(turn, robot.consult(turn, event))
     elif turn.policy.start_on_message:
-        queue.request_chat(turn)
+        queue.request_chat(turn, said=True)
     else:
         _say_held(turn, state.held, asked=event.again)
 
@@ -210,9 +210,7 @@ def call_back(turn: Turn) -> None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)
     else:
-        if offered.wanted is None:
-            queue.wish_callback(turn, offered.queue_id)
-        queue.promise_callback(turn, offered.queue_id)
+        queue.promise_callback(turn, offered)
 
 
 def _leaving(turn: Turn) -> bool:
@@ -222,7 +220,11 @@ def _leaving(turn: Turn) -> bool:
 
 def cancel(turn: Turn) -> None:
     """Leave the queue (rows 22, 23), and no longer wish for a callback; what waited is reported."""
-    phase, called_off = turn.state.phase, queue.cancel_callback(turn)
+    phase, called_off = turn.state.phase, queue.callback_wanted(turn.state)
+    if called_off:
+        turn.set(callback=None)
+    if called_off and isinstance(phase, model.Waiting):
+        turn.say(f"callback.cancelled{'' if queue.hidden(phase) else '_leaving'}")
     if isinstance(phase, model.Requesting):
         _drop_all(turn)
         _cancel_request(turn, phase)
@@ -235,15 +237,18 @@ def cancel(turn: Turn) -> None:
     else:
         asked = (one.event_id for one in turn.state.questions if not one.aside)
         left = robot.settle(turn, *asked)
-        if all_pieces(turn.state):
-            _drop_all(turn, "undelivered.dropped")
-        elif not called_off:
+        if not (called_off or all_pieces(turn.state)):
             turn.say("robot.solved" if left else "cancel.nothing")
+        _drop_all(turn)
+        if queue.is_near(turn) and (called_off or turn.state.dropped):
+            queue.show_cancelled(turn, *(("callback.cancelled",) if called_off else ()))
+        elif called_off:
+            turn.say("callback.cancelled")
 
 
-def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
-    """Report all that waits; what is under way, or with the queue, only once no agent gets it."""
-    turn.report(turn.state.held, key)
+def _drop_all(turn: Turn) -> None:
+    """Give up all that waits; what is under way, or with the queue, only once no agent gets it."""
+    turn.report(turn.state.held, model.COUNTED)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
         turn.set(outstanding=replace(outstanding, moot=True))

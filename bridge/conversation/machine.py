@@ -43,6 +43,8 @@ def step(
     _apply(turn, happened)
     if turn.state.questions:
         robot.tidy(turn)
+    if turn.state.dropped:
+        queue.tell_dropped(turn)
     calls.next_call(turn)
     recall = turn.state.recall
     if recall is not None and not recall.asked:

@@ -20,6 +20,9 @@ from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.frames import Agent, AgentContent, Command, Push, Reply
 from bridge.webchat.http import HistoryEntry
 
+Args = dict[str, str | int | tuple[str, ...]]
+"""What is filled into a sentence of ours."""
+
 
 class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """Base class of stored values."""
@@ -324,6 +327,16 @@ class Callback(Value, frozen=True):
     """Requests since the queue last opened, as far as we know its hours."""
 
 
+class Vain(Value, frozen=True):
+    """The newest request has ended in vain: what its card says of it."""
+
+    key: str
+    args: Args = {}
+    since: int = 0
+    """When that card was written first, with `kept` messages."""
+    kept: int = 0
+
+
 class Conversation(Value, frozen=True):
     phase: Phase = Idle()
     number: int = 0
@@ -359,6 +372,10 @@ class Conversation(Value, frozen=True):
     """File extensions that the server takes (200), lower case, no dots; empty: it did not say."""
     callback: Callback | None = None
     """Offered at the end of the newest request, or wished for; over once a chat begins."""
+    vain: Vain | None = None
+    """None while the newest request goes on, and once it has become a chat or was cancelled."""
+    dropped: tuple[EventId, ...] = ()
+    """Messages given up with the request; the customer is yet to be told, in one line."""
     heard: tuple[Heard, ...] = ()
     """The marks in a row that an earlier version stored; empty once `marks` is used."""
     marks: Marks = Marks()
@@ -567,8 +584,6 @@ Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored |
 
 # --- effects --------------------------------------------------------------------------------------
 
-Args = dict[str, str | int | tuple[str, ...]]
-
 
 class Wish(Value, frozen=True):
     """Base class of effects."""
@@ -616,35 +631,28 @@ class Say(Wish, frozen=True):
     """Key of a second sentence, with the same `args`, that stands below it."""
 
 
-class QueuePlace(Wish, frozen=True, tag="Place"):
-    """The progress of a customer's wait, for the second line of the card (see `Queued`)."""
-
-    queue_id: QueueId
-    at: int
-    since: int
-    position: int | None = None
-    first_position: int | None = None
-    first_at: int = 0
-    moved_at: int = 0
-
-
 class Card(Wish, frozen=True):
     """The one message that is edited in place as the queue moves; one per `number`."""
 
     number: int
     key: str
     args: Args = {}
-    place: QueuePlace | None = None
-    """While waiting: trend and expectation are put into words as the card is written."""
+    """`queue` is an id, `opens` a moment."""
+    more: tuple[str, ...] = ()
+    """Sentences behind the first."""
+    below: tuple[str, ...] = ()
+    """Sentences of the second line."""
+    dropped: tuple[EventId, ...] = ()
+    """Messages that 🔁 sends after all."""
 
 
 class CallbackCard(Wish, frozen=True):
-    """A sentence about calling back, which can be answered by 🔔 or ❌."""
+    """A sentence of its own that can be answered by a reaction, as the card."""
 
     number: int
     key: str
     args: Args = {}
-    """`queue` is an id, `opens` a moment."""
+    dropped: tuple[EventId, ...] = ()
 
 
 class AskRating(Wish, frozen=True):
@@ -704,6 +712,10 @@ class Delivered(Wish, frozen=True):
     """All of this event has been taken by WebChat."""
 
     event_id: EventId
+
+
+COUNTED = "queue.dropped"
+"""Key of `Reported` for which there is no reply: it is told with others, by their number."""
 
 
 class Reported(Wish, frozen=True):

@@ -6,7 +6,9 @@ typed meanwhile is kept. Moments and durations are ms. No function makes a call 
 
 *The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
 written at once; if nothing moves the card is refreshed once a minute, and after ten minutes every
-five, because each edit is an event in the room.
+five, because each edit is an event in the room. If the request ends in vain, the card says why,
+what is kept, and what becomes of it (`show_end`). Words that only earn the same verdict again are
+counted on the same card, as long as it is near (`is_near`).
 
 *Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5); the customer
 is offered to be called back. If they wish it, we ask for a chat again on our own: when the queue
@@ -43,23 +45,29 @@ NOBODY_THERE = frozenset(
     | {f"result.{code}" for code, row in RESULTS.items() if row.nobody}
 )
 """Sentences of the ends after which calling back is offered (reference 2.3 and 2.5)."""
-CALLBACK_OFFERS = frozenset({"callback.offer", "callback.offer_hours"})
-"""Sentences that ask whether to call back; the others promise it."""
 _HOPELESS = frozenset(
     {"trouble.login_refused", "trouble.sign_refused"}
     | {f"result.{code}" for code, row in RESULTS.items() if row.hopeless}
 )
 """Ends after which asking again changes nothing until an operator acts."""
+NEAR_FOR, NEAR_MESSAGES = 60 * 60_000, 5
+"""ms, and messages, after which a card no longer stands where the customer looks."""
 
 # --- a request begins and ends --------------------------------------------------------------------
 
 
-def request_chat(turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False) -> None:
-    """Ask for a chat, in the room's queue unless another is named; a new queue card begins."""
+def request_chat(
+    turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False, said: bool = False
+) -> None:
+    """Ask for a chat, in the room's queue unless another is named; a new queue card begins.
+
+    Not if words were `said` (not a command) soon after a verdict that they will hardly change.
+    """
     queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
-    if not quiet:
-        turn.set(number=turn.state.number + 1)
+    known = turn.state.vain is not None and turn.state.vain.key in NOBODY_THERE | _HOPELESS
+    if not (quiet or (said and known and is_near(turn))):
+        turn.set(number=turn.state.number + 1, vain=None)
     if not callback_wanted(turn.state):
         turn.set(callback=None)
     outstanding = turn.state.outstanding
@@ -81,9 +89,9 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
     if not turn.policy.start_on_message:
         turn.say("start.needed")
     elif ask:
-        request_chat(turn)
+        request_chat(turn, said=True)
     else:
-        say_kept(turn)
+        turn.say("queue.kept", {"count": kept(turn.state)})
 
 
 def want_person(turn: Turn, key: str | None) -> None:
@@ -109,35 +117,86 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
 
 def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = "") -> None:
     """End the request in vain (`key` says why; `words`: the server's own); what was typed stays."""
-    phase = turn.state.phase
+    phase, hopeless = turn.state.phase, key in _HOPELESS
     queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
     leave(turn)
-    if not hidden(phase):
-        turn.card("queue.ended")
-    elif key not in _HOPELESS:
-        return
-    turn.say(inviting(key, turn.policy), args)
-    turn.quote(words)
-    if turn.state.held:
-        say_kept(turn)
-    offer_callback(turn, queue_id, key)
+    if hidden(phase):
+        if not hopeless:
+            return
+        turn.set(number=turn.state.number + 1, vain=None)
+    wanted = callback_wanted(turn.state)
+    if wanted and hopeless:
+        turn.set(callback=None)
+    elif not wanted and key in NOBODY_THERE and turn.policy.callback:
+        turn.set(callback=model.Callback(queue_id))
+    args = {"queue": queue_id, **(args or {})} | ({"text": words} if words else {})
+    vain = turn.state.vain or model.Vain(key, {}, turn.now, kept(turn.state))
+    turn.set(vain=replace(vain, key=key, args=args))
+    show_end(turn, *(["callback.hopeless"] if wanted and hopeless else []))
     if key in NOBODY_THERE:
         robot.ask_about_kept(turn)
 
 
-def say_kept(turn: Turn) -> None:
-    turn.say("queue.kept", {"count": len(unique_events(turn.state.held))})
+def show_end(turn: Turn, *below: str) -> None:
+    """Write on its card how the newest request ended: why, what is kept, and what comes now."""
+    vain, count, policy = turn.state.vain, kept(turn.state), turn.policy
+    if vain is None:
+        turn.say("queue.kept", {"count": count})
+        return
+    nobody, key = vain.key in NOBODY_THERE, inviting(vain.key, policy)
+    args: model.Args = {**vain.args, "count": count}
+    opening = policy.hours.get(QueueId(args["queue"])) if isinstance(args["queue"], int) else None
+    if nobody and opening is not None and not opening.is_open(turn.now):
+        key, args["opens"] = "queue.closed", opening.opens(turn.now)
+    if turn.state.callback is not None:
+        below += ("callback.promised" if callback_wanted(turn.state) else "callback.offer",)
+    elif nobody:
+        below += ("queue.later",)
+    below += ("trouble.server_says",) if "text" in args else ()
+    more = ("queue.kept",) if count else ()
+    turn.ask(model.Card(turn.state.number, key, args, more=more, below=below))
+
+
+def kept(state: model.Conversation) -> int:
+    return len(unique_events(state.held))
+
+
+def is_near(turn: Turn) -> bool:
+    """True while the card of the request that ended in vain is where the customer looks."""
+    vain = turn.state.vain
+    if vain is None or turn.now - vain.since >= NEAR_FOR:
+        return False
+    return kept(turn.state) - vain.kept < NEAR_MESSAGES
 
 
 def cancelled(turn: Turn) -> None:
     """End the request as the customer wished; what they wrote since asks anew."""
     phase = turn.state.phase
     if isinstance(phase, model.Queued):
-        turn.report_whole(phase.pre_sent, "undelivered.cancelled")
+        turn.enter(phase, cancel=True)
+        turn.drop(phase.pre_sent)
         turn.enter(phase, pre_sent=())
     leave(turn)
-    turn.card("queue.cancelled")
+    if is_near(turn) or not hidden(phase):
+        show_cancelled(turn, "queue.cancelled")
     resume_held(turn)
+
+
+def show_cancelled(turn: Turn, *keys: str) -> None:
+    """Write on the card what the customer has ended, and how many messages with it."""
+    dropped, args = turn.state.dropped, model.Args(count=len(turn.state.dropped))
+    key, *more = (*keys, model.COUNTED) if dropped else keys
+    turn.ask(model.Card(turn.state.number, key, args, more=tuple(more), dropped=dropped))
+    turn.set(vain=None, dropped=())
+
+
+def tell_dropped(turn: Turn) -> None:
+    """Say how many messages were given up, unless the card is to say so."""
+    phase, dropped = turn.state.phase, turn.state.dropped
+    if not (isinstance(phase, model.Waiting) and phase.cancel):
+        args: model.Args = {"count": len(dropped)}
+        turn.ask(model.CallbackCard(turn.state.number, model.COUNTED, args, dropped))
+        turn.set(dropped=())
 
 
 def leave(turn: Turn) -> None:
@@ -170,7 +229,7 @@ def result_key(code: int) -> tuple[str, model.Args]:
 def show_card(turn: Turn) -> None:
     """Write the card of a customer who waits, unless nothing may be shown yet."""
     phase = turn.state.phase
-    if isinstance(phase, model.Requesting) and not phase.quiet:
+    if isinstance(phase, model.Requesting) and not phase.quiet and turn.state.vain is None:
         turn.card("queue.asking", {"queue": phase.queue_id})
     if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
@@ -181,16 +240,7 @@ def show_card(turn: Turn) -> None:
     key = "queue.position" if phase.position else "queue.waiting"
     if phase.words:
         key, args["text"] = "queue.place_said", phase.words.rstrip(".。")
-    place = model.QueuePlace(
-        phase.queue_id,
-        turn.now,
-        phase.since,
-        phase.position,
-        phase.first_position,
-        phase.first_at,
-        phase.moved_at,
-    )
-    turn.ask(model.Card(turn.state.number, key, args, place))
+    turn.card(key, args)
 
 
 def place_named(turn: Turn, position: int | None, words: str = "") -> None:
@@ -284,7 +334,7 @@ def unhide(turn: Turn) -> bool:
     phase = turn.state.phase
     if not hidden(phase):
         return False
-    turn.set(number=turn.state.number + 1)
+    turn.set(number=turn.state.number + 1, vain=None)
     shown = {"quiet": False} if isinstance(phase, model.Requesting) else {"quiet_until": None}
     turn.enter(phase, **shown)
     return True
@@ -312,39 +362,15 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
     turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
-def promise_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Say when we ask again, or for how long."""
-    hours = _callback_limit(turn.policy, queue_id) // 3_600_000
-    _callback_card(turn, queue_id, "callback.promised", "callback.promised_hours", hours=hours)
-
-
-def _callback_card(turn: Turn, queue_id: QueueId, key: str, closed: str, **args: int) -> None:
-    """Write about a callback; with `closed`, and when it opens, of a queue closed by its hours."""
-    opening = turn.policy.hours.get(queue_id)
-    if opening is not None and not opening.is_open(turn.now):
-        key, args = closed, {"opens": opening.opens(turn.now)}
-    turn.ask(model.CallbackCard(turn.state.number, key, {"queue": queue_id, **args}))
-
-
-def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
-    """Offer a callback after a request that ended in vain (`key` says why), or go on with one."""
-    if callback_wanted(turn.state):
-        if key in _HOPELESS:
-            turn.set(callback=None)
-        turn.say("callback.hopeless" if key in _HOPELESS else "callback.goes_on")
-    elif key in NOBODY_THERE and turn.policy.callback:
-        turn.set(callback=model.Callback(queue_id))
-        _callback_card(turn, queue_id, "callback.offer", "callback.offer_hours")
-
-
-def cancel_callback(turn: Turn) -> bool:
-    """Cancel the callback; False if none was wished for."""
-    wanted, phase = callback_wanted(turn.state), turn.state.phase
-    if wanted:
-        leaving = isinstance(phase, model.Waiting) and not hidden(phase)
-        turn.set(callback=None)
-        turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
-    return wanted
+def promise_callback(turn: Turn, callback: model.Callback) -> None:
+    """Promise what was offered, on the card that offers it; once more, or far from it, anew."""
+    offered = callback.wanted is None
+    if offered:
+        wish_callback(turn, callback.queue_id)
+    if offered and is_near(turn):
+        show_end(turn)
+    else:
+        turn.ask(model.CallbackCard(turn.state.number, "callback.promised"))
 
 
 def callback_due(state: model.Conversation, policy: Policy) -> int | None:

@@ -515,7 +515,7 @@ def _pre_message_sent(
                 turn.delivered(held)  # trap T22: the agent who accepted has it
             case model.Queued(request_id=known, former_id=former) if of in {known, former}:
                 if asked.moot:
-                    turn.report_whole((held,), "undelivered.cancelled")
+                    turn.drop((held,))
                 else:
                     turn.enter(phase, pre_sent=(*phase.pre_sent, _fresh(held)))
             case _:

@@ -26,7 +26,6 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = {
     "help.idle": ("help.idle_command", "help.idle_paused"),
     "chat.ended": ("chat.ended_command", "chat.ended_paused"),
     "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
-    "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
     "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
     "result.-10": ("result.-10_command", "queue.ended_paused"),
     "result.-11": ("result.-11_command", "queue.ended_paused"),
@@ -129,22 +128,31 @@ class Turn(msgspec.Struct):
     ) -> None:
         """Tell the customer, once per event, that it was not delivered; nor is its rest sent."""
         events = unique_events(pieces)
-        for event_id in unique_events(one for one in pieces if not one.is_note):
+        told = unique_events(one for one in pieces if not one.is_note)
+        for event_id in told:
             self.ask(model.Reported(event_id, key, args or {}))
+        if key == model.COUNTED:
+            self.set(dropped=(*self.state.dropped, *told))
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, model.Queued):
             self.enter(phase, pre_sent=without(phase.pre_sent, events))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
-            told = replace(held, last=False)  # nothing more to say of this event
-            self.set(outstanding=replace(outstanding, held=told, moot=True))
+            held = replace(held, last=False)  # nothing more to say of this event
+            self.set(outstanding=replace(outstanding, held=held, moot=True))
         for event_id in events:
             self.lapse(event_id)
 
-    def report_whole(self, pieces: tuple[model.Held, ...], key: str) -> None:
-        """Report those events whose last piece is here; of the others it was reported already."""
-        self.report(tuple(piece for piece in pieces if piece.last), key)
+    def drop(self, pieces: tuple[model.Held, ...]) -> None:
+        """Report events that go to nobody because the customer leaves, or has left, the queue.
+
+        Of those whose last piece is not here it was reported already.
+        """
+        phase = self.state.phase
+        leaving = isinstance(phase, model.Waiting) and phase.cancel
+        whole = tuple(piece for piece in pieces if piece.last)
+        self.report(whole, model.COUNTED if leaving else "undelivered.cancelled")
 
 
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:
@@ -210,5 +218,10 @@ def one_line(message: str) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return `server_words` where our sentence about a refusal says too little (2.5)."""
-    return server_words(reply) if meaning(reply.result).vague else ""
+    """Return `server_words` where our sentence about a refusal says too little (2.5).
+
+    Of "closed" only words that name a time or a day: all others say the same once more.
+    """
+    row = meaning(reply.result)
+    words = server_words(reply) if row.vague else ""
+    return "" if row.nobody and not any(map(str.isdigit, words)) else words

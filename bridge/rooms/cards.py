@@ -12,10 +12,10 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
-  the end would put its writer into the queue again. They are answered instead: not passed on, but
-  🔁 does it, as for any reported message. What is no command, rating or thanks is carried.
-- The queue card has a second line: the way so far, the expected wait, the time waited. The estimate
-  changes all the time, so the line is put together as the card is written.
+  the end would put its writer into the queue again. They are answered instead. What is no command,
+  rating or thanks is carried.
+- The queue card has a second line: the expected wait, the time waited. The estimate changes all the
+  time, so the line is put together as the card is written.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from bridge.conversation.chat import ended_at, unhappy
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
-from bridge.conversation.turn import inviting, plain_text
+from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
-from bridge.texts import Texts
+from bridge.texts import WORDS, Texts
 from bridge.texts.durations import duration, waiting_range
 from bridge.texts.languages import fallbacks
 from bridge.webchat.http import RobotAnswer
@@ -61,11 +61,16 @@ _KEYCAP = "\u20e3"
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     """Remember a card that stands in the room: from now on taps on its signs are understood."""
-    visit.set(cards=(*visit.record.cards, card)[-KEPT_CARDS:])
+    others = tuple(one for one in visit.record.cards if one.event_id != card.event_id)
+    former = [sign for one in visit.record.cards if one not in others for sign in one.signs]
+    gone = tuple(sign for sign in former if sign not in signs)
+    signs = tuple(sign for sign in signs if sign not in former)
+    if card.kind is not CardKind.REPORT:
+        visit.set(cards=(*others, card)[-KEPT_CARDS:])
     if card.asked is not None and card.asked in visit.record.erasing:
         forget(visit, card.asked)
-    if signs:
-        visit.ask(PutSigns(card.event_id, signs))
+    if signs or gone:
+        visit.ask(PutSigns(card.event_id, signs, gone))
 
 
 def forget(visit: Visit, asked: EventId) -> None:
@@ -90,24 +95,31 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
     match card.kind:
         case CardKind.RATING:
             return _rated(visit, card, gesture)
-        case CardKind.QUEUE:  # a cross leaves the queue
-            waiting = isinstance(conversation.phase, model.Waiting)
-            own = waiting and card.number == conversation.number
-            return [model.Cancel()] if own and sign in _CROSSES else []
+        case CardKind.QUEUE | CardKind.CALLBACK:
+            return _about_request(visit, card, sign)
         case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
             if sign in _ENOUGH_SIGNS and card.about is not None:
                 return [model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
-        case CardKind.CALLBACK:  # a bell asks for it, a cross for the opposite; on any such card
-            if sign in _BELLS:
-                return [model.CallBack()]
-            return [model.Cancel()] if sign in _CROSSES and callback_wanted(conversation) else []
         case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
             robot = isinstance(conversation.phase, model.Chatting) and conversation.phase.robot
             number = _number(sign) or 0
             if not robot or not 0 < number <= len(card.options):
                 return []
             return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
+        case CardKind.REPORT:  # none is remembered
+            return None
+
+
+def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
+    """A cross leaves the queue, or ends what a bell asks for: to be called back."""
+    conversation = visit.record.conversation
+    offers = card.kind is CardKind.CALLBACK or conversation.callback is not None
+    if sign in _BELLS and offers and not card.dropped:
+        return [model.CallBack()]
+    waiting = isinstance(conversation.phase, model.Waiting)
+    own = waiting and card.number == conversation.number
+    return [model.Cancel()] if sign in _CROSSES and (own or callback_wanted(conversation)) else []
 
 
 def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[model.Input]:
@@ -239,35 +251,25 @@ LONGEST_THANKS = 80
 def is_thanks(words: str) -> bool:
     """True for a thank-you and nothing else: one of `_THANKS`, word for word.
 
-    Letter case, blanks, punctuation, emoji and wide letters (NFKC) do not count, but a question
-    mark asks for something. One word more, and it is somebody's message.
+    A mark may join it to others, or to `_GOODBYES` ("thanks, bye"). Letter case, blanks, emoji and
+    wide letters (NFKC) do not count, but a question mark asks for something. One word more, and it
+    is somebody's message.
     """
     if len(words) > LONGEST_THANKS:
         return False
     text = narrow(words)
-    return "?" not in text and _bare(text) in _THANKS
+    parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
+    joined = parts <= _THANKS | _GOODBYES and not parts.isdisjoint(_THANKS)
+    return "?" not in text and (joined or _bare(text) in _THANKS)
 
 
 def _bare(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 
 
-_THANKS = frozenset(
-    _bare(narrow(words))
-    for words in (
-        *("thanks", "thank you", "thank u", "thx", "ty", "many thanks", "thanks a lot"),
-        *("thanks so much", "thank you so much", "thanks very much", "thank you very much"),
-        *("ok thanks", "ok thank you", "no thanks", "no thank you"),
-        *("谢谢", "谢谢你", "谢谢您", "谢谢你们", "谢谢了", "谢谢啦"),
-        *("多谢", "多谢了", "感谢", "感谢您", "非常感谢", "太谢谢了", "好的谢谢", "好的谢谢您"),
-        *("謝謝", "謝謝你", "謝謝您", "謝謝你們", "謝謝了", "謝謝喔"),
-        *("多謝", "多謝了", "感謝", "感謝您", "非常感謝", "太謝謝了", "好的謝謝", "好的謝謝您"),
-        *("ありがとう", "ありがとうございます", "ありがとうございました", "どうもありがとう"),
-        *("どうもありがとうございます", "どうもありがとうございました", "感謝します"),
-        *("有難うございます", "有難うございました", "サンキュー"),
-    )
+_THANKS, _GOODBYES = (
+    frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
-"""Thanks in the languages of the bridge, as `_bare` leaves them."""
 
 
 SOON = 600_000
@@ -312,8 +314,7 @@ def about_chat(visit: Visit, spoke: Spoke, *, answers: bool) -> bool:
     elif unclear and is_stars(unclear):
         _ask_which(visit, spoke.event_id)
     elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
-        key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
-        visit.report(spoke.event_id, key)
+        visit.say("chat.thanked", reply_to=spoke.event_id)
     elif not answers and is_over and _goes_along(visit, spoke):
         pass
     elif unclear and is_over and (question is not None or of_newest):
@@ -425,13 +426,7 @@ MOST_ANSWERS = 3
 LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Characters of an answer, in the room and to an agent."""
 
-_PERSON_WORDS = frozenset({"human", "person", "agent", "operator"}) | {
-    *("人工", "转人工", "人工客服", "转人工客服", "真人", "轉人工", "真人客服", "轉真人"),
-    *("オペレーター", "担当者", "有人対応"),
-}
-_ENOUGH_WORDS = frozenset({"solved", "ok"}) | {
-    *("已解决", "解决了", "好的", "已解決", "解決了", "解決しました"),
-}
+_PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
 _ENDINGS = " \t\r\n.!。！~～"
 
 
@@ -515,28 +510,18 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
 # --- the queue card's second line -----------------------------------------------------------------
 
 WORTH_SAYING = 60_000
-"""ms from which on a standstill, or the time waited, is told."""
+"""ms from which on the time waited is told."""
 
 
-def second_line(texts: Texts, language: str, place: model.QueuePlace, waits: Waits) -> str:
-    """Trend, estimate and length of a wait, in words; empty if nothing is known."""
+def second_line(texts: Texts, language: str, place: model.Queued, waits: Waits, now: int) -> str:
+    """Estimate and length of a wait, in words; empty if nothing is known."""
     parts: list[tuple[str, model.Args]] = []
-
-    def time(ms: int) -> model.Args:
-        return {"time": duration(language, max(ms / 1000, 1))}
-
-    if place.position and place.first_position:
-        moved, still = place.first_position - place.position, place.at - place.moved_at
-        if moved:
-            key = "queue.up" if moved > 0 else "queue.down"
-            parts.append((key, {"places": abs(moved)} | time(place.moved_at - place.first_at)))
-        elif still >= WORTH_SAYING:
-            parts.append(("queue.unchanged", time(still)))
-    expected = waits.expected(place)
+    expected = waits.expected(place, now)
     if expected is not None and expected[1] <= 0:
         parts.append(("queue.longer", {}))
     elif expected is not None:
         parts.append(("queue.expected", {"wait": waiting_range(language, *expected)}))
-    if place.at - place.since >= WORTH_SAYING:
-        parts.append(("queue.waited", time(place.at - place.since)))
+    if now - place.since >= WORTH_SAYING:
+        waited = duration(language, (now - place.since) / 1000)
+        parts.append(("queue.waited", {"time": waited}))
     return " · ".join(texts.render(language, key, args) for key, args in parts)

@@ -479,6 +479,11 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
 
 def _status(visit: Visit, call: Call) -> None:
     key, args = _state_of(visit)
+    conversation = visit.record.conversation
+    count = len(unique_events(all_pieces(conversation)))
+    if count and not isinstance(conversation.phase, model.Queued):  # who has these, is the queue's
+        kept = visit.part("queue.kept", {"count": count})
+        key, args = "command.status_kept", {"status": visit.part(key, args), "kept": kept}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.part(key, args)}
     _answer(visit, call, key, **args)
@@ -488,12 +493,12 @@ def _state_of(visit: Visit) -> tuple[str, model.Args]:
     """Key and args of the sentence about the conversation, paused or not."""
     conversation = visit.record.conversation
     phase, wished = conversation.phase, unseen_callback(conversation)
-    args: model.Args = {"waiting": len(unique_events(all_pieces(conversation)))}
+    args: model.Args = {}
     key, queue = "command.status_idle", visit.rules.queue_for(visit.record)
     if wished is not None:
         key, queue = "command.status_callback", wished.queue_id
     elif isinstance(phase, model.Chatting):
-        return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
+        return "command.status_chatting", {"names": names(phase.agents) or "?"}
     elif isinstance(phase, model.Waiting):
         key, queue = "command.status_requesting", phase.queue_id
         if phase.cancel:

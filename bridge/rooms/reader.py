@@ -318,11 +318,12 @@ def _ordered_by(
         return references.withdrew(visit, gesture, earlier)
     if visit.rules.permission(gesture.sender) < Permission.CUSTOMER:
         return []
+    if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
+        return []
     ordered = cards.meant_by(visit, gesture)
     if ordered is not None:
         return ordered
-    again = isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier)
-    if again or visit.record.settings.paused or _too_fast(visit, received):
+    if visit.record.settings.paused or _too_fast(visit, received):
         return []
     return references.gestured(visit, gesture, earlier)
 

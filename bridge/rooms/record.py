@@ -296,6 +296,8 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
+    REPORT = "report"
+    """Only to get its sign: the journal knows what it is about."""
 
 
 class OurCard(Value, frozen=True):
@@ -317,6 +319,10 @@ class OurCard(Value, frozen=True):
     """Robot: the message that was asked about and waits for the customer's word."""
     options: tuple[str, ...] = ()
     """Choices: what the robot proposed, in the order shown."""
+    dropped: tuple[EventId, ...] = ()
+    """Queue: messages that 🔁 sends after all."""
+    signs: tuple[str, ...] = ()
+    """Queue: reactions of ours that stand below it."""
 
 
 class Person(Value, frozen=True):

@@ -540,16 +540,20 @@ _VARIATION = "\ufe0f"
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
     """Take a reaction, to a message or to what we said of it (`earlier`), as the wish to resend it.
 
-    On a message of a person's it is such a wish also where nothing is left to do (they tapped
-    twice, or it has arrived meanwhile): an agent is never told of it. False if it is none.
+    On a card it is about all that was given up with the request. On a message of a person's it is
+    such a wish also where nothing is left to do (they tapped twice, or it has arrived meanwhile):
+    an agent is never told of it. False if it is none.
     """
     if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
-    wanted = reported_message(visit, reaction.target, reports)
-    if wanted is not None:
-        want_again(visit, wanted)
-    return wanted is not None or (earlier is not None and earlier.content is not None)
+    cards = (one for one in visit.record.cards if one.event_id == reaction.target)
+    about = [event_id for card in cards for event_id in card.dropped] or [reaction.target]
+    meant = (reported_message(visit, one, reports) for one in about)
+    wanted = [one for one in meant if one is not None]
+    for one in wanted:
+        want_again(visit, one)
+    return bool(wanted) or (earlier is not None and earlier.content is not None)
 
 
 def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:

@@ -180,13 +180,13 @@ class Waits:
             self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
             self._unsaved.add(waited.queue_id)
 
-    def expected(self, place: model.QueuePlace) -> tuple[float, float] | None:
+    def expected(self, place: model.Queued, now: int) -> tuple[float, float] | None:
         """Range of the rest of a wait, in seconds; None: too little is known.
 
         Both 0: it should have been over by now.
         """
         known = self._learnt.get(place.queue_id)
-        if known is None or place.at - known.at > FRESH:
+        if known is None or now - known.at > FRESH:
             return None
         if place.position:
             trace, times, since = known.per_place, place.position, place.moved_at
@@ -195,7 +195,7 @@ class Waits:
         if trace.count < KNOWN_FROM:
             return None
         low, high = trace.range()
-        waited = (place.at - since) / 1000
+        waited = (now - since) / 1000
         return max(low * times - waited, 0.0), max(high * times - waited, 0.0)
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:

@@ -23,7 +23,6 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.conversation import model
-from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
@@ -63,7 +62,25 @@ _asking_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.a
 _doors_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.doors")
 _relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
 
-HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
+HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
+WAITING = ("queue.position", "queue.waiting", "queue.place_said")
+"""What the card says while somebody waits."""
+SIGNS = {
+    **dict.fromkeys(("queue.turn", *WAITING, "callback.promised"), CROSS),
+    "callback.offer": BELL,
+    model.COUNTED: AGAIN,
+}
+"""Of sentences about a request, the sign that they name, which is put below them to be tapped."""
+_FORMER = {
+    "callback.goes_on": "callback.promised",
+    "callback.offer_hours": "callback.offer",
+    "callback.promised_hours": "callback.promised",
+    "queue.ended": "history.nobody",
+    "undelivered.dropped": "undelivered.cancelled",
+    "undelivered.farewell": "chat.thanked",
+    "undelivered.farewell_command": "chat.thanked",
+}
+"""Sentences that earlier versions may have stored -> those of today."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Of a poll (MSC3381)."""
@@ -203,7 +220,10 @@ class MatrixLane:
 
     async def _report(self, room: Room, row: EffectRow, told: model.Reported) -> Done:
         """Reply to what goes nowhere; whoever waits for a verification is told so by their app."""
-        also = "again.hint" if can_be_sent_again(told.key) else ""
+        if told.key == model.COUNTED:
+            return Done(outcome=Outcome.DISCARDED, detail="told by the number of such messages")
+        again = can_be_sent_again(told.key)
+        also = "again.hint" if again else ""
         # Element shows neither a call nor what replies to it.
         about = None if told.key == "unreadable.call" else told.event_id
         done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
@@ -212,6 +232,8 @@ class MatrixLane:
             txn_id, cancel = self._transaction_id(row, asked), self._matrix.cancel_verification
             with suppress(ports.Refused):
                 await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
+        if again and told.key != "undelivered.too_fast" and done.event_id is not None:
+            done.came = (Came(CardPosted(OurCard(done.event_id, CardKind.REPORT), (AGAIN,))),)
         return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
@@ -228,22 +250,24 @@ class MatrixLane:
         earlier = await room.anchor(anchor)
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
-        if earlier is not None:
-            return Done(event_id)
-        posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
-        return Done(event_id, anchor, (Came(posted),))
+        posted = request_card(card, earlier or event_id, CardKind.QUEUE)
+        came = () if posted.card in room.record.cards else (Came(posted),)
+        return Done(event_id, None if earlier else anchor, came)
 
     def _shown(self, room: Room, card: model.Card) -> str:
-        """The card's sentence and, while somebody waits, what is known of the wait."""
-        lines = [self._sentence(room, card.key, card.args)]
-        if card.place is not None:
-            rules, waits = self._around.rules, self._around.waits
-            language = rules.language_for(room.record)
-            lines.append(second_line(rules.texts, language, card.place, waits))
-        return "\n".join(filter(None, lines))
+        """The card's sentences, in two lines at most; while somebody waits, of what is expected."""
+        language, args = self._around.rules.language_for(room.record), card.args
+        space = " " if language == "en" else ""
+        first = (self._sentence(room, key, args) for key in (card.key, *card.more))
+        below = space.join(self._sentence(room, key, args) for key in card.below)
+        phase, around = room.record.conversation.phase, self._around
+        if card.key in WAITING and isinstance(phase, model.Queued):
+            now = around.clock.now()
+            below = second_line(around.rules.texts, language, phase, around.waits, now)
+        return "\n".join(filter(None, (space.join(first), below)))
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
-        rules = self._around.rules
+        rules, key = self._around.rules, _FORMER.get(key, key)
         # What waits since an earlier version does not say which rating it is about.
         known = {"prefix": rules.prefix, "rating": "…", **args}
         language = rules.language_for(room.record)
@@ -293,15 +317,20 @@ class MatrixLane:
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
         """React to our own message. Whoever sees no reactions has the words."""
-        host = room.record.host
+        host, done = room.record.host, Done()
         txn_id = self._transaction_id(row, host)
-        for number, sign in enumerate(wish.signs):
+        for number, sign in enumerate((*wish.signs, *wish.gone)):
+            sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
             try:
-                sign_id = f"{txn_id}.{number}"
-                await self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+                if sign in wish.signs:
+                    react = self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+                    done.event_id = await react
+                    done.anchor = anchor if sign in {BELL, CROSS} else None
+                elif (known := await room.anchor(anchor)) is not None:
+                    await self._matrix.redact(room.room_id, host, known, sign_id)
             except ports.Refused as error:
                 _asking_log.info("no sign", room=room.room_id, why=error.code)
-        return Done()
+        return done
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -543,8 +572,7 @@ def offered(
 ) -> CardPosted:
     """The card of a sentence that a reaction answers; `number`: of the chat."""
     if isinstance(offer, model.CallbackCard):
-        card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
-        return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
+        return request_card(offer, event_id, CardKind.CALLBACK)
     if isinstance(offer, model.Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None
@@ -552,6 +580,16 @@ def offered(
     asked = None if offer.first else offer.event_id
     card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about, asked=asked)
     return CardPosted(card, (HELPED, NOT_HELPED))
+
+
+def request_card(
+    told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
+) -> CardPosted:
+    """The card of sentences about a request."""
+    keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
+    signs = tuple(SIGNS[key] for key in keys if key in SIGNS)
+    card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
+    return CardPosted(card, signs)
 
 
 def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:

@@ -21,6 +21,7 @@ import msgspec
 
 from bridge.conversation.machine import step
 from bridge.conversation.model import (
+    COUNTED,
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -122,6 +123,8 @@ class PutSigns(RoomWish, frozen=True):
 
     event_id: EventId
     signs: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    """Those to be taken away again."""
 
 
 class TellHistory(RoomWish, frozen=True):
@@ -336,7 +339,7 @@ def can_be_sent_again(key: str) -> bool:
     """True if a message that was answered with this sentence may do better the next time."""
     if key.startswith(_SEALED):
         return True
-    return key.startswith(("undelivered.", "result.")) and key not in _HOPELESS
+    return key.startswith(("undelivered.", "result.", COUNTED)) and key not in _HOPELESS
 
 
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:

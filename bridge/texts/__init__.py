@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import string
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
 from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 
@@ -37,10 +38,13 @@ def placeholders(sentence: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in parts if name is not None)
 
 
+def _data(name: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("bridge.texts") / f"{name}.toml").read_text("utf-8"))
+
+
 def shipped(language: str) -> dict[str, str]:
     """Key -> sentence, as the data file of a language has them."""
-    file = resources.files("bridge.texts") / f"{language}.toml"
-    return dict(_flat(tomllib.loads(file.read_text("utf-8"))))
+    return dict(_flat(_data(language)))
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
@@ -59,6 +63,10 @@ CATALOGUE: Catalogue = MappingProxyType(
         for key in _SHIPPED[DEFAULT_LANGUAGE]
     }
 )
+
+
+WORDS: Mapping[str, Sequence[str]] = _data("words")
+"""What people say that means one thing by itself, by kind."""
 
 
 class BadOverride(ValueError):
@@ -114,9 +122,12 @@ class Texts:
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
         """A sentence with its placeholders filled in; several values are listed.
 
-        Values are put in as they are: braces in a customer's name do nothing. A KeyError (key,
-        language, argument) is our own mistake.
+        Values are put in as they are: braces in a customer's name do nothing. A `count` of one has
+        a sentence of its own where there is one ("…_one"). A KeyError (key, language, argument) is
+        our own mistake.
         """
+        if args.get("count") == 1 and f"{key}_one" in self._sentences:
+            key = f"{key}_one"
         shown = {
             name: listed(language, value) if isinstance(value, tuple) else value
             for name, value in args.items()

@@ -126,8 +126,8 @@ def test_21_cancel() -> None:
     assert scene.last == {"type": 102, "requestId": 9001}
     scene.reply()
     assert scene.phase == "Idle"
-    assert scene.reported == {event: "undelivered.cancelled"}
-    assert scene.cards[-1] == "queue.cancelled"
+    assert scene.reported == {event: "queue.dropped"}
+    assert scene.card == ["queue.cancelled", "queue.dropped"]
     before = len(scene.effects)
     scene.push(201, requestId=9001, requestStatus=7)
     assert len(scene.effects) == before
@@ -201,9 +201,9 @@ def test_26_already_chatting_unknown() -> None:
     scene.text("one")
     scene.reply(-2)
     scene.later(4.9)
-    assert scene.notices == []
+    assert scene.cards == ["queue.asking"]
     scene.later(3600)
-    assert scene.notices == ["trouble.other_chat", "queue.kept"]
+    assert scene.card == ["trouble.other_chat", "queue.kept"]
     assert len(scene.sent(101)) == 1
 
 
@@ -213,7 +213,7 @@ def test_27_off_hours() -> None:
     first = scene.text("one")
     scene.reply(-3)
     assert scene.phase == "Idle"
-    assert scene.notices == ["result.-3", "queue.kept"]
+    assert scene.card == ["result.-3", "queue.kept", "callback.offer"]
     second = scene.text("two")
     scene.reply()
     scene.push(202, sessionId=5150, agents=[MEI])
@@ -229,7 +229,7 @@ def test_28_status_6_in_queue() -> None:
     event = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=6)
     assert scene.phase == "Idle"
-    assert scene.notices == ["status.6", "queue.kept"]
+    assert scene.card == ["status.6", "queue.kept", "callback.offer"]
     assert [piece.event_id for piece in scene.state.held] == [event]
 
 
@@ -241,7 +241,7 @@ def test_29_timeout_dropped_refused(status: int) -> None:
     scene.reply(requestId=9001)
     scene.push(201, requestId=9001, requestStatus=status)
     assert scene.phase == "Idle"
-    assert scene.notices == [f"status.{status}"]
+    assert scene.card == [f"status.{status}"]
 
 
 def test_30_refused_then_202() -> None:
@@ -252,7 +252,7 @@ def test_30_refused_then_202() -> None:
     scene.push(201, requestId=9001, requestStatus=2)
     scene.push(202, sessionId=5150, agents=[MEI])
     assert scene.phase == "Chatting"
-    assert scene.notices == ["status.2", "chat.started"]
+    assert scene.cards[1:] == ["status.2", "queue.joined"]
 
 
 @pytest.mark.parametrize(("status", "card"), [(0, "queue.position"), (1, "queue.accepted")])
@@ -261,12 +261,12 @@ def test_30_refused_then_201_then_202(status: int, card: str) -> None:
     scene = Scene()
     event = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=2)
-    assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.ended")
+    assert (scene.phase, scene.cards[-1]) == ("Idle", "status.2")
     scene.push(201, requestId=9001, requestStatus=status, queueLength=1)
     assert (scene.phase, scene.cards[-1]) == ("Queued", card)
     scene.push(202, sessionId=5150, agents=[MEI])
     assert scene.phase == "Chatting"
-    assert scene.notices == ["status.2", "queue.kept", "chat.started"]
+    assert scene.notices == ["chat.started"]
     assert scene.texts == ["one"], "the request still had it"
     assert scene.delivered == [event]
 
@@ -278,7 +278,7 @@ def test_31_unknown_status() -> None:
     scene.reply(requestId=9001)
     scene.push(201, requestId=9001, requestStatus=42)
     assert scene.phase == "Idle"
-    assert scene.notices == ["status.other"]
+    assert scene.card == ["status.other"]
 
 
 def test_32_accepted_11() -> None:

@@ -30,7 +30,7 @@ def test_row_3_login_refused(reason: FailureReason) -> None:
     scene = Scene()
     scene.text("one")
     scene.fail(reason, code=-20)
-    assert scene.notices == [f"trouble.{reason}", "queue.kept"]
+    assert scene.card == [f"trouble.{reason}", "queue.kept"]
     scene.later(3600)
     assert len(scene.calls) == 1
 
@@ -120,7 +120,7 @@ def test_row_16_configuration_error(code: int) -> None:
     scene.start()
     scene.reply(code)
     scene.later(3600)
-    assert scene.notices == [f"result.{code}"]
+    assert scene.card == [f"result.{code}"]
     assert len(scene.sent(101)) == 1
 
 
@@ -132,7 +132,7 @@ def test_row_16_wanted_agent_is_away() -> None:
     scene.reply(-9)
     assert scene.last == ASK
     scene.reply(-9)
-    assert scene.notices == ["result.-9"]
+    assert scene.card == ["result.-9"]
 
 
 UNANSWERED = [FailureReason.NO_ANSWER, FailureReason.SILENT]
@@ -222,7 +222,7 @@ def test_row_21_dropped_some_time_after_an_outage() -> None:
     assert scene.notices == []
     scene.push(201, requestId=9002, requestStatus=4)
     assert scene.phase == "Idle"
-    assert scene.notices == ["status.4", "queue.kept"], "once"
+    assert scene.card == ["status.4", "queue.kept"]
     assert [piece.event_id for piece in scene.state.held] == [event]
 
 
@@ -233,7 +233,7 @@ def test_row_21_texts_of_an_ended_queue_go_with_the_next(status: int) -> None:
     first = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=status)
     assert scene.phase == "Idle"
-    assert scene.notices == [f"status.{status}", "queue.kept"]
+    assert scene.card[:2] == [f"status.{status}", "queue.kept"]
     scene.later(3600)
     assert len(scene.frames) == 2
     second = scene.text("two")
@@ -296,7 +296,7 @@ def test_row_24_the_same_session_again() -> None:
         scene.reply(-11)
         scene.reply(**told, sessionId=SESSION)
         scene.later(60)
-        assert "trouble.other_chat" in scene.notices
+        assert scene.card[0] == "trouble.other_chat"
         assert len(scene.sent(110)) == 1
 
 

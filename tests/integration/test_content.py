@@ -192,7 +192,7 @@ async def test_what_a_refused_request_had_is_gone_with_it(stage: Stage) -> None:
     await take_back(talk, card)
     before = await talk.at_desk(lambda one: "(took back a message" in one.texts[-1])
     await talk.desk("refuse")
-    await talk.reads("Messages kept for you: 3")
+    await talk.reads("I have kept your 3 messages.")
     await talk.say("are you there?")
     await talk.accept()
     expected = ["hello", "is it safe?", "My first version, corrected", "are you there?"]

@@ -11,7 +11,7 @@ import pytest_asyncio
 from bridge.demo.matrix_user import PATIENCE, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, chatting, wording
+from tests.support.talk import MEI, Talk, annotates, chatting, relation, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -262,9 +262,13 @@ async def test_cancelling(stage: Stage) -> None:
     await talk.heard("is anybody there?")
     held = await talk.customer.send_file(talk.room, b"x" * 10, "x.txt", "text/plain")
     await talk.say("cancel")
-    await talk.reads("You have left the queue", stage.bot)
-    await talk.reads_reply("You left the queue, so this message did not go", held)
+    gone = await talk.reads("You have left the queue. Your 2 messages did not go", stage.bot)
+    card = str(relation(gone)["event_id"])
+    await talk.sees(lambda event: annotates(event, card, "🔁"))
     await talk.at_desk(lambda one: one.request is None)
+    await talk.customer.react(talk.room, card, "🔁")
+    await talk.accept()
+    await talk.reads_reply("This message has been delivered now", held)
 
 
 async def test_closing(stage: Stage) -> None:

@@ -10,7 +10,7 @@ import pytest_asyncio
 from bridge.demo.matrix_user import content_of
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, relation, wording
+from tests.support.talk import MEI, Talk, annotates, relation, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,7 +61,7 @@ async def test_the_card_and_the_two_pings(stage: Stage) -> None:
     await third.reads("number 3", stage.bot)
     await first.say("!wc cancel")
     moved = await third.reads("number 2", stage.bot)
-    assert "▲ up by 1 in" in wording(moved)
+    assert "You may write already." in wording(moved)
     assert relation(moved)["rel_type"] == "m.replace"
     assert pings(third) == []
     await second.say("!wc cancel")
@@ -104,13 +104,22 @@ async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
     await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
     await talk.say("is anybody there?")
-    await talk.reads("We are closed right now", stage.bot)
-    await talk.reads("Messages kept for you: 1", stage.bot)
-    offer = await talk.reads("Shall we call you back?", stage.bot)
-    await talk.customer.react(talk.room, str(offer["event_id"]), "🔔")
-    await talk.reads("We will call you back: we keep asking Sales", stage.bot)
+    offer = "🔔 (or !wc callback) tells you here as soon as somebody is there."
+    closed = f"We are closed right now. I have kept your message.\n{offer}"
+    shown = await talk.reads(closed, stage.bot)
+    card = str(relation(shown).get("event_id", shown["event_id"]))
+    await talk.sees(lambda event: annotates(event, card, "🔔") and event["sender"] == stage.bot)
+    await talk.say("hello?")
+    again = await talk.reads("I have kept your 2 messages.", stage.bot)
+    assert relation(again)["event_id"] == card, "one message says it all"
+    await talk.customer.react(talk.room, card, "🔔")
+    promise = await talk.reads("🔔 I will tell you here as soon as somebody is there", stage.bot)
+    assert relation(promise)["event_id"] == card
+    ours = [one for one in talk.messages(stage.bot) if "rel_type" not in relation(one)]
+    assert len(ours) == 2, "the greeting and the card"
     await talk.say("!wc status")
-    await talk.reads("We keep asking Sales for you and will call you back. Messages kept: 1.")
+    kept = "I have kept your 2 messages."
+    await talk.reads(f"We keep asking Sales for you and will call you back. {kept}")
 
     await stage.bridge.stop()
     await stage.bridge.start()
@@ -129,13 +138,13 @@ async def test_a_cross_ends_it(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("changes-mind"))
     await talk.reads("Sales will answer here", stage.bot)
     await set_open(stage, hours=False)
-    said = await talk.say("anybody?")
-    await talk.reads("Shall we call you back?", stage.bot)
+    await talk.say("anybody?")
+    await talk.reads("tells you here as soon as somebody is there", stage.bot)
     await talk.say("callback")  # without the prefix: it is a direct chat
-    promise = await talk.reads("We will call you back: we keep asking Sales", stage.bot)
-    await talk.customer.react(talk.room, str(promise["event_id"]), "❌")
-    await talk.reads("We will not call you back", stage.bot)
-    await talk.reads_reply("did not go to an agent", said)
+    promise = await talk.reads("I will tell you here as soon as somebody is there", stage.bot)
+    await talk.customer.react(talk.room, str(relation(promise)["event_id"]), "❌")
+    ended = await talk.reads("We will not call you back", stage.bot)
+    assert "Your message did not go to anybody." in wording(ended)
     await set_open(stage, hours=True)
 
 
@@ -145,10 +154,11 @@ async def test_the_opening_is_named(stage: Stage) -> None:
     await talk.reads("Service will answer here", host)
     await set_open(stage, hours=False)
     await talk.say("!wc start")
-    await talk.reads("we queue for you when Service opens (", host)
+    closed = await talk.reads("We are closed until ", host)
+    assert "00:00." in wording(closed)
     await talk.say("!wc callback")
-    promise = await talk.reads("We will call you back: we queue for you when Service opens (", host)
-    assert "00:00)" in wording(promise)
+    promise = await talk.reads("I will tell you here as soon as somebody is there", host)
+    assert "00:00." in wording(promise)
     await set_open(stage, hours=True)
     await talk.say("now?")  # a word asks at once, whatever the operator's hours say
     await talk.reads("number 1", host)

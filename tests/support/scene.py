@@ -16,6 +16,7 @@ from bridge.conversation.machine import deadline, step
 from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
+    Args,
     AskRating,
     CallBack,
     CallbackCard,
@@ -218,6 +219,17 @@ class Scene:
     def cards(self) -> list[str]:
         """The keys of the queue card's versions."""
         return [one.key for one in self.effects if isinstance(one, Card)]
+
+    @property
+    def card(self) -> list[str]:
+        """The keys of all sentences of the queue card's newest version."""
+        newest = [one for one in self.effects if isinstance(one, Card)][-1]
+        return [newest.key, *newest.more, *newest.below]
+
+    @property
+    def card_args(self) -> Args:
+        """What is filled into them."""
+        return [one.args for one in self.effects if isinstance(one, Card)][-1]
 
     @property
     def promises(self) -> list[str]:

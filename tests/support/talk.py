@@ -279,6 +279,12 @@ def relation(event: Event) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+def annotates(event: Event, target: str, key: str) -> bool:
+    """True for that reaction to the event."""
+    wanted = {"rel_type": "m.annotation", "event_id": target, "key": key}
+    return event.get("type") == "m.reaction" and relation(event) == wanted
+
+
 def reply_to(event: Event) -> str | None:
     """The event that this one answers."""
     found = relation(event).get("m.in_reply_to")

@@ -128,7 +128,7 @@ def test_of_what_only_a_refused_request_had_the_next_agent_hears_nothing(answere
     if not answered:
         scene.reply(-10)
     assert scene.state.held == ()
-    assert "queue.kept" not in scene.notices
+    assert "queue.kept" not in [*scene.card, *scene.notices]
     scene.forget()
     next_chat(scene)
     assert scene.texts == []
@@ -342,7 +342,8 @@ def test_the_next_agent_reads_the_newest_wording_only(answer: int | None) -> Non
         scene.reply(-10)
     elif answer is None:
         scene.cut()
-    assert scene.filled("queue.kept")[-1] == {"count": 1}
+    assert scene.card == ["status.3", "queue.kept"]
+    assert scene.card_args["count"] == 1
     scene.forget()
     next_chat(scene)
     assert scene.texts == ["version"]

@@ -6,9 +6,9 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import CallbackCard, FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.conversation.policy import Policy
-from bridge.conversation.queue import unseen_callback
+from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
@@ -39,8 +39,8 @@ def test_the_offer_follows_the_verdict(result: int) -> None:
     scene = Scene()
     scene.text("hello")
     scene.reply(result)
-    assert scene.notices == [f"result.{result}", "queue.kept"]
-    assert scene.promises == ["callback.offer"]
+    assert scene.card == [f"result.{result}", "queue.kept", "callback.offer"]
+    assert (scene.notices, scene.promises) == ([], []), "one message says it all"
 
 
 @pytest.mark.parametrize("status", [5, 6])
@@ -48,7 +48,7 @@ def test_the_offer_follows_a_verdict_in_the_queue(status: int) -> None:
     scene = Scene()
     scene.queue_up()
     scene.push(201, requestId=REQUEST, requestStatus=status)
-    assert scene.promises == ["callback.offer"]
+    assert scene.card == [f"status.{status}", "queue.kept", "callback.offer"]
 
 
 def test_other_ends_offer_nothing() -> None:
@@ -56,7 +56,7 @@ def test_other_ends_offer_nothing() -> None:
         scene = Scene()
         scene.text("hello")
         scene.reply(result)
-        assert scene.promises == []
+        assert "callback.offer" not in scene.card
         scene.call_back()  # all the same it can be asked for
         assert scene.sent(101) == [ASK, ASK]
 
@@ -65,16 +65,16 @@ def test_the_offer_names_the_opening() -> None:
     scene = with_hours()
     scene.text("hello")
     scene.reply(CLOSED)
-    (card,) = [one for one in scene.effects if isinstance(one, CallbackCard)]
     opens = scene.now + (DAY + 9 * HOUR) * 1000
-    assert (card.key, card.args) == ("callback.offer_hours", {"queue": 7, "opens": opens})
+    assert scene.card == ["queue.closed", "queue.kept", "callback.offer"]
+    assert scene.card_args == {"queue": 7, "opens": opens, "count": 1}
 
 
 def test_where_nobody_is_called_back() -> None:
     scene = Scene(Policy(callback=False))
     scene.text("hello")
     scene.reply(CLOSED)
-    assert scene.promises == []
+    assert scene.card == ["result.-3", "queue.kept", "queue.later"]
     scene.call_back()
     assert scene.notices[-1] == "callback.off"
     assert scene.state.callback is None
@@ -96,7 +96,7 @@ def test_asked_again_when_the_queue_opens() -> None:
     scene.reply(CLOSED)
     scene.forget()
     scene.call_back()
-    assert scene.promises == ["callback.promised_hours"]
+    assert scene.card == ["queue.closed", "queue.kept", "callback.promised"]
     scene.forget()
     scene.later(DAY + 9 * HOUR - 1)
     assert scene.frames == []
@@ -190,8 +190,8 @@ def test_the_limit() -> None:
 def test_cancel_ends_the_wish() -> None:
     scene = wished(Scene())
     scene.cancel()
-    assert scene.notices == ["callback.cancelled"]
-    assert scene.reported == {"$1": "undelivered.dropped"}
+    assert scene.card == ["callback.cancelled", "queue.dropped"]
+    assert scene.reported == {"$1": "queue.dropped"}
     scene.later(5 * DAY)
     assert scene.frames == []
 
@@ -203,7 +203,7 @@ def test_cancel_without_a_kept_word() -> None:
     scene.call_back()
     scene.forget()
     scene.cancel()
-    assert scene.notices == ["callback.cancelled"]
+    assert scene.card == ["callback.cancelled"]
 
 
 def test_cancel_while_we_ask() -> None:
@@ -220,10 +220,12 @@ def test_cancel_while_we_ask() -> None:
 def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
     scene = wished(Scene())
     scene.text("are you there?")
-    assert scene.cards == ["queue.asking"]
+    assert scene.sent(101) == [ASK]
+    assert scene.cards == [], "the card stands"
     scene.reply(CLOSED)
-    assert scene.notices == ["result.-3", "queue.kept", "callback.goes_on"]
-    assert scene.promises == []
+    assert scene.card == ["result.-3", "queue.kept", "callback.promised"]
+    assert scene.card_args["count"] == 2
+    assert (scene.notices, scene.promises) == ([], [])
     scene.forget()
     scene.later(10 * MINUTE)
     assert scene.sent(101) == [ASK]
@@ -267,16 +269,17 @@ def test_an_agent_who_refuses_after_all() -> None:
     scene.reply(requestId=REQUEST, queueLength=1)
     scene.later(10)
     scene.push(201, requestId=REQUEST, requestStatus=2)
-    assert scene.notices == ["status.2", "callback.goes_on"]
+    assert scene.card == ["status.2", "callback.promised"]
     assert scene.state.callback is not None
 
 
 def test_what_no_repetition_mends_ends_the_wish() -> None:
     scene = wished(Scene())
+    number = scene.state.number
     scene.later(5 * MINUTE)
     scene.reply(-7)
-    assert scene.notices == ["result.-7", "queue.kept", "callback.hopeless"]
-    assert scene.cards == []
+    assert scene.card == ["result.-7", "queue.kept", "callback.hopeless"]
+    assert scene.state.number == number + 1, "where it is seen"
     assert scene.state.callback is None
 
 
@@ -303,8 +306,69 @@ def test_a_service_that_is_away_when_the_customer_asks() -> None:
     while scene.phase == "Requesting":
         scene.fail(FailureReason.UNREACHABLE)
         scene.later(60)
-    assert scene.notices == ["trouble.unreachable", "trouble.given_up", "callback.goes_on"]
+    assert scene.notices == ["trouble.unreachable"]
+    assert scene.card == ["trouble.given_up", "queue.kept", "callback.promised"]
     assert scene.reported == {}
+
+
+# --- one card, as more comes in -----------------------------------------------------------------
+
+
+def test_more_words_are_counted_on_the_card_that_stands() -> None:
+    scene = Scene()
+    for count in range(1, NEAR_MESSAGES + 1):
+        scene.text("hello?")
+        scene.reply(CLOSED)
+        assert scene.card_args["count"] == count
+    assert scene.cards == ["queue.asking", *["result.-3"] * NEAR_MESSAGES]
+    assert (scene.notices, scene.promises, scene.state.number) == ([], [], 1)
+    scene.text("hello?")
+    assert scene.state.number == 2, "the first one is no longer where people look"
+
+
+@pytest.mark.parametrize(
+    ("result", "later"), [(CLOSED, NEAR_FOR / 1000), (0, 0), (-30, 0)], ids=("old", "0", "-30")
+)
+def test_what_may_have_changed_is_asked_on_a_new_card(result: int, later: float) -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(result)
+    scene.later(later)
+    scene.text("two")
+    assert (scene.state.number, scene.cards[-1]) == (2, "queue.asking")
+
+
+def test_a_command_gets_a_card_of_its_own() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(NOBODY)
+    scene.start()
+    assert (scene.state.number, scene.cards[-1]) == (2, "queue.asking")
+
+
+def test_somebody_is_there_at_the_next_word() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(NOBODY)
+    scene.text("two")
+    scene.reply(requestId=REQUEST, queueLength=2)
+    assert (scene.state.number, scene.cards[-1]) == (1, "queue.position")
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert (scene.cards[-1], scene.state.vain) == ("queue.joined", None)
+
+
+def test_a_card_that_is_far_away_is_not_written_on() -> None:
+    """What is answered then stands below the customer's words."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(NOBODY)
+    scene.later(NEAR_FOR / 1000)
+    scene.forget()
+    scene.call_back()
+    assert (scene.cards, scene.promises) == ([], ["callback.promised"])
+    scene.cancel()
+    assert (scene.cards, scene.notices) == ([], ["callback.cancelled"])
+    assert scene.promises[1:] == ["queue.dropped"]
 
 
 # --- the command at other moments ---------------------------------------------------------------
@@ -316,7 +380,7 @@ def test_asked_for_out_of_the_blue() -> None:
     scene.call_back()
     assert scene.frames == [ASK]
     scene.reply(NOBODY)
-    assert scene.notices == ["result.-5", "callback.goes_on"]
+    assert scene.card == ["result.-5", "callback.promised"]
     scene.later(10 * MINUTE)
     assert len(scene.sent(101)) == 2
 
@@ -336,7 +400,7 @@ def test_asked_for_in_the_queue() -> None:
     scene.call_back()
     assert scene.notices == ["start.already_queued", "callback.noted"]
     scene.push(201, requestId=REQUEST, requestStatus=3)
-    assert scene.notices[-1] == "callback.goes_on"
+    assert scene.card == ["status.3", "queue.kept", "callback.promised"]
 
 
 def test_called_off_in_the_queue() -> None:

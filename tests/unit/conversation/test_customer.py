@@ -196,7 +196,8 @@ def test_cancel_drops_what_is_kept() -> None:
     scene = Scene(ON_COMMAND)
     event = scene.text("one")
     scene.cancel()
-    assert scene.reported == {event: "undelivered.dropped"}, "there was no queue to leave"
+    assert scene.reported == {event: "queue.dropped"}
+    assert (scene.cards, scene.promises) == ([], ["queue.dropped"]), "there was no queue to leave"
     assert scene.state.held == ()
 
 
@@ -232,7 +233,7 @@ def test_cancel_while_the_first_call_fails() -> None:
     scene.cancel()
     scene.fail(FailureReason.UNREACHABLE)
     assert scene.phase == "Idle"
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
 
 
 def test_cancel_while_a_named_session_waits_for_202() -> None:
@@ -258,7 +259,7 @@ def test_a_message_under_way_is_told_about_when_it_comes_back_cancelled() -> Non
     scene.cancel()
     assert scene.reported == {}
     scene.reply(-10)
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
     scene.later(60)
     assert scene.phase == "Idle"
     assert len(scene.sent(101)) == 1

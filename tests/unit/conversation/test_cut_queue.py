@@ -61,7 +61,7 @@ def test_a_second_drop_is_the_end(told: dict[str, object]) -> None:
     scene.reply(**told)
     scene.push(201, requestId=told.get("requestId", 9002), requestStatus=4)
     assert scene.phase == "Idle"
-    assert scene.notices == ["status.4"]
+    assert scene.card == ["status.4"]
     scene.later(3600)
     assert len(scene.sent(101)) == 3
 
@@ -151,7 +151,7 @@ def test_the_wanted_agent_has_gone_meanwhile() -> None:
     scene.restored()
     assert scene.last == ASK
     scene.reply(-9)
-    assert scene.notices == ["result.-9"]
+    assert scene.card == ["result.-9"]
 
 
 def test_whoever_took_anybody_does_not_wait_for_one_agent() -> None:

@@ -161,7 +161,7 @@ def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
         scene.restored()
     outage(scene, 31 * 60)
     assert scene.phase == "Idle"
-    assert "trouble.given_up" in scene.notices
+    assert scene.card == ["trouble.given_up"]
     assert scene.reported == {event: "undelivered.expired"}
 
 
@@ -380,7 +380,7 @@ def test_an_upload_of_a_file_that_was_given_up() -> None:
     event = scene.image()
     scene.cancel()
     scene.fail(FailureReason.TOO_BIG)
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
 
 
 def test_a_fault_of_content_in_a_call_without_content_is_an_outage() -> None:
@@ -397,7 +397,7 @@ def test_a_given_up_message_that_fails_for_its_content_is_reported_once() -> Non
     scene.reply(requestId=REQUEST)
     scene.cancel()
     scene.fail(FailureReason.TOO_BIG)
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
 
 
 def test_a_given_up_message_whose_fate_is_unknown() -> None:
@@ -406,7 +406,7 @@ def test_a_given_up_message_whose_fate_is_unknown() -> None:
     scene.reply(requestId=REQUEST)
     scene.cancel()
     scene.cut()
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
 
 
 def test_the_end_comes_while_a_message_is_in_doubt() -> None:

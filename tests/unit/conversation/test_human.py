@@ -90,7 +90,7 @@ def test_no_card_tells_of_a_place_in_a_chat_that_is_over() -> None:
         scene.reply(queueLength=1)
         ends(scene)
         first = [one for one in scene.effects if isinstance(one, Card) and one.number == 1]
-        assert first[-1].key == "queue.ended"
+        assert first[-1].key == "queue.cancelled"
 
 
 def lose(scene: Scene) -> None:

@@ -15,7 +15,7 @@ ENDS = [
     "undelivered.no_chat",
 ]
 KEYS = [
-    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you", "undelivered.farewell"),
+    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you"),
     "help.idle",
     *ENDS,
 ]
@@ -49,7 +49,7 @@ def test_the_end_of_a_queue_says_how_to_come_back(policy: Policy, ended: str) ->
     scene.start()
     scene.reply(requestId=REQUEST)
     scene.push(201, requestId=REQUEST, requestStatus=3)
-    assert scene.notices[0] == ended
+    assert scene.card == [ended]
 
 
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])

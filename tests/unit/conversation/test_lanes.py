@@ -11,10 +11,9 @@ from bridge.conversation.model import Effect, Fact, Input, ToAside, ToMatrix, To
 
 
 def defined(base: str) -> set[type]:
-    """The classes of `model` that derive from this one; a part of another is none of its own."""
-    parts = {model.QueuePlace}
+    """The classes of `model` that derive from this one."""
     found = (one for one in vars(model).values() if isinstance(one, type))
-    known = {one for one in found if issubclass(one, msgspec.Struct) and one not in parts}
+    known = {one for one in found if issubclass(one, msgspec.Struct)}
     return {one for one in known if base in {parent.__name__ for parent in one.__bases__}}
 
 

@@ -302,7 +302,8 @@ def test_giving_up_gives_up_what_a_person_was_to_get() -> None:
     helped(scene, event)
     scene.cancel()
     assert answered(scene) == []
-    assert scene.reported == {event: "undelivered.dropped"}
+    assert scene.reported == {event: "queue.dropped"}
+    assert scene.card == ["queue.dropped"]
 
 
 def test_rows_of_an_older_version_load() -> None:

@@ -60,13 +60,21 @@ def test_only_where_our_own_sentence_says_too_little(code: int, *, quoted: bool)
 
 @pytest.mark.parametrize("code", [0, -3, -77])
 def test_a_refused_request(code: int) -> None:
-    """Right after our sentence, before what we have to say of what was typed."""
+    """Below our sentence, on the same card."""
     scene = Scene()
     scene.text("hello")
     scene.reply(code, message=CLOSED)
     key = "result.other" if code == -77 else f"result.{code}"
-    assert said(scene) == [key, CLOSED, "queue.kept"]
-    assert "trouble.server_says" in scene.notices
+    assert [scene.card[0], scene.card[-1]] == [key, "trouble.server_says"]
+    assert scene.card_args["text"] == CLOSED
+
+
+@pytest.mark.parametrize("message", ["outside working hours", "We are closed", "非工作时间"])
+def test_words_that_only_say_closed_are_not_said_twice(message: str) -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(-3, message=message)
+    assert scene.card == ["result.-3", "queue.kept", "callback.offer"]
 
 
 def test_a_request_of_our_own_that_is_refused_says_nothing() -> None:
@@ -189,7 +197,7 @@ def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
     assert card() == ("queue.place_said", 1, "下一位就是您")
     assert scene.notices == ["queue.next"]
     scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0, message="当前排在第0位")
-    assert (scene.cards[-1], scene.notices[-1]) == ("queue.ended", "status.3")
+    assert scene.cards[-1] == "status.3"
 
 
 def test_ratings_and_extensions_of_a_202() -> None:

@@ -54,7 +54,7 @@ def test_a_refused_request_is_explained(code: int, key: str) -> None:
     scene = Scene()
     scene.start()
     scene.reply(code)
-    assert scene.notices == [key]
+    assert (scene.card, scene.notices) == ([key], [])
 
 
 def test_a_permanent_session_begins_with_the_reply() -> None:
@@ -72,7 +72,7 @@ def test_a_session_that_was_disowned_is_not_taken_again(told: dict[str, object])
     scene.reply(-11)
     scene.reply(**told, sessionId=SESSION)
     scene.later(60)
-    assert scene.notices[-2:] == ["trouble.other_chat", "queue.kept"]
+    assert scene.card == ["trouble.other_chat", "queue.kept"]
     assert len(scene.sent(110)) == 1
 
 
@@ -90,7 +90,7 @@ def test_the_wanted_agent_is_away() -> None:
     scene.reply(-9)
     assert "toUserId" not in scene.last
     scene.reply(-9)
-    assert scene.notices == ["result.-9"]
+    assert scene.card == ["result.-9"]
 
 
 def test_the_request_stands_after_all() -> None:
@@ -353,7 +353,19 @@ def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
     scene.push(201, requestId=REQUEST, requestStatus=5)
     scene.reply()
     assert scene.delivered == []
-    assert scene.notices[-1] == "queue.kept"
+    assert scene.card == ["status.5", "queue.kept", "callback.offer"]
+
+
+def test_the_same_where_an_earlier_version_wrote_the_end() -> None:
+    """Its card is not known; the words are kept all the same."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    scene.state = msgspec.structs.replace(scene.state, vain=None)
+    scene.forget()
+    scene.reply()
+    assert (scene.cards, scene.notices) == ([], ["queue.kept"])
 
 
 def test_a_pre_message_that_was_taken_while_leaving() -> None:
@@ -362,7 +374,7 @@ def test_a_pre_message_that_was_taken_while_leaving() -> None:
     scene.reply(requestId=REQUEST)
     scene.cancel()
     scene.reply()
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "queue.dropped"}
     assert scene.last == {"type": 102, "requestId": REQUEST}
 
 

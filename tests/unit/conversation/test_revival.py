@@ -52,7 +52,7 @@ def test_it_can_be_refused_again() -> None:
     for _ in range(2):
         scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
         scene.push(201, requestId=REQUEST, requestStatus=2)
-    assert scene.notices == ["status.2"] * 2
+    assert scene.cards.count("status.2") == 2
     scene.push(201, requestId=REQUEST, requestStatus=1)
     assert scene.phase == "Queued"
 

@@ -44,10 +44,10 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
     scene.reply()
     scene.reply()
     assert scene.phase == "Idle"
-    assert list(scene.reported.values()) == ["undelivered.cancelled"]
-    assert (
-        len([one for one in scene.effects if one == Reported(event, "undelivered.cancelled")]) == 1
-    )
+    assert list(scene.reported.values()) == ["queue.dropped"]
+    told = [one for one in scene.effects if isinstance(one, Reported)]
+    assert told == [Reported(event, "queue.dropped")]
+    assert (scene.card, scene.card_args) == (["queue.cancelled", "queue.dropped"], {"count": 1})
 
 
 def test_a_piece_that_was_reported_does_not_come_back_from_the_queue() -> None:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import Card, Conversation, Queued, QueuePlace
+from bridge.conversation.model import Conversation, Queued
 from bridge.conversation.policy import Policy
-from bridge.ids import QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 MINUTE, DAY = 60, 86_400
-
-
-def places(scene: Scene) -> list[QueuePlace]:
-    return [one.place for one in scene.effects if isinstance(one, Card) and one.place is not None]
 
 
 # --- the card -----------------------------------------------------------------------------------
@@ -31,10 +26,11 @@ def test_each_new_place_is_written_with_the_way_there() -> None:
     scene.later(10)
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
     assert scene.cards == ["queue.asking", "queue.position", "queue.position"]
-    first, second = places(scene)
-    known, now = began + 5_000, began + 45_000
-    assert first == QueuePlace(QueueId(7), known, began, 4, 4, known, known)
-    assert second == QueuePlace(QueueId(7), now, began, 2, 4, known, now)
+    assert scene.card_args == {"queue": 7, "position": 2}
+    place = scene.state.phase
+    assert isinstance(place, Queued)
+    assert (place.since, place.first_position, place.first_at) == (began, 4, began + 5_000)
+    assert (place.position, place.moved_at) == (2, began + 45_000)
 
 
 def test_a_standing_card_is_brought_up_to_date() -> None:
@@ -46,10 +42,9 @@ def test_a_standing_card_is_brought_up_to_date() -> None:
     scene.later(9 * MINUTE + 59)
     assert len(scene.cards) == 9
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=4)  # a sign of life
-    scene.later(10 * MINUTE)
-    assert len(scene.cards) == 11
-    at = [place.at - place.since for place in places(scene)]
-    assert at[-3:] == [9 * 60_000, 10 * 60_000, 15 * 60_000]
+    for seconds, cards in ((1, 10), (4 * MINUTE + 59, 10), (1, 11), (4 * MINUTE + 59, 11)):
+        scene.later(seconds)
+        assert len(scene.cards) == cards
 
 
 def test_a_queue_that_names_no_place() -> None:
@@ -61,7 +56,8 @@ def test_a_queue_that_names_no_place() -> None:
     scene.later(MINUTE)
     assert scene.cards == ["queue.asking", "queue.waiting"]
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
-    assert places(scene)[-1].first_position == 2
+    assert isinstance(scene.state.phase, Queued)
+    assert (scene.card_args["position"], scene.state.phase.first_position) == (2, 2)
 
 
 def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:
@@ -75,7 +71,7 @@ def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:
             scene.push(201, requestId=REQUEST, requestStatus=1)
         scene.forget()
         scene.later(10 * MINUTE)
-        assert places(scene) == []
+        assert "queue.position" not in scene.cards
 
 
 # --- pings --------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 * a message that goes along with a rating is neither kept nor taken, and nothing is said;
 * a phone rings for anything but "you are next", once a request, and an agent who comes;
 * a request that is to be quiet is seen on the queue card;
+* content is given up with its request, and the customer is not told of how much at its end;
 * a sentence does not exist, or misses a word that it needs.
 """
 
 from __future__ import annotations
 
 from bridge.conversation.model import (
+    COUNTED,
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -119,6 +121,8 @@ class Witness:
         self._read_by: dict[EventId, set[int]] = {}
         """To which of them an event may have come."""
         self._texts = Texts()
+        self._uncounted: set[EventId] = set()
+        """Given up with others: their number is yet to be told."""
         self._rendered: set[tuple[str, frozenset[str]]] = set()
 
     def watch(
@@ -171,6 +175,8 @@ class Witness:
             told = any(isinstance(one, Say) and one.key.startswith("rating.") for one in effects)
             assert taken or told or not self._along, f"{self._along} disappeared"
             self._along.clear()
+        if not (isinstance(after.phase, Requesting | Queued) and after.phase.cancel):
+            assert not self._uncounted, f"{self._uncounted} given up, and nobody is told how many"
         if isinstance(after.phase, Requesting | Queued) and hidden(after.phase):
             assert not any(isinstance(one, Card) for one in effects), "a quiet request is shown"
 
@@ -209,12 +215,13 @@ class Witness:
                 self.unsettled.discard(event_id)
                 self._delivered.add(event_id)
             case Reported(event_id=event_id):
+                self._uncounted |= {event_id} if effect.key == COUNTED else set()
                 assert event_id not in self._delivered, f"{event_id} reported after delivery"
                 assert event_id not in self.reported, f"{event_id} reported twice"
                 assert event_id in self.unsettled, f"{event_id} reported, but not awaited"
                 self.unsettled.discard(event_id)
                 self.reported.add(event_id)
-                self._render(effect.key, effect.args)
+                self._render(effect.key, {"count": 1, **effect.args})
             case AskRobot(event_id=event_id):
                 assert event_id in self.unsettled, f"{event_id} asked about, but not awaited"
                 assert event_id not in self._questions, f"{event_id} asked about twice"
@@ -226,6 +233,11 @@ class Witness:
                 self.unsettled.discard(event_id)
             case Say() | Card() | CallbackCard() | Offer():
                 self._render(effect.key, effect.args)
+                if isinstance(effect, Card):
+                    for key in (*effect.more, *effect.below):
+                        self._render(key, effect.args)
+                if isinstance(effect, Card | CallbackCard):
+                    self._uncounted -= set(effect.dropped)
                 self._note_ping(effect, chat)
             case AskRating(session_id=session_id):
                 assert (chat, session_id) not in self._asked, f"asked twice about {session_id}"

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import random
 
-from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText, Reported, Say
+from bridge.conversation.model import (
+    Args,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    Reported,
+    Say,
+)
 from bridge.ids import EventId
 from bridge.rooms.people import Standing, entry_failed
 from bridge.rooms.reader import Facts, read_command, receive
@@ -132,7 +139,8 @@ class Guests:
         for effect in self.house.effects:
             if isinstance(effect, Say | Reported):
                 for language in LANGUAGES:
-                    self.texts.render(language, effect.key, {"prefix": "!wc", **effect.args})
+                    known: Args = {"prefix": "!wc", "count": 1}
+                    self.texts.render(language, effect.key, known | effect.args)
 
     def enter(self) -> None:
         options: list[dict[str, object] | None] = [None, {}, {"queue": 99}]

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import FailureReason, Idle, Queued
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Undecryptable, Undelivered
 from bridge.rooms.rules import Rules
-from bridge.webchat.frames import QueueStatus, Received, Reply
+from bridge.webchat.frames import QueueStatus, Received, Reply, SessionClosed
 from bridge.webchat.frames import SendPreMessage as PreMessage
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM
+from tests.fakes.house import MEI, ROOM, SESSION
 from tests.fakes.reading import ReadingMatrix, ReadingWorld
 from tests.unit.rooms.visits import RULES
 
@@ -55,8 +56,9 @@ def word(world: ReadingWorld, text: str, event_id: str) -> Event:
 
 
 def told(world: ReadingWorld) -> list[tuple[str, str | None]]:
-    """Our sentences, each with what it replies to."""
-    return [(one.text, one.reply_to) for one in world.matrix.posted]
+    """Our sentences, each with what it replies to; not the signs below them."""
+    signs = {"🔁", "❌"}
+    return [(one.text, one.reply_to) for one in world.matrix.posted if one.text not in signs]
 
 
 REPORT = "undelivered.refused\nagain.hint"
@@ -89,6 +91,28 @@ async def test_by_reaction(sign: str, to_our_answer: bool) -> None:
     assert told(world)[1:] == [("again.delivered", "$1")]
     assert (await world.stored()).undelivered == ()
     assert (await world.stored()).read_up_to == "$1"
+
+
+async def test_all_that_was_given_up_with_the_request_by_its_card() -> None:
+    """One line for three messages; one tap sends them, and nothing that was refused before."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$0"))
+        world.link.answers.extend([Reply(101, -3)] * 3)
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        for number in (1, 2, 3):
+            await happens(engine, word(world, f"word {number}", f"${number}"))
+        await happens(engine, command(world, "cancel"))
+        last, _ = told(world)[-1]
+        assert last == "queue.dropped"
+        assert len([one for one in told(world) if one[1] in {"$1", "$2", "$3"}]) == 0
+        card = next(one.edits for one in reversed(world.matrix.posted) if one.text == last)
+        assert card is not None
+        await happens(engine, react(world, card))
+    going = all_pieces((await world.stored()).conversation)
+    assert [piece.event_id for piece in going] == ["$1", "$2", "$3"]
 
 
 async def test_by_command_the_newest() -> None:
@@ -171,7 +195,7 @@ async def test_without_the_prefix_where_there_is_something_to_send() -> None:
         await happens(engine, word(world, "retry", "$2"))
     waiting = [one.command.text for one in world.link.calls if isinstance(one.command, PreMessage)]
     assert waiting == ["retry", "retry"]
-    assert told(world).count(("undelivered.cancelled\nagain.hint", "$1")) == 1
+    assert told(world).count(("queue.cancelled queue.dropped_one", None)) == 1
 
 
 async def test_what_reads_like_a_command_is_sent_on_if_it_was_none() -> None:

@@ -208,7 +208,7 @@ def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> Non
     house.receive(edit)
     assert house.carried == ["$c"]
     house.visit.step(Cancel())
-    assert house.reported == {EventId("$c"): "undelivered.dropped"}
+    assert house.reported == {EventId("$c"): "queue.dropped"}
     for happened in references.resend(house.visit, EventId("$c"), edit, None):
         house.visit.step(happened)
     (piece,) = all_pieces(house.record.conversation)

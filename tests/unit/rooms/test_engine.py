@@ -253,7 +253,7 @@ async def test_a_call_whose_outcome_is_a_dead_letter_was_not_taken(
         assert (await world.stored()).read_up_to is None
         assert await world.store.revive(letter.id, world.clock.now())
         await world.clock.turn(engines.SWEEP_EVERY)
-        assert [one.reply_to for one in world.matrix.posted] == ["$e1"]
+        assert [one.reply_to for one in world.matrix.posted if one.text != "🔁"] == ["$e1"]
     assert world.link.texts(ROOM) == ["one", "two"]
     assert await world.nothing_left()
 

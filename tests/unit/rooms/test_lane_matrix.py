@@ -24,6 +24,7 @@ from bridge.webchat.frames import (
     AgentNotice,
     AgentsUpdated,
     AgentText,
+    ChatStarted,
     MessageReceived,
     QueueStatus,
     Received,
@@ -181,8 +182,10 @@ async def test_only_the_newest_card_is_written() -> None:
             Outcome.DISCARDED,
             Outcome.DISCARDED,
             Outcome.DELIVERED,
+            Outcome.DELIVERED,  # the sign below it, once
         ]
-    first, last = world.matrix.posted
+    first, last, sign = world.matrix.posted
+    assert (sign.text, sign.reply_to) == ("❌", first.event_id)
     assert (first.edits, last.edits) == (None, first.event_id)
     assert await world.store.anchor(ROOM, "card:1") == first.event_id
 
@@ -401,9 +404,9 @@ async def test_the_card_tells_how_the_wait_goes() -> None:
         await quiet()
         await world.clock.turn(60)
         await quiet()
-    first, second = [notice.text for notice in world.matrix.posted]
-    assert first == "queue.position\nqueue.expected"
-    assert second == "queue.position\nqueue.unchanged · queue.expected · queue.waited"
+    first, sign, second = [notice.text for notice in world.matrix.posted]
+    assert (first, sign) == ("queue.position\nqueue.expected", "❌")
+    assert second == "queue.position\nqueue.expected · queue.waited"
 
 
 @pytest.mark.asyncio
@@ -415,7 +418,7 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
         for seconds in (0.4, 100.0):
             await engine.queued(ROOM, seconds)
             await world.clock.turn(1)
-    first, second = [notice.text for notice in world.matrix.posted]
+    first, _, second = [notice.text for notice in world.matrix.posted]
     assert "预计还需：不到 1 分钟。" in first
     assert "预计还需：2 分钟以内。" in second
     assert "!wc cancel" in second
@@ -449,9 +452,31 @@ async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
         await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 6, None)))
         await quiet()
     shown = world.matrix.texts(ROOM)
-    assert shown == ["queue.ended", "status.6", "callback.offer_hours", "🔔"]
-    (card,) = [one for one in (await world.stored()).cards if one.kind is CardKind.CALLBACK]
-    assert card.number == 1
+    assert shown == ["queue.closed\ncallback.offer", "🔔"]
+    (card,) = (await world.stored()).cards
+    assert (card.kind, card.number, card.signs) == (CardKind.QUEUE, 1, ("🔔",))
+
+
+@pytest.mark.asyncio
+async def test_a_sign_stands_as_long_as_it_means_something() -> None:
+    """❌ while one waits; not below a chat."""
+    world = World()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 0, 3)))
+        await quiet()
+        await engine.pushed(ROOM, "q", Received(QueueStatus(RequestId(9001), 0, 2)))
+        await quiet()
+        card, sign, moved = world.matrix.posted
+        assert (sign.text, sign.reply_to, moved.edits) == ("❌", card.event_id, card.event_id)
+        assert world.matrix.redacted == []
+        mei = Agent(AgentId("K00017"), "Mei")
+        await engine.pushed(ROOM, "r", Received(ChatStarted(SESSION, (mei,))))
+        await quiet()
+    assert world.matrix.redacted == [sign.event_id]
+    assert (await world.stored()).cards[0].signs == ()
+    assert await world.nothing_left()
 
 
 @pytest.mark.asyncio
@@ -530,14 +555,16 @@ async def test_a_message_that_its_agent_took_back_is_gone() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("number", "level"), [("9", 100), ("", 100), ("7", 0)])
-async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, level: int) -> None:
+@pytest.mark.parametrize(("number", "refused"), [("9", False), ("", False), ("7", True)])
+async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refused: bool) -> None:
     """Nobody knows which it was, or the homeserver refuses."""
     world = World()
     await world.chatting()
-    world.matrix.level = level
     async with world.running() as engine:
         await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        await quiet()
+        if refused:
+            world.matrix.trouble.append(Refused("M_FORBIDDEN", "no"))
         await engine.pushed(ROOM, "p2", numbered(number))
         await quiet()
     assert world.matrix.redacted == []

@@ -66,7 +66,7 @@ def test_what_was_kept_does_not_outlive_the_room() -> None:
     assert isinstance(house.record.conversation.phase, Idle)
     house.receive(MemberGone(ADA, ADA))
     assert house.carried == []
-    assert house.reported == {event: "undelivered.dropped"}
+    assert house.reported == {event: "queue.dropped"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_waits_in_a_room_that_is_upgraded_goes_along(into: RoomId | None) -
     assert house.carried == [two], "what is under way may come back, and is seen to already"
     refused = Reply(111, ResultCode.INVALID_CHAT_REQUEST_ID, call_id=CallId(7))
     house.visit.step(Replied(CallId(7), refused))
-    assert list(house.reported.values()).count("undelivered.cancelled") == 0
+    assert list(house.reported.values()).count("queue.dropped") == 0
 
 
 def test_what_is_kept_in_a_room_that_is_closed_is_reported() -> None:

@@ -15,6 +15,7 @@ from bridge.conversation.model import (
     Rated,
     Rating,
     Replied,
+    Say,
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
@@ -224,7 +225,8 @@ def test_what_does_not_go_along() -> None:
 def test_thanks_are_no_words_for_a_rating() -> None:
     house = unhappy()
     event = house.say("no thanks")
-    assert house.reported == {event: "undelivered.farewell"}
+    assert house.visit.effects == [Say("chat.thanked", reply_to=event)]
+    assert house.reported == {}
     assert house.record.conversation.rating is None
 
 
@@ -280,7 +282,7 @@ def test_a_reply_that_rates_nothing_is_carried_also_after_the_end(direct: bool) 
     reply(house, "9")
     assert house.notices == ["rating.unknown"]
     thanks = reply(house, "Thanks!")
-    assert house.reported == {thanks: "undelivered.farewell"}
+    assert house.effects[-1] == Say("chat.thanked", reply_to=thanks)
     assert house.carried == []
     event = reply(house, "it took too long")
     assert house.carried == [event]

@@ -305,7 +305,7 @@ async def test_where_nobody_is_there_the_robot_helps_and_the_words_are_kept() ->
         await quiet()
     texts = world.matrix.texts(ROOM)
     assert texts[-3:] == ["robot.answers_kept", "👍", "👎"]
-    assert "result.-5" in texts
+    assert "result.-5 queue.kept_one\ncallback.offer" in texts
     held = (await world.stored()).conversation.held
     assert [piece.event_id for piece in held] == [event[1]]
 

@@ -19,6 +19,12 @@ from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
 from tests.unit.rooms.visits import House, answer
 
 
+def in_english() -> House:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    return house
+
+
 def at(phase: Phase) -> House:
     house = House().served()
     house.visit.set(conversation=Conversation(phase=phase))
@@ -26,32 +32,41 @@ def at(phase: Phase) -> House:
 
 
 def test_status_tells_where_things_stand() -> None:
-    house = House().served()
+    house = in_english()
     house.say("hello")
     house.say("status")
-    assert answer(house) == ("command.status_requesting", {"waiting": 1, "queue": "Returns"})
+    status = "Asking Returns for an agent."
+    kept = "I have kept your message."
+    assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
     house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
     assert isinstance(house.record.conversation.phase, Queued)
     house.say("status")
-    expected = {"waiting": 1, "queue": "Returns", "position": 3}
+    expected = {"queue": "Returns", "position": 3}
     assert answer(house) == ("command.status_queued", expected)
     mei = Agent(AgentId("K00017"), "Mei")
     house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
     house.say("!wc status")
-    assert answer(house) == ("command.status_chatting", {"waiting": 1, "names": ("Mei",)})
+    status = "Chatting with Mei."
+    assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
+
+
+def test_status_counts_nothing_where_there_is_nothing() -> None:
+    house = in_english().chat()
+    house.say("!wc status")
+    assert answer(house) == ("command.status_chatting", {"names": "?"})
 
 
 def test_status_counts_messages_and_not_calls() -> None:
     house = House().served()
     house.say("start 1")
     house.say("status")
-    assert answer(house) == ("command.status_requesting", {"waiting": 0, "queue": "Sales"})
+    assert answer(house) == ("command.status_requesting", {"queue": "Sales"})
 
 
 def test_status_without_a_place() -> None:
     house = at(Queued(QueueId(2), 1))
     house.say("status")
-    assert answer(house) == ("command.status_waiting", {"waiting": 0, "queue": "Returns"})
+    assert answer(house) == ("command.status_waiting", {"queue": "Returns"})
 
 
 @pytest.mark.parametrize("kind", [Requesting, Queued])
@@ -65,7 +80,7 @@ def test_status_of_who_is_leaving_the_queue(
     phase = kind(QueueId(1), 1, cancel=True)
     house.visit.set(conversation=Conversation(phase=phase, trouble_since=since))
     house.say("status")
-    assert answer(house) == (key, {"waiting": 0, "queue": "Sales"})
+    assert answer(house) == (key, {"queue": "Sales"})
 
 
 def test_status_says_that_the_room_is_paused() -> None:
@@ -74,7 +89,7 @@ def test_status_says_that_the_room_is_paused() -> None:
     house.say("status")
     key, args = answer(house)
     assert key == "command.status_paused"
-    assert args["status"] == "No chat at the moment. Queue: Returns. Messages kept: 0."
+    assert args["status"] == "No chat at the moment. Queue: Returns."
     wish = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
     house.visit.set(conversation=Conversation(callback=wish))
     house.say("status")

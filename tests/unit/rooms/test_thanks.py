@@ -16,6 +16,7 @@ from bridge.conversation.model import (
     Phase,
     Queued,
     Requesting,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import QueueId, SessionId
@@ -43,12 +44,14 @@ THANKS = (
         "多謝",
     ),
     *("ありがとうございました。", "どうもありがとう", "ありがとう ♪", "サンキュー"),
+    *("Thanks, bye", "ok, thank you very much! Bye!", "Great, thanks. Have a nice day!"),
+    *("谢谢，再见", "好的。謝謝，掰掰", "ありがとうございました。失礼します。"),
 )
 MORE = (
     *("but it is broken again", "When will it come?", "to you", "and my refund", "5", "where", "?"),
     *("还有一个问题", "什么时候到货？", "帮忙处理", "处理一下", "请退款", "那我的订单呢", "吗"),
     *("還有一個問題", "請退款", "什麼時候到貨？", "でもまだ届きません", "返信よろしくお願いします"),
-    *("ですか", "cancel it", "opening hours", "not", "不", "for nothing", "Mei", "bye", "再见"),
+    *("ですか", "cancel it", "opening hours", "not", "不", "for nothing", "Mei"),
 )
 """A piece of what asks for an agent, or may."""
 
@@ -68,7 +71,8 @@ def test_thanks(words: str) -> None:
             "还没解决，谢谢",
             "thanks" * LONGEST_THANKS,
         ),
-        *("Thank you Mei", "谢谢小梅", "Thanks, bye", "thanks?", "ありがとう？"),
+        *("Thank you Mei", "谢谢小梅", "thanks bye", "Thanks, Mei", "thanks?", "ありがとう？"),
+        *("ok, bye", "好的，再见", "thanks, it is broken", "thanks, 5"),
     ],
 )
 def test_other_words(words: str) -> None:
@@ -96,8 +100,11 @@ def after_a_chat(ms: int = 60_000, phase: Phase | None = None) -> House:
 
 def test_thanks_call_nobody_and_are_answered() -> None:
     house = after_a_chat()
-    event = house.say("Thank you!")
-    assert house.reported == {event: "undelivered.farewell"}
+    for words in ("Thank you!", "thanks, bye"):
+        event = house.say(words)
+        assert house.effects[-1] == Say("chat.thanked", reply_to=event)
+    assert house.reported == {}
+    assert house.record.undelivered == (), "no failure, and nothing to send again"
     assert not any(isinstance(one, CallWebChat) for one in house.effects)
     assert isinstance(house.record.conversation.phase, Ended)
 
@@ -107,7 +114,7 @@ def test_a_queue_that_was_left_again_changes_nothing() -> None:
     left = Conversation(Idle(house.now), last_ended_at=house.now - 1000)
     house.visit.set(conversation=left)
     event = house.say("ok, thanks")
-    assert house.reported == {event: "undelivered.farewell"}
+    assert house.effects[-1] == Say("chat.thanked", reply_to=event)
     waiting = msgspec.structs.replace(left, phase=Queued(QueueId(1), house.now))
     house.visit.set(conversation=waiting)
     assert house.say("thanks") in house.carried

@@ -14,7 +14,6 @@ from bridge.conversation.model import (
     Idle,
     Phase,
     Queued,
-    QueuePlace,
     Requesting,
 )
 from bridge.ids import QueueId, SessionId
@@ -42,27 +41,27 @@ def waited(waits: Waits, seconds: float, position: int | None = None, at: int = 
     ended(waits, place, chat(), at)
 
 
-def place(position: int | None, seconds: float = 0) -> QueuePlace:
+def place(position: int | None, seconds: float = 0) -> Queued:
     """Standing at a place for so long."""
     began = T0 - round(seconds * 1000)
-    return QueuePlace(QUEUE, T0, began, position, position, began, began)
+    return Queued(QUEUE, began, position=position, moved_at=began)
 
 
 def test_nothing_is_told_until_enough_is_known() -> None:
     waits = Waits()
     for _ in range(KNOWN_FROM - 1):
         waited(waits, 120, 1)
-    assert waits.expected(place(1)) is None
+    assert waits.expected(place(1), T0) is None
     waited(waits, 120, 1)
-    assert waits.expected(place(1)) is not None
-    assert waits.expected(QueuePlace(QueueId(2), T0, T0, 1)) is None
+    assert waits.expected(place(1), T0) is not None
+    assert waits.expected(Queued(QueueId(2), T0, position=1), T0) is None
 
 
 def test_the_range_grows_with_the_place_and_shrinks_with_the_wait() -> None:
     waits = Waits()
     for seconds in (100, 120, 140, 120, 110, 130):
         waited(waits, seconds, 1)
-    one, three, later = (waits.expected(where) for where in (place(1), place(3), place(3, 60)))
+    one, three, later = (waits.expected(where, T0) for where in (place(1), place(3), place(3, 60)))
     assert one is not None
     assert three is not None
     assert later is not None
@@ -76,15 +75,15 @@ def test_who_should_have_had_their_turn() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 60, 2)
-    assert waits.expected(place(1, 600)) == (0, 0)
+    assert waits.expected(place(1, 600), T0) == (0, 0)
 
 
 def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 300)
-    assert waits.expected(place(1)) is None
-    expected = waits.expected(place(None, 60))
+    assert waits.expected(place(1), T0) is None
+    expected = waits.expected(place(None, 60), T0)
     assert expected is not None
     assert expected[0] < 240 < expected[1]
 
@@ -93,7 +92,7 @@ def test_old_knowledge_is_not_told() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 60, 1, at=T0 - FRESH - 1)
-    assert waits.expected(place(1)) is None
+    assert waits.expected(place(1), T0) is None
 
 
 def test_the_newest_counts_most() -> None:
@@ -121,8 +120,8 @@ def test_waits_that_teach_nothing() -> None:
     ):
         for _ in range(KNOWN_FROM):
             ended(waits, old, new, T0)
-    assert waits.expected(place(1)) is None
-    assert waits.expected(place(None)) is None
+    assert waits.expected(place(1), T0) is None
+    assert waits.expected(place(None), T0) is None
 
 
 def test_an_agent_at_once() -> None:
@@ -130,7 +129,7 @@ def test_an_agent_at_once() -> None:
     waits = Waits()
     for _ in range(KNOWN_FROM):
         ended(waits, Requesting(QUEUE, T0), chat(), T0)
-    expected = waits.expected(place(None))
+    expected = waits.expected(place(None), T0)
     assert expected is not None
     assert expected[1] < 2
 
@@ -139,13 +138,13 @@ def test_who_gave_up_counts_where_they_waited_longer() -> None:
     waits = Waits()
     for _ in range(6):
         waited(waits, 100, 1)
-    before = waits.expected(place(1))
+    before = waits.expected(place(1), T0)
     assert before is not None
     ended(waits, Queued(QUEUE, T0 - 50_000, first_position=1, first_at=T0 - 50_000), Idle(), T0)
-    assert waits.expected(place(1)) == before
+    assert waits.expected(place(1), T0) == before
     long = Queued(QUEUE, T0 - 900_000, first_position=1, first_at=T0 - 900_000)
     ended(waits, long, Idle(), T0)
-    after = waits.expected(place(1))
+    after = waits.expected(place(1), T0)
     assert after is not None
     assert after[1] > before[1]
 
@@ -171,7 +170,7 @@ def test_the_range_is_honest(agents: int, load: float) -> None:
         position, wait = len(queue) + 1, served - now
         queue.append(served)
         began = T0 + round(now * 1000)
-        expected = waits.expected(QueuePlace(QUEUE, began, began, position, position, began, began))
+        expected = waits.expected(Queued(QUEUE, began, position=position, moved_at=began), began)
         if expected is not None:
             told += 1
             hits += expected[0] <= wait <= expected[1]
@@ -193,7 +192,7 @@ async def test_what_was_learned_survives() -> None:
     await waits.save(store)
     again = Waits()
     await again.load(store, [QUEUE, QueueId(2)])
-    assert again.expected(place(1)) == waits.expected(place(1))
+    assert again.expected(place(1), T0) == waits.expected(place(1), T0)
     assert await store.fact("waits:2") is None
 
 
@@ -202,7 +201,7 @@ async def test_what_cannot_be_read_is_learned_anew() -> None:
     store, waits = MemoryStore(), Waits()
     await store.save_fact("waits:1", "nonsense")
     await waits.load(store, [QUEUE])
-    assert waits.expected(place(1)) is None
+    assert waits.expected(place(1), T0) is None
 
 
 class Broken(MemoryStore):

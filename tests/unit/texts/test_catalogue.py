@@ -13,6 +13,7 @@ import bridge.texts
 from bridge.config.model import Language
 from bridge.rooms import cards
 from bridge.rooms.commands import COMMANDS
+from bridge.rooms.to_matrix import SIGNS
 from bridge.texts import CATALOGUE, LANGUAGES, Sentence, placeholders, shipped
 
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
@@ -160,13 +161,21 @@ def test_the_words_that_the_robot_is_said_to_understand_it_does() -> None:
 
 
 def test_every_sentence_is_said_somewhere() -> None:
-    """By its whole key, or by one that is put together (`f"status.{status}"`)."""
+    """By its whole key, or by one that is put together (`f"status.{status}"`), or for a count."""
     texts = Path(bridge.texts.__path__[0])
     files = (path for path in texts.parent.rglob("*.py") if path.parent != texts)
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     made = tuple(re.findall(r"""f["']([a-z_]+\.[a-z_.]*)\{""", code))
     named = set(re.findall(r"""["']([a-z_]+\.[\w.-]+)["']""", code))
-    assert [key for key in CATALOGUE if key not in named and not key.startswith(made)] == []
+    keys = {key.removesuffix("_one") for key in CATALOGUE}
+    assert [key for key in keys if key not in named and not key.startswith(made)] == []
+
+
+def test_the_signs_below_a_sentence_are_those_that_it_names() -> None:
+    for key, sign in SIGNS.items():
+        for each in (key, f"{key}_one"):
+            for language, text in CATALOGUE.get(each, {}).items():
+                assert sign in text, f"{language}: {each}"
 
 
 def test_the_configuration_knows_the_same_languages() -> None:

@@ -26,6 +26,14 @@ def test_several_are_listed_as_the_language_does_it(language: str, shown: str) -
     assert Texts().render(language, "chat.agent_joined", {"names": ("Mei", "Jun")}) == shown
 
 
+def test_one_of_a_thing_has_a_sentence_of_its_own() -> None:
+    counted = {"kept": {"en": "{count} messages"}, "kept_one": {"en": "your message"}}
+    texts = Texts(catalogue=counted)
+    shown = [texts.render("en", "kept", {"count": count}) for count in (0, 1, 2)]
+    assert shown == ["0 messages", "your message", "2 messages"]
+    assert Texts(catalogue=SMALL).render("en", "bye", {"count": 1}) == "Bye"
+
+
 def test_a_sentence_is_filled_in() -> None:
     texts = Texts(catalogue=SMALL)
     assert texts.render("en", "greet", {"name": "Ada"}) == "Hello Ada."
