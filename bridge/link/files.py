@@ -190,7 +190,7 @@ class Uploads:
         if reply is not None:
             return self._judge(reply)
         # A servlet container's or a proxy's page.
-        message = f"upload: HTTP {answer.status} without WebChat's JSON"
+        message = answer.foreign("upload")
         if answer.status == 413:
             failure = certain_failure(FailureReason.TOO_BIG, message)
             return _Verdict(failure=failure, about_file=True)

@@ -22,7 +22,7 @@ import random
 import ssl
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -120,6 +120,12 @@ class Answer:
     location: str = field(default="", repr=False)
     """Where it leads, if it is a redirect; may hold a token."""
 
+    def foreign(self, what: str) -> str:
+        """What to say of an answer that is not WebChat's; `what` was asked."""
+        to = self.location
+        why = f"redirects to {origin_of(to)}" if to else "without WebChat's JSON"
+        return f"{what}: HTTP {self.status} {why}"
+
 
 class Http:
     """Connection pool for POST requests; usable while `running` is entered."""
@@ -149,7 +155,6 @@ class Http:
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
         method: str = "POST",
-        hops: int = MOST_REDIRECTS,
     ) -> Answer:
         """Send one request and read `longest` bytes of its answer, within `total` seconds.
 
@@ -157,35 +162,49 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
-        if self._session is None or self._session.closed:
-            raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
         try:
-            async with self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                timeout=timeout_of(self._timing, total),
-                allow_redirects=False,
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(16 * 1024):
-                    body += chunk
-                    if len(body) >= longest:
-                        break
-                moved = (response.status in REDIRECTS and response.headers.get("Location")) or ""
-                told = Answer(response.status, bytes(body[:longest]), _cookies(response), moved)
+            async with asyncio.timeout(total):
+                for _ in range(MOST_REDIRECTS + 1):
+                    answer = await self._ask(
+                        method, url, data, headers, total=total, longest=longest
+                    )
+                    onward = redirected(url, answer.location)
+                    if onward is None or not isinstance(data, bytes):
+                        return answer
+                    url = onward
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
-        onward = redirected(url, moved)
-        if onward is None or not isinstance(data, bytes):
-            return told
-        if hops == 0:
-            raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
-        return await self.post(onward, data, headers, total=total, longest=longest, hops=hops - 1)
+        raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        data: object,
+        headers: Mapping[str, str],
+        *,
+        total: float,
+        longest: int,
+    ) -> Answer:
+        if self._session is None or self._session.closed:
+            raise Unavailable("the links are not running")
+        timeout = timeout_of(self._timing, total)
+        async with self._session.request(
+            method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(16 * 1024):
+                body += chunk
+                if len(body) >= longest:
+                    break
+            location = response.headers.get("Location") if response.status in REDIRECTS else None
+            with suppress(ValueError):
+                location = location and urljoin(url, location)
+            cookies = _cookies(response)
+            return Answer(response.status, bytes(body[:longest]), cookies, location or "")
 
 
 def redirected(url: str, location: str) -> str | None:
@@ -476,7 +495,7 @@ class Door:
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer.status, what, answer.location)
+            raise self.foreign(answer, what)
         self.answered()
         return told, answer.cookies
 
@@ -508,14 +527,12 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
-    def foreign(self, status: int, what: str, location: str = "") -> OpenFailure:
-        """The failure for an answer that is not WebChat's; `what` was asked."""
-        why = f"redirects to {origin_of(location)}" if location else "without WebChat's JSON"
-        self.trouble, pause = f"{what}: HTTP {status} {why}", 0.0
-        if not location and status not in STARTING:
+    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+        self.trouble, pause = answer.foreign(what), 0.0
+        if not answer.location and answer.status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
-                pause = self._close(status)
+                pause = self._close(answer.status)
         return OpenFailure(FailureReason.UNREACHABLE, self.trouble, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:

@@ -32,7 +32,8 @@ from hashlib import blake2b
 import msgspec
 import structlog
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
@@ -406,9 +407,14 @@ class _Connect(connect):
     """A `connect` that follows redirects on its server only, for which our token is."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        headers = exc.response.headers if isinstance(exc, InvalidStatus) else {}
-        stays = redirected(self.uri, headers.get("Location", ""))
-        return exc if stays is None else super().process_redirect(exc)
+        told = exc.response.headers if isinstance(exc, InvalidStatus) else Headers()
+        ways = told.get_all("Location")
+        if len(ways) != 1 or redirected(self.uri, ways[0]) is None:
+            return exc
+        try:
+            return super().process_redirect(exc)
+        except InvalidURI:
+            return exc
 
 
 BRIEF = 3.0

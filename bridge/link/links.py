@@ -290,8 +290,7 @@ class Links:
             raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot: that says nothing about their health
-            message = f"robot: HTTP {answer.status} without WebChat's JSON"
-            raise certain_failure(FailureReason.UNREACHABLE, message)
+            raise certain_failure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:
             return reply
         sign = reply.result == ResultCode.INVALID_SIGN
