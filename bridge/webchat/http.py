@@ -321,9 +321,9 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """The object that a body holds, with that in its `data`, if any, and its `result`."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:  # then it is in the encoding of Chinese systems
+    text = body.decode("utf-8", "replace")
+    if text.count("\ufffd") * 4 > len(text.encode()) - len(text):
+        # More is broken than is whole: it is in the encoding of Chinese systems.
         text = body.decode("gb18030", "replace")
     try:
         outer = read.decode(text)
