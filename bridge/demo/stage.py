@@ -68,9 +68,8 @@ async def set_stage(
     *,
     tell: Callable[[str], None] = lambda part: None,
 ) -> AsyncIterator[Stage]:
-    """Start everything in order, in a folder that exists; stop everything at the end.
-
-    `tell` hears of each part before it starts. ServerError: one did not start.
+    """Start everything in order, in a folder that exists; stop everything at the end. `tell` hears
+    of each part before it starts. ServerError: one did not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)

@@ -359,9 +359,8 @@ class WindowLimiter:
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:
-        """Upper bound of the wait for a turn in seconds, if no one else comes.
-
-        Each of the others has a turn before each of this person's.
+        """Upper bound of the wait in seconds, if no one else comes: each other person has a turn
+        before each of this one's.
         """
         running, person = waiting.running, waiting.person
         earlier = [one for one in self._line if one.person == person].index(waiting)
@@ -536,9 +535,8 @@ class Door:
         return OpenFailure(FailureReason.UNREACHABLE, self.trouble, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
-        """A room's socket was refused although a login had just given its token.
-
-        In one room that may be a matter of its account, and no reason to shut out the others.
+        """A room's socket was refused although a login had just given its token. In one room that
+        may be a matter of its account.
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:

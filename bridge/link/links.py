@@ -151,10 +151,8 @@ class Links:
             link.demand.end()
 
     def call_now(self, account: Account, call_id: CallId, command: Command, done: Settle) -> bool:
-        """See `LinkPort.call_now`. No task, no future and no timer: the cheap way for a busy room.
-
-        False: the link does not stand, others are ahead, its server does not read, or it would have
-        to say no for certain.
+        """See `LinkPort.call_now`; without task, future and timer. False: the link does not stand,
+        others are ahead, its server does not read, or it would have to say no for certain.
         """
         link = self._links.get(account.room_id)
         if link is None or link.account.login != account.login:
@@ -176,8 +174,8 @@ class Links:
     async def probe(self) -> None:
         """See whether the server is there. Unavailable: it is not, and why.
 
-        Links that are being opened know best. While there is none the door looks, once in a while,
-        unless others stand and nothing speaks against them.
+        Links that are being opened know best. While there is none, and none that stands without
+        trouble, the door looks once in a while.
         """
         now, door = asyncio.get_running_loop().time(), self.door
         opening = not all(link.up for link in self._links.values())
@@ -228,12 +226,9 @@ class Links:
         await self._shared.logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """See `LinkPort.history`.
-
-        It is asked for at the address of the logins, so it passes the same `Door`, and only one
-        room's request at a time stands in line there: after an outage, thousands of rooms that want
-        their history must not keep others from logging in. A room whose turn does not come in time
-        (NO_TURN) asks again later.
+        """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the
+        `Door`, one room at a time: after an outage thousands want theirs, and others must log in.
+        A room whose turn does not come in time (NO_TURN) asks again later.
         """
         if not self.learnt.has(Feature.HISTORY):
             return None
@@ -390,9 +385,8 @@ class Links:
         return reply
 
     def _disowned(self, link: Link, wire: Wire) -> bool:
-        """True if a new login may help, where the server knows nobody of our token's (-6).
-
-        If one does not help, this is for an operator, and the next is `Timing.disowned` away.
+        """True if a new login may help, where the server knows nobody of our token's (-6). If one
+        does not, this is for an operator, and the next is `Timing.disowned` away.
         """
         now = asyncio.get_running_loop().time()
         if link.stranger is None or now >= link.stranger[1]:
@@ -420,9 +414,8 @@ class Links:
                 gate.leave()
 
     async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
-        """Write a command, in one set of keys where both are too long for a frame.
-
-        A text may have been divided when the server was known to want one set.
+        """Write a command, in one set of keys where both are too long for a frame: a text may have
+        been divided when the server was known to want that.
         """
         try:
             return await wire.write(call.call_id, call.command, call.written)
@@ -442,9 +435,8 @@ class Links:
     ) -> Told:
         """Make an HTTP request with the link's token, `tries` times while the token is refused.
 
-        `asks` is False for a wish of our own, which is no reason to try a refused login again.
-        Raises what `request` does, or OpenFailure: the link does not stand, or the token was
-        refused each time.
+        `asks` is False for a wish of our own, which ends no rest. Raises what `request` does, or
+        OpenFailure: the link does not stand, or the token was refused each time.
         """
         link = self._link(account)
         gate = link.gate

@@ -106,10 +106,7 @@ class Logins:
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """Never use this token again, although it may still be stored.
-
-        Tried a second time, it would be a sign of a blacklist for the `Door`.
-        """
+        """Never use this token again: a second time it would be a sign of a blacklist."""
         self._refused[room_id] = token.value
         try:
             await self.store.forget(room_id)
@@ -214,11 +211,9 @@ class Credentials:
 
 
 def room_key(room_id: str, secret: bytes = b"") -> str:
-    """16 hex digits that stand for the room.
-
-    Who registers under a name (wire type 3) needs no password, so a name that anybody could work
-    out would be anybody's: `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693).
-    Rooms from before names were secret keep theirs, without one.
+    """16 hex digits that stand for the room. Who registers under a name (wire type 3) needs no
+    password, so one that anybody could work out would be anybody's: `secret`, up to 64 bytes, keys
+    the hash (BLAKE2b as a MAC, RFC 7693). Rooms from before names were secret keep theirs.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
@@ -241,9 +236,8 @@ def matching_rule(
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
-    """The keys of `accounts` whose login several rooms could have at the same time.
-
-    The server knows one chat per login: of two such rooms one would get the other's.
+    """The keys of `accounts` whose login several rooms could have at the same time. The server
+    knows one chat per login: of two such rooms one would get the other's.
     """
 
     def is_one_room(pattern: str, name: str) -> bool:
@@ -259,10 +253,8 @@ def _literals(pattern: str) -> int:
 
 
 def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
-    """How a room logs in, by the operator's settings.
-
-    Raises OpenFailure, LOGIN_REFUSED, when accounts are listed and none is for this room, or when
-    the customer's own password cannot be opened any more.
+    """How a room logs in, by the operator's settings. OpenFailure, LOGIN_REFUSED: accounts are
+    listed and none is for this room, or the customer's own password cannot be opened any more.
     """
     if account.login is not None and settings.unseal is not None:
         try:

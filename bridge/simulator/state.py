@@ -214,10 +214,8 @@ class CallCentre:
         return customer, token
 
     def holder(self, token: str, now: float, cookie: str | None = None) -> Customer | None:
-        """The customer to whom a valid token belongs.
-
-        Where a request has come through a balancer, its `cookie` must lead to the server that knows
-        the token (`sticky_cookie`); None: it came by a socket that stands.
+        """The customer of a valid token. The `cookie` of a request through a balancer must lead to
+        the server that knows it (`sticky_cookie`); None: it came by a socket that stands.
         """
         customer = self._holders.get(token)
         if customer is None or now >= customer.tokens.get(token, now):

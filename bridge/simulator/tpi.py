@@ -102,11 +102,8 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})
-    return (
-        told | {"clientId": customer.client_id}
-        if centre.options.has("client_id_in_login")
-        else told
-    )
+    shown = {"clientId": customer.client_id} if centre.options.has("client_id_in_login") else {}
+    return told | shown
 
 
 def sign_of(body: bytes, key: str) -> str:

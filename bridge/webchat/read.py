@@ -53,7 +53,6 @@ def parse_frame(
 
 def divided(text: str | bytes) -> tuple[str, ...]:
     """The frames in a text of several, which `parse_frame` ignores; empty if it is anything else.
-
     Some servers send what is due at once: as an array, or as one object behind the other.
     """
     text = text if isinstance(text, str) else text.decode("utf-8", "replace")
@@ -355,9 +354,8 @@ def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.Ag
 
 
 def _message_id(frame: JsonObject) -> str:
-    """The number by which an agent may take a message back: its own, or the one meant.
-
-    No guide says where a push has it. Frame and message may, the content of a notice does.
+    """The number by which an agent may take a message back: its own, or the one meant. No guide
+    says where a push has it: frame or message may, the content of a notice does.
     """
     msg = mapping(frame.get("msg")) or {}
     if integer(msg.get("noticeType")) == NoticeType.REVOKE_MESSAGE:
