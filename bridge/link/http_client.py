@@ -489,8 +489,7 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self.trouble = f"{what}: {error}"
-            raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
+            raise self.unreachable(f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
         if told is None:
@@ -526,13 +525,18 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
+    def unreachable(self, why: str, code: int | None = None, pause: float = 0.0) -> OpenFailure:
+        """The failure of a try to reach the server, which is its `trouble` from now on."""
+        self.trouble = why
+        return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
+
     def foreign(self, answer: Answer, what: str) -> OpenFailure:
-        self.trouble, pause = answer.foreign(what), 0.0
+        pause = 0.0
         if not answer.location and answer.status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
                 pause = self._close(answer.status)
-        return OpenFailure(FailureReason.UNREACHABLE, self.trouble, pause=pause)
+        return self.unreachable(answer.foreign(what), pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """A room's socket was refused although a login had just given its token. In one room that

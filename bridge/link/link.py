@@ -281,9 +281,7 @@ class Link:
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-            message = f"handshake: {describe(error)}"
-            around.door.trouble = message
-            raise OpenFailure(FailureReason.UNREACHABLE, message) from None
+            raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
             if side is not None:
@@ -309,10 +307,10 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.door.trouble = message
+        failure = door.unreachable(message, code=status)
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
-        return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
+        return failure
 
     async def _serve(self, wire: Wire) -> Loss:
         deliveries = self._deliveries

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -96,23 +96,23 @@ class Logins:
     async def renew(self, account: Account, wait: Wait | None = None) -> Token:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
-        try:
-            await self.store.save(account.room_id, token)
-        except StoreError as error:
-            # It works until the next restart.
-            _LOG.warning("token not stored", room=account.room_id, error=str(error))
-        else:
-            self._refused.pop(account.room_id, None)
+        # Not stored, it works until the next restart.
+        await self._store(
+            account.room_id, self.store.save(account.room_id, token), "token not stored"
+        )
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
         """Never use this token again: a second time it would be a sign of a blacklist."""
         self._refused[room_id] = token.value
+        # Not forgotten, it is refused once more after a restart, and replaced then.
+        await self._store(room_id, self.store.forget(room_id), "token not forgotten")
+
+    async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:
-            await self.store.forget(room_id)
+            await change
         except StoreError as error:
-            # It will be refused once more after a restart, and replaced then.
-            _LOG.warning("token not forgotten", room=room_id, error=str(error))
+            _LOG.warning(event, room=room_id, error=str(error))
         else:
             self._refused.pop(room_id, None)
 
