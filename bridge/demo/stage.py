@@ -1,7 +1,5 @@
-"""The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
-
-Only the loopback interface is used; everything lies in one folder. The bridge is a child process,
-started as an operator starts it.
+"""The stage of a conversation: Synapse, the simulator and the bridge, started as an operator starts
+it; all on the loopback interface and in one folder.
 """
 
 from __future__ import annotations

@@ -45,10 +45,8 @@ Told = TypeVar("Told")
 
 
 class OpenFailure(CallFailure):
-    """The link could not be opened; nothing was written, so it is always certain.
-
-    No other try may be made for `pause` seconds, whatever the link's own backoff says, and none
-    that nobody asks for in `rest` seconds.
+    """The link could not be opened; nothing was written, so it is always certain. No other try may
+    be made for `pause` seconds, and none that nobody asks for in `rest` seconds.
     """
 
     def __init__(

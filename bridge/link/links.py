@@ -1,12 +1,10 @@
 """All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
 
-A link is made for a room when it first needs one, and forgotten when it has rested. Each has a task
-of its own, so that one link's trouble never delays another's.
-
-Commands wait at their link's `Gate` until it stands, are written one after the other, and wait for
-their replies side by side. A command that the server refused over its token goes out once more on
-the next wire, with its old call id and in its old place. So does one whose keys the server refused,
-once in each other set of keys (protocol reference 5).
+A link is made for a room when it first needs one, and forgotten when it has rested. Commands wait
+at its `Gate` until it stands, are written one after the other, and wait for their replies side by
+side. One that the server refused over its token goes out once more on the next wire, with its old
+call id and in its old place; one whose keys it refused, once in each other set of keys (protocol
+reference 5).
 """
 
 from __future__ import annotations

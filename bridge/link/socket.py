@@ -224,9 +224,8 @@ class Wire:
     ) -> asyncio.Future[frames.Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
-        The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
-        SILENT, the server was mute for so long that the link is given up; TOO_BIG. Raises as
-        `_expect`, or NO_ANSWER where the link broke.
+        The reply to come may fail: NO_ANSWER in time, or the link was lost; SILENT, mute for so
+        long that the link is given up; TOO_BIG. Raises as `_expect`, or NO_ANSWER: it broke.
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)

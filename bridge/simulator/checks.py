@@ -287,10 +287,8 @@ class Accepted:
 
 
 def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
-    """Read one text frame.
-
-    Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
-    missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank text: -17.
+    """Read one text frame. No JSON object: -8. A type that the dialect does not know: -12. A field
+    that is missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank: -17.
     """
     try:
         body = msgspec.json.decode(text, type=Wire)

@@ -1,9 +1,8 @@
 """The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: what is to be sent is returned (`Send`, `HangUp`). A customer has at most one queue request or
-one open session (reference 4: codes -1 and -2 mean one of each), except that a session with the
-robot can wait for a person. All of it outlives the socket: only `session_grace`, an explicit end,
-or `forget` removes it.
+Pure: what is to be sent is returned. A customer has at most one queue request or one open session
+(reference 4: codes -1 and -2), except that a session with the robot can wait for a person. All of
+it outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
 """
 
 from __future__ import annotations

@@ -76,11 +76,10 @@ _LOGINS: Mapping[int, Shape] = MappingProxyType(
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
-    """Answer one request to `/tpi`: a login, or a page of history.
+    """Answer one request to `/tpi`: a login, or a page of history; `cookie` is the balancer's.
 
-    `body` are the bytes exactly as they came, since the header `sign` covers them; `cookie` is the
-    balancer's. Results: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is missing or
-    wrong, -20 wrong password; of the history, -15 the token is not valid.
+    Results: -30 wrong sign of these very bytes, -8 not JSON, -12 another type, -14 a field is
+    missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
