@@ -285,7 +285,7 @@ class WindowLimiter:
 
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
-        self._free = count
+        self.free = count
         self._taken: list[Place] = []
         self._held: Counter[str] = Counter()
         """How many of the taken places are each person's."""
@@ -320,11 +320,11 @@ class WindowLimiter:
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
-        while self._free > 0:
+        while self.free > 0:
             may = [
                 (not one.running, held, one.number, one)
                 for one in self._line
-                if (held := self._held[one.person]) <= self._free and not one.turn.done()
+                if (held := self._held[one.person]) <= self.free and not one.turn.done()
             ]
             if not may:
                 return
@@ -337,7 +337,7 @@ class WindowLimiter:
 
     def _take(self, person: str) -> Place:
         place = Place(person)
-        self._free -= 1
+        self.free -= 1
         self._taken.append(place)
         self._held[person] += 1
         return place
@@ -349,7 +349,7 @@ class WindowLimiter:
         loop.call_at(place.back, self._give_back, place)
 
     def _give_back(self, place: Place) -> None:
-        self._free += 1
+        self.free += 1
         self._taken.remove(place)
         self._held[place.person] -= 1
         if not self._held[place.person]:
@@ -445,7 +445,8 @@ class Door:
         self._sign_key = settings.sign_key
         self._timing = settings.timing
         self._http = http
-        self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
+        self._window = settings.login_seconds
+        self._limiter = WindowLimiter(settings.login_count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()
@@ -496,7 +497,13 @@ class Door:
         return told, answer.cookies
 
     async def look(self) -> None:
-        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`."""
+        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`. It
+        may be counted as a login, so it takes a place, but never the last that is free.
+        """
+        if self._limiter.free < 2:
+            return
+        self._limiter.give_away(self._window)
+        await self._visits.note()
         try:
             total = self._timing.handshake
             status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status

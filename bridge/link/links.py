@@ -46,7 +46,7 @@ LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of a history that are read."""
 LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
-LOOK_EVERY, LOOK_AGAIN = 60.0, 10.0
+LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
 """Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
