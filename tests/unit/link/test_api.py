@@ -370,7 +370,7 @@ async def test_a_look_counts_as_a_visit() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_look_leaves_the_last_place_to_a_login() -> None:
+async def test_a_look_never_keeps_a_login_waiting() -> None:
     async with (
         WildServer().running() as server,  # which knows no such page
         rig(settings_for(server.base_url, login_count=1)) as rigged,
