@@ -39,10 +39,7 @@ RATINGS = (
 
 
 def main(*, check: bool = False) -> int:
-    """Play the demo; returns 1 if a step failed.
-
-    With `check`, play it in both dialects, then stop instead of staying up.
-    """
+    """Play the demo; with `check` in both dialects, without staying up. 1: a step failed."""
     configure_logging("WARNING", "text")
     # The customer's client warns of what it cannot decrypt yet; what it never can fails a step.
     logging.getLogger("nio").setLevel(logging.CRITICAL)
@@ -103,10 +100,8 @@ async def _play(stage: Stage, transcript: Transcript) -> None:
 
 
 async def _invite_visitor(stage: Stage) -> None:
-    """Make the account of whoever sits at the keyboard.
-
-    An account that was used before would greet a new Element with warnings of devices that it
-    cannot verify. So this one has none: the one that tries its password is logged out again.
+    """Make the account of whoever sits at the keyboard, and log out again: of devices that it
+    cannot verify, Element would warn.
     """
     await stage.synapse.register(stage.session, VISITOR, password_of(VISITOR))
     visitor = await Customer.sign_in(stage.session, stage.synapse, VISITOR)

@@ -1,7 +1,5 @@
-"""The script of the demo: two chats of one customer, step by step.
-
-First: a robot's answer, the queue, an agent, pictures and files, a rating. Second: voices and
-places, more agents, and a connection that breaks.
+"""The script of the demo: two chats of one customer. First a robot's answer, the queue, an agent,
+pictures and files, a rating; then voices and places, more agents, and a connection that breaks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
-
-Only the loopback interface is used; everything lies in one folder. The bridge is a child process,
-started as an operator starts it.
+"""The stage of a conversation: Synapse, the simulator and the bridge, started as an operator starts
+it; all on the loopback interface and in one folder.
 """
 
 from __future__ import annotations
@@ -68,9 +66,8 @@ async def set_stage(
     *,
     tell: Callable[[str], None] = lambda part: None,
 ) -> AsyncIterator[Stage]:
-    """Start everything in order, in a folder that exists; stop everything at the end.
-
-    `tell` hears of each part before it starts. ServerError: one did not start.
+    """Start everything in order, in a folder that exists; stop everything at the end. `tell` hears
+    of each part before it starts. ServerError: one did not start.
     """
     options = options or StageOptions()
     simulator = Simulator(options.simulator)

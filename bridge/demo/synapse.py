@@ -29,11 +29,8 @@ _LOG_CONFIG = Path(__file__).with_name("homeserver_log.yaml")
 class SynapseServer:
     """One homeserver on SQLite; an async context manager.
 
-    Args:
-        folder: holds configuration, database, media and log; an earlier run in it is continued.
-        registrations: registration files of application services.
-        port: the loopback port; chosen if None.
-        extra: further keys of homeserver.yaml, which win.
+    `folder` holds configuration, database, media and log; an earlier run in it is continued. `port`
+    is chosen if None; `extra` are further keys of homeserver.yaml, which win.
     """
 
     domain = "localhost"
@@ -95,9 +92,8 @@ class SynapseServer:
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
     ) -> str:
-        """Make a user by the shared secret, without any device, and return its user id.
-
-        Source: Synapse's admin documentation, "Shared-Secret Registration".
+        """Make a user without any device, by "Shared-Secret Registration" (Synapse's admin
+        documentation), and return its id.
         """
         url = f"{self.address}/_synapse/admin/v1/register"
         async with session.get(url) as response:

@@ -106,9 +106,8 @@ class Uploads:
         """Upload a file and return its absolute address.
 
         Raises TokenRefused (-15; the blob may have been read), what the blob's own source raised,
-        such as TooBig or Unavailable, or CallFailure, always certain, for a file that nobody
-        mentions harms nobody: UPLOAD_FAILED, it may be tried again; UNREACHABLE, no answer came;
-        TOO_BIG or REFUSED otherwise.
+        or CallFailure, always certain, for a file that nobody mentions harms nobody: UPLOAD_FAILED,
+        it may be tried again; UNREACHABLE, no answer came; TOO_BIG or REFUSED.
         """
         if self._mode is not UploadMode.AUTO:
             return (await self._try(self._mode, token, blob)).address()
@@ -190,7 +189,7 @@ class Uploads:
         if reply is not None:
             return self._judge(reply)
         # A servlet container's or a proxy's page.
-        message = f"upload: HTTP {answer.status} without WebChat's JSON"
+        message = answer.foreign("upload")
         if answer.status == 413:
             failure = certain_failure(FailureReason.TOO_BIG, message)
             return _Verdict(failure=failure, about_file=True)

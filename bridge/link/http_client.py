@@ -22,7 +22,7 @@ import random
 import ssl
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -45,10 +45,8 @@ Told = TypeVar("Told")
 
 
 class OpenFailure(CallFailure):
-    """The link could not be opened; nothing was written, so it is always certain.
-
-    No other try may be made for `pause` seconds, whatever the link's own backoff says, and none
-    that nobody asks for in `rest` seconds.
+    """The link could not be opened; nothing was written, so it is always certain. No other try may
+    be made for `pause` seconds, and none that nobody asks for in `rest` seconds.
     """
 
     def __init__(
@@ -120,6 +118,12 @@ class Answer:
     location: str = field(default="", repr=False)
     """Where it leads, if it is a redirect; may hold a token."""
 
+    def foreign(self, what: str) -> str:
+        """What to say of an answer that is not WebChat's; `what` was asked."""
+        to = self.location
+        why = f"redirects to {origin_of(to)}" if to else "without WebChat's JSON"
+        return f"{what}: HTTP {self.status} {why}"
+
 
 class Http:
     """Connection pool for POST requests; usable while `running` is entered."""
@@ -149,7 +153,6 @@ class Http:
         longest: int = LONGEST_ANSWER,
         cookies: str = "",
         method: str = "POST",
-        hops: int = MOST_REDIRECTS,
     ) -> Answer:
         """Send one request and read `longest` bytes of its answer, within `total` seconds.
 
@@ -157,35 +160,49 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
-        if self._session is None or self._session.closed:
-            raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
         try:
-            async with self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                timeout=timeout_of(self._timing, total),
-                allow_redirects=False,
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(16 * 1024):
-                    body += chunk
-                    if len(body) >= longest:
-                        break
-                moved = (response.status in REDIRECTS and response.headers.get("Location")) or ""
-                told = Answer(response.status, bytes(body[:longest]), _cookies(response), moved)
+            async with asyncio.timeout(total):
+                for _ in range(MOST_REDIRECTS + 1):
+                    answer = await self._ask(
+                        method, url, data, headers, total=total, longest=longest
+                    )
+                    onward = redirected(url, answer.location)
+                    if onward is None or not isinstance(data, bytes):
+                        return answer
+                    url = onward
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
-        onward = redirected(url, moved)
-        if onward is None or not isinstance(data, bytes):
-            return told
-        if hops == 0:
-            raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
-        return await self.post(onward, data, headers, total=total, longest=longest, hops=hops - 1)
+        raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        data: object,
+        headers: Mapping[str, str],
+        *,
+        total: float,
+        longest: int,
+    ) -> Answer:
+        if self._session is None or self._session.closed:
+            raise Unavailable("the links are not running")
+        timeout = timeout_of(self._timing, total)
+        async with self._session.request(
+            method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(16 * 1024):
+                body += chunk
+                if len(body) >= longest:
+                    break
+            location = response.headers.get("Location") if response.status in REDIRECTS else None
+            with suppress(ValueError):
+                location = location and urljoin(url, location)
+            cookies = _cookies(response)
+            return Answer(response.status, bytes(body[:longest]), cookies, location or "")
 
 
 def redirected(url: str, location: str) -> str | None:
@@ -268,7 +285,7 @@ class WindowLimiter:
 
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
-        self._free = count
+        self.free = count
         self._taken: list[Place] = []
         self._held: Counter[str] = Counter()
         """How many of the taken places are each person's."""
@@ -303,11 +320,11 @@ class WindowLimiter:
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
-        while self._free > 0:
+        while self.free > 0:
             may = [
                 (not one.running, held, one.number, one)
                 for one in self._line
-                if (held := self._held[one.person]) <= self._free and not one.turn.done()
+                if (held := self._held[one.person]) <= self.free and not one.turn.done()
             ]
             if not may:
                 return
@@ -320,7 +337,7 @@ class WindowLimiter:
 
     def _take(self, person: str) -> Place:
         place = Place(person)
-        self._free -= 1
+        self.free -= 1
         self._taken.append(place)
         self._held[person] += 1
         return place
@@ -332,7 +349,7 @@ class WindowLimiter:
         loop.call_at(place.back, self._give_back, place)
 
     def _give_back(self, place: Place) -> None:
-        self._free += 1
+        self.free += 1
         self._taken.remove(place)
         self._held[place.person] -= 1
         if not self._held[place.person]:
@@ -340,9 +357,8 @@ class WindowLimiter:
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:
-        """Upper bound of the wait for a turn in seconds, if no one else comes.
-
-        Each of the others has a turn before each of this person's.
+        """Upper bound of the wait in seconds, if no one else comes: each other person has a turn
+        before each of this one's.
         """
         running, person = waiting.running, waiting.person
         earlier = [one for one in self._line if one.person == person].index(waiting)
@@ -429,7 +445,8 @@ class Door:
         self._sign_key = settings.sign_key
         self._timing = settings.timing
         self._http = http
-        self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
+        self._window = settings.login_seconds
+        self._limiter = WindowLimiter(settings.login_count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()
@@ -471,17 +488,22 @@ class Door:
                 self._url, body, headers, total=total, longest=longest, cookies=cookies
             )
         except Unavailable as error:
-            self.trouble = f"{what}: {error}"
-            raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
+            raise self.unreachable(f"{what}: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer.status, what, answer.location)
+            raise self.foreign(answer, what)
         self.answered()
         return told, answer.cookies
 
     async def look(self) -> None:
-        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`."""
+        """See whether the server is there, by a GET, which logs nobody in; note its `trouble`. It
+        may be counted as a login, so it takes a place, but never the last that is free.
+        """
+        if self._limiter.free < 2:
+            return
+        self._limiter.give_away(self._window)
+        await self._visits.note()
         try:
             total = self._timing.handshake
             status = (await self._http.post(self._url, None, {}, total=total, method="GET")).status
@@ -508,20 +530,22 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
-    def foreign(self, status: int, what: str, location: str = "") -> OpenFailure:
-        """The failure for an answer that is not WebChat's; `what` was asked."""
-        why = f"redirects to {origin_of(location)}" if location else "without WebChat's JSON"
-        self.trouble, pause = f"{what}: HTTP {status} {why}", 0.0
-        if not location and status not in STARTING:
+    def unreachable(self, why: str, code: int | None = None, pause: float = 0.0) -> OpenFailure:
+        """The failure of a try to reach the server, which is its `trouble` from now on."""
+        self.trouble = why
+        return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
+
+    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+        pause = 0.0
+        if not answer.location and answer.status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
-                pause = self._close(status)
-        return OpenFailure(FailureReason.UNREACHABLE, self.trouble, pause=pause)
+                pause = self._close(answer.status)
+        return self.unreachable(answer.foreign(what), pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
-        """A room's socket was refused although a login had just given its token.
-
-        In one room that may be a matter of its account, and no reason to shut out the others.
+        """A room's socket was refused although a login had just given its token. In one room that
+        may be a matter of its account.
         """
         self._shut_out.add(room_id)
         if len(self._shut_out) >= SUSPICIONS:

@@ -183,10 +183,8 @@ class Learnt:
             _LOG.warning(event, configured=self._wanted, takes=keys)
 
     def has(self, feature: Feature) -> bool:
-        """True if it makes sense to ask the server for this.
-
-        An operator who has named 2016 gets the guide's commands and no others. In dialect `dual`
-        typing is shown without proof of a later server.
+        """True if it makes sense to ask the server for this. Who has named 2016 gets its guide's
+        commands and no others; in `dual` typing is shown without proof of a later server.
         """
         if feature in self._missing:
             return False
@@ -231,9 +229,8 @@ def has_keys(command: Command) -> bool:
 
 
 def tells_keys_apart(command: Command) -> bool:
-    """True for commands whose keys differ in each dialect (reference 5): texts and ratings.
-
-    Of anything else the later one only leaves out what is empty, which tells nothing of texts.
+    """True for texts and ratings, whose keys differ in each dialect (reference 5); anything else
+    differs in what is left out when empty, which tells nothing of texts.
     """
     if isinstance(command, SendMessage):
         return isinstance(command.content, Text)

@@ -1,20 +1,17 @@
 """Link of one room: connection, reconnection, and the way of its pushes to the engine.
 
-While somebody wants the link (`Demand`), `Link.run` keeps two tasks. One goes round the states
-(out, login, linking, up, and back after every loss), one step after the other, so a room never has
-two logins or two sockets at a time (reference 4, rows 1-5 and 34-38). The other delivers pushes.
-The `Gate` for calls is open while the wire stands. A token that the server refuses (-15, 4xx,
-thrown out at once) costs one login at once. A fresh token that is refused as well is a failure like
-any other: callers are told, and the link waits before it tries again. If it was refused at the
-handshake, the `Door` hears of it, for the whole bridge may be shut out; and a room to which that
-happens again and again is left alone for as long as a blacklist. A login may have to wait for its
-turn (`WindowLimiter`): the engine is told so meanwhile, and so is a call that can wait no longer.
+While somebody wants the link (`Demand`), `Link.run` keeps two tasks. One logs in, opens the socket,
+serves it, and again after every loss, so a room never has two logins or sockets at a time
+(reference 4, rows 1-5 and 34-38). The `Gate` for calls is open while the wire stands. A token that
+the server refuses (-15, 4xx, thrown out at once) costs one login at once; a fresh one that is
+refused as well is a failure like any other. If that was at the handshake, the `Door` hears of it,
+for the whole bridge may be shut out, and a room to which it happens again and again rests as long.
 
-`Deliveries` is the queue of pushes on their way to the engine: strictly in order, nothing skipped.
-The push in hand is tried again until the engine has stored it; only then does its receipt go out.
-A database that restarts costs no link: what comes meanwhile waits in memory. Once that is too much,
-or takes too long, the socket is closed, so that the server knows us to be away. When the bridge
-stops, what was read is still stored, for a server of 2016 pushes nothing twice.
+The other delivers pushes to the engine (`Deliveries`): strictly in order, nothing skipped. The push
+in hand is tried again until it is stored; only then does its receipt go out. A database that
+restarts costs no link: what comes meanwhile waits in memory. Once that is too much, or takes too
+long, the socket is closed, so that the server knows us to be away. When the bridge stops, what was
+read is still stored, for a server of 2016 pushes nothing twice.
 """
 
 from __future__ import annotations
@@ -26,13 +23,13 @@ import random
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 import structlog
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
@@ -131,10 +128,8 @@ class Shared:
             self._log.warning("webchat frame ignored", kind=kind)
 
     def note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
-        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.
-
-        When a server goes away or comes back, thousands of links say the same within seconds, and
-        one line costs what opening a tenth of a link does.
+        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only: after
+        an outage thousands of links say the same, and a line costs a tenth of opening one.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._notes_until:
@@ -286,9 +281,7 @@ class Link:
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
         except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-            message = f"handshake: {describe(error)}"
-            around.door.trouble = message
-            raise OpenFailure(FailureReason.UNREACHABLE, message) from None
+            raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
             if side is not None:
@@ -314,10 +307,10 @@ class Link:
             if self._strikes:  # the token before was refused too, so a login has just given this
                 door.suspect(self.account.room_id, status)
             return TokenRefused(message)
-        self._around.door.trouble = message
+        failure = door.unreachable(message, code=status)
         if status == 404 and self._backoff.failures >= LONG_MISSING:
             return TokenRefused(f"{message} for a long time")
-        return OpenFailure(FailureReason.UNREACHABLE, message, code=status)
+        return failure
 
     async def _serve(self, wire: Wire) -> Loss:
         deliveries = self._deliveries
@@ -406,9 +399,14 @@ class _Connect(connect):
     """A `connect` that follows redirects on its server only, for which our token is."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        headers = exc.response.headers if isinstance(exc, InvalidStatus) else {}
-        stays = redirected(self.uri, headers.get("Location", ""))
-        return exc if stays is None else super().process_redirect(exc)
+        told = exc.response.headers if isinstance(exc, InvalidStatus) else Headers()
+        ways = told.get_all("Location")
+        if len(ways) != 1 or redirected(self.uri, ways[0]) is None:
+            return exc
+        try:
+            return super().process_redirect(exc)
+        except InvalidURI:
+            return exc
 
 
 BRIEF = 3.0
@@ -425,12 +423,8 @@ LONGEST_ID = 200
 """Characters of a receipt id that go into a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Push:
-    key: str
-    received: Received | Ignored | bool
-    """A bool: the link stands again, after a brief loss (True)."""
-    wire: Wire | None
+_Push = tuple[str, Received | Ignored | bool]
+"""A push and its key; a bool: the link stands again, after a brief loss (True)."""
 
 
 class Deliveries:
@@ -447,19 +441,19 @@ class Deliveries:
         """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
         self.wire: Wire | None = None
-        """The socket that is read."""
+        """The socket that is read. The next one is opened once all that this one said is stored."""
 
     def push(self, received: Received | Ignored) -> None:
         """Queue a push; no more are read from the socket while the queue is full."""
-        push = _Push(self._key(received), received, self.wire)
-        if self._backoff.failures and any(one.key == push.key != "" for one in self._queue):
+        key = self._key(received)
+        if key and self._backoff.failures and any(key == earlier for earlier, _ in self._queue):
             return  # the server misses the receipt, and repeats it
-        self._add(push)
+        self._add((key, received))
         if self.wire is not None and len(self._queue) > MOST_WAITING:
             self.wire.pause()
 
     def restored(self, *, brief: bool) -> None:
-        self._add(_Push("", brief, None))
+        self._add(("", brief))
 
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
@@ -493,20 +487,22 @@ class Deliveries:
         del self._queue[0]
         if not self._queue:
             self._stored.set()
-        if self.wire is not None and len(self._queue) == MOST_WAITING:
-            self.wire.resume()
-        wire, received = push.wire, push.received
-        if wire is not None and not isinstance(received, bool) and received.rs_id and wire.usable:
+        if (wire := self.wire) is None:
+            return
+        if len(self._queue) == MOST_WAITING:
+            wire.resume()
+        _, received = push
+        if not isinstance(received, bool) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
-        events, room_id = self._around.events, self._room_id
+        (key, received), events, room_id = push, self._around.events, self._room_id
         while True:
             try:
-                if isinstance(push.received, bool):
-                    await events.restored(room_id, brief=push.received)
-                elif isinstance(push.received, Received):
-                    await events.pushed(room_id, push.key, push.received)
+                if isinstance(received, bool):
+                    await events.restored(room_id, brief=received)
+                elif isinstance(received, Received):
+                    await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)

@@ -1,12 +1,10 @@
 """All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
 
-A link is made for a room when it first needs one, and forgotten when it has rested. Each has a task
-of its own, so that one link's trouble never delays another's.
-
-Commands wait at their link's `Gate` until it stands, are written one after the other, and wait for
-their replies side by side. A command that the server refused over its token goes out once more on
-the next wire, with its old call id and in its old place. So does one whose keys the server refused,
-once in each other set of keys (protocol reference 5).
+A link is made for a room when it first needs one, and forgotten when it has rested. Commands wait
+at its `Gate` until it stands, are written one after the other, and wait for their replies side by
+side. One that the server refused over its token goes out once more on the next wire, with its old
+call id and in its old place; one whose keys it refused, once in each other set of keys (protocol
+reference 5).
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of a history that are read."""
 LONGEST_QUESTION = 1000
 """Characters of a question to the robot."""
-LOOK_EVERY, LOOK_AGAIN = 60.0, 10.0
+LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
 """Seconds between two looks at a server that nobody uses: while it answers, while it does not."""
 AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
@@ -151,10 +149,8 @@ class Links:
             link.demand.end()
 
     def call_now(self, account: Account, call_id: CallId, command: Command, done: Settle) -> bool:
-        """See `LinkPort.call_now`. No task, no future and no timer: the cheap way for a busy room.
-
-        False: the link does not stand, others are ahead, its server does not read, or it would have
-        to say no for certain.
+        """See `LinkPort.call_now`; without task, future and timer. False: the link does not stand,
+        others are ahead, its server does not read, or it would have to say no for certain.
         """
         link = self._links.get(account.room_id)
         if link is None or link.account.login != account.login:
@@ -176,8 +172,8 @@ class Links:
     async def probe(self) -> None:
         """See whether the server is there. Unavailable: it is not, and why.
 
-        Links that are being opened know best. While there is none the door looks, once in a while,
-        unless others stand and nothing speaks against them.
+        Links that are being opened know best. While there is none, and none that stands without
+        trouble, the door looks once in a while.
         """
         now, door = asyncio.get_running_loop().time(), self.door
         opening = not all(link.up for link in self._links.values())
@@ -228,12 +224,9 @@ class Links:
         await self._shared.logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """See `LinkPort.history`.
-
-        It is asked for at the address of the logins, so it passes the same `Door`, and only one
-        room's request at a time stands in line there: after an outage, thousands of rooms that want
-        their history must not keep others from logging in. A room whose turn does not come in time
-        (NO_TURN) asks again later.
+        """See `LinkPort.history`. It is asked for at the address of the logins, so it passes the
+        `Door`, one room at a time: after an outage thousands want theirs, and others must log in.
+        A room whose turn does not come in time (NO_TURN) asks again later.
         """
         if not self.learnt.has(Feature.HISTORY):
             return None
@@ -290,8 +283,7 @@ class Links:
             raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot: that says nothing about their health
-            message = f"robot: HTTP {answer.status} without WebChat's JSON"
-            raise certain_failure(FailureReason.UNREACHABLE, message)
+            raise certain_failure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:
             return reply
         sign = reply.result == ResultCode.INVALID_SIGN
@@ -391,9 +383,8 @@ class Links:
         return reply
 
     def _disowned(self, link: Link, wire: Wire) -> bool:
-        """True if a new login may help, where the server knows nobody of our token's (-6).
-
-        If one does not help, this is for an operator, and the next is `Timing.disowned` away.
+        """True if a new login may help, where the server knows nobody of our token's (-6). If one
+        does not, this is for an operator, and the next is `Timing.disowned` away.
         """
         now = asyncio.get_running_loop().time()
         if link.stranger is None or now >= link.stranger[1]:
@@ -421,9 +412,8 @@ class Links:
                 gate.leave()
 
     async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
-        """Write a command, in one set of keys where both are too long for a frame.
-
-        A text may have been divided when the server was known to want one set.
+        """Write a command, in one set of keys where both are too long for a frame: a text may have
+        been divided when the server was known to want that.
         """
         try:
             return await wire.write(call.call_id, call.command, call.written)
@@ -443,9 +433,8 @@ class Links:
     ) -> Told:
         """Make an HTTP request with the link's token, `tries` times while the token is refused.
 
-        `asks` is False for a wish of our own, which is no reason to try a refused login again.
-        Raises what `request` does, or OpenFailure: the link does not stand, or the token was
-        refused each time.
+        `asks` is False for a wish of our own, which ends no rest. Raises what `request` does, or
+        OpenFailure: the link does not stand, or the token was refused each time.
         """
         link = self._link(account)
         gate = link.gate

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -96,26 +96,23 @@ class Logins:
     async def renew(self, account: Account, wait: Wait | None = None) -> Token:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
-        try:
-            await self.store.save(account.room_id, token)
-        except StoreError as error:
-            # It works until the next restart.
-            _LOG.warning("token not stored", room=account.room_id, error=str(error))
-        else:
-            self._refused.pop(account.room_id, None)
+        # Not stored, it works until the next restart.
+        await self._store(
+            account.room_id, self.store.save(account.room_id, token), "token not stored"
+        )
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """Never use this token again, although it may still be stored.
-
-        Tried a second time, it would be a sign of a blacklist for the `Door`.
-        """
+        """Never use this token again: a second time it would be a sign of a blacklist."""
         self._refused[room_id] = token.value
+        # Not forgotten, it is refused once more after a restart, and replaced then.
+        await self._store(room_id, self.store.forget(room_id), "token not forgotten")
+
+    async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:
-            await self.store.forget(room_id)
+            await change
         except StoreError as error:
-            # It will be refused once more after a restart, and replaced then.
-            _LOG.warning("token not forgotten", room=room_id, error=str(error))
+            _LOG.warning(event, room=room_id, error=str(error))
         else:
             self._refused.pop(room_id, None)
 
@@ -214,11 +211,9 @@ class Credentials:
 
 
 def room_key(room_id: str, secret: bytes = b"") -> str:
-    """16 hex digits that stand for the room.
-
-    Who registers under a name (wire type 3) needs no password, so a name that anybody could work
-    out would be anybody's: `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693).
-    Rooms from before names were secret keep theirs, without one.
+    """16 hex digits that stand for the room. Who registers under a name (wire type 3) needs no
+    password, so one that anybody could work out would be anybody's: `secret`, up to 64 bytes, keys
+    the hash (BLAKE2b as a MAC, RFC 7693). Rooms from before names were secret keep theirs.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
@@ -241,9 +236,8 @@ def matching_rule(
 
 
 def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
-    """The keys of `accounts` whose login several rooms could have at the same time.
-
-    The server knows one chat per login: of two such rooms one would get the other's.
+    """The keys of `accounts` whose login several rooms could have at the same time. The server
+    knows one chat per login: of two such rooms one would get the other's.
     """
 
     def is_one_room(pattern: str, name: str) -> bool:
@@ -259,10 +253,8 @@ def _literals(pattern: str) -> int:
 
 
 def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
-    """How a room logs in, by the operator's settings.
-
-    Raises OpenFailure, LOGIN_REFUSED, when accounts are listed and none is for this room, or when
-    the customer's own password cannot be opened any more.
+    """How a room logs in, by the operator's settings. OpenFailure, LOGIN_REFUSED: accounts are
+    listed and none is for this room, or the customer's own password cannot be opened any more.
     """
     if account.login is not None and settings.unseal is not None:
         try:

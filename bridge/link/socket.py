@@ -2,17 +2,14 @@
 
 A `Wire` is an open socket. What comes is dealt with where it is read, without a task switch: a
 reply goes to the call that waits for it, a push to the queue of the link. So a slow store holds up
-pushes (and, once their queue is full, reading), but never a reply that was read before.
-`Wire.serve` first proves the link by a ping: a server that accepts a socket only to close it over a
-bad token has done so before its pong could arrive, so no command is ever written to such a socket.
-Then a keepalive guards it against silence (protocol reference 4, row 36).
+pushes, but never a reply that was read before. `Wire.serve` first proves the link by a ping: a
+server that accepts a socket only to close it over a bad token has done so before its pong, so no
+command is written to it. Then a keepalive guards against silence (protocol reference 4, row 36).
 
-Through the `Gate` commands reach the socket one at a time, in the order of tickets: one that the
-server refused over a dead token goes out again on the new link *before* everything that was asked
-later, although by then it stands behind it in line. While the gate is shut it knows when it may
-open again at the earliest: whoever cannot wait so long is told at once, with the reason. Where only
-a person can mend what keeps it shut, it stays so for a long *rest*, unless somebody asks for it in
-person.
+Through the `Gate` commands reach the socket one at a time, in the order of tickets: one that was
+refused over a dead token goes out again *before* everything that was asked later. While the gate is
+shut, who cannot wait until it may open is told at once, with the reason. Where only a person can
+mend what keeps it shut, it stays so for a long *rest*, unless somebody asks in person.
 """
 
 from __future__ import annotations
@@ -213,9 +210,8 @@ class Wire:
     def write_now(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
     ) -> bool:
-        """Write a command at once; False if it may not be, or the server does not read.
-
-        `settle` is told of the reply, or how it failed (see `write`). Raises as `_expect`.
+        """Write a command at once; False if it may not be, or the server does not read. `settle` is
+        told of the reply, or how it failed (see `write`). Raises as `_expect`.
         """
         # How long this one is shows too late.
         if self._shut or not self._takes(self._learnt.longest_frame):
@@ -228,9 +224,8 @@ class Wire:
     ) -> asyncio.Future[frames.Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
-        The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
-        SILENT, the server was mute for so long that the link is given up; TOO_BIG. Raises as
-        `_expect`, or NO_ANSWER where the link broke.
+        The reply to come may fail: NO_ANSWER in time, or the link was lost; SILENT, mute for so
+        long that the link is given up; TOO_BIG. Raises as `_expect`, or NO_ANSWER: it broke.
         """
         reply: asyncio.Future[frames.Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
@@ -390,10 +385,8 @@ class Wire:
     async def serve(
         self, up: Callable[[Wire], None], push: Callable[[frames.Received | frames.Ignored], None]
     ) -> Loss:
-        """Run the socket to its end.
-
-        `up` is called when commands may be written; `push` for each push, and for what is ignored
-        but wants a receipt.
+        """Run the socket to its end. `up` is called when commands may be written, `push` for each
+        push, and for what is ignored but wants a receipt.
         """
         self._push = push
         try:
@@ -650,10 +643,9 @@ class Gate:
         return None if self._taken or self._waiting else self.wire
 
     async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
-        """Wait for the gate to be open and everybody with a lower ticket to be through.
+        """Wait until everybody with a lower ticket is through; hold the open gate until `leave`.
 
-        The task holds it until `leave`; where it is `free`, none is switched. Who does not `ask`
-        ends no rest. Raises OpenFailure if it will not open within so many seconds.
+        Who does not `ask` ends no rest. OpenFailure: it will not open within so many seconds.
         """
         if (wire := self.free) is not None:
             self._taken = True

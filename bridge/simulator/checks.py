@@ -162,9 +162,8 @@ def _made(frame: type[msgspec.Struct], values: Iterable[object]) -> Any:
 
 
 def _check_values(content: Mapping[str, Any], options: SimulatorOptions) -> None:
-    """Refuse what is not base64 (if `strict`), and addresses that are not absolute.
-
-    The upload reply is relative; the message must not be (reference 3.4, last line).
+    """Refuse what is not base64 (if `strict`), and addresses that are not absolute, as an upload's
+    reply is (reference 3.4, last line).
     """
     if content.get("voiceData") == "" and not content.get("voiceUri"):
         raise Refusal(ResultCode.INVALID_PARAMETER, "voiceData is empty")
@@ -288,10 +287,8 @@ class Accepted:
 
 
 def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
-    """Read one text frame.
-
-    Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
-    missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank text: -17.
+    """Read one text frame. No JSON object: -8. A type that the dialect does not know: -12. A field
+    that is missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank: -17.
     """
     try:
         body = msgspec.json.decode(text, type=Wire)

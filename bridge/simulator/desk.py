@@ -38,9 +38,8 @@ def quietest_agent(centre: CallCentre) -> DeskAgent | None:
 
 
 def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[Outgoing]:
-    """Open a session: 202, the next places for those behind, and the echo of pre-messages.
-
-    A session of the robot goes on under the same id, and 204 tells who has taken over.
+    """Open a session: 202, the next places for those behind, and the echo of pre-messages. That of
+    the robot goes on under the same id, and 204 tells who has taken over.
     """
     if request.session is not None:
         session = request.session
@@ -87,9 +86,8 @@ def speak(
     notice_type: int | None = None,
     shown: Wire | None = None,
 ) -> Send:
-    """Send one 210 with a wire content and keep a record of it, large contents shortened.
-
-    `shown` are the fields of the transcript's entry, if it does not hold the text.
+    """Send one 210 with a wire content and keep a record of it, large contents shortened. `shown`
+    are the fields of the transcript's entry, if it does not hold the text.
     """
     record = _remember(centre, session, speaker, kind, content)
     if notice_type != NoticeType.TYPING:

@@ -106,9 +106,8 @@ class DeskSide:
         return web.Response(body=wav, content_type="audio/wav")
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        """Views, each time something happened: entries that this desk has seen do not come again.
-
-        A desk that comes back says `run` and `since` from the last view it got.
+        """Views, each time something happened, with the entries that this desk has not seen: one
+        that comes back says `run` and `since` from the last view it got.
         """
         socket = web.WebSocketResponse(compress=False, heartbeat=20, timeout=1.0)
         await socket.prepare(request)

@@ -402,9 +402,7 @@ _ANY: Any = reduce(or_, OPERATIONS)
 
 def perform(simulation: Simulation, body: Mapping[str, object], now: float, host: Host) -> Done:
     """Carry out one operation at `now` (seconds, monotonic); `host` keeps what an agent sends.
-
-    Raises:
-        BadOpError: it cannot be done; nothing was changed.
+    BadOpError: it cannot be done; nothing was changed.
     """
     try:
         asked = msgspec.convert(body, _ANY)

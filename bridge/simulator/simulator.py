@@ -1,11 +1,8 @@
 """The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
-One aiohttp application serves login, upload, robot, files, sockets, `/desk`, and `/_sim`, the
-control API for scripts. Everything that decides is pure (state, checks, handlers, operations); the
-rest of this package only carries bytes.
-
-The control API and the desk need no password: bind the simulator to loopback or to a network you
-trust. Pages of other sites are refused (`Origin`).
+Everything that decides is pure (state, checks, handlers, operations); the rest of this package only
+carries bytes. Control API (`/_sim`) and desk need no password: bind the simulator to loopback or to
+a network you trust. Pages of other sites are refused (`Origin`).
 """
 
 from __future__ import annotations
@@ -121,14 +118,10 @@ class Simulator:
             self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, as `POST /_sim/do` does.
+        """Carry out one control operation, as `POST /_sim/do` does. BadOpError: it cannot be done.
 
-        Returns:
-            `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
-            `request`, `n` (the record's number in `said`), `size`, `sha256`.
-
-        Raises:
-            BadOpError: it cannot be done; the message is one sentence.
+        Returns `ok`, `sent` (false when a push met no socket), and what the operation tells:
+        `session`, `request`, `n` (the record's number in `said`), `size`, `sha256`.
         """
         shelf = self._shelf
         if self._running is None or shelf is None:

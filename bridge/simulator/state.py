@@ -1,9 +1,8 @@
 """The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: what is to be sent is returned (`Send`, `HangUp`). A customer has at most one queue request or
-one open session (reference 4: codes -1 and -2 mean one of each), except that a session with the
-robot can wait for a person. All of it outlives the socket: only `session_grace`, an explicit end,
-or `forget` removes it.
+Pure: what is to be sent is returned. A customer has at most one queue request or one open session
+(reference 4: codes -1 and -2), except that a session with the robot can wait for a person. All of
+it outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
 """
 
 from __future__ import annotations
@@ -214,10 +213,8 @@ class CallCentre:
         return customer, token
 
     def holder(self, token: str, now: float, cookie: str | None = None) -> Customer | None:
-        """The customer to whom a valid token belongs.
-
-        Where a request has come through a balancer, its `cookie` must lead to the server that knows
-        the token (`sticky_cookie`); None: it came by a socket that stands.
+        """The customer of a valid token. The `cookie` of a request through a balancer must lead to
+        the server that knows it (`sticky_cookie`); None: it came by a socket that stands.
         """
         customer = self._holders.get(token)
         if customer is None or now >= customer.tokens.get(token, now):

@@ -76,11 +76,10 @@ _LOGINS: Mapping[int, Shape] = MappingProxyType(
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
-    """Answer one request to `/tpi`: a login, or a page of history.
+    """Answer one request to `/tpi`: a login, or a page of history; `cookie` is the balancer's.
 
-    `body` are the bytes exactly as they came, since the header `sign` covers them; `cookie` is the
-    balancer's. Results: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is missing or
-    wrong, -20 wrong password; of the history, -15 the token is not valid.
+    Results: -30 wrong sign of these very bytes, -8 not JSON, -12 another type, -14 a field is
+    missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
@@ -102,11 +101,8 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
     told = result(ResultCode.SUCCESS, token=token, config={})
-    return (
-        told | {"clientId": customer.client_id}
-        if centre.options.has("client_id_in_login")
-        else told
-    )
+    shown = {"clientId": customer.client_id} if centre.options.has("client_id_in_login") else {}
+    return told | shown
 
 
 def sign_of(body: bytes, key: str) -> str:

@@ -47,10 +47,7 @@ class Hosted(NamedTuple):
 
 
 class Shelf:
-    """Keeps files in an empty directory and makes their addresses.
-
-    `base_url` is the absolute address of the context path, which may be empty.
-    """
+    """Keeps files in an empty directory and makes their addresses; the context may be empty."""
 
     def __init__(self, directory: Path, base_url: str, context: str) -> None:
         self._directory = directory

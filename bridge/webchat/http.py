@@ -26,9 +26,8 @@ class Endpoints:
     """The addresses of one server."""
 
     def __init__(self, base_url: str) -> None:
-        """Take `http(s)://host[:port][/context]`, with or without a slash at the end.
-
-        Raises ValueError for the operator, without the address, which may hold a password.
+        """Take `http(s)://host[:port][/context]`, with or without a slash at the end. ValueError
+        is for the operator, without the address, which may hold a password.
         """
         try:
             parts = urlsplit(base_url)
@@ -65,10 +64,8 @@ class Endpoints:
         return f"ws{self._base.removeprefix('http')}/cws?token={quote(token, safe='')}"
 
     def absolute(self, url: str) -> str:
-        """The absolute address of a server's `url` (reference 3.4); "" stays "".
-
-        A path that begins with the context path goes to the origin, as in the guide's example, any
-        other to the base address, as in the sibling guide's.
+        """The absolute address of a server's `url` (reference 3.4). A path with the context path
+        goes to the origin (guide's example), any other to the base address (the sibling guide's).
         """
         if not url or _ABSOLUTE.match(url):
             return url
@@ -198,10 +195,7 @@ class HistoryReply:
 
 
 def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
-    """The body of a login: strict JSON, UTF-8. Sign and send these very bytes.
-
-    Raises LocalProtocolError if nobody is named.
-    """
+    """The bytes to sign and send. LocalProtocolError: nobody is named."""
     name = login.visitor_id if isinstance(login, VisitorLogin) else login.name
     if not name.strip():
         raise LocalProtocolError("the login names nobody")
@@ -246,10 +240,8 @@ def parse_upload_reply(body: bytes) -> UploadReply | None:
 
 
 def dump_history(token: str, count: int) -> bytes:
-    """The body that asks for a customer's last `count` messages (type 5003, later).
-
-    By the HTTP guide of 2020-08 the running chat is left out unless `continueLastSession` is set;
-    older servers do not know that key.
+    """The body that asks for a customer's last `count` messages (type 5003, later); by the HTTP
+    guide of 2020-08, without `continueLastSession` the running chat is left out.
     """
     frame = {"type": HISTORY, "token": token, "fromSessionId": 0, "fromMessageId": 0}
     frame |= {"maxCount": count, "permFlag": 0, "continueLastSession": True}
@@ -321,9 +313,9 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """The object that a body holds, with that in its `data`, if any, and its `result`."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:  # then it is in the encoding of Chinese systems
+    text = body.decode("utf-8", "replace")
+    if text.count("\ufffd") * 4 > len(text.encode()) - len(text):
+        # More is broken than is whole: it is in the encoding of Chinese systems.
         text = body.decode("gb18030", "replace")
     try:
         outer = read.decode(text)

@@ -1,10 +1,9 @@
 """Pairing of commands and replies of one socket: text in, text out, no I/O.
 
-A command gets at most one reply, which repeats our `messageId`; a push has none (guide 3). So all
-that must be remembered is which calls wait. A reply is matched by call id **and** type; where the
-server left the id out, or put one of its own, the oldest waiter of that type takes it (trap T12).
-A call that was answered stays answered: a repeated reply never goes to another call, which would
-report a message as delivered on the strength of another's reply.
+A command gets at most one reply, which repeats our `messageId` (guide 3), so it is matched by call
+id **and** type; where the server left the id out, or put one of its own, the oldest waiter of that
+type takes it (trap T12). A repeated reply never goes to another call, which would report a message
+as delivered on the strength of another's reply.
 
 A reply without a type (a server that could not read the command has none to repeat) answers exactly
 the call that it names. One that names nothing answers the only call that waits, as long as nothing
@@ -53,10 +52,8 @@ class Protocol:
     def send(
         self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect = Dialect.Y2016
     ) -> str:
-        """The text to write to the socket; the command waits for its reply from now on.
-
-        The same call id may be sent again: it waits once. Raises as `dump_command`; nothing is
-        remembered then.
+        """The text to write to the socket; the command waits for its reply from now on, once under
+        a call id. Raises as `dump_command`; nothing is remembered then.
         """
         text = dump_command(
             command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=dialect

@@ -35,8 +35,6 @@ _SEND_MESSAGE = int(FrameType.SEND_MESSAGE)
 _FIRST_PUSH = 200
 _LONGEST_LOT = 1024 * 1024
 """Characters of a text that is divided."""
-_ROW = msgspec.json.Decoder(msgspec.Raw)
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _GUID_LENGTH = 32
 _EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
 
@@ -55,19 +53,26 @@ def parse_frame(
 
 def divided(text: str | bytes) -> tuple[str, ...]:
     """The frames in a text of several, which `parse_frame` ignores; empty if it is anything else.
-
     Some servers send what is due at once: as an array, or as one object behind the other.
     """
     text = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    text = text.lstrip("\ufeff \t\r\n")
+    text = text.strip("\ufeff \t\r\n")
     listed = text.startswith("[")
-    if len(text) > _LONGEST_LOT:
+    if len(text) > _LONGEST_LOT or (listed and not text.endswith("]")):
         return ()
+    parts: list[str] = []
+    place, end = int(listed), len(text) - listed
     try:
-        parts = _LIST.decode(text) if listed else _ROW.decode_lines(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        while place < end:
+            if text[place] in ", \t\r\n":
+                place += 1
+                continue
+            _, after = _DECODER.raw_decode(text, place)  # as `decode` forgives
+            parts.append(text[place:after])
+            place = after
+    except (ValueError, RecursionError):
         return ()
-    return tuple(bytes(part).decode() for part in parts) if listed or len(parts) > 1 else ()
+    return tuple(parts) if listed or len(parts) > 1 else ()
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
@@ -349,9 +354,8 @@ def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.Ag
 
 
 def _message_id(frame: JsonObject) -> str:
-    """The number by which an agent may take a message back: its own, or the one meant.
-
-    No guide says where a push has it. Frame and message may, the content of a notice does.
+    """The number by which an agent may take a message back: its own, or the one meant. No guide
+    says where a push has it: frame or message may, the content of a notice does.
     """
     msg = mapping(frame.get("msg")) or {}
     if integer(msg.get("noticeType")) == NoticeType.REVOKE_MESSAGE:

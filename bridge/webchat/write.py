@@ -71,10 +71,8 @@ def dump_command(
     time_ms: int,
     dialect: Dialect = Dialect.Y2016,
 ) -> str:
-    """One command as the text of one WebSocket frame, sent at `time_ms` (ms since the epoch).
-
-    Raises LocalProtocolError for blank text, an id out of range, a coordinate that is no finite
-    number, or media without an address.
+    """The text of a frame, sent at `time_ms` (ms since the epoch). LocalProtocolError: blank text,
+    an id out of range, a coordinate that is no finite number, or media without an address.
     """
     if (plain := _dump_text(command, call_id, token, time_ms, dialect)) is not None:
         return plain
@@ -130,9 +128,8 @@ def _fields(command: frames.Command, dialect: Dialect) -> _Fields:
             return {}
         case frames.RequestChat():
             asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
-            wished = {"toUserId": command.to_agent, "brand": command.brand}
-            wished["tracks"] = command.tracks
-            return asked | {key: value for key, value in wished.items() if value}
+            more = {"toUserId": command.to_agent, "brand": command.brand, "tracks": command.tracks}
+            return asked | {key: value for key, value in more.items() if value}
         case frames.CancelRequest():
             return {"requestId": command.request_id}
         case frames.CloseSession() | frames.TransferFromRobot() | frames.Typing():

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.model import FailureReason
+from bridge.link.http_client import VISITS
 from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.http import RobotAnswer
@@ -348,6 +349,34 @@ async def test_a_look_tells_webchat_from_nothing(status: int, *, there: bool) ->
                     await rigged.links.probe()
         assert looked == ["/webchat/tpi"]
         assert server.logins == []
+
+
+@pytest.mark.asyncio
+async def test_a_look_counts_as_a_visit() -> None:
+    """A server blacklists who comes too often, whatever for (protocol reference 3.7)."""
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=405)
+
+    async with WildServer(pages=page).running() as server:
+        settings = settings_for(server.base_url, login_count=2, login_seconds=0.3)
+        async with rig(settings) as rigged:
+            before = asyncio.get_running_loop().time()
+            await rigged.links.probe()
+            assert any(fact.startswith(VISITS) for fact in rigged.facts.kept)
+            for number in (1, 2):
+                assert (await rigged.call(account(str(number)), number, ASK)).ok
+            assert server.logins[0] - before < 0.3 <= server.logins[1] - before
+
+
+@pytest.mark.asyncio
+async def test_a_look_never_keeps_a_login_waiting() -> None:
+    async with (
+        WildServer().running() as server,  # which knows no such page
+        rig(settings_for(server.base_url, login_count=1)) as rigged,
+    ):
+        await rigged.links.probe()
+        assert (await rigged.call(ADA, 1, ASK)).ok
 
 
 @pytest.mark.asyncio

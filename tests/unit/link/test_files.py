@@ -374,6 +374,22 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_upload_that_is_redirected_says_so() -> None:
+    """Its body may have been read, so it is not sent again."""
+
+    async def moved(_: web.Request) -> web.StreamResponse:
+        return web.Response(
+            status=307, headers={"Location": "https://files.example.org/tpiu?token=T"}
+        )
+
+    async with uploading(moved, mode=UploadMode.RAW) as (uploads, server, _):
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload(TOKEN, blob(b"abc"))
+        assert str(caught.value) == "upload: HTTP 307 redirects to https://files.example.org"
+        assert len(server.uploads) == 1
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("refusal", [says(415), says(200, {"result": -14})])
 async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) -> None:
     """What was learnt is forgotten, so that the next try asks anew."""

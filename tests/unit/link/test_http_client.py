@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bridge.link.http_client import (
     STARTING,
     SUSPICIONS,
+    Answer,
     Backoff,
     Door,
     Http,
@@ -42,7 +43,7 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
 async def test_answers_that_are_not_webchat_s_close_it() -> None:
     closing = door()
     for number in range(1, SUSPICIONS + 1):
-        failure = closing.foreign(FORBIDDEN, "login")
+        failure = closing.foreign(Answer(FORBIDDEN, b""), "login")
         assert failure.pause == (0 if number < SUSPICIONS else 600)
         assert "login: HTTP 403" in str(failure)
     assert closing.trouble
@@ -59,7 +60,7 @@ async def test_a_server_that_is_starting_is_not_suspected() -> None:
     patient = door()
     for status in STARTING:
         for _ in range(SUSPICIONS):
-            assert patient.foreign(status, "login").pause == 0
+            assert patient.foreign(Answer(status, b""), "login").pause == 0
     patient.check()
 
 
@@ -67,7 +68,7 @@ async def test_a_server_that_is_starting_is_not_suspected() -> None:
 async def test_one_proper_answer_clears_the_suspicion() -> None:
     cleared = door()
     for _ in range(10 * SUSPICIONS):
-        cleared.foreign(FORBIDDEN, "login")
+        cleared.foreign(Answer(FORBIDDEN, b""), "login")
         cleared.answered()
     cleared.check()
     assert cleared.trouble == ""
@@ -80,7 +81,7 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
 async def test_it_opens_again() -> None:
     opening = door(blacklist=0.05)
     for _ in range(SUSPICIONS):
-        opening.foreign(FORBIDDEN, "login")
+        opening.foreign(Answer(FORBIDDEN, b""), "login")
     await asyncio.sleep(0.06)
     async with opening.knock(ADA):
         opening.check()
@@ -109,7 +110,7 @@ async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
         waiting = tasks.create_task(late())
         await asyncio.sleep(0)
         for _ in range(SUSPICIONS):
-            closing.foreign(FORBIDDEN, "login")
+            closing.foreign(Answer(FORBIDDEN, b""), "login")
         leave.set()
     assert "blacklisted" in waiting.result()
 

@@ -123,6 +123,7 @@ async def test_a_redirect_on_the_server_is_followed(status: int) -> None:
     [
         ("https://crm.example.org:8443/tpi?token=x", "login: HTTP 301 redirects to https://crm.ex"),
         ("http://[/tpi", "login: HTTP 301 redirects to an address that cannot be read"),
+        ("//crm.example.org/tpi", "login: HTTP 301 redirects to http://crm.example.org"),
         ("tpi", "login: more than 5 redirects"),
     ],
 )
@@ -142,6 +143,20 @@ async def test_a_redirect_that_leads_elsewhere_is_named(location: str, where: st
             assert str(caught.value).startswith(where)
             assert caught.value.pause == 0
             assert "token" not in str(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_all_redirects_of_a_request_share_its_time() -> None:
+    async def login(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return web.Response(status=307, headers={"Location": "tpi"})
+
+    async with WildServer(login=login).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.3))
+        async with logging_in(settings) as (logins, _, _):
+            with pytest.raises(OpenFailure, match="login: TimeoutError"):
+                await logins.login(ADA)
+        assert len(server.logins) == 2
 
 
 @pytest.mark.asyncio

@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -188,17 +189,22 @@ async def test_a_server_that_goes_away_at_once_does_not_refuse_the_token(code: i
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("location", ["ws://127.0.0.1:1/cws", "wss://[", "ftp://a/", "", "cws"])
-async def test_a_redirect_of_the_socket_to_elsewhere_is_not_followed(location: str) -> None:
-    """Nor one for ever."""
+@pytest.mark.parametrize(
+    "locations",
+    [["ws://127.0.0.1:1/cws"], ["wss://["], ["ftp://a/"], [""], [], ["cws"], ["cws#a"], ["a", "b"]],
+)
+async def test_a_redirect_of_the_socket_to_elsewhere_is_not_followed(locations: list[str]) -> None:
+    """Nor one for ever, nor to what is no address of a socket; none of them breaks the link."""
 
     def away(_: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": location})
+        headers = CIMultiDict(("Location", location) for location in locations)
+        return web.Response(status=302, headers=headers)
 
     async with WildServer(handshake=away).running() as server:
         settings = settings_for(server.base_url, timing=replace(FAST, connect=0.3))
         async with rig(settings) as rigged:
             assert await outcome(rigged, 1) == (FailureReason.UNREACHABLE, True)
+            assert rigged.links.door.trouble.startswith("handshake: ")
         assert len(server.logins) == 1
 
 

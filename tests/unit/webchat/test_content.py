@@ -13,10 +13,12 @@ from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,
     AgentText,
+    MessageReceived,
+    Received,
     RobotMessage,
     UnknownContent,
 )
-from bridge.webchat.read import locate, read_content, read_robot_message
+from bridge.webchat.read import locate, parse_frame, read_content, read_robot_message
 from tests.unit.webchat.test_read import ANY_JSON
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
@@ -335,3 +337,24 @@ def test_a_robot_message_never_raises(content: object) -> None:
     said({"type": "text", "content": content, "relatedQuestions": content})
     said({"type": "image", "content": content})
     said({"type": "news", "content": [content]})
+
+
+@pytest.mark.parametrize(
+    ("frame", "number"),
+    [
+        ({"messageId": 7, "msg": {"type": 1, "content": "hi"}}, "7"),
+        ({"msg": {"type": 1, "content": "hi", "id": "a-7"}}, "a-7"),
+        ({"msg": {"type": 1, "content": "hi"}}, ""),
+        # A notice that takes a message back names that one, whatever its own number is.
+        ({"messageId": 9, "msg": {"type": 99, "noticeType": 6, "content": {"messageId": 7}}}, "7"),
+        ({"msg": {"type": 99, "noticeType": "6", "content": '{"id":"7"}'}}, "7"),
+        ({"msg": {"type": 99, "noticeType": 6, "content": 7}}, "7"),
+        ({"messageId": 9, "msg": {"type": 99, "noticeType": 6, "content": "taken back"}}, ""),
+        ({"msg": {"type": 99, "noticeType": 6}}, ""),
+    ],
+)
+def test_the_number_by_which_a_message_is_taken_back(frame: dict[str, object], number: str) -> None:
+    got = parse_frame(json.dumps({"type": 210, "sessionId": 1, "agentId": "K1", **frame}))
+    assert isinstance(got, Received)
+    assert isinstance(got.push, MessageReceived)
+    assert got.push.message_id == number

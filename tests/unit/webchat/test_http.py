@@ -140,6 +140,15 @@ def test_words_in_the_encoding_of_chinese_systems() -> None:
     assert parse_login_reply(b'{"result":0,"message":"\xff"}') == LoginReply(0, "\ufffd")
 
 
+@pytest.mark.parametrize("cut", [b"\xe5", b"\xe5\xaf", b"\xff"])
+def test_a_character_that_is_cut_spoils_no_other(cut: bytes) -> None:
+    """Databases cut what is too long for a column, be it within a character."""
+    told = '{"result":0,"message":"您好，密码错?"}'.encode().replace(b"?", cut)
+    reply = parse_login_reply(told)
+    assert reply is not None
+    assert reply.message == "您好，密码错\ufffd"
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

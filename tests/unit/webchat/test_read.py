@@ -472,12 +472,14 @@ def test_nothing_raises(value: object) -> None:
         (b'\xef\xbb\xbf {"type":1}\r\n {"type":2}\n', ['{"type":1}', '{"type":2}']),
         ('[null, {"a": 1}]', ["null", '{"a": 1}']),
         ('{"a":1} 2', ['{"a":1}', "2"]),
+        # What is forgiven in a single frame.
+        ('[{"a":NaN},{"b":"x\ny"}]', ['{"a":NaN}', '{"b":"x\ny"}']),
         ('{"type":1}', []),
         ('{"type":1}{"type":', []),
         ("[" * 100_000, []),
         ("{}" * 1001, ["{}"] * 1001),
         ("{}" * 600_000, []),
-        *[(nothing, []) for nothing in ("", "[]", "null", '[{"a":NaN}]', b"\xff\x00")],
+        *[(nothing, []) for nothing in ("", "[]", "null", '[{"a":1}', "[1][2]", b"\xff\x00")],
     ],
 )
 def test_several_frames_in_one_text(text: str | bytes, frames: list[str]) -> None:
