@@ -162,7 +162,9 @@ class Ghosts:
         A homeserver lets several services have one user that is in the exclusive namespace of none.
         Each would answer a customer who invites it, and give it another device. A mark counts
         unless this database knows that we made the user: then it is our service's older name.
+        A stranger who has the user may write any mark, and is looked for first.
         """
+        await self._check_ours(user)
         owner = await self._homeserver.owner(user)
         if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
@@ -179,6 +181,11 @@ class Ghosts:
         await self.ensure(user, name, icon, _DRAWN)
         if mxc:
             await self.wear(user, mxc)
+
+    async def exists(self, user: UserId) -> bool:
+        """True if this database knows that the user was made."""
+        row = await self._row(user)
+        return row is not None and row.device
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""
