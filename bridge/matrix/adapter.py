@@ -31,7 +31,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
-from bridge.matrix.ghosts import Ghosts
+from bridge.matrix.ghosts import UNREGISTERED, Ghosts
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -284,6 +284,9 @@ class MatrixAdapter:
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
+        if not await self.ghosts.exists(sender):
+            # Its name is a stranger's word: keys would be drawn for any that they think of.
+            raise ports.Refused(UNREGISTERED, f"{sender} was never made")
         content = render.cancel_content(request, txn_id)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiohttp import web
 
-from bridge.ids import AgentId, RoomId, UserId
+from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.rooms.ports import RelayedText
+from bridge.rooms.ports import Refused, RelayedText
 from bridge.webchat.frames import Agent
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, homeserver
@@ -44,3 +44,25 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         *("<>", "send"),
         *("<Mei Lin>", "displayname", "send"),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_somebody_made_up_cancels_no_verification() -> None:
+    """It stands in the request, a stranger's event: no user is acted as, and no keys are drawn."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path.split("/")[-2])
+        return web.json_response({"event_id": "$e"})
+
+    async with homeserver(answer) as transport:
+        adapter = MatrixAdapter(
+            transport, users=USERS, profiles=MemoryStore(), conversions=ThreadPoolExecutor(1)
+        )
+        ghost = adapter.ghost_of(Agent(AgentId("a1")))
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1")
+        assert asked == []
+        await adapter.ghosts.ensure(ghost, "")
+        assert await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1") == "$e"
+    assert asked[-1] == "m.key.verification.cancel"
