@@ -67,6 +67,8 @@ class SqliteEngine:
     with the process, however that ends, and SQLite knows how to lock files on every system.
     """
 
+    dialect = Dialect.SQLITE
+
     def __init__(self, path: Path, claim_seconds: float = CLAIM_SECONDS) -> None:
         self._path = path
         self._claim_seconds = claim_seconds
@@ -76,10 +78,6 @@ class SqliteEngine:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         """Of the file that is open, to see that it is still the one at `path`."""
-
-    @property
-    def dialect(self) -> Dialect:
-        return Dialect.SQLITE
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
