@@ -481,10 +481,9 @@ _SKEW = 10 * 60_000
 class Markers:
     """Idempotency beyond transaction ids: events of ours that were found in rooms.
 
-    A homeserver answers a repeated transaction id with the event that it made of it, but not for
-    ever: Synapse for a day if the sender has a device, else for half an hour or until it is
-    restarted (reference matrix.md §5). So what may have been sent long ago is looked for in the
-    room, by its `MARKER`, before it is sent again.
+    A homeserver knows a transaction id again, but not for ever: Synapse for a day if the sender has
+    a device, else for half an hour or until it is restarted (reference matrix.md §5). So what may
+    have been sent long ago is looked for in the room, by its `MARKER`, before it is sent again.
     """
 
     def __init__(self, homeserver: Homeserver) -> None:

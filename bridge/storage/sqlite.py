@@ -63,8 +63,8 @@ _SETTINGS = (
 class SqliteEngine:
     """A file, made (for its owner only: it holds tokens) if there is none.
 
-    The claim is an exclusive lock on an empty file beside it, `….db-owner`: the system lets it go
-    with the process, however that ends, and SQLite knows how to lock files on every system.
+    The claim is SQLite's exclusive lock on an empty file beside it, `….db-owner`: it goes with the
+    process, however that ends.
     """
 
     dialect = Dialect.SQLITE

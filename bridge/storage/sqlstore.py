@@ -232,7 +232,8 @@ class SqlStore:
         rows = await self._read(sql.DEAD_LETTERS, limit)
         for seq, room_id, at, why, handled, body, effect in rows:
             box, content = ("i", body) if handled is None else ("o", effect)
-            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, sql.readable(content)))
+            shown = (content or b"").decode("utf-8", "replace")  # empty once erased
+            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, shown))
         return letters
 
     async def revive(self, letter_id: str, now: int) -> bool:
@@ -312,8 +313,7 @@ class SqlStore:
 def engine_for(url: str, clock: Clock) -> Engine:
     """The engine of a database URL, not yet open.
 
-    Raises:
-        ValueError: not a known form; the text does not repeat the URL, which may hold a password.
+    ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":
@@ -336,8 +336,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
 def missing_file(url: str) -> Path | None:
     """The SQLite file of a URL, if there is none: opening it would make a new, empty one.
 
-    Raises:
-        Unreachable: whether there is one cannot be seen.
+    Unreachable: whether there is one cannot be seen.
     """
     if not url.startswith("sqlite:"):
         return None
@@ -352,11 +351,7 @@ def missing_file(url: str) -> Path | None:
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
-    """Migrations that opening this database would make; nothing is written.
-
-    Raises:
-        ValueError, StoreError: as `open_store`.
-    """
+    """Migrations that opening this database would make; nothing is written. Raises as that does."""
     engine = engine_for(url, clock)
     if missing_file(url) is not None:
         return known(engine.dialect)
