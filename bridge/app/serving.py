@@ -9,7 +9,6 @@ the store last.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -331,7 +330,8 @@ class Contact:
 
 def place_of(url: str) -> str:
     """The address of a database, without user, password and options."""
-    return re.sub("//.*@", "//", url).partition("?")[0]
+    scheme, slashes, rest = url.partition("//")
+    return scheme + slashes + rest.rpartition("@")[2].partition("?")[0]
 
 
 def why_refused(config: Config, error: Refused) -> str:

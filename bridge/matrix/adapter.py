@@ -31,7 +31,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
-from bridge.matrix.ghosts import Ghosts
+from bridge.matrix.ghosts import UNREGISTERED, Ghosts
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -231,6 +231,7 @@ class MatrixAdapter:
     ) -> EventId:
         """Send a message, encrypted if the room is; same sender, room and `txn_id`: same event.
 
+        It gets our `MARKER`, by which it is known again.
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
         id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
         its device: one that replaces another (`devices.Upkeep`) gets none of that one's events.
@@ -238,7 +239,7 @@ class MatrixAdapter:
         found = self._markers.find(room_id, sender, txn_id)
         if found is not None:
             return found
-        own = await self._own(txn_id, sender)
+        own, content = await self._own(txn_id, sender), content | {MARKER: {"txn": txn_id}}
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
         except ports.Refused as refusal:
@@ -265,13 +266,13 @@ class MatrixAdapter:
         self, room_id: RoomId, sender: UserId, notice: ports.Notice, txn_id: str
     ) -> EventId:
         if isinstance(notice, ports.EditableNotice):
-            content = render.editable_content(notice, txn_id)
+            content = render.editable_content(notice)
         else:
-            content = render.notice_content(notice, txn_id)
+            content = render.notice_content(notice)
         return await self.send(room_id, sender, content, txn_id)
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: ports.Poll, txn_id: str) -> EventId:
-        content = render.poll_content(poll, txn_id)
+        content = render.poll_content(poll)
         return await self.send(room_id, sender, content, txn_id, render.POLL_START)
 
     async def react(
@@ -284,7 +285,10 @@ class MatrixAdapter:
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:
-        content = render.cancel_content(request, txn_id)
+        if not await self.ghosts.exists(sender):
+            # Its name is a stranger's word: keys would be drawn for any that they think of.
+            raise ports.Refused(UNREGISTERED, f"{sender} was never made")
+        content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
@@ -293,7 +297,7 @@ class MatrixAdapter:
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str
     ) -> EventId:
-        content = await self._upload(room_id, sender, ports.RelayedMedia("file", file), txn_id)
+        content = await self._upload(room_id, sender, ports.RelayedMedia("file", file))
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------
@@ -318,12 +322,11 @@ class MatrixAdapter:
             if not refusal.shut_out:
                 raise
             inside = False  # the room does not have it
-        contents = await self._contents(room_id, ghost if inside else host, what, txn_id)
+        contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
             own = txn_id if number == 1 else f"{txn_id}.{number}"
             whole = content if thread is None else render.in_thread(content, thread)
-            whole |= {MARKER: {"txn": own}}
             if mentions and number == 1:
                 whole |= {"m.mentions": {"user_ids": list(mentions)}}
             sent = await self._send_as_ghost(room_id, host, ghost, whole, own) if inside else None
@@ -335,13 +338,13 @@ class MatrixAdapter:
         return tuple(parts)
 
     async def _contents(
-        self, room_id: RoomId, sender: UserId, what: ports.Relayed, txn_id: str
+        self, room_id: RoomId, sender: UserId, what: ports.Relayed
     ) -> list[render.Content]:
         if isinstance(what, ports.RelayedText):
-            return render.text_contents(what.html, txn_id)
+            return render.text_contents(what.html)
         if isinstance(what, AgentLocation):
-            return [render.location_content(what, txn_id)]
-        return [await self._upload(room_id, sender, what, txn_id)]
+            return [render.location_content(what)]
+        return [await self._upload(room_id, sender, what)]
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
@@ -364,7 +367,7 @@ class MatrixAdapter:
     # --- files ------------------------------------------------------------------------------------
 
     async def _upload(
-        self, room_id: RoomId, user: UserId, what: ports.RelayedMedia, txn_id: str
+        self, room_id: RoomId, user: UserId, what: ports.RelayedMedia
     ) -> render.Content:
         """Upload a file; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
@@ -376,7 +379,7 @@ class MatrixAdapter:
             if file.seconds is None:
                 file = msgspec.structs.replace(file, seconds=what.seconds)
             where = await self._put(room_id, user, file)
-            return render.media_content(what.kind, file, where, txn_id)
+            return render.media_content(what.kind, file, where)
 
     async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> render.Content:
         """Upload a file, encrypted if the room is; the field of a content that says where it is."""
@@ -478,10 +481,9 @@ _SKEW = 10 * 60_000
 class Markers:
     """Idempotency beyond transaction ids: events of ours that were found in rooms.
 
-    A homeserver answers a repeated transaction id with the event that it made of it, but not for
-    ever: Synapse for a day if the sender has a device, else for half an hour or until it is
-    restarted (reference matrix.md §5). So what may have been sent long ago is looked for in the
-    room, by its `MARKER`, before it is sent again.
+    A homeserver knows a transaction id again, but not for ever: Synapse for a day if the sender has
+    a device, else for half an hour or until it is restarted (reference matrix.md §5). So what may
+    have been sent long ago is looked for in the room, by its `MARKER`, before it is sent again.
     """
 
     def __init__(self, homeserver: Homeserver) -> None:

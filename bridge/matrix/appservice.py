@@ -98,16 +98,11 @@ class Endpoint:
     With the router of a web application a transaction of one event takes a quarter more CPU time.
 
     Args:
-        hs_token: what the homeserver shows us; a secret.
-        accept: stores events; returns when they are durable, raises StoreError.
+        accept: returns when events are durable, raises StoreError.
         vouch: makes one of our users exist, and says whether it is one.
-        max_body: bytes of the longest body that is read.
         typing: told who is typing in a room, whenever that changes.
         pages: further pages of the same port, by path: for anybody, without a token.
         timing: for a type of event, takes the seconds until one was stored.
-
-    Attributes:
-        heard: when the homeserver called last, by `perf_counter`.
     """
 
     def __init__(
@@ -130,6 +125,7 @@ class Endpoint:
         self._timing = timing
         self._max_body = max_body
         self.heard = 0.0
+        """When the homeserver called last, by `perf_counter`."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # structlog takes as long to drop a line as the endpoint for a whole event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
@@ -331,10 +327,8 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     """Decode with Python's own decoder, which takes lone surrogates and NaN.
 
     One such event must not hold back the others for ever, so it alone loses its content, or is
-    left out if half characters are in what tells whose it is.
-
-    Raises:
-        ValueError (msgspec's included), RecursionError: this is no transaction.
+    left out if half characters are in what tells whose it is. Raises ValueError (msgspec's
+    included) or RecursionError: this is no transaction.
     """
     transaction = json.loads(body)
     events = transaction.get("events", []) if isinstance(transaction, dict) else None

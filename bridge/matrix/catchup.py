@@ -4,10 +4,9 @@ A homeserver that dies may forget which events an application service still was 
 1.163 keeps them in memory between noting its own position and writing the transaction down, and a
 transaction that it wrote while it took us for dead may wait until it does so again (both measured).
 
-So after each of our starts, and after each time that the homeserver was away, we look at the ends
-of the rooms in which people talk, three times, the later ones for what it is still about to hand
-over. Whatever is unknown goes the way of all events, late as it is. We go back no further than to
-an event that we know, to our own joining, or by `reach`.
+So after each of our starts and each absence of the homeserver, we look at the ends of the rooms in
+which people talk, three times, the later ones for what it is still about to hand over, and no
+further back than to an event that we know, to our own joining, or by `reach`.
 """
 
 from __future__ import annotations

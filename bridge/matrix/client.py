@@ -223,10 +223,10 @@ class Homeserver:
         query: Mapping[str, str] | None = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> Json:
-        """Send one request and return the reply's JSON object. Refused may also be our `FOREIGN`.
+        """Send one request as `user` (None: the bot) and return the reply's JSON object.
 
-        `path` is from `_matrix/` on, its parts quoted. `user` acts (the bot if None), with `device`
-        as its device, which must exist then.
+        `path` is from `_matrix/` on, its parts quoted. With `device` the user's device acts, which
+        must exist then (Refused may be our `FOREIGN`).
         """
         acting = user or self._bot
         if device:

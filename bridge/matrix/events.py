@@ -306,8 +306,8 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
     content = wire.mapping(raw, "content")
     relation = relation_of(content)
-    target = wire.text(relation, "event_id")
-    if wire.text(relation, "rel_type") != "m.reference" or not target.startswith("$"):
+    target = _event_id(relation, "event_id")
+    if wire.text(relation, "rel_type") != "m.reference" or target is None:
         return record.Nothing()
     chosen = wire.mapping(content, "org.matrix.msc3381.poll.response").get("answers")
     if not isinstance(chosen, list):
@@ -317,7 +317,7 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     if not known:
         return record.Nothing()
     first, *more = known[:MAX_ANSWERS]
-    return record.PollAnswered(event_id, sender, EventId(target), first, tuple(more))
+    return record.PollAnswered(event_id, sender, target, first, tuple(more))
 
 
 # --- the event as a whole -------------------------------------------------------------------------
@@ -368,12 +368,10 @@ def interpret(raw: wire.Json, ours: OurUsers) -> record.Meaning:
     if kind == "m.room.message" and content.get("msgtype") == "m.key.verification.request":
         # A person wants to compare emoji with somebody (specification, "Key verification"). It goes
         # to one person by name; between others it is none of our business.
-        asked = wire.text(content, "to")
-        return (
-            record.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
-            if ours.is_ours(asked)
-            else record.Nothing()
-        )
+        asked = wire.id_text(content, "to")
+        if not ours.is_ours(asked):
+            return record.Nothing()
+        return record.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
     if kind in CONTENT_EVENTS:
         return _content_event(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
@@ -407,11 +405,9 @@ def _membership(
         if wire.text(before, "membership") != "join":
             return record.MemberJoined(who, name, event_id)
         # A new name or picture is also a "join"; whoever was in the room already is no news.
-        return (
-            record.Renamed(who, name)
-            if name != wire.text(before, "displayname")
-            else record.Nothing()
-        )
+        if name != wire.text(before, "displayname"):
+            return record.Renamed(who, name)
+        return record.Nothing()
     if membership in {"leave", "ban"} and who:
         return record.MemberGone(who, by=sender, event_id=event_id)
     return record.Nothing()
@@ -428,11 +424,9 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
     if kind == "m.room.tombstone":
         into = wire.text(content, "replacement_room")
         return record.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
-    return (
-        record.RoomConfigured(event_id, sender, content)
-        if kind == ROOM_SETTINGS
-        else record.Nothing()
-    )
+    if kind == ROOM_SETTINGS:
+        return record.RoomConfigured(event_id, sender, content)
+    return record.Nothing()
 
 
 def _content_event(
@@ -473,14 +467,7 @@ def recorded(raw: wire.Json) -> Recorded | None:
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")
     written = read_content(kind, content, is_reply=bool(wire.mapping(relation, "m.in_reply_to")))
+    found = Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
-        return Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
-    return Recorded(
-        event_id,
-        sender,
-        at,
-        content=written.content,
-        words=written.plain,
-        replaces=replaces,
-        reply_to=reply_to,
-    )
+        return found
+    return msgspec.structs.replace(found, content=written.content, words=written.plain)

@@ -1,14 +1,12 @@
 """Registration, profiles and memberships of our users on the homeserver.
 
-A user is registered, given its device and named once; what was written is kept in the store, and
-written again only when it changes. A picture goes by its hash: many agents share one, and the same
-address may show another a day later. Memberships that we made are cached; a wrong one is noticed by
-the refusal that it brings.
+What was written of a user is kept in the store, and written again only when it changes. A picture
+goes by its hash: many agents share one, and the same address may show another a day later.
+Memberships that we made are cached; a wrong one is noticed by the refusal that it brings.
 
-Anybody could register the names of the bot and of the queue users. A user that we registered is
-ours for good, whatever an operator does with it. Of any other it is looked at each time that it
-comes into a room: one whom nobody uses at the moment cannot be told from our own, made for another
-database.
+Anybody could register the names of the bot and of the queue users. One that we registered is ours
+for good, whatever an operator does with it. Any other is looked at each time that it comes into a
+room: one whom nobody uses cannot be told from our own, made for another database.
 """
 
 from __future__ import annotations
@@ -106,8 +104,7 @@ def foreign_devices(devices: Iterable[str]) -> list[str]:
 class Ghosts:
     """Registration, profiles and memberships of our users.
 
-    Every method raises `Unavailable` or `Refused`, and what the store raises. Nothing is done as a
-    user that is not ours (`Refused` with `FOREIGN`).
+    Methods raise `Unavailable`, `Refused` (with `FOREIGN`: the user is not ours) or StoreError.
     """
 
     def __init__(
@@ -162,7 +159,9 @@ class Ghosts:
         A homeserver lets several services have one user that is in the exclusive namespace of none.
         Each would answer a customer who invites it, and give it another device. A mark counts
         unless this database knows that we made the user: then it is our service's older name.
+        A stranger who has the user may write any mark, and is looked for first.
         """
+        await self._check_ours(user)
         owner = await self._homeserver.owner(user)
         if owner not in {"", appservice_id} and not await self._profiles.fact(made_fact(user)):
             raise Refused(TAKEN, f"{user} is served by the application service {owner}")
@@ -179,6 +178,11 @@ class Ghosts:
         await self.ensure(user, name, icon, _DRAWN)
         if mxc:
             await self.wear(user, mxc)
+
+    async def exists(self, user: UserId) -> bool:
+        """True if this database knows that the user was made."""
+        row = await self._row(user)
+        return row is not None and row.device
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""
@@ -244,9 +248,8 @@ class Ghosts:
     ) -> None:
         """Name users in the room's list of members that are not to be counted (MSC4171).
 
-        Element looks for a direct chat among the rooms of two people. Whom others have put on the
-        list stays on it, and so do our users who have left: it is written only when somebody new
-        comes.
+        Element looks for a direct chat among the rooms of two people. Whoever is on the list stays
+        on it: it is written only when somebody new comes.
         """
         if all(self._named.get((room_id, user)) for user in users):
             return

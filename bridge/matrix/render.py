@@ -1,9 +1,8 @@
 """Our sentences and the agents' messages, as contents of Matrix events. Pure.
 
-Every content carries our marker (`MARKER`), by which an event of ours is known again, and an
-`m.mentions`, which names nobody but in what is to ping, so that nothing does by accident (Matrix
-specification, "User and room mentions"). Polls are of MSC3381, in its unstable form, which is the
-one that clients read.
+Every content carries an `m.mentions`, which names nobody but in what is to ping, so that nothing
+does by accident (Matrix specification, "User and room mentions"). Polls are of MSC3381, in its
+unstable form, which is the one that clients read.
 
 An agent's text is an HTML fragment written elsewhere: it is sanitised here, and nothing in it may
 load from afar. Matrix clients show no pictures inside a text that are not on the homeserver, so
@@ -22,7 +21,6 @@ from selectolax.lexbor import LexborNode
 
 from bridge.ids import EventId
 from bridge.matrix.client import Spooled
-from bridge.matrix.crypto.wire import MARKER
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
@@ -54,9 +52,9 @@ _NOTHING = "…"
 """What stands for a text of which nothing is left: a body is never empty."""
 
 
-def notice_content(notice: NoticeText, txn: str) -> Content:
+def notice_content(notice: NoticeText) -> Content:
     """A sentence of ours: m.notice, or m.text where it is worth a ping."""
-    content = _text(_never_empty(notice.text), txn, "m.text" if notice.ping else "m.notice")
+    content = _text(_never_empty(notice.text), "m.text" if notice.ping else "m.notice")
     if notice.mentions:
         content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.reply_to is not None:
@@ -68,7 +66,7 @@ def notice_content(notice: NoticeText, txn: str) -> Content:
     return content
 
 
-def editable_content(notice: EditableNotice, txn: str) -> Content:
+def editable_content(notice: EditableNotice) -> Content:
     """A sentence of ours that is edited in place: with HTML in every version.
 
     Element 1.11 makes the text nodes of a plain body anew where there is a link or a line break,
@@ -77,16 +75,15 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
     """
     text = _never_empty(notice.text)
     html = as_html(text)
-    content = _text(text, txn, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
-    if notice.edits is not None:
-        said = {name: value for name, value in content.items() if name != MARKER}
-        content |= {
-            "body": f"* {text}",
-            "formatted_body": f"* {html}",
-            "m.new_content": said,
-            "m.relates_to": {"rel_type": "m.replace", "event_id": notice.edits},
-        }
-    return content
+    content = _text(text, "m.notice") | {"format": HTML_FORMAT, "formatted_body": html}
+    if notice.edits is None:
+        return content
+    return content | {
+        "body": f"* {text}",
+        "formatted_body": f"* {html}",
+        "m.new_content": content,
+        "m.relates_to": {"rel_type": "m.replace", "event_id": notice.edits},
+    }
 
 
 def as_html(text: str) -> str:
@@ -104,30 +101,30 @@ def in_thread(content: Content, thread: Thread) -> Content:
     return content | {"m.relates_to": relation}
 
 
-def text_contents(fragment: str, txn: str) -> list[Content]:
+def text_contents(fragment: str) -> list[Content]:
     """An agent's text, in as many messages as it needs (almost always one)."""
     body, formatted = clean(fragment)
     parts = [part.strip() for part in split_text(body, MAX_BODY)]
-    contents = [_text(part, txn) for part in parts]
+    contents = [_text(part) for part in parts]
     if len(parts) == 1 and formatted and frame_bytes(body + formatted) <= MAX_FORMATTED:
         contents[0] |= {"format": HTML_FORMAT, "formatted_body": formatted}
     return contents
 
 
-def location_content(location: AgentLocation, txn: str) -> Content:
+def location_content(location: AgentLocation) -> Content:
     """A place: its name and a link to a map, and its coordinates as WGS-84."""
     shown = Place(location.latitude, location.longitude)
     poi = " ".join(_sane(location.poi).split())
     if not shown.on_earth:
         where = f"({location.latitude:.6f}, {location.longitude:.6f})"
-        return _text(" ".join(filter(None, ("📍", poi, where))), txn)
+        return _text(" ".join(filter(None, ("📍", poi, where))))
     place = from_datum(shown, datum_of(location.map))
     uri = geo_uri(place)
     about: Content = {"uri": uri}
     if poi:
         about["description"] = poi
     body = f"{' '.join(filter(None, ('📍', poi)))}\n{map_link(place)}"
-    return _text(body, txn) | {
+    return _text(body) | {
         "msgtype": "m.location",
         "geo_uri": uri,
         "org.matrix.msc3488.location": about,
@@ -158,7 +155,7 @@ def spoken_for(name: str, content: Content) -> Content:
     return spoken | {"format": HTML_FORMAT, "formatted_body": bold + lines}
 
 
-def poll_content(poll: Poll, txn: str) -> Content:
+def poll_content(poll: Poll) -> Content:
     """The content of a `POLL_START` event; clients without polls show its text, or its body."""
     question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
@@ -171,7 +168,6 @@ def poll_content(poll: Poll, txn: str) -> Content:
             "answers": [{"id": name, _PLAIN_TEXT: answer} for name, answer in poll.answers],
         },
         "m.mentions": {},
-        MARKER: {"txn": txn},
     }
 
 
@@ -179,13 +175,13 @@ def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
-def cancel_content(request: EventId, txn: str) -> Content:
+def cancel_content(request: EventId) -> Content:
     relation = {"rel_type": "m.reference", "event_id": request}
-    why: Content = {"code": "m.user", "reason": "Nobody compares emoji.", "m.relates_to": relation}
-    return why | {"m.mentions": {}, MARKER: {"txn": txn}}
+    why: Content = {"code": "m.user", "reason": "Nobody compares emoji.", "m.mentions": {}}
+    return why | {"m.relates_to": relation}
 
 
-def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
+def media_content(kind: str, file: Spooled, where: Content) -> Content:
     """A file, shown as what its bytes are rather than as the `kind` that the agent's side named.
 
     `where` is its address as `url`, or the field `file` of an encrypted one.
@@ -197,7 +193,7 @@ def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content
     if file.seconds is not None and msgtype in {"m.audio", "m.video"}:
         info["duration"] = max(0, round(file.seconds * 1000))
     content = {"msgtype": msgtype, "body": file.name, "filename": file.name, **where, "info": info}
-    content |= {"m.mentions": {}, MARKER: {"txn": txn}}
+    content["m.mentions"] = {}
     if file.waveform is not None:
         # A voice message (MSC3245, with MSC1767's waveform).
         sound = {"duration": info.get("duration", 0), "waveform": list(file.waveform)}
@@ -269,8 +265,8 @@ def _replace_image(image: LexborNode) -> None:
     image.replace_with(" ".join(filter(None, shown)) or "🖼")
 
 
-def _text(body: str, txn: str, kind: str = "m.text") -> Content:
-    return {"msgtype": kind, "body": body, "m.mentions": {}, MARKER: {"txn": txn}}
+def _text(body: str, kind: str = "m.text") -> Content:
+    return {"msgtype": kind, "body": body, "m.mentions": {}}
 
 
 def _never_empty(text: str) -> str:

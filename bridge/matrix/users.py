@@ -57,14 +57,8 @@ def _ends(key: str, template: str, field: str) -> tuple[str, str]:
 class OurUsers:
     """User ids of the bot, the queue users and the ghosts.
 
-    Raises:
-        ValueError, which begins with the name of the template: it lacks its field, holds characters
-            that no localpart may hold, or would give a name that another of ours has.
-
-    Attributes:
-        is_ours: true for the bot, queue users (configured or not) and ghosts. Cached: asked several
-            times for every event.
-        ghost: the user id of an agent's ghost. Cached.
+    Raises ValueError, which begins with the name of the template: it lacks its field, holds
+    characters that no localpart may hold, or would give a name that another of ours has.
     """
 
     def __init__(
@@ -89,8 +83,11 @@ class OurUsers:
         self.queue_regex = f"^{self._queue.pattern}$"
         self.bot_regex = f"^{re.escape(self.bot)}$"
         self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
+        # Both are asked several times for each event.
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
+        """True for the bot, queue users (configured or not) and ghosts."""
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
+        """Ghost of an agent; one name per agent, for ever."""
         for name in (self.bot, *self._queues, *map(self.queue_user, (QueueId(1), QueueId(10)))):
             if self._ghost.fullmatch(name):
                 raise ValueError(f"username_template would give an agent the name {name}")

@@ -2,12 +2,11 @@
 
 Chinese law shifts maps by up to 700 m (GCJ-02: AMap, Tencent, Google's map of China), and Baidu
 shifts once more (BD-09). The forward formulas are public; the way back is found by iteration, since
-the inverses in circulation are wrong by up to half a metre. The libraries that PyPI has bring a
-geodata stack or a binary for this page of arithmetic.
+the inverses in circulation are wrong by up to half a metre. (PyPI's libraries bring a geodata stack
+or a binary for this page of arithmetic.)
 
-Outside China nothing is shifted. The border is a set of rectangles, which near a land border errs
-by tens of kilometres: there a place may be shifted that should not be, or the other way round. The
-way back undoes the way there everywhere but within a kilometre of this border.
+Outside China nothing is shifted. The border is a set of rectangles, which errs by tens of
+kilometres. The way back undoes the way there everywhere but within a kilometre of it.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
 All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
 of speech takes some tens of milliseconds. The bytes are a stranger's. The container is told by its
-first bytes and named to the library, which would otherwise try playlists and other formats that
-open further files. No picture is decoded but a small one where nothing else tells a video's size
-(`_OPENING`), and no more sound than `MAX_SECONDS`: a file of 55 bytes can hold eighteen hours of
-silence, so what is counted is the sound that goes into the resampler, in slices, so that memory
-does not depend on what the file claims.
+first bytes and named to the library, which would otherwise try formats that open further files. No
+picture is decoded but a small one where nothing else tells a video's size (`_OPENING`), and no more
+sound than `MAX_SECONDS`, counted in slices as it is decoded: 55 bytes can hold hours of silence.
 """
 
 from __future__ import annotations

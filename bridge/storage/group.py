@@ -1,18 +1,15 @@
 """Group commit: one writer, and whatever waits when it is free goes into one transaction.
 
-Theory of operation. A caller leaves a ticket, a few requests and a callback, and goes on. The
-writer takes all requests that wait, up to a bound, and has them committed together; then each
-caller is called back. While that transaction runs, the next group gathers: the slower the disk, the
-larger the groups, so the cost of a commit is shared the more, the more it matters.
+A caller leaves a ticket, a few requests and a callback, and goes on. The writer has all requests
+that wait, up to a bound, committed together; then each caller is called back. While that
+transaction runs, the next group gathers: the slower the disk, the larger the groups.
 
 A group that the database refuses is cut in half and each half tried again, down to the one request
 that is at fault: its neighbours are written, it alone gets the error. A database that is away fails
 the whole group at once, for a smaller group would fare no better.
 
 Nobody but the writer touches the transaction, so none is ever left open. A caller whose patience
-ends before its requests were taken withdraws them.
-
-The module knows asyncio and nothing of any database.
+ends before its requests were taken withdraws them. Nothing here knows any database.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from bridge.rooms.store import StoreError
@@ -30,9 +28,7 @@ W = TypeVar("W")
 Commit = Callable[[Sequence[W]], Awaitable[Sequence[object]]]
 """Write all requests in one transaction and return their answers in order.
 
-Raises:
-    Unreachable: nothing can be written now.
-    StoreError: (at least) one of the requests cannot be written; none was.
+Unreachable: nothing can be written now; StoreError: one of them cannot be, and none was.
 """
 Done = Callable[[list[object]], None]
 """Told the answers to requests in order, an error (StoreError) in place of each that failed."""
@@ -74,16 +70,9 @@ _Group = list[tuple[Ticket, int, W]]
 
 
 class GroupWriter(Generic[W]):
-    """Gathers requests and commits them in groups, while `run` runs.
+    """Gathers requests and commits them in groups of `group_limit` at most, while `run` runs.
 
-    Args:
-        commit: carries out one transaction.
-        group_limit: most requests in one transaction.
-        patience: seconds after which a caller is told that the database does not answer.
-
-    Attributes:
-        groups: transactions tried so far.
-        requests: requests taken so far.
+    After `patience` seconds a caller is told that the database does not answer.
     """
 
     def __init__(
@@ -96,8 +85,8 @@ class GroupWriter(Generic[W]):
         self._wake = asyncio.Event()
         self._closing = False
         self._finished = asyncio.Event()
-        self.groups = 0
-        self.requests = 0
+        self.groups = self.requests = 0
+        """Transactions tried so far, and requests taken."""
 
     def submit(self, requests: Sequence[W], done: Done) -> None:
         """Have requests written, in order; `done` is called once all of it is durable or failed.
@@ -152,11 +141,9 @@ class GroupWriter(Generic[W]):
         """
         self._closing = True
         self._wake.set()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
                 await self._finished.wait()
-        except TimeoutError:
-            return
 
     def _give_up(self, ticket: Ticket) -> None:
         text = f"the database did not answer within {self._patience:g} s"

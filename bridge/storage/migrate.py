@@ -86,16 +86,10 @@ async def pending(engine: Engine, migrations: Sequence[Migration] | None = None)
 async def migrate(
     engine: Engine, now: int, migrations: Sequence[Migration] | None = None
 ) -> list[Migration]:
-    """Bring the schema up to date; return what was applied.
+    """Bring the schema up to date; return what was applied. `now` is for the record.
 
-    Args:
-        engine: an open one.
-        now: ms since the epoch, for the record.
-        migrations: in place of this program's own.
-
-    Raises:
-        NewerSchemaError: the database is ahead of this program.
-        StoreError: a migration failed; those before it stay, it left nothing behind.
+    NewerSchemaError: the database is ahead of `migrations` (this program's own). StoreError: one
+    failed; those before it stay, it left nothing behind.
     """
     applied = []
     for migration in await pending(engine, migrations):

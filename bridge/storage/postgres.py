@@ -1,13 +1,12 @@
 """PostgreSQL through asyncpg: one connection that writes, a few that read.
 
-While the server is away every call fails with Unreachable. Nothing here ends the process.
+While the server is away every call fails with Unreachable; whoever needs a lost connection next
+makes it anew, but not more often than the backoff allows.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
-group therefore writes its number beside its rows (it rides along, so it costs no round trip), and
-the writer asks for that number when it is back: callers get the truth. A group that is one
-statement is committed with it; the rows that its lost answer held are found by that number.
-
-A lost connection is made anew by whoever needs it next, but not more often than the backoff allows.
+group therefore writes its number beside its rows, at no further round trip, and the writer asks for
+it when it is back. A group that is one statement is committed with it; the rows that its lost
+answer held are found by that number.
 """
 
 from __future__ import annotations
@@ -97,14 +96,12 @@ _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorru
 
 
 class PostgresEngine:
-    """A database on a server.
+    """A database on a server, by a URL as asyncpg takes it; `clock` dates its transactions' marks.
 
-    Args:
-        url: as asyncpg takes it.
-        clock: dates the marks of transactions.
-        seconds: how long one statement may take before the connection counts as lost.
-        claim_seconds: how long `claim` waits for another to go.
+    A connection counts as lost if one statement takes longer than `seconds`.
     """
+
+    dialect = Dialect.POSTGRES
 
     def __init__(
         self,
@@ -124,10 +121,6 @@ class PostgresEngine:
         self._id = secrets.token_hex(8)
         self._token = 0
         self._closed = False
-
-    @property
-    def dialect(self) -> Dialect:
-        return Dialect.POSTGRES
 
     async def open(self) -> None:
         await self._writer.connect()
@@ -266,12 +259,9 @@ async def _uncommitted(
     await connection.execute(begin)
     try:
         return [await _fetch(connection, query, seconds) for query in queries]
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if refused(error):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
+        if isinstance(error, StoreError) or refused(error):
             await connection.execute("ROLLBACK")
-        raise
-    except StoreError:
-        await connection.execute("ROLLBACK")
         raise
 
 
@@ -331,13 +321,7 @@ class Channel:
 
     It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
     this database. The server lets it go with the session. A session of ours that the server has not
-    yet noticed to be dead is ended by the next one.
-
-    Args:
-        url: as asyncpg takes it.
-        backoff: shared by all channels.
-        seconds: how long one statement may take.
-        settings: of the session, beside those that all have.
+    yet noticed to be dead is ended by the next one. `settings` are those beside the usual ones.
     """
 
     def __init__(

@@ -3,11 +3,9 @@
 Queries hold SQL for both engines and its parameters, and do no I/O: an `Engine` is SQLite in a
 thread (`sqlite.py`) or PostgreSQL over asyncpg (`postgres.py`).
 
-A `Together` writes many rows. SQLite runs a statement once for each, which costs three to five
-microseconds, and as much again for a RETURNING: it is given none, for it tells a row's number
-anyway. PostgreSQL gets them all in one round trip as arrays: what a statement costs there is the
-trip, so a whole group of requests is a handful of statements, however many requests it holds. A
-single row goes as plain values, for the driver spends two microseconds on each array.
+A `Together` writes many rows. SQLite runs a statement once for each, without RETURNING, which would
+double the cost: it tells a row's number anyway. PostgreSQL, where the round trip is the cost, gets
+them all in one, as arrays; a single row goes as plain values, which are cheaper for the driver.
 
 Of its errors, the writer tells `Unreachable` (nothing can be written now) from a plain StoreError
 (this one request cannot be written), and the program's exit code depends on the others.
@@ -94,11 +92,9 @@ def same(sql: str) -> Statement:
 
 
 def for_rows(sql: str, types: str) -> Statement:
-    """A statement over rows of parameters, which it names `{rows}`.
+    """A statement over rows of parameters: `{rows}` stands where a SELECT of them may stand.
 
-    Args:
-        sql: the statement, `{rows}` standing where a SELECT of the rows may stand.
-        types: PostgreSQL's type of each column of the rows: `text, bigint`.
+    `types` are PostgreSQL's, of each column of the rows: `text, bigint`.
     """
     kinds = types.split(", ")
     values = ", ".join(f"?{number}" for number in range(1, len(kinds) + 1))
@@ -119,10 +115,8 @@ def upsert(table: str, keys: str, others: str) -> str:
 def updating(sql: str, types: str, usual: str = "") -> Statement:
     """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
 
-    Args:
-        sql: the statement for one row, of whose parameters it speaks as `{name}`.
-        types: name and PostgreSQL's type of each parameter of a row: `seq bigint, outcome text`.
-        usual: as `sql`, see `Statement.usual`.
+    `sql` (and `usual`, see `Statement.usual`) is for one row, and speaks of its parameters as
+    `{name}`; `types` are their names and PostgreSQL's types: `seq bigint, outcome text`.
     """
     names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
     numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
@@ -219,8 +213,7 @@ class Engine(Protocol):
     Whatever way a writing call ends, no transaction stays open.
     """
 
-    @property
-    def dialect(self) -> Dialect: ...
+    dialect: Dialect
 
     async def open(self) -> None:
         """Connect; Unreachable if that cannot be done."""
@@ -229,9 +222,7 @@ class Engine(Protocol):
         """Be the one bridge that works on this database, until closed or dead.
 
         The claim of a process that has been killed ends with it; one that lingers is waited for.
-
-        Raises:
-            AlreadyInUse: another process has claimed it.
+        AlreadyInUse: another process has claimed it.
         """
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:

@@ -447,11 +447,6 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def readable(body: bytes | None) -> str:
-    """A stored body as an operator may see it; empty once erased."""
-    return (body or b"").decode("utf-8", "replace")
-
-
 # --- pruning, a stretch of the journal at a time -------------------------------------------------
 
 # What is dead stays until somebody decides.

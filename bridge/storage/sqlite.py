@@ -63,9 +63,11 @@ _SETTINGS = (
 class SqliteEngine:
     """A file, made (for its owner only: it holds tokens) if there is none.
 
-    The claim is an exclusive lock on an empty file beside it, `….db-owner`: the system lets it go
-    with the process, however that ends, and SQLite knows how to lock files on every system.
+    The claim is SQLite's exclusive lock on an empty file beside it, `….db-owner`: it goes with the
+    process, however that ends.
     """
+
+    dialect = Dialect.SQLITE
 
     def __init__(self, path: Path, claim_seconds: float = CLAIM_SECONDS) -> None:
         self._path = path
@@ -76,10 +78,6 @@ class SqliteEngine:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         """Of the file that is open, to see that it is still the one at `path`."""
-
-    @property
-    def dialect(self) -> Dialect:
-        return Dialect.SQLITE
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:

@@ -60,16 +60,9 @@ _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
 def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
-    """Open a database, bring its schema up to date, and run its writer.
+    """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
-    Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgres://…`, `postgresql://…`.
-        clock: for the record of migrations and the marks of transactions.
-        sole: be the one bridge at work on it. Others may open it beside us, to look or to repair,
-            but not as its bridge.
-
-    Raises:
-        ValueError: no such kind of URL.
+    With `sole` we are the one bridge at work on it: others may only look or repair beside us.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
@@ -123,16 +116,16 @@ class SqlStore:
 
     def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
         self._engine = engine
-        self._writer = writer
+        self.writer = writer
 
     # --- rooms and their journal ------------------------------------------------------------
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
         # Each answer is that of a commit, or the error in its place (`carry_out`).
-        self._writer.submit(commits, cast("Callable[[list[object]], None]", done))
+        self.writer.submit(commits, cast("Callable[[list[object]], None]", done))
 
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
-        answers = cast(list[Answer], await self._writer.write(commits))
+        answers = cast(list[Answer], await self.writer.write(commits))
         for answer in answers:
             if isinstance(answer, Unreachable | CorruptDatabaseError):
                 raise answer
@@ -239,7 +232,8 @@ class SqlStore:
         rows = await self._read(sql.DEAD_LETTERS, limit)
         for seq, room_id, at, why, handled, body, effect in rows:
             box, content = ("i", body) if handled is None else ("o", effect)
-            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, sql.readable(content)))
+            shown = (content or b"").decode("utf-8", "replace")  # empty once erased
+            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, shown))
         return letters
 
     async def revive(self, letter_id: str, now: int) -> bool:
@@ -282,23 +276,13 @@ class SqlStore:
 
     async def close(self) -> None:
         """Write what waits, then let the database go. A second call does nothing more."""
-        await self._writer.close()
+        await self.writer.close()
         await self._engine.close()
-
-    @property
-    def groups(self) -> int:
-        """Transactions tried so far."""
-        return self._writer.groups
-
-    @property
-    def requests(self) -> int:
-        """Writes asked for so far."""
-        return self._writer.requests
 
     # --- how a call reaches the database ----------------------------------------------------
 
     async def _write(self, request: Write) -> object:
-        (answer,) = await self._writer.write([request])
+        (answer,) = await self.writer.write([request])
         if isinstance(answer, StoreError):
             raise answer
         return answer
@@ -329,8 +313,7 @@ class SqlStore:
 def engine_for(url: str, clock: Clock) -> Engine:
     """The engine of a database URL, not yet open.
 
-    Raises:
-        ValueError: not a known form; the text does not repeat the URL, which may hold a password.
+    ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":
@@ -353,8 +336,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
 def missing_file(url: str) -> Path | None:
     """The SQLite file of a URL, if there is none: opening it would make a new, empty one.
 
-    Raises:
-        Unreachable: whether there is one cannot be seen.
+    Unreachable: whether there is one cannot be seen.
     """
     if not url.startswith("sqlite:"):
         return None
@@ -369,11 +351,7 @@ def missing_file(url: str) -> Path | None:
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
-    """Migrations that opening this database would make; nothing is written.
-
-    Raises:
-        ValueError, StoreError: as `open_store`.
-    """
+    """Migrations that opening this database would make; nothing is written. Raises as that does."""
     engine = engine_for(url, clock)
     if missing_file(url) is not None:
         return known(engine.dialect)

@@ -63,9 +63,9 @@ def spoken(text: str, default: str) -> tuple[int, str]:
 
     The character sets of three places are the table for it: a sign that only GB 2312 has is
     simplified, one that only Big5 has (its frequent part) is traditional, one that only JIS X 0208
-    has is Japanese. Foreign names stand in many a text: kana counts where nothing is Chinese alone,
-    and any of it where there are fewer Latin words. What may be of several places ("你好", "請問")
-    is taken for `default` if that is one of them.
+    has is Japanese. Foreign names stand in many a text: kana counts where nothing is in one Chinese
+    set alone, and any of it where there are fewer Latin words. What may be of several places ("在",
+    "請問") is taken for `default` if that is one of them; "你" is in both Chinese sets alone.
     """
     text = text[:500]
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
@@ -80,6 +80,8 @@ def spoken(text: str, default: str) -> tuple[int, str]:
         return CLEAR, "zh-TW"
     if kana or (False, False, True) in homes:
         return CLEAR, "ja"
+    if default == "ja" and (True, True, False) in homes:
+        default = "zh-CN"
     if (False, True, True) in homes:
         return 3, "ja" if default == "ja" else "zh-TW"
     return 2, "zh-CN" if default == "en" else default

@@ -28,7 +28,6 @@ from bridge.ids import EventId, UserId
 from bridge.matrix import render
 from bridge.matrix.client import Spooled
 from bridge.matrix.crypto.attachments import file_field
-from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.render import Content
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, RelayedText
@@ -106,24 +105,24 @@ PLACES = (
 
 def from_agents() -> Iterator[Sent]:
     for text in TEXTS:
-        for content in render.text_contents(text, "t"):
+        for content in render.text_contents(text):
             yield Sent("text_contents", content)
     for kind, media in MEDIA:
         wheres: tuple[Content, ...] = {"url": MXC}, {"file": file_field(MXC, KEY)}
         for where in wheres:
-            yield Sent("media_content", render.media_content(kind, media, where, "t"))
+            yield Sent("media_content", render.media_content(kind, media, where))
     for place in PLACES:
-        yield Sent("location_content", render.location_content(place, "t"))
+        yield Sent("location_content", render.location_content(place))
 
 
 def everything() -> Iterator[Sent]:
     for notice in notices():
-        yield Sent("notice_content", render.notice_content(notice, "t"))
+        yield Sent("notice_content", render.notice_content(notice))
     for editable in EDITABLES:
-        yield Sent("editable_content", render.editable_content(editable, "t"))
-    yield Sent("poll_content", render.poll_content(POLL, "t"), render.POLL_START)
+        yield Sent("editable_content", render.editable_content(editable))
+    yield Sent("poll_content", render.poll_content(POLL), render.POLL_START)
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
-    cancelled = render.cancel_content(ASKED, "t")
+    cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
     for sent in from_agents():
         yield sent
@@ -235,7 +234,6 @@ def test_nothing_pings_but_what_is_to_ping(sent: Sent) -> None:
         return  # a reaction has no words that could
     mentions = sent.content["m.mentions"]
     assert mentions == ({"user_ids": [ADA]} if "is here" in str(sent.content) else {})
-    assert sent.content[MARKER] == {"txn": "t"}
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "media_content"])
@@ -268,7 +266,7 @@ def test_a_place_can_be_opened_without_a_map(sent: Sent) -> None:
 
 
 def test_a_poll_can_be_read_where_there_are_none() -> None:
-    content = render.poll_content(POLL, "t")
+    content = render.poll_content(POLL)
     assert content["org.matrix.msc1767.text"] == content["body"] == POLL.text
 
 
@@ -280,8 +278,8 @@ TRYING = "R&D <b>\n“new”</b> https://shop.example/?a=1&b=2"
 
 def versions(text: str) -> Iterator[Content]:
     """Whatever a client may show of it: the first version, an edit, and what replaces it."""
-    yield render.editable_content(EditableNotice(text), "t")
-    edit = render.editable_content(EditableNotice(text, edits=ASKED), "t")
+    yield render.editable_content(EditableNotice(text))
+    edit = render.editable_content(EditableNotice(text, edits=ASKED))
     new = edit["m.new_content"]
     assert isinstance(new, dict)
     yield from (edit, new)

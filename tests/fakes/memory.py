@@ -48,15 +48,13 @@ class _Writer(GroupWriter[Write]):
 class _Engine:
     """Implements `storage.query.Engine`, over a connection of this thread."""
 
+    dialect = Dialect.SQLITE
+
     def __init__(self) -> None:
         self.down = ""
         """Why every call fails; empty while none does."""
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.deserialize(_empty())
-
-    @property
-    def dialect(self) -> Dialect:
-        return Dialect.SQLITE
 
     async def open(self) -> None:
         pass

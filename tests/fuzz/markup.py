@@ -46,7 +46,7 @@ def _from_agents(fragment: str) -> None:
     assert all(bool(one.data) != bool(one.url) for one in media), "data or an address"
     for piece in found:
         if isinstance(piece, RelayedText):
-            contents = text_contents(piece.html, "txn")
+            contents = text_contents(piece.html)
             assert contents, "something is always shown"
             shown = sum(len(str(content["body"])) for content in contents)
             assert shown <= 20 * len(piece.html) + 2_000, "no growth"

@@ -62,8 +62,8 @@ async def answers() -> AsyncIterator[Row]:
         ("video (type 6)", "video", film(64, 48, pictures=20), "clip.mp4"),
     ):
         read = await _file(kind, data, file)
-        clear = media_content(kind, read, {"url": MXC}, "t")
-        sealed = media_content(kind, read, {"file": file_field(MXC, KEY)}, "t")
+        clear = media_content(kind, read, {"url": MXC})
+        sealed = media_content(kind, read, {"file": file_field(MXC, KEY)})
         yield _row(name, clear, sealed)
     for name, where in (
         (
@@ -73,7 +73,7 @@ async def answers() -> AsyncIterator[Row]:
         ("place on AMap", AgentLocation(39.910125, 116.40374, "Tiananmen", "gaode")),
         ("place that is not on earth", AgentLocation(39.9, 180.345, "?", "baidu")),
     ):
-        yield _row(name, location_content(where, "t"))
+        yield _row(name, location_content(where))
 
 
 def _text(name: str, html: str) -> Row:
@@ -85,7 +85,7 @@ def _text(name: str, html: str) -> Row:
             bodies.append(piece.name)
             continue
         assert isinstance(piece, RelayedText)
-        for content in text_contents(piece.html, "t"):
+        for content in text_contents(piece.html):
             shown.append(_shown(content))
             bodies.append(str(content["body"]))
     return name, " then ".join(shown), "the same", " then ".join(bodies)
@@ -101,7 +101,7 @@ def _row(name: str, clear: Content, sealed: Content | None = None) -> Row:
 
 
 def _threaded(text: str) -> Content:
-    (content,) = text_contents(text, "t")
+    (content,) = text_contents(text)
     return in_thread(content, Thread(EventId("$root"), EventId("$latest")))
 
 

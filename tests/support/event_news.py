@@ -99,7 +99,7 @@ def _row(name: str, push: Push, *, queued: bool = False, agents: tuple[Agent, ..
             case Say():
                 notice = NoticeText("…", ping=effect.ping, mentions=(ADA,) if effect.ping else ())
                 ping = " with a mention: it rings" if effect.ping else ""
-                shown.append(f"`{notice_content(notice, 't')['msgtype']}`{ping}")
+                shown.append(f"`{notice_content(notice)['msgtype']}`{ping}")
                 words.append(_sentence(effect.key, effect.args))
             case Relay():
                 raise AssertionError("that is a message: it belongs to event_answers")

@@ -373,7 +373,7 @@ WAYS: Mapping[str, Sequence[Reader]] = {
     "fragment": (
         lambda text: pieces(f"{text}<img src='/a.png'>", SERVER.absolute),
         lambda text: pieces(f"<a href='{text}", SERVER.absolute),
-        lambda text: text_contents(f"<p>{text}", "txn"),
+        lambda text: text_contents(f"<p>{text}"),
     ),
     "transcript": (transcript,),
 }

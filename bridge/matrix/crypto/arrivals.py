@@ -1,8 +1,7 @@
 """To-device messages by /sync: room keys, refusals, changed device lists; repair of olm sessions.
 
-The rule of `Arrivals`: everything that a /sync brought is stored in one write with the token that
-asks for the next one, because asking for the next one makes the homeserver forget this one. So no
-key is lost, whenever the process dies; at worst a key is read twice.
+`Arrivals` stores all that a /sync brought in one write with the token that asks for the next one,
+which makes the homeserver forget this one: no key is lost, whenever the process dies.
 
 `Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
 homeserver may be slow on purpose, so each has a few tasks at a time. What exceeds the waiting list

@@ -1,8 +1,8 @@
 """Encrypted files (specification, "Sending encrypted attachments"): AES-CTR with a hash over all.
 
-Both ways go through a temporary file, never through memory as a whole: on the way out because the
-homeserver wants the size beforehand, on the way in because not a byte may pass on before the hash
-over the whole file was found right. If there is no room for it, Unavailable is raised.
+Both ways go through a temporary file (Unavailable: there is no room for it): on the way out because
+the homeserver wants the size beforehand, on the way in because not a byte may pass on before the
+hash over the whole file was found right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """End-to-end encryption: the one class that the rest of the bridge uses.
 
-Theory of operation
--------------------
 - Each of our users has one device with keys and a cross-signing identity of its own, so that what a
   ghost says bears no warning (`devices`). It encrypts what the user says (`seal`, `sharing`).
 - Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
@@ -163,8 +161,7 @@ class Crypto:
             return
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
         content, device_id = mapping(raw, "content"), self.upkeep.device_id
-        body: Json = {"algorithm": MEGOLM, "room_id": sealed.room_id}
-        body["session_id"] = sealed.session_id
+        body = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
         if sender_key := text(content, "sender_key"):
             body["sender_key"] = sender_key
         request: Json = {

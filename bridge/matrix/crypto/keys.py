@@ -2,17 +2,14 @@
 
 A key is stored by room, session and sender: only the user who sent us a key can have written with
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
-to the sender (`Owners`). Using a key does not remove it, since an input may be handled again after
-a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
+to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a bounded cache, which forgets a key when another
-copy of it is written, does not answer once the key may have been removed for its age, and is not
-believed where its copy cannot decrypt: then the row is read again.
+Sessions that were used lately stay unpickled in a cache, which forgets a key when another copy of
+it is written; where its copy is too old or cannot decrypt, the row is read again.
 
-Each message of a session has an index, and each index may be used by one event only: a homeserver
-could send an encrypted message a second time as another event. So index and event id are kept as
-long as the key (`Replays`), and written when a key is used for the first time, after `_AT_MOST`
-messages, and with each /sync; a kill in between forgets the newest.
+A homeserver could send an encrypted message a second time as another event. So its index in the
+session is kept with the event's id as long as the key (`Replays`): written when a key is used for
+the first time, after `_AT_MOST` messages, and with each /sync; a kill forgets the newest.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ The questions that this takes (who is in the room, with which devices, a one-tim
 go to homeservers that are slow on purpose. So they are asked in `prepare`, without the lock of the
 sender's device; `encrypt` runs under it.
 
-Sessions are kept in memory only, and a start begins new ones: a ratchet that is read back from a
-database may have been there before, and would use a message key twice. Olm sessions are stored
-before the request that carries what they encrypted: they cost the other side a one-time key.
+Sessions are kept in memory only: a ratchet that is read back from a database may have been there
+before, and would use a message key twice. Olm sessions are stored, before the request that carries
+what they encrypted: they cost the other side a one-time key.
 
 `Places` caches each room's encryption settings and audience until an event changes them. That a
 room is encrypted is stored for good: no event undoes it (specification, "m.room.encryption"), so a

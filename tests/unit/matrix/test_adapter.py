@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from bridge.ids import AgentId, RoomId, UserId
+from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.rooms.ports import RelayedText
+from bridge.matrix.crypto.wire import MARKER
+from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused, RelayedText
 from bridge.webchat.frames import Agent
 from tests.fakes.memory import MemoryStore
-from tests.unit.matrix.test_transport import USERS, homeserver
+from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, HOST = RoomId("!r:a"), UserId("@webchatbot:a")
+
+
+@asynccontextmanager
+async def adapting(answer: Answer) -> AsyncIterator[MatrixAdapter]:
+    async with homeserver(answer) as transport:
+        yield MatrixAdapter(
+            transport, users=USERS, profiles=MemoryStore(), conversions=ThreadPoolExecutor(1)
+        )
+
+
+@pytest.mark.asyncio
+async def test_whatever_we_send_bears_the_marker_by_which_it_is_known_again() -> None:
+    marked: list[object] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/send/" in request.path:
+            content = await request.json()
+            marked.append(content[MARKER]["txn"])
+            assert MARKER not in content.get("m.new_content", {})
+        return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
+
+    async with adapting(answer) as adapter:
+        agent, long = Agent(AgentId("a1"), "Mei"), RelayedText("x" * 30_000)
+        await adapter.say(ROOM, HOST, NoticeText("hi"), "t1")
+        await adapter.say(ROOM, HOST, EditableNotice("hi", edits=EventId("$x")), "t2")
+        await adapter.poll(ROOM, HOST, Poll("?", (("1", "Bad"),), "?"), "t3")
+        await adapter.send_file(ROOM, HOST, Blob.of(b"x", "text/plain", "x.txt"), "t4")
+        await adapter.relay(ROOM, HOST, agent, long, "t5")
+    assert marked == ["t1", "t2", "t3", "t4", "t5", "t5.2"]
 
 
 @pytest.mark.asyncio
@@ -26,13 +58,7 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         asked.append("send" if "send" in path else path[-1])
         return web.json_response({"event_id": "$e"})
 
-    async with homeserver(answer) as transport:
-        adapter = MatrixAdapter(
-            transport,
-            users=USERS,
-            profiles=MemoryStore(),
-            conversions=ThreadPoolExecutor(1),
-        )
+    async with adapting(answer) as adapter:
         for name in ("Mei", "Mei", "", "Mei Lin"):
             asked.append(f"<{name}>")
             agent = Agent(AgentId("a1"), name)
@@ -44,3 +70,22 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         *("<>", "send"),
         *("<Mei Lin>", "displayname", "send"),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_somebody_made_up_cancels_no_verification() -> None:
+    """It stands in the request, a stranger's event: no user is acted as, and no keys are drawn."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path.split("/")[-2])
+        return web.json_response({"event_id": "$e"})
+
+    async with adapting(answer) as adapter:
+        ghost = adapter.ghost_of(Agent(AgentId("a1")))
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1")
+        assert asked == []
+        await adapter.ghosts.ensure(ghost, "")
+        assert await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1") == "$e"
+    assert asked[-1] == "m.key.verification.cancel"

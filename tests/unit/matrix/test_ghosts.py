@@ -477,6 +477,7 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
     rig.facts[made_fact(USERS.bot)] = "1"
     queues = [Queue(id=number, name=f"Queue {number}") for number in (3, 4)]
     rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
+    rig.owners[QUEUE] = "theirs"  # which anybody can write about themselves
     async with running(rig):
         await rig.ghosts.prepare(queues, Bot())
         assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]

@@ -230,6 +230,8 @@ def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str
 def test_a_wish_to_verify_one_of_ours_says_whom() -> None:
     asked = read("m.room.message", VERIFY | {"to": OURS.bot})
     assert asked == Unreadable(EVENT, ANN, "unreadable.verification", {"user": OURS.bot})
+    endless = OURS.bot.replace("bot", f"_{'x' * 300}")  # no id, and not to be remembered
+    assert read("m.room.message", VERIFY | {"to": endless}) == Nothing()
 
 
 @pytest.mark.parametrize(

@@ -30,19 +30,19 @@ HARMLESS = frozenset(
     | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
     | {"th", "thead", "tr", "u", "ul"}
 )
-OWN = {"m.mentions": {}, "org.matrix_webchat.origin": {"txn": "t"}}
+OWN: dict[str, object] = {"m.mentions": {}}
 
 
 def test_notice_does_not_ping() -> None:
-    assert notice_content(NoticeText("hi"), "t") == {"msgtype": "m.notice", "body": "hi"} | OWN
+    assert notice_content(NoticeText("hi")) == {"msgtype": "m.notice", "body": "hi"} | OWN
 
 
 def test_what_is_worth_a_ping_is_text() -> None:
-    assert notice_content(NoticeText("hi", ping=True), "t")["msgtype"] == "m.text"
+    assert notice_content(NoticeText("hi", ping=True))["msgtype"] == "m.text"
 
 
 def test_reply() -> None:
-    content = notice_content(NoticeText("hi", reply_to=EventId("$x")), "t")
+    content = notice_content(NoticeText("hi", reply_to=EventId("$x")))
     assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$x"}}
 
 
@@ -56,8 +56,8 @@ def test_edit_in_place() -> None:
         "m.mentions": {},
     }
     text = "⏳ R&D <new>\nnumber 2"
-    assert editable_content(EditableNotice(text), "t") == OWN | said
-    assert editable_content(EditableNotice(text, edits=EventId("$x")), "t") == OWN | said | {
+    assert editable_content(EditableNotice(text)) == OWN | said
+    assert editable_content(EditableNotice(text, edits=EventId("$x"))) == OWN | said | {
         "body": f"* {said['body']}",
         "formatted_body": f"* {said['formatted_body']}",
         "m.new_content": said,
@@ -67,9 +67,9 @@ def test_edit_in_place() -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n", "\x00"])
 def test_body_is_never_empty(text: str) -> None:
-    assert notice_content(NoticeText(text), "t")["body"] == "…"
-    assert editable_content(EditableNotice(text), "t")["formatted_body"] == "…"
-    assert text_contents(text, "t")[0]["body"] == "…"
+    assert notice_content(NoticeText(text))["body"] == "…"
+    assert editable_content(EditableNotice(text))["formatted_body"] == "…"
+    assert text_contents(text)[0]["body"] == "…"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:
 
 
 def test_formatted_body_only_where_it_says_more() -> None:
-    assert text_contents("<b>x</b>", "t") == [
+    assert text_contents("<b>x</b>") == [
         OWN
         | {
             "msgtype": "m.text",
@@ -117,12 +117,12 @@ def test_formatted_body_only_where_it_says_more() -> None:
             "formatted_body": "<b>x</b>",
         }
     ]
-    assert text_contents("x<br>y", "t") == [OWN | {"msgtype": "m.text", "body": "x\ny"}]
+    assert text_contents("x<br>y") == [OWN | {"msgtype": "m.text", "body": "x\ny"}]
 
 
 @pytest.mark.parametrize("text", ["word " * 20_000, "x" * 100_000, "字\n" * 30_000, "😀" * 30_000])
 def test_long_text_loses_nothing(text: str) -> None:
-    contents = text_contents(text, "t")
+    contents = text_contents(text)
     bodies = [str(content["body"]) for content in contents]
     assert len(bodies) > 1
     assert all(0 < len(body.encode()) <= MAX_BODY for body in bodies)
@@ -132,7 +132,7 @@ def test_long_text_loses_nothing(text: str) -> None:
 @pytest.mark.parametrize("char", ["\x01", '"', "\\", "<b>x</b>", "<i>\x01</i>", "😀"])
 @pytest.mark.parametrize("count", [1_000, 3_900, 30_000])
 def test_every_event_is_small_enough_also_encrypted(char: str, count: int) -> None:
-    for content in text_contents(char * count, "t"):
+    for content in text_contents(char * count):
         assert len(msgspec.json.encode(content)) * 4 / 3 < 65_536 - 4_000
 
 
@@ -143,7 +143,7 @@ def test_absurd_fragment_is_shown_as_it_was_written() -> None:
 
 @given(st.text(st.characters(codec=None), max_size=300))
 def test_any_text_becomes_a_sendable_message(text: str) -> None:
-    for content in text_contents(text, "t"):
+    for content in text_contents(text):
         assert str(content["body"]).strip()
         assert str(content).encode()
 
@@ -222,7 +222,7 @@ def test_file_is_shown_as_what_it_is(
     kind: str, mime: str, size: tuple[int, int] | None, msgtype: str
 ) -> None:
     file = Spooled(io.BytesIO(), 9, "a", mime, size, seconds=2.5)
-    content = media_content(kind, file, {"url": "mxc://s/i"}, "t")
+    content = media_content(kind, file, {"url": "mxc://s/i"})
     info: dict[str, object] = {"mimetype": mime, "size": 9}
     if size:
         info |= {"w": 3, "h": 2}
@@ -239,7 +239,7 @@ def test_file_is_shown_as_what_it_is(
 
 def test_voice() -> None:
     file = Spooled(io.BytesIO(), 9, "voice.ogg", "audio/ogg", seconds=2.5, waveform=(0, 1024))
-    content = media_content("voice", file, {"url": "mxc://s/i"}, "t")
+    content = media_content("voice", file, {"url": "mxc://s/i"})
     assert content == OWN | {
         "msgtype": "m.audio",
         "body": "voice.ogg",
@@ -256,7 +256,7 @@ def test_location(map_name: str) -> None:
     shown = to_datum(Place(39.908722, 116.397496), datum_of(map_name))
     where = AgentLocation(shown.latitude, shown.longitude, " 天安门 ", map_name)
     body = "📍 天安门\nhttps://uri.amap.com/marker?position=116.40374,39.91013"
-    assert location_content(where, "t") == OWN | {
+    assert location_content(where) == OWN | {
         "msgtype": "m.location",
         "body": body,
         "geo_uri": "geo:39.908722,116.397496",
@@ -270,13 +270,13 @@ def test_location(map_name: str) -> None:
 
 
 def test_a_place_without_a_name() -> None:
-    content = location_content(AgentLocation(1, 2, map="gps"), "t")
+    content = location_content(AgentLocation(1, 2, map="gps"))
     assert content["org.matrix.msc3488.location"] == {"uri": "geo:1.000000,2.000000"}
     assert str(content["body"]).startswith("📍\nhttps://www.openstreetmap.org/")
 
 
 def test_a_place_that_is_not_on_earth_is_text() -> None:
-    content = location_content(AgentLocation(1, 180.345, "x", "baidu"), "t")
+    content = location_content(AgentLocation(1, 180.345, "x", "baidu"))
     assert content == OWN | {"msgtype": "m.text", "body": "📍 x (1.000000, 180.345000)"}
 
 
@@ -284,8 +284,8 @@ def test_threads() -> None:
     thread = Thread(EventId("$root"), EventId("$last"))
     relation = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True}
     answer = {"m.in_reply_to": {"event_id": "$last"}}
-    (content,) = text_contents("x", "t")
+    (content,) = text_contents("x")
     assert in_thread(content, thread)["m.relates_to"] == relation | answer
     notice = NoticeText("hi", reply_to=EventId("$last"), thread=EventId("$root"))
     expected = relation | answer | {"is_falling_back": False}
-    assert notice_content(notice, "t")["m.relates_to"] == expected
+    assert notice_content(notice)["m.relates_to"] == expected

@@ -17,7 +17,7 @@ from bridge.webchat.frames import AgentLocation
     ],
 )
 def test_a_text_says_whose_it_is(fragment: str, body: str, formatted: str) -> None:
-    (content,) = text_contents(fragment, "t")
+    (content,) = text_contents(fragment)
     spoken = spoken_for("Mei", content)
     assert (spoken["body"], spoken["formatted_body"]) == (body, formatted)
     assert spoken["format"] == "org.matrix.custom.html"
@@ -25,7 +25,7 @@ def test_a_text_says_whose_it_is(fragment: str, body: str, formatted: str) -> No
 
 
 def test_a_name_is_no_markup() -> None:
-    (content,) = text_contents("x", "t")
+    (content,) = text_contents("x")
     assert spoken_for("<i>", content)["formatted_body"] == "<strong>&lt;i&gt;:</strong> x"
 
 
@@ -40,7 +40,7 @@ def test_a_file_keeps_its_name_and_gets_a_caption() -> None:
 
 
 def test_a_place_keeps_its_coordinates() -> None:
-    content = location_content(AgentLocation(31.2, 121.5, "here", "baidu"), "t")
+    content = location_content(AgentLocation(31.2, 121.5, "here", "baidu"))
     spoken = spoken_for("Mei", content)
     assert spoken["geo_uri"] == content["geo_uri"]
     assert str(spoken["body"]).startswith("Mei: 📍 here\n")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from bridge.ids import EventId
-from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.render import POLL_START, poll_content, reaction_content
 from bridge.rooms.ports import Poll
 
 
 def test_a_poll_is_readable_with_and_without_polls() -> None:
     words = "How was it?\n5 — Good\n1 — Bad\nReact with a number."
-    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad")), words), "t1")
+    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad")), words))
     assert content["org.matrix.msc1767.text"] == content["body"] == words
-    assert content[MARKER] == {"txn": "t1"}
     start = content[POLL_START]
     assert isinstance(start, dict)
     assert start["max_selections"] == 1

@@ -36,8 +36,8 @@ async def test_a_thousand_at_once_share_transactions(open_sql: SqlOpener) -> Non
     async with open_sql() as store:
         answers = await asyncio.gather(*(accept(store, [said(f"${n}")], n) for n in range(1000)))
         assert [rows[0].key for rows in answers] == [f"${n}" for n in range(1000)]
-        assert store.requests == 1000
-        assert store.groups < 1000 / 5
+        assert store.writer.requests == 1000
+        assert store.writer.groups < 1000 / 5
         assert len(await open_inputs(store, A)) == 1000
 
 
