@@ -241,13 +241,18 @@ class MatrixLane:
         return await self._matrix.say(room.room_id, host, notice, self._transaction_id(row, host))
 
     async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
-        """Edit this chat's card; a newer version that waits already makes this one pointless."""
+        """Edit this chat's card; a newer version that waits already makes this one pointless.
+
+        Not so the first: it may stand there since before a crash, which a repeat tells.
+        """
+        anchor = f"card:{card.number}"
+        earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
             other = load_effect(other_row.effect) if other_row.seq > row.seq else None
             if isinstance(other, model.Card) and other.number == card.number:
-                return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
-        anchor = f"card:{card.number}"
-        earlier = await room.anchor(anchor)
+                if earlier is not None:
+                    return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
+                card = other
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
         posted = request_card(card, earlier or event_id, CardKind.QUEUE)

@@ -191,6 +191,34 @@ async def test_only_the_newest_card_is_written() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_card_whose_place_was_lost_by_a_crash_is_found_again() -> None:
+    """It is posted, and the process dies before that is stored; the next one has a newer card."""
+    store = FlakyStore()
+    world = World(store)
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p8", Received(QueueStatus(RequestId(9001), 0, 8)))
+        await quiet()
+        store.fail("commit", *[Fault.BEFORE] * 5)
+        world.matrix.gate.set()
+        await quiet()
+        (first,) = world.matrix.posted
+    store.faults.clear()
+    assert await store.anchor(ROOM, "card:1") is None
+    found = (await store.load(ROOM)).room
+    newer = new_effect(Card(1, "queue.position", {"queue": 1, "position": 7}))
+    assert found is not None
+    assert newer is not None
+    await flow.step(store, found, effects=[newer])
+    async with world.running():
+        await quiet()
+    assert [one.edits for one in world.matrix.posted if one.text != "❌"] == [None, first.event_id]
+    assert await store.anchor(ROOM, "card:1") == first.event_id
+
+
+@pytest.mark.asyncio
 async def test_a_card_waits_for_the_database() -> None:
     """Which message to edit cannot be known without it."""
     store = FlakyStore()
