@@ -76,11 +76,14 @@ _FORMER = {
     "callback.offer_hours": "callback.offer",
     "callback.promised_hours": "callback.promised",
     "queue.ended": "history.nobody",
+    "room.upgraded_unsent": "room.closed_unsent",
     "undelivered.dropped": "undelivered.cancelled",
     "undelivered.farewell": "chat.thanked",
     "undelivered.farewell_command": "chat.thanked",
 }
 """Sentences that earlier versions may have stored -> those of today."""
+_UNSAID = ("agents.renamed", "chat.agent_left")
+"""Those in whose place nothing is said today."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Of a poll (MSC3381)."""
@@ -125,8 +128,10 @@ class MatrixLane:
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
-        if isinstance(effect, model.EndPoll):
-            return Done(outcome=Outcome.DISCARDED, detail="polls stay open")
+        if isinstance(effect, model.EndPoll) or (
+            isinstance(effect, model.Say) and effect.key in _UNSAID
+        ):
+            return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
         while True:
             try:
                 if self._around.clock.now() - row.created >= REMEMBERED:
@@ -273,8 +278,10 @@ class MatrixLane:
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
         rules, key = self._around.rules, _FORMER.get(key, key)
-        # What waits since an earlier version does not say which rating it is about.
-        known = {"prefix": rules.prefix, "rating": "…", **args}
+        # What waits since an earlier version does not say all that today's sentences do.
+        command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
+        missing = {"rating": "…", "link": "…", "now": "…", "commands": command, "command": command}
+        known = {"prefix": rules.prefix, **missing, **args}
         language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):

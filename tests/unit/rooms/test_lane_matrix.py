@@ -9,14 +9,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.model import Card, Chatting, Conversation, Idle, Queued, Requesting, Say
+from bridge.conversation.model import (
+    CallbackCard,
+    Card,
+    Chatting,
+    Conversation,
+    Idle,
+    Queued,
+    Reported,
+    Requesting,
+    Say,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
-from bridge.rooms.visit import new_effect
+from bridge.rooms.visit import Effect, new_effect
 from bridge.texts import Texts
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
@@ -552,6 +562,41 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     async with world.running():
         await quiet()
     assert world.matrix.texts(ROOM)[0].startswith(said)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (Say("command.help"), "!wc help"),
+        (Say("command.unknown_near", {"near": "status"}), "!wc status"),
+        (Say("usage.rate"), "!wc rate <number>"),
+        (Say("room.upgraded"), "This room was upgraded"),
+        (Reported(EventId("$1"), "room.upgraded_unsent"), "did not go to an agent"),
+        (Reported(EventId("$1"), "undelivered.dropped"), "did not go to an agent"),
+        (Reported(EventId("$1"), "undelivered.farewell"), "You're welcome!"),
+        (CallbackCard(1, "callback.offer_hours", {"queue": 1, "opens": 1}), "🔔"),
+        (CallbackCard(1, "callback.goes_on"), "🔔"),
+        (Card(1, "queue.ended"), "no agent came"),
+        (Say("chat.agent_left", {"names": "Mei"}), ""),
+        (Say("agents.renamed", {"old": "Mei", "new": "Jun"}), ""),
+    ],
+)
+async def test_what_versions_before_wanted_to_say_is_said(effect: Effect, said: str) -> None:
+    """Rows that were open as 784766e ended: keys and arguments are those of then."""
+    world = World(rules=msgspec.structs.replace(RULES, language="en"))
+    world.speak(RULES.texts)
+    await world.chatting()
+    row, stored = new_effect(effect), (await world.store.load(ROOM)).room
+    assert row is not None
+    assert stored is not None
+    await flow.step(world.store, stored, effects=[row])
+    async with world.running():
+        await quiet()
+        assert await world.nothing_left()
+    texts = [text for text in world.matrix.texts(ROOM) if len(text) > 2]
+    assert [said in text for text in texts] == [True] * bool(said), texts
+    assert await world.store.dead_letters() == []
 
 
 # --- what an agent takes back ---------------------------------------------------------------------
