@@ -660,10 +660,17 @@ class Room:
         self.go_on()
 
     def _remember(self, happened: Signal) -> None:
-        """Keep a signal for later; of a kind that tells of a state only the newest counts."""
+        """Keep a signal for later; of a kind that tells of a state only the newest counts.
+
+        The link was away for a moment only if it was so each time.
+        """
         if happened in self._signals:
             return
         if isinstance(happened, LinkRestored | TurnAwaited):
+            if isinstance(happened, LinkRestored):
+                known = [one for one in self._signals if isinstance(one, LinkRestored)]
+                brief = happened.brief and all(one.brief for one in known)
+                happened = msgspec.structs.replace(happened, brief=brief)
             self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
