@@ -20,7 +20,7 @@ from bridge.ids import EventId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
-from bridge.rooms.room import Room
+from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -36,7 +36,6 @@ from bridge.rooms.visit import (
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
-_filing_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
@@ -44,16 +43,11 @@ AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
 
-class AsideLane:
+class AsideLane(LaneRunner):
     """Runner of the lane aside."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane may take long."""
-        del room, row, done
-        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""
@@ -79,7 +73,7 @@ class AsideLane:
                 failed = LookedUp(effect.event_id, "login.delete")
                 return await _patiently(room, hide, AT_LENGTH, failed)
             case Decline():
-                _filing_log.info(
+                _log.info(
                     "invitation refused", room=room.room_id, inviter=effect.inviter, why=effect.why
                 )
                 return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
@@ -105,7 +99,7 @@ class AsideLane:
         try:
             await self._around.matrix.leave(room.room_id, order.user, order.reason)
         except Refused as error:
-            _filing_log.debug("nothing to decline", room=room.room_id, why=error.code)
+            _log.debug("nothing to decline", room=room.room_id, why=error.code)
 
 
 async def _patiently(
@@ -123,11 +117,11 @@ async def _patiently(
         try:
             came = await attempt()
         except Unavailable as error:
-            _filing_log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
+            _log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
             if wait is not None:
                 await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
         except Refused as error:
-            _filing_log.warning("not to be had", room=room.room_id, why=error.code)
+            _log.warning("not to be had", room=room.room_id, why=error.code)
             outcome = Outcome.REFUSED
             break
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -38,7 +38,7 @@ from bridge.rooms.record import (
     RoomRecord,
     thread_in_use,
 )
-from bridge.rooms.room import Room
+from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
@@ -58,9 +58,6 @@ from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
-_asking_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.asking")
-_doors_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.doors")
-_relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
 WAITING = ("queue.position", "queue.waiting", "queue.place_said")
@@ -103,7 +100,7 @@ MOST_ASKED = 3600.0
 """The longest wait, in seconds, that a homeserver may ask for."""
 
 
-class MatrixLane:
+class MatrixLane(LaneRunner):
     """Runner of the lane to Matrix.
 
     Args:
@@ -119,11 +116,6 @@ class MatrixLane:
         self._dated = dated
         self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
         """What agents' latest messages became, by the server's numbers, if it has any."""
-
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane has to wait for the homeserver."""
-        del room, row, done
-        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
@@ -321,7 +313,7 @@ class MatrixLane:
             try:
                 event_id = await self._matrix.poll(room.room_id, record.host, poll, txn_id)
             except ports.Refused as error:
-                _asking_log.info("no poll", room=room.room_id, why=error.code)
+                _log.info("no poll", room=room.room_id, why=error.code)
         if event_id is None:
             event_id = await self._notice(room, row, ports.NoticeText(text))
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
@@ -341,7 +333,7 @@ class MatrixLane:
                 elif (known := await room.anchor(anchor)) is not None:
                     await self._matrix.redact(room.room_id, host, known, sign_id)
             except ports.Refused as error:
-                _asking_log.info("no sign", room=room.room_id, why=error.code)
+                _log.info("no sign", room=room.room_id, why=error.code)
         return done
 
     # --- coming and going ---------------------------------------------------------------------
@@ -360,7 +352,7 @@ class MatrixLane:
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
-        log = _doors_log.bind(room=room.room_id)
+        log = _log.bind(room=room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
         for user in order.users:
@@ -410,11 +402,11 @@ class MatrixLane:
                     await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
             except (ports.TooBig, ports.Unavailable) as error:
-                _relaying_log.info("no picture for an agent", agent=agent.id, why=str(error))
+                _log.info("no picture for an agent", agent=agent.id, why=str(error))
             except ports.Refused as error:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
-                _relaying_log.info("no picture for an agent", agent=agent.id, why=error.code)
+                _log.info("no picture for an agent", agent=agent.id, why=error.code)
         await matrix.welcome_agent(room.room_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
@@ -462,7 +454,7 @@ class MatrixLane:
             for number, event_id in enumerate(said):
                 await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
         except ports.Refused as error:
-            _relaying_log.info("a message is not taken back", why=error.code)
+            _log.info("a message is not taken back", why=error.code)
         else:
             if said:
                 return Done()
@@ -541,7 +533,7 @@ class MatrixLane:
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
-            _relaying_log.warning("an agent's file is too large for the homeserver", why=str(error))
+            _log.warning("an agent's file is too large for the homeserver", why=str(error))
             return ()
 
     async def _linked(
@@ -554,7 +546,7 @@ class MatrixLane:
                     fetching = self._around.link.fetch(media.url, limit)
                     blob = await opened.enter_async_context(fetching)
                 except ports.Refused as error:
-                    _relaying_log.info("an agent's file cannot be had", why=error.code)
+                    _log.info("an agent's file cannot be had", why=error.code)
                     break
                 except ports.Unavailable:
                     if attempt + 1 < FETCH_TRIES:
