@@ -591,7 +591,7 @@ def request_card(
 ) -> CardPosted:
     """The card of sentences about a request."""
     keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
-    signs = tuple(SIGNS[key] for key in keys if key in SIGNS)
+    signs = tuple(SIGNS[key] for one in keys if (key := _FORMER.get(one, one)) in SIGNS)
     card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
     return CardPosted(card, signs)
 
