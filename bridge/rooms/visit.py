@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
@@ -138,12 +138,13 @@ class Decline(RoomWish, frozen=True):
     """For the operator's log."""
 
 
-Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
-"""What is looked up, written down or put away for the customer, in the lane aside."""
-RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
-Effect = model.Effect | RoomEffect
-StoredEffect = model.ToWebChat | model.ToAside | model.ToMatrix | RoomEffect
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+"""The lane to Matrix."""
+Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+"""The lane aside."""
+StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
+Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
 _encoder = msgspec.json.Encoder()
@@ -161,21 +162,18 @@ def new_effect(effect: Effect) -> NewEffect | None:
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
+    if isinstance(effect, InRoom):
+        about: EventId | None = None
+        if isinstance(effect, model.Say):
+            about = effect.reply_to
+        elif isinstance(effect, model.Reported | ShowAnswer):
+            about = effect.event_id
+        return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
-    if isinstance(effect, model.Reported | ShowAnswer):
-        return NewEffect(Lane.MATRIX, body, effect.event_id)
-    if isinstance(effect, model.Say):
-        return NewEffect(Lane.MATRIX, body, effect.reply_to)
-    if isinstance(effect, model.ToMatrix | EnterRoom | LeaveRoom | PutSigns):
-        return NewEffect(Lane.MATRIX, body)
     if isinstance(effect, model.FetchHistory):
         return NewEffect(Lane.ASIDE, body)
-    if isinstance(effect, model.AskRobot | Filed):
-        return NewEffect(Lane.ASIDE, body, effect.event_id)
-    if isinstance(effect, model.Fact):
-        return None
-    assert_never(effect)
+    return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
 
 
 # --- visit ----------------------------------------------------------------------------------------
