@@ -81,6 +81,8 @@ _FORMER = {
 """Sentences that earlier versions may have stored -> those of today."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
 """Those in whose place nothing is said today."""
+LONGEST_NUMBER = 40
+"""Characters of a message's number; what is longer is kept nowhere."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Of a poll (MSC3381)."""
@@ -437,7 +439,7 @@ class MatrixLane(LaneRunner):
             event_id = parts[0].event_id
             later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            if relay.message_id:
+            if 0 < len(relay.message_id) <= LONGEST_NUMBER:
                 events = tuple(part.event_id for part in parts)
                 self._numbered[room.room_id, relay.message_id] = events
             return Done(event_id, came=(*later, *proposed))

@@ -630,13 +630,15 @@ async def test_a_message_that_its_agent_took_back_is_gone() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("number", "refused"), [("9", False), ("", False), ("7", True)])
+@pytest.mark.parametrize(
+    ("number", "refused"), [("9", False), ("", False), ("7", True), ("7" * 41, False)]
+)
 async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refused: bool) -> None:
-    """Nobody knows which it was, or the homeserver refuses."""
+    """Nobody knows which it was, its number is none to be kept, or the homeserver refuses."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        await engine.pushed(ROOM, "p1", numbered("7" * max(1, len(number)), "the price is 12"))
         await quiet()
         if refused:
             world.matrix.trouble.append(Refused("M_FORBIDDEN", "no"))
