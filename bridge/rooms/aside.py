@@ -20,7 +20,7 @@ from bridge.ids import EventId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
-from bridge.rooms.room import LaneRunner, Room
+from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -43,11 +43,16 @@ AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
 
-class AsideLane(LaneRunner):
+class AsideLane:
     """Runner of the lane aside."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
+
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Every effect of this lane may take long."""
+        del room, row, done
+        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""

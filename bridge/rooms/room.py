@@ -119,8 +119,6 @@ class LaneRunner(Protocol):
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
-        del room, row, done
-        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.

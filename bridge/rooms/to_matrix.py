@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -38,7 +38,7 @@ from bridge.rooms.record import (
     RoomRecord,
     thread_in_use,
 )
-from bridge.rooms.room import LaneRunner, Room
+from bridge.rooms.room import Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
@@ -102,7 +102,7 @@ MOST_ASKED = 3600.0
 """The longest wait, in seconds, that a homeserver may ask for."""
 
 
-class MatrixLane(LaneRunner):
+class MatrixLane:
     """Runner of the lane to Matrix.
 
     Args:
@@ -118,6 +118,11 @@ class MatrixLane(LaneRunner):
         self._dated = dated
         self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
         """What agents' latest messages became, by the server's numbers, if it has any."""
+
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Every effect of this lane has to wait for the homeserver."""
+        del room, row, done
+        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
