@@ -36,7 +36,6 @@ from bridge.rooms.visit import (
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
-_filing_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
@@ -79,7 +78,7 @@ class AsideLane:
                 failed = LookedUp(effect.event_id, "login.delete")
                 return await _patiently(room, hide, AT_LENGTH, failed)
             case Decline():
-                _filing_log.info(
+                _log.info(
                     "invitation refused", room=room.room_id, inviter=effect.inviter, why=effect.why
                 )
                 return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
@@ -105,7 +104,7 @@ class AsideLane:
         try:
             await self._around.matrix.leave(room.room_id, order.user, order.reason)
         except Refused as error:
-            _filing_log.debug("nothing to decline", room=room.room_id, why=error.code)
+            _log.debug("nothing to decline", room=room.room_id, why=error.code)
 
 
 async def _patiently(
@@ -123,11 +122,11 @@ async def _patiently(
         try:
             came = await attempt()
         except Unavailable as error:
-            _filing_log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
+            _log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
             if wait is not None:
                 await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
         except Refused as error:
-            _filing_log.warning("not to be had", room=room.room_id, why=error.code)
+            _log.warning("not to be had", room=room.room_id, why=error.code)
             outcome = Outcome.REFUSED
             break
         else:

@@ -1,8 +1,7 @@
 """Files that pass through the bridge: a size limit on the way, and temporary storage.
 
-This ring knows no HTTP, so the adapters say which of their exceptions mean that the line broke
-(`at_most`). A file that has to be read whole before it can go on is kept meanwhile (`keep`): up to
-1 MiB in memory, more in a temporary file.
+The adapters say which of their exceptions mean that the line broke (`at_most`). A file that has to
+be read whole is kept meanwhile (`keep`): up to 1 MiB in memory, more in a temporary file.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The engine: rooms in memory, group commits over all of them, deadlines, and recovery.
 
-Idle rooms cost a row and at most a cache entry, never a task. What the adapters bring
-(transactions, pushes) happens in its room; what all rooms have to write is committed together, one
-group after the other, and acknowledged when it is durable. A start goes on with whatever the last
-process left undone. Twice a minute the store is asked which rooms have work, for those that know of
-none: an operator may have put a dead letter back, or an answer of the database may have got lost.
+Idle rooms cost a row and at most a cache entry, never a task. What all rooms have to write is
+committed together, one group after the other, and acknowledged when it is durable. A start goes on
+with whatever the last process left undone. Twice a minute the store is asked which rooms have work:
+an operator may have put a dead letter back, or an answer of the database may have got lost.
 """
 
 from __future__ import annotations
@@ -63,9 +62,8 @@ class Timetable:
     """A heap of deadlines: one moment a room, the soonest that it has asked for.
 
     Calls `wake` for each room at its moment, while `run` runs. A room whose deadline has moved back
-    is woken at the old moment, finds nothing to do and names the new one. One that asks for a
-    sooner moment leaves its former entry behind, without meaning; the heap is built anew before it
-    has more than twice as many entries as rooms.
+    is woken at the old moment and names the new one. One that asks for a sooner moment leaves its
+    former entry behind; the heap is built anew before that makes it more than twice as long.
     """
 
     def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:

@@ -1,7 +1,5 @@
 """Room: one room at work, with its record, its waiting inputs, and its effects under way.
 
-Theory of operation
--------------------
 A `Room` lives while there is something to do in it, and a little longer. Whatever happens (an
 event, a push, a deadline, the outcome of an effect) becomes a *step*: the reader and the machine
 make a new record and effects of it, at once and in memory. The step goes into the room's *draft*;
@@ -14,19 +12,16 @@ room (`_handle_waiting`). What comes behind it waits too: a room's inputs are ha
 Outcomes of effects and deadlines come in between.
 
 Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
-outcome is a step as well. It need not be stored at once: nobody is told anything before, and if the
-process dies first, an effect that was attempted and has no outcome is *uncertain*, which is said.
-Nor is the record written where the call centre has simply taken a message: that follows from the
-outcome of the row, and whoever reads the room adds it (`visit.recovered`).
+outcome is a step as well. It need not be stored at once: if the process dies first, an effect that
+was attempted and has no outcome is *uncertain*, which is said. Nor is the record written where the
+call centre has simply taken a message: whoever reads the room adds that (`visit.recovered`).
 
-Whatever is in memory is a copy of the store's, or goes into the next commit. When a commit fails,
-or its answer is lost, everything that was made on top of it is worth nothing: the room is *behind*,
-and is read anew. What must not be lost then is kept: outcomes, which are let happen again if the
-store has not got them, and deadlines. Inputs whose commit failed are sent again by their senders.
-
-A commit is refused by the store if the room has changed since it was read, or if a row has ended:
-nothing is handled twice, whoever else may be at work on the database. A value that the database can
-never hold is traced to its input, which becomes a dead letter.
+When a commit fails, or its answer is lost, everything that was made on top of it is worth nothing:
+the room is *behind*, and is read anew. What must not be lost then is kept: outcomes, which are let
+happen again if the store has not got them, and deadlines. Inputs whose commit failed are sent again
+by their senders. A commit is refused if the room has changed since it was read, or if a row has
+ended: nothing is handled twice. A value that the database can never hold is traced to its input,
+which becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -41,16 +36,8 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    LinkRestored,
-    Queued,
-    Requesting,
-    Tick,
-    TurnAwaited,
-)
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
 from bridge.rooms.ports import Account
@@ -262,7 +249,7 @@ class Room:
     def key_came(self) -> None:
         """Retry of events that could not be read: a key has come."""
         if self.behind or self.record.sealed:
-            self.signal(Tick())
+            self.signal(model.Tick())
 
     def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
         """An agent is typing. A room that has to be read first shows the next such sign."""
@@ -292,7 +279,7 @@ class Room:
         """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
-        running = isinstance(record.conversation.phase, (Queued, Chatting))
+        running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
@@ -660,20 +647,27 @@ class Room:
         self.go_on()
 
     def _remember(self, happened: Signal) -> None:
-        """Keep a signal for later; of a kind that tells of a state only the newest counts."""
+        """Keep a signal for later; of a kind that tells of a state only the newest counts.
+
+        The link was away for a moment only if it was so each time.
+        """
         if happened in self._signals:
             return
-        if isinstance(happened, LinkRestored | TurnAwaited):
+        if isinstance(happened, model.LinkRestored | model.TurnAwaited):
+            if isinstance(happened, model.LinkRestored):
+                known = [one for one in self._signals if isinstance(one, model.LinkRestored)]
+                brief = happened.brief and all(one.brief for one in known)
+                happened = msgspec.structs.replace(happened, brief=brief)
             self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
-    def _note_phase(self, before: Conversation, after: Conversation, now: int) -> None:
+    def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Tell log, metrics and waiting times of a conversation's new phase."""
         old, new, waited = before.phase, after.phase, None
         self._around.waits.note(before, after, now)
         name = type(new).__name__
         self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
+        if isinstance(old, model.Requesting | model.Queued) and isinstance(new, model.Chatting):
             waited = now - old.since
         self._around.measures.phase_entered(name, waited)
 

@@ -58,9 +58,6 @@ from bridge.webchat import frames
 from bridge.webchat.words import decode_emoji
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
-_asking_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.asking")
-_doors_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.doors")
-_relaying_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
 
 HELPED, NOT_HELPED, PERSON, BELL, CROSS, AGAIN = "👍", "👎", "🙋", "🔔", "❌", "🔁"
 WAITING = ("queue.position", "queue.waiting", "queue.place_said")
@@ -76,11 +73,16 @@ _FORMER = {
     "callback.offer_hours": "callback.offer",
     "callback.promised_hours": "callback.promised",
     "queue.ended": "history.nobody",
+    "room.upgraded_unsent": "room.closed_unsent",
     "undelivered.dropped": "undelivered.cancelled",
     "undelivered.farewell": "chat.thanked",
     "undelivered.farewell_command": "chat.thanked",
 }
 """Sentences that earlier versions may have stored -> those of today."""
+_UNSAID = ("agents.renamed", "chat.agent_left")
+"""Those in whose place nothing is said today."""
+LONGEST_NUMBER = 40
+"""Characters of a message's number; what is longer is kept nowhere."""
 KEYCAP = "\ufe0f\u20e3"
 MOST_ANSWERS = 20
 """Of a poll (MSC3381)."""
@@ -125,8 +127,10 @@ class MatrixLane:
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
-        if isinstance(effect, model.EndPoll):
-            return Done(outcome=Outcome.DISCARDED, detail="polls stay open")
+        if isinstance(effect, model.EndPoll) or (
+            isinstance(effect, model.Say) and effect.key in _UNSAID
+        ):
+            return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
         while True:
             try:
                 if self._around.clock.now() - row.created >= REMEMBERED:
@@ -241,13 +245,18 @@ class MatrixLane:
         return await self._matrix.say(room.room_id, host, notice, self._transaction_id(row, host))
 
     async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
-        """Edit this chat's card; a newer version that waits already makes this one pointless."""
+        """Edit this chat's card; a newer version that waits already makes this one pointless.
+
+        Not so the first: it may stand there since before a crash, which a repeat tells.
+        """
+        anchor = f"card:{card.number}"
+        earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
             other = load_effect(other_row.effect) if other_row.seq > row.seq else None
             if isinstance(other, model.Card) and other.number == card.number:
-                return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
-        anchor = f"card:{card.number}"
-        earlier = await room.anchor(anchor)
+                if earlier is not None:
+                    return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
+                card = other
         notice = ports.EditableNotice(self._shown(room, card), edits=earlier)
         event_id = await self._notice(room, row, notice)
         posted = request_card(card, earlier or event_id, CardKind.QUEUE)
@@ -268,8 +277,10 @@ class MatrixLane:
 
     def _sentence(self, room: Room, key: str, args: model.Args) -> str:
         rules, key = self._around.rules, _FORMER.get(key, key)
-        # What waits since an earlier version does not say which rating it is about.
-        known = {"prefix": rules.prefix, "rating": "…", **args}
+        # What waits since an earlier version does not say all that today's sentences do.
+        command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
+        missing = {"rating": "…", "link": "…", "now": "…", "commands": command, "command": command}
+        known = {"prefix": rules.prefix, **missing, **args}
         language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
@@ -309,7 +320,7 @@ class MatrixLane:
             try:
                 event_id = await self._matrix.poll(room.room_id, record.host, poll, txn_id)
             except ports.Refused as error:
-                _asking_log.info("no poll", room=room.room_id, why=error.code)
+                _log.info("no poll", room=room.room_id, why=error.code)
         if event_id is None:
             event_id = await self._notice(room, row, ports.NoticeText(text))
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
@@ -329,7 +340,7 @@ class MatrixLane:
                 elif (known := await room.anchor(anchor)) is not None:
                     await self._matrix.redact(room.room_id, host, known, sign_id)
             except ports.Refused as error:
-                _asking_log.info("no sign", room=room.room_id, why=error.code)
+                _log.info("no sign", room=room.room_id, why=error.code)
         return done
 
     # --- coming and going ---------------------------------------------------------------------
@@ -348,7 +359,7 @@ class MatrixLane:
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
-        log = _doors_log.bind(room=room.room_id)
+        log = _log.bind(room=room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
         for user in order.users:
@@ -398,11 +409,11 @@ class MatrixLane:
                     await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
             except (ports.TooBig, ports.Unavailable) as error:
-                _relaying_log.info("no picture for an agent", agent=agent.id, why=str(error))
+                _log.info("no picture for an agent", agent=agent.id, why=str(error))
             except ports.Refused as error:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
-                _relaying_log.info("no picture for an agent", agent=agent.id, why=error.code)
+                _log.info("no picture for an agent", agent=agent.id, why=error.code)
         await matrix.welcome_agent(room.room_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
@@ -433,7 +444,7 @@ class MatrixLane:
             event_id = parts[0].event_id
             later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            if relay.message_id:
+            if 0 < len(relay.message_id) <= LONGEST_NUMBER:
                 events = tuple(part.event_id for part in parts)
                 self._numbered[room.room_id, relay.message_id] = events
             return Done(event_id, came=(*later, *proposed))
@@ -450,7 +461,7 @@ class MatrixLane:
             for number, event_id in enumerate(said):
                 await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
         except ports.Refused as error:
-            _relaying_log.info("a message is not taken back", why=error.code)
+            _log.info("a message is not taken back", why=error.code)
         else:
             if said:
                 return Done()
@@ -529,7 +540,7 @@ class MatrixLane:
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
-            _relaying_log.warning("an agent's file is too large for the homeserver", why=str(error))
+            _log.warning("an agent's file is too large for the homeserver", why=str(error))
             return ()
 
     async def _linked(
@@ -542,7 +553,7 @@ class MatrixLane:
                     fetching = self._around.link.fetch(media.url, limit)
                     blob = await opened.enter_async_context(fetching)
                 except ports.Refused as error:
-                    _relaying_log.info("an agent's file cannot be had", why=error.code)
+                    _log.info("an agent's file cannot be had", why=error.code)
                     break
                 except ports.Unavailable:
                     if attempt + 1 < FETCH_TRIES:
@@ -587,7 +598,7 @@ def request_card(
 ) -> CardPosted:
     """The card of sentences about a request."""
     keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
-    signs = tuple(SIGNS[key] for key in keys if key in SIGNS)
+    signs = tuple(SIGNS[key] for one in keys if (key := _FORMER.get(one, one)) in SIGNS)
     card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
     return CardPosted(card, signs)
 

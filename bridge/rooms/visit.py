@@ -15,44 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
+from bridge.conversation import model
 from bridge.conversation.machine import step
-from bridge.conversation.model import (
-    COUNTED,
-    AgentsCame,
-    AgentsLeft,
-    Answered,
-    Args,
-    AskRating,
-    AskRobot,
-    CallbackCard,
-    CallFailed,
-    CallWebChat,
-    Card,
-    Delivered,
-    EndPoll,
-    FetchHistory,
-    Input,
-    LinkLost,
-    LinkRestored,
-    Offer,
-    Relay,
-    Replied,
-    Reported,
-    Resumed,
-    Say,
-    TakeBack,
-    Tick,
-    ToAside,
-    ToMatrix,
-    ToWebChat,
-    TurnAwaited,
-    UploadMedia,
-)
-from bridge.conversation.model import Effect as ConversationEffect
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
@@ -113,7 +81,7 @@ class ShowAnswer(RoomWish, frozen=True):
     event_id: EventId
     question: str
     key: str
-    args: Args = {}
+    args: model.Args = {}
     first: bool = False
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
@@ -170,14 +138,13 @@ class Decline(RoomWish, frozen=True):
     """For the operator's log."""
 
 
-Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
-"""What is looked up, written down or put away for the customer, in the lane aside."""
-RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
-Effect = ConversationEffect | RoomEffect
-
-
-StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+"""The lane to Matrix."""
+Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+"""The lane aside."""
+StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
+Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
 _encoder = msgspec.json.Encoder()
@@ -192,26 +159,21 @@ def load_effect(body: bytes) -> StoredEffect:
 def new_effect(effect: Effect) -> NewEffect | None:
     """An effect for the journal; None for a fact about which nothing has to be done."""
     body = _encoder.encode(effect)
-    if isinstance(effect, CallWebChat):  # as nearly always
+    if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return NewEffect(_WEBCHAT, body, cause, call_id, effect.repeat, attempted=True)
-    match effect:
-        case UploadMedia(event_id=cause, call_id=call_id):
-            return NewEffect(Lane.WEBCHAT, body, cause, call_id)
-        case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
-            return NewEffect(Lane.MATRIX, body)
-        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom() | TakeBack():
-            return NewEffect(Lane.MATRIX, body)
-        case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
-            return NewEffect(Lane.MATRIX, body, cause)
-        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
-            return NewEffect(Lane.ASIDE, body, effect.event_id)
-        case FetchHistory():
-            return NewEffect(Lane.ASIDE, body)
-        case Delivered() | Answered():
-            return None
-        case _:
-            assert_never(effect)
+    if isinstance(effect, InRoom):
+        about: EventId | None = None
+        if isinstance(effect, model.Say):
+            about = effect.reply_to
+        elif isinstance(effect, model.Reported | ShowAnswer):
+            about = effect.event_id
+        return NewEffect(Lane.MATRIX, body, about)
+    if isinstance(effect, model.UploadMedia):
+        return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
+    if isinstance(effect, model.FetchHistory):
+        return NewEffect(Lane.ASIDE, body)
+    return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
 
 
 # --- visit ----------------------------------------------------------------------------------------
@@ -264,25 +226,27 @@ class Visit(msgspec.Struct, eq=False):
     def ask(self, effect: Effect) -> None:
         self.effects.append(effect)
 
-    def say(self, key: str, args: Args | None = None, *, reply_to: EventId | None = None) -> None:
+    def say(
+        self, key: str, args: model.Args | None = None, *, reply_to: EventId | None = None
+    ) -> None:
         """Say a sentence in the room."""
-        self.ask(Say(key, args or {}, reply_to=reply_to))
+        self.ask(model.Say(key, args or {}, reply_to=reply_to))
 
-    def report(self, event_id: EventId, key: str, args: Args | None = None) -> None:
+    def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
         """Tell the customer that this event goes nowhere."""
-        self.take(Reported(event_id, key, args or {}))
+        self.take(model.Reported(event_id, key, args or {}))
 
-    def word(self, key: str, args: Args) -> str:
+    def word(self, key: str, args: model.Args) -> str:
         """A sentence for agents, in their language if the operator names one, else the room's."""
         language = self.rules.agents_language(self.record.settings)
         return self.rules.texts.render(language, key, args)
 
-    def part(self, key: str, args: Args) -> str:
+    def part(self, key: str, args: model.Args) -> str:
         """A sentence for the room that is to stand within another one."""
         language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
 
-    def step(self, happened: Input, event: EventId | None = None) -> None:
+    def step(self, happened: model.Input, event: EventId | None = None) -> None:
         """Let something happen to the conversation; `event` is what brought it, if any did."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now
         former, queue = before.conversation, policy.queue_id
@@ -307,7 +271,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def take(self, effect: Effect) -> None:
         """Note what an effect says of a message; `Delivered` says no more, and ends here."""
-        if isinstance(effect, Delivered):
+        if isinstance(effect, model.Delivered):
             event_id = effect.event_id
             if not self.record.undelivered:  # as nearly always
                 self.set(read_up_to=event_id)
@@ -317,7 +281,7 @@ class Visit(msgspec.Struct, eq=False):
             self.record = _delivered(self.record, event_id)
             return
         self.effects.append(effect)
-        if isinstance(effect, Reported):
+        if isinstance(effect, model.Reported):
             note = _reported if can_be_sent_again(effect.key) else forgotten
             self.record = note(self.record, effect.event_id)
 
@@ -339,7 +303,7 @@ def can_be_sent_again(key: str) -> bool:
     """True if a message that was answered with this sentence may do better the next time."""
     if key.startswith(_SEALED):
         return True
-    return key.startswith(("undelivered.", "result.", COUNTED)) and key not in _HOPELESS
+    return key.startswith(("undelivered.", "result.", model.COUNTED)) and key not in _HOPELESS
 
 
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:
@@ -397,7 +361,7 @@ class Came(msgspec.Struct, frozen=True):
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
-Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
+Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
 """Inputs that need not be stored: they would be noticed again after a restart."""
 
 
@@ -504,7 +468,7 @@ def _ends(body: bytes, call_id: CallId) -> bool:
         stored = load_input(body)
     except msgspec.DecodeError:
         return False
-    return isinstance(stored, Replied | CallFailed) and stored.call_id == call_id
+    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
 
 
 def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:

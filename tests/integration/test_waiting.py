@@ -83,8 +83,6 @@ async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
     await ahead.reads("number 1", stage.bot)
     behind = await Talk.open(stage, await stage.customer("wait-5"), "two")
     card = await behind.reads("number 2", stage.bot)
-    await behind.say("!wc status")  # with which it is stored where the card stands
-    await behind.reads("position 2", stage.bot)
     await stage.bridge.kill()
     await stage.bridge.start()
     await ahead.say("!wc cancel")

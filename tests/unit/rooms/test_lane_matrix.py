@@ -9,14 +9,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.model import Card, Chatting, Conversation, Idle, Queued, Requesting, Say
+from bridge.conversation.model import (
+    CallbackCard,
+    Card,
+    Chatting,
+    Conversation,
+    Idle,
+    Queued,
+    Reported,
+    Requesting,
+    Say,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
-from bridge.rooms.visit import new_effect
+from bridge.rooms.visit import Effect, new_effect
 from bridge.texts import Texts
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
@@ -188,6 +198,34 @@ async def test_only_the_newest_card_is_written() -> None:
     assert (sign.text, sign.reply_to) == ("❌", first.event_id)
     assert (first.edits, last.edits) == (None, first.event_id)
     assert await world.store.anchor(ROOM, "card:1") == first.event_id
+
+
+@pytest.mark.asyncio
+async def test_a_card_whose_place_was_lost_by_a_crash_is_found_again() -> None:
+    """It is posted, and the process dies before that is stored; the next one has a newer card."""
+    store = FlakyStore()
+    world = World(store)
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p8", Received(QueueStatus(RequestId(9001), 0, 8)))
+        await quiet()
+        store.fail("commit", *[Fault.BEFORE] * 5)
+        world.matrix.gate.set()
+        await quiet()
+        (first,) = world.matrix.posted
+    store.faults.clear()
+    assert await store.anchor(ROOM, "card:1") is None
+    found = (await store.load(ROOM)).room
+    newer = new_effect(Card(1, "queue.position", {"queue": 1, "position": 7}))
+    assert found is not None
+    assert newer is not None
+    await flow.step(store, found, effects=[newer])
+    async with world.running():
+        await quiet()
+    assert [one.edits for one in world.matrix.posted if one.text != "❌"] == [None, first.event_id]
+    assert await store.anchor(ROOM, "card:1") == first.event_id
 
 
 @pytest.mark.asyncio
@@ -526,6 +564,43 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     assert world.matrix.texts(ROOM)[0].startswith(said)
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (Say("command.help"), ("!wc help",)),
+        (Say("command.unknown_near", {"near": "status"}), ("!wc status",)),
+        (Say("usage.rate"), ("!wc rate <number>",)),
+        (Say("room.upgraded"), ("This room was upgraded",)),
+        (Reported(EventId("$1"), "room.upgraded_unsent"), ("did not go to an agent",)),
+        (Reported(EventId("$1"), "undelivered.dropped"), ("did not go to an agent", "🔁")),
+        (Reported(EventId("$1"), "undelivered.farewell"), ("You're welcome!", "🔁")),
+        (CallbackCard(1, "callback.offer_hours", {"queue": 1, "opens": 1}), ("🔔 (or", "🔔")),
+        (CallbackCard(1, "callback.goes_on"), ("pass on what you write. ❌ (or", "❌")),
+        (Card(1, "queue.ended"), ("no agent came",)),
+        (Say("chat.agent_left", {"names": "Mei"}), ()),
+        (Say("agents.renamed", {"old": "Mei", "new": "Jun"}), ()),
+    ],
+)
+async def test_what_versions_before_wanted_to_say_is_said(
+    effect: Effect, said: tuple[str, ...]
+) -> None:
+    """Rows that were open as 784766e ended, by the keys and arguments of then; signs as well."""
+    world = World(rules=msgspec.structs.replace(RULES, language="en"))
+    world.speak(RULES.texts)
+    await world.chatting()
+    row, stored = new_effect(effect), (await world.store.load(ROOM)).room
+    assert row is not None
+    assert stored is not None
+    await flow.step(world.store, stored, effects=[row])
+    async with world.running():
+        await quiet()
+        assert await world.nothing_left()
+    texts = world.matrix.texts(ROOM)
+    assert all(one in text for one, text in zip(said, texts, strict=True)), texts
+    assert await world.store.dead_letters() == []
+
+
 # --- what an agent takes back ---------------------------------------------------------------------
 
 
@@ -555,13 +630,15 @@ async def test_a_message_that_its_agent_took_back_is_gone() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("number", "refused"), [("9", False), ("", False), ("7", True)])
+@pytest.mark.parametrize(
+    ("number", "refused"), [("9", False), ("", False), ("7", True), ("7" * 41, False)]
+)
 async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refused: bool) -> None:
-    """Nobody knows which it was, or the homeserver refuses."""
+    """Nobody knows which it was, its number is none to be kept, or the homeserver refuses."""
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.pushed(ROOM, "p1", numbered("7", "the price is 12"))
+        await engine.pushed(ROOM, "p1", numbered("7" * max(1, len(number)), "the price is 12"))
         await quiet()
         if refused:
             world.matrix.trouble.append(Refused("M_FORBIDDEN", "no"))

@@ -380,14 +380,15 @@ async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_n
     await world.chatting()
     async with world.running() as engine:
         world.store.down = True
-        for _ in range(50):
+        for number in range(50):
             await engine.lost(ROOM)
             await world.clock.turn(1)
-            await engine.restored(ROOM)
+            await engine.restored(ROOM, brief=number > 0)
             await world.clock.turn(1)
         (room,) = engine._rooms.values()
         signals = room._signals
         assert [type(one) for one in signals if type(one) is not Tick] == [LinkLost, LinkRestored]
+        assert [one.brief for one in signals if isinstance(one, LinkRestored)] == [False]
         world.store.down = False
         await world.clock.turn(60)
         assert not room._signals
