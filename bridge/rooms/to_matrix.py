@@ -79,6 +79,8 @@ _FORMER = {
     "undelivered.dropped": "undelivered.cancelled",
     "undelivered.farewell": "chat.thanked",
     "undelivered.farewell_command": "chat.thanked",
+    "undelivered.no_rating": "undelivered.closed",
+    "unreadable.blank": "undelivered.blank",
 }
 """Sentences that earlier versions may have stored -> those of today."""
 KEYCAP = "\ufe0f\u20e3"
