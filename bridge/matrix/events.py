@@ -28,7 +28,7 @@ from bridge.rooms.ports import Recorded
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
 MALFORMED = "unreadable.malformed"
-BLANK = "unreadable.blank"
+BLANK = "undelivered.blank"
 
 MAX_ANSWERS = 20
 """Of a poll; the specification's own limit."""

@@ -51,7 +51,7 @@ KEPT_TURNED_AWAY = 50
 """People without permission of whom we remember that they were told."""
 TURN_AWAY_EVERY = 3_600_000
 """ms until somebody without permission is told so once more."""
-GREET_AFTER = 3_000
+GREET_AFTER = 5_000
 """ms in which a customer may write first; apps make a direct room for a question, and then send it.
 Whoever has asked already is not told to ask."""
 GRACE = 5 * 60_000

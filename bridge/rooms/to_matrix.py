@@ -77,6 +77,8 @@ _FORMER = {
     "undelivered.dropped": "undelivered.cancelled",
     "undelivered.farewell": "chat.thanked",
     "undelivered.farewell_command": "chat.thanked",
+    "undelivered.no_rating": "undelivered.closed",
+    "unreadable.blank": "undelivered.blank",
 }
 """Sentences that earlier versions may have stored -> those of today."""
 _UNSAID = ("agents.renamed", "chat.agent_left")

@@ -78,7 +78,8 @@ async def test_a_room_speaks_as_its_customer_does(
 ) -> None:
     """From the first words on; and it listens so."""
     talk = await Talk.open(stage, await stage.customer(f"speaker-{language.lower()}"), first)
-    await talk.reads(Texts().render(language, "queue.position", {"position": 1}), stage.bot)
+    args: dict[str, str | int] = {"queue": "Sales", "position": 1, "prefix": "!wc"}
+    await talk.reads(Texts().render(language, "queue.position", args), stage.bot)
     await talk.say(cancel)
     await talk.at_desk(lambda one: one.request is None)
 

@@ -117,7 +117,7 @@ async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
     assert len(ours) == 2, "the greeting and the card"
     await talk.say("!wc status")
     kept = "I have kept your 2 messages."
-    await talk.reads(f"We keep asking Sales for you and will call you back. {kept}")
+    await talk.reads(f"We keep asking Sales for you and will tell you here. {kept}")
 
     await stage.bridge.stop()
     await stage.bridge.start()
@@ -141,7 +141,7 @@ async def test_a_cross_ends_it(stage: Stage) -> None:
     await talk.say("callback")  # without the prefix: it is a direct chat
     promise = await talk.reads("I will tell you here as soon as somebody is there", stage.bot)
     await talk.customer.react(talk.room, str(relation(promise)["event_id"]), "❌")
-    ended = await talk.reads("We will not call you back", stage.bot)
+    ended = await talk.reads("We no longer ask for you", stage.bot)
     assert "Your message did not go to anybody." in wording(ended)
     await set_open(stage, hours=True)
 

@@ -116,7 +116,7 @@ def test_a_place_that_cannot_be_read_is_text(content: Json, text: str) -> None:
 
 
 def test_a_place_that_is_nowhere() -> None:
-    assert read_message({"msgtype": "m.location"}) == "unreadable.blank"
+    assert read_message({"msgtype": "m.location"}) == "undelivered.blank"
 
 
 POLL = "org.matrix.msc3381.poll.start"

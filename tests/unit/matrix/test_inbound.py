@@ -218,9 +218,9 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ("m.room.message", {"msgtype": "m.image", "url": "https://evil"}, "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.image", "url": "mxc://../x"}, "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.image", "url": "mxc://s/../x"}, "unreadable.malformed"),
-        ("m.room.message", {"msgtype": "m.text", "body": " \n"}, "unreadable.blank"),
-        ("m.room.message", {"msgtype": "m.text", "body": ["x"]}, "unreadable.blank"),
-        ("m.room.message", {"msgtype": "m.emote"}, "unreadable.blank"),
+        ("m.room.message", {"msgtype": "m.text", "body": " \n"}, "undelivered.blank"),
+        ("m.room.message", {"msgtype": "m.text", "body": ["x"]}, "undelivered.blank"),
+        ("m.room.message", {"msgtype": "m.emote"}, "undelivered.blank"),
     ],
 )
 def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str) -> None:

@@ -84,7 +84,7 @@ def test_no_correction() -> None:
                 "better words",
             ),
         ),
-        ({"m.new_content": {"msgtype": "m.text", "body": " "}}, "unreadable.blank"),
+        ({"m.new_content": {"msgtype": "m.text", "body": " "}}, "undelivered.blank"),
         ({"m.new_content": {"msgtype": "x"}}, "unreadable.kind"),
         ({}, "unreadable.malformed"),
     ],

@@ -459,7 +459,7 @@ async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
     first, _, second = [notice.text for notice in world.matrix.posted]
     assert "预计还需：不到 1 分钟。" in first
     assert "预计还需：2 分钟以内。" in second
-    assert "!wc cancel" in second
+    assert "!wc 取消" in second
 
 
 @pytest.mark.asyncio

@@ -11,8 +11,9 @@ import pytest
 
 import bridge.texts
 from bridge.config.model import Language
+from bridge.conversation.model import FailureReason
 from bridge.rooms import cards
-from bridge.rooms.commands import COMMANDS
+from bridge.rooms.commands import _VERBS, COMMANDS, Parsed, parse
 from bridge.rooms.to_matrix import SIGNS
 from bridge.texts import CATALOGUE, LANGUAGES, Sentence, placeholders, shipped
 
@@ -29,6 +30,9 @@ TAIWAN_WRITES_OTHERWISE = (
     *("消息", "文件", "信息", "發送", "發消息", "視頻", "網絡", "默認", "服務器", "軟件", "用戶"),
     *("賬號", "設置", "登錄", "質量", "屏蔽", "客戶端", "不支持", "隊列", "命令", "房間", "更改"),
 )
+
+COMMAND = r"\{prefix\} (\w+)"
+"""A command in a sentence, or what else stands behind the prefix."""
 
 Complaints = Iterator[str]
 
@@ -50,7 +54,7 @@ def the_same_in_every_language(key: str, sentence: Sentence) -> Complaints:
     said = {
         language: {
             "placeholders": placeholders(text),
-            "commands": set(re.findall(r"\{prefix\} ([a-z]+)", text)),
+            "commands": set(filter(None, map(_VERBS.get, re.findall(COMMAND, text)))),
             "symbols": set(SYMBOL.findall(text)),
             "lines": text.count("\n"),
         }
@@ -59,6 +63,24 @@ def the_same_in_every_language(key: str, sentence: Sentence) -> Complaints:
     for language in LANGUAGES:
         if said[language] != said["en"]:
             yield f"{language}: {said[language]}, en: {said['en']}"
+
+
+def with_commands_as_its_readers_write_them(key: str, sentence: Sentence) -> Complaints:
+    """In the word that `help` names, in quotes where no letters tell it from its sentence."""
+    for number, language in enumerate(REPERTOIRES):
+        quoted = re.findall("「({prefix} .+?)」", sentence[language])
+        if len(quoted) != len(re.findall(COMMAND, sentence["en"])):
+            yield f"{language}: not in quotes"
+        for command in quoted:
+            values = dict.fromkeys(placeholders(command), "5") | {"prefix": "!wc"}
+            written = re.sub("<.+?>", "5", command.format_map(values))
+            parsed = parse(written, "!wc", prefix_needed=True)
+            word = command.split()[1]
+            if (
+                not isinstance(parsed, Parsed)
+                or COMMANDS[parsed.verb].names.split()[number] != word
+            ):
+                yield f"{language}: {command}"
 
 
 def translated(key: str, sentence: Sentence) -> Complaints:
@@ -124,6 +146,7 @@ def ended_in_all_languages_or_in_none(key: str, sentence: Sentence) -> Complaint
     [
         in_every_language,
         the_same_in_every_language,
+        with_commands_as_its_readers_write_them,
         translated,
         in_the_characters_of_the_language,
         in_the_words_of_taiwan,
@@ -165,10 +188,15 @@ def test_every_sentence_is_said_somewhere() -> None:
     texts = Path(bridge.texts.__path__[0])
     files = (path for path in texts.parent.rglob("*.py") if path.parent != texts)
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    made = tuple(re.findall(r"""f["']([a-z_]+\.[a-z_.]*)\{""", code))
+    made = set(re.findall(r"""f["']([a-z_]+\.[a-z_.]*)\{""", code)) - {
+        "undelivered.",
+        "transcript.",
+    }
     named = set(re.findall(r"""["']([a-z_]+\.[\w.-]+)["']""", code))
+    named |= {f"undelivered.{reason}" for reason in FailureReason}
+    named |= {"transcript.withdrawn", "transcript.unreadable"}
     keys = {key.removesuffix("_one") for key in CATALOGUE}
-    assert [key for key in keys if key not in named and not key.startswith(made)] == []
+    assert [key for key in keys if key not in named and not key.startswith(tuple(made))] == []
 
 
 def test_the_signs_below_a_sentence_are_those_that_it_names() -> None:
