@@ -83,6 +83,16 @@ def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str
     assert said in str(caught.value)
 
 
+def test_all_their_problems_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = edited("bridge:\n", 'bridge:\n  username_template: "x{agent}{agent}"\n')
+    path.write_text(text.replace("webchat:\n", "webchat:\n  ca_file: none.pem\n"), encoding="utf-8")
+    with pytest.raises(ConfigInvalid) as caught:
+        Files(config=path).load()
+    keys = {problem.path[-1] for problem in caught.value.problems}
+    assert keys == {"username_template", "ca_file"}
+
+
 def corrupt_below() -> StoreError:
     error = StoreError("cannot read")
     error.__cause__ = CorruptDatabaseError("damaged")

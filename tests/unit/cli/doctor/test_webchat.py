@@ -213,7 +213,7 @@ async def test_no_account_is_free(tmp_path: Path) -> None:
         findings = await examined(tmp_path, simulator, FIXED)
     assert told(findings) == [*SKETCH, "SKIP WebChat login"]
     config = configured(tmp_path, login=FIXED)
-    (slip,) = slips(Files(tmp_path / "config.yaml"), config)
+    (slip,) = slips(Files(tmp_path / "config.yaml", tmp_path / "none"), config)
     assert (slip.verdict, slip.what) == (Verdict.FAIL, "WebChat accounts")
     assert "{room_key}" in slip.fix
 
@@ -224,7 +224,9 @@ async def test_an_account_for_every_room(tmp_path: Path) -> None:
     async with simulated() as simulator:
         findings = await examined(tmp_path, simulator, login)
     assert told(findings)[:2] == SKETCH
-    assert not list(slips(Files(tmp_path / "config.yaml"), configured(tmp_path, login=login)))
+    assert not list(
+        slips(Files(tmp_path / "config.yaml", tmp_path / "none"), configured(tmp_path, login=login))
+    )
 
 
 @pytest.mark.parametrize(
