@@ -49,8 +49,8 @@ class Health:
         self._patience = patience
         self._on_change = on_change
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
-        """Since when a part has not answered, ms, and why: each reason once, by what it says without
-        its figures, the newest last."""
+        """Since when a part has not answered, ms, and why: the newest wording of each reason, by
+        what it says without figures; the newest reason last."""
         self._seen: set[str] = set()
         self._began = clock.now()
         self._told = self._stopping = False
