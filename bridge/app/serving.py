@@ -90,6 +90,7 @@ class Serving:
         self._users = settings.users_of(config)
         self._around: Surroundings
         self._learnt: Learnt
+        self._contact: Contact
 
     async def __aenter__(self) -> Serving:
         try:
@@ -121,6 +122,7 @@ class Serving:
         )
         self._config = config
         self._around.rules = settings.rules_of(config, self._users, self._learnt)
+        self._contact.go_by(config)
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -154,8 +156,8 @@ class Serving:
         }
         engine = Engine(around, runners)
         await enter(links.running(engine))
-        contact = Contact(config, matrix, lambda: endpoint.heard)
-        health = self._health(store, contact, links)
+        self._contact = Contact(config, matrix, lambda: endpoint.heard)
+        health = self._health(store, self._contact, links)
         await self._run_engine(engine)
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
@@ -167,7 +169,7 @@ class Serving:
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
-        await self._introduce(contact)
+        await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
@@ -301,6 +303,10 @@ class Contact:
         self._doubted, self._introduced = True, False
         self.made = False
         """Our users exist, and the homeserver has called us."""
+
+    def go_by(self, config: Config) -> None:
+        """At the next probe our users get the names and pictures of another configuration."""
+        self._config, self._introduced = config, False
 
     async def introduce(self) -> None:
         """Make our users exist; once they do, see whether the homeserver answers."""
