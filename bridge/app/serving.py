@@ -80,6 +80,8 @@ class Serving:
         self._config = config
         self._clock = SystemClock()
         self._outage = asyncio.Event()
+        self.stop = asyncio.Event()
+        """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
         self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
         # What still runs there at the end is not awaited.
@@ -103,9 +105,9 @@ class Serving:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def until(self, stop: asyncio.Event) -> None:
+    async def until_stopped(self) -> None:
         """Serve until `stop` is set, or raise HomeserverRefused."""
-        stopping = self._tasks.create_task(stop.wait())
+        stopping = self._tasks.create_task(self.stop.wait())
         await asyncio.wait((stopping, self._refusal), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if self._refusal.done():
@@ -244,13 +246,22 @@ class Serving:
 
         A homeserver that is away sends none; it is asked again later.
         """
+
+        async def hurry() -> None:
+            await self.stop.wait()
+            if not limit.expired():
+                limit.reschedule(0)
+
+        hurrying = self._tasks.create_task(hurry())
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as limit:
                 await contact.introduce()
         except Refused as error:
             raise HomeserverRefused(why_refused(self._config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
             LOG.debug("the homeserver is not there yet", why=str(error))
+        finally:
+            hurrying.cancel()
 
     def _health(self, store: StorePort, contact: Contact, links: Links) -> Health:
         config = self._config

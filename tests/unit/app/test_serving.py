@@ -294,6 +294,22 @@ async def test_a_refusal_comes_before_any_event(
             pytest.fail("started")
 
 
+@pytest.mark.asyncio
+async def test_a_stop_waits_for_no_homeserver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = Serving(told(tmp_path))
+
+    async def silent(_: Contact) -> None:
+        serving.stop.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Contact, "introduce", silent)
+    monkeypatch.setattr("bridge.app.serving.PATIENCE", 3600.0)
+    async with asyncio.timeout(30), serving:
+        await serving.until_stopped()
+
+
 @pytest.mark.parametrize(
     ("url", "place"),
     [
