@@ -48,16 +48,16 @@ _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8
 
 
 async def _serve(config: Config, load: Load) -> int:
-    stop, hangup = asyncio.Event(), asyncio.Event()
+    serving, hangup = Serving(config), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, serving.stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
     try:
-        async with Serving(config) as serving:
+        async with serving:
             serving.keep(reload_whenever(hangup, config, load, serving.go_by))
             _collect_seldom()
-            await serving.until(stop)
+            await serving.until_stopped()
     except HomeserverRefused as error:
         LOG.error(str(error))
         return EXIT_HOMESERVER

@@ -79,6 +79,8 @@ class Serving:
         self._config = config
         self._clock = SystemClock()
         self._outage = asyncio.Event()
+        self.stop = asyncio.Event()
+        """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
         self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
         # What still runs there at the end is not awaited.
@@ -89,6 +91,7 @@ class Serving:
         self._users = settings.users_of(config)
         self._around: Surroundings
         self._learnt: Learnt
+        self._contact: Contact
 
     async def __aenter__(self) -> Serving:
         try:
@@ -101,9 +104,9 @@ class Serving:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def until(self, stop: asyncio.Event) -> None:
+    async def until_stopped(self) -> None:
         """Serve until `stop` is set, or raise HomeserverRefused."""
-        stopping = self._tasks.create_task(stop.wait())
+        stopping = self._tasks.create_task(self.stop.wait())
         await asyncio.wait((stopping, self._refusal), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if self._refusal.done():
@@ -120,6 +123,7 @@ class Serving:
         )
         self._config = config
         self._around.rules = settings.rules_of(config, self._users, self._learnt)
+        self._contact.go_by(config)
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -153,8 +157,8 @@ class Serving:
         }
         engine = Engine(around, runners)
         await enter(links.running(engine))
-        contact = Contact(config, matrix, lambda: endpoint.heard)
-        health = self._health(store, contact, links)
+        self._contact = Contact(config, matrix, lambda: endpoint.heard)
+        health = self._health(store, self._contact, links)
         await self._run_engine(engine)
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
@@ -166,7 +170,7 @@ class Serving:
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
-        await self._introduce(contact)
+        await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
@@ -241,13 +245,22 @@ class Serving:
 
         A homeserver that is away sends none; it is asked again later.
         """
+
+        async def hurry() -> None:
+            await self.stop.wait()
+            if not limit.expired():
+                limit.reschedule(0)
+
+        hurrying = self._tasks.create_task(hurry())
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as limit:
                 await contact.introduce()
         except Refused as error:
             raise HomeserverRefused(why_refused(self._config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
             LOG.debug("the homeserver is not there yet", why=str(error))
+        finally:
+            hurrying.cancel()
 
     def _health(self, store: StorePort, contact: Contact, links: Links) -> Health:
         config = self._config
@@ -300,6 +313,10 @@ class Contact:
         self._doubted, self._introduced = True, False
         self.made = False
         """Our users exist, and the homeserver has called us."""
+
+    def go_by(self, config: Config) -> None:
+        """At the next probe our users get the names and pictures of another configuration."""
+        self._config, self._introduced = config, False
 
     async def introduce(self) -> None:
         """Make our users exist; once they do, see whether the homeserver answers."""

@@ -20,7 +20,7 @@ from bridge.config import Config
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.files import upload_fact
-from bridge.link.http_client import VISITS, Visits, origin_of, redirected
+from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.login import matching_rule
@@ -36,7 +36,6 @@ PLACES = 2
 KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
 PATIENCE = Timing(connect=15.0, upload=60.0)
-_MOVED = "set webchat.base_url to the address to which it redirects"
 _BRACES = "if agents' desks show texts in braces, set webchat.dialect: 2016-11"
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
@@ -99,15 +98,13 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
                 ssl=trusted_by(settings),
             ) as response,
         ):
-            date, location = (response.headers.get(name, "") for name in ("Date", "Location"))
+            date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
         fault = tls_fault(error, "webchat.base_url") or Failed(
             describe(error),
             "check webchat.base_url, the firewall, and that the server runs",
         )
         raise Failed(f"{url}: {fault}", fault.fix) from error
-    if location and redirected(f"{url}/", location) is None:
-        raise Failed(f"{url} redirects to {origin_of(location)}", _MOVED)
     findings.passed("WebChat server", f"something answers at {url}")
     check_clock(findings, date, "WebChat")
 
@@ -253,7 +250,7 @@ def _login_fix(failure: CallFailure | None) -> str:
     if reason is FailureReason.LOGIN_REFUSED:
         return "check webchat.login (type, name, password), accounts and enterprise_id"
     if "redirects to" in str(failure):
-        return _MOVED
+        return "set webchat.base_url to the address to which it redirects"
     path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
     if any(word in str(failure) for word in ("blacklist", "HTTP 403")):
         return (

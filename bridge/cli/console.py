@@ -56,16 +56,17 @@ def outer_checks(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
-    # Their errors begin with the key.
-    here: KeyPath = ("bridge",)
-    try:
-        users_of(config)
-        here = ("webchat", 0)
-        Endpoints(config.server.base_url)
-        trusted_by(link_settings_of(config))
-    except ValueError as error:
-        key, _, why = str(error).partition(" ")
-        yield Problem((*here, key), why)
+    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
+        (("bridge",), lambda: users_of(config)),
+        (("webchat", 0), lambda: Endpoints(config.server.base_url)),
+        (("webchat", 0), lambda: trusted_by(link_settings_of(config))),
+    )
+    for here, check in checks:
+        try:
+            check()
+        except ValueError as error:
+            key, _, why = str(error).partition(" ")  # their errors begin with the key
+            yield Problem((*here, key), why)
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -109,9 +110,8 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
 def exposed(files: Files, config: Config) -> str:
     """The files with secrets that anybody on this machine can read, as a shell takes them."""
     database = config.database.url.get_secret_value().removeprefix(SQLITE)
-    here = files.config.absolute()
-    ours = (here, here.parent / files.registration, Path(database), Path(f"{database}-wal"))
-    return shlex.join(str(file) for file in ours if _open_to_all(file))
+    ours = (files.config, files.registration, Path(database), Path(f"{database}-wal"))
+    return shlex.join(str(file) for file in map(Path.absolute, ours) if _open_to_all(file))
 
 
 def _open_to_all(file: Path) -> bool:

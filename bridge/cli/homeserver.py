@@ -132,7 +132,7 @@ class HomeserverChecks:
                 if store is not None and await store.fact(made_fact(user)) is not None:
                     return ""  # the bridge has registered it
         mark = f"{_CLIENT}/user/{quote(user)}/account_data/{OWNER}?user_id={quote(user)}"
-        owner = (await self._ask("GET", mark)).body.get("appservice", "")
+        owner = str((await self._ask("GET", mark)).body.get("appservice", ""))
         if owner not in {"", self._config.appservice.id}:
             return f"the application service {owner} serves it"
         answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")

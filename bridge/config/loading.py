@@ -138,13 +138,6 @@ def check_rules(config: Config) -> Iterator[Problem]:
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
             yield Problem(("bridge", "encryption", name), "needs bridge.encryption.allow: true")
-    bot, ghosts = appservice.bot.username, config.bridge.username_template
-    before, _, after = ghosts.partition("{agent}")
-    if bot.startswith(before) and bot.endswith(after) and len(bot) >= len(before) + len(after):
-        yield Problem(
-            ("appservice", "bot", "username"),
-            f'could be the user of an agent: it matches bridge.username_template "{ghosts}"',
-        )
     yield from _permissions(config)
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")

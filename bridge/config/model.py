@@ -17,6 +17,7 @@ from contextlib import suppress
 from enum import Enum
 from functools import total_ordering
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -130,7 +131,8 @@ def _media_host(value: str) -> str:
         with suppress(ValueError):
             ipaddress.ip_network(value)
             return value
-    return _host(value)
+    _ = urlsplit(f"//{_host(value)}").port  # raises for one that is too high
+    return value
 
 
 class Login(Section):

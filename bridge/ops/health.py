@@ -10,6 +10,7 @@ hang neither a request nor the other probes.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -47,8 +48,9 @@ class Health:
         self._interval = interval
         self._patience = patience
         self._on_change = on_change
-        self._lost: dict[str, tuple[int, list[str]]] = {}
-        """Since when a part has not answered, ms, and why: each reason once, the newest last."""
+        self._lost: dict[str, tuple[int, dict[str, str]]] = {}
+        """Since when a part has not answered, ms, and why: the newest wording of each reason, by
+        what it says without figures; the newest reason last."""
         self._seen: set[str] = set()
         self._began = clock.now()
         self._told = self._stopping = False
@@ -77,14 +79,13 @@ class Health:
             why = type(error).__name__
         if why:
             why = f"{place}: {why}"
-            _, reasons = self._lost.setdefault(part, (began, []))
+            _, reasons = self._lost.setdefault(part, (began, {}))
             if not reasons:
                 self._on_change(part, False)  # noqa: FBT003 - a callback
-            if why in reasons:
-                reasons.remove(why)
-            else:
+            bare = re.sub(r"[\d.]+", "", why)
+            if reasons.pop(bare, None) is None:
                 self._log.warning("peer unreachable", part=part, why=why)
-            reasons.append(why)
+            reasons[bare] = why
             return
         lost = self._lost.pop(part, None) is not None
         if lost:
@@ -104,11 +105,11 @@ class Health:
         """Why the bridge is not ready, by part; empty if it is."""
         reasons, now = {}, self._clock.now()
         for part in self._parts:
-            since, why = self._lost.get(part, (now, []))
+            since, whys = self._lost.get(part, (now, {}))
             seconds = (now - since) / 1000
             # A part that never answered has no good time to fall back on.
-            if why and (seconds >= GRACE or part not in self._seen):
-                reasons[part] = f"unreachable for {seconds:.0f} s: {why[-1]}"
+            if whys and (seconds >= GRACE or part not in self._seen):
+                reasons[part] = f"unreachable for {seconds:.0f} s: {list(whys.values())[-1]}"
             elif part not in self._seen:
                 reasons[part] = "not reached yet"
         if self._stopping:

@@ -60,6 +60,10 @@ async def test_rooms_go_by_the_new_rules(stage: Stage) -> None:
     assert "queues[0].name: Sales -> Verkauf" in said
     assert "need_restart=0" in said
 
+    path = f"v3/profile/@webchat_queue_1:{stage.synapse.domain}/displayname"
+    async with asyncio.timeout(PATIENCE):
+        while (await customer.call("GET", path))["displayname"] != "Verkauf":  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
     await talk.say("!help queue list")
     await talk.reads("キュー：1 — Verkauf", stage.bot)
     other = await Talk.open(stage, customer)

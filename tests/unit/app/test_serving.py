@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -29,7 +30,7 @@ from bridge.app.serving import (
     why_refused,
 )
 from bridge.config import Config
-from bridge.config.model import Retention
+from bridge.config.model import Queue, Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.link.settings import Token
@@ -213,6 +214,7 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.trouble: dict[str, Exception] = {}
+        self.named: list[tuple[str, str]] = []
         self.homeserver = self.ghosts = self
 
     def _ask(self, what: str) -> None:
@@ -220,7 +222,8 @@ class Server:
         if what in self.trouble:
             raise self.trouble[what]
 
-    async def prepare(self, *_: object, **__: object) -> None:
+    async def prepare(self, queues: Sequence[Queue], *_: object) -> None:
+        self.named = [(queue.name, queue.avatar) for queue in queues]
         self._ask("prepare")
 
     async def check(self) -> None:
@@ -262,6 +265,14 @@ async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     # When it has been silent.
     heard.append(perf_counter() - SILENCE - 1)
     assert await asks() == ["check", "ping"]
+    heard.append(perf_counter())
+    # Another configuration may have other names and pictures (and no other users).
+    (queue,) = contact._config.queues
+    changed = queue.model_copy(update={"name": "Verkauf", "avatar": "mxc://a/b"})
+    contact.go_by(contact._config.model_copy(update={"queues": (changed,)}))
+    assert await asks() == ["prepare"]
+    assert server.named == [("Verkauf", "mxc://a/b")]
+    assert await asks() == ["check"]
 
 
 @pytest.mark.asyncio
@@ -281,6 +292,22 @@ async def test_a_refusal_comes_before_any_event(
     with pytest.raises(HomeserverRefused, match="crm1"):
         async with Serving(told(tmp_path)):
             pytest.fail("started")
+
+
+@pytest.mark.asyncio
+async def test_a_stop_waits_for_no_homeserver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = Serving(told(tmp_path))
+
+    async def silent(_: Contact) -> None:
+        serving.stop.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Contact, "introduce", silent)
+    monkeypatch.setattr("bridge.app.serving.PATIENCE", 3600.0)
+    async with asyncio.timeout(30), serving:
+        await serving.until_stopped()
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
             edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
             "line 10: bridge.username_template: would give an agent the name",
         ),
+        (
+            edited("bridge:\n", "appservice: {bot: {username: webchat_bot}}\nbridge:\n"),
+            "bridge.username_template: would give an agent the name @webchat_bot:example.org",
+        ),
         (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suf"),
         (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
         (
@@ -81,6 +85,16 @@ def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str
     with pytest.raises(ConfigInvalid) as caught:
         Files(config=path).load()
     assert said in str(caught.value)
+
+
+def test_all_their_problems_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n')
+    path.write_text(text.replace("webchat:\n", "webchat:\n  ca_file: none.pem\n"), encoding="utf-8")
+    with pytest.raises(ConfigInvalid) as caught:
+        Files(config=path).load()
+    keys = {problem.path[-1] for problem in caught.value.problems}
+    assert keys == {"username_template", "ca_file"}
 
 
 def corrupt_below() -> StoreError:

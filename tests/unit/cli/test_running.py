@@ -22,7 +22,8 @@ from tests.unit.config.configs import SMALLEST, edited
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
     return Folder(tmp_path)
 
 
@@ -72,7 +73,9 @@ def open_folder() -> Iterator[Folder]:
         yield Folder(Path(path).resolve())
 
 
-def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
+def test_files_that_everybody_can_read_are_named(
+    open_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = open_folder
     folder.write()
     folder.registration.touch()
@@ -88,6 +91,11 @@ def test_files_that_everybody_can_read_are_named(open_folder: Folder) -> None:
         assert ("chmod" in result.output) is bool(bare)
         result = folder.run_here("doctor", "-r", str(folder.registration))
         assert ("FAIL  secrets " in result.output) is bool(bare)
+    # The registration is the one that `register` writes: in the working directory.
+    folder.registration.chmod(0o644)
+    for place, told in ((folder.path, True), (tmp_path, False)):
+        monkeypatch.chdir(place)
+        assert (f"`chmod o= {folder.registration}`" in folder.run_here("check").output) is told
     folder.config.chmod(0o644)
     folder.path.chmod(0o700)
     assert "chmod" not in folder.run_here("check").output, "nobody else gets there"

@@ -301,11 +301,6 @@ REFUSED = [
     ),
     (
         "bridge:\n",
-        'appservice: {bot: {username: webchat_bot}}\nbridge:\n  language: "en"\n',
-        "appservice.bot.username: could be the user of an agent",
-    ),
-    (
-        "bridge:\n",
         "appservice: {as_token: same, hs_token: same}\nbridge:\n",
         "appservice.hs_token: must differ from as_token",
     ),

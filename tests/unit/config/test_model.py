@@ -111,6 +111,7 @@ def test_the_dialects_are_those_of_the_protocol() -> None:
         {"accounts": {"*": {"name": ""}}},
         {"allowed_media_hosts": ["http://host"]},
         {"allowed_media_hosts": ["10.0.0.1/8"]},
+        {"allowed_media_hosts": ["host:99999"]},
         {"upload_mode": "ftp"},
     ],
 )

@@ -198,12 +198,13 @@ async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept(
     health, peers, changes = watched(clock)
     peers["webchat"].up = False
     full = StoreError("full")
-    for error in (Unavailable("HTTP 502"), full, ValueError("password=x"), full):
+    away = [StoreError(f"away; next try in {wait} s") for wait in (0.3, 12)]
+    for error in (Unavailable("HTTP 502"), full, *away, ValueError("password=x"), full):
         peers["webchat"].error = error
         await clock.turn(1)
         await once(health)
         said = "ValueError" if isinstance(error, ValueError) else str(error)
         assert health.missing()["webchat"].endswith(f"http://webchat: {said}")
-    assert "for 3 s" in health.missing()["webchat"], "it is one outage"
-    assert capsys.readouterr().out.count("peer unreachable") == 3, "each reason once"
+    assert "for 5 s" in health.missing()["webchat"], "it is one outage"
+    assert capsys.readouterr().out.count("peer unreachable") == 4, "each reason once"
     assert changes.count(("webchat", False)) == 1
