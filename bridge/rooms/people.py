@@ -181,6 +181,7 @@ def entered(
         displayname=entry.displayname or record.displayname,
         parked=(),
         elsewhere=None,
+        greet_at=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
     )
@@ -202,6 +203,7 @@ def entered(
         login = former.login if former.customer == record.customer else None
         spoken = max(visit.record.language, former.language)
         visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
+        visit.set(whole=former.whole)
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
         settings = msgspec.structs.replace(visit.record.settings, language=language)
@@ -513,11 +515,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
-    left_over: tuple[EventId, ...] = ()
-    if not isinstance(record.conversation.phase, model.Chatting):
-        waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
-        left_over = unique_events(tuple(piece for piece in waiting if not piece.is_note))
-    for event_id in left_over:
+    for event_id in left_over(record):
         visit.step(model.Withdrawn(event_id))
         if into is None:
             visit.report(event_id, "room.closed_unsent")
@@ -527,4 +525,15 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     else:
         visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
-    visit.set(left_over=left_over)
+
+
+def left_over(record: RoomRecord) -> tuple[EventId, ...]:
+    """Messages that no agent has had, in the order in which they were written."""
+    if isinstance(record.conversation.phase, model.Chatting):
+        return ()
+    waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
+    return unique_events(piece for piece in waiting if not piece.is_note)
+
+
+def was_there(record: RoomRecord, who: UserId) -> bool:
+    return who == record.customer or any(one.user == who for one in record.people)
