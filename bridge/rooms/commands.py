@@ -185,12 +185,16 @@ def nearest_verb(word: str) -> str | None:
     return near[0] if near else None
 
 
+_GLUED = re.compile("([^0-9]+)([0-9]+分?)")
+
+
 def _split(words: list[str]) -> list[str]:
     """The words, the first folded; who writes without blanks writes none before a number."""
     first = folded(words[0]) if words else ""
-    verb = first.rstrip("0123456789分")
-    glued = verb != first and not verb.isascii() and verb in _VERBS
-    return [*([verb, first.removeprefix(verb)] if glued else [first]), *words[1:]]
+    glued = _GLUED.fullmatch(first)
+    if glued is None or glued[1].isascii() or glued[1] not in _VERBS:
+        return [first, *words[1:]]
+    return [*glued.groups(), *words[1:]]
 
 
 def _parse_words(words: list[str]) -> Parsed | Malformed:
