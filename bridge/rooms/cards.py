@@ -332,7 +332,9 @@ def _goes_along(visit: Visit, spoke: Spoke) -> bool:
     """
     conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
     rated = unhappy(conversation, visit.now, policy)
-    if rated is None or rated.asked is None or frame_bytes(spoke.plain) > policy.max_text_bytes:
+    if rated is None or rated.asked is None or not visit.record.direct:
+        return False  # in company the next words may be anybody's
+    if frame_bytes(spoke.plain) > policy.max_text_bytes:
         return False
     visit.report(spoke.event_id, "undelivered.with_rating")
     visit.step(model.Rate(rated.asked, spoke.plain, rated.session_id, spoke.event_id))
