@@ -324,20 +324,15 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 def _help(visit: Visit, call: Call) -> None:
     """Say in five lines what makes sense now, or with `all` every command."""
     conversation, rules = visit.record.conversation, visit.rules
-    phase, ended, policy = (
-        conversation.phase,
-        ended_at(conversation),
-        rules.policy_for(visit.record),
-    )
+    phase, ended = conversation.phase, ended_at(conversation)
+    policy = rules.policy_for(visit.record)
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
     now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
     if call.words:
         now, verbs = "help.all", list(COMMANDS)
     elif isinstance(phase, model.Chatting):
-        now, verbs[:3] = (
-            "help.chatting",
-            ("human" if phase.robot else "status", "close", "transcript"),
-        )
+        first = "human" if phase.robot else "status"
+        now, verbs[:3] = "help.chatting", (first, "close", "transcript")
     elif waiting or unseen_callback(conversation) is not None:
         now, verbs[:3] = "help.waiting", ("cancel", "status", "callback")
     elif policy.paused:

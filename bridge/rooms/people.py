@@ -350,10 +350,9 @@ def heard(visit: Visit, who: UserId) -> None:
     An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
     """
     record = visit.record
-    if record.membership is not Membership.JOINED or not record.direct:
-        return
-    known = who == record.customer or any(one.user == who for one in record.people)
-    _note_people(visit, record.people if known else (*record.people, Person(who)))
+    if record.membership is Membership.JOINED:
+        known = was_there(record, who)
+        _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:

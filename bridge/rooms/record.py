@@ -296,8 +296,6 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
-    REPORT = "report"
-    """Only to get its sign: the journal knows what it is about."""
 
 
 class OurCard(Value, frozen=True):
