@@ -35,7 +35,6 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Person,
-    Renamed,
     RoomRecord,
     permalink,
     via,
@@ -323,15 +322,14 @@ def shown_settings(visit: Visit) -> model.Args:
 # --- people who come and go -----------------------------------------------------------------------
 
 
-def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
+def members_changed(visit: Visit, news: MemberGone | MemberJoined) -> None:
     record, who = visit.record, news.who
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
     others = tuple(one for one in record.people if one.user != who)
-    if not isinstance(news, MemberGone):
+    if isinstance(news, MemberJoined):
         _note_people(visit, (*others, Person(who, _line(news.name))))
-        if isinstance(news, MemberJoined):
-            _tell_agent(visit, who, news.event_id, "agent.joined")
+        _tell_agent(visit, who, news.event_id, "agent.joined")
         return
     _tell_agent(visit, who, news.event_id, "agent.left")
     if len(others) < len(record.people):
