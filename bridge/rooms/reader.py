@@ -86,6 +86,7 @@ STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
+_TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 _UPGRADE = "upgrade of "
 """With a room's id, name of the fact which room became it, and what no agent has had there."""
 _MOST_ROOMS = 10
@@ -199,7 +200,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
-    if permission >= Permission.CUSTOMER:
+    if permission not in _TURNED_AWAY:
         return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
@@ -209,7 +210,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 def _spoke(
     visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, command: Reading
 ) -> None:
-    if visit.record.direct:
+    if visit.record.direct and not _is_only_customer(visit.record, spoke.sender):
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
@@ -254,6 +255,13 @@ def _hear_language(visit: Visit, words: str, *, commanded: bool) -> None:
         heard = spoken(words, visit.rules.language)
         if heard[0] > (max(known, 1) if commanded else known):  # all know the word "help"
             visit.set(language=heard)
+
+
+def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
+    """True if nobody but the sender, its customer, is known to be in a direct room."""
+    if sender != record.customer or record.empty_since is not None:
+        return False
+    return not record.people or all(one.user == sender for one in record.people)
 
 
 def _asks_elsewhere(record: RoomRecord) -> bool:
