@@ -187,13 +187,21 @@ def entered(
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        _refuse(visit)
+        args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
+        if record.refused_until:
+            minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
+            left = duration(rules.language_for(record), 60 * minutes)
+            args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
+        visit.say(record.refusal, args)
+        # In the leave as well: in a chat of two nobody may see the room again once we are gone.
+        reason = visit.part(record.refusal, args)
+        leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
+        _leave(visit, leave)
         return ()
     if former is not None:
         login = former.login if former.customer == record.customer else None
         spoken = max(visit.record.language, former.language)
         visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
-        visit.set(whole=former.whole)  # what goes along is sent as it would have been there
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
         settings = msgspec.structs.replace(visit.record.settings, language=language)
@@ -216,19 +224,6 @@ def entered(
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
-
-
-def _refuse(visit: Visit) -> None:
-    record, limits = visit.record, visit.rules.limits
-    args: model.Args = {"user": record.customer, "limit": limits.rooms_per_user}
-    if record.refused_until:
-        minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
-        left = duration(visit.rules.language_for(record), 60 * minutes)
-        args = {"limit": limits.new_rooms_per_hour, "left": left}
-    visit.say(record.refusal, args)
-    # In the leave as well: in a chat of two nobody may see the room again once we are gone.
-    reason = visit.part(record.refusal, args)
-    _leave(visit, LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal]))
 
 
 def address(other: RoomRecord | None) -> str:

@@ -488,6 +488,8 @@ class Reader:
         other = await self._other_room(visit.record)
         former, left_over = await self._replaced(visit.record)
         parked = people.entered(visit, entry, standing, other, former)
+        if former is not None:
+            visit.set(whole=former.whole)  # what goes along is sent as it would have been there
         for event_id in left_over:
             sent = self._send_again(visit, event_id, last=event_id == left_over[-1])
             await self._contained(visit, event_id, sent)
