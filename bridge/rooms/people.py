@@ -198,15 +198,7 @@ def entered(
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
-    if former is not None:
-        login = former.login if former.customer == record.customer else None
-        spoken = max(visit.record.language, former.language)
-        visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
-    if visit.record.direct and other is not None:
-        language = visit.record.settings.language or other.settings.language
-        settings = msgspec.structs.replace(visit.record.settings, language=language)
-        spoken = max(visit.record.language, other.language)
-        visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
+    _take_over(visit, other, former)
     if entry.config is not None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
@@ -224,6 +216,19 @@ def entered(
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
+
+
+def _take_over(visit: Visit, other: RoomRecord | None, former: RoomRecord | None) -> None:
+    """Have what is known of the customer from other rooms of theirs, as of `entered`."""
+    if former is not None:
+        login = former.login if former.customer == visit.record.customer else None
+        spoken = max(visit.record.language, former.language)
+        visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
+    if visit.record.direct and other is not None:
+        language = visit.record.settings.language or other.settings.language
+        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        spoken = max(visit.record.language, other.language)
+        visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
 
 
 def address(other: RoomRecord | None) -> str:

@@ -58,6 +58,6 @@ async def test_a_robot_answers_and_hands_over(
     assert person.texts == ["How do I return it?", "at last"]
     assert [message.type for message in person.messages] == [110, 110]
     told = [wording(event) for event in talk.messages(stage.bot)]
-    assert len([line for line in told if "Helper is here" in line]) == 1, told
+    assert len([line for line in told if "Connected: Helper" in line]) == 1, told
     assert len([line for line in told if "handed you over to Mei" in line]) == 1, told
     await talk.desk("close")

@@ -59,7 +59,7 @@ class Keys:
 
     async def _about_keys(self, url: URL, body: bytes) -> Json | None:
         user = UserId(url.query.get("user_id", ""))
-        content: Json = msgspec.json.decode(body) if body else {}
+        content: Json = msgspec.json.decode(body) if body and "media" not in url.parts else {}
         part: Any = next(iter(content.values()), None)
         match url.parts[4:]:
             case ("rooms", _, "state", "m.room.encryption", *_):
