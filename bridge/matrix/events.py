@@ -407,8 +407,11 @@ def _membership(
         if wire.text(before, "membership") != "join":
             return record.MemberJoined(who, name, event_id)
         # A new name or picture is also a "join"; whoever was in the room already is no news.
-        same = name == wire.text(before, "displayname")
-        return record.Nothing() if same else record.MemberJoined(who, name)
+        return (
+            record.Renamed(who, name)
+            if name != wire.text(before, "displayname")
+            else record.Nothing()
+        )
     if membership in {"leave", "ban"} and who:
         return record.MemberGone(who, by=sender, event_id=event_id)
     return record.Nothing()

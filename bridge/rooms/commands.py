@@ -588,6 +588,10 @@ def _is_busy(record: RoomRecord) -> bool:
 # --- the table ------------------------------------------------------------------------------------
 
 
+def _always(_: Words) -> bool:
+    return True
+
+
 def _changes(words: Words) -> bool:
     return words[:1] in {("set",), ("reset",)}
 
@@ -620,10 +624,10 @@ COMMANDS: Mapping[str, Command] = {
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
-        "语言 語言 言語", "language", for_admins=lambda _: True,
+        "语言 語言 言語", "language", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
     "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, "来源 來源 接続元",
-        for_admins=lambda _: True,
+        for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
@@ -636,10 +640,8 @@ COMMANDS: Mapping[str, Command] = {
     "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
-    "pause": Command(_pause, _no_words, "暂停 暫停 一時停止",
-        for_admins=lambda _: True, in_clear=True),
-    "resume": Command(_resume, _no_words, "恢复 恢復 再開",
-        for_admins=lambda _: True, in_clear=True),
+    "pause": Command(_pause, _no_words, "暂停 暫停 一時停止", for_admins=_always, in_clear=True),
+    "resume": Command(_resume, _no_words, "恢复 恢復 再開", for_admins=_always, in_clear=True),
     "version": Command(_version, _no_words, "版本 版本 バージョン", "about", in_clear=True),
 }
 _ACTIONS: Mapping[str, str] = {

@@ -35,6 +35,7 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Person,
+    Renamed,
     RoomRecord,
     permalink,
     via,
@@ -326,14 +327,15 @@ def shown_settings(visit: Visit) -> model.Args:
 # --- people who come and go -----------------------------------------------------------------------
 
 
-def members_changed(visit: Visit, news: MemberGone | MemberJoined) -> None:
+def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
     record, who = visit.record, news.who
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
     others = tuple(one for one in record.people if one.user != who)
-    if isinstance(news, MemberJoined):
+    if not isinstance(news, MemberGone):
         _note_people(visit, (*others, Person(who, _line(news.name))))
-        _tell_agent(visit, who, news.event_id, "agent.joined")
+        if isinstance(news, MemberJoined):
+            _tell_agent(visit, who, news.event_id, "agent.joined")
         return
     _tell_agent(visit, who, news.event_id, "agent.left")
     if len(others) < len(record.people):

@@ -61,6 +61,7 @@ from bridge.rooms.record import (
     PartPosted,
     PollAnswered,
     Reacted,
+    Renamed,
     RobotAnswered,
     RoomConfigured,
     RoomRecord,
@@ -171,7 +172,7 @@ def receive(
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
         case AgentInvited():
             people.agent_invited(visit, meaning)
-        case MemberGone() | MemberJoined():
+        case MemberGone() | MemberJoined() | Renamed():
             people.members_changed(visit, meaning)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):

@@ -645,11 +645,14 @@ class AgentInvited(Meant, frozen=True):
 
 
 class MemberJoined(Meant, frozen=True):
-    """Somebody came in, or has another name now: then `event_id` is empty."""
-
     who: UserId
     name: str = ""
     event_id: EventId = EventId("")
+
+
+class Renamed(Meant, frozen=True):
+    who: UserId
+    name: str
 
 
 class MemberGone(Meant, frozen=True):
@@ -738,6 +741,6 @@ class Nothing(Meant, frozen=True):
     """Of no interest to us: an echo of ours, a topic, …"""
 
 
-_OfMembers = Invited | AgentInvited | MemberJoined | MemberGone
+_OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed
 _OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
 Meaning = _OfMembers | _OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing

@@ -26,6 +26,7 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Person,
+    Renamed,
     Spoke,
 )
 from bridge.rooms.visit import LeaveRoom
@@ -64,7 +65,7 @@ def test_in_a_direct_room_nobody_is_named() -> None:
 
 def test_names_follow_the_members() -> None:
     house = shared()
-    house.receive(MemberJoined(ADA, "Ada\n Lovelace \u202e"))
+    house.receive(Renamed(ADA, "Ada\n Lovelace \u202e"))
     house.receive(MemberJoined(BOB, "B" * 100))
     house.say("1")
     house.say("2", BOB)
@@ -280,7 +281,7 @@ def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:
 
 def test_a_new_name_in_a_direct_chat_is_nobody_new() -> None:
     house = direct()
-    house.receive(MemberJoined(ADA, "Ada L."))
+    house.receive(Renamed(ADA, "Ada L."))
     house.receive(MemberJoined(ADA, "Ada"))
     assert house.effects == []
     assert house.record.direct
