@@ -374,7 +374,7 @@ async def test_what_goes_along_into_an_upgraded_room(stage: Stage) -> None:
     await talk.at_desk(lambda person: person.request is None)
     there = Talk(stage, talk.customer, str(new["replacement_room"]))
     await there.customer.room_call("invite", there.room, {"user_id": stage.bot})
-    await there.reads("Asking Service for an agent", stage.bot)
+    await there.reads("Waiting for Service", stage.bot)
     await there.accept()
     await there.heard("my order 4711")
     assert "bill.txt" in str((await there.got("file")).content)
