@@ -65,8 +65,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     former = [sign for one in visit.record.cards if one not in others for sign in one.signs]
     gone = tuple(sign for sign in former if sign not in signs)
     signs = tuple(sign for sign in signs if sign not in former)
-    if card.kind is not CardKind.REPORT:
-        visit.set(cards=(*others, card)[-KEPT_CARDS:])
+    visit.set(cards=(*others, card)[-KEPT_CARDS:])
     if card.asked is not None and card.asked in visit.record.erasing:
         forget(visit, card.asked)
     if signs or gone:
@@ -107,8 +106,6 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
             if not robot or not 0 < number <= len(card.options):
                 return []
             return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
-        case CardKind.REPORT:  # none is remembered
-            return None
 
 
 def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
@@ -332,7 +329,9 @@ def _goes_along(visit: Visit, spoke: Spoke) -> bool:
     """
     conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
     rated = unhappy(conversation, visit.now, policy)
-    if rated is None or rated.asked is None or frame_bytes(spoke.plain) > policy.max_text_bytes:
+    if rated is None or rated.asked is None or not visit.record.direct:
+        return False  # in company the next words may be anybody's
+    if frame_bytes(spoke.plain) > policy.max_text_bytes:
         return False
     visit.report(spoke.event_id, "undelivered.with_rating")
     visit.step(model.Rate(rated.asked, spoke.plain, rated.session_id, spoke.event_id))

@@ -185,12 +185,16 @@ def nearest_verb(word: str) -> str | None:
     return near[0] if near else None
 
 
+_GLUED = re.compile("([^0-9]+)([0-9]+分?)")
+
+
 def _split(words: list[str]) -> list[str]:
     """The words, the first folded; who writes without blanks writes none before a number."""
     first = folded(words[0]) if words else ""
-    verb = first.rstrip("0123456789分")
-    glued = verb != first and not verb.isascii() and verb in _VERBS
-    return [*([verb, first.removeprefix(verb)] if glued else [first]), *words[1:]]
+    glued = _GLUED.fullmatch(first)
+    if glued is None or glued[1].isascii() or glued[1] not in _VERBS:
+        return [first, *words[1:]]
+    return [*glued.groups(), *words[1:]]
 
 
 def _parse_words(words: list[str]) -> Parsed | Malformed:
@@ -320,20 +324,15 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 def _help(visit: Visit, call: Call) -> None:
     """Say in five lines what makes sense now, or with `all` every command."""
     conversation, rules = visit.record.conversation, visit.rules
-    phase, ended, policy = (
-        conversation.phase,
-        ended_at(conversation),
-        rules.policy_for(visit.record),
-    )
+    phase, ended = conversation.phase, ended_at(conversation)
+    policy = rules.policy_for(visit.record)
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
     now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
     if call.words:
         now, verbs = "help.all", list(COMMANDS)
     elif isinstance(phase, model.Chatting):
-        now, verbs[:3] = (
-            "help.chatting",
-            ("human" if phase.robot else "status", "close", "transcript"),
-        )
+        first = "human" if phase.robot else "status"
+        now, verbs[:3] = "help.chatting", (first, "close", "transcript")
     elif waiting or unseen_callback(conversation) is not None:
         now, verbs[:3] = "help.waiting", ("cancel", "status", "callback")
     elif policy.paused:

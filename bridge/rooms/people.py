@@ -181,6 +181,7 @@ def entered(
         displayname=entry.displayname or record.displayname,
         parked=(),
         elsewhere=None,
+        greet_at=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
     )
@@ -353,10 +354,9 @@ def heard(visit: Visit, who: UserId) -> None:
     An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
     """
     record = visit.record
-    if record.membership is not Membership.JOINED or not record.direct:
-        return
-    known = who == record.customer or any(one.user == who for one in record.people)
-    _note_people(visit, record.people if known else (*record.people, Person(who)))
+    if record.membership is Membership.JOINED:
+        known = was_there(record, who)
+        _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:
@@ -518,11 +518,7 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
-    left_over: tuple[EventId, ...] = ()
-    if not isinstance(record.conversation.phase, model.Chatting):
-        waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
-        left_over = unique_events(tuple(piece for piece in waiting if not piece.is_note))
-    for event_id in left_over:
+    for event_id in left_over(record):
         visit.step(model.Withdrawn(event_id))
         if into is None:
             visit.report(event_id, "room.closed_unsent")
@@ -532,4 +528,15 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     else:
         visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
     _leave(visit, LeaveRoom((record.host,)))
-    visit.set(left_over=left_over)
+
+
+def left_over(record: RoomRecord) -> tuple[EventId, ...]:
+    """Messages that no agent has had, in the order in which they were written."""
+    if isinstance(record.conversation.phase, model.Chatting):
+        return ()
+    waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
+    return unique_events(piece for piece in waiting if not piece.is_note)
+
+
+def was_there(record: RoomRecord, who: UserId) -> bool:
+    return who == record.customer or any(one.user == who for one in record.people)

@@ -18,6 +18,7 @@ to the dead letters, its sender is told, and the rest goes on: it never blocks w
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import assert_never
 
@@ -34,6 +35,7 @@ from bridge.conversation.model import (
     Pushed,
     Replied,
     Said,
+    Solved,
 )
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
@@ -86,8 +88,8 @@ STANDING_TRIES = 3
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
-_REPLACES = "replaces "
-"""With a room's id, name of the fact which room it replaces: a tombstone there has said so."""
+_UPGRADE = "upgrade of "
+"""With a room's id, name of the fact which room became it, and what no agent has had there."""
 _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
@@ -296,7 +298,7 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
-    if meant is None and facts.elsewhere:
+    if facts.elsewhere and not isinstance(meant, Solved):
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
         return
     if meant is None:
@@ -475,7 +477,8 @@ class Reader:
             raw = await self._around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
-                await self._contained(visit, raw, visit.now, encrypted=True)
+                happened = self._event(visit, raw, visit.now, may_wait=True, encrypted=True)
+                await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
@@ -483,26 +486,31 @@ class Reader:
         standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
-        other, former = await self._other_room(visit.record), await self._replaced(visit.record)
-        parked = list(people.entered(visit, entry, standing, other, former))
+        other = await self._other_room(visit.record)
+        former, left_over = await self._replaced(visit.record)
+        parked = people.entered(visit, entry, standing, other, former)
         if former is not None:
-            parked[:0] = await self._left_over(former)
+            visit.set(whole=former.whole)  # what goes along is sent as it would have been there
+        for event_id in left_over:
+            sent = self._send_again(visit, event_id, last=event_id == left_over[-1])
+            await self._contained(visit, event_id, sent)
         for raw in parked:
-            await self._contained(visit, raw, row.received)
+            happened = self._event(visit, raw, row.received, may_wait=True)
+            await self._contained(visit, raw.get("event_id"), happened)
 
-    async def _replaced(self, here: RoomRecord) -> RoomRecord | None:
-        """The room of which this one is the upgrade, the first time that we enter it."""
-        room_id = await self._around.store.fact(_REPLACES + self._room_id)
-        if here.membership is not _ENTERING or here.refusal or room_id in {None, here.replaces}:
-            return None
-        return await self._record_of(RoomId(str(room_id)))
+    async def _replaced(self, here: RoomRecord) -> tuple[RoomRecord | None, tuple[EventId, ...]]:
+        """The room that became this one, and what no agent has had there: when we first enter.
 
-    async def _left_over(self, former: RoomRecord) -> list[Raw]:
-        """Messages of a room that no agent has had."""
-        body_of = self._around.store.body_of
-        bodies = [await body_of(former.room_id, event_id) for event_id in former.left_over]
-        kept = [load_input(body) for body in bodies if body is not None]
-        return [stored.raw for stored in kept if isinstance(stored, MatrixEvent)]
+        Anybody's room may claim to have become this one: who invites us has to have been there.
+        """
+        told = await self._around.store.fact(_UPGRADE + self._room_id)
+        if told is None or here.membership is not _ENTERING or here.refusal:
+            return None, ()
+        room_id, left_over = msgspec.json.decode(told, type=tuple[RoomId, tuple[EventId, ...]])
+        former = None if room_id == here.replaces else await self._record_of(room_id)
+        if former is None or not people.was_there(former, here.customer):
+            return None, ()
+        return former, left_over
 
     async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
         """Another direct room of this customer's and host's; one with a chat goes before."""
@@ -519,17 +527,14 @@ class Reader:
             return None if stored is None else load_record(stored.record)
         return None
 
-    async def _contained(
-        self, visit: Visit, raw: Raw, received: int, *, encrypted: bool = False
-    ) -> None:
+    async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
         """Let an event happen that has no row of its own in the journal."""
         mark = visit.mark()
         try:
-            await self._event(visit, raw, received, may_wait=True, encrypted=encrypted)
+            await happened
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - logged whole, and its sender is told
-            event_id = raw.get("event_id")
             self._log.exception("an event could not be handled", event_id=event_id)
             visit.undo(mark)
             self._tell(visit, event_id)
@@ -589,7 +594,8 @@ class Reader:
         if isinstance(meaning, Withdrew):
             await references.erase(self._around, visit, before, meaning.target)
         elif isinstance(meaning, Upgraded) and meaning.into and before.membership is _JOINED:
-            await self._around.store.save_fact(_REPLACES + meaning.into, self._room_id)
+            upgrade = msgspec.json.encode((self._room_id, people.left_over(before))).decode()
+            await self._around.store.save_fact(_UPGRADE + meaning.into, upgrade)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
@@ -607,6 +613,8 @@ class Reader:
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found = await references.original(self._around, self._room_id, event_id)
+        if found is None and visit.record.replaces is not None:  # it may have come along from there
+            found = await references.original(self._around, visit.record.replaces, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (Spoke, Corrected, Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender

@@ -58,8 +58,8 @@ class Receipts:
         newest, agent = self._newest(), self._agent()
         if newest is None or self._room.durable.membership is not Membership.JOINED:
             return False
-        if newest == self._done[0] and agent in {None, self._done[1]}:
-            return False
+        if newest == self._done[0] and (agent is None or self._done[1] is not None):
+            return False  # an agent of a later chat has not read it
         if agent is None:
             return True
         # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.

@@ -296,8 +296,6 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
-    REPORT = "report"
-    """Only to get its sign: the journal knows what it is about."""
 
 
 class OurCard(Value, frozen=True):
@@ -400,8 +398,6 @@ class RoomRecord(Value, frozen=True):
     """The newest of our cards, the latest last."""
     replaces: RoomId | None = None
     """The room of which this one is the upgrade, and whose settings it has."""
-    left_over: tuple[EventId, ...] = ()
-    """Of a room that was upgraded: messages that no agent had, for the room that replaces it."""
     greet_at: int | None = None
     """When the customer of a direct room is greeted, unless they write before, ms."""
     empty_since: int | None = None

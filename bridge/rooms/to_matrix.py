@@ -239,7 +239,9 @@ class MatrixLane:
             with suppress(ports.Refused):
                 await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
         if again and told.key != "undelivered.too_fast" and done.event_id is not None:
-            done.came = (Came(CardPosted(OurCard(done.event_id, CardKind.REPORT), (AGAIN,))),)
+            host, txn_id = room.record.host, f"{self._transaction_id(row, room.record.host)}.again"
+            with suppress(ports.Refused):
+                await self._matrix.react(room.room_id, host, done.event_id, AGAIN, txn_id)
         return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:

@@ -286,8 +286,8 @@ class Visit(msgspec.Struct, eq=False):
             self.record = note(self.record, effect.event_id)
 
 
-KEPT_UNDELIVERED = 20
-"""Messages of a room that can be sent again; the oldest go first."""
+KEPT_UNDELIVERED = 200
+"""Messages of a room that can be sent again, as many as may wait; the oldest go first."""
 
 _HOPELESS = frozenset(
     {"undelivered.blank", "undelivered.too_big", "undelivered.extension", "undelivered.media_gone"}

@@ -25,6 +25,7 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.record import (
     AgentInvited,
+    Corrected,
     Entered,
     Invited,
     Meaning,
@@ -146,7 +147,11 @@ class FakeMatrix:
                 return MemberGone(sender, sender)
             case "say":
                 text = str(raw["text"])
-                return Spoke(event_id, sender, CustomerText(text), plain=text)
+                thread = None if "thread" not in raw else EventId(str(raw["thread"]))
+                return Spoke(event_id, sender, CustomerText(text), plain=text, thread=thread)
+            case "edit":
+                text, target = str(raw["text"]), EventId(str(raw["target"]))
+                return Corrected(event_id, sender, target, CustomerText(text), text)
             case "file":
                 media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
                 return Spoke(event_id, sender, media)

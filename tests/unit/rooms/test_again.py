@@ -115,6 +115,22 @@ async def test_all_that_was_given_up_with_the_request_by_its_card() -> None:
     assert [piece.event_id for piece in going] == ["$1", "$2", "$3"]
 
 
+async def test_all_of_it_however_much_had_waited() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        world.link.answers.extend([Reply(101, -3)] * 40)
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        for number in range(30):
+            await happens(engine, word(world, f"word {number}", f"${number}"))
+        await happens(engine, command(world, "cancel"))
+        card = next(one.edits for one in reversed(world.matrix.posted) if one.edits)
+        assert card is not None
+        await happens(engine, react(world, card))
+    going = all_pieces((await world.stored()).conversation)
+    assert [piece.event_id for piece in going] == [f"${number}" for number in range(30)]
+
+
 async def test_by_command_the_newest() -> None:
     world = await chat()
     world.link.answers.extend([REFUSED, REFUSED])

@@ -72,6 +72,8 @@ from tests.unit.rooms.visits import RULES, House
         ("！wc取消", "cancel", ()),
         ("!wc 评价5", "rate", ("5",)),
         ("!wc评价５分 谢谢", "rate", ("5", "谢谢")),
+        ("!wc 评分5", "rate", ("5",)),
+        ("!wc評分４分", "rate", ("4",)),
         ("!wc 評価 4", "rate", ("4",)),
         ("!wc 队列 列表", "queue", ("list",)),
         ("!wc 窓口 変更 After Sales", "queue", ("set", "After Sales")),

@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
-from bridge.rooms.people import Standing
+from bridge.rooms.people import Standing, left_over
 from bridge.rooms.record import (
     EncryptionOn,
     MemberGone,
@@ -125,12 +125,12 @@ def test_what_waits_in_a_room_that_is_upgraded_goes_along(into: RoomId | None) -
     )
     house.visit.set(conversation=conversation)
     house.effects.clear()
+    assert left_over(house.record) == (one, two, three)
     house.receive(Upgraded(into))
     told = [one for one in house.effects if isinstance(one, Reported | LeaveRoom)]
     reports = [Reported(event, "room.closed_unsent") for event in (one, two, three)]
     assert told == [*(reports if into is None else ()), LeaveRoom((BOT,))]
     assert house.notices == ["room.closed" if into is None else "room.upgraded"]
-    assert house.record.left_over == (one, two, three)
     assert house.carried == [two], "what is under way may come back, and is seen to already"
     refused = Reply(111, ResultCode.INVALID_CHAT_REQUEST_ID, call_id=CallId(7))
     house.visit.step(Replied(CallId(7), refused))

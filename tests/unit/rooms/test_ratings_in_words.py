@@ -17,10 +17,10 @@ from bridge.conversation.model import (
     Replied,
     Say,
 )
-from bridge.ids import EventId, QueueId, SessionId
+from bridge.ids import EventId, QueueId, SessionId, UserId
 from bridge.rooms import cards
 from bridge.rooms.reader import Facts, receive
-from bridge.rooms.record import CardKind, Corrected, OurCard, Reacted, Spoke
+from bridge.rooms.record import CardKind, Corrected, MemberJoined, OurCard, Reacted, Spoke
 from bridge.rooms.references import Earlier
 from bridge.rooms.visit import can_be_sent_again
 from bridge.webchat.codes import FrameType
@@ -211,13 +211,16 @@ def test_a_correction_of_what_went_along_calls_nobody(taken: bool) -> None:
 
 
 def test_what_does_not_go_along() -> None:
-    long, late, answering = unhappy(), unhappy(), unhappy()
+    long, late, answering, company = unhappy(), unhappy(), unhappy(), unhappy()
     late.visit.now += late.visit.rules.policy.rating_change + 1
     events = [long.say("x" * 8000), late.say("too slow"), EventId("$reply")]
     reply = Spoke(events[2], ADA, CustomerText("and this?"), "and this?", reply_to=EventId("$hers"))
     facts = Facts(earlier=Earlier("it is on its way"))
     receive(answering.visit, reply, {}, answering.now, facts, command=None)
-    for house, event in zip((long, late, answering), events, strict=True):
+    bob = UserId("@bob:example.org")
+    company.receive(MemberJoined(bob, "Bob"))
+    events.append(company.say("hello, I am new here", bob))
+    for house, event in zip((long, late, answering, company), events, strict=True):
         assert house.record.conversation.rating is None
         assert event in house.carried
 

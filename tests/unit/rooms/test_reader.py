@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Idle, Reported, Say
+from bridge.conversation.model import CustomerText, Idle, Reported, Say
 from bridge.ids import EventId, InputSeq, RequestId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
@@ -355,6 +355,59 @@ async def test_settings_and_what_no_agent_had_go_along_into_the_room_that_replac
         await quiet()
     await invited_again(world)
     assert calls_in(world, SECOND).count("RequestChat") == 1
+
+
+@pytest.mark.asyncio
+async def test_what_goes_along_is_in_its_newest_wording_and_in_no_thread() -> None:
+    """The homeserver takes nothing of ours into a thread that is another room's."""
+    world = World()
+    world.matrix.level = 100
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await engine.accept_events([world.event(text="config set start on_command")])
+        await quiet()
+        first = world.event(text="odrer 4711", thread="$root")
+        edit = world.event("edit", text="order 4711", target=first[1])
+        await engine.accept_events([first, edit])
+        await quiet()
+        await engine.accept_events([world.event("upgraded", into=SECOND)])
+        await quiet()
+    await invited_again(world)
+    record = await world.stored(SECOND)
+    words = [one.content for one in record.conversation.held]
+    assert words == [CustomerText("order 4711")]
+    assert record.thread is None
+
+
+@pytest.mark.asyncio
+async def test_nothing_goes_along_to_somebody_who_was_not_there() -> None:
+    """Any room may name any other as its successor."""
+    world = World()
+    await upgraded(world)
+    async with world.running() as engine:
+        bob = world.event("invite", room_id=SECOND, whom=BOT, sender="@bob:example.org")
+        await engine.accept_events([bob])
+        await quiet()
+    record = await world.stored(SECOND)
+    assert (record.membership, record.settings) == (Membership.JOINED, RoomSettings())
+    assert calls_in(world, SECOND) == []
+
+
+@pytest.mark.asyncio
+async def test_what_came_along_can_be_sent_again() -> None:
+    world = World()
+    await upgraded(world)
+    world.link.answers.extend([Reply(101, -3)] * 3)
+    await invited_again(world)
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="cancel", room_id=SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="retry all", room_id=SECOND)])
+        await quiet()
+    assert "again.forgotten" not in world.matrix.texts(SECOND)
+    held = (await world.stored(SECOND)).conversation.held
+    assert [one.event_id for one in held] == ["$e3", "$e4"]
 
 
 @pytest.mark.asyncio

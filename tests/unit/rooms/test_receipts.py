@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import FailureReason
-from bridge.ids import EventId, UserId
+from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import PAUSE, TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.store import Lane
-from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
+from bridge.webchat.frames import Agent, ChatStarted, Received, Reply, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import BOT
@@ -108,6 +108,13 @@ async def test_the_agent_who_comes_has_read_what_was_read_while_nobody_was_there
         assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
         await engine.pushed(ROOM, "p2", Received(SessionClosed(SESSION, MEI.id)))
         await world.clock.turn(PAUSE + 1)
+        # Who comes into a later chat has read nothing of this one.
+        await engine.accept_events([world.event(text="start")])
+        await quiet()
+        bob = Agent(AgentId("K2"), "Bob")
+        await engine.pushed(ROOM, "p3", Received(ChatStarted(SessionId(77), (bob,))))
+        await world.clock.turn(PAUSE + 1)
+        assert (await world.stored()).conversation.number == 2
     assert receipts(world) == [(BOT, "$e2"), (GHOST, "$e2")]
 
 

@@ -80,6 +80,16 @@ def test_who_asks_in_the_next_seconds_is_not_greeted_either() -> None:
     assert len(house.carried) == 1
 
 
+def test_who_invites_us_anew_at_once_is_greeted_once() -> None:
+    house = House()
+    house.invite()
+    entered(house.visit, Entered(), Standing.ORDINARY)
+    house.receive(MemberGone(ADA, ADA))
+    house.invite(direct=False)
+    house.enter(Entered(direct=False))
+    assert house.notices == ["room.welcome_shared"]
+
+
 @pytest.mark.parametrize(
     ("by", "rooms", "key", "reason", "why"),
     [

@@ -22,7 +22,8 @@ from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import RobotAnswered
+from bridge.rooms.reader import Facts, receive
+from bridge.rooms.record import RobotAnswered, Spoke
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import ShowAnswer
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
@@ -30,7 +31,7 @@ from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet
 from tests.fakes.house import KEYS, ROOM, World, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.visits import RULES, House
+from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
 
 FIRST = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.FIRST))
 NOBODY = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.WHEN_NO_AGENT))
@@ -131,6 +132,15 @@ def test_no_answer_leads_to_a_person() -> None:
     cards.robot_answered(house.visit, RobotAnswered(event_id, "how?", "robot.nothing", first=True))
     assert house.notices == ["robot.person_nothing"]
     assert house.record.conversation.number == 1
+
+
+def test_who_has_a_chat_elsewhere_asks_for_no_second_person_by_a_word() -> None:
+    house = House(FIRST).served(SALES_USER)
+    spoke = Spoke(house.event_id(), ADA, CustomerText("person"), "person")
+    facts = Facts(elsewhere="https://matrix.to/#/!first:example.org")
+    receive(house.visit, spoke, {}, house.now, facts, command=None)
+    assert house.reported == {spoke.event_id: "undelivered.elsewhere"}
+    assert isinstance(house.record.conversation.phase, Idle)
 
 
 def test_an_answer_that_nobody_waits_for_is_not_shown() -> None:
