@@ -200,6 +200,13 @@ def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
     assert scene.cards[-1] == "status.3"
 
 
+def test_words_without_a_place_stand_on_the_card_too() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=0, positionInQueueMessage="约5分钟")
+    assert scene.cards[-1] == "queue.place_said"
+
+
 def test_ratings_and_extensions_of_a_202() -> None:
     """As servers told from 2017-11-15 on, until 200 did; what is not said takes nothing back."""
     scene = Scene()
