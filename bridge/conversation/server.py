@@ -11,6 +11,7 @@ again (`calls.try_again`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -25,6 +26,11 @@ from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
+_ALONE: Mapping[int, str] = {
+    RequestStatus.NO_AGENT_ONLINE: f"robot.alone.{ResultCode.NO_AGENT_ONLINE}",
+    RequestStatus.OFF_HOUR: f"robot.alone.{ResultCode.NOT_IN_WORKTIME}",
+}
+"""Ends of a request after which the robot goes on, because no person is there."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 
@@ -63,7 +69,8 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot:
         # Before 2019 a 201 named no session: while a person is looked for, it is about that.
-        searching = (phase.seeking or phase.human) and push.request_id != turn.state.last_request
+        late = push.request_id is not None and push.request_id == turn.state.last_request
+        searching = (phase.seeking or phase.human) and not late
         if push.session_id == phase.session_id or (push.session_id is None and searching):
             _transfer_news(turn, phase, push)
             return
@@ -113,7 +120,8 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
         turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
         chat.connected(turn, phase)
-        turn.say(*queue.status_key(push.status))
+        alone = _ALONE.get(push.status)
+        turn.say(alone or "robot.refused", {} if alone else {"code": push.status})
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
