@@ -8,11 +8,13 @@ asked: the next message goes along with the rating (`unhappy`).
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from bridge.conversation import model, queue
 from bridge.conversation.policy import Policy
 from bridge.conversation.robot import hand_over
 from bridge.conversation.turn import Turn, inviting, server_reason
-from bridge.ids import SessionId
+from bridge.ids import EventId, SessionId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, RateSession, Reply
 
@@ -66,8 +68,10 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:
-    """Say that an agent is there who has not written yet."""
+    """Say that an agent is there who has not written yet, to a customer who is to wait for one."""
     turn.enter(phase, ping_at=None)
+    if phase.robot or phase.close:
+        return
     named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}
     turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
 
@@ -174,10 +178,14 @@ def rate(turn: Turn, wish: model.Rate) -> None:
         turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more))
 
 
+def rating_call(rating: model.Rating) -> RateSession:
+    return RateSession(rating.session_id, rating.value, rating.comment)
+
+
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     """Settle the reply to 104: thanks are said once, a change is confirmed as one."""
     rating = turn.state.rating
-    if rating is None or (rating.value, rating.comment) != (command.rating, command.comments):
+    if rating is None or command != rating_call(rating):
         return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:
@@ -196,6 +204,15 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     else:
         turn.say("rating.refused", {"code": reply.result})
         turn.quote(server_reason(reply))
+
+
+def uncomment(turn: Turn, events: set[EventId]) -> None:
+    """Keep back a message that was to go along with a rating; another value still goes."""
+    rating = turn.state.rating
+    if rating is not None and rating.event_id in events:
+        rated = _rated(turn.state, rating.session_id)
+        taken = rated is not None and rated.asked == rating.value
+        turn.set(rating=None if taken else replace(rating, comment="", event_id=None))
 
 
 def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:
