@@ -258,6 +258,7 @@ def take_back(
 
     `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
+    known = queue.kept(turn.state)
     if not asked.moot:
         turn.put_back(piece)
     if not perhaps and piece.asked is None:
@@ -265,6 +266,8 @@ def take_back(
     if asked.moot:
         turn.drop((piece,))
         return
+    if queue.kept(turn.state) == known:
+        return  # the rest of the message was kept already, and the customer told so
     if isinstance(turn.state.phase, model.Idle):
         queue.show_end(turn)
     else:
