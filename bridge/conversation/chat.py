@@ -91,10 +91,7 @@ def end_chat(
 
     Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
     """
-    if phase.seeking:
-        turn.card("queue.cancelled")
-    dismiss(turn, phase.agents)
-    turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
+    _leave(turn, phase, closed=closed)
     turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
@@ -102,6 +99,13 @@ def end_chat(
         if closed:
             ask_rating(turn, phase)
     queue.resume_held(turn, ask=ask)
+
+
+def _leave(turn: Turn, phase: model.Chatting, *, closed: bool) -> None:
+    if phase.seeking:
+        turn.card("queue.cancelled")
+    dismiss(turn, phase.agents)
+    turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
 
 
 def ended_at(state: model.Conversation) -> int | None:
@@ -122,10 +126,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
-    if phase.seeking:
-        turn.card("queue.cancelled")
-    dismiss(turn, phase.agents)
-    turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
+    _leave(turn, phase, closed=True)
     turn.say("chat.lost")
     queue.request_chat(turn, phase.queue_id)
     turn.enter(turn.state.phase, lost_session=session_id)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.turn import Turn, one_line, plain_text, server_reason, server_words
+from bridge.conversation.turn import Turn, one_line, plain_text, server_reason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
@@ -459,7 +459,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         _refused(turn, "robot.refused", reply)
     elif phase.robot:  # else a person was faster
         position = reply.queue_length or 0
-        words = server_words(reply) if reply.ok and position <= 0 else ""  # (reference 1.2)
+        words = one_line(reply.message) if reply.ok and position <= 0 else ""  # (reference 1.2)
         turn.quote(words)
         if not words:
             turn.say("robot.transferring")

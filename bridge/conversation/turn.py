@@ -155,20 +155,22 @@ class Turn(msgspec.Struct):
         self.report(whole, model.COUNTED if leaving else "undelivered.cancelled")
 
 
-def _whole(piece: model.Held) -> tuple[model.Held, ...]:
-    """Return the whole message, for an agent who does not have the one that is corrected."""
-    parts = len(piece.instead)
+def pieces_of(
+    event_id: EventId, parts: tuple[model.CustomerContent, ...], at: int, order: int, words: str
+) -> tuple[model.Held, ...]:
+    """Return the parts of a message, typed as number `order` and following, as pieces."""
+    last = len(parts) - 1
     return tuple(
         model.Held(
-            piece.event_id,
-            part,
-            piece.at,
-            last=index == parts - 1,
-            order=piece.order + index,
-            words=piece.words if index == 0 else "",
+            event_id, part, at, index == last, order=order + index, words="" if index else words
         )
-        for index, part in enumerate(piece.instead)
+        for index, part in enumerate(parts)
     )
+
+
+def _whole(piece: model.Held) -> tuple[model.Held, ...]:
+    """Return the whole message, for an agent who does not have the one that is corrected."""
+    return pieces_of(piece.event_id, piece.instead, piece.at, piece.order, piece.words)
 
 
 def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tuple[model.Held, ...]:
@@ -203,11 +205,6 @@ def plain_text(fragment: str) -> str:
     return (fragment if text is None else text).strip()
 
 
-def server_words(reply: Reply) -> str:
-    """Return a reply's message as `one_line`."""
-    return one_line(reply.message)
-
-
 def one_line(message: str) -> str:
     """Return a server's message on one line; "" for one ASCII word, which is for programmers."""
     seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
@@ -218,10 +215,10 @@ def one_line(message: str) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return `server_words` where our sentence about a refusal says too little (2.5).
+    """Return a reply's message where our sentence about a refusal says too little (2.5).
 
     Of "closed" only words that name a time or a day: all others say the same once more.
     """
     row = meaning(reply.result)
-    words = server_words(reply) if row.vague else ""
+    words = one_line(reply.message) if row.vague else ""
     return "" if row.nobody and not any(map(str.isdigit, words)) else words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import Card, Human, Say
-from bridge.conversation.turn import LONGEST_QUOTE, server_reason, server_words
+from bridge.conversation.turn import LONGEST_QUOTE, one_line, server_reason
 from bridge.webchat.frames import Reply
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -36,7 +36,7 @@ def said(scene: Scene) -> list[object]:
     ],
 )
 def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
-    found = server_words(Reply(101, 0, message))
+    found = one_line(message)
     assert len(found) <= LONGEST_QUOTE
     if shown is None:
         assert found
@@ -47,8 +47,8 @@ def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
 
 
 def test_what_is_cut_off_ends_in_dots() -> None:
-    assert server_words(Reply(101, 0, "字" * 301)) == "字" * 299 + "…"
-    assert server_words(Reply(101, 0, "字" * 300)) == "字" * 300
+    assert one_line("字" * 301) == "字" * 299 + "…"
+    assert one_line("字" * 300) == "字" * 300
 
 
 @pytest.mark.parametrize(
