@@ -191,8 +191,8 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     turn.set(rating=None)
     if reply.ok:
         rated = _rated(turn.state, rating.session_id)
-        # The next message is the agent's where one is there, or was asked for.
-        more = rating.more and isinstance(turn.state.phase, model.Ended)
+        # The next message is an agent's where one is there, or something waits for one.
+        more = rating.more and isinstance(turn.state.phase, model.Ended) and not turn.state.held
         at = turn.now if rated is None else rated.at
         along = rating.event_id or (None if rated is None else rated.event_id)
         asked = rating.value if more else None

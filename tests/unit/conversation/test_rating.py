@@ -219,6 +219,19 @@ def test_in_a_chat_the_next_message_is_the_agents() -> None:
     assert wanted(scene) is None
 
 
+def test_nor_is_who_has_words_kept_for_an_agent() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.text("two")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply()
+    scene.happen(Rate(0, more=True))
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+    assert wanted(scene) is None
+
+
 def test_a_better_rating_asks_nothing_any_more() -> None:
     scene = asked_why()
     scene.rate(5)
