@@ -437,6 +437,7 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     rest = tuple(piece for piece in turn.state.held if piece.order not in phase.pre_sent)
     turn.set(held=rest, last_request=None)
     until = None if place.quiet_until is None else turn.now + turn.policy.quiet_wait
-    turn.enter(place, position=None, accepted=False, resync=False, pre_sent=sent, quiet_until=until)
+    place = replace(place, position=None, words="", quiet_until=until)
+    turn.enter(place, accepted=False, resync=False, pre_sent=sent)
     robot.hand_over(turn)
     return True

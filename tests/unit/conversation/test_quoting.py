@@ -200,6 +200,15 @@ def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
     assert scene.cards[-1] == "status.3"
 
 
+def test_words_for_a_place_that_was_lost_do_not_come_back() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3, positionInQueueMessage="当前排在第3位")
+    scene.push(201, requestId=REQUEST, requestStatus=2)
+    scene.push(201, requestId=REQUEST, requestStatus=0)
+    assert scene.cards[-1] == "queue.waiting"
+
+
 def test_words_without_a_place_stand_on_the_card_too() -> None:
     scene = Scene()
     scene.start()
