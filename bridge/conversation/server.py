@@ -450,6 +450,8 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
     turn.enter(phase, human=False, seeking=sought and phase.robot)
+    if phase.seeking and not sought:
+        chat.connected(turn, phase)  # in place of the place in the queue
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.session_lost(turn, command.session_id)
     elif meaning(reply.result).nobody:

@@ -142,6 +142,14 @@ def test_the_robot_goes_on_if_nobody_is_there() -> None:
     assert scene.texts == ["robot?"]
 
 
+def test_a_refused_search_takes_its_place_off_the_card() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
+    scene.reply(-5)
+    assert scene.cards[-2:] == ["robot.position", "queue.joined_unnamed"]
+
+
 def test_a_session_that_is_gone_cannot_hand_over() -> None:
     scene = with_robot()
     scene.happen(Human())
