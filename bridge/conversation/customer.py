@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, queue, robot
 from bridge.conversation.chat import start_chat, uncomment
 from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn, all_pieces, pieces_of, unique_events, without
+from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.words import DEAREST, encode_emoji, split_text
@@ -68,13 +68,18 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
         parts = parts if quoting >= 0 else other
     words = event.words if event.words != _text(event.content) else ""
     return tuple(
-        replace(
-            piece,
+        model.Held(
+            event.event_id,
+            part,
+            turn.now,
+            last=index == len(parts) - 1,
+            order=typed + index,
+            words=words if index == 0 else "",
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
             instead=instead if index == quoting or event.amends is not None else (),
         )
-        for index, piece in enumerate(pieces_of(event.event_id, parts, turn.now, typed, words))
+        for index, part in enumerate(parts)
     )
 
 

@@ -155,22 +155,20 @@ class Turn(msgspec.Struct):
         self.report(whole, model.COUNTED if leaving else "undelivered.cancelled")
 
 
-def pieces_of(
-    event_id: EventId, parts: tuple[model.CustomerContent, ...], at: int, order: int, words: str
-) -> tuple[model.Held, ...]:
-    """Return the parts of a message, typed as number `order` and following, as pieces."""
-    last = len(parts) - 1
-    return tuple(
-        model.Held(
-            event_id, part, at, index == last, order=order + index, words="" if index else words
-        )
-        for index, part in enumerate(parts)
-    )
-
-
 def _whole(piece: model.Held) -> tuple[model.Held, ...]:
     """Return the whole message, for an agent who does not have the one that is corrected."""
-    return pieces_of(piece.event_id, piece.instead, piece.at, piece.order, piece.words)
+    parts = len(piece.instead)
+    return tuple(
+        model.Held(
+            piece.event_id,
+            part,
+            piece.at,
+            last=index == parts - 1,
+            order=piece.order + index,
+            words=piece.words if index == 0 else "",
+        )
+        for index, part in enumerate(piece.instead)
+    )
 
 
 def without(pieces: tuple[model.Held, ...], events: tuple[EventId, ...]) -> tuple[model.Held, ...]:
