@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, queue
 from bridge.conversation.policy import Policy
 from bridge.conversation.robot import hand_over
-from bridge.conversation.turn import Turn, inviting, server_reason
+from bridge.conversation.turn import Turn, inviting
 from bridge.ids import EventId, SessionId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, RateSession, Reply
@@ -203,8 +203,7 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")
     else:
-        turn.say("rating.refused", {"code": reply.result})
-        turn.quote(server_reason(reply))
+        turn.refused("rating.refused", reply)
 
 
 def uncomment(turn: Turn, events: set[EventId]) -> None:

@@ -120,8 +120,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
         turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
         chat.connected(turn, phase)
-        alone = _ALONE.get(push.status)
-        turn.say(alone or "robot.refused", {} if alone else {"code": push.status})
+        turn.say(_ALONE.get(push.status, "robot.refused"), {"code": push.status})
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
@@ -427,7 +426,7 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
         return
     turn.enter(phase, cancel=False, cancel_by=None)
     queue.show_card(turn)
-    _refused(turn, "cancel.refused", reply)
+    turn.refused("cancel.refused", reply)
 
 
 def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Reply) -> None:
@@ -438,7 +437,7 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
         chat.end_chat(turn, phase, "chat.ended_by_you")
         return
     turn.enter(phase, close=False, unwanted=False)
-    _refused(turn, "close.refused", reply)
+    turn.refused("close.refused", reply)
     if phase.unwanted:
         chat.greet(turn, phase)
 
@@ -458,7 +457,7 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         turn.say(f"robot.alone.{reply.result}")
         turn.quote(server_reason(reply))
     elif not sought:
-        _refused(turn, "robot.refused", reply)
+        turn.refused("robot.refused", reply)
     elif phase.robot:  # else a person was faster
         position = reply.queue_length or 0
         words = one_line(reply.message) if reply.ok and position <= 0 else ""  # (reference 1.2)
@@ -467,11 +466,6 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
             turn.say("robot.transferring")
         if position > 0:  # the card may stand far above, so not the card alone
             turn.card("robot.position", {"position": position, "queue": phase.queue_id})
-
-
-def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
-    turn.say(key, {"code": reply.result})
-    turn.quote(server_reason(reply))
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------

@@ -62,6 +62,10 @@ class Turn(msgspec.Struct):
         if words:
             self.say("trouble.server_says", {"text": words})
 
+    def refused(self, key: str, reply: Reply) -> None:
+        self.say(key, {"code": reply.result})
+        self.quote(server_reason(reply))
+
     def card(self, key: str, args: model.Args | None = None) -> None:
         self.ask(model.Card(self.state.number, key, args or {}))
 
