@@ -453,11 +453,9 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         chat.connected(turn, phase)  # in place of the place in the queue
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.session_lost(turn, command.session_id)
-    elif meaning(reply.result).nobody:
-        turn.say(f"robot.alone.{reply.result}")
-        turn.quote(server_reason(reply))
     elif not sought:
-        turn.refused("robot.refused", reply)
+        nobody = meaning(reply.result).nobody
+        turn.refused(f"robot.alone.{reply.result}" if nobody else "robot.refused", reply)
     elif phase.robot:  # else a person was faster
         position = reply.queue_length or 0
         words = one_line(reply.message) if reply.ok and position <= 0 else ""  # (reference 1.2)
