@@ -28,7 +28,7 @@ ANSWER = "Send it <b>back</b> &amp; wait"
 async def test_a_robot_answers_and_hands_over(
     stage: Stage, *, make: int, speaks: int, started: bool, mode: bool, handover: int
 ) -> None:
-    """Reference 1.6, table row 27: one greeting, one answer, one sentence for the hand-over."""
+    """Reference 1.6, table row 27: one greeting, on the card; one answer; one hand-over."""
     options = {
         "dialect": "2019",
         "robot_queues": [1],
@@ -58,6 +58,6 @@ async def test_a_robot_answers_and_hands_over(
     assert person.texts == ["How do I return it?", "at last"]
     assert [message.type for message in person.messages] == [110, 110]
     told = [wording(event) for event in talk.messages(stage.bot)]
-    assert len([line for line in told if "Helper is here" in line]) == 1, told
+    assert len([line for line in told if "Connected: Helper" in line]) == 1, told
     assert len([line for line in told if "handed you over to Mei" in line]) == 1, told
     await talk.desk("close")
