@@ -17,7 +17,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
-from bridge.conversation.chat import end_chat
+from bridge.conversation.chat import end_chat, rating_call
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
@@ -60,7 +60,7 @@ def next_call(turn: Turn) -> None:
         return
     state, rating = turn.state, turn.state.rating
     if rating is not None:
-        _call(turn, frames.RateSession(rating.session_id, rating.value, rating.comment))
+        _call(turn, rating_call(rating))
     elif isinstance(phase, model.Chatting) and phase.close:
         # After everything else that the customer wanted of this chat.
         _call(turn, frames.CloseSession(phase.session_id))
@@ -258,6 +258,7 @@ def take_back(
 
     `perhaps` it was delivered all the same, by this call; `piece.asked`: by an earlier one.
     """
+    known = queue.kept(turn.state)
     if not asked.moot:
         turn.put_back(piece)
     if not perhaps and piece.asked is None:
@@ -265,6 +266,8 @@ def take_back(
     if asked.moot:
         turn.drop((piece,))
         return
+    if queue.kept(turn.state) == known:
+        return  # the rest of the message was kept already, and the customer told so
     if isinstance(turn.state.phase, model.Idle):
         queue.show_end(turn)
     else:

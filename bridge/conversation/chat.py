@@ -8,11 +8,13 @@ asked: the next message goes along with the rating (`unhappy`).
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from bridge.conversation import model, queue
 from bridge.conversation.policy import Policy
 from bridge.conversation.robot import hand_over
-from bridge.conversation.turn import Turn, inviting, server_reason
-from bridge.ids import SessionId
+from bridge.conversation.turn import Turn, inviting
+from bridge.ids import EventId, SessionId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, RateSession, Reply
 
@@ -66,8 +68,10 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:
-    """Say that an agent is there who has not written yet."""
+    """Say that an agent is there who has not written yet, to a customer who is to wait for one."""
     turn.enter(phase, ping_at=None)
+    if phase.robot or phase.close:
+        return
     named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}
     turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
 
@@ -87,10 +91,7 @@ def end_chat(
 
     Content that still waits asks for a new chat, or (not `ask`) waits for the customer's next word.
     """
-    if phase.seeking:
-        turn.card("queue.cancelled")
-    dismiss(turn, phase.agents)
-    turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
+    _leave(turn, phase, closed=closed)
     turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
@@ -98,6 +99,13 @@ def end_chat(
         if closed:
             ask_rating(turn, phase)
     queue.resume_held(turn, ask=ask)
+
+
+def _leave(turn: Turn, phase: model.Chatting, *, closed: bool) -> None:
+    if phase.seeking:
+        turn.card("queue.cancelled")
+    dismiss(turn, phase.agents)
+    turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
 
 
 def ended_at(state: model.Conversation) -> int | None:
@@ -118,10 +126,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
-    if phase.seeking:
-        turn.card("queue.cancelled")
-    dismiss(turn, phase.agents)
-    turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
+    _leave(turn, phase, closed=True)
     turn.say("chat.lost")
     queue.request_chat(turn, phase.queue_id)
     turn.enter(turn.state.phase, lost_session=session_id)
@@ -174,16 +179,20 @@ def rate(turn: Turn, wish: model.Rate) -> None:
         turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more))
 
 
+def rating_call(rating: model.Rating) -> RateSession:
+    return RateSession(rating.session_id, rating.value, rating.comment)
+
+
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     """Settle the reply to 104: thanks are said once, a change is confirmed as one."""
     rating = turn.state.rating
-    if rating is None or (rating.value, rating.comment) != (command.rating, command.comments):
+    if rating is None or command != rating_call(rating):
         return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:
         rated = _rated(turn.state, rating.session_id)
-        # The next message is the agent's where one is there, or was asked for.
-        more = rating.more and isinstance(turn.state.phase, model.Ended)
+        # The next message is an agent's where one is there, or something waits for one.
+        more = rating.more and isinstance(turn.state.phase, model.Ended) and not turn.state.held
         at = turn.now if rated is None else rated.at
         along = rating.event_id or (None if rated is None else rated.event_id)
         asked = rating.value if more else None
@@ -194,8 +203,16 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")
     else:
-        turn.say("rating.refused", {"code": reply.result})
-        turn.quote(server_reason(reply))
+        turn.refused("rating.refused", reply)
+
+
+def uncomment(turn: Turn, events: set[EventId]) -> None:
+    """Keep back a message that was to go along with a rating; another value still goes."""
+    rating = turn.state.rating
+    if rating is not None and rating.event_id in events:
+        rated = _rated(turn.state, rating.session_id)
+        taken = rated is not None and rated.asked == rating.value
+        turn.set(rating=None if taken else replace(rating, comment="", event_id=None))
 
 
 def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:

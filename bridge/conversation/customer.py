@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue, robot
-from bridge.conversation.chat import start_chat
+from bridge.conversation.chat import start_chat, uncomment
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId, QueueId
@@ -66,7 +66,7 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
     if event.quotes:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
-    words = event.words if event.words and event.words != _text(event.content) else ""
+    words = event.words if event.words != _text(event.content) else ""
     return tuple(
         model.Held(
             event.event_id,
@@ -137,8 +137,7 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
         # A correction that is not in `also` says these words too.
         turn.lapse(former, notes=False)
     words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
-    if turn.state.rating is not None and turn.state.rating.event_id in words:
-        turn.set(rating=None)
+    uncomment(turn, words)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
     gone = (*words, *unique_events(empty))
     turn.set(held=_unquoted(without(turn.state.held, gone), words))

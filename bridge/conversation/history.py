@@ -135,7 +135,7 @@ def link_lost(turn: Turn) -> None:
 def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
     """Ask for the history after an outage of the link, which ended at `at`."""
     if turn.state.told_away:
-        turn.set(told_away=False)
+        turn.set(told_away=False, told_trouble=False)
         turn.say("trouble.over")
     if isinstance(turn.state.phase, model.Waiting | model.Chatting):
         turn.set(linked_at=at)

@@ -123,13 +123,10 @@ def wants_link(state: model.Conversation) -> bool:
     phase = state.phase
     if isinstance(phase, (model.Chatting, model.Queued)):  # as nearly always
         return True
-    match phase:
-        case model.Requesting(cancel=cancel):
-            return not cancel or state.failures > 0 or state.outstanding is None
-        case model.Idle(linger_until=int()):
-            return True
-        case _:
-            return state.outstanding is not None or state.rating is not None
+    if isinstance(phase, model.Requesting):
+        return not phase.cancel or state.failures > 0 or state.outstanding is None
+    lingers = isinstance(phase, model.Idle) and phase.linger_until is not None
+    return lingers or state.outstanding is not None or state.rating is not None
 
 
 def no_deadline_but_retry(state: model.Conversation) -> bool:

@@ -248,25 +248,25 @@ def place_named(turn: Turn, position: int | None, words: str = "") -> None:
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return
-    if words and words != phase.words:
-        phase = replace(phase, words=words)
-        turn.enter(phase)
-        if position in {None, phase.position}:
-            show_card(turn)
-    if position is None or position == phase.position:
-        return
+    moved, ahead = position not in {None, phase.position}, max(position or 0, 0)
+    reworded = words not in {"", phase.words}
     known = phase.next_told or phase.accepted or hidden(phase)
-    next_now = position == 1 and (phase.position or 0) > 1 and not known
-    turn.enter(
-        phase,
-        position=position,
-        first_position=phase.first_position or (position if position > 0 else None),
-        first_at=turn.now if phase.first_position is None else phase.first_at,
-        moved_at=turn.now,
-        words=words,
-        next_told=phase.next_told or next_now,
-    )
-    if position > 0:
+    next_now = moved and ahead == 1 and (phase.position or 0) > 1 and not known
+    if moved:
+        turn.enter(
+            phase,
+            position=position,
+            first_position=phase.first_position or ahead or None,
+            first_at=turn.now if phase.first_position is None else phase.first_at,
+            moved_at=turn.now,
+            words=words,
+            next_told=phase.next_told or next_now,
+        )
+    elif reworded:
+        turn.enter(phase, words=words)
+    # The card may still say how the request before this one ended.
+    outdated = turn.state.vain is not None and not phase.shown_at
+    if reworded or outdated or (moved and ahead):
         show_card(turn)
     if next_now:
         turn.say("queue.next", ping=True)
@@ -437,6 +437,7 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     rest = tuple(piece for piece in turn.state.held if piece.order not in phase.pre_sent)
     turn.set(held=rest, last_request=None)
     until = None if place.quiet_until is None else turn.now + turn.policy.quiet_wait
-    turn.enter(place, position=None, accepted=False, resync=False, pre_sent=sent, quiet_until=until)
+    place = replace(place, position=None, words="", quiet_until=until)
+    turn.enter(place, accepted=False, resync=False, pre_sent=sent)
     robot.hand_over(turn)
     return True

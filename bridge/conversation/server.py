@@ -11,13 +11,14 @@ again (`calls.try_again`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from bridge.conversation import chat, history, model, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.turn import Turn, one_line, plain_text, server_reason, server_words
+from bridge.conversation.turn import Turn, one_line, plain_text, server_reason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
@@ -25,6 +26,11 @@ from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
+_ALONE: Mapping[int, str] = {
+    RequestStatus.NO_AGENT_ONLINE: f"robot.alone.{ResultCode.NO_AGENT_ONLINE}",
+    RequestStatus.OFF_HOUR: f"robot.alone.{ResultCode.NOT_IN_WORKTIME}",
+}
+"""Ends of a request after which the robot goes on, because no person is there."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 
@@ -63,7 +69,8 @@ def _queue_status(turn: Turn, push: frames.QueueStatus) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot:
         # Before 2019 a 201 named no session: while a person is looked for, it is about that.
-        searching = (phase.seeking or phase.human) and push.request_id != turn.state.last_request
+        late = push.request_id is not None and push.request_id == turn.state.last_request
+        searching = (phase.seeking or phase.human) and not late
         if push.session_id == phase.session_id or (push.session_id is None and searching):
             _transfer_news(turn, phase, push)
             return
@@ -113,7 +120,7 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
         turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
     elif news is Progress.OVER:
         chat.connected(turn, phase)
-        turn.say(*queue.status_key(push.status))
+        turn.say(_ALONE.get(push.status, "robot.refused"), {"code": push.status})
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
@@ -419,7 +426,7 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
         return
     turn.enter(phase, cancel=False, cancel_by=None)
     queue.show_card(turn)
-    _refused(turn, "cancel.refused", reply)
+    turn.refused("cancel.refused", reply)
 
 
 def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Reply) -> None:
@@ -430,7 +437,7 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
         chat.end_chat(turn, phase, "chat.ended_by_you")
         return
     turn.enter(phase, close=False, unwanted=False)
-    _refused(turn, "close.refused", reply)
+    turn.refused("close.refused", reply)
     if phase.unwanted:
         chat.greet(turn, phase)
 
@@ -442,26 +449,21 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
     turn.enter(phase, human=False, seeking=sought and phase.robot)
+    if phase.seeking and not sought:
+        chat.connected(turn, phase)  # in place of the place in the queue
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.session_lost(turn, command.session_id)
-    elif meaning(reply.result).nobody:
-        turn.say(f"robot.alone.{reply.result}")
-        turn.quote(server_reason(reply))
     elif not sought:
-        _refused(turn, "robot.refused", reply)
+        nobody = meaning(reply.result).nobody
+        turn.refused(f"robot.alone.{reply.result}" if nobody else "robot.refused", reply)
     elif phase.robot:  # else a person was faster
         position = reply.queue_length or 0
-        words = server_words(reply) if reply.ok and position <= 0 else ""  # (reference 1.2)
+        words = one_line(reply.message) if reply.ok and position <= 0 else ""  # (reference 1.2)
         turn.quote(words)
         if not words:
             turn.say("robot.transferring")
         if position > 0:  # the card may stand far above, so not the card alone
             turn.card("robot.position", {"position": position, "queue": phase.queue_id})
-
-
-def _refused(turn: Turn, key: str, reply: frames.Reply) -> None:
-    turn.say(key, {"code": reply.result})
-    turn.quote(server_reason(reply))
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------

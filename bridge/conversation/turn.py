@@ -62,6 +62,10 @@ class Turn(msgspec.Struct):
         if words:
             self.say("trouble.server_says", {"text": words})
 
+    def refused(self, key: str, reply: Reply) -> None:
+        self.say(key, {"code": reply.result})
+        self.quote(server_reason(reply))
+
     def card(self, key: str, args: model.Args | None = None) -> None:
         self.ask(model.Card(self.state.number, key, args or {}))
 
@@ -203,11 +207,6 @@ def plain_text(fragment: str) -> str:
     return (fragment if text is None else text).strip()
 
 
-def server_words(reply: Reply) -> str:
-    """Return a reply's message as `one_line`."""
-    return one_line(reply.message)
-
-
 def one_line(message: str) -> str:
     """Return a server's message on one line; "" for one ASCII word, which is for programmers."""
     seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
@@ -218,10 +217,10 @@ def one_line(message: str) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """Return `server_words` where our sentence about a refusal says too little (2.5).
+    """Return a reply's message where our sentence about a refusal says too little (2.5).
 
     Of "closed" only words that name a time or a day: all others say the same once more.
     """
     row = meaning(reply.result)
-    words = server_words(reply) if row.vague else ""
+    words = one_line(reply.message) if row.vague else ""
     return "" if row.nobody and not any(map(str.isdigit, words)) else words

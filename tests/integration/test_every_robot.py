@@ -28,7 +28,7 @@ ANSWER = "Send it <b>back</b> &amp; wait"
 async def test_a_robot_answers_and_hands_over(
     stage: Stage, *, make: int, speaks: int, started: bool, mode: bool, handover: int
 ) -> None:
-    """Reference 1.6, table row 27: one greeting, one answer, one sentence for the hand-over."""
+    """Reference 1.6, table row 27: one greeting, on the card; one answer; one hand-over."""
     options = {
         "dialect": "2019",
         "robot_queues": [1],

@@ -357,6 +357,17 @@ def test_somebody_is_there_at_the_next_word() -> None:
     assert (scene.cards[-1], scene.state.vain) == ("queue.joined", None)
 
 
+@pytest.mark.parametrize("news", [{}, {"queueLength": 0}, {"queueLength": 2}])
+def test_the_card_says_so_whether_a_place_is_named_or_not(news: dict[str, object]) -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(NOBODY)
+    scene.text("and more")
+    scene.forget()
+    scene.reply(requestId=REQUEST, **news)
+    assert scene.cards == ["queue.position" if news.get("queueLength") else "queue.waiting"]
+
+
 def test_a_card_that_is_far_away_is_not_written_on() -> None:
     """What is answered then stands below the customer's words."""
     scene = Scene()

@@ -40,6 +40,13 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
+def test_news_of_the_search_may_name_neither_session_nor_request() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.push(201, requestStatus=0, queueLength=2)
+    assert scene.cards[-1] == "robot.position"
+
+
 @pytest.mark.parametrize("who", [{"sessionId": SESSION}, {}], ids=["2019", "before 2019"])
 def test_the_search_is_told_of_with_and_without_its_session(who: dict[str, object]) -> None:
     """A 201 names the session since 2019 only; a search that fails is over in either case."""
@@ -53,7 +60,7 @@ def test_the_search_is_told_of_with_and_without_its_session(who: dict[str, objec
     assert seeking(scene)
     scene.push(201, requestId=9002, requestStatus=3, queueLength=0, **who)
     assert not seeking(scene)
-    assert scene.notices[-1] == "status.3"
+    assert scene.notices[-1] == "robot.refused"
     assert scene.cards[-1] == "queue.joined_unnamed", "the robot goes on"
 
 
@@ -126,13 +133,21 @@ def test_the_robot_goes_on_if_nobody_is_there() -> None:
     assert scene.notices[-1] == "robot.refused"
     scene.happen(Human())
     scene.reply()
-    scene.push(201, requestStatus=5, sessionId=SESSION)
-    assert scene.notices[-1] == "status.5"
-    scene.push(201, requestStatus=42, sessionId=SESSION)
+    for status, told in ((5, "robot.alone.-5"), (6, "robot.alone.-3"), (42, "robot.refused")):
+        scene.push(201, requestStatus=status, sessionId=SESSION)
+        assert scene.notices[-1] == told, "another message would go to the robot"
     scene.push(201, requestStatus=1, sessionId=SESSION)
     assert scene.phase == "Chatting"
     scene.text("robot?")
     assert scene.texts == ["robot?"]
+
+
+def test_a_refused_search_takes_its_place_off_the_card() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
+    scene.reply(-5)
+    assert scene.cards[-2:] == ["robot.position", "queue.joined_unnamed"]
 
 
 def test_a_session_that_is_gone_cannot_hand_over() -> None:

@@ -13,7 +13,15 @@ from bridge.conversation.history import (
     shown_lately,
 )
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
+from bridge.conversation.model import (
+    AgentsLeft,
+    FailureReason,
+    FetchHistory,
+    LinkLost,
+    Pushed,
+    Recalled,
+    Resumed,
+)
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import (
     AgentMedia,
@@ -41,6 +49,17 @@ def test_row_31_missed_words_are_fetched_and_say_when_they_were_said() -> None:
     centre.link_back()
     centre.tell()
     assert centre.words == ["hello", "one", "two"]
+
+
+def test_that_it_is_over_is_said_once() -> None:
+    """Though both the outage and the messages that wait for its end were told of."""
+    centre = chat()
+    centre.happen(LinkLost())
+    centre.text("hello?")
+    centre.fail(FailureReason.UNREACHABLE)
+    centre.link_back()
+    centre.reply()
+    assert centre.notices[-3:] == ["outage.away", "trouble.unreachable", "trouble.over"]
 
 
 @pytest.mark.parametrize("skew", [-3_600_000, -5_000, 5_000, 7 * 86_400_000])

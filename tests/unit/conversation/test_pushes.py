@@ -234,3 +234,14 @@ def test_notes_on_agents_are_the_operators_to_show(
     scene.push(204, sessionId=SESSION, agents=[*agents, joins])
     told = [{"names": ("Bo (tier 3)",)}] if show else []
     assert scene.filled("chat.agent_joined") == told
+
+
+def test_what_is_kept_at_the_end_of_a_chat_is_told_once() -> None:
+    """Also of a message of which a part was under way then."""
+    scene = Scene(Policy(max_text_bytes=40, ping_wait=0))
+    scene.begin()
+    scene.text("word " * 30)
+    assert len(scene.state.held) > 1
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply(-11)
+    assert scene.filled("queue.kept") == [{"count": 1}]

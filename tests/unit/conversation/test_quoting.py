@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.model import Card, Human, Say
-from bridge.conversation.turn import LONGEST_QUOTE, server_reason, server_words
+from bridge.conversation.turn import LONGEST_QUOTE, one_line, server_reason
 from bridge.webchat.frames import Reply
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -36,7 +36,7 @@ def said(scene: Scene) -> list[object]:
     ],
 )
 def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
-    found = server_words(Reply(101, 0, message))
+    found = one_line(message)
     assert len(found) <= LONGEST_QUOTE
     if shown is None:
         assert found
@@ -47,8 +47,8 @@ def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
 
 
 def test_what_is_cut_off_ends_in_dots() -> None:
-    assert server_words(Reply(101, 0, "字" * 301)) == "字" * 299 + "…"
-    assert server_words(Reply(101, 0, "字" * 300)) == "字" * 300
+    assert one_line("字" * 301) == "字" * 299 + "…"
+    assert one_line("字" * 300) == "字" * 300
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,22 @@ def test_the_call_centre_s_words_for_a_place_stand_on_the_card() -> None:
     assert scene.notices == ["queue.next"]
     scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0, message="当前排在第0位")
     assert scene.cards[-1] == "status.3"
+
+
+def test_words_for_a_place_that_was_lost_do_not_come_back() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3, positionInQueueMessage="当前排在第3位")
+    scene.push(201, requestId=REQUEST, requestStatus=2)
+    scene.push(201, requestId=REQUEST, requestStatus=0)
+    assert scene.cards[-1] == "queue.waiting"
+
+
+def test_words_without_a_place_stand_on_the_card_too() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=0, positionInQueueMessage="约5分钟")
+    assert scene.cards[-1] == "queue.place_said"
 
 
 def test_ratings_and_extensions_of_a_202() -> None:

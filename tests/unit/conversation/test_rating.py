@@ -219,6 +219,19 @@ def test_in_a_chat_the_next_message_is_the_agents() -> None:
     assert wanted(scene) is None
 
 
+def test_nor_is_who_has_words_kept_for_an_agent() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.text("two")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply()
+    scene.happen(Rate(0, more=True))
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+    assert wanted(scene) is None
+
+
 def test_a_better_rating_asks_nothing_any_more() -> None:
     scene = asked_why()
     scene.rate(5)
@@ -291,6 +304,27 @@ def test_words_that_are_taken_back_do_not_go() -> None:
     assert len(scene.sent(104)) == 1
 
 
+def test_another_rating_still_goes_when_the_words_are_taken_back() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.rate(5)
+    scene.happen(Withdrawn(WORDS))
+    scene.later(60)
+    assert scene.last["rating"] == {"id": 5, "comments": ""}
+
+
+def test_the_answer_about_one_chat_settles_no_rating_of_another() -> None:
+    scene = ended()
+    scene.rate(5)
+    scene.push(202, sessionId=5151, agents=[MEI])
+    scene.push(205, sessionId=5151, agentId="K00017")
+    scene.rate(5)
+    scene.reply()
+    assert "rating.thanks" not in scene.notices
+    assert [frame["sessionId"] for frame in scene.sent(104)] == [SESSION, 5151]
+
+
 # --- somebody is there: one ping ------------------------------------------------------------------
 
 SLOW = Policy(queue_id=QueueId(7))
@@ -334,3 +368,21 @@ def test_a_robot_rings_nobody() -> None:
     scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
     scene.later(60)
     assert (scene.pings, scene.notices) == ([], [])
+
+
+def test_a_robot_that_is_known_as_one_only_later_rings_nobody_either() -> None:
+    scene = Scene(SLOW)
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(sessionId=SESSION, robotType=3, agents=[MEI])
+    scene.later(60)
+    assert (scene.pings, scene.notices) == ([], [])
+
+
+def test_who_is_closing_the_chat_is_told_of_no_agent() -> None:
+    scene = Scene(SLOW)
+    scene.begin()
+    scene.close()
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(20)
+    assert scene.pings == []
