@@ -95,6 +95,10 @@ async def translate_errors(
     return response
 
 
+_UNREACHED = frozenset({"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS"})
+"""Answers to a ping (specification, "Pinging"): the homeserver is there, and does not reach us."""
+
+
 async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
     """Error of an answer that is no success; the connection is free again.
 
@@ -111,7 +115,7 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
     code = error.errcode or ("M_TOO_LARGE" if response.status == 413 else "")
-    if busy or response.status >= 500 or not code:
+    if busy or not code or (response.status >= 500 and code not in _UNREACHED):
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
         return Unavailable(where, _retry_after(response.headers, error))
     return Refused(code, error.error[:200])
@@ -380,9 +384,17 @@ class Homeserver:
         await self.request("GET", f"{_CLIENT}/account/whoami", device=False)
 
     async def ping(self, appservice_id: str) -> None:
-        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
+        """Ask the homeserver to call us; it also hands over whatever it holds for us at once.
+
+        Unavailable: no answer, or it cannot reach us, which is no outage of its own.
+        """
         path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
-        await self.request("POST", path, {}, device=False)
+        try:
+            await self.request("POST", path, {}, device=False)
+        except Refused as refusal:
+            if refusal.code in _UNREACHED:
+                raise Unavailable(str(refusal)) from refusal
+            raise
 
     async def register(self, user: UserId) -> bool:
         """Make one of our users exist; False if the name is in use already, by whomever."""

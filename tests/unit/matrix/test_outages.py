@@ -96,3 +96,24 @@ async def test_each_way_of_a_request_tells() -> None:
             async with TestServer(app) as server:
                 await fail(Homeserver(session, str(server.make_url("/")), "t", users, outage))
     assert noted == [True] * 8 + [False] * 4
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "code", ["M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS", "M_UNKNOWN"]
+)
+async def test_who_cannot_reach_us_is_not_away(code: str) -> None:
+    """Else each ping in vain would have us search all rooms for events (`catchup`)."""
+    outage = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"errcode": code, "error": "Connection was refused"}, status=502)
+
+    app = web.Application()
+    app.router.add_post("/_matrix/client/v1/appservice/webchat/ping", answer)
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        homeserver = Homeserver(session, str(server.make_url("/")), "t", users, outage)
+        with pytest.raises(Unavailable, match=code):
+            await homeserver.ping("webchat")
+    assert outage.is_set() is (code == "M_UNKNOWN")
