@@ -68,7 +68,8 @@ async def test_in_a_chat(stage: Stage, forgotten: str, refusal: str) -> None:
     await talk.reads("I am here", MEI)
     told = [wording(event) for event in talk.messages(stage.bot)]
     lost = "sessions" in FORGOTTEN[forgotten]
-    assert len([line for line in told if "here to help you" in line]) == 1 + lost, told
+    assert "✅ Connected: Mei" in told
+    assert len([line for line in told if "Asking for a new one" in line]) == lost, told
     await talk.desk("close")
 
 

@@ -130,7 +130,7 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
     # The way that docs/operators.md shows: the account is taken over.
     await take_over(stage, RETURNS, secrets.token_hex(16), logout=True)
     await bob.room_call("invite", room, {"user_id": RETURNS})
-    await Talk(stage, bob, room).reads("reaches the agents of Returns", RETURNS)
+    await Talk(stage, bob, room).reads("Returns will answer here", RETURNS)
     code, table = await examined(stage)
     assert code == 0, table
 
