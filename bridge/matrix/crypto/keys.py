@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -73,6 +75,10 @@ class RoomKey(msgspec.Struct, frozen=True):
     device_keys: wire.Json | None = None
     """What the letter brought to prove it (MSC4147), as long as it is not proven."""
 
+    def is_as_used(self, now: int) -> bool:
+        """True if another use changes nothing: it is proven, and has long to live."""
+        return not self.unproven and self.keep_until - now >= KEPT // 2
+
 
 class Withheld(msgspec.Struct, frozen=True):
     """Row, by `no/` and the key's name: a device's refusal to send a key."""
@@ -80,11 +86,12 @@ class Withheld(msgspec.Struct, frozen=True):
     code: str
 
 
-class _Opened(msgspec.Struct, frozen=True):
-    """A stored key, unpickled."""
+class _Opened(msgspec.Struct):
+    """A stored key, unpickled, with the replay notes that it was used with last."""
 
     key: RoomKey
     session: vodozemac.InboundGroupSession
+    notes: Notes | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -99,6 +106,16 @@ class Sealed(msgspec.Struct, frozen=True):
 
 def key_name(room_id: str, session_id: str, sender: str) -> str:
     return f"in/{room_id}/{session_id}/{sender}"
+
+
+@lru_cache(MOST_CACHED)
+def _good_name(room_id: str, session_id: str, sender: str) -> str:
+    """The key's name; "" if one of these is no id. Checked once for all messages of a session."""
+    named = {"room_id": room_id, "session_id": session_id, "sender": sender}
+    good = wire.id_text(named, "room_id") and wire.id_text(named, "sender")
+    return (
+        key_name(room_id, session_id, sender) if good and wire.key_text(named, "session_id") else ""
+    )
 
 
 def own_key(
@@ -119,11 +136,10 @@ def sealed_of(raw: wire.Json) -> Sealed | None:
     content = wire.mapping(raw, "content")
     if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
-    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
-    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
-    if not (room_id and sender and session_id and ciphertext):
-        return None
-    return Sealed(room_id, session_id, sender, ciphertext, key_name(room_id, session_id, sender))
+    room_id, sender = wire.text(raw, "room_id"), wire.text(raw, "sender")
+    session_id, ciphertext = wire.text(content, "session_id"), wire.text(content, "ciphertext")
+    name = _good_name(room_id, session_id, sender)
+    return Sealed(room_id, session_id, sender, ciphertext, name) if name and ciphertext else None
 
 
 class RoomKeys:
@@ -186,30 +202,36 @@ class RoomKeys:
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
         """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
-        found = await self._plaintext(sealed, now)
-        if isinstance(found, Undecryptable):
-            return found
-        opened, plain = found
-        key = await self._proven(sealed, opened.key, now, ask=ask)
+        opened = self._cache.get(sealed.key_name)
+        plain = None
+        if opened is not None and opened.key.keep_until >= now:
+            plain = _decrypt(opened.session, sealed)
+        if opened is None or plain is None or isinstance(plain, Undecryptable):
+            found = await self._by_stored(sealed)
+            if isinstance(found, Undecryptable):
+                return found
+            opened, plain = found
+        used = opened.key.is_as_used(now)
+        key = opened.key if used else await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
-        index, event_id = plain.message_index, wire.text(raw, "event_id")
-        repeated = await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until)
+        event_id, part = wire.text(raw, "event_id"), plain.message_index // IN_A_ROW
+        if opened.notes is None or opened.notes.part != part:
+            opened.notes = await self._replays.notes(sealed.key_name, part)
+        until = key.keep_until
+        repeated = self._replays.is_one(opened.notes, plain.message_index, event_id, until)
+        if self._replays.full:
+            await self._replays.save()
         if key is not opened.key:
             await self._store(sealed.key_name, opened, key)
         if repeated:
             return Undecryptable(REPEATED, later=False)
-        return _opened(raw, sealed, bytes(plain.plaintext))
+        return _opened(raw, sealed, plain.plaintext)
 
-    async def _plaintext(
-        self, sealed: Sealed, now: int
+    async def _by_stored(
+        self, sealed: Sealed
     ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
-        """Decrypt with the cached session, else with the stored one."""
-        cached = self._cache.get(sealed.key_name)
-        if cached is not None and cached.key.keep_until >= now:
-            plain = _decrypt(cached.session, sealed)
-            if not isinstance(plain, Undecryptable):
-                return cached, plain
+        """Decrypt with the stored key, or say why there is none."""
         stored = await self._load(sealed.key_name)
         if stored is None:
             refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
@@ -233,13 +255,9 @@ class RoomKeys:
 
     async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
         """The key, proven and its life extended by its use; None if it cannot be proven yet."""
-        fresh = key.keep_until - now >= KEPT // 2
-        if not key.unproven and fresh:
-            return key
         if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
             return None
-        keep_until = key.keep_until if fresh else now + KEPT
-        return replace(key, unproven=False, device_keys=None, keep_until=keep_until)
+        return replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
 
     async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
         """Store a key as it is after its use, with all replay notes: one commit for both."""
@@ -248,13 +266,16 @@ class RoomKeys:
         row = self._vault.row(name, key, key.keep_until)
         await self._replays.save([row], known_to=self._cache)
         if self._cache.get(name) is opened:
-            self._cache.put(name, _Opened(key, opened.session))
+            self._cache.put(name, _Opened(key, opened.session, opened.notes))
 
 
 class _Plain(msgspec.Struct):
     type: str
     room_id: str
     content: dict[str, object]
+
+
+_read_plain = msgspec.json.Decoder(_Plain).decode
 
 
 def _decrypt(
@@ -284,7 +305,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
 
 def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecryptable:
     try:
-        payload = msgspec.json.decode(plain, type=_Plain)
+        payload = _read_plain(plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Undecryptable(BROKEN, later=False)
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
@@ -363,11 +384,10 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
 
 # --- replay detection -----------------------------------------------------------------------------
 
-_IN_A_ROW = 128
+IN_A_ROW = 128
 """Messages of a session that share a row; most sessions carry a hundred."""
 _AT_MOST = 200
 """Notes that wait to be stored, of all sessions together."""
-_KEPT = 5_000
 
 
 class Seen(msgspec.Struct):
@@ -378,40 +398,70 @@ class Seen(msgspec.Struct):
     """When it goes: with the key, whose use keeps both."""
 
 
+class Notes(msgspec.Struct, weakref=True, eq=False):
+    """Replay notes of `IN_A_ROW` messages of a session, in memory."""
+
+    name: str
+    part: int
+    stored: Seen
+    new: dict[int, str] = {}
+    """Index -> id of the event, of messages that the row does not have yet. They are hashed when it
+    is written, all at once: each by itself would cost as much as all else about a message."""
+
+
+def _digest(event_id: str) -> bytes:
+    return hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
+
+
 class Replays:
     """Which event carried which message. Raises StoreError if the database does not answer."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._rows: LRUCache[str, Seen] = LRUCache(_KEPT)
-        self._unsaved: dict[str, Seen] = {}
+        self._live: WeakValueDictionary[str, Notes] = WeakValueDictionary()
+        """All that somebody holds, so that there are never two of a name."""
+        self._unsaved: dict[str, Notes] = {}
         self._waiting = 0
 
-    async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this message before; else it is noted."""
-        name = f"seen/{index // _IN_A_ROW}/{key_name}"
-        seen = self._in_memory(name)
-        if seen is None:
+    async def notes(self, key_name: str, part: int) -> Notes:
+        """The notes of a part of a key's messages."""
+        name = f"seen/{part}/{key_name}"
+        found = self._live.get(name)
+        if found is None:
             stored = await self._vault.load(name, Seen)
-            # Somebody else may have been faster; there must not be two.
-            seen = self._in_memory(name) or stored or Seen({})
-            self._rows[name] = seen
-        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
-        first = seen.events.setdefault(index, digest)
-        if first is digest or seen.until < keep_until:
+            # Somebody else may have been faster.
+            found = self._live.setdefault(name, Notes(name, part, stored or Seen()))
+        return found
+
+    def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
+        """Replay check: True if another event carried this message before; else it is noted."""
+        seen, count = notes.stored, len(notes.new)
+        digest = seen.events.get(index)
+        if digest is None:
+            repeated = notes.new.setdefault(index, event_id) != event_id
+        else:
+            repeated = digest != _digest(event_id)
+        if len(notes.new) > count or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)
-            self._unsaved[name] = seen
+            self._unsaved[notes.name] = notes
             self._waiting += 1
-            if self._waiting >= _AT_MOST:
-                await self.save()
-        return first != digest
+        return repeated
+
+    @property
+    def full(self) -> bool:
+        """True if it is time to `save`."""
+        return self._waiting >= _AT_MOST
 
     async def save(
         self, others: Sequence[SecretRow] = (), *, known_to: Recall[str, Any] | None = None
     ) -> None:
         """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
         unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
-        rows = [self._vault.row(name, seen, seen.until) for name, seen in unsaved.items()]
+        rows = []
+        for name, notes in unsaved.items():
+            seen, new, notes.new = notes.stored, notes.new, {}
+            seen.events.update({index: _digest(event_id) for index, event_id in new.items()})
+            rows.append(self._vault.row(name, seen, seen.until))
         if not rows and not others:
             return
         try:
@@ -419,6 +469,3 @@ class Replays:
         except BaseException:
             self._unsaved = unsaved | self._unsaved
             raise
-
-    def _in_memory(self, name: str) -> Seen | None:
-        return self._unsaved.get(name) or self._rows.get(name)

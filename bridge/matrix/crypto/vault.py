@@ -130,8 +130,13 @@ class Recall(Generic[K, V]):
         self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: dict[object, set[K]] = {}
         """Each fetch under way -> the keys that were forgotten since it began."""
-        # The cache's own, so that a hit costs one call.
-        self.get: Callable[[K], V | None] = self._values.get
+
+    def get(self, key: K) -> V | None:
+        # Not the cache's own `get`, which looks twice.
+        try:
+            return self._values[key]
+        except KeyError:
+            return None
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value
