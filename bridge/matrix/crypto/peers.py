@@ -53,7 +53,7 @@ class Peers:
     def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:
         """True if these are the devices of these users, as far as we have heard."""
         return all(
-            (known := self.cache.get(user)) is not None and known.devices == found
+            (known := self.cache.get(user)) is not None and known.devices is found
             for user, found in devices.items()
         )
 
