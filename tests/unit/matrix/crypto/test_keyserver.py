@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -38,9 +39,17 @@ class Recorder(Homeserver):
         query: Mapping[str, str] | None = None,
         timeout: float = 0,
     ) -> Json:
+        return self._answered((method, path, content, device, dict(query or {})), user)
+
+    async def fast_request(
+        self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
+    ) -> Json:
+        return self._answered((method, path, content, True, dict(parse_qsl(query))), user)
+
+    def _answered(self, asked: Request, user: UserId | None) -> Json:
         assert user == BOT
-        short = path.removeprefix("_matrix/client/v3/")
-        self.asked.append((method, short, content, device, dict(query or {})))
+        method, path, content, device, query = asked
+        self.asked.append((method, path.removeprefix("_matrix/client/v3/"), content, device, query))
         answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
