@@ -4,8 +4,8 @@ A key is stored by room, session and sender: only the user who sent us a key can
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
 to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a cache, which forgets a key when another copy of
-it is written; where its copy is too old or cannot decrypt, the row is read again.
+Sessions that were used lately stay unpickled in a cache; whoever writes another copy of a key has
+it `forget` the key. Where its copy is too old or cannot decrypt, the row is read again.
 
 A homeserver could send an encrypted message a second time as another event. So its index in the
 session is kept with the event's id as long as the key (`Replays`): written when a key is used for
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -151,7 +150,7 @@ class RoomKeys:
         self._replays = replays = Replays(vault)
         self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        vault.caches.append(self._cache)
+        self.forget = self._cache.forget
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.
@@ -263,10 +262,8 @@ class RoomKeys:
         """Store a key as it is after its use, with all replay notes: one commit for both."""
         if self._cache.get(name) is not opened:
             return  # another copy came meanwhile, and stays; it will be proven when it is used
-        row = self._vault.row(name, key, key.keep_until)
-        await self._replays.save([row], known_to=self._cache)
-        if self._cache.get(name) is opened:
-            self._cache.put(name, _Opened(key, opened.session, opened.notes))
+        await self._replays.save([self._vault.row(name, key, key.keep_until)])
+        opened.key = key
 
 
 class _Plain(msgspec.Struct):
@@ -452,9 +449,7 @@ class Replays:
         """True if it is time to `save`."""
         return self._waiting >= _AT_MOST
 
-    async def save(
-        self, others: Sequence[SecretRow] = (), *, known_to: Recall[str, Any] | None = None
-    ) -> None:
+    async def save(self, others: Sequence[SecretRow] = ()) -> None:
         """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
         unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
         rows = []
@@ -465,7 +460,7 @@ class Replays:
         if not rows and not others:
             return
         try:
-            await self._vault.save([*others, *rows], known_to=known_to)
+            await self._vault.save([*others, *rows])
         except BaseException:
             self._unsaved = unsaved | self._unsaved
             raise
