@@ -278,14 +278,14 @@ _read_plain = msgspec.json.Decoder(_Plain).decode
 def _decrypt(
     session: vodozemac.InboundGroupSession, sealed: Sealed
 ) -> vodozemac.DecryptedMessage | Undecryptable:
+    message = None
     try:
         message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
-        if message.message_index() < session.first_known_index:
-            # Written before the key was shared with us; an earlier one may still come.
-            return Undecryptable(NO_KEY, later=True)
         return session.decrypt(message)
     except ValueError:
-        return Undecryptable(BROKEN, later=False)
+        # Written before the key was shared with us? An earlier one may still come.
+        early = message is not None and message.message_index() < session.first_known_index
+        return Undecryptable(NO_KEY, later=True) if early else Undecryptable(BROKEN, later=False)
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
