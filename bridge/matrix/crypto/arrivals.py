@@ -127,7 +127,7 @@ class Arrivals:
             self._upkeep.distrust(own.user)
             raise
         finally:
-            for name in news.keys:  # whether they were written or not
+            for name in news.rows:  # whether it was written or not
                 self._room_keys.forget(name)
         return news
 
