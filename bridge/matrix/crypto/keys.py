@@ -9,7 +9,7 @@ it `forget` the key. Where its copy is too old or cannot decrypt, the row is rea
 
 A homeserver could send an encrypted message a second time as another event. So its index in the
 session is kept with the event's id as long as the key (`Replays`): written when a key is used for
-the first time, after `_AT_MOST` messages, and with each /sync; a kill forgets the newest.
+the first time, after `AT_MOST` messages, and with each /sync; a kill forgets the newest.
 """
 
 from __future__ import annotations
@@ -85,12 +85,24 @@ class Withheld(msgspec.Struct, frozen=True):
     code: str
 
 
+class Seen(msgspec.Struct, weakref=True, eq=False):
+    """Row: index of the message -> hash of the event's id; in memory the id, until it is stored.
+
+    So they are hashed all at once: each by itself would cost as much as all else about a message.
+    """
+
+    events: dict[int, object] = {}
+    until: int = 0
+    """When it goes: with the key, whose use keeps both."""
+
+
 class _Opened(msgspec.Struct):
-    """A stored key, unpickled, with the replay notes that it was used with last."""
+    """A stored key, unpickled, with the replay notes of the message that it was used for last."""
 
     key: RoomKey
     session: vodozemac.InboundGroupSession
-    notes: Notes | None = None
+    part: int = -1  # which none is
+    notes: tuple[str, Seen] = "", Seen()
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -215,11 +227,12 @@ class RoomKeys:
         if key is None:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
         event_id, part = wire.text(raw, "event_id"), plain.message_index // IN_A_ROW
-        if opened.notes is None or opened.notes.part != part:
-            opened.notes = await self._replays.notes(sealed.key_name, part)
+        if opened.part != part:
+            notes = await self._replays.notes(sealed.key_name, part)
+            opened.part, opened.notes = part, notes
         until = key.keep_until
         repeated = self._replays.is_one(opened.notes, plain.message_index, event_id, until)
-        if self._replays.full:
+        if self._replays.waiting >= AT_MOST:
             await self._replays.save()
         if key is not opened.key:
             await self._store(sealed.key_name, opened, key)
@@ -231,23 +244,18 @@ class RoomKeys:
         self, sealed: Sealed
     ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
         """Decrypt with the stored key, or say why there is none."""
-        stored = await self._load(sealed.key_name)
-        if stored is None:
-            refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
-            why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
-            return Undecryptable(why, later=True)
-        plain = _decrypt(stored.session, sealed)
-        return plain if isinstance(plain, Undecryptable) else (stored, plain)
-
-    async def _load(self, name: str) -> _Opened | None:
+        name = sealed.key_name
         with self._cache.fetching() as keep:
             key = await self._vault.load(name, RoomKey)
-            if key is None:
-                self._cache.forget(name)
-                return None
-            opened = _Opened(key, self._unpickled(key))
-            keep(name, opened)
-        return opened
+            if key is not None:
+                opened = _Opened(key, self._unpickled(key))
+                keep(name, opened)
+                plain = _decrypt(opened.session, sealed)
+                return plain if isinstance(plain, Undecryptable) else (opened, plain)
+        self._cache.forget(name)
+        refused = await self._vault.load(f"no/{name}", Withheld)
+        why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
+        return Undecryptable(why, later=True)
 
     def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
@@ -383,27 +391,8 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
 
 IN_A_ROW = 128
 """Messages of a session that share a row; most sessions carry a hundred."""
-_AT_MOST = 200
+AT_MOST = 200
 """Notes that wait to be stored, of all sessions together."""
-
-
-class Seen(msgspec.Struct):
-    """Row: index of the message -> hash of the event's id."""
-
-    events: dict[int, bytes] = {}
-    until: int = 0
-    """When it goes: with the key, whose use keeps both."""
-
-
-class Notes(msgspec.Struct, weakref=True, eq=False):
-    """Replay notes of `IN_A_ROW` messages of a session, in memory."""
-
-    name: str
-    part: int
-    stored: Seen
-    new: dict[int, str] = {}
-    """Index -> id of the event, of messages that the row does not have yet. They are hashed when it
-    is written, all at once: each by itself would cost as much as all else about a message."""
 
 
 def _digest(event_id: str) -> bytes:
@@ -415,47 +404,40 @@ class Replays:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._live: WeakValueDictionary[str, Notes] = WeakValueDictionary()
+        self._live: WeakValueDictionary[str, Seen] = WeakValueDictionary()
         """All that somebody holds, so that there are never two of a name."""
-        self._unsaved: dict[str, Notes] = {}
-        self._waiting = 0
+        self._unsaved: dict[str, Seen] = {}
+        self.waiting = 0
 
-    async def notes(self, key_name: str, part: int) -> Notes:
-        """The notes of a part of a key's messages."""
+    async def notes(self, key_name: str, part: int) -> tuple[str, Seen]:
+        """Name and row of a part of a key's messages."""
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
             stored = await self._vault.load(name, Seen)
             # Somebody else may have been faster.
-            found = self._live.setdefault(name, Notes(name, part, stored or Seen()))
-        return found
+            found = self._live.setdefault(name, stored or Seen())
+        return name, found
 
-    def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
+    def is_one(self, notes: tuple[str, Seen], index: int, event_id: str, keep_until: int) -> bool:
         """Replay check: True if another event carried this message before; else it is noted."""
-        seen, count = notes.stored, len(notes.new)
-        digest = seen.events.get(index)
-        if digest is None:
-            repeated = notes.new.setdefault(index, event_id) != event_id
-        else:
-            repeated = digest != _digest(event_id)
-        if len(notes.new) > count or seen.until < keep_until:
+        name, seen = notes
+        count = len(seen.events)
+        known = seen.events.setdefault(index, event_id)
+        if len(seen.events) > count or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)
-            self._unsaved[notes.name] = notes
-            self._waiting += 1
-        return repeated
-
-    @property
-    def full(self) -> bool:
-        """True if it is time to `save`."""
-        return self._waiting >= _AT_MOST
+            self._unsaved[name] = seen
+            self.waiting += 1
+        return known != (event_id if isinstance(known, str) else _digest(event_id))
 
     async def save(self, others: Sequence[SecretRow] = ()) -> None:
         """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
-        unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
+        unsaved, self._unsaved, self.waiting = self._unsaved, {}, 0
         rows = []
-        for name, notes in unsaved.items():
-            seen, new, notes.new = notes.stored, notes.new, {}
-            seen.events.update({index: _digest(event_id) for index, event_id in new.items()})
+        for name, seen in unsaved.items():
+            for index, known in seen.events.items():
+                if isinstance(known, str):
+                    seen.events[index] = _digest(known)
             rows.append(self._vault.row(name, seen, seen.until))
         if not rows and not others:
             return

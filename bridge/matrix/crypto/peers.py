@@ -52,11 +52,10 @@ class Peers:
 
     def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:
         """True if these are the devices of these users, as far as we have heard."""
-        for user, found in devices.items():
-            known = self.cache.get(user)
-            if known is None or known.devices is not found:
-                return False
-        return True
+        return all(
+            (known := self.cache.get(user)) is not None and known.devices is found
+            for user, found in devices.items()
+        )
 
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False

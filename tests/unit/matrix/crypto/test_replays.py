@@ -17,7 +17,7 @@ async def is_one(seen: Replays, key: str, index: int, event_id: str, until: int)
     """What is done with each message."""
     notes = await seen.notes(key, index // keys.IN_A_ROW)
     repeated = seen.is_one(notes, index, event_id, until)
-    if seen.full:
+    if seen.waiting >= keys.AT_MOST:
         await seen.save()
     return repeated
 
@@ -50,7 +50,7 @@ async def test_it_is_known_after_a_restart_and_goes_with_the_key() -> None:
 
 
 async def test_what_waits_is_bounded_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_AT_MOST", 2)
+    monkeypatch.setattr(keys, "AT_MOST", 2)
     store = MemoryStore()
     seen = Replays(new_vault(store))
     assert not await is_one(seen, "a", 0, "$1", 9)
