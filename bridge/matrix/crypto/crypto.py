@@ -250,11 +250,10 @@ class Crypto:
         scheme = self._places.scheme_known(room_id) or await self._places.scheme(sender, room_id)
         if not scheme.encrypted:
             return kind, content
-        at_hand, now, event = self.upkeep.at_hand(sender), self._clock.now(), (kind, content)
-        if at_hand is not None:
-            sealed = self._sharing.encrypt_at_once(at_hand, room_id, scheme, now, event)
-            if sealed is not None:
-                return "m.room.encrypted", sealed
+        own, now, event = await self.upkeep.current(sender), self._clock.now(), (kind, content)
+        sealed = self._sharing.encrypt_at_once(own, room_id, scheme, now, event)
+        if sealed is not None:
+            return "m.room.encrypted", sealed
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()

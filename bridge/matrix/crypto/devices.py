@@ -137,14 +137,10 @@ class Upkeep:
                 self.ready[user].set()
             yield self._devices[user]
 
-    def at_hand(self, user: UserId) -> OwnDevice | None:
-        """The user's device, to be read only; None: it has to be made or checked first."""
-        return self._devices[user] if self.ready[user].is_set() else None
-
     async def current(self, user: UserId) -> OwnDevice:
         """The user's device, to be read only."""
-        if (own := self.at_hand(user)) is not None:
-            return own
+        if self.ready[user].is_set():
+            return self._devices[user]
         async with self.holding(user) as own:
             return own
 

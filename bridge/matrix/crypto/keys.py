@@ -49,6 +49,8 @@ KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """The letters that bring keys."""
 MOST_CACHED = 2_000
 """Sessions in the cache, about 2 KiB each."""
+_LONGEST = 600
+"""Characters of the three ids that name a key; good ones are shorter."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
 REPEATED = "unreadable.repeated"
@@ -122,11 +124,11 @@ def key_name(room_id: str, session_id: str, sender: str) -> str:
 @lru_cache(MOST_CACHED)
 def _good_name(room_id: str, session_id: str, sender: str) -> str:
     """The key's name; "" if one of these is no id. Checked once for all messages of a session."""
-    named = {"room_id": room_id, "session_id": session_id, "sender": sender}
-    good = wire.id_text(named, "room_id") and wire.id_text(named, "sender")
-    return (
-        key_name(room_id, session_id, sender) if good and wire.key_text(named, "session_id") else ""
+    ids = {"room": room_id, "sender": sender, "session": session_id}
+    good = (
+        wire.id_text(ids, "room") and wire.id_text(ids, "sender") and wire.key_text(ids, "session")
     )
+    return key_name(room_id, session_id, sender) if good else ""
 
 
 def own_key(
@@ -149,6 +151,8 @@ def sealed_of(raw: wire.Json) -> Sealed | None:
         return None
     room_id, sender = wire.text(raw, "room_id"), wire.text(raw, "sender")
     session_id, ciphertext = wire.text(content, "session_id"), wire.text(content, "ciphertext")
+    if len(room_id) + len(session_id) + len(sender) > _LONGEST:
+        return None  # rather than kept in the cache of names
     name = _good_name(room_id, session_id, sender)
     return Sealed(room_id, session_id, sender, ciphertext, name) if name and ciphertext else None
 

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.wire import Json, device_ids, mapping, text
@@ -40,10 +40,6 @@ class Requests(Protocol):
         query: Mapping[str, str] | None = None,
     ) -> Json: ...
 
-    async def fast_request(
-        self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
-    ) -> Json: ...
-
     def use_device(self, device: str) -> None: ...
 
     def use_token(self, user: UserId, token: str) -> None: ...
@@ -67,9 +63,7 @@ class KeyServer:
     ) -> Json:
         """One request; as the user's device where the homeserver has to know which it is."""
         path = f"{_CLIENT}/{path}"
-        if device:
-            return await self._transport.fast_request(method, path, content, user)
-        return await self._transport.request(method, path, content, user=user, device=False)
+        return await self._transport.request(method, path, content, user=user, device=device)
 
     def use_device(self, device_id: str) -> None:
         self._transport.use_device(device_id)
@@ -156,12 +150,12 @@ class KeyServer:
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
         if since:
             query["since"] = since
-        path = f"{_CLIENT}/sync"
-        if not device:
-            return await self._patient.fast_request("GET", path, None, user, urlencode(query))
-        # The second is the name by which homeservers before v1.17 know it.
-        query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
-        return await self._patient.request("GET", path, user=user, device=False, query=query)
+        if device:
+            # The second is the name by which homeservers before v1.17 know it.
+            query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
+        return await self._patient.request(
+            "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query
+        )
 
 
 def _device(device_id: str) -> str:

@@ -115,8 +115,11 @@ class Sharing:
 
     def still_holds(self, readers: Readers) -> bool:
         """True unless we heard of a change since `prepare`."""
-        audience = self._places.audience_known(readers.room_id)
-        return audience is readers.audience and self._peers.still(readers.devices)
+        known = self._peers.cache.get
+        return self._places.audience_known(readers.room_id) is readers.audience and all(
+            (there := known(user)) is not None and there.devices is devices
+            for user, devices in readers.devices.items()
+        )
 
     def encrypt_at_once(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int, event: tuple[str, Json]

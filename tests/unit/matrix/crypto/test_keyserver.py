@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -39,17 +38,9 @@ class Recorder(Homeserver):
         query: Mapping[str, str] | None = None,
         timeout: float = 0,
     ) -> Json:
-        return self._answered((method, path, content, device, dict(query or {})), user)
-
-    async def fast_request(
-        self, method: str, path: str, content: Json | None, user: UserId, query: str = ""
-    ) -> Json:
-        return self._answered((method, path, content, True, dict(parse_qsl(query))), user)
-
-    def _answered(self, asked: Request, user: UserId | None) -> Json:
         assert user == BOT
-        method, path, content, device, query = asked
-        self.asked.append((method, path.removeprefix("_matrix/client/v3/"), content, device, query))
+        short = path.removeprefix("_matrix/client/v3/")
+        self.asked.append((method, short, content, device, dict(query or {})))
         answer = self.answers.pop(0) if self.answers else {}
         if isinstance(answer, Exception):
             raise answer
