@@ -217,15 +217,10 @@ class RoomKeys:
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
         """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
-        opened = self._cache.get(sealed.key_name)
-        plain = None
-        if opened is not None and opened.key.keep_until >= now:
-            plain = _decrypt(opened.session, sealed)
-        if opened is None or plain is None or isinstance(plain, Undecryptable):
-            found = await self._by_stored(sealed)
-            if isinstance(found, Undecryptable):
-                return found
-            opened, plain = found
+        found = self._by_cached(sealed, now) or await self._by_stored(sealed)
+        if isinstance(found, Undecryptable):
+            return found
+        opened, plain = found
         used = opened.key.is_as_used(now)
         key = opened.key if used else await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
@@ -243,6 +238,19 @@ class RoomKeys:
         if repeated:
             return Undecryptable(REPEATED, later=False)
         return _opened(raw, sealed, plain.plaintext)
+
+    def _by_cached(
+        self, sealed: Sealed, now: int
+    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | None:
+        """Decrypt with the session at hand; None if the stored one has to be looked at."""
+        try:
+            opened = self._cache.at(sealed.key_name)
+        except KeyError:
+            return None
+        if opened.key.keep_until < now:
+            return None
+        plain = _decrypt(opened.session, sealed)
+        return None if isinstance(plain, Undecryptable) else (opened, plain)
 
     async def _by_stored(
         self, sealed: Sealed

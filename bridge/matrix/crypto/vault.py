@@ -115,13 +115,10 @@ class Recall(Generic[K, V]):
         self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: dict[object, set[K]] = {}
         """Each fetch under way -> the keys that were forgotten since it began."""
-
-    def get(self, key: K) -> V | None:
-        # Not the cache's own `get`, which looks twice.
-        try:
-            return self._values[key]
-        except KeyError:
-            return None
+        # The cache's own, so that a hit costs one call.
+        self.get: Callable[[K], V | None] = self._values.get
+        self.at: Callable[[K], V] = self._values.__getitem__
+        """As `get`, which looks twice; KeyError if there is nothing."""
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value
