@@ -62,15 +62,9 @@ def shortened(text: str) -> str:
 
 class Pulse:
     def __init__(self) -> None:
-        self._next = asyncio.Event()
-        self.beats = 0
-        """How often it has beaten: for those who do something else between looking and waiting."""
+        self.next = asyncio.Event()
+        """Set at the next beat: whoever waits takes it before looking at what they wait for."""
 
     def beat(self) -> None:
-        self.beats += 1
-        past, self._next = self._next, asyncio.Event()
+        past, self.next = self.next, asyncio.Event()
         past.set()
-
-    async def wait(self) -> None:
-        """Return at the next beat. Look at what you wait for before, never after, calling this."""
-        await self._next.wait()

@@ -164,7 +164,7 @@ class Simulator:
         """Return the first state, from now on, that satisfies the predicate, or TimeoutError."""
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
-                await self._pulse.wait()
+                await self._pulse.next.wait()
         return state
 
     async def _get_state(self, request: web.Request) -> web.Response:
@@ -180,7 +180,7 @@ class Simulator:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while wait > 0 and self._journal.last <= since:
-                    await self._pulse.wait()
+                    await self._pulse.next.wait()
         return answer({"last": self._journal.last, "frames": self._journal.since(since)})
 
     async def _post_do(self, request: web.Request) -> web.Response:
