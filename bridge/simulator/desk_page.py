@@ -19,11 +19,10 @@ from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import samples
-from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
-from bridge.simulator.web import OURS, Shelf, answer, media_type
+from bridge.simulator.web import OURS, Pulse, Shelf, answer, media_type
 from bridge.webchat.words import FACES
 
 _PAGE = Path(__file__).with_name("page")

@@ -24,12 +24,10 @@ from aiohttp import web
 
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
-from bridge.simulator.journal import Log, Pulse
 from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
-from bridge.simulator.sockets import Switchboard
-from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session, Wire
-from bridge.simulator.web import HttpSide, Shelf, answer
+from bridge.simulator.state import CallCentre, Customer, Log, QueueRequest, Session, Wire
+from bridge.simulator.web import HttpSide, Pulse, Shelf, Switchboard, answer
 
 __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
