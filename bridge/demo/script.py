@@ -64,7 +64,9 @@ async def _wait(scene: Scene, bystander: Scene) -> None:
     async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
         await scene.react(card, "👎")
         await scene.reads("number 2")
-        await scene.desk.gets(f"pre-message: {QUESTION}", lambda said: QUESTION in said.text)
+        await scene.desk.gets(
+            f"pre-message: {QUESTION}", lambda said: QUESTION in str(said["text"])
+        )
     async with transcript.step("her place in the queue changes in place when the other gives up"):
         await bystander.say("!wc cancel")
         await scene.reads("number 1")
@@ -78,7 +80,7 @@ async def _talk(scene: Scene) -> None:
         await scene.desk.do("accept", agent="A00001")
         await scene.sees("the agent's arrival", membership(ghost, "join"))
         await scene.reads(words("queue.joined", names="Mei"))
-        texts = [message.text for message in scene.desk.customer.messages]
+        texts = [str(message["text"]) for message in scene.desk.messages]
         expect(
             len(texts) >= 2 and QUESTION in texts[0] and texts[-1] == "It is about order 4711",
             f"the agent should have what she asked and what she wrote, in order; she has {texts}",
@@ -109,7 +111,7 @@ async def _type(scene: Scene) -> None:
         )
         transcript.said("Mei", "… types")
         await customer.types(scene.room)
-        await scene.desk.until("her typing", lambda desk: bool(desk.signals))
+        await scene.desk.until("her typing", lambda who: bool(who.history.signals))
         transcript.said("desk", "← she types …")
         await customer.types(scene.room, typing=False)
 
@@ -145,10 +147,10 @@ async def _end_first_chat(scene: Scene) -> None:
         await scene.customer.vote(scene.room, poll, answer)
         transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
-        given = [rating["rating"] for rating in scene.desk.customer.ratings]
+        given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with transcript.step("nothing was sent twice, and nothing was unreadable"):
-        repeats = [message for message in scene.desk.customer.messages if message.repeat]
+        repeats = [message for message in scene.desk.messages if message["repeat"]]
         expect(not repeats, f"{len(repeats)} messages were repeated")
         expect_readable(scene)
 
@@ -207,7 +209,7 @@ async def _voices_and_places(scene: Scene) -> None:
         place = {"body": "People's Square", "geo_uri": PEOPLES_SQUARE}
         await scene.send("[location] People's Square", msgtype="m.location", **place)
         message = await scene.desk.gets("location People's Square", kind_is("location"))
-        got: Any = message.content
+        got: Any = message["content"]
         off = max(abs(got["latitude"] - ON_BAIDU[0]), abs(got["longitude"] - ON_BAIDU[1]))
         expect(off < 0.001, f"{ON_BAIDU} was expected, not {got}")
     async with scene.transcript.step("the agent's place arrives as one on any map"):
@@ -244,7 +246,7 @@ async def _trouble(scene: Scene) -> None:
     # Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets.
     async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
         await _say_while_cut(scene, WHILE_CUT[0])
-        await scene.desk.until("all receipts", lambda desk: desk.pending_pushes == 0)
+        await scene.desk.until("all receipts", lambda who: not who.pending)
     async with scene.transcript.step("without receipts, the bridge finds it in the history"):
         await scene.stage.simulator.do({"op": "set", "options": {"receipts": False}})
         await _say_while_cut(scene, WHILE_CUT[1])
@@ -260,7 +262,7 @@ async def _end_second_chat(scene: Scene) -> None:
     async with scene.transcript.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
-        texts = [one.text for one in scene.desk.customer.messages if not one.repeat]
+        texts = [one["text"] for one in scene.desk.messages if not one["repeat"]]
         for text in ("Are you still there?", "And now?"):
             copies = texts.count(text)
             expect(copies == 1, f"the agent got “{text}” {copies} times")

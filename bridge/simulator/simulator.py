@@ -154,6 +154,11 @@ class Simulator:
             "down": now < simulation.down_until,
         }
 
+    @property
+    def customers(self) -> Mapping[str, Customer]:
+        """By login, with all that `state` tells of them."""
+        return self._simulation.centre.customers
+
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
         return self._journal.since(since)
