@@ -91,7 +91,7 @@ class Uploads:
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
     ) -> None:
-        self._mode = settings.server.upload_mode
+        self._mode = settings.upload_mode
         self._total = settings.timing.upload
         self._endpoints = endpoints
         self._http = http
@@ -344,9 +344,7 @@ class Fetcher:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
         self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
-        self._hosts = AllowedHosts(
-            urlsplit(settings.server.base_url), settings.server.allowed_media_hosts
-        )
+        self._hosts = AllowedHosts(urlsplit(settings.base_url), settings.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager

@@ -394,11 +394,11 @@ class Visits:
     """Times of our latest requests to the login address; kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        self._window = settings.server.login_rate.per_seconds
+        self._window = settings.login_seconds
         self._facts = facts
         self._clock = clock
-        self._fact = f"{VISITS} {Endpoints(settings.server.base_url).login}"
-        self._moments: deque[int] = deque(maxlen=settings.server.login_rate.count)
+        self._fact = f"{VISITS} {Endpoints(settings.base_url).login}"
+        self._moments: deque[int] = deque(maxlen=settings.login_count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
         self._unstored = False
@@ -441,12 +441,12 @@ class Door:
     "" once it answers, be it with a refusal. A link that is lost is no trouble."""
 
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
-        self._url = Endpoints(settings.server.base_url).login
-        self._sign_key = settings.server.sign_key.get_secret_value()
+        self._url = Endpoints(settings.base_url).login
+        self._sign_key = settings.sign_key
         self._timing = settings.timing
         self._http = http
-        self._window = settings.server.login_rate.per_seconds
-        self._limiter = WindowLimiter(settings.server.login_rate.count, self._window)
+        self._window = settings.login_seconds
+        self._limiter = WindowLimiter(settings.login_count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()

@@ -266,11 +266,10 @@ class Links:
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
             raise certain_failure(FailureReason.TOO_BIG, message)
-        server, total = self._shared.settings.server, self._timing.reply
+        settings, total = self._shared.settings, self._timing.reply
         address = self._shared.endpoints.robot
         try:
-            key = server.robot.public_key.get_secret_value()
-            form = robot_form(server.enterprise_id, question, key)
+            form = robot_form(settings.enterprise_id, question, settings.robot_key)
         except LocalProtocolError as error:
             raise certain_failure(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}

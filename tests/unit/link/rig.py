@@ -10,12 +10,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
-from pydantic import SecretStr
 
-from bridge.config.model import WebChat
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -70,35 +68,10 @@ class LinkCounts:
         self.open_failures += 1
 
 
-_PLACES = {
-    **{name: ("login", name) for name in ("name", "display_name", "portrait", "ip", "password")},
-    "login_type": ("login", "type"),
-    "robot_key": ("robot", "public_key"),
-    "login_count": ("login_rate", "count"),
-    "login_seconds": ("login_rate", "per_seconds"),
-}
-
-
 def settings_for(base_url: str, **changes: object) -> LinkSettings:
     """Settings that wait as little as possible and let many logins through."""
-    plain = LinkSettings(server=WebChat.model_construct(base_url=base_url), timing=FAST)
-    return altered(plain, **{"login_count": 1000, "login_seconds": 0.1, **changes})
-
-
-def altered(settings: LinkSettings, **changes: object) -> LinkSettings:
-    """Settings with others, unchecked, and by names of their own for what lies in sections."""
-    server, own = settings.server, {}
-    for name, value in changes.items():
-        place, secret = _PLACES.get(name), name in {"password", "sign_key", "robot_key"}
-        new = SecretStr(str(value)) if secret else value
-        if name in {one.name for one in fields(LinkSettings)}:
-            own[name] = new
-        elif place is None:
-            server = server.model_copy(update={name: "auto" if new is None else new})
-        else:
-            section = getattr(server, place[0]).model_copy(update={place[1]: new})
-            server = server.model_copy(update={place[0]: section})
-    return replace(settings, server=server, **own)  # type: ignore[arg-type]  # the caller's affair
+    plain = LinkSettings(base_url=base_url, timing=FAST, login_count=1000, login_seconds=0.1)
+    return replace(plain, **changes)  # type: ignore[arg-type]  # the names are the caller's affair
 
 
 def account(name: str = "a", person: str = "ada") -> Account:

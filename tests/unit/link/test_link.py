@@ -22,7 +22,7 @@ from bridge.webchat.frames import (
     Text,
     Voice,
 )
-from tests.unit.link.rig import FAST, WildServer, altered, eventually, rig, settings_for
+from tests.unit.link.rig import FAST, WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK, chat, said, simulated, text
 
 SESSION = SessionId(5150)
@@ -556,7 +556,7 @@ async def test_a_server_of_the_first_guides() -> None:
     settings = settings_for("", dialect=Dialect.Y2016_11)
     async with (
         WildServer(socket=serve).running() as server,
-        rig(altered(settings, base_url=server.base_url)) as rigged,
+        rig(replace(settings, base_url=server.base_url)) as rigged,
     ):
         for number, command in enumerate((HELLO, HELLO), 1):
             assert (await rigged.call(ADA, number, command)).ok
