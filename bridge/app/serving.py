@@ -137,7 +137,7 @@ class Serving:
         shared = Shared(
             settings.link_settings_of(config),
             tokens=StoredTokens(store),
-            facts=store,
+            facts=StoredFacts(store),
             metrics=self._metrics,
             clock=self._clock,
         )
@@ -409,6 +409,9 @@ async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
         await clock.sleep(MEASURE_EVERY)
 
 
+# --- the store, as the link ring wants to see it -------------------------------------------------
+
+
 @dataclass(frozen=True)
 class StoredTokens:
     """Implements `link.settings.TokenStore`."""
@@ -426,3 +429,11 @@ class StoredTokens:
 
     async def forget(self, room_id: RoomId) -> None:
         await self._store.forget_token(room_id)
+
+
+class StoredFacts:
+    """Implements `link.settings.Facts`."""
+
+    def __init__(self, store: StorePort) -> None:
+        self.get = store.fact
+        self.put = store.save_fact

@@ -148,7 +148,7 @@ class Uploads:
         if verdict.failure is None and kind is not known:
             _LOG.info("webchat upload mode found", mode=kind)
             try:
-                await self._facts.save_fact(self._fact, kind)
+                await self._facts.put(self._fact, kind)
             except StoreError as error:
                 _LOG.warning("upload mode not remembered", error=str(error))
         return verdict.address()
@@ -156,7 +156,7 @@ class Uploads:
     async def _known_mode(self) -> UploadMode:
         """The kind that has worked; AUTO: none has yet, as far as anybody knows."""
         try:
-            return UploadMode(await self._facts.fact(self._fact) or UploadMode.AUTO)
+            return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
             return UploadMode.AUTO
 

@@ -123,10 +123,10 @@ class Facts:
         """What tells of the server, and not of us."""
         return {name: fact for name, fact in self.kept.items() if not name.startswith("visits ")}
 
-    async def fact(self, name: str) -> str | None:
+    async def get(self, name: str) -> str | None:
         return self.kept.get(name)
 
-    async def save_fact(self, name: str, value: str) -> None:
+    async def put(self, name: str, value: str) -> None:
         self.kept[name] = value
 
 

@@ -49,10 +49,10 @@ class CountingFacts(Facts):
         super().__init__()
         self.writes = 0
 
-    async def save_fact(self, name: str, value: str) -> None:
+    async def put(self, name: str, value: str) -> None:
         self.writes += 1
         await asyncio.sleep(0.01)
-        await super().save_fact(name, value)
+        await super().put(name, value)
 
 
 class Centre(WildServer):
