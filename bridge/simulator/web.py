@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import msgspec
 from aiohttp import BodyPartReader, WSMsgType, hdrs, web
-from aiohttp.multipart import parse_content_disposition
+from aiohttp.multipart import content_disposition_filename, parse_content_disposition
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import delivery, desk, handlers, samples, tpi
@@ -285,9 +285,8 @@ def page(status: int) -> web.Response:
 
 def _raw_name(request: web.Request) -> str:
     """The guide gives a raw upload no name: take the header's hint, else make one from the type."""
-    _, parameters = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
-    hinted = parameters.get("filename*") or parameters.get("filename")
-    if hinted:
+    _, told = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
+    if hinted := content_disposition_filename(told):
         return safe_name(hinted)
     return "upload" + (mimetypes.guess_extension(request.content_type) or ".bin")
 
