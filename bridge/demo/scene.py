@@ -272,8 +272,9 @@ def answers_of(poll: Event) -> list[tuple[str, str]]:
     return [(str(one["id"]), str(one[text])) for one in found or []]
 
 
-def msgtype_is(msgtype: str, sender: str) -> Callable[[Event], bool]:
-    """A message of this type from a sender whose id begins so."""
+def from_agent(msgtype: str) -> Callable[[Event], bool]:
+    """A message of this type from one of the bridge's users."""
     return lambda event: (
-        content_of(event).get("msgtype") == msgtype and str(event.get("sender")).startswith(sender)
+        content_of(event).get("msgtype") == msgtype
+        and str(event.get("sender")).startswith("@webchat_")
     )

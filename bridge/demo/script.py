@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from bridge.demo.matrix_user import Phone, content_of, membership
-from bridge.demo.scene import POLL, Scene, answers_of, expect, kind_is, msgtype_is, wording, words
+from bridge.demo.scene import POLL, Scene, answers_of, expect, from_agent, kind_is, wording, words
 from bridge.simulator.samples import picture
 
 
@@ -131,7 +131,7 @@ async def _exchange_files(scene: Scene) -> None:
     for kind, data, name in (("image", back, "label.png"), ("file", document, "terms.txt")):
         async with transcript.step(f"the agent's {kind} arrives, byte for byte"):
             await scene.desk.do(kind, name=name, data=base64.b64encode(data).decode())
-            event = await scene.sees(f"the {kind}", msgtype_is(f"m.{kind}", "@webchat_"))
+            event = await scene.sees(f"the {kind}", from_agent(f"m.{kind}"))
             expect(await customer.read_file(event) == data, "the bytes differ")
 
 
@@ -201,7 +201,7 @@ async def _voices_and_places(scene: Scene) -> None:
         expect(digest not in scene.desk.uploads, "it was sent as a file")
     async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
         await scene.desk.do("voice", seconds=VOICE_SECONDS)
-        event = await scene.sees("a voice message", msgtype_is("m.audio", "@webchat_"))
+        event = await scene.sees("a voice message", from_agent("m.audio"))
         expect("org.matrix.msc3245.voice" in content_of(event), "it is not marked as voice")
         data = await scene.customer.read_file(event)
         expect(data.startswith(b"OggS"), "it is not Ogg")
@@ -215,7 +215,7 @@ async def _voices_and_places(scene: Scene) -> None:
     async with scene.transcript.step("the agent's place arrives as one on any map"):
         latitude, longitude = ORIENTAL_PEARL
         await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
-        event = await scene.sees("a location", msgtype_is("m.location", "@webchat_"))
+        event = await scene.sees("a location", from_agent("m.location"))
         uri = str(content_of(event).get("geo_uri"))
         expect(uri.startswith("geo:31.24"), f"an address near 31.24 was expected, not {uri}")
 
