@@ -85,11 +85,9 @@ class Customer:
     ) -> Self:
         """Log in, as a new device, as somebody who is registered."""
         customer = cls(session, server.address, f"@{localpart}:{server.domain}", "")
-        who = {"type": "m.id.user", "user": localpart}
-        login: Json = {"type": "m.login.password", "identifier": who}
-        reply = await customer.call(
-            "POST", "v3/login", login | {"password": password_of(localpart)}
-        )
+        who, password = {"type": "m.id.user", "user": localpart}, password_of(localpart)
+        login: Json = {"type": "m.login.password", "identifier": who, "password": password}
+        reply = await customer.call("POST", "v3/login", login)
         customer._token = str(reply["access_token"])
         return customer
 
