@@ -26,17 +26,7 @@ import msgspec
 import structlog
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    Chatting,
-    CustomerText,
-    Ended,
-    Idle,
-    Input,
-    Pushed,
-    Replied,
-    Said,
-    Solved,
-)
+from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -125,10 +115,10 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
-    if not isinstance(meaning.content, CustomerText):
+    if not isinstance(meaning.content, model.CustomerText):
         return None
     text = meaning.plain
-    chatting = isinstance(record.conversation.phase, Chatting)
+    chatting = isinstance(record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, meaning.sender)
     first = text.split(None, 1)
     if not bare and not (first and rules.begins_command(first[0])):
@@ -267,7 +257,7 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
 
 def _asks_elsewhere(record: RoomRecord) -> bool:
     """True if words would begin a chat here, where one may be going on in another room."""
-    return record.elsewhere is not None and isinstance(record.conversation.phase, Idle | Ended)
+    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -294,16 +284,16 @@ def _commanded(
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
-    if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
+    if not isinstance(phase, model.Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
-    if facts.elsewhere and not isinstance(meant, Solved):
+    if facts.elsewhere and not isinstance(meant, model.Solved):
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
         return
     if meant is None:
-        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
-        said = Said(spoke.event_id, spoke.content, spoke.plain)
+        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, model.CustomerText)
+        said = model.Said(spoke.event_id, spoke.content, spoke.plain)
         meant = said if plain else references.spoken(visit, spoke, earlier)
     _step(visit, spoke.sender, [meant])
 
@@ -313,7 +303,7 @@ def _ordered_by(
     gesture: Withdrew | Reacted | PollAnswered,
     received: int,
     earlier: Earlier | None,
-) -> list[Input]:
+) -> list[model.Input]:
     """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
@@ -330,7 +320,7 @@ def _ordered_by(
     return references.gestured(visit, gesture, earlier)
 
 
-def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:
+def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
     for one in happened:
         visit.step(one if visit.record.direct else people.signed(visit, sender, one))
 
@@ -438,7 +428,7 @@ class Reader:
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
-        if isinstance(stored, (Replied, Pushed)):  # as nearly always
+        if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
             visit.step(stored)
             return
         match stored:
@@ -620,7 +610,7 @@ class Reader:
             earlier, sender = await self._earlier(visit, found), found.sender
         if (
             isinstance(found, (Spoke, Corrected))
-            and isinstance(found.content, CustomerText)
+            and isinstance(found.content, model.CustomerText)
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
@@ -633,10 +623,10 @@ class Reader:
         if about is None or about in record.erasing:
             return None
         earlier = await references.recall(self._around, self._room_id, about)
-        if earlier is None or not isinstance(earlier.content, CustomerText):
+        if earlier is None or not isinstance(earlier.content, model.CustomerText):
             return earlier
         # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
-        idle = isinstance(record.conversation.phase, Idle | Ended)
+        idle = isinstance(record.conversation.phase, model.NoChat)
         bare = record.direct and record.host == visit.rules.bot and idle
         if commands.read(visit, earlier.text, bare=bare) is None:
             return earlier

@@ -36,11 +36,10 @@ from bridge.conversation.model import (
     CustomerContent,
     Input,
     Pushed,
-    Queued,
     Replied,
-    Requesting,
     Said,
     Value,
+    Waiting,
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
@@ -175,10 +174,10 @@ def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
     return _find(chats, before.number) or _begun(before, phase, phase.since, None)
 
 
-def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | None:
+def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
     """The chat that the customer knows of; a quiet request (`conversation.queue`) is none yet."""
     phase = conversation.phase
-    if isinstance(phase, Requesting | Queued):
+    if isinstance(phase, Waiting):
         return None if hidden(phase) else phase
     return phase if isinstance(phase, Chatting) else None
 
@@ -190,15 +189,13 @@ def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
     return None
 
 
-def _begun(
-    after: Conversation, phase: Requesting | Queued | Chatting, now: int, event: EventId | None
-) -> Chat:
+def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:
     """A new chat, which begins with the customer's first message that still waits, if any does."""
     waiting = after.held[0].event_id if after.held else None
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
+def _gone_on(chat: Chat, phase: Waiting | Chatting, now: int) -> Chat:
     """The chat as it goes on; an agent may take up a request that was refused after all."""
     chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
@@ -224,7 +221,7 @@ def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[Cha
 
 def _ending(before: Conversation, happened: Input) -> Ending:
     phase = before.phase
-    if isinstance(phase, Requesting | Queued):
+    if isinstance(phase, Waiting):
         left = phase.cancel or isinstance(happened, Cancel | Close)
         return Ending.CANCELLED if left else Ending.NOBODY
     if isinstance(phase, Chatting) and phase.unwanted:
