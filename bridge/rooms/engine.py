@@ -114,11 +114,7 @@ class Engine:
     """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
     Events and pushes are stored before they are acknowledged, once each; who is typing is not.
-
-    Args:
-        around: what everything in a room works with.
-        runners: who carries out the effects of each lane.
-        linger: seconds that what nobody waits for waits for other writes.
+    `linger`: seconds that what nobody waits for waits for other writes.
     """
 
     def __init__(
@@ -158,11 +154,7 @@ class Engine:
     # --- life -------------------------------------------------------------------------------
 
     async def undone(self) -> Undone:
-        """Look for unfinished work, for `run`: a start that cannot read it says so, and ends.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
+        """Look for unfinished work, for `run`; StoreError ends a start that cannot read it."""
         store = self._around.store
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
@@ -174,21 +166,18 @@ class Engine:
             self._urgent = False
             self._hurry()  # for what came before
             try:
-                self._recover(undone)  # each room reads what it needs
+                for room_id in undone.busy:
+                    self._room(room_id).look()
+                for room_id in undone.live:
+                    self._room(room_id).signal(Resumed())
+                for room_id, moment in undone.deadlines:
+                    self.due(room_id, moment)
                 ready.set()
                 await self._stopped.wait()
             finally:
                 self._end_writing()
             for loop in loops:
                 loop.cancel()
-
-    def _recover(self, undone: Undone) -> None:
-        for room_id in undone.busy:
-            self._room(room_id).look()
-        for room_id in undone.live:
-            self._room(room_id).signal(Resumed())
-        for room_id, moment in undone.deadlines:
-            self.due(room_id, moment)
 
     async def _sweep(self) -> None:
         while True:
@@ -232,10 +221,8 @@ class Engine:
         """Let events happen, once each; returns how many were new, when they are durable.
 
         An event that the database can never hold is logged and dropped, for the homeserver would
-        send it for ever, and nothing after it.
-
-        Raises:
-            StoreError: not all was stored; the homeserver has to keep the transaction.
+        send it for ever, and nothing after it. StoreError: not all was stored; the homeserver has
+        to keep the transaction.
         """
         by_room: dict[RoomId, list[Came]] = {}
         # To open what is not encrypted takes no time, and tells encryption at once who has left.
@@ -247,11 +234,7 @@ class Engine:
         return len(events) - await self._take(by_room)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
-        """Let inputs happen; returns how many were known, when all are durable.
-
-        Raises:
-            StoreError: not all was stored.
-        """
+        """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
         ticket = Ticket()
         if not self._writing:  # links close after us, and bring what they have read
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
@@ -277,9 +260,6 @@ class Engine:
         """Store inputs that could not be stored with what they led to; returns how many are known.
 
         Perhaps they were, and only the answer was lost: then nothing is stored, and the room looks.
-
-        Raises:
-            StoreError: the database does not answer.
         """
         known = 0
         for one in came:
@@ -318,11 +298,7 @@ class Engine:
     # --- the call centre ----------------------------------------------------------------------
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Let a push of WebChat's happen, once; returns when it is durable.
-
-        Raises:
-            StoreError: it was not stored; the server sends it again.
-        """
+        """Let a push of WebChat's happen, once; StoreError: it was not stored, nor acknowledged."""
         if (sign := _sign_of_typing(received)) is not None:
             self._room(room_id).agent_types(sign.session_id, sign.agent_id)
             return

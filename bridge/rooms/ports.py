@@ -152,10 +152,8 @@ class LinkPort(Protocol):
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a file that an agent sent, from the server's own origin or an allowed host.
 
-        Raises:
-            Refused: the host is not allowed, or the server has no such file.
-            Unavailable: it did not answer.
-            TooBig: it says that it is longer than `limit` bytes.
+        Refused: the host is not allowed, or the server has no such file. Unavailable: it did not
+        answer. TooBig: it says that it is longer than `limit` bytes.
         """
 
     def absolute(self, address: str) -> str:

@@ -342,8 +342,7 @@ def _too_fast(visit: Visit, received: int) -> bool:
 class Reader:
     """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
 
-    Attributes:
-        turn: to be entered with each slow step; taken by an invitation.
+    `turn` is to be entered with each slow step; an invitation takes it.
     """
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:

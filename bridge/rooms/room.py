@@ -123,9 +123,7 @@ class LaneRunner(Protocol):
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
 
-        Raises:
-            StoreError: something that it needs could not be read; it is tried again.
-            Stopping: it waits for the next start.
+        StoreError: what it needs could not be read; it is tried again. Stopping: at the next start.
         """
 
 
@@ -152,12 +150,8 @@ class EnginePort(Protocol):
 class Room:
     """One room in memory; the engine makes and drops it. See the module.
 
-    Attributes:
-        room_id: which room it is.
-        record: as it stands, with what is not durable yet.
-        durable: as it is stored.
-        behind: the store may hold what is not here.
-        typist: who is typing in it.
+    `record` is the room as it stands, with what is not durable yet, and `durable` as it is stored.
+    `behind`: the store may hold what is not here.
     """
 
     def __init__(
@@ -287,11 +281,7 @@ class Room:
         return self._rows[lane].values()
 
     async def anchor(self, name: str) -> EventId | None:
-        """The Matrix event that an effect of this room has left under a name.
-
-        Raises:
-            StoreError: the database did not answer.
-        """
+        """The Matrix event that an effect of this room has left under a name, or StoreError."""
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id

@@ -28,8 +28,6 @@ from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
 
 
 class Lane(StrEnum):
-    """The serial lanes of a room."""
-
     WEBCHAT = "webchat"
     MATRIX = "matrix"
     ASIDE = "aside"
@@ -37,8 +35,6 @@ class Lane(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Outcome of an effect."""
-
     DELIVERED = "delivered"
     REFUSED = "refused"
     """The peer said no, for certain."""
@@ -57,10 +53,7 @@ class NewInput(msgspec.Struct, frozen=True):
     body: bytes
     """Tagged JSON of a `rooms.record.Stored`."""
     key: str | None = None
-    """Unique for ever (event id, receipt id, …): a second input with it is not stored.
-
-    None: never a duplicate.
-    """
+    """Unique for ever (event id, receipt id, …): a second one is not stored. None: no duplicate."""
 
 
 class InputRow(msgspec.Struct, frozen=True):
@@ -271,7 +264,11 @@ class StoreError(Exception):
 
 
 class Stale(StoreError):
-    """The commit was made from what is not (any more) so in the store; nothing was changed."""
+    """The commit was made from what is not (any more) so in the store; nothing was changed.
+
+    The room has another revision, an input or an effect has ended already, or an input among
+    `entries` is known.
+    """
 
 
 class Unstorable(StoreError):
@@ -279,15 +276,8 @@ class Unstorable(StoreError):
 
 
 Answer = Committed | StoreError
-"""To a commit.
-
-An error is for its room alone:
-
-- Stale: the room's revision is not (any more) the one that the record was made from, an input or an
-  effect has ended already, or an input among `entries` is known;
-- Unstorable: it holds a value that can never be stored;
-- any other: nothing was written, as far as anybody knows.
-"""
+"""To a commit; an error is for its room alone. After a plain StoreError nothing was written, as far
+as anybody knows."""
 
 
 class StorePort(Protocol):
@@ -360,11 +350,9 @@ class StorePort(Protocol):
         """All that happened to a Matrix event, in order of time."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        """The stored input of a Matrix event of this room, while it is kept.
+        """The input that a Matrix event of this room came as, else the effect that became it.
 
-        Returns:
-            The body of the input that it came as, else the effect that became it; None if there is
-            neither, or it has been erased.
+        None if there is neither, or it has been erased.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

@@ -105,12 +105,9 @@ MOST_ASKED = 3600.0
 
 
 class MatrixLane:
-    """Runner of the lane to Matrix.
+    """Runner of the lane to Matrix; `instance` is a word that tells this database from every other.
 
-    Args:
-        around: the dependencies of all rooms.
-        instance: a word that tells this database from every other.
-        dated: ms; older rows may have been sent under transaction ids without their moment.
+    `dated`, ms: older rows may have been sent under transaction ids without their moment.
     """
 
     def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:

@@ -382,9 +382,7 @@ class Done(msgspec.Struct):
 class Ticket:
     """Acknowledgement that waits for the commits of several rooms.
 
-    Attributes:
-        failed: rooms whose commit failed, and why.
-        known: inputs that were not new.
+    `failed`: rooms whose commit failed, and why. `known`: how many inputs were not new.
     """
 
     __slots__ = ("_done", "_left", "failed", "known")
