@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
@@ -137,7 +137,7 @@ async def _patiently(
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
     """Login attempt at the call centre, which may wait for its turn; returns what came of it."""
     try:
-        await around.link.log_in(msgspec.structs.replace(account, login=order.login))
+        await around.link.log_in(replace(account, login=order.login))
     except CallFailure as failure:
         if failure.reason is FailureReason.UNREACHABLE and failure.code is None:
             return LoginTried(order.event_id, order.login, "login.unreachable")

@@ -23,8 +23,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.config.model import RatingOption
 from bridge.conversation import model
@@ -75,7 +75,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 def forget(visit: Visit, asked: EventId) -> None:
     """Forget a question to the robot whose message was taken back: it goes along to nobody."""
     cards = (
-        msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
+        replace(card, text="", asked=None) if card.asked == asked else card
         for card in visit.record.cards
     )
     visit.set(cards=tuple(cards))
@@ -438,18 +438,16 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
         reply = await around.link.ask_robot(ask.question)
     except CallFailure as failure:
         if failure.reason is model.FailureReason.TOO_BIG:
-            return msgspec.structs.replace(answered, key="robot.too_long")
+            return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
-        return msgspec.structs.replace(answered, key="robot.unreachable", unreachable=True)
+        return replace(answered, key="robot.unreachable", unreachable=True)
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
     answers = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
-    return msgspec.structs.replace(
-        answered, key="robot.answers", args={"answers": answers}, short=short
-    )
+    return replace(answered, key="robot.answers", args={"answers": answers}, short=short)
 
 
 def _card(found: RobotAnswer, base: str) -> str:

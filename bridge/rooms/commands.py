@@ -22,6 +22,7 @@ from difflib import get_close_matches
 from functools import partial
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge import __version__
 from bridge.conversation import model
@@ -138,7 +139,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     parsed = _parse_words(words)
     if isinstance(parsed, Malformed):
         return None
-    return msgspec.structs.replace(parsed, bare=True)
+    return replace(parsed, bare=True)
 
 
 def slip(visit: Visit, text: str) -> Malformed | None:

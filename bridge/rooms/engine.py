@@ -17,8 +17,8 @@ from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
@@ -268,7 +268,7 @@ class Engine:
             if isinstance(answer, Unstorable) and isinstance(one.happened, Pushed):
                 # The server's own id is in the key; any text that is as unique will do.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
-                new = msgspec.structs.replace(new, key=f"wc:{sha256(key).hexdigest()}")
+                new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
                 (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
             if isinstance(answer, Unstorable):
                 self._log.error(

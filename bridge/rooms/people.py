@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation import model
@@ -227,7 +227,7 @@ def _take_over(visit: Visit, other: RoomRecord | None, former: RoomRecord | None
         visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
-        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        settings = replace(visit.record.settings, language=language)
         spoken = max(visit.record.language, other.language)
         visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
 
@@ -424,12 +424,12 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
     """Put the speaker's name before a message, in rooms where several people may speak."""
     if isinstance(happened, model.Withdrawn) and happened.note:
-        return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
+        return replace(happened, note=_named(visit, who, happened.note))
     if not isinstance(happened, model.Said):
         return happened
     instead = happened.instead
     bare = happened.content.text if isinstance(happened.content, model.CustomerText) else ""
-    return msgspec.structs.replace(
+    return replace(
         happened,
         content=_signed(visit, who, happened.content),
         instead=None if instead is None else _signed(visit, who, instead),
@@ -443,11 +443,11 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
             return model.CustomerText(_named(visit, who, content.text))
         case model.CustomerMedia(caption=""):
             sender = visit.word("agent.sender", {"name": _name_of(visit, who)})
-            return msgspec.structs.replace(content, caption=sender)
+            return replace(content, caption=sender)
         case model.CustomerMedia():
-            return msgspec.structs.replace(content, caption=_named(visit, who, content.caption))
+            return replace(content, caption=_named(visit, who, content.caption))
         case model.CustomerLocation():
-            return msgspec.structs.replace(content, poi=_named(visit, who, content.poi).strip())
+            return replace(content, poi=_named(visit, who, content.poi).strip())
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:

@@ -24,6 +24,7 @@ from typing import assert_never
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation import model
@@ -550,7 +551,7 @@ class Reader:
         if isinstance(opened, Undecryptable):
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Unreadable):
-                meaning = msgspec.structs.replace(meaning, key=opened.key)
+                meaning = replace(meaning, key=opened.key)
                 receive(visit, meaning, raw, received, Facts(), command=None)
                 if opened.later:
                     references.keep_sealed(visit, raw)
@@ -629,7 +630,7 @@ class Reader:
         bare = record.direct and record.host == visit.rules.bot and idle
         if commands.read(visit, earlier.text, bare=bare) is None:
             return earlier
-        return msgspec.structs.replace(earlier, command=True)
+        return replace(earlier, command=True)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""

@@ -33,8 +33,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
@@ -356,7 +356,7 @@ class Room:
             for chat in changed_chats(old.chats, record.chats):
                 draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
             if len(record.chats) > 1:
-                record = msgspec.structs.replace(record, chats=kept_chats(record.chats))
+                record = replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
@@ -626,7 +626,7 @@ class Room:
         for draft in drafts:
             if isinstance(error, Unstorable):
                 for ended in draft.ended:
-                    alone = msgspec.structs.replace(ended, unstorable=True)
+                    alone = replace(ended, unstorable=True)
                     self._outcomes[ended.row.seq] = alone
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent |= {(one.call_id, one.repeat) for one in effects if one.attempted}
@@ -647,7 +647,7 @@ class Room:
             if isinstance(happened, model.LinkRestored):
                 known = [one for one in self._signals if isinstance(one, model.LinkRestored)]
                 brief = happened.brief and all(one.brief for one in known)
-                happened = msgspec.structs.replace(happened, brief=brief)
+                happened = replace(happened, brief=brief)
             self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
@@ -714,7 +714,7 @@ class Room:
         """The row as not attempted, if we know that its call has not gone out."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
-        return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)
+        return replace(row, attempted=None, attempts=0, marked=True)
 
     async def _settle_alone(self, ended: Ended) -> bool:
         """Store an outcome whose step cannot be, and what it brings as inputs.

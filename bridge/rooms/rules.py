@@ -13,6 +13,7 @@ from datetime import tzinfo
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.config.hours import parse_hours
 from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
@@ -148,7 +149,7 @@ class Rules(msgspec.Struct, frozen=True):
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else None)
         start = record.settings.start or self.start
-        return msgspec.structs.replace(
+        return replace(
             self.policy,
             max_text_bytes=longest,
             queue_id=self.queue_for(record),
@@ -215,7 +216,6 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
-    replace = msgspec.structs.replace
     match key:
         case "queue":
             return replace(settings, queue=_queue(value, rules))

@@ -18,9 +18,9 @@ from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
 
-import msgspec
 import structlog
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -356,7 +356,7 @@ class MatrixLane:
             if isinstance(event_id := raw.get("event_id"), str)
         ]
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
-        return Done(came=(*earlier, Came(msgspec.structs.replace(entry.found, order=order))))
+        return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
@@ -435,7 +435,7 @@ class MatrixLane:
         elif isinstance(content, frames.AgentLocation):
             # A place has to say of whose map it is.
             of = content.map if content.map.strip() else self._around.rules.policy.map
-            placed = msgspec.structs.replace(content, map=of)
+            placed = replace(content, map=of)
             parts = await self._send(room, relay, placed, txn_id)
         elif isinstance(content, frames.AgentMedia):
             parts = await self._media(room, relay, content, txn_id)
@@ -501,7 +501,7 @@ class MatrixLane:
                 parts += sent or await self._send(room, relay, _link_to(piece), piece_id)
             else:
                 parts += await self._send(room, relay, piece, piece_id)
-            relay = msgspec.structs.replace(relay, ping=False)
+            relay = replace(relay, ping=False)
         return tuple(parts)
 
     def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import step
@@ -206,7 +207,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""
-        self.record = msgspec.structs.replace(self.record, **changes)
+        self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
@@ -254,7 +255,7 @@ class Visit(msgspec.Struct, eq=False):
         chats = note_chat(
             before.chats, former, conversation, happened, now, queue=queue, event=event
         )
-        self.record = msgspec.structs.replace(before, conversation=conversation, chats=chats)
+        self.record = replace(before, conversation=conversation, chats=chats)
         if before.corrections:
             self._note_whole()
         for effect in effects:
@@ -313,11 +314,9 @@ def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | N
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
     """The record, once that message is under way once more."""
-    kept = tuple(
-        msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
-        for one in record.undelivered
-    )
-    return msgspec.structs.replace(record, undelivered=kept)
+    known = record.undelivered
+    kept = (replace(one, again=True) if one.event_id == event_id else one for one in known)
+    return replace(record, undelivered=tuple(kept))
 
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
@@ -325,15 +324,15 @@ def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
     if undelivered(record, event_id) is None:
         return record
     kept = tuple(one for one in record.undelivered if one.event_id != event_id)
-    return msgspec.structs.replace(record, undelivered=kept)
+    return replace(record, undelivered=kept)
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
     known, record = undelivered(record, event_id), forgotten(record, event_id)
     if known is not None and known.passed:
         return record
-    passed = tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
-    return msgspec.structs.replace(record, read_up_to=event_id, undelivered=passed)
+    passed = tuple(replace(one, passed=True) for one in record.undelivered)
+    return replace(record, read_up_to=event_id, undelivered=passed)
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
@@ -341,7 +340,7 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     others = [one for one in record.undelivered if one.event_id != event_id]
     note = Undelivered(event_id, passed=known is not None and known.passed)
     kept = (*others, note)[-KEPT_UNDELIVERED:]
-    return msgspec.structs.replace(record, undelivered=kept)
+    return replace(record, undelivered=kept)
 
 
 # --- draft ----------------------------------------------------------------------------------------
@@ -379,19 +378,15 @@ class Done(msgspec.Struct):
     """For the ledger: code or reason, never content."""
 
 
-class Ticket:
-    """Acknowledgement that waits for the commits of several rooms.
+class Ticket(msgspec.Struct, eq=False):
+    """Acknowledgement that waits for the commits of several rooms."""
 
-    `failed`: rooms whose commit failed, and why. `known`: how many inputs were not new.
-    """
-
-    __slots__ = ("_done", "_left", "failed", "known")
-
-    def __init__(self) -> None:
-        self.failed: dict[RoomId, StoreError] = {}
-        self.known = 0
-        self._left = 0
-        self._done: asyncio.Future[None] | None = None
+    failed: dict[RoomId, StoreError] = {}
+    """Rooms whose commit failed, and why."""
+    known: int = 0
+    """Inputs that were not new."""
+    _left: int = 0
+    _done: asyncio.Future[None] | None = None
 
     def expect(self) -> None:
         """One more commit is waited for."""
@@ -474,8 +469,8 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
     state, asked = record.conversation, record.conversation.outstanding
     if asked is None or not _ends(body, asked.call_id):
         return record
-    state = msgspec.structs.replace(state, outstanding=msgspec.structs.replace(asked, stale=True))
-    return msgspec.structs.replace(record, conversation=state)
+    state = replace(state, outstanding=replace(asked, stale=True))
+    return replace(record, conversation=state)
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
@@ -503,6 +498,6 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
             yield entry
             continue
         if effect.attempted and not at_once:
-            effect = msgspec.structs.replace(effect, attempted=False)
+            effect = replace(effect, attempted=False)
         at_once = False
         yield Entry(entry.came, effect)
