@@ -127,6 +127,7 @@ class Engine:
         self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
+        """Held while a room is read."""
         self._runners = runners
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
@@ -451,7 +452,7 @@ class Engine:
                 del self._rooms[room_id]
 
     def due(self, room_id: RoomId, moment: int) -> None:
-        """Signal a Tick to the room at that moment. An outdated one does no harm."""
+        """Signal a Tick to the room at that moment (ms). An outdated one does no harm."""
         self._timetable.add(room_id, moment)
 
 

@@ -125,14 +125,12 @@ def note_chat(
     phase = _going_on(after)
     chat = _current(chats, before)
     if chat is not None and (phase is None or after.number != before.number):
-        ending = _ending(before, happened)
-        chats = put_chat(chats, replace(chat, ended=now, ending=ending))
+        chats = put_chat(chats, replace(chat, ended=now, ending=_ending(before, happened)))
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
-        chats = put_chat(
-            chats, Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
-        )
+        vain = Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
+        chats = put_chat(chats, vain)
     if phase is None:
         return chats
     known = _find(chats, after.number)
@@ -183,10 +181,7 @@ def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
 
 
 def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
-    for one in chats:
-        if one.number == number:
-            return one
-    return None
+    return next((one for one in chats if one.number == number), None)
 
 
 def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:
@@ -278,11 +273,10 @@ class SealedEvent(Value, frozen=True):
 
 
 class Thread(Value, frozen=True):
-    """The thread in which the customer's last words were."""
+    """The thread in which the customer's last words were: the event `latest`."""
 
     root: EventId
     latest: EventId
-    """The event of those words."""
     at: int = 0
     """When we received them, ms since the epoch; earlier versions did not note it."""
 

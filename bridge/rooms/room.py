@@ -128,23 +128,14 @@ class LaneRunner(Protocol):
 
 
 class EnginePort(Protocol):
-    """The engine, as its rooms see it."""
+    """The `Engine`, as its rooms see it."""
 
     @property
-    def reading(self) -> asyncio.Semaphore:
-        """Held while a room is read: a start must not read thousands at once."""
-
-    def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Own a task."""
-
-    def commit_soon(self, room: Room, *, urgent: bool) -> None:
-        """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
-
-    def rested(self, room: Room) -> None:
-        """A room has nothing left to do."""
-
-    def due(self, room_id: RoomId, moment: int) -> None:
-        """Signal a Tick to the room at that moment, ms since the epoch."""
+    def reading(self) -> asyncio.Semaphore: ...
+    def spawn(self, loop: Coroutine[Any, Any, None]) -> None: ...
+    def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
+    def rested(self, room: Room) -> None: ...
+    def due(self, room_id: RoomId, moment: int) -> None: ...
 
 
 class Room:

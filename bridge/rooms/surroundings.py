@@ -354,20 +354,14 @@ class Loops:
 
 
 class RoomView(Protocol):
-    """A room, as its smaller parts see it."""
+    """A `Room`, as its smaller parts see it."""
 
     @property
     def room_id(self) -> RoomId: ...
-
     @property
-    def durable(self) -> RoomRecord:
-        """The room as it is stored."""
-
-    def rows(self, lane: Lane) -> Iterable[EffectRow]:
-        """The effects of a lane that are to be carried out, oldest first."""
-
-    async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something; raises Stopping if there will be none."""
+    def durable(self) -> RoomRecord: ...
+    def rows(self, lane: Lane) -> Iterable[EffectRow]: ...
+    async def pause(self, seconds: float) -> None: ...
 
 
 class SystemClock:
