@@ -126,9 +126,8 @@ class MatrixLane:
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
-        if isinstance(effect, model.EndPoll) or (
-            isinstance(effect, model.Say) and effect.key in _UNSAID
-        ):
+        unsaid = isinstance(effect, model.Say) and effect.key in _UNSAID
+        if unsaid or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
         while True:
             try:
@@ -146,10 +145,8 @@ class MatrixLane:
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
-                if (
-                    isinstance(effect, model.Relay)
-                    and room.record.membership is not Membership.LEFT
-                ):
+                left = room.record.membership is Membership.LEFT
+                if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
                         await self._describe(room, row, effect)
                 return self._give_up(room, effect, error.code)
@@ -163,8 +160,7 @@ class MatrixLane:
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
-            failed = Came(EntryFailed(why))
-            return Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
+            return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
@@ -211,11 +207,10 @@ class MatrixLane:
     async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
         keys, record = filter(None, (say.key, say.also)), room.record
         thread = thread_in_use(record, self._around.clock.now())
-        inside = thread is not None and thread.latest == say.reply_to
         notice = ports.NoticeText(
             "\n".join(self._sentence(room, key, say.args) for key in keys),
             reply_to=say.reply_to,
-            thread=thread.root if thread is not None and inside else None,
+            thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping,
             mentions=_rung(record) if say.ping else (),
         )
@@ -304,8 +299,7 @@ class MatrixLane:
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
         done = await self._say(room, row, model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            posted = offered(offer, done.event_id, room.record.conversation.number)
-            done.came = (Came(posted),)
+            done.came = (Came(offered(offer, done.event_id, room.record.conversation.number)),)
         return done
 
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
@@ -347,9 +341,8 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        entry = await self._matrix.enter(
-            room.room_id, effect.host, effect.inviter, encrypt=effect.encrypt
-        )
+        room_id, encrypt = room.room_id, effect.encrypt
+        entry = await self._matrix.enter(room_id, effect.host, effect.inviter, encrypt=encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
             for raw in entry.earlier
@@ -387,15 +380,12 @@ class MatrixLane:
                 if not error.shut_out:
                     raise
                 outside.append(agent.name or agent.id)
-        if not outside:
-            return Done()
-        anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
-        done = Done()
-        if await room.anchor(anchor) is None:  # once a chat
+        done, anchor = Done(), f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        if outside and await room.anchor(anchor) is None:  # once a chat
             say = model.Say("agents.outside", {"names": tuple(outside)})
             done = await self._say(room, row, say)
             done.anchor = anchor
-        done.detail = "the room does not let them in"
+        done.detail = "the room does not let them in" if outside else ""
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
@@ -435,8 +425,7 @@ class MatrixLane:
         elif isinstance(content, frames.AgentLocation):
             # A place has to say of whose map it is.
             of = content.map if content.map.strip() else self._around.rules.policy.map
-            placed = replace(content, map=of)
-            parts = await self._send(room, relay, placed, txn_id)
+            parts = await self._send(room, relay, replace(content, map=of), txn_id)
         elif isinstance(content, frames.AgentMedia):
             parts = await self._media(room, relay, content, txn_id)
         # Anything else can only be described.
@@ -462,11 +451,9 @@ class MatrixLane:
             for number, event_id in enumerate(said):
                 await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
         except ports.Refused as error:
+            said = ()
             _log.info("a message is not taken back", why=error.code)
-        else:
-            if said:
-                return Done()
-        return await self._say(room, row, model.Say("chat.recalled"))
+        return Done() if said else await self._say(room, row, model.Say("chat.recalled"))
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content
@@ -587,10 +574,11 @@ def offered(
         return request_card(offer, event_id, CardKind.CALLBACK)
     if isinstance(offer, model.Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
-    about = offer.event_id if offer.first else None
-    text = "" if offer.first else offer.question
-    asked = None if offer.first else offer.event_id
-    card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about, asked=asked)
+    card = OurCard(event_id, CardKind.ROBOT, number=number)
+    if offer.first:
+        card = replace(card, about=offer.event_id)
+    else:
+        card = replace(card, text=offer.question, asked=offer.event_id)
     return CardPosted(card, (HELPED, NOT_HELPED))
 
 
