@@ -24,7 +24,7 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Clock
-from bridge.rooms.record import MatrixEvent, Membership, Undecryptable
+from bridge.rooms.record import MatrixEvent, Membership, Raw, Undecryptable
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
@@ -216,9 +216,7 @@ class Engine:
 
     # --- the homeserver -----------------------------------------------------------------------
 
-    async def accept_events(
-        self, events: Sequence[tuple[RoomId, EventId, dict[str, object]]]
-    ) -> int:
+    async def accept_events(self, events: Sequence[tuple[RoomId, EventId, Raw]]) -> int:
         """Let events happen, once each; returns how many were new, when they are durable.
 
         An event that the database can never hold is logged and dropped, for the homeserver would
@@ -249,7 +247,7 @@ class Engine:
             known += await self._store_first(room_id, by_room[room_id])
         return known
 
-    async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
+    async def _opened(self, raw: Raw) -> Raw | Undecryptable | None:
         """Plaintext of an event whose key is there; a transaction does not wait for one."""
         try:
             return await self._around.matrix.open(raw, ask=False)

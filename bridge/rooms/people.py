@@ -35,6 +35,7 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Person,
+    Raw,
     Renamed,
     RoomRecord,
     permalink,
@@ -159,7 +160,7 @@ def entered(
     standing: Standing,
     other: RoomRecord | None = None,
     former: RoomRecord | None = None,
-) -> tuple[dict[str, object], ...]:
+) -> tuple[Raw, ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
     `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
@@ -271,9 +272,7 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(
-    visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
-) -> None:
+def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -401,11 +400,10 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             visit.set(direct=True)
             visit.say("room.alone")
     record = visit.record
-    if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
-        if record.empty_since is not None:
-            visit.set(empty_since=None)
-    elif record.empty_since is None:
-        visit.set(empty_since=visit.now)
+    served = any(permission(one.user) >= Permission.CUSTOMER for one in record.people)
+    served = served or record.direct
+    if served != (record.empty_since is None):
+        visit.set(empty_since=None if served else visit.now)
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:

@@ -51,6 +51,7 @@ from bridge.rooms.record import (
     Nothing,
     PartPosted,
     PollAnswered,
+    Raw,
     Reacted,
     Renamed,
     RobotAnswered,
@@ -86,8 +87,6 @@ _MOST_ROOMS = 10
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
-Raw = dict[str, object]
-"""An event as the homeserver gives it."""
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
 

@@ -45,6 +45,8 @@ from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
+Raw = dict[str, object]
+"""JSON as the homeserver gives it: an event, or the content of one."""
 MOST_AGENTS = 50
 """Agents of one chat that are remembered; the first ones stay."""
 
@@ -265,7 +267,7 @@ class RoomSettings(Value, frozen=True):
 class SealedEvent(Value, frozen=True):
     """An encrypted event whose key may still come. Times are ms since the epoch."""
 
-    raw: dict[str, object]
+    raw: Raw
     until: int
     """When it is given up."""
     retry_at: int
@@ -378,7 +380,7 @@ class RoomRecord(Value, frozen=True):
     """Corrected messages, each with the event of a newer wording, the newest last."""
     whole: tuple[EventId, ...] = ()
     """Corrections of messages of which no agent has a former wording: to be sent as the message."""
-    parked: tuple[dict[str, object], ...] = ()
+    parked: tuple[Raw, ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()
     """Encrypted events that could not be read yet; their senders were told."""
@@ -498,7 +500,7 @@ class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_def
 class MatrixEvent(InboxEntry, frozen=True):
     """One event of a transaction, untouched."""
 
-    raw: dict[str, object]
+    raw: Raw
 
 
 class Entered(InboxEntry, frozen=True):
@@ -512,7 +514,7 @@ class Entered(InboxEntry, frozen=True):
     encrypted: bool = False
     displayname: str = ""
     """The inviter's name in the room."""
-    config: dict[str, object] | None = None
+    config: Raw | None = None
     """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
     people: tuple[Person, ...] = ()
     """Who has joined besides us."""
@@ -714,7 +716,7 @@ class Unreadable(FromPerson, frozen=True):
 class RoomConfigured(FromPerson, frozen=True):
     """The state event `org.matrix_webchat.room`."""
 
-    content: dict[str, object]
+    content: Raw
 
 
 class EncryptionOn(Meant, frozen=True):

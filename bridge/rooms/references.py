@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     Meaning,
     PartPosted,
     PollAnswered,
+    Raw,
     Reacted,
     RoomRecord,
     SealedEvent,
@@ -648,7 +649,7 @@ def key_patience(received: int, now: int) -> float:
     return min(KEY_PATIENCE, max(0, received + KEY_PATIENCE - now)) / 1000
 
 
-def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
+def keep_sealed(visit: Visit, raw: Raw) -> None:
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
     visit.set(sealed=(*visit.record.sealed, event)[-SEALED_LIMIT:])
 

@@ -43,6 +43,7 @@ from bridge.rooms.record import (
     Chat,
     Ending,
     LookedUp,
+    Raw,
     RoomRecord,
     Undecryptable,
     load_chat,
@@ -162,7 +163,7 @@ class _Reading:
             return False
         return True
 
-    async def _take(self, raw: dict[str, object]) -> None:
+    async def _take(self, raw: Raw) -> None:
         opened, earlier = await self._around.matrix.open(raw), None
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
         if found is None:

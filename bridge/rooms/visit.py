@@ -26,6 +26,7 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     OwnLogin,
+    Raw,
     RoomRecord,
     Stored,
     Undecryptable,
@@ -352,7 +353,7 @@ class Came(msgspec.Struct, frozen=True):
     happened: Stored
     key: str | None = None
     """As of `NewInput`."""
-    opened: dict[str, object] | Undecryptable | None = None
+    opened: Raw | Undecryptable | None = None
     """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
 
     def new_input(self, room_id: RoomId) -> NewInput:
