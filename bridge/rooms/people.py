@@ -148,12 +148,6 @@ class Standing(StrEnum):
     """The homeserver could not be asked."""
 
 
-def brings_config(visit: Visit, entry: Entered) -> bool:
-    """True if the room that we are in now has a configuration: whose, `entered` has to know."""
-    entering = visit.record.membership is Membership.ENTERING
-    return entering and not visit.record.refusal and entry.config is not None
-
-
 def entered(
     visit: Visit,
     entry: Entered,
@@ -163,7 +157,7 @@ def entered(
 ) -> tuple[Raw, ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
-    `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
+    `standing` is that of whoever set the room's configuration, if there is one; `other` is
     another direct room of the same customer's and host's, one with a chat if there is one; `former`
     is the room of which this one is the upgrade.
     """

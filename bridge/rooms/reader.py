@@ -466,17 +466,17 @@ class Reader:
             raw = await self._around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
-                happened = self._event(visit, raw, visit.now, may_wait=True, encrypted=True)
+                happened = self._readable(visit, raw, visit.now, may_wait=True, encrypted=True)
                 await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """Handle what was said before we came in, each event by itself."""
-        standing = Standing.ORDINARY
-        if people.brings_config(visit, entry):
+        standing, here = Standing.ORDINARY, visit.record
+        if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
-        other = await self._other_room(visit.record)
-        former, left_over = await self._replaced(visit.record)
+        other = await self._other_room(here)
+        former, left_over = await self._replaced(here)
         parked = people.entered(visit, entry, standing, other, former)
         if former is not None:
             visit.set(whole=former.whole)  # what goes along is sent as it would have been there
@@ -528,13 +528,10 @@ class Reader:
             visit.undo(mark)
             self._tell(visit, event_id)
 
-    async def _event(
-        self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool = False
-    ) -> bool:
+    async def _event(self, visit: Visit, raw: Raw, received: int, *, may_wait: bool) -> bool:
         """Open an event and let it happen; False if it would have to wait, and may not.
 
         The sender of one that cannot be read is told, and it is kept if its key may still come.
-        `encrypted`: it was, and is open already.
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
         opened = await self._around.matrix.open(raw, ask=False)
@@ -555,7 +552,7 @@ class Reader:
                 if opened.later:
                     references.keep_sealed(visit, raw)
             return True
-        encrypted = encrypted or opened is not raw
+        encrypted = opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
     async def _readable(
