@@ -74,11 +74,9 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def forget(visit: Visit, asked: EventId) -> None:
     """Forget a question to the robot whose message was taken back: it goes along to nobody."""
-    cards = (
-        replace(card, text="", asked=None) if card.asked == asked else card
-        for card in visit.record.cards
-    )
-    visit.set(cards=tuple(cards))
+    cards = visit.record.cards
+    left = (replace(one, text="", asked=None) if one.asked == asked else one for one in cards)
+    visit.set(cards=tuple(left))
 
 
 # --- reactions and votes --------------------------------------------------------------------------
