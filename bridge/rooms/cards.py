@@ -88,7 +88,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
     card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
     if card is None:
         return None
-    sign = _sign(gesture.key) if isinstance(gesture, Reacted) else ""
+    sign = bare_sign(gesture.key) if isinstance(gesture, Reacted) else ""
     match card.kind:
         case CardKind.RATING:
             return _rated(visit, card, gesture)
@@ -167,7 +167,7 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
     Digits name an id, as the card shows it; stars and thumbs know only more and less. One star is
     what a tap gives, whatever was meant by it: it is a rating only where there is no other.
     """
-    sign, best_last = _sign(key), choices[::-1]
+    sign, best_last = bare_sign(key), choices[::-1]
     if is_stars(sign):
         unclear = len(sign) > len(choices) or (len(sign) == 1 and len(choices) > 1)
         return None if unclear else best_last[len(sign) - 1]
@@ -178,10 +178,10 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 
 def is_stars(key: str) -> bool:
-    return re.fullmatch("[⭐★🌟]+", _sign(key)) is not None
+    return re.fullmatch("[⭐★🌟]+", bare_sign(key)) is not None
 
 
-def _sign(key: str) -> str:
+def bare_sign(key: str) -> str:
     return _SKINS.sub("", key).strip()
 
 

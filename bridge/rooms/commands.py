@@ -641,9 +641,5 @@ _ACTIONS: Mapping[str, str] = {
     "重置": "reset", "重設": "reset", "リセット": "reset",
 }
 # fmt: on
-_VERBS: Mapping[str, str] = {
-    word: verb for verb, command in COMMANDS.items() for word in (verb, *command.names.split())
-}
-_OTHERS: Mapping[str, str] = {
-    word: verb for verb, command in COMMANDS.items() for word in command.others.split()
-}
+_VERBS = {word: verb for verb, row in COMMANDS.items() for word in (verb, *row.names.split())}
+_OTHERS = {word: verb for verb, row in COMMANDS.items() for word in row.others.split()}

@@ -132,9 +132,7 @@ class Engine:
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
-        self._timetable = Timetable(
-            around.clock, lambda room_id: self._room(room_id).signal(Tick())
-        )
+        self._timetable = Timetable(around.clock, lambda room: self._room(room).signal(Tick()))
         self._dirty: dict[RoomId, Room] = {}
         """Rooms that have something to write."""
         self._under_way: list[Room] = []

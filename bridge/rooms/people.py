@@ -362,11 +362,8 @@ def is_alone(visit: Visit, who: UserId) -> bool:
 
 def _in_company(visit: Visit) -> bool:
     """True if somebody is in the room beside the customer who invited us."""
-    customer, permission = visit.record.customer, visit.rules.permission
-    return any(
-        one.user != customer and permission(one.user) > Permission.IGNORED
-        for one in visit.record.people
-    )
+    others = (one.user for one in visit.record.people if one.user != visit.record.customer)
+    return any(visit.rules.permission(user) > Permission.IGNORED for user in others)
 
 
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:

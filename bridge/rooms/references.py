@@ -32,6 +32,7 @@ from bridge.conversation import model
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
+from bridge.rooms.cards import bare_sign
 from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
@@ -107,10 +108,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
         return None
     stored = _input(body)
     meaning = await _meaning(around, stored)
+    earlier = _from_us(body) if stored is None else _from_a_person(meaning)
     if isinstance(stored, PartPosted):
-        earlier: Earlier | None = Earlier(stored.text)
-    else:
-        earlier = _from_us(body) if stored is None else _from_a_person(meaning)
+        earlier = Earlier(stored.text)
     if earlier is None:
         return None
     # A correction that changed nothing was told to nobody: then what it corrected counts.
@@ -535,7 +535,6 @@ def _is_word(piece: str) -> bool:
 # --- sending again --------------------------------------------------------------------------------
 
 _RESEND_SIGNS = frozenset("🔁🔄🔂↩")
-_VARIATION = "\ufe0f"
 
 
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
@@ -545,7 +544,7 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
     such a wish also where nothing is left to do (they tapped twice, or it has arrived meanwhile):
     an agent is never told of it. False if it is none.
     """
-    if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
+    if bare_sign(reaction.key) not in _RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
     cards = (one for one in visit.record.cards if one.event_id == reaction.target)
@@ -586,23 +585,20 @@ def resend(
 
     `earlier` is what it is about. `last`: its answer is one to all that were to be sent again.
     """
+    if isinstance(found, Undecryptable):
+        visit.report(event_id, found.key)
+        return []
+    if found is not None and visit.record.settings.paused:
+        visit.report(event_id, "undelivered.paused")
+        return []
     happened: list[model.Input] = []
-    match found:
-        case Undecryptable():
-            visit.report(event_id, found.key)
-            return []
-        case _ if found is not None and visit.record.settings.paused:
-            visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-            return []
-        case Spoke():
-            happened = [spoken(visit, found, earlier)]
-        case Corrected():
-            happened = _corrected_again(visit, found, earlier)
-        case Reacted():
-            happened = gestured(visit, found, earlier)
-        case _:
-            pass  # forgotten, or no message to an agent
-    if not happened:
+    if isinstance(found, Spoke):
+        happened = [spoken(visit, found, earlier)]
+    elif isinstance(found, Corrected):
+        happened = _corrected_again(visit, found, earlier)
+    elif isinstance(found, Reacted):
+        happened = gestured(visit, found, earlier)
+    if not happened:  # forgotten, or no message to an agent
         visit.record = forgotten(visit.record, event_id)
         key = "again.forgotten" if found is None else "again.cannot"
         visit.say(key, reply_to=event_id)

@@ -252,11 +252,9 @@ class Visit(msgspec.Struct, eq=False):
         """Let something happen to the conversation; `event` is what brought it, if any did."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now
         former, queue = before.conversation, policy.queue_id
-        conversation, effects = step(former, happened, now, policy)
-        chats = note_chat(
-            before.chats, former, conversation, happened, now, queue=queue, event=event
-        )
-        self.record = replace(before, conversation=conversation, chats=chats)
+        after, effects = step(former, happened, now, policy)
+        chats = note_chat(before.chats, former, after, happened, now, queue=queue, event=event)
+        self.record = replace(before, conversation=after, chats=chats)
         if before.corrections:
             self._note_whole()
         for effect in effects:
