@@ -44,8 +44,6 @@ AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class AsideLane:
-    """Runner of the lane aside."""
-
     def __init__(self, around: Surroundings) -> None:
         self._around = around
 

@@ -14,8 +14,7 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
   the end would put its writer into the queue again. They are answered instead. What is no command,
   rating or thanks is carried.
-- The queue card has a second line: the expected wait, the time waited. The estimate changes all the
-  time, so the line is put together as the card is written.
+- The queue card's second line is put together as the card is written: its estimate always changes.
 """
 
 from __future__ import annotations
@@ -124,9 +123,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
             _ask_which(visit, gesture.target)
     else:
         value = _number(gesture.answer)
-    if value is None or value not in card.choices:
-        return []
-    return [rating(visit, card, value)]
+    return [rating(visit, card, value)] if value is not None and value in card.choices else []
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
@@ -222,7 +219,6 @@ def offered(visit: Visit) -> dict[int, str]:
 
 
 def shown(choices: dict[int, str]) -> str:
-    """Choices as lines of a message."""
     return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 

@@ -43,8 +43,6 @@ Words = tuple[str, ...]
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A well-formed command."""
-
     verb: str
     """A key of `COMMANDS`."""
     words: Words = ()
@@ -81,8 +79,6 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A row of the table."""
-
     run: Callable[[Visit, Call], None]
     read: Callable[[list[str]], Words | None]
     """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""

@@ -86,7 +86,6 @@ class Timetable:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Keep the table for ever."""
         while True:
             self._sooner.clear()
             while self._heap and self._heap[0][0] <= self._clock.now():
@@ -289,7 +288,6 @@ class Engine:
             room.typist.people_type(users)
 
     async def key_came(self, room_id: RoomId) -> None:
-        """A key for the room's messages is there."""
         self._room(room_id).key_came()
 
     # --- the call centre ----------------------------------------------------------------------
@@ -303,15 +301,12 @@ class Engine:
         await self._take({room_id: [Came(push, key)]})
 
     async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        """The room's link was lost and stands again."""
         self._room(room_id).signal(LinkRestored(self._around.clock.now(), brief))
 
     async def lost(self, room_id: RoomId) -> None:
-        """The room's link has been away for long."""
         self._room(room_id).signal(LinkLost())
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
-        """The room's link waits for its login's turn."""
         self._room(room_id).signal(TurnAwaited(ceil(seconds)))
 
     # --- commits ------------------------------------------------------------------------------
@@ -423,7 +418,6 @@ class Engine:
         return list(islice(served, MOST_LIVELY))
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Own a task of a room's."""
         if self._tasks is None:
             loop.close()
             raise RuntimeError("the engine does not run")

@@ -222,8 +222,6 @@ class LinkEvents(Protocol):
 
 
 class NoticeText(msgspec.Struct, frozen=True):
-    """A sentence of ours, ready to be shown."""
-
     text: str
     reply_to: EventId | None = None
     thread: EventId | None = None
@@ -288,8 +286,6 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """One message, whoever sent it."""
-
     event_id: EventId
     sender: UserId
     at: int

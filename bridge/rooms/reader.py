@@ -100,7 +100,6 @@ class Facts(msgspec.Struct, frozen=True):
     earlier: Earlier | None = None
     """The message that this one is about (`references.refers_to`); None: forgotten."""
     encrypted: bool = False
-    """It came encrypted."""
     elsewhere: str = ""
     """The address of the room in which the customer's chat goes on, where that is not this one."""
     rooms_begun: tuple[int, ...] = ()
@@ -326,10 +325,7 @@ def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
 
 
 def _too_fast(visit: Visit, received: int) -> bool:
-    """Count a message, by the minute in which it was stored (ms since the epoch).
-
-    True if there have been more in it than the operator allows.
-    """
+    """Count a message in its minute (`received`: ms); True if it is one more than is allowed."""
     minute = received // 60_000
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)

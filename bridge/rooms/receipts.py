@@ -199,10 +199,8 @@ class Typist:
     def people_type(self, users: Collection[UserId]) -> None:
         """Typing notification of the homeserver: all users who are typing now, ours among them."""
         rules, matrix = self._around.rules, self._around.matrix
-        self._typing = any(
-            not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER
-            for user in users
-        )
+        people = [user for user in users if not matrix.is_ours(user)]
+        self._typing = any(rules.permission(user) >= Permission.CUSTOMER for user in people)
         if self._typing and not self._hinting and self._session() is not None:
             self._hinting = True
             self._spawn(self._hint())

@@ -52,8 +52,6 @@ MOST_AGENTS = 50
 
 
 class Ending(StrEnum):
-    """End of a chat."""
-
     AGENT = "agent"
     CUSTOMER = "customer"
     LOST = "lost"
@@ -110,10 +108,7 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats, the newest last, after a step about what happened.
-
-    `queue` is the room's; `event` is the Matrix event that brought it, where there is one.
-    """
+    """The chats, the newest last, after a step; `queue` is the room's, `event` what brought it."""
     same = before.phase is after.phase and before.number == after.number
     if not isinstance(happened, Said):
         chats = _rated(chats, before, happened)
@@ -244,8 +239,6 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
 
 
 class Membership(StrEnum):
-    """Our membership of the room."""
-
     NONE = "none"
     ENTERING = "entering"
     """Invited; the join is on its way. What people write meanwhile is parked."""
@@ -343,8 +336,6 @@ class OwnLogin(Value, frozen=True):
 
 
 class RoomRecord(Value, frozen=True):
-    """The stored state of one room."""
-
     room_id: RoomId
     version: int = 1
     """Of this layout; a reader refuses a newer one."""
@@ -525,8 +516,6 @@ class Entered(InboxEntry, frozen=True):
 
 
 class EntryFailed(InboxEntry, frozen=True):
-    """The room could not be joined."""
-
     why: str = ""
 
 
@@ -665,7 +654,6 @@ class Spoke(FromPerson, frozen=True):
     wrap: str = ""
     """Key of the sentence in which agents see the text; empty: as it is."""
     reply_to: EventId | None = None
-    """The event that this one answers."""
     thread: EventId | None = None
     """The event at the root of the thread that this one is in."""
     answers: tuple[tuple[str, str], ...] = ()

@@ -198,7 +198,6 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
 
 
 def newest(record: RoomRecord, event_id: EventId) -> EventId:
-    """The event with the newest wording of that message."""
     return dict(record.corrections).get(event_id, event_id)
 
 
@@ -441,12 +440,11 @@ def _correction(
 ) -> model.CustomerContent | None:
     """The correction as the agent reads it; None if it changes nothing that an agent sees."""
     before = None if earlier is None else earlier.content
+    file = before.mxc if isinstance(before, model.CustomerMedia) else None
     match content:
         case model.CustomerText():
             return _reworded(visit, content.text, earlier)
-        case model.CustomerMedia() if (
-            isinstance(before, model.CustomerMedia) and before.mxc == content.mxc
-        ):
+        case model.CustomerMedia() if content.mxc == file:
             return _reworded(visit, content.caption, earlier)
         case model.CustomerMedia():
             text = content.caption or content.name

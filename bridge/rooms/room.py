@@ -91,6 +91,7 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
+_DUE = (references.sealed_due, references.erasing_due, people.due)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -105,18 +106,11 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     timed = record.empty_since is not None or record.greet_at is not None
     if not (record.sealed or record.erasing or timed):
         return first
-    moments = (
-        first,
-        references.sealed_due(record),
-        people.due(record),
-        references.erasing_due(record),
-    )
+    moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 class LaneRunner(Protocol):
-    """Runner of one lane: carries out its effects."""
-
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
 
@@ -254,14 +248,12 @@ class Room:
             self._engine.commit_soon(self, urgent=True)
 
     async def until_ended(self) -> None:
-        """Return when all that was begun without a task has ended."""
         await self._loops.until_ended()
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
     @property
     def account(self) -> Account:
-        """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
         running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
@@ -279,12 +271,10 @@ class Room:
         return await self._around.store.anchor(self.room_id, name)
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something; raises Stopping if there will be none."""
         await self._loops.pause(seconds)
 
     @property
     def idle(self) -> bool:
-        """True if there is nothing to do and nothing being done."""
         return not (
             self._loops.running
             or self._waits
@@ -298,7 +288,6 @@ class Room:
 
     @property
     def _free(self) -> bool:
-        """True if a step may be made."""
         return not (self.behind or self._busy)
 
     @property

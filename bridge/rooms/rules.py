@@ -58,7 +58,6 @@ class Rules(msgspec.Struct, frozen=True):
     tell: TellAgents = TellAgents()
     policy: Policy = Policy()
     texts: Texts = Texts()
-    """All that we say, to customers and to agents."""
     ratings: tuple[RatingOption, ...] = ()
     """The best first; empty: one to five stars. A server's own list goes before."""
     robot: bool = False
@@ -79,7 +78,6 @@ class Rules(msgspec.Struct, frozen=True):
     """WebChat may take the address of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
-    """Cache of `policy_for`."""
     _prefix: str = ""
     """`prefix`, as `folded` has it."""
 
@@ -199,10 +197,7 @@ class BadSetting(Exception):
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """The settings that a state event declares; what it does not name is as in the config.
-
-    Raises BadSetting for the first value that cannot be used: nothing of the event counts then.
-    """
+    """The settings of a state event, else the config's; BadSetting: nothing of it counts."""
     settings = RoomSettings()
     for key, value in content.items():
         settings = _changed(settings, key, value, rules)

@@ -100,9 +100,8 @@ class EffectRow(msgspec.Struct, frozen=True):
     revived: int | None = None
     """When an operator put it back to work."""
     marked: bool = False
-    """It was stored as attempted, and whoever holds this very copy has not attempted it yet.
-
-    Never so of a row that was read: its attempt may have been made."""
+    """It was stored as attempted, and whoever holds this very copy has not attempted it yet. Never
+    so of a row that was read: its attempt may have been made."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):
@@ -125,14 +124,11 @@ class ChatRow(msgspec.Struct, frozen=True):
     """A chat of a room, small and kept for ever."""
 
     number: int
-    """Its number in the room."""
     chat: bytes
     """Tagged JSON of a `rooms.record.Chat`."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """The end of an effect."""
-
     seq: EffectSeq
     outcome: Outcome
     now: int
@@ -160,14 +156,11 @@ class Commit(msgspec.Struct, frozen=True):
     buried: Sequence[tuple[InputSeq, str]] = ()
     """Inputs that cannot be handled, and why: they become dead letters."""
     settled: Sequence[Settlement] = ()
-    """The ends of effects."""
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """Answer to a commit."""
-
     effects: Sequence[EffectRow] = ()
     """The rows of the entries that have an effect, in order."""
     waiting: Sequence[InputRow] = ()
@@ -251,8 +244,6 @@ class Depth(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """All that waits in the store."""
-
     inbox: Depth
     outbox: Mapping[Lane, Depth]
     """Every lane is in it."""
@@ -288,10 +279,7 @@ class StorePort(Protocol):
     """
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
-        """Write what rooms have to write, each room all or nothing; `done` gets answers in order.
-
-        No room is named twice.
-        """
+        """Write commits, each all or nothing, none for a room twice; `done` gets their answers."""
 
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
         """The same for who waits; raises the error if the database did not take it."""

@@ -79,8 +79,7 @@ class InvitationLock:
         self._inviting = inviting
         self._taken: asyncio.Lock | None = None
 
-    async def __aenter__(self) -> None:
-        pass
+    async def __aenter__(self) -> None: ...
 
     async def __aexit__(self, *error: object) -> None:
         if self._taken is not None:
@@ -141,8 +140,6 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """Statistics of one queue."""
-
     at: int = 0
     """When the last wait ended, ms."""
     whole: Trace = Trace()
@@ -181,10 +178,7 @@ class Waits:
             self._unsaved.add(waited.queue_id)
 
     def expected(self, place: model.Queued, now: int) -> tuple[float, float] | None:
-        """Range of the rest of a wait, in seconds; None: too little is known.
-
-        Both 0: it should have been over by now.
-        """
+        """Range of the rest of a wait, in seconds; both 0: it is overdue; None: nobody knows."""
         known = self._learnt.get(place.queue_id)
         if known is None or now - known.at > FRESH:
             return None
@@ -381,8 +375,6 @@ class Observer(Protocol):
 
 
 class Measures(Protocol):
-    """Metrics of the engine."""
-
     @property
     def handling(self) -> Observer:
         """Seconds from storing an input to having handled it."""
@@ -411,6 +403,5 @@ class Surroundings(msgspec.Struct):
     """Threads in which sounds and videos are converted and looked at: a few, so that many voice
     messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
-    """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""

@@ -124,7 +124,6 @@ class MatrixLane:
         return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
         unsaid = isinstance(effect, model.Say) and effect.key in _UNSAID
         if unsaid or isinstance(effect, model.EndPoll):
@@ -364,10 +363,7 @@ class MatrixLane:
         return Done()
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
-        """Bring the ghosts in; of those that the room does not let in, say that we speak for them.
-
-        Each of their messages tries again (`MatrixPort.relay`).
-        """
+        """Bring the ghosts in; for those that are kept out we speak, until they may (`relay`)."""
         if room.record.direct:
             # Before they come in: no client is to count three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))

@@ -46,8 +46,6 @@ _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SI
 
 
 class WebChatLane:
-    """Runner of the lane to WebChat."""
-
     def __init__(self, around: Surroundings) -> None:
         self._around = around
 
@@ -105,10 +103,7 @@ class WebChatLane:
         return _answered(room, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """Mark a call whose bytes go out now; CallFailure if they do not.
-
-        The customer may have thought better of it meanwhile.
-        """
+        """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
         if _overtaken(room.record, CallId(row.call_id or 0)):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
         if row.marked:
@@ -184,9 +179,8 @@ class WebChatLane:
     async def _amr(self, kept: Kept, room: int) -> voice.Sound | None:
         """The sound as AMR of so many bytes at most; None if it does not fit, or is none."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._around.conversions, voice.to_amr, kept.stream, room
-            )
+            loop, threads = asyncio.get_running_loop(), self._around.conversions
+            return await loop.run_in_executor(threads, voice.to_amr, kept.stream, room)
         except voice.NoSound:
             return None
 

@@ -112,7 +112,6 @@ class SendTranscript(RoomWish, frozen=True):
     number: int | None = None
     """Which; None: the newest."""
     json: bool = False
-    """Also as JSON."""
 
 
 class TryLogin(RoomWish, frozen=True):
@@ -129,15 +128,13 @@ class Conceal(RoomWish, frozen=True):
 
 
 class Decline(RoomWish, frozen=True):
-    """Refuse the invitation `event_id` of one of our users, and say why."""
+    """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
     event_id: EventId
     user: UserId
     reason: str
-    """As people are to read it."""
     inviter: UserId = UserId("")
     why: str = ""
-    """For the operator's log."""
 
 
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
@@ -192,13 +189,10 @@ class Visit(msgspec.Struct, eq=False):
     """The mutable state of a step in the making; see the module."""
 
     record: RoomRecord
-    """The room as it stands."""
     rules: Rules
-    """The operator's decisions."""
     now: int
     """ms since the epoch."""
     effects: list[Effect] = []
-    """Those asked for, in order."""
     buried: list[tuple[InputSeq, str]] = []
     """Inputs that our own code failed at, and why."""
     again: list[EventId] = []
@@ -207,7 +201,6 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
 
     def set(self, **changes: Any) -> None:
-        """Replace fields of the record."""
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
@@ -231,7 +224,6 @@ class Visit(msgspec.Struct, eq=False):
     def say(
         self, key: str, args: model.Args | None = None, *, reply_to: EventId | None = None
     ) -> None:
-        """Say a sentence in the room."""
         self.ask(model.Say(key, args or {}, reply_to=reply_to))
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
@@ -350,12 +342,10 @@ class Came(msgspec.Struct, frozen=True):
 
     happened: Stored
     key: str | None = None
-    """As of `NewInput`."""
     opened: Raw | Undecryptable | None = None
     """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
 
     def new_input(self, room_id: RoomId) -> NewInput:
-        """The input as the store takes it."""
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
@@ -364,17 +354,14 @@ Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | 
 
 
 class Done(msgspec.Struct):
-    """Result of carrying out an effect."""
+    """What came of an effect: see `Settlement`."""
 
     event_id: EventId | None = None
-    """The Matrix event that it became."""
     anchor: str | None = None
-    """A name to remember that event by."""
     came: tuple[Came, ...] = ()
     """What has to be told to the room."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
-    """For the ledger: code or reason, never content."""
 
 
 class Ticket(msgspec.Struct, eq=False):
