@@ -119,27 +119,24 @@ def note_chat(
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
             return (*chats[:-1], replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
-    phase = _going_on(after)
-    chat = _current(chats, before)
-    if chat is not None and (phase is None or after.number != before.number):
-        chats = put_chat(chats, replace(chat, ended=now, ending=_ending(before, happened)))
+    former, phase = _going_on(before), _going_on(after)
+    by_number = {one.number: one for one in chats}
+    if former is not None and (phase is None or after.number != before.number):
+        # One that began before there was a record is made up for.
+        chat = by_number.get(before.number) or _begun(before, former, former.since, None)
+        by_number[chat.number] = replace(chat, ended=now, ending=_ending(before, happened))
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
         vain = Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
-        chats = put_chat(chats, vain)
-    if phase is None:
-        return chats
-    known = _find(chats, after.number)
-    chat = known or _begun(after, phase, now, event)
-    if isinstance(happened, Said):
-        chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-    return put_chat(chats, chat if same and known else _gone_on(chat, phase, now))
-
-
-def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    others = [one for one in chats if one.number != chat.number]
-    return tuple(sorted((*others, chat), key=lambda one: one.number))
+        by_number[number] = vain
+    if phase is not None:
+        known = by_number.get(after.number)
+        chat = known or _begun(after, phase, now, event)
+        if isinstance(happened, Said):
+            chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
+        by_number[chat.number] = chat if same and known else _gone_on(chat, phase, now)
+    return tuple(by_number[number] for number in sorted(by_number))
 
 
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
@@ -153,20 +150,12 @@ def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
 
 def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
     """Those that have to be written: `last` alone moves with every message and can wait."""
-    changed = []
+    changed, known = [], {one.number: one for one in before}
     for one in after:
-        old = _find(before, one.number)
+        old = known.get(one.number)
         if old is None or (old is not one and replace(old, last=one.last) != one):
             changed.append(one)
     return changed
-
-
-def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
-    """The chat that was going on; one that began before there was a record is made up for."""
-    phase = _going_on(before)
-    if phase is None:
-        return None
-    return _find(chats, before.number) or _begun(before, phase, phase.since, None)
 
 
 def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
@@ -175,10 +164,6 @@ def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
     if isinstance(phase, Waiting):
         return None if hidden(phase) else phase
     return phase if isinstance(phase, Chatting) else None
-
-
-def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
-    return next((one for one in chats if one.number == number), None)
 
 
 def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:

@@ -447,9 +447,11 @@ class MatrixLane:
             for number, event_id in enumerate(said):
                 await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
         except ports.Refused as error:
-            said = ()
             _log.info("a message is not taken back", why=error.code)
-        return Done() if said else await self._say(room, row, model.Say("chat.recalled"))
+        else:
+            if said:
+                return Done()
+        return await self._say(room, row, model.Say("chat.recalled"))
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content
