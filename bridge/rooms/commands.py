@@ -381,10 +381,7 @@ def _human(visit: Visit, call: Call) -> None:
 
 
 def _retry(visit: Visit, call: Call) -> None:
-    """Send again all that can be, or just the message that it replies to, or just the newest.
-
-    What was corrected since does not go in its old words any more.
-    """
+    """Send again all that can be, or just what it replies to, or the newest; no former wording."""
     waiting = [one.event_id for one in visit.record.undelivered if not one.again]
     wanted = [one for one in waiting if newest(visit.record, one) == one]
     if not call.words:

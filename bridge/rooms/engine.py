@@ -173,7 +173,11 @@ class Engine:
                 ready.set()
                 await self._stopped.wait()
             finally:
-                self._end_writing()
+                self._writing = False
+                # Nobody is to wait for a commit that does not come any more.
+                for room in dict.fromkeys((*self._dirty.values(), *self._under_way)):
+                    room.stop()
+                    room.failed(StoreError("the engine was stopped"))
             for loop in loops:
                 loop.cancel()
 
@@ -385,13 +389,6 @@ class Engine:
                 room.look()
         if not (self._dirty or self._under_way):
             self._clean.set()
-
-    def _end_writing(self) -> None:
-        """Nobody is to wait for a commit that does not come any more."""
-        self._writing = False
-        for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
-            room.stop()
-            room.failed(StoreError("the engine was stopped"))
 
     # --- rooms --------------------------------------------------------------------------------
 

@@ -480,10 +480,7 @@ class MatrixEvent(InboxEntry, frozen=True):
 
 
 class Entered(InboxEntry, frozen=True):
-    """Our user has joined the room.
-
-    The events of `order`, sent before and while it did, were stored in the same transaction.
-    """
+    """Our user has joined. The events of `order`, sent until it had, were stored along with it."""
 
     order: tuple[EventId, ...] = ()
     direct: bool = True

@@ -338,10 +338,7 @@ class StorePort(Protocol):
         """All that happened to a Matrix event, in order of time."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        """The input that a Matrix event of this room came as, else the effect that became it.
-
-        None if there is neither, or it has been erased.
-        """
+        """The input that an event of this room came as, else the effect that became it, if kept."""
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""

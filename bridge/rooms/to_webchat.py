@@ -131,10 +131,7 @@ class WebChatLane:
         return Done(came=(Came(done),), detail="" if done.url else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
-        """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
-
-        Every failure is a CallFailure, with whoever was at fault.
-        """
+        """Transfer of a file; every failure is a CallFailure, with whoever was at fault."""
         limit = self._around.rules.limits.file
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
@@ -244,9 +241,7 @@ def _failed(call_id: CallId, failure: CallFailure) -> Done:
     happened = CallFailed(
         call_id, failure.reason, certain=failure.certain, code=failure.code, limit=failure.limit
     )
-    if not failure.certain:
-        outcome = Outcome.UNCERTAIN
-    else:
-        outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
+    outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
+    outcome = outcome if failure.certain else Outcome.UNCERTAIN
     detail = failure.reason if failure.code is None else f"{failure.reason} {failure.code}"
     return Done(came=(Came(happened),), outcome=outcome, detail=detail)
