@@ -47,10 +47,8 @@ class AsideLane:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
 
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane may take long."""
-        del room, row, done
-        return False
+    begin = None
+    """Every effect of this lane may take long."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""

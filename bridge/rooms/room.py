@@ -111,8 +111,9 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 
 
 class LaneRunner(Protocol):
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
+    @property
+    def begin(self) -> Callable[[Room, EffectRow, Callable[[Done], None]], bool] | None:
+        """Begins a marked effect at once, and tells later; None, or False: it has to be `run`."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
@@ -473,9 +474,12 @@ class Room:
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
+        begin = self._runners[row.lane].begin
+        if begin is None:
+            return False
         self._loops.begin(row.lane)
         try:
-            if self._runners[row.lane].begin(self, row, partial(self._told, row)):
+            if begin(self, row, partial(self._told, row)):
                 return True
         except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way", seq=row.seq)

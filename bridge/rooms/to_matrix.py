@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -118,10 +118,8 @@ class MatrixLane:
         self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
         """What agents' latest messages became, by the server's numbers, if it has any."""
 
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane has to wait for the homeserver."""
-        del room, row, done
-        return False
+    begin = None
+    """Every effect of this lane has to wait for the homeserver."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         effect, wait = load_effect(row.effect), FIRST_WAIT

@@ -294,12 +294,9 @@ class Telling:
 
     def line(self, chat: Chat, first: EventId | None) -> str:
         """One chat as `history` lists it; with a link if it is known where it began."""
-        args: Args = {
-            "number": chat.number,
-            "date": clock_time(self.language, chat.asked, self._rules.timezone),
-            "queue": self._rules.queue_name(chat.queue_id),
-            "outcome": self.outcome(chat),
-        }
+        date = clock_time(self.language, chat.asked, self._rules.timezone)
+        queue, outcome = self._rules.queue_name(chat.queue_id), self.outcome(chat)
+        args = Args(number=chat.number, date=date, queue=queue, outcome=outcome)
         line = self.say("history.chat", args)
         if chat.rating is not None:
             rating = rated(chat.rating, self.label(chat.rating))
