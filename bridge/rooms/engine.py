@@ -298,11 +298,12 @@ class Engine:
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         """Let a push of WebChat's happen, once; StoreError: it was not stored, nor acknowledged."""
-        if (sign := _sign_of_typing(received)) is not None:
-            self._room(room_id).agent_types(sign.session_id, sign.agent_id)
-            return
-        push = Pushed(received.push, self._around.clock.now(), numbered=bool(received.rs_id))
-        await self._take({room_id: [Came(push, key)]})
+        match received.push:
+            case MessageReceived(content=AgentNotice(notice_type=NoticeType.TYPING)) as sign:
+                self._room(room_id).agent_types(sign.session_id, sign.agent_id)
+            case push:
+                numbered, now = bool(received.rs_id), self._around.clock.now()
+                await self._take({room_id: [Came(Pushed(push, now, numbered=numbered), key)]})
 
     async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
         self._room(room_id).signal(LinkRestored(self._around.clock.now(), brief))
@@ -441,11 +442,3 @@ class Engine:
     def due(self, room_id: RoomId, moment: int) -> None:
         """Signal a Tick to the room at that moment (ms). An outdated one does no harm."""
         self._timetable.add(room_id, moment)
-
-
-def _sign_of_typing(received: Received) -> MessageReceived | None:
-    """The push, if all it says is that an agent is typing: system notice 5 (reference 2.2)."""
-    push = received.push
-    if not isinstance(push, MessageReceived) or not isinstance(push.content, AgentNotice):
-        return None
-    return push if push.content.notice_type == NoticeType.TYPING else None

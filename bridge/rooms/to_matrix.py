@@ -393,12 +393,10 @@ class MatrixLane:
                     opened = True
                     await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
-            except (ports.TooBig, ports.Unavailable) as error:
-                _log.info("no picture for an agent", agent=agent.id, why=str(error))
-            except ports.Refused as error:
-                if opened:
+            except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
+                if opened and isinstance(error, ports.Refused):
                     raise  # the homeserver's refusal, not the file server's
-                _log.info("no picture for an agent", agent=agent.id, why=error.code)
+                _log.info("no picture for an agent", agent=agent.id, why=str(error))
         await matrix.welcome_agent(room.room_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
