@@ -17,6 +17,7 @@ from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -58,20 +59,19 @@ class Undone(NamedTuple):
     deadlines: Sequence[tuple[RoomId, int]]
 
 
-class Timetable:
+class Timetable(msgspec.Struct, eq=False):
     """A heap of deadlines: one moment a room, the soonest that it has asked for.
 
-    Calls `wake` for each room at its moment, while `run` runs. A room whose deadline has moved back
-    is woken at the old moment and names the new one. One that asks for a sooner moment leaves its
-    former entry behind; the heap is built anew before that makes it more than twice as long.
+    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
+    at the old moment and names the new one. One that asks for a sooner moment leaves its former
+    entry behind; the heap is built anew before that makes it more than twice as long.
     """
 
-    def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:
-        self._clock = clock
-        self._wake = wake
-        self._moments: dict[RoomId, int] = {}
-        self._heap: list[tuple[int, RoomId]] = []
-        self._sooner = asyncio.Event()
+    _clock: Clock
+    _wake: Callable[[RoomId], None]
+    _moments: dict[RoomId, int] = {}
+    _heap: list[tuple[int, RoomId]] = []
+    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def add(self, room_id: RoomId, moment: int) -> None:
         """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""

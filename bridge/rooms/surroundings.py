@@ -72,12 +72,11 @@ def _fact(person: UserId) -> str:
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-class InvitationLock:
+class InvitationLock(msgspec.Struct, eq=False):
     """Lock of a room's step on one inviter: entered with each step, and released at its end."""
 
-    def __init__(self, inviting: Inviting) -> None:
-        self._inviting = inviting
-        self._taken: asyncio.Lock | None = None
+    _inviting: Inviting
+    _taken: asyncio.Lock | None = None
 
     async def __aenter__(self) -> None: ...
 
@@ -241,33 +240,26 @@ class Stopping(Exception):
     """The bridge is stopping: nothing new is begun."""
 
 
-class Loops:
+class Loops(msgspec.Struct, eq=False):
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again. `after` is called whenever something may have changed, and when a loop has ended. In
+    again. `_after` is called whenever something may have changed, and when a loop has ended. In
     `running` are the names of the loops, and of what is under way without a task.
     """
 
-    def __init__(
-        self,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        sleep: Callable[[float], Awaitable[None]],
-        after: Callable[[], None],
-        log: structlog.stdlib.BoundLogger,
-    ) -> None:
-        self.running: set[str] = set()
-        self.stopping = False
-        self._spawn = spawn
-        self._sleep = sleep
-        self._after = after
-        self._log = log
-        self._begun: set[str] = set()
-        self._none_begun: asyncio.Event | None = None
-        self._pausing: set[asyncio.Task[Any] | None] = set()
-        self._failures: Counter[str] = Counter()
-        self._unanswered: set[str] = set()
-        """Loops that the database did not answer the last time."""
+    _spawn: Callable[[Coroutine[Any, Any, None]], None]
+    _sleep: Callable[[float], Awaitable[None]]
+    _after: Callable[[], None]
+    _log: structlog.stdlib.BoundLogger
+    running: set[str] = set()
+    stopping: bool = False
+    _begun: set[str] = set()
+    _none_begun: asyncio.Event | None = None
+    _pausing: set[asyncio.Task[Any] | None] = set()
+    _failures: Counter[str] = msgspec.field(default_factory=Counter)
+    _unanswered: set[str] = set()
+    """Loops that the database did not answer the last time."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Have `once` called until it returns False, unless the loop of that name runs already."""
