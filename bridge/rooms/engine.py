@@ -133,7 +133,6 @@ class Engine:
         """Those that may be dropped, the longest unused first."""
         self._timetable = Timetable(around.clock, lambda room: self._room(room).signal(Tick()))
         self._dirty: dict[RoomId, Room] = {}
-        """Rooms that have something to write."""
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
         self._writing = False

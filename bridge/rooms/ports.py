@@ -78,8 +78,6 @@ class TooBig(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Account with which a room logs in to WebChat."""
-
     room_id: RoomId
     customer: UserId
     displayname: str

@@ -28,7 +28,6 @@ from bridge.webchat.codes import Source
 KEYS = ("queue", "from", "language", "start", "paused")
 """Those of the state event `org.matrix_webchat.room`."""
 SOURCES = tuple(source.value for source in Source)
-"""What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
 LONGEST_WORD = 100

@@ -156,13 +156,10 @@ class Waits:
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
-        if not isinstance(old, model.Waiting) or isinstance(new, model.Waiting):
-            return
-        if old.cancel and isinstance(new, model.Chatting):
-            return  # nobody waited for it any more
-        if isinstance(new, model.Chatting) and not new.robot:
-            self._learn(old, now, at_least=False)
-        elif isinstance(new, model.Idle) and isinstance(old, model.Queued):
+        if isinstance(old, model.Waiting) and isinstance(new, model.Chatting):
+            if not (new.robot or old.cancel):  # else nobody waited for a person (any more)
+                self._learn(old, now, at_least=False)
+        elif isinstance(old, model.Queued) and isinstance(new, model.Idle):
             self._learn(old, now, at_least=True)
 
     def _learn(self, waited: model.Waiting, now: int, *, at_least: bool) -> None:
@@ -351,8 +348,6 @@ class RoomView(Protocol):
 
 
 class SystemClock:
-    """The real clock: implements `ports.Clock`."""
-
     def now(self) -> int:
         return time.time_ns() // 1_000_000
 
