@@ -35,7 +35,7 @@ from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
-from bridge.rooms.rules import Rules, narrow
+from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import WORDS, Texts
@@ -49,8 +49,6 @@ KEPT_CARDS = 20
 FRESH = 3_600_000
 """ms after a chat in which plain words may rate it; later they are about something else."""
 
-_SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
-"""Colours of hands, and marks that choose between two pictures of the same sign."""
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
@@ -176,10 +174,6 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 def is_stars(key: str) -> bool:
     return re.fullmatch("[⭐★🌟]+", bare_sign(key)) is not None
-
-
-def bare_sign(key: str) -> str:
-    return _SKINS.sub("", key).strip()
 
 
 def _number(sign: str) -> int | None:

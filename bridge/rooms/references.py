@@ -32,7 +32,6 @@ from bridge.conversation import model
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.cards import bare_sign
 from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
@@ -49,6 +48,7 @@ from bridge.rooms.record import (
     Withdrew,
     load_input,
 )
+from bridge.rooms.rules import bare_sign
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (

@@ -7,6 +7,7 @@ whole (`surroundings`), so a step is decided by one set of rules from beginning 
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
@@ -34,6 +35,8 @@ LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500
 """Characters that are made narrow at a time."""
+_SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
+"""Colours of hands, and marks that choose between two pictures of the same sign."""
 KNOWN = 4096
 """Entries of a cache: people's permissions, policies of rooms."""
 
@@ -176,6 +179,11 @@ def narrow(text: str) -> str:
         return text
     parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)
+
+
+def bare_sign(key: str) -> str:
+    """A reaction as it is compared."""
+    return _SKINS.sub("", key).strip()
 
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
