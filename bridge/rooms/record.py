@@ -141,11 +141,8 @@ def note_chat(
 
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
     """Those that may still change: the newest, and the newest with a session."""
-    newest = chats[-1:]
-    if not newest or newest[0].session_id is not None:
-        return newest
     with_session = [one for one in chats if one.session_id is not None][-1:]
-    return tuple(dict.fromkeys((*with_session, *newest)))
+    return tuple(dict.fromkeys((*with_session, *chats[-1:])))
 
 
 def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
