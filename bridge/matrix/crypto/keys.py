@@ -225,15 +225,14 @@ class RoomKeys:
         key = opened.key if used else await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
-        event_id, part = wire.text(raw, "event_id"), plain.message_index // IN_A_ROW
-        if opened.part != part:
-            notes = await self._replays.notes(sealed.key_name, part)
-            opened.part, opened.notes = part, notes
-        until = key.keep_until
-        repeated = self._replays.is_one(opened.notes, plain.message_index, event_id, until)
+        event_id, index = wire.text(raw, "event_id"), plain.message_index
+        if opened.part != index // IN_A_ROW:
+            notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
+            opened.part, opened.notes = index // IN_A_ROW, notes
+        repeated = self._replays.is_one(opened.notes, index, event_id, key.keep_until)
         if self._replays.waiting >= AT_MOST:
             await self._replays.save()
-        if key is not opened.key:
+        if not used:
             await self._store(sealed.key_name, opened, key)
         if repeated:
             return Undecryptable(REPEATED, later=False)
