@@ -173,11 +173,12 @@ class Links:
         """See whether the server is there. Unavailable: it is not, and why.
 
         Links that are being opened know best. While there is none, and none that stands without
-        trouble, the door looks once in a while.
+        trouble, the door looks once in a while; a link that rests after a refused login is neither.
         """
-        now, door = asyncio.get_running_loop().time(), self.door
-        opening = not all(link.up for link in self._links.values())
-        doubt = not self._links or door.trouble
+        now, door, links = asyncio.get_running_loop().time(), self.door, self._links.values()
+        soon = self._timing.backoff_last
+        opening = any(not link.up and link.gate.pause_left() <= soon for link in links)
+        doubt = door.trouble or not any(link.up for link in links)
         if doubt and not opening and not door.closed_for and now >= self._look_due:
             await door.look()
             self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
