@@ -113,9 +113,11 @@ class CatchUp:
                     found.append(read)
             if not before or not events or (found and await self.known(found[-1][1])):
                 break
+        else:
+            _log.warning("older events are not looked for", room=room_id, read=MOST_PAGES * PAGE)
         new = await self.accept(found[::-1]) if found else 0
         if new:
-            _log.warning("events that were never handed over", room=room_id, count=new)
+            _log.info("events that were not handed over yet", room=room_id, count=new)
 
     def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
         """The event as a transaction brings it; None for an echo, and for what was taken back."""
