@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -107,11 +106,11 @@ def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Give
     return command
 
 
-def exposed(files: Files, config: Config) -> str:
-    """The files with secrets that anybody on this machine can read, as a shell takes them."""
+def exposed(files: Files, config: Config) -> list[str]:
+    """The files with secrets that anybody on this machine can read."""
     database = config.database.url.get_secret_value().removeprefix(SQLITE)
     ours = (files.config, files.registration, Path(database), Path(f"{database}-wal"))
-    return shlex.join(str(file) for file in map(Path.absolute, ours) if _open_to_all(file))
+    return [str(file) for file in map(Path.absolute, ours) if _open_to_all(file)]
 
 
 def _open_to_all(file: Path) -> bool:

@@ -101,6 +101,23 @@ def test_files_that_everybody_can_read_are_named(
     assert "chmod" not in folder.run_here("check").output, "nobody else gets there"
 
 
+def test_a_volume_of_kubernetes_is_read_by_its_pod_only(open_folder: Folder) -> None:
+    """Its files are links into `..data`, and have the mode that the volume gives them."""
+    folder = open_folder
+    folder.write()
+    folder.config.chmod(0o644)
+    (folder.path / "..2026_11_27").mkdir()
+    folder.config.rename(folder.path / "..2026_11_27" / folder.config.name)
+    (folder.path / "..data").symlink_to("..2026_11_27")
+    folder.config.symlink_to(Path("..data", folder.config.name))
+    told = folder.run_here("check", "-r", str(folder.registration))
+    assert "chmod" not in told.output
+    assert "`defaultMode: 0640`" in told.output
+    result = folder.run_here("doctor", "-r", str(folder.registration))
+    assert "FAIL  secrets " not in result.output
+    assert "SKIP  secrets " in result.output
+
+
 def test_check_for_scripts(folder: Folder) -> None:
     folder.write()
     result = folder.run_here("check", "--json")
