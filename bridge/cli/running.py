@@ -13,7 +13,6 @@ import io
 import json
 import os
 import secrets
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,16 +131,9 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
         )
     if settings.unverified:
         yield Finding(Verdict.SKIP, "WebChat certificate", settings.unverified)
-    bare = console.exposed(files, config)
-    # A volume of Kubernetes is reached from one pod only.
-    mounted = [file for file in bare if Path(file).with_name("..data").is_symlink()]
-    if own := shlex.join(file for file in bare if file not in mounted):
-        detail = f"everybody on this machine can read {own}"
-        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {own}`")
-    if mounted:
-        detail = f"every user of this pod can read {shlex.join(mounted)}"
-        fix = "`defaultMode: 0640` in the volume, `fsGroup: 1337` in the pod's securityContext"
-        yield Finding(Verdict.SKIP, "secrets", detail, fix)
+    if bare := console.exposed(files, config):
+        detail = f"everybody on this machine can read {bare}"
+        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
 
 
 @click.command()
