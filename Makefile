@@ -29,7 +29,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --no-input
 help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
-	@echo 'make check    the fast part of it: a minute and a half'
+	@echo 'make check    the fast part of it: about a minute'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
