@@ -131,19 +131,19 @@ class _Memory:
     def closed(self) -> None: ...
     def open_failed(self) -> None: ...
 
-    async def get(self, name: str) -> str | None:
+    async def fact(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
             return await self._store.fact(f"{KEY} {name}")
         return self.facts.get(name)
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         self.facts[name] = value
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
     async def nothing(self, *_: object, brief: bool = False) -> None: ...
 
-    load = save = forget = nothing
+    token = save_token = forget_token = nothing
     pushed = restored = lost = queued = nothing
 
 

@@ -31,10 +31,10 @@ from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
 from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
-from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Token
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
@@ -148,7 +148,7 @@ class Uploads:
         if verdict.failure is None and kind is not known:
             _LOG.info("webchat upload mode found", mode=kind)
             try:
-                await self._facts.put(self._fact, kind)
+                await self._facts.save_fact(self._fact, kind)
             except StoreError as error:
                 _LOG.warning("upload mode not remembered", error=str(error))
         return verdict.address()
@@ -156,7 +156,7 @@ class Uploads:
     async def _known_mode(self) -> UploadMode:
         """The kind that has worked; AUTO: none has yet, as far as anybody knows."""
         try:
-            return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
+            return UploadMode(await self._facts.fact(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
             return UploadMode.AUTO
 

@@ -406,7 +406,7 @@ class Visits:
     async def load(self) -> list[float]:
         """For how many seconds each visit of earlier runs still counts."""
         try:
-            told = await self._facts.get(self._fact) or ""
+            told = await self._facts.fact(self._fact) or ""
         except StoreError as error:
             _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
@@ -428,7 +428,7 @@ class Visits:
                 return
             self._unstored = False
             try:
-                await self._facts.put(self._fact, " ".join(map(str, self._moments)))
+                await self._facts.save_fact(self._fact, " ".join(map(str, self._moments)))
             except StoreError as error:
                 _LOG.warning("visit of the webchat server not noted", error=str(error))
 

@@ -94,7 +94,7 @@ class Learnt:
         """Recall what earlier runs learnt. Without a store it is learnt anew."""
         names = ("dialect", "keys", "longest_frame")
         try:
-            dialect, keys, frame = [await self._facts.get(self._fact(name)) for name in names]
+            dialect, keys, frame = [await self._facts.fact(self._fact(name)) for name in names]
         except StoreError as error:
             _LOG.warning("facts of the webchat server not loaded", error=str(error))
             return
@@ -119,7 +119,7 @@ class Learnt:
         """Store what is not stored yet; False if the store did not take it all."""
         for name, value in list(self._unsaved.items()):
             try:
-                await self._facts.put(name, value)
+                await self._facts.save_fact(name, value)
             except StoreError as error:
                 _LOG.warning("fact of the webchat server not stored", error=str(error))
                 return False

@@ -51,12 +51,12 @@ from bridge.link.settings import (
     Facts,
     LinkMetrics,
     LinkSettings,
-    Token,
     TokenStore,
     trusted_by,
 )
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
+from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints

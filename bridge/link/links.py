@@ -25,9 +25,9 @@ from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
-from bridge.link.settings import Token
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, Unavailable
+from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply, Typing
 from bridge.webchat.http import (

@@ -25,9 +25,9 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt
-from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
 from bridge.webchat.codes import LoginType, ResultCode
 from bridge.webchat.write import LocalProtocolError
@@ -97,16 +97,14 @@ class Logins:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
         # Not stored, it works until the next restart.
-        await self._store(
-            account.room_id, self.store.save(account.room_id, token), "token not stored"
-        )
+        await self._store(account.room_id, self.store.save_token(token), "token not stored")
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
         """Never use this token again: a second time it would be a sign of a blacklist."""
         self._refused[room_id] = token.value
         # Not forgotten, it is refused once more after a restart, and replaced then.
-        await self._store(room_id, self.store.forget(room_id), "token not forgotten")
+        await self._store(room_id, self.store.forget_token(room_id), "token not forgotten")
 
     async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:
@@ -118,12 +116,13 @@ class Logins:
 
     async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            token = await self.store.load(room_id)
+            token = await self.store.token(room_id)
         except StoreError as error:
             # Without a store nothing can be carried anyway.
             message = "the token store does not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
-        return None if token is None or token.value == self._refused.get(room_id) else token
+        usable = token is not None and token.value not in {"", self._refused.get(room_id)}
+        return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
         """Log a room in; `wait` is how it stands in line for its turn.
@@ -143,8 +142,8 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
-        now = self.clock.now()
-        return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
+        name, now = credentials.login_name, self.clock.now()
+        return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()

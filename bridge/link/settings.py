@@ -12,6 +12,7 @@ from typing import Protocol
 
 from bridge import __version__
 from bridge.ids import RoomId
+from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, LoginType, UploadMode
 
 USER_AGENT = f"matrix-webchat-bridge/{__version__}"
@@ -168,31 +169,19 @@ def trusted_by(settings: LinkSettings) -> ssl.SSLContext:
     return context
 
 
-@dataclass(frozen=True)
-class Token:
-    login_name: str
-    value: str = field(repr=False)
-    issued: int
-    """ms since the epoch."""
-    client_id: str = ""
-    """What the server calls the customer in people lists, where it says so."""
-    cookies: str = field(default="", repr=False)
-    """The `Cookie` header that goes wherever the token goes; "" if the login set none."""
-
-
 class TokenStore(Protocol):
     """Keeps each room's token over a restart, for logins are few; raises StoreError."""
 
-    async def load(self, room_id: RoomId) -> Token | None: ...
-    async def save(self, room_id: RoomId, token: Token) -> None: ...
-    async def forget(self, room_id: RoomId) -> None: ...
+    async def token(self, room_id: RoomId) -> Token | None: ...
+    async def save_token(self, token: Token) -> None: ...
+    async def forget_token(self, room_id: RoomId) -> None: ...
 
 
 class Facts(Protocol):
     """Things learnt about a server, kept over a restart. Raises StoreError."""
 
-    async def get(self, name: str) -> str | None: ...
-    async def put(self, name: str, value: str) -> None: ...
+    async def fact(self, name: str) -> str | None: ...
+    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class LinkMetrics(Protocol):

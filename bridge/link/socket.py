@@ -33,8 +33,9 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import LinkSettings, Token
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
+from bridge.rooms.store import Token
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.protocol import Answered, Protocol

@@ -17,9 +17,9 @@ from aiohttp import web
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.link import Shared
 from bridge.link.links import Links
-from bridge.link.settings import LinkSettings, Timing, Token
+from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat.frames import Command, Received, Reply
 
 FAST = Timing(
@@ -97,15 +97,15 @@ class Tokens:
         self.kept: dict[RoomId, Token] = {}
         self.broken = False
 
-    async def load(self, room_id: RoomId) -> Token | None:
+    async def token(self, room_id: RoomId) -> Token | None:
         self._check()
         return self.kept.get(room_id)
 
-    async def save(self, room_id: RoomId, token: Token) -> None:
+    async def save_token(self, token: Token) -> None:
         self._check()
-        self.kept[room_id] = token
+        self.kept[token.room_id] = token
 
-    async def forget(self, room_id: RoomId) -> None:
+    async def forget_token(self, room_id: RoomId) -> None:
         self._check()
         self.kept.pop(room_id, None)
 
@@ -123,10 +123,10 @@ class Facts:
         """What tells of the server, and not of us."""
         return {name: fact for name, fact in self.kept.items() if not name.startswith("visits ")}
 
-    async def get(self, name: str) -> str | None:
+    async def fact(self, name: str) -> str | None:
         return self.kept.get(name)
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         self.kept[name] = value
 
 

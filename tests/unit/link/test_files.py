@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bridge.conversation.model import FailureReason
+from bridge.ids import RoomId
 from bridge.link.files import (
     AddressRefused,
     AllowedHosts,
@@ -22,8 +23,9 @@ from bridge.link.files import (
     Uploads,
 )
 from bridge.link.http_client import Http, TokenRefused
-from bridge.link.settings import LinkSettings, Token
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.store import Token
 from bridge.webchat.codes import UploadMode
 from bridge.webchat.http import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for
@@ -294,7 +296,7 @@ def says(status: int, body: object = None) -> Handler:
     return handler
 
 
-TOKEN = Token("mx", "T", 0)
+TOKEN = Token(RoomId("!a:x"), "mx", "T", 0)
 GOOD = {"result": 1, "message": "", "url": "up/a", "fileName": "a"}
 
 
@@ -346,7 +348,7 @@ async def test_a_raw_body_never_claims_to_be_a_form(claimed: str, sent: str) -> 
 @pytest.mark.asyncio
 async def test_multipart_names_are_utf8() -> None:
     async with uploading(says(200, GOOD), mode=UploadMode.MULTIPART) as (uploads, server, _):
-        await uploads.upload(Token("mx", "TOKEN", 0), blob(b"abc", '片 "1".png'))
+        await uploads.upload(Token(TOKEN.room_id, "mx", "TOKEN", 0), blob(b"abc", '片 "1".png'))
         body = server.uploads[0]
     assert 'name="fileToUpload"; filename="片 _1_.png"'.encode() in body
     assert b'name="token"' in body
@@ -521,7 +523,7 @@ async def test_what_each_answer_means(
 async def test_a_dead_token_is_told_apart() -> None:
     async with uploading(says(200, {"result": -15})) as (uploads, _, _):
         with pytest.raises(TokenRefused):
-            await uploads.upload(Token("mx", "SECRET", 0), blob(b"abc"))
+            await uploads.upload(Token(TOKEN.room_id, "mx", "SECRET", 0), blob(b"abc"))
 
 
 @pytest.mark.asyncio

@@ -17,13 +17,14 @@ from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import SUSPICIONS, Door, Http, OpenFailure
 from bridge.link.learnt import Learnt
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
-from bridge.link.settings import USER_AGENT, AccountRule, LinkSettings, Token
+from bridge.link.settings import USER_AGENT, AccountRule, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import RequestChat
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
+from tests.fakes.memory import MemoryStore
 from tests.unit.link.rig import (
     FAST,
     Facts,
@@ -43,7 +44,7 @@ DAY = 24 * 3_600_000
 
 @asynccontextmanager
 async def logging_in(
-    settings: LinkSettings, store: KeptTokens | None = None
+    settings: LinkSettings, store: TokenStore | None = None
 ) -> AsyncIterator[tuple[Logins, Door, LinkCounts]]:
     http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
     door = Door(settings, http, Facts(), clock)
@@ -314,18 +315,35 @@ async def test_which_token_is_used() -> None:
     server, store, now = WildServer(), KeptTokens(), RealClock().now()
     async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         name = f"mx-{room_key(ADA.room_id)}"
-        have, stored = Token(name, "have", now), Token(name, "stored", now)
+        have, stored = (Token(ADA.room_id, name, value, now) for value in ("have", "stored"))
         store.kept[ADA.room_id] = stored
         assert await logins.obtain(ADA, have) is have
         assert await logins.obtain(ADA, None) is stored
         assert server.logins == []
-        assert (await logins.obtain(ADA, replace(have, issued=now - DAY))).value == "T1"
+        aged = msgspec.structs.replace(have, issued=now - DAY)
+        assert (await logins.obtain(ADA, aged)).value == "T1"
         assert store.kept[ADA.room_id].value == "T1"
-        assert (await logins.obtain(ADA, Token("other", "x", now))).value == "T1"
-        store.kept[ADA.room_id] = Token("other", "y", now)
-        assert (await logins.obtain(ADA, Token("other", "x", now))).value == "T2"
+        assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T1"
+        store.kept[ADA.room_id] = Token(ADA.room_id, "other", "y", now)
+        assert (await logins.obtain(ADA, Token(ADA.room_id, "other", "x", now))).value == "T2"
         await logins.refuse(ADA.room_id, store.kept[ADA.room_id])
         assert store.kept == {}
+
+
+@pytest.mark.asyncio
+async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> None:
+    store, server, now = MemoryStore(), WildServer(), RealClock().now()
+    name = f"mx-{room_key(ADA.room_id)}"
+    token = Token(ADA.room_id, name, "SECRET", now, "client", "SERVERID=n1; JSESSIONID=x")
+    await store.save_token(token)
+    assert "SERVERID" not in repr(token)
+    async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
+        assert await logins.obtain(ADA, None) == token
+        await logins.refuse(ADA.room_id, token)
+        row = await store.token(ADA.room_id)
+        assert row is not None
+        assert (row.login_name, row.value, row.cookies) == (name, "", "")
+        assert (await logins.obtain(ADA, None)).value == "T1"
 
 
 @pytest.mark.asyncio
@@ -336,7 +354,7 @@ async def test_a_store_that_fails_in_between() -> None:
         with pytest.raises(OpenFailure, match="store"):
             await logins.obtain(ADA, None)
         assert server.logins == []
-        old = Token(f"mx-{room_key(ADA.room_id)}", "old", 0)
+        old = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "old", 0)
         assert (await logins.obtain(ADA, old)).value == "T1", "good until the next restart"
         await logins.refuse(ADA.room_id, old)
 
