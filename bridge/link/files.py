@@ -30,7 +30,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
+from bridge.link.http_client import Http, TokenRefused, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
@@ -91,7 +91,7 @@ class Uploads:
     def __init__(
         self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
     ) -> None:
-        self._mode = settings.upload_mode
+        self._mode = settings.server.upload_mode
         self._total = settings.timing.upload
         self._endpoints = endpoints
         self._http = http
@@ -121,7 +121,7 @@ class Uploads:
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"
-            raise certain_failure(FailureReason.UPLOAD_FAILED, message, code)
+            raise CallFailure(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
@@ -184,16 +184,16 @@ class Uploads:
         except Unavailable as error:
             if failures:
                 raise failures[0] from error
-            raise certain_failure(FailureReason.UNREACHABLE, f"upload: {error}") from error
+            raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
             return self._judge(reply)
         # A servlet container's or a proxy's page.
         message = answer.foreign("upload")
         if answer.status == 413:
-            failure = certain_failure(FailureReason.TOO_BIG, message)
+            failure = CallFailure(FailureReason.TOO_BIG, message)
             return _Verdict(failure=failure, about_file=True)
-        failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
+        failure = CallFailure(FailureReason.UPLOAD_FAILED, message, answer.status)
         return _Verdict(failure=failure, other_kind=True)
 
     def _judge(self, reply: UploadReply) -> _Verdict:
@@ -201,7 +201,7 @@ class Uploads:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = certain_failure(FailureReason.REFUSED, "upload refused", reply.result)
+        failure = CallFailure(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also be said of a raw body, which has no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
@@ -342,9 +342,9 @@ class Fetcher:
         self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
     ) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
-        self._timing, self._tls = settings.timing, tls
+        server, self._timing, self._tls = settings.server, settings.timing, tls
         self._endpoints = endpoints
-        self._hosts = AllowedHosts(urlsplit(settings.base_url), settings.allowed_media_hosts)
+        self._hosts = AllowedHosts(urlsplit(server.base_url), server.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager

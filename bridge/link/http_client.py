@@ -58,7 +58,7 @@ class OpenFailure(CallFailure):
         pause: float = 0.0,
         rest: float = 0.0,
     ) -> None:
-        super().__init__(reason, certain=True, code=code, message=message)
+        super().__init__(reason, message, code)
         self.pause = pause
         self.rest = rest
 
@@ -69,10 +69,6 @@ class TokenRefused(Exception):
 
 class Unwanted(Exception):
     """The link for which a login stood in line is not wanted any more."""
-
-
-def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
-    return CallFailure(reason, certain=True, code=code, message=message)
 
 
 @dataclass
@@ -394,11 +390,12 @@ class Visits:
     """Times of our latest requests to the login address; kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        self._window = settings.login_seconds
+        rate = settings.server.login_rate
+        self._window = rate.per_seconds
         self._facts = facts
         self._clock = clock
-        self._fact = f"{VISITS} {Endpoints(settings.base_url).login}"
-        self._moments: deque[int] = deque(maxlen=settings.login_count)
+        self._fact = f"{VISITS} {Endpoints(settings.server.base_url).login}"
+        self._moments: deque[int] = deque(maxlen=rate.count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
         self._unstored = False
@@ -441,12 +438,13 @@ class Door:
     "" once it answers, be it with a refusal. A link that is lost is no trouble."""
 
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
-        self._url = Endpoints(settings.base_url).login
-        self._sign_key = settings.sign_key
+        server = settings.server
+        self._url = Endpoints(server.base_url).login
+        self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
-        self._window = settings.login_seconds
-        self._limiter = WindowLimiter(settings.login_count, self._window)
+        self._window = server.login_rate.per_seconds
+        self._limiter = WindowLimiter(server.login_rate.count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()

@@ -54,11 +54,13 @@ class Learnt:
     """Capabilities of one server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        self._wanted = settings.dialect
-        self._most = settings.max_frame_bytes
+        server = settings.server
+        self._wanted = None if server.dialect == "auto" else Dialect(server.dialect)
+        """None: to be found out."""
+        self._most = server.max_frame_bytes
         self._facts = facts
         self._clock = clock
-        self._server = Endpoints(settings.base_url).login
+        self._server = Endpoints(server.base_url).login
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
         self._missing: set[Feature] = set()

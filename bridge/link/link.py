@@ -53,6 +53,7 @@ from bridge.link.settings import (
     LinkSettings,
     TokenStore,
     trusted_by,
+    unverified,
 )
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
@@ -97,9 +98,9 @@ class Shared:
         self.settings, self.facts = settings, facts
         self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self.endpoints = Endpoints(settings.base_url)
-        secure = settings.base_url.startswith("https:")
-        self.tls = trusted_by(settings) if secure else None
+        server = settings.server
+        self.endpoints = Endpoints(server.base_url)
+        self.tls = trusted_by(server) if server.base_url.startswith("https:") else None
         self.http = Http(settings.timing, self.tls)
         self.learnt = learnt = Learnt(settings, facts, clock)
         self.door = door = Door(settings, self.http, facts, clock)
@@ -111,8 +112,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
-        if settings.unverified:
-            self._log.warning(settings.unverified)
+        if warning := unverified(server):
+            self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""

@@ -22,7 +22,7 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
+from bridge.link.http_client import OpenFailure, TokenRefused, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.socket import Settle, Wire
@@ -259,19 +259,20 @@ class Links:
         if meaning(reply.result).no_history:
             self.learnt.has_not(Feature.HISTORY)
             return None
-        raise certain_failure(FailureReason.REFUSED, "history refused", reply.result)
+        raise CallFailure(FailureReason.REFUSED, "history refused", reply.result)
 
     async def ask_robot(self, question: str) -> RobotReply:
         """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
-            raise certain_failure(FailureReason.TOO_BIG, message)
-        settings, total = self._shared.settings, self._timing.reply
+            raise CallFailure(FailureReason.TOO_BIG, message)
+        server, total = self._shared.settings.server, self._timing.reply
+        key = server.robot.public_key.get_secret_value()
         address = self._shared.endpoints.robot
         try:
-            form = robot_form(settings.enterprise_id, question, settings.robot_key)
+            form = robot_form(server.enterprise_id, question, key)
         except LocalProtocolError as error:
-            raise certain_failure(FailureReason.REFUSED, str(error)) from error
+            raise CallFailure(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
             async with asyncio.timeout(total), self._robot_places:
@@ -280,20 +281,20 @@ class Links:
                 answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
             why = str(error) or "no answer in time"
-            raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
+            raise CallFailure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot: that says nothing about their health
-            raise certain_failure(FailureReason.UNREACHABLE, answer.foreign("robot"))
+            raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:
             return reply
         sign = reply.result == ResultCode.INVALID_SIGN
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
-        raise certain_failure(reason, "the robot refused the question", reply.result)
+        raise CallFailure(reason, "the robot refused the question", reply.result)
 
     def _link(self, account: Account) -> Link:
         """The room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
-            raise certain_failure(FailureReason.UNREACHABLE, "the links are not running")
+            raise CallFailure(FailureReason.UNREACHABLE, "the links are not running")
         link = self._links.get(account.room_id)
         if link is not None:
             link.speak_for(account)

@@ -21,11 +21,12 @@ from fnmatch import fnmatchcase
 
 import structlog
 
+from bridge.config.model import AccountEntry
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt
-from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, TokenStore
+from bridge.link.settings import LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
@@ -154,7 +155,8 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self.learnt.keys, self.settings.ip)
+            ip = self.settings.server.login.ip
+            body = http.dump_login(credentials.login, self.learnt.keys, ip)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
@@ -223,8 +225,8 @@ def visitor_id(login_name: str) -> str:
 
 
 def matching_rule(
-    accounts: Mapping[str, AccountRule], room_id: str, user_id: str
-) -> AccountRule | None:
+    accounts: Mapping[str, AccountEntry], room_id: str, user_id: str
+) -> AccountEntry | None:
     """The rule for the room id, the user id, or else the glob with the most literal characters."""
     for exact in (room_id, user_id):
         if exact in accounts:
@@ -234,7 +236,7 @@ def matching_rule(
     return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 
 
-def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
+def shared(accounts: Mapping[str, AccountEntry], rooms_per_user: int) -> list[str]:
     """The keys of `accounts` whose login several rooms could have at the same time. The server
     knows one chat per login: of two such rooms one would get the other's.
     """
@@ -255,13 +257,14 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
     """How a room logs in, by the operator's settings. OpenFailure, LOGIN_REFUSED: accounts are
     listed and none is for this room, or the customer's own password cannot be opened any more.
     """
+    server, enterprise = settings.server, settings.server.enterprise_id
     if account.login is not None and settings.unseal is not None:
         try:
-            password = settings.unseal(account.room_id, account.login.password)
+            opened = settings.unseal(account.room_id, account.login.password)
         except StoreError as error:
             message = "the customer has to log in again"
             raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
-        own = http.PasswordLogin(account.login.name, password, settings.enterprise_id)
+        own = http.PasswordLogin(account.login.name, opened, enterprise)
         # A password is sealed differently each time, so these bytes tell the attempts apart.
         attempt = hashlib.sha256(account.login.password).hexdigest()
         return Credentials(account.login.name, own, attempt)
@@ -274,18 +277,18 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
         )
 
     login: http.Login
-    name, password = fill(settings.name), settings.password
-    match settings.login_type:
+    name, password = fill(server.login.name), server.login.password
+    match server.login.type:
         case LoginType.PASSWORD:
-            if settings.accounts:
-                rule = matching_rule(settings.accounts, account.room_id, account.customer)
+            if server.accounts:
+                rule = matching_rule(server.accounts, account.room_id, account.customer)
                 if rule is None:
                     raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
                 name, password = fill(rule.name), rule.password
-            login = http.PasswordLogin(name, password, settings.enterprise_id)
+            login = http.PasswordLogin(name, password.get_secret_value(), enterprise)
         case LoginType.REGISTER:
-            shown, portrait = fill(settings.display_name), fill(settings.portrait)
-            login = http.RegisterLogin(name, shown, settings.enterprise_id, portrait)
+            shown, portrait = fill(server.login.display_name), fill(server.login.portrait)
+            login = http.RegisterLogin(name, shown, enterprise, portrait)
         case LoginType.VISITOR:
-            login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
+            login = http.VisitorLogin(visitor_id(name), enterprise)
     return Credentials(name, login)

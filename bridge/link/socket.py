@@ -31,7 +31,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
-from bridge.link.http_client import OpenFailure, certain_failure
+from bridge.link.http_client import OpenFailure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -258,11 +258,11 @@ class Wire:
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
         except LocalProtocolError as error:
-            raise certain_failure(FailureReason.REFUSED, str(error)) from error
+            raise CallFailure(FailureReason.REFUSED, str(error)) from error
         size, longest = len(frame), self._learnt.longest_frame
         if size > longest:
             self._protocol.forget(call_id)
-            raise certain_failure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
+            raise CallFailure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
         patient = isinstance(command, _CONTENT)
         deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
@@ -420,7 +420,7 @@ class Wire:
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
             self._learnt.too_long(longest.size)
             waiting.remove(longest)
-            longest.settle(CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG))
+            longest.settle(CallFailure(FailureReason.TOO_BIG, code=TOO_BIG))
         for waiter in waiting:
             waiter.settle(_no_answer("the link was lost"))
 
@@ -504,7 +504,7 @@ def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailur
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
     """The failure of a command that was written and whose fate is unknown."""
-    return CallFailure(reason, certain=False, message=message)
+    return CallFailure(reason, message, certain=False)
 
 
 def _close_code(socket: Connection) -> int | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 
 from aiohttp import web
+from pydantic import SecretStr
 
+from bridge.config.model import Login, Rate, Robot, WebChat
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -69,9 +71,30 @@ class LinkCounts:
 
 
 def settings_for(base_url: str, **changes: object) -> LinkSettings:
-    """Settings that wait as little as possible and let many logins through."""
-    plain = LinkSettings(base_url=base_url, timing=FAST, login_count=1000, login_seconds=0.1)
-    return replace(plain, **changes)  # type: ignore[arg-type]  # the names are the caller's affair
+    """Settings that wait as little as possible and let many logins through.
+
+    `changes`: fields of `LinkSettings`, keys of the section `webchat` and of its login, unchecked.
+    """
+    given = {"login_count": 1000, "login_seconds": 0.1, "timing": FAST, **changes}
+    rate = {"count": given.pop("login_count"), "per_seconds": given.pop("login_seconds")}
+    if given.get("dialect", "") is None:
+        given["dialect"] = "auto"
+    for renamed in {"login_type"} & given.keys():
+        given["type"] = given.pop(renamed)
+    for secret in {"password", "sign_key", "robot_key"} & given.keys():
+        given[secret] = SecretStr(str(given[secret]))
+    robot = {"public_key": given.pop("robot_key", SecretStr(""))}
+
+    def among(names: Iterable[str]) -> dict[str, object]:
+        return {name: given.pop(name) for name in names if name in given}
+
+    ours = among(one.name for one in fields(LinkSettings))
+    whole = {"base_url": base_url, **among(WebChat.model_fields)}
+    whole["login_rate"] = Rate().model_copy(update=rate)
+    whole["robot"] = Robot().model_copy(update=robot)
+    whole["login"] = Login().model_copy(update=given)
+    server = WebChat(base_url="http://crm").model_copy(update=whole)
+    return LinkSettings(server=server, **ours)  # type: ignore[arg-type]  # the caller's affair
 
 
 def account(name: str = "a", person: str = "ada") -> Account:

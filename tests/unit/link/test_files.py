@@ -46,7 +46,7 @@ async def fetching(
 
 @asynccontextmanager
 async def started(settings: LinkSettings) -> AsyncIterator[Fetcher]:
-    fetcher = Fetcher(settings, Endpoints(settings.base_url))
+    fetcher = Fetcher(settings, Endpoints(settings.server.base_url))
     async with fetcher.running():
         yield fetcher
 
