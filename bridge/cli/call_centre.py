@@ -20,7 +20,6 @@ from bridge.config import Config
 from bridge.config.model import WebChat
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -29,8 +28,8 @@ from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
+from bridge.webchat.codes import UploadMode
 from bridge.webchat.frames import Logout
-from bridge.webchat.http import Endpoints
 
 PLACES = 2
 """Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""
@@ -199,9 +198,9 @@ class _Visit:
                 f"{failure}{code}",
                 "ask the call centre whether customers may send png files; try webchat.upload_mode",
             )
-        server = self._settings.server
-        fact = upload_fact(Endpoints(server.base_url))
-        mode = self._memory.facts.get(fact, server.upload_mode.value)
+        mode = self._settings.server.upload_mode
+        if mode is UploadMode.AUTO:
+            mode = links.learnt.upload_mode
         where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:

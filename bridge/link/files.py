@@ -25,16 +25,16 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import aiohttp
-import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, timeout_of
-from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings
+from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
+from bridge.link.learnt import Learnt
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
-from bridge.rooms.store import StoreError, Token
+from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
@@ -49,15 +49,9 @@ _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def upload_fact(endpoints: Endpoints) -> str:
-    """The name of the fact that says which of the two ways a server wants."""
-    return f"upload_mode {endpoints.login}"
 
 
 @dataclass(frozen=True)
@@ -89,14 +83,13 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
 
 class Uploads:
     def __init__(
-        self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
+        self, settings: LinkSettings, endpoints: Endpoints, http: Http, learnt: Learnt
     ) -> None:
         self._mode = settings.server.upload_mode
         self._total = settings.timing.upload
         self._endpoints = endpoints
         self._http = http
-        self._facts = facts
-        self._fact = upload_fact(endpoints)
+        self._learnt = learnt
         self._doubted = False
         """The kind that has worked did not do so last time."""
         self._both_from = 0.0
@@ -111,7 +104,7 @@ class Uploads:
         """
         if self._mode is not UploadMode.AUTO:
             return (await self._try(self._mode, token, blob)).address()
-        known = await self._known_mode()
+        known = self._learnt.upload_mode
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, blob)
@@ -146,19 +139,8 @@ class Uploads:
                     self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
         self._doubted = False
         if verdict.failure is None and kind is not known:
-            _LOG.info("webchat upload mode found", mode=kind)
-            try:
-                await self._facts.save_fact(self._fact, kind)
-            except StoreError as error:
-                _LOG.warning("upload mode not remembered", error=str(error))
+            self._learnt.took_file(kind)
         return verdict.address()
-
-    async def _known_mode(self) -> UploadMode:
-        """The kind that has worked; AUTO: none has yet, as far as anybody knows."""
-        try:
-            return UploadMode(await self._facts.fact(self._fact) or UploadMode.AUTO)
-        except (StoreError, ValueError):
-            return UploadMode.AUTO
 
     async def _try(self, mode: UploadMode, token: Token, blob: Blob) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART
@@ -350,12 +332,8 @@ class Fetcher:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, resolver=GuardedResolver(self._hosts))
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # What is counted against the limit is then what the source says it sends.
-            headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
-        ) as self._session:
+        # "identity": what is counted against the limit is then what the source says it sends.
+        async with new_session(connector, **{"Accept-Encoding": "identity"}) as self._session:
             yield
 
     @asynccontextmanager

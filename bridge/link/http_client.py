@@ -121,6 +121,15 @@ class Answer:
         return f"{what}: HTTP {self.status} {why}"
 
 
+def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.ClientSession:
+    """A session without cookies: those of a login belong to its token."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT, **headers},
+    )
+
+
 class Http:
     """Connection pool for POST requests; usable while `running` is entered."""
 
@@ -132,11 +141,7 @@ class Http:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT},
-        ) as self._session:
+        async with new_session(connector) as self._session:
             yield
 
     async def post(
@@ -156,14 +161,23 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
+        if self._session is None or self._session.closed:
+            raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
+        timeout = timeout_of(self._timing, total)
         try:
             async with asyncio.timeout(total):
                 for _ in range(MOST_REDIRECTS + 1):
-                    answer = await self._ask(
-                        method, url, data, headers, total=total, longest=longest
-                    )
+                    async with self._session.request(
+                        method,
+                        url,
+                        data=data,
+                        headers=headers,
+                        timeout=timeout,
+                        allow_redirects=False,
+                    ) as response:
+                        answer = await _read(response, url, longest)
                     onward = redirected(url, answer.location)
                     if onward is None or not isinstance(data, bytes):
                         return answer
@@ -173,32 +187,17 @@ class Http:
             raise Unavailable(describe(error)) from None
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
 
-    async def _ask(
-        self,
-        method: str,
-        url: str,
-        data: object,
-        headers: Mapping[str, str],
-        *,
-        total: float,
-        longest: int,
-    ) -> Answer:
-        if self._session is None or self._session.closed:
-            raise Unavailable("the links are not running")
-        timeout = timeout_of(self._timing, total)
-        async with self._session.request(
-            method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(16 * 1024):
-                body += chunk
-                if len(body) >= longest:
-                    break
-            location = response.headers.get("Location") if response.status in REDIRECTS else None
-            with suppress(ValueError):
-                location = location and urljoin(url, location)
-            cookies = _cookies(response)
-            return Answer(response.status, bytes(body[:longest]), cookies, location or "")
+
+async def _read(response: aiohttp.ClientResponse, url: str, longest: int) -> Answer:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(16 * 1024):
+        body += chunk
+        if len(body) >= longest:
+            break
+    location = response.headers.get("Location", "") if response.status in REDIRECTS else ""
+    with suppress(ValueError):
+        location = location and urljoin(url, location)
+    return Answer(response.status, bytes(body[:longest]), _cookies(response), location)
 
 
 def redirected(url: str, location: str) -> str | None:

@@ -95,7 +95,7 @@ class Shared:
         rng: random.Random | None = None,
     ) -> None:
         """Raise ValueError for a base address or a `ca_file` that cannot be read."""
-        self.settings, self.facts = settings, facts
+        self.settings = settings
         self.metrics, self.clock = metrics, clock
         self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         server = settings.server

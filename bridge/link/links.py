@@ -85,7 +85,7 @@ class Links:
         self.learnt, self.door = shared.learnt, shared.door
         self._timing, self._http = settings.timing, shared.http
         self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
-        self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
+        self._uploads = Uploads(settings, shared.endpoints, shared.http, self.learnt)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
         self._robot_places = asyncio.Semaphore(AT_ONCE)

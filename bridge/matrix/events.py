@@ -236,10 +236,13 @@ def replied_to(content: wire.Json) -> EventId | None:
 
 def thread_of(content: wire.Json) -> EventId | None:
     """The event at the root of the thread that this one is in."""
+    return _related(content, "m.thread")
+
+
+def _related(content: wire.Json, kind: str) -> EventId | None:
+    """The event to which this one has a relation of that kind."""
     relation = relation_of(content)
-    if wire.text(relation, "rel_type") != "m.thread":
-        return None
-    return _event_id(relation, "event_id")
+    return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
 def correction(
@@ -255,29 +258,21 @@ def correction(
         body = wire.text(content, "body").removeprefix("* ")
         new = {"msgtype": wire.text(content, "msgtype"), "body": body}
     written, target = read_content(kind, new), _event_id(relation, "event_id")
-    if isinstance(written, str):
-        return record.Unreadable(event_id, sender, written)
-    if target is None:
-        return record.Unreadable(event_id, sender, MALFORMED)
+    if isinstance(written, str) or target is None:
+        why = written if isinstance(written, str) else MALFORMED
+        return record.Unreadable(event_id, sender, why)
+    content, plain, answers = written.content, written.plain, written.answers
     return record.Corrected(
-        event_id,
-        sender,
-        target,
-        written.content,
-        written.plain,
-        written.answers,
-        notice=written.notice,
+        event_id, sender, target, content, plain, answers, notice=written.notice
     )
 
 
 def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of an `m.reaction`."""
     content = wire.mapping(raw, "content")
-    relation = relation_of(content)
-    target = _event_id(relation, "event_id")
-    if target is None or wire.text(relation, "rel_type") != "m.annotation":
+    target, key = _related(content, "m.annotation"), wire.text(relation_of(content), "key").strip()
+    if target is None:
         return record.Nothing()
-    key = wire.text(relation, "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: its short name is what can be said of it.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
@@ -305,9 +300,8 @@ _MAX_ANSWER = 40
 def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
     content = wire.mapping(raw, "content")
-    relation = relation_of(content)
-    target = _event_id(relation, "event_id")
-    if wire.text(relation, "rel_type") != "m.reference" or target is None:
+    target = _related(content, "m.reference")
+    if target is None:
         return record.Nothing()
     chosen = wire.mapping(content, "org.matrix.msc3381.poll.response").get("answers")
     if not isinstance(chosen, list):
