@@ -92,6 +92,15 @@ _entries = msgspec.json.Decoder(list[msgspec.Raw])
 _typing = msgspec.json.Decoder(_Typing)
 
 
+class Refusal(web.HTTPException):
+    """An answer that is a Matrix error."""
+
+    def __init__(self, status: int, errcode: str, message: str) -> None:
+        self.status_code = status
+        text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
+        super().__init__(text=text, content_type="application/json")
+
+
 class Endpoint:
     """The homeserver's calls, answered by a handler of aiohttp's low-level server.
 
@@ -162,9 +171,7 @@ class Endpoint:
                 await self._accept(events)
             except StoreError as error:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
-                raise _refusal(
-                    web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
-                ) from error
+                raise Refusal(503, "M_UNKNOWN", "The events could not be stored.") from error
         answer = _done()
         # aiohttp would write it a turn of the event loop later, after the events' effects.
         with suppress(ConnectionError):  # aiohttp finds out by itself that nobody listens
@@ -195,9 +202,8 @@ class Endpoint:
                 return _Transaction(_salvage(body))
         except (ValueError, RecursionError) as error:
             self._log.error("transaction is not readable", size=len(body), error=str(error))
-            raise _refusal(
-                web.HTTPBadRequest, "M_BAD_JSON", 'The body must be a JSON object with "events".'
-            ) from error
+            why = 'The body must be a JSON object with "events".'
+            raise Refusal(400, "M_BAD_JSON", why) from error
 
     def _event(self, raw: msgspec.Raw) -> tuple[RoomId, EventId, RawEvent] | None:
         """Read one event, or None if it is an echo, or no event."""
@@ -212,9 +218,8 @@ class Endpoint:
             event = _decode(bytes(raw))
         except _UNREADABLE as error:
             # Its sender must still learn that it cannot be carried: keep it, without content.
-            self._log.warning(
-                "event's content dropped", event_id=gist.event_id, error=type(error).__name__
-            )
+            name = type(error).__name__
+            self._log.warning("event's content dropped", event_id=gist.event_id, error=name)
             event = {**msgspec.to_builtins(gist), "content": {}}
         return RoomId(gist.room_id), EventId(gist.event_id), event
 
@@ -224,14 +229,12 @@ class Endpoint:
             if await self._vouch(unquote(request.rel_url.raw_name)):
                 return _done()
         except (Unavailable, Refused) as error:
-            raise _refusal(
-                web.HTTPServiceUnavailable, "M_UNKNOWN", "The user could not be made."
-            ) from error
-        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "No user of ours.")
+            raise Refusal(503, "M_UNKNOWN", "The user could not be made.") from error
+        raise Refusal(404, "M_NOT_FOUND", "No user of ours.")
 
     async def _unknown(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
-        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "We have no such thing.")
+        raise Refusal(404, "M_NOT_FOUND", "We have no such thing.")
 
     async def _ping(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
@@ -244,10 +247,10 @@ class Endpoint:
         if scheme.lower() != "bearer":
             token = request.query.get("access_token", "")
         if not token:
-            raise _refusal(web.HTTPUnauthorized, "M_UNAUTHORIZED", "The hs_token is missing.")
+            raise Refusal(401, "M_UNAUTHORIZED", "The hs_token is missing.")
         if not hmac.compare_digest(token.strip().encode("utf-8", "surrogateescape"), self._token):
             self._log.warning("call with a wrong hs_token", remote=request.remote)
-            raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
+            raise Refusal(403, "M_FORBIDDEN", "The hs_token is wrong.")
         self.heard = perf_counter()
 
     async def _read(self, request: web.BaseRequest) -> bytes:
@@ -265,13 +268,7 @@ class Endpoint:
         if size > self._max_body:
             # The homeserver will offer the same transaction for ever: an operator must act.
             self._log.error("body exceeds appservice.max_body_size", limit=self._max_body)
-            raise _refusal(
-                web.HTTPRequestEntityTooLarge,
-                "M_TOO_LARGE",
-                f"The body is longer than {self._max_body} bytes.",
-                max_size=self._max_body,
-                actual_size=size,
-            )
+            raise Refusal(413, "M_TOO_LARGE", f"The body is longer than {self._max_body} bytes.")
         return b"".join(parts)
 
 
@@ -284,13 +281,6 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
 
 def _done() -> web.Response:
     return web.Response(body=b"{}", headers=_JSON)
-
-
-def _refusal(
-    kind: Callable[..., web.HTTPError], errcode: str, message: str, **sizes: int
-) -> web.HTTPError:
-    text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
-    return kind(text=text, content_type="application/json", **sizes)
 
 
 def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
