@@ -29,6 +29,7 @@ from typing import TypeVar
 from urllib.parse import urljoin
 
 import aiohttp
+import msgspec
 import structlog
 from yarl import URL
 
@@ -239,8 +240,7 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
     return header
 
 
-@dataclass(eq=False)
-class Place:
+class Place(msgspec.Struct, eq=False):
     """A place of the rate limit, while it is taken."""
 
     person: str
@@ -254,8 +254,7 @@ Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
 that will be, as things stand. What it raises ends the wait."""
 
 
-@dataclass(frozen=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True):
     """The person for whom a login is made: the unit of fairness."""
 
     person: str
@@ -266,8 +265,7 @@ class Visitor:
     """None: however long it takes."""
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     person: str
     running: bool
     turn: asyncio.Future[Place]
@@ -282,8 +280,6 @@ class WindowLimiter:
         self._seconds = seconds
         self.free = count
         self._taken: list[Place] = []
-        self._held: Counter[str] = Counter()
-        """How many of the taken places are each person's."""
         self._line: list[_Waiting] = []
         self._numbers = itertools.count()
 
@@ -316,10 +312,11 @@ class WindowLimiter:
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
         while self.free > 0:
+            held = Counter(place.person for place in self._taken)
             may = [
-                (not one.running, held, one.number, one)
+                (not one.running, held[one.person], one.number, one)
                 for one in self._line
-                if (held := self._held[one.person]) <= self.free and not one.turn.done()
+                if held[one.person] <= self.free and not one.turn.done()
             ]
             if not may:
                 return
@@ -334,7 +331,6 @@ class WindowLimiter:
         place = Place(person)
         self.free -= 1
         self._taken.append(place)
-        self._held[person] += 1
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
@@ -346,9 +342,6 @@ class WindowLimiter:
     def _give_back(self, place: Place) -> None:
         self.free += 1
         self._taken.remove(place)
-        self._held[place.person] -= 1
-        if not self._held[place.person]:
-            del self._held[place.person]
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:

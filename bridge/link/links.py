@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -207,17 +207,7 @@ class Links:
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
-            self._tasks.create_task(self._send_typing(link, wire, session_id))
-
-    async def _send_typing(self, link: Link, wire: Wire, session_id: SessionId) -> None:
-        try:
-            reply = await wire.ask(Typing(session_id))
-        except CallFailure:
-            return
-        if meaning(reply.result).no_command:
-            self.learnt.has_not(Feature.TYPING)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            link.refuse(wire)
+            self._tasks.create_task(_send_typing(wire, session_id))
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
@@ -454,6 +444,11 @@ class Links:
             raise refused_again()
         message = "the token was refused; a new login is under way"
         raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
+
+
+async def _send_typing(wire: Wire, session_id: SessionId) -> None:
+    with suppress(CallFailure):
+        await wire.ask(Typing(session_id), Feature.TYPING)
 
 
 async def _nothing() -> None:

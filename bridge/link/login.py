@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+import msgspec
 import structlog
 
 from bridge.config.model import AccountEntry
@@ -45,8 +46,7 @@ _REASONS: Mapping[int, FailureReason] = {
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     reason: FailureReason
     code: int
     pause: float

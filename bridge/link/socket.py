@@ -19,7 +19,6 @@ import itertools
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -71,8 +70,7 @@ class _Waiter(msgspec.Struct, eq=False):
     """After the deadline the server must be taken for mute."""
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     code: int | None
     """The close code that the server sent; None when the connection just broke or we closed it."""
     token_refused: bool
@@ -239,9 +237,17 @@ class Wire:
             raise
         return reply
 
-    async def ask(self, command: frames.Command) -> frames.Reply:
-        """Send a command of the link's own and wait for its reply; fails as `write`."""
-        return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
+    async def ask(
+        self, command: frames.Heartbeat | frames.Typing, feature: Feature
+    ) -> frames.Reply:
+        """Send a command of the link's own, and learn by its reply; fails as `write`."""
+        own = CallId(next(self._own))
+        reply = await (await self.write(own, command, self._learnt.keys))
+        if meaning(reply.result).no_command:  # an answer all the same (row 69)
+            self._learnt.has_not(feature)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            self.refuse()
+        return reply
 
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push, if a frame can hold its name; where that fails, it comes again."""
@@ -479,17 +485,13 @@ class Wire:
         before = self._heard
         try:
             async with asyncio.timeout(self._silence):
-                reply = await self.ask(frames.Heartbeat())
+                await self.ask(frames.Heartbeat(), Feature.HEARTBEAT)
         except TimeoutError:
             self._learnt.beat(answered=False)
             return self._heard > before
         except CallFailure:
             return False  # the socket is lost already
         self._learnt.beat(answered=True)
-        if meaning(reply.result).no_command:  # an answer all the same (row 69)
-            self._learnt.has_not(Feature.HEARTBEAT)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            self.refuse()
         return True
 
 
@@ -611,8 +613,7 @@ class Demand:
 LATE = OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     ticket: int
     deadline: float
     asks: bool

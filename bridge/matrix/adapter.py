@@ -1,8 +1,5 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
-It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
-`crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
-
 Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
 The homeserver hands us events only from our joining on, so what was said before is fetched then
 (`enter`). A ghost that was shown out is brought back once; where the room does not have it, the

@@ -261,9 +261,9 @@ def correction(
     if isinstance(written, str) or target is None:
         why = written if isinstance(written, str) else MALFORMED
         return record.Unreadable(event_id, sender, why)
-    content, plain, answers = written.content, written.plain, written.answers
+    words, answers, notice = written.plain, written.answers, written.notice
     return record.Corrected(
-        event_id, sender, target, content, plain, answers, notice=written.notice
+        event_id, sender, target, written.content, words, answers, notice=notice
     )
 
 

@@ -378,7 +378,7 @@ async def test_own_ids_are_not_those_of_conversations() -> None:
     await socket.wire.receipt("r-1")
     receipt = json.loads(socket.sent[0])
     assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN)
-    asked = asyncio.get_running_loop().create_task(socket.wire.ask(Typing(SESSION)))
+    asked = asyncio.get_running_loop().create_task(socket.wire.ask(Typing(SESSION), Feature.TYPING))
     await asyncio.sleep(0)
     socket.hear(type=113, result=-12)
     assert (await asked).result == -12
