@@ -131,13 +131,13 @@ def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.Clie
     )
 
 
+@dataclass(eq=False)
 class Http:
     """Connection pool for POST requests; usable while `running` is entered."""
 
-    def __init__(self, timing: Timing, tls: ssl.SSLContext | None) -> None:
-        self._timing = timing
-        self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
+    _timing: Timing
+    _tls: ssl.SSLContext | None
+    _session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache, partial
 
 import msgspec
@@ -47,35 +48,31 @@ _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
 
+@dataclass(eq=False, repr=False)
 class MatrixAdapter:
-    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__init__`.
+    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__post_init__`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
     """
 
-    def __init__(
-        self,
-        homeserver: Homeserver,
-        *,
-        users: OurUsers,
-        profiles: StorePort,
-        conversions: Executor,
-        displayname_template: str = "{name}",
-        crypto: Crypto | None = None,
-    ) -> None:
-        self._users = users
-        self.is_ours = users.is_ours
-        self.homeserver = homeserver
+    homeserver: Homeserver
+    _: KW_ONLY
+    users: OurUsers
+    profiles: StorePort
+    conversions: Executor
+    displayname_template: str = "{name}"
+    crypto: Crypto | None = None
+
+    def __post_init__(self) -> None:
+        homeserver = self.homeserver
+        self.is_ours = self.users.is_ours
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
         self.mark_read = homeserver.mark_read
-        self.crypto = crypto
-        self.ghosts = Ghosts(homeserver, profiles, users, crypto)
+        self.ghosts = Ghosts(homeserver, self.profiles, self.users, self.crypto)
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
-        self._conversions = conversions
-        self._template = displayname_template
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
@@ -90,7 +87,7 @@ class MatrixAdapter:
         return user not in self.homeserver.foreign
 
     def ghost_of(self, agent: Agent) -> UserId:
-        return self._users.ghost(agent.id)
+        return self.users.ghost(agent.id)
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
@@ -98,7 +95,7 @@ class MatrixAdapter:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
     def interpret(self, raw: Json) -> Meaning:
-        return events.interpret(raw, self._users)
+        return events.interpret(raw, self.users)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
@@ -214,7 +211,7 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        return self._template.replace("{id}", agent.id).replace("{name}", name)
+        return self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -368,7 +365,7 @@ class MatrixAdapter:
     ) -> render.Content:
         """Upload a file; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
-            file = await playable(original, what.kind, self._conversions)
+            file = await playable(original, what.kind, self.conversions)
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.

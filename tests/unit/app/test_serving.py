@@ -91,7 +91,7 @@ async def test_two_media_at_a_time_are_converted_in_threads_of_their_own(
     async with Serving(told(tmp_path)):
         (around,) = made
         assert isinstance(around.matrix, MatrixAdapter)
-        assert around.matrix._conversions is around.conversions
+        assert around.matrix.conversions is around.conversions
         jobs = [around.conversions.submit(convert) for _ in range(3)]
         for _ in range(2):
             assert await asyncio.to_thread(began.acquire, timeout=20)  # files have other threads
