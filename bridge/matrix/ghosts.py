@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -27,6 +26,7 @@ from cachetools import LRUCache
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, TAKEN, Homeserver, spool
+from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -54,16 +54,6 @@ FOREIGN_FIX = (
 )
 
 
-class Devices(Protocol):
-    """Devices that our users act as. `crypto.crypto.Crypto` is one."""
-
-    async def ensure(self, user: UserId) -> None:
-        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
-
-    async def mend(self, user: UserId) -> None:
-        """Make the device again, which the homeserver does not know any more."""
-
-
 class PlainDevices:
     """Devices without keys, for a bridge without encryption; without MSC4190 there are none."""
 
@@ -72,6 +62,7 @@ class PlainDevices:
         self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
 
     async def ensure(self, user: UserId) -> None:
+        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
         # Once a start: encryption may have been on before, and then the device was another.
         if self._asked.get(user):
             return
@@ -84,6 +75,7 @@ class PlainDevices:
         self._asked[user] = True
 
     async def mend(self, user: UserId) -> None:
+        """Make the device again, which the homeserver does not know any more."""
         await self._homeserver.make_device(user)
 
 
@@ -112,7 +104,7 @@ class Ghosts:
         homeserver: Homeserver,
         profiles: StorePort,
         users: OurUsers,
-        devices: Devices | None = None,
+        devices: Crypto | PlainDevices | None = None,
         *,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -296,12 +288,8 @@ class Ghosts:
             return
         if user not in foreign:
             foreign.add(user)
-            _log.error(
-                "somebody else has registered this user, so it is not served",
-                user=user,
-                devices=devices,
-                fix=FOREIGN_FIX,
-            )
+            event = "somebody else has registered this user, so it is not served"
+            _log.error(event, user=user, devices=devices, fix=FOREIGN_FIX)
         raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     async def _exist(self, user: UserId) -> GhostRow:
