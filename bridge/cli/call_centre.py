@@ -7,8 +7,7 @@ asked for: nobody at the call centre notices, but for a customer named like the 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import aiohttp
@@ -120,7 +119,6 @@ class _Memory:
     """
 
     _store: StorePort | None
-    facts: dict[str, str] = field(default_factory=dict)
     logged_in_once: bool = False
     opened_once: bool = False
 
@@ -134,12 +132,11 @@ class _Memory:
     def open_failed(self) -> None: ...
 
     async def fact(self, name: str) -> str | None:
-        if self._store is not None and name.startswith(VISITS):
-            return await self._store.fact(f"{KEY} {name}")
-        return self.facts.get(name)
+        if self._store is None or not name.startswith(VISITS):
+            return None
+        return await self._store.fact(f"{KEY} {name}")
 
     async def save_fact(self, name: str, value: str) -> None:
-        self.facts[name] = value
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
@@ -163,8 +160,9 @@ class _Visit:
         )
         async with links.running(memory):
             failure, url, began = None, "", perf_counter()
+            picture = Blob.of(_PIXEL, "image/png", f"{KEY}.png")
             try:
-                url = await links.upload(self._account, _picture())
+                url = await links.upload(self._account, picture)
             except CallFailure as error:
                 failure = error
             took = (perf_counter() - began) * 1000
@@ -237,13 +235,6 @@ class _Visit:
             raise Failed(str(failure), fix) from failure
         braces = "" if links.learnt.known else f"; {_BRACES}"
         return f"logout answered with {reply.result}{braces}"
-
-
-def _picture() -> Blob:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield _PIXEL
-
-    return Blob(chunks=chunks(), size=len(_PIXEL), mime="image/png", name=f"{KEY}.png")
 
 
 def _login_fix(failure: CallFailure | None) -> str:

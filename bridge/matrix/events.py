@@ -144,11 +144,10 @@ def read_poll(content: wire.Json) -> Written | str:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
     question = _extensible(wire.mapping(poll, "question")).strip()
-    answers = poll.get("answers")
     choices = tuple(
         (wire.text(answer, "id") or wire.text(answer, "m.id"), text)
-        for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
-        if isinstance(answer, dict) and (text := _extensible(answer).strip())
+        for answer in wire.objects(poll, "answers")[:MAX_ANSWERS]
+        if (text := _extensible(answer).strip())
     )
     if question and choices:
         lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
