@@ -162,7 +162,7 @@ class MatrixAdapter:
         found: list[Json] = []
         seen, before = 0, ""
         while seen < MAX_EARLIER:
-            page, before = await self.homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
+            page, before = await self.homeserver.page(host, room_id, MAX_EARLIER - seen, before)
             for event in page:
                 if events.is_membership(event, host, "invite"):
                     # is_direct stands in the invitation only: the join has replaced it since.
@@ -172,7 +172,7 @@ class MatrixAdapter:
                 if theirs and event.get("type") in events.CONTENT_EVENTS:
                     found.append(event | {"room_id": room_id})
             seen += len(page)
-            if not before or not page:
+            if not before:
                 break
         return found[::-1], False
 
@@ -497,9 +497,9 @@ class Markers:
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         before = ""
         for _ in range(MOST_PAGES):
-            found, before = await self._homeserver.latest(reader, room_id, _PAGE, before)
+            found, before = await self._homeserver.page(reader, room_id, _PAGE, before)
             recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
             for event in recent:
                 self.note(room_id, event)
-            if not before or len(recent) < len(found) or not found:
+            if not before or len(recent) < len(found):
                 return

@@ -102,14 +102,14 @@ class CatchUp:
         found: list[Arrived] = []
         before = ""
         for _ in range(MOST_PAGES):
-            events, before = await self.homeserver.latest(host, room_id, PAGE, before)
+            events, before = await self.homeserver.page(host, room_id, PAGE, before)
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
                     found.append(read)
-            if not before or not events or (found and await self.known(found[-1][1])):
+            if not before or (found and await self.known(found[-1][1])):
                 break
         new = await self.accept(found[::-1]) if found else 0
         if new:
