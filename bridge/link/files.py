@@ -323,7 +323,8 @@ class Fetcher:
         self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
     ) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
-        server, self._timing, self._tls = settings.server, settings.timing, tls
+        server = settings.server
+        self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
         self._hosts = AllowedHosts(urlsplit(server.base_url), server.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None

@@ -123,6 +123,7 @@ class Endpoint:
     """For a type of event, takes the seconds until one was stored."""
 
     def __post_init__(self) -> None:
+        self._token = self.hs_token.encode()
         self.heard = 0.0
         """When the homeserver called last, by `perf_counter`."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
@@ -239,7 +240,7 @@ class Endpoint:
         if not token:
             raise Refusal(401, "M_UNAUTHORIZED", "The hs_token is missing.")
         given = token.strip().encode("utf-8", "surrogateescape")
-        if not hmac.compare_digest(given, self.hs_token.encode()):
+        if not hmac.compare_digest(given, self._token):
             self._log.warning("call with a wrong hs_token", remote=request.remote)
             raise Refusal(403, "M_FORBIDDEN", "The hs_token is wrong.")
         self.heard = perf_counter()
