@@ -220,14 +220,9 @@ _MAX_KEY = 40
 """Characters of a reaction; an emoji of many parts has about ten."""
 
 
-def relation_of(content: wire.Json) -> wire.Json:
-    """The content's `m.relates_to`, empty if it has none."""
-    return wire.mapping(content, "m.relates_to")
-
-
 def replied_to(content: wire.Json) -> EventId | None:
     """The event that this one answers, as its author sees it."""
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
         return None  # only there for clients that have no threads
     return _event_id(wire.mapping(relation, "m.in_reply_to"), "event_id")
@@ -240,7 +235,7 @@ def thread_of(content: wire.Json) -> EventId | None:
 
 def _related(content: wire.Json, kind: str) -> EventId | None:
     """The event to which this one has a relation of that kind."""
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
@@ -248,7 +243,7 @@ def correction(
     event_id: EventId, sender: UserId, content: wire.Json, kind: str = "m.room.message"
 ) -> record.Meaning | None:
     """Meaning of a correction of an event of type `kind`; None if the content is none."""
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") != "m.replace":
         return None
     new = wire.mapping(content, "m.new_content")
@@ -269,7 +264,8 @@ def correction(
 def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of an `m.reaction`."""
     content = wire.mapping(raw, "content")
-    target, key = _related(content, "m.annotation"), wire.text(relation_of(content), "key").strip()
+    target = _related(content, "m.annotation")
+    key = wire.text(wire.mapping(content, "m.relates_to"), "key").strip()
     if target is None:
         return record.Nothing()
     if key.startswith("mxc://"):
@@ -425,7 +421,7 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
 def _content_event(
     kind: str, content: wire.Json, event_id: EventId, sender: UserId
 ) -> record.Meaning:
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if relation and (kind == "m.room.message" or kind in POLLS):
         corrected = correction(event_id, sender, content, kind)
         if corrected is not None:
@@ -455,7 +451,7 @@ def recorded(raw: wire.Json) -> Recorded | None:
     at = sent_at(raw)
     if not content:
         return Recorded(event_id, sender, at, withdrawn=True)
-    relation, replaces, reply_to = relation_of(content), None, replied_to(content)
+    relation, replaces, reply_to = wire.mapping(content, "m.relates_to"), None, replied_to(content)
     if wire.text(relation, "rel_type") == "m.replace":
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")
