@@ -21,6 +21,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import aiohttp
@@ -80,19 +81,16 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
         raise Unavailable("the file broke off at its source")
 
 
+@dataclass(eq=False, repr=False)
 class Uploads:
-    def __init__(
-        self, settings: LinkSettings, endpoints: Endpoints, http: Http, learnt: Learnt
-    ) -> None:
-        self._mode = settings.server.upload_mode
-        self._total = settings.timing.upload
-        self._endpoints = endpoints
-        self._http = http
-        self._learnt = learnt
-        self._doubted = False
-        """The kind that has worked did not do so last time."""
-        self._both_from = 0.0
-        """When the kind that has worked may be doubted again, in loop time."""
+    _settings: LinkSettings
+    _endpoints: Endpoints
+    _http: Http
+    _learnt: Learnt
+    _doubted: bool = False
+    """The kind that has worked did not do so last time."""
+    _both_from: float = 0.0
+    """When the kind that has worked may be doubted again, in loop time."""
 
     async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
@@ -101,8 +99,9 @@ class Uploads:
         or CallFailure, always certain, for a file that nobody mentions harms nobody: UPLOAD_FAILED,
         it may be tried again; UNREACHABLE, no answer came; TOO_BIG or REFUSED.
         """
-        if self._mode is not UploadMode.AUTO:
-            return (await self._try(self._mode, token, blob)).address()
+        wanted = self._settings.server.upload_mode
+        if wanted is not UploadMode.AUTO:
+            return (await self._try(wanted, token, blob)).address()
         known = self._learnt.upload_mode
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
@@ -159,7 +158,7 @@ class Uploads:
                 self._endpoints.upload(token.value),
                 body() if raw else _form(token.value, blob, body()),
                 _raw_headers(blob) if raw else {},
-                total=self._total,
+                total=self._settings.timing.upload,
                 cookies=token.cookies,
             )
         except Unavailable as error:

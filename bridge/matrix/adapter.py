@@ -29,7 +29,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
-from bridge.matrix.ghosts import UNREGISTERED, Ghosts
+from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -70,7 +70,8 @@ class MatrixAdapter:
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
         self.mark_read = homeserver.mark_read
-        self.ghosts = Ghosts(homeserver, self.profiles, self.users, self.crypto)
+        devices = self.crypto or PlainDevices(homeserver)
+        self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
         self._markers = Markers(homeserver)

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from weakref import WeakValueDictionary
@@ -93,26 +94,21 @@ def foreign_devices(devices: Iterable[str]) -> list[str]:
     return [device for device in devices if not device.startswith(DEVICE)]
 
 
+@dataclass(eq=False, repr=False)
 class Ghosts:
     """Registration, profiles and memberships of our users.
 
     Methods raise `Unavailable`, `Refused` (with `FOREIGN`: the user is not ours) or StoreError.
     """
 
-    def __init__(
-        self,
-        homeserver: Homeserver,
-        profiles: StorePort,
-        users: OurUsers,
-        devices: Crypto | PlainDevices | None = None,
-        *,
-        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._homeserver = homeserver
-        self._profiles = profiles
-        self._users = users
-        self.devices = devices or PlainDevices(homeserver)
-        self._now = now
+    _homeserver: Homeserver
+    _profiles: StorePort
+    _users: OurUsers
+    devices: Crypto | PlainDevices
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    """ms since the epoch."""
+
+    def __post_init__(self) -> None:
         self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
         """mxc addresses by the hash of the file."""
@@ -217,7 +213,7 @@ class Ghosts:
         row = await self._row(user)
         if row is None or row.avatar_source != icon_source:
             return False
-        return 0 <= self._now() - row.avatar_at < _LOOK_AGAIN
+        return 0 <= self.now() - row.avatar_at < _LOOK_AGAIN
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Put the user into the room, invited by the host, unless we know it to be there."""
@@ -351,7 +347,7 @@ class Ghosts:
             _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
         # A picture that cannot be used is remembered too, or it would be fetched for ever.
         seen = msgspec.structs.replace(
-            row, avatar_source=source, avatar_hash=digest, avatar_at=self._now()
+            row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()
         )
         if mxc == row.avatar_mxc:
             await self._save(seen)

@@ -101,7 +101,8 @@ async def running(
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         transport = Homeserver(session, str(server.make_url("/")), "t", USERS)
         rig.transport = transport
-        rig.made = Ghosts(transport, cast(StorePort, rig), USERS, devices, now=lambda: rig.time)
+        devices = devices or PlainDevices(transport)
+        rig.made = Ghosts(transport, cast(StorePort, rig), USERS, devices, lambda: rig.time)
         yield rig
 
 
