@@ -50,7 +50,7 @@ class House:
         self.rooms[room].append(event | more)
         return f"${self._events}"
 
-    async def latest(
+    async def page(
         self, who: UserId, room_id: RoomId, limit: int, before: str
     ) -> tuple[Sequence[RawEvent], str]:
         assert OURS.is_host(who)
