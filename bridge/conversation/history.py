@@ -16,6 +16,8 @@ it: what only the history has, and is not older than the outage, was missed.
 - Pictures and files are placeholders in the history, all alike, and alike an agent's text that
   begins with a bracket. Every pushed one is shown; where one without words was missed, each history
   line that may be it and reads differently is shown, once.
+- What was shown, and is taken back in the history (`revokeFlag`), is taken back here as well: each
+  time that the history is asked, for the lane to Matrix knows what it has done.
 - The customer is told that something may be missing where more was said than we remember or the
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
   shown before. A server that numbers its pushes sends again what was lost itself; one that does
@@ -302,6 +304,10 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         doubtful = doubtful or lacking
     else:
         doubtful = not brief and _lost_for_good(turn, came, heard)
+    for line, mark in taken_back(heard, lines, came.since, clocks):
+        agent, words = speaker(turn, line.entry.agent_id, line.entry.name), mark.mark.hex()
+        known = "" if mark.mark == mark_of(line.entry.agent_id, "") else words
+        turn.ask(model.TakeBack(agent, line.entry.id, known, mark.at))
     found, heard = missed(heard, lines, came.since, clocks)
     _keep(turn, heard)
     for line in found:
@@ -493,6 +499,18 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
     return found, tuple(known)
+
+
+def taken_back(
+    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
+) -> list[tuple[Line, Mark]]:
+    """Find the lines that were shown, with their marks, of which the history says so."""
+    told = {one.id: one for one in heard if one.id}
+    pairs = _paired(heard, _open(heard, lines, since, clocks))
+    shown = {place: heard[index] for place, index in pairs.items()}
+    revoked = [line for line in lines if line.entry.revoked and line.entry.id]
+    marked = ((line, told.get(line.entry.id, shown.get(line.place))) for line in revoked)
+    return [(line, mark) for line, mark in marked if mark is not None]
 
 
 def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:

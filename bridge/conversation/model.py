@@ -695,6 +695,11 @@ class TakeBack(Wish, frozen=True):
 
     agent: Agent
     message_id: str
+    mark: str = ""
+    """Digest of agent and words (`history.mark_of`, hex) where a history told it: by these a push
+    without a number is known; empty if it has no words."""
+    at: int = 0
+    """When those words came."""
 
 
 class AgentsCame(Wish, frozen=True):

@@ -552,6 +552,8 @@ class PartPosted(InboxEntry, frozen=True):
     """
 
     text: str = ""
+    of: EventId = EventId("")
+    """The first part; "": stored by an earlier version."""
 
 
 class RobotAnswered(InboxEntry, frozen=True):

@@ -1,7 +1,8 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
-(`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
+(`recall`, `original`, `said_by_agent`, `erase`, `erase_more`) and raises StoreError if the database
+did not answer.
 
 - A reply begins with a short quotation, and a message in a thread with one of its root. Nothing is
   told of a message that the agent never saw: it did not arrive, or was of an earlier chat.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import takewhile
 
@@ -29,8 +31,9 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
+from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.record import (
     Corrected,
@@ -129,6 +132,36 @@ async def original(
     """Read a person's event again; None if it is none, or no longer kept."""
     body = await around.store.body_of(room_id, event_id)
     return None if body is None else await _meaning(around, _input(body))
+
+
+async def said_by_agent(
+    around: Surroundings, room_id: RoomId, before: EffectSeq, taken: model.TakeBack
+) -> tuple[EventId, ...]:
+    """The events of the message that an agent takes back; none if nobody knows them.
+
+    A push without a number is known by its words; of equal ones, that nearest to their moment.
+    """
+    parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
+    alike: list[tuple[int, EventId]] = []
+    for row in await around.store.posted(room_id, before):
+        try:
+            said = load_effect(row.body)
+        except msgspec.DecodeError:
+            part = _input(row.body)
+            if isinstance(part, PartPosted):
+                parts[part.of].append(row.event_id)
+            continue
+        if not isinstance(said, model.Relay):
+            continue
+        if said.message_id:
+            if said.message_id == taken.message_id:
+                return row.event_id, *parts[row.event_id]
+            continue
+        words = said.content.html if isinstance(said.content, AgentText) else ""
+        if mark_of(said.agent.id, words).hex() == taken.mark:
+            alike.append((abs(row.received - taken.at), row.event_id))
+    nearest = min(alike, default=None)
+    return () if nearest is None else (nearest[1], *parts[nearest[1]])
 
 
 def _input(body: bytes) -> Stored | None:

@@ -191,6 +191,16 @@ class Loaded(msgspec.Struct, frozen=True):
     """Those to be carried out, of all lanes, oldest first."""
 
 
+class PostedRow(msgspec.Struct, frozen=True):
+    """An event of ours in a room, and what it was made of."""
+
+    event_id: EventId
+    body: bytes
+    """Tagged JSON of a `rooms.visit.StoredEffect`, or of a `rooms.record.Stored`."""
+    received: int
+    """When that was stored, ms since the epoch."""
+
+
 class GhostRow(msgspec.Struct, frozen=True):
     """The profile that we last wrote for a ghost (or the bot, or a queue user)."""
 
@@ -365,6 +375,12 @@ class StorePort(Protocol):
         Returns:
             The body of the input that it came as, else the effect that became it; None if there is
             neither, or it has been erased.
+        """
+
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[PostedRow]:
+        """What lately came to stand in the room, the newest first, while it is kept.
+
+        It is looked for among the newest rows of all rooms: for rare questions.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

@@ -99,6 +99,7 @@ MATRIX: list[Effect] = [
     Offer("robot.person_offered"),
     Relay(MEI, AgentText("hi"), SessionId(5150), ("returns",)),
     TakeBack(MEI, "152820"),
+    TakeBack(MEI, "152820", "1f2e3d4c5b", 1_733_011_200_000),
     AgentsCame((MEI,)),
     AgentsLeft((MEI.id,)),
     Reported(EVENT, "undelivered.blank"),
