@@ -227,10 +227,7 @@ def cancel(turn: Turn) -> None:
     if called_off:
         turn.set(callback=None)
     if called_off and isinstance(phase, model.Waiting):
-        if queue.hidden(phase):
-            queue.end_callback(turn, "callback.cancelled")
-        else:
-            turn.say("callback.cancelled_leaving")
+        turn.say(f"callback.cancelled{'' if queue.hidden(phase) else '_leaving'}")
     if isinstance(phase, model.Requesting):
         _drop_all(turn)
         _cancel_request(turn, phase)

@@ -179,6 +179,8 @@ def cancelled(turn: Turn) -> None:
     leave(turn)
     if is_near(turn) or not hidden(phase):
         show_cancelled(turn, "queue.cancelled")
+    elif turn.state.vain is not None:
+        turn.card("callback.cancelled")  # far up, it goes on promising one
     resume_held(turn)
 
 

@@ -391,15 +391,23 @@ def test_no_card_far_up_goes_on_promising_what_is_called_off(asking: bool) -> No
         scene.reply(NOBODY)
     scene.forget()
     scene.cancel()
+    if asking:
+        assert scene.cards == [], "what is asked quietly may still become a chat"
+        scene.reply(NOBODY)
     assert (scene.card, scene.notices) == (["callback.cancelled"], ["callback.cancelled"])
 
 
-def test_a_chat_of_before_promises_nothing() -> None:
-    """As rows of earlier versions may have it: no request has ended in vain."""
+@pytest.mark.parametrize("asking", [False, True])
+def test_where_no_card_promises_anything(asking: bool) -> None:
+    """As rows of earlier versions have it: of no request it is known that it ended in vain."""
     scene = wished(Scene())
+    if asking:
+        scene.later(5 * MINUTE)
     scene.state = msgspec.structs.replace(scene.state, vain=None)
     scene.forget()
     scene.cancel()
+    if asking:
+        scene.reply(NOBODY)
     assert (scene.cards, scene.notices) == ([], ["callback.cancelled"])
 
 
