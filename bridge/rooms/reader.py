@@ -265,6 +265,11 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     return not record.people or all(one.user == sender for one in record.people)
 
 
+def _begins_chat(record: RoomRecord) -> bool:
+    """True if words would begin a chat here: it is looked whether one goes on in another room."""
+    return record.direct and isinstance(record.conversation.phase, Idle | Ended)
+
+
 def _goes_in_clear(command: Reading) -> bool:
     if isinstance(command, Parsed):
         return COMMANDS[command.verb].in_clear
@@ -387,7 +392,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None or bool(self._elsewhere(visit.record))
+            wait = meaning.about is not None or (command is None and _begins_chat(visit.record))
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
@@ -515,21 +520,6 @@ class Reader:
                 return other
         return None
 
-    def _elsewhere(self, here: RoomRecord) -> set[RoomId]:
-        """Rooms where this customer may have a chat, if words would begin one here."""
-        if not here.direct or not isinstance(here.conversation.phase, (Idle, Ended)):
-            return set()
-        return self._around.linked.get(here.customer, set()) - {self._room_id}
-
-    async def _chat_elsewhere(self, here: RoomRecord) -> str:
-        """The address of the direct room, with the same host, in which this customer has a chat."""
-        for room_id in sorted(self._elsewhere(here)):
-            other = await self._record_of(room_id)
-            same = other is not None and (other.host, other.customer) == (here.host, here.customer)
-            if same and (link := people.address(other)):
-                return link
-        return ""
-
     async def _record_of(self, room_id: RoomId | None) -> RoomRecord | None:
         """Another room as it is stored; None for one that this version cannot read."""
         stored = None if room_id is None else (await self._around.store.load(room_id)).room
@@ -594,7 +584,8 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        link = await self._chat_elsewhere(before)
+        begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
+        link = people.address(await self._other_room(before)) if begins else ""
         facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()

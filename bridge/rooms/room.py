@@ -769,7 +769,6 @@ class Room:
                 self._around.link.keep(self.account)
             else:
                 self._around.link.release(self.room_id)
-            self._around.note_link(record.customer, self.room_id, wanted=wanted)
             self._linked = linked
         if due is not None:
             self._engine.due(self.room_id, max(due, not_before))

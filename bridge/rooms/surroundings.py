@@ -418,13 +418,5 @@ class Surroundings(msgspec.Struct):
     messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
     """How long customers wait; shared by all rooms."""
-    linked: dict[UserId, set[RoomId]] = msgspec.field(default_factory=dict)
-    """Of each customer, the rooms that have or want a link: a chat goes on there, or will."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
-
-    def note_link(self, customer: UserId, room_id: RoomId, *, wanted: bool) -> None:
-        """Note whether a room of this customer's wants a link; of others nothing is kept."""
-        others = self.linked.pop(customer, set()) - {room_id}
-        if wanted or others:
-            self.linked[customer] = others | {room_id} if wanted else others
