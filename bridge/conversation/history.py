@@ -173,10 +173,9 @@ def due(state: model.Conversation) -> int | None:
 
 def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
-    recall, phase = turn.state.recall, turn.state.phase
+    recall = turn.state.recall
     if recall is None:
-        unmarked = isinstance(phase, model.Chatting) and not phase.marked
-        turn.set(recall=model.Recall(since, due=at, brief=brief, unmarked=unmarked))
+        turn.set(recall=model.Recall(since, due=at, brief=brief))
     else:
         since, at, brief = min(since, recall.since), min(at, recall.due), brief and recall.brief
         turn.set(recall=replace(recall, since=since, due=at, again=recall.asked, brief=brief))
@@ -261,24 +260,10 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
         at, tries = turn.now + pause, recall.tries + 1
         turn.set(recall=replace(recall, asked=False, again=False, due=at, tries=tries))
         return
-    elif recall.unmarked:
-        _take_as_shown(turn, came)
     else:
         _show(turn, came, brief=recall.brief)
     again = model.Recall(recall.since, recall.session_id, due=turn.now, brief=True)
     turn.set(recall=again if recall.again else None)
-
-
-def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
-    """Count all lines as shown: a version without marks showed most, or they stay missed."""
-    phase = turn.state.phase
-    if not isinstance(phase, model.Chatting):
-        return
-    lines, clocks = _agents_lines(turn, came)
-    for line in lines:
-        at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
-        _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
-    turn.enter(phase, marked=True)
 
 
 def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
@@ -304,11 +289,10 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         doubtful = doubtful or lacking
     else:
         doubtful = not brief and _lost_for_good(turn, came, heard)
-    for line, mark in taken_back(heard, lines, came.since, clocks):
-        agent, words = speaker(turn, line.entry.agent_id, line.entry.name), mark.mark.hex()
-        known = "" if mark.mark == mark_of(line.entry.agent_id, "") else words
-        turn.ask(model.TakeBack(agent, line.entry.id, known, mark.at))
-    found, heard = missed(heard, lines, came.since, clocks)
+    found, heard, gone = missed(heard, lines, came.since, clocks)
+    for line in gone:
+        agent, at = speaker(turn, line.entry.agent_id), line.entry.posted - clocks.usual
+        turn.ask(model.TakeBack(agent, line.entry.id, line.mark.hex(), at))
     _keep(turn, heard)
     for line in found:
         entry = line.entry
@@ -474,8 +458,13 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     return Clocks(min(found) - NEAR, max(found), median_low(found))
 
 
-def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
-    """Find the lines that were not shown, though said since `since`; return the marks as well."""
+def missed(
+    heard: Shown, lines: list[Line], since: int, clocks: Clocks
+) -> tuple[list[Line], Shown, list[Line]]:
+    """Find the lines that were not shown, though said since `since`.
+
+    Also returns the marks, and those lines that were shown and are taken back there.
+    """
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
@@ -498,19 +487,13 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         # A line without a time counts if it follows one that was shown.
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
-    return found, tuple(known)
-
-
-def taken_back(
-    heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks
-) -> list[tuple[Line, Mark]]:
-    """Find the lines that were shown, with their marks, of which the history says so."""
-    told = {one.id: one for one in heard if one.id}
-    pairs = _paired(heard, _open(heard, lines, since, clocks))
-    shown = {place: heard[index] for place, index in pairs.items()}
-    revoked = [line for line in lines if line.entry.revoked and line.entry.id]
-    marked = ((line, told.get(line.entry.id, shown.get(line.place))) for line in revoked)
-    return [(line, mark) for line, mark in marked if mark is not None]
+    told = {one.id for one in heard if one.id}
+    gone = [
+        line
+        for line in lines
+        if line.entry.revoked and (line.place in pairs or line.entry.id in told) and line.entry.id
+    ]
+    return found, tuple(known), gone
 
 
 def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:

@@ -54,6 +54,7 @@ from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
     KEPT_CORRECTIONS,
+    StoredEffect,
     Visit,
     forgotten,
     load_effect,
@@ -143,23 +144,15 @@ async def said_by_agent(
     """
     parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
     alike: list[tuple[int, EventId]] = []
-    for row in await around.store.posted(room_id, before):
-        try:
-            said = load_effect(row.body)
-        except msgspec.DecodeError:
-            part = _input(row.body)
-            if isinstance(part, PartPosted):
-                parts[part.of].append(row.event_id)
-            continue
-        if not isinstance(said, model.Relay):
-            continue
-        if said.message_id:
-            if said.message_id == taken.message_id:
-                return row.event_id, *parts[row.event_id]
-            continue
-        words = said.content.html if isinstance(said.content, AgentText) else ""
-        if mark_of(said.agent.id, words).hex() == taken.mark:
-            alike.append((abs(row.received - taken.at), row.event_id))
+    for event_id, body, received in await around.store.posted(room_id, before):
+        match _effect(body) or _input(body):
+            case PartPosted(of=first):
+                parts[first].append(event_id)
+            case model.Relay(message_id="", agent=agent, content=AgentText(html=words)):
+                if mark_of(agent.id, words).hex() == taken.mark:
+                    alike.append((abs(received - taken.at), event_id))
+            case model.Relay(message_id=number) if number and number == taken.message_id:
+                return event_id, *parts[event_id]
     nearest = min(alike, default=None)
     return () if nearest is None else (nearest[1], *parts[nearest[1]])
 
@@ -168,6 +161,14 @@ def _input(body: bytes) -> Stored | None:
     """The input in a row of the journal; None if it holds an effect."""
     try:
         return load_input(body)
+    except msgspec.DecodeError:
+        return None
+
+
+def _effect(body: bytes) -> StoredEffect | None:
+    """The effect in a row of the journal; None if it holds an input."""
+    try:
+        return load_effect(body)
     except msgspec.DecodeError:
         return None
 
@@ -194,11 +195,7 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
 
 def _from_us(body: bytes) -> Earlier | None:
     """Words of an event of ours: an agent's, or our report of an undelivered message."""
-    try:
-        effect = load_effect(body)
-    except msgspec.DecodeError:
-        return None
-    match effect:
+    match effect := _effect(body):
         case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
         case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):

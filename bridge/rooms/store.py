@@ -191,16 +191,6 @@ class Loaded(msgspec.Struct, frozen=True):
     """Those to be carried out, of all lanes, oldest first."""
 
 
-class PostedRow(msgspec.Struct, frozen=True):
-    """An event of ours in a room, and what it was made of."""
-
-    event_id: EventId
-    body: bytes
-    """Tagged JSON of a `rooms.visit.StoredEffect`, or of a `rooms.record.Stored`."""
-    received: int
-    """When that was stored, ms since the epoch."""
-
-
 class GhostRow(msgspec.Struct, frozen=True):
     """The profile that we last wrote for a ghost (or the bot, or a queue user)."""
 
@@ -377,10 +367,10 @@ class StorePort(Protocol):
             neither, or it has been erased.
         """
 
-    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[PostedRow]:
-        """What lately came to stand in the room, the newest first, while it is kept.
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
+        """Events of the room, the newest first: the effect or input of each, and when it came.
 
-        It is looked for among the newest rows of all rooms: for rare questions.
+        They are looked for among the newest rows of all rooms: for rare questions.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

@@ -29,7 +29,6 @@ from bridge.rooms.store import (
     GhostRow,
     Lane,
     Loaded,
-    PostedRow,
     SecretRow,
     StoreError,
     TraceRow,
@@ -227,9 +226,9 @@ class SqlStore:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
         return body
 
-    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[PostedRow]:
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
         rows = await self._read(sql.POSTED, room_id, before - REACH, before)
-        return [PostedRow(event_id, bytes(body), at) for event_id, body, at in rows]
+        return [(event_id, bytes(body), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)

@@ -356,7 +356,7 @@ def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
     words = [mark_of(AGENT, text).hex() for text in ("12 yuan", "21 yuan")]
     taken = taken_back()
     assert [(one.agent, one.message_id) for one in taken] == [(mei, n) for n in "123"]
-    assert [one.mark for one in taken] == [words[0], "", words[1]]
+    assert [one.mark for one in taken] == [words[0], mark_of(AGENT, "").hex(), words[1]]
     assert taken[0].at == came
     assert taken_back() == taken, "the lane tells what it has done"
     assert centre.words == []

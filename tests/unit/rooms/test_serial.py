@@ -159,7 +159,7 @@ ROWS = [
 """As released versions stored them: lines are added, and never changed."""
 
 
-DROPPED = {"rating_asked", "vote", "poll", "place"}
+DROPPED = {"marked", "rating_asked", "vote", "poll", "place"}
 """Fields of earlier versions that nothing reads any more."""
 
 

@@ -14,7 +14,6 @@ from bridge.rooms.store import (
     Lane,
     NewEffect,
     Outcome,
-    PostedRow,
     Settlement,
     Stale,
 )
@@ -281,8 +280,8 @@ async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
         (carried,) = (await one(store, commit)).effects
         await accept(store, [said("$other", room_id=B)], 4)
         assert await store.posted(A, carried.seq) == [
-            PostedRow(EventId("$part"), b"part", 3),
-            PostedRow(EVENT, b"relay", 2),
+            ("$part", b"part", 3),
+            (EVENT, b"relay", 2),
         ]
         assert await store.posted(A, relay.seq) == []
         await store.prune(bodies_before=9, rows_before=0)
