@@ -289,14 +289,15 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         doubtful = doubtful or lacking
     else:
         doubtful = not brief and _lost_for_good(turn, came, heard)
-    found, heard, gone = missed(heard, lines, came.since, clocks)
-    for line in gone:
-        agent, at = speaker(turn, line.entry.agent_id), line.entry.posted - clocks.usual
-        turn.ask(model.TakeBack(agent, line.entry.id, line.mark.hex(), at))
+    found, heard = missed(heard, lines, came.since, clocks)
     _keep(turn, heard)
     for line in found:
         entry = line.entry
         agent, text = speaker(turn, entry.agent_id, entry.name), entry.html.strip()
+        if entry.revoked:
+            said_at = entry.posted - clocks.usual
+            turn.ask(model.TakeBack(agent, entry.id, line.mark.hex(), said_at))
+            continue
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
             content = UnknownContent(None, text)
@@ -458,12 +459,10 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     return Clocks(min(found) - NEAR, max(found), median_low(found))
 
 
-def missed(
-    heard: Shown, lines: list[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], Shown, list[Line]]:
-    """Find the lines that were not shown, though said since `since`.
+def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
+    """Find the lines that were not shown, though said since `since`; return the marks as well.
 
-    Also returns the marks, and those lines that were shown and are taken back there.
+    Before them come those that were shown, and are taken back by now.
     """
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
@@ -487,13 +486,10 @@ def missed(
         # A line without a time counts if it follows one that was shown.
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
-    told = {one.id for one in heard if one.id}
-    gone = [
-        line
-        for line in lines
-        if line.entry.revoked and (line.place in pairs or line.entry.id in told) and line.entry.id
-    ]
-    return found, tuple(known), gone
+    revoked = (line for line in lines if line.entry.revoked and line.entry.id)
+    told = {one.id for one in heard}
+    gone = (line for line in revoked if line.place in pairs or line.entry.id in told)
+    return [*gone, *found], tuple(known)
 
 
 def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:
