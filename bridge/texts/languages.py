@@ -54,6 +54,7 @@ def fallbacks(language: str) -> tuple[str, ...]:
 
 CLEAR = 4
 """The highest level of `spoken`."""
+_CHARSETS = ("gb2312", "big5", "shift_jis")
 LEAST_LATIN = 5
 """Letters, in words of two at least, that tell English: "OK" and "hi" are everybody's."""
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z\u00c0-\u024f]+")
@@ -74,9 +75,7 @@ def spoken(text: str, default: str) -> tuple[int, str]:
     if len(words) >= len(han) + len(kana):
         letters = sum(len(word) for word in words if len(word) > 1)
         return (1, "en") if letters >= LEAST_LATIN else (0, default)
-    homes = {
-        tuple(_has(charset, one) for charset in ("gb2312", "big5", "shift_jis")) for one in han
-    }
+    homes = {tuple(_has(charset, one) for charset in _CHARSETS) for one in han}
     if (True, False, False) in homes:
         return CLEAR, "zh-CN"
     if (False, True, False) in homes:
