@@ -76,10 +76,12 @@ from bridge.rooms.visit import (
     Done,
     Draft,
     Ended,
+    EnterRoom,
     Signal,
     Ticket,
     Visit,
     entries_of,
+    load_effect,
     recovered,
     unmark_calls,
 )
@@ -96,13 +98,17 @@ EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
 
+class Shut(Exception):
+    """A room that was upgraded lets nothing in: the effect waits until we are in the new one."""
+
+
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
     state = record.conversation
     first = state.retry_at
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
-    timed = record.empty_since is not None or record.greet_at is not None
+    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
     if not (record.sealed or record.erasing or timed):
         return first
     moments = (
@@ -126,6 +132,7 @@ class LaneRunner(Protocol):
         Raises:
             StoreError: something that it needs could not be read; it is tried again.
             Stopping: it waits for the next start.
+            Shut: it waits for the room that replaces this one.
         """
 
 
@@ -208,6 +215,8 @@ class Room:
         """The input that is to be buried."""
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
+        self._shut: RoomId | None = None
+        """The room on Matrix that let nothing in, while it is being replaced."""
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
@@ -282,6 +291,11 @@ class Room:
         running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
+    @property
+    def matrix_id(self) -> RoomId:
+        """The room that it is on Matrix today."""
+        return self.record.matrix_id
+
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
         return self._rows[lane].values()
@@ -292,6 +306,7 @@ class Room:
         Raises:
             StoreError: the database did not answer.
         """
+        name = self.record.anchored(name)
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
@@ -484,13 +499,16 @@ class Room:
         One that our own code keeps failing at must not hold up the rest. One that raises StoreError
         or Stopping has no outcome yet.
         """
-        row = next(iter(self._rows[lane].values()), None)
+        row = self._first(lane)
         if row is None or not self._may_begin(row):
             return False
         try:
             done = await self._runners[lane].run(self, row)
         except (StoreError, Stopping):
             raise
+        except Shut:
+            self._shut = self.matrix_id
+            return self._first(lane) is not None
         except Exception as error:
             seq, failures = self._failed
             self._failed = row.seq, failures + 1 if seq == row.seq else 1
@@ -500,6 +518,16 @@ class Room:
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
         return bool(self._rows[lane])
+
+    def _first(self, lane: Lane) -> EffectRow | None:
+        """The next effect of a lane. Into a room that is shut, or being left, only entries go."""
+        rows, upgrade = iter(self._rows[lane].values()), self.record.upgrade
+        if upgrade is None or lane is not Lane.MATRIX:
+            return next(rows, None)
+        if upgrade.into is None and self._shut != self.matrix_id:
+            return next(rows, None)
+        entries = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+        return next(entries, None)
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
@@ -528,7 +556,8 @@ class Room:
         now, lane = self._around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
-        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
+        anchor = done.anchor and self.record.anchored(done.anchor)
+        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, anchor)
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:
@@ -778,8 +807,7 @@ class Room:
             if "receipts" not in running and self._receipts.due:
                 self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
-            if rows and lane not in running:
-                row = next(iter(rows.values()))
+            if rows and lane not in running and (row := self._first(lane)) is not None:
                 # A stop waits for tasks, and for what was begun before it.
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):

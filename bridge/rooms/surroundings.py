@@ -100,6 +100,66 @@ class InvitationLock:
             self._taken = lock
 
 
+# --- upgrades of rooms ----------------------------------------------------------------------------
+
+_REPLACED = "replaced "
+"""With a room's id, name of the fact by which it was replaced."""
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """A room that replaces another, which was upgraded."""
+
+    room_id: RoomId
+    former: RoomId
+    record: RoomId
+    """The room under whose id all that happens in either is stored."""
+    ours: bool = False
+    """Somebody who was in the former one has invited us: until then it is a room like any other."""
+
+
+class Upgrades:
+    """Index from rooms on Matrix to the rooms of the store, for those that replace others.
+
+    A restart knows it from facts, one for each room that was replaced: of its tombstones the last
+    counts, until one was followed.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[RoomId, Replacement] = {}
+
+    async def load(self, store: StorePort) -> None:
+        for stored in await store.facts(_REPLACED):
+            known = msgspec.json.decode(stored, type=Replacement)
+            self._known[known.room_id] = known
+
+    def record_of(self, room_id: RoomId) -> RoomId:
+        """The room under whose id that which happens there is stored."""
+        found = self._known.get(room_id)
+        return found.record if found is not None and found.ours else room_id
+
+    def pending(self, room_id: RoomId) -> Replacement | None:
+        """The room as one that nobody has invited us into yet; None: it is none."""
+        found = self._known.get(room_id)
+        return None if found is None or found.ours else found
+
+    async def note(self, store: StorePort, former: RoomId, into: RoomId) -> None:
+        """Note that a room was replaced. Which room a room replaces is never changed again."""
+        earlier = next((one for one in self._known.values() if one.former == former), None)
+        if into in self._known or (earlier is not None and earlier.ours):
+            return
+        await self._keep(store, Replacement(into, former, self.record_of(former)))
+        if earlier is not None:
+            del self._known[earlier.room_id]
+
+    async def follow(self, store: StorePort, found: Replacement) -> None:
+        """From now on, what happens in that room happens in the one that it replaces."""
+        await self._keep(store, msgspec.structs.replace(found, ours=True))
+
+    async def _keep(self, store: StorePort, found: Replacement) -> None:
+        await store.save_fact(_REPLACED + found.former, msgspec.json.encode(found).decode())
+        self._known[found.room_id] = found
+
+
 # --- waiting times --------------------------------------------------------------------------------
 
 
@@ -418,5 +478,7 @@ class Surroundings(msgspec.Struct):
     messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
     """How long customers wait; shared by all rooms."""
+    upgrades: Upgrades = msgspec.field(default_factory=Upgrades)
+    """Which rooms have replaced others; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""

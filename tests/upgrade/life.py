@@ -106,7 +106,7 @@ class Memory(msgspec.Struct, frozen=True):
 
     now: int
     """ms since the epoch."""
-    posted: tuple[tuple[str, Posted], ...] = ()
+    posted: tuple[tuple[tuple[RoomId, str], Posted], ...] = ()
     """What stands in the rooms, each with its transaction id."""
 
 
