@@ -279,7 +279,7 @@ class Engine:
                 former = (await store.load(found.record)).room
                 known = (await store.load(room_id)).room is not None
                 if former is not None and not known and self._may_follow(former, meaning.by):
-                    await upgrades.follow(store, found)
+                    await upgrades.keep(store, msgspec.structs.replace(found, ours=True))
         return upgrades.record_of(room_id)
 
     def _may_follow(self, former: StoredRoom, person: UserId) -> bool:

@@ -59,6 +59,8 @@ GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 UPGRADE_PATIENCE = 4 * 3_600_000
 """ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+ENTRY_PATIENCE = 25 * 3_600_000
+"""ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
@@ -516,7 +518,8 @@ def due(record: RoomRecord) -> int | None:
     if record.membership is not Membership.JOINED:
         return None
     if record.upgrade is not None:
-        return record.upgrade.until if record.upgrade.into is None else None
+        entering = record.upgrade.into is not None
+        return record.upgrade.until + (ENTRY_PATIENCE if entering else 0)
     emptied = None if record.empty_since is None else record.empty_since + GRACE
     return emptied if record.greet_at is None else record.greet_at
 

@@ -102,61 +102,52 @@ class InvitationLock:
 
 # --- upgrades of rooms ----------------------------------------------------------------------------
 
-_REPLACED = "replaced "
-"""With a room's id, name of the fact by which it was replaced."""
+_IN_PLACE = "in place "
+"""With the id of the new room, name of the fact that is a `Replacement`."""
+MOST_PENDING = 3
+"""Rooms that one may name in its place before we are invited into any of them."""
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """A room that replaces another, which was upgraded."""
+    """A room on Matrix that replaces one that was upgraded."""
 
     room_id: RoomId
-    former: RoomId
     record: RoomId
-    """The room under whose id all that happens in either is stored."""
+    """The room of the store that it is."""
     ours: bool = False
-    """Somebody who was in the former one has invited us: until then it is a room like any other."""
+    """Somebody who was in the former one has invited us. Until then it is a room like any other."""
 
 
 class Upgrades:
-    """Index from rooms on Matrix to the rooms of the store, for those that replace others.
-
-    A restart knows it from facts, one for each room that was replaced: of its tombstones the last
-    counts, until one was followed.
-    """
+    """Index from rooms on Matrix to those of the store, for rooms that replace others."""
 
     def __init__(self) -> None:
         self._known: dict[RoomId, Replacement] = {}
 
     async def load(self, store: StorePort) -> None:
-        for stored in await store.facts(_REPLACED):
+        for stored in await store.facts(_IN_PLACE):
             known = msgspec.json.decode(stored, type=Replacement)
             self._known[known.room_id] = known
 
     def record_of(self, room_id: RoomId) -> RoomId:
-        """The room under whose id that which happens there is stored."""
+        """The room under whose id it is stored what happens there."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
 
     def pending(self, room_id: RoomId) -> Replacement | None:
-        """The room as one that nobody has invited us into yet; None: it is none."""
+        """The replacement that this room would be, if nobody has invited us yet."""
         found = self._known.get(room_id)
         return None if found is None or found.ours else found
 
-    async def note(self, store: StorePort, former: RoomId, into: RoomId) -> None:
-        """Note that a room was replaced. Which room a room replaces is never changed again."""
-        earlier = next((one for one in self._known.values() if one.former == former), None)
-        if into in self._known or (earlier is not None and earlier.ours):
-            return
-        await self._keep(store, Replacement(into, former, self.record_of(former)))
-        if earlier is not None:
-            del self._known[earlier.room_id]
+    async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
+        """Note a tombstone. Which room a room replaces is never changed again."""
+        record, known = self.record_of(room_id), self._known.values()
+        pending = sum(one.record == record and not one.ours for one in known)
+        if into not in self._known and pending < MOST_PENDING:
+            await self.keep(store, Replacement(into, record))
 
-    async def follow(self, store: StorePort, found: Replacement) -> None:
-        """From now on, what happens in that room happens in the one that it replaces."""
-        await self._keep(store, msgspec.structs.replace(found, ours=True))
-
-    async def _keep(self, store: StorePort, found: Replacement) -> None:
-        await store.save_fact(_REPLACED + found.former, msgspec.json.encode(found).decode())
+    async def keep(self, store: StorePort, found: Replacement) -> None:
+        await store.save_fact(_IN_PLACE + found.room_id, msgspec.json.encode(found).decode())
         self._known[found.room_id] = found
 
 

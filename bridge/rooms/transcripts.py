@@ -99,13 +99,18 @@ async def _write(
     found = first is not None and await reading.read_from(first)
     lines = tuple(reading.lines.values())
     zone, rating = around.rules.timezone, None
+    room_id, now = record.room_at(chat.asked), around.clock.now()
+    whole = room_id == record.room_at(chat.ended or now)  # else it went on in another
     if chat.rating is not None:
         rating = Rating(chat.rating, telling.label(chat.rating))
     return Transcript(
-        room_id=record.room_at(chat.asked),
+        room_id=room_id,
         language=telling.language,
-        made=moment(around.clock.now()),
-        complete=found and not reading.cut and all(one.kind != "unreadable" for one in lines),
+        made=moment(now),
+        complete=found
+        and whole
+        and not reading.cut
+        and all(one.kind != "unreadable" for one in lines),
         cut=reading.cut,
         chat=About(
             number=chat.number,

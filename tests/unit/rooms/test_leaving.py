@@ -21,6 +21,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.people import (
+    ENTRY_PATIENCE,
     UPGRADE_PATIENCE,
     Standing,
     due,
@@ -131,7 +132,7 @@ def test_the_chat_of_a_room_that_is_upgraded_goes_on(what_follows: str) -> None:
             followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
             entries = [one for one in house.effects if isinstance(one, EnterRoom)]
             assert entries == [EnterRoom(SALES_USER, ADA, into=NEW)]
-            assert due(house.record) is None, "it is entered, or that fails"
+            assert due(house.record) == ends_at + ENTRY_PATIENCE
             house.receive(MemberGone(BOT, ADA))
         case "customer gone":
             house.receive(MemberGone(ADA, ADA))

@@ -26,6 +26,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.store import InputRow, StoreError
+from bridge.rooms.surroundings import MOST_PENDING
 from bridge.rooms.to_matrix import CROSS
 from bridge.rooms.visit import Visit
 from bridge.texts import Texts
@@ -458,25 +459,28 @@ async def test_a_room_that_we_know_is_no_successor() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_room_is_replaced_by_the_last_that_it_names_until_one_is_followed() -> None:
-    third, world = RoomId("!third:example.org"), World()
+async def test_a_room_may_be_upgraded_again_and_again() -> None:
+    """It names a few rooms in its place at most, so that nobody fills our database with them."""
+    rooms = [RoomId(f"!{number}:example.org") for number in range(MOST_PENDING + 1)]
+    world = World()
     await world.chatting()
     async with world.running() as engine:
-        await engine.accept_events([world.event("upgraded", into=third)])
-        await moves(world, engine)
-        await engine.accept_events([world.invitation(third)])
+        for room in rooms:
+            await engine.accept_events([world.event("upgraded", into=room)])
+        agent = world.event("agent", room_id=rooms[1], whom=world.matrix.ghost_of(MEI))
+        await engine.accept_events([agent, world.invitation(rooms[1])])
+        await engine.accept_events([world.invitation(rooms[-1])])
         await quiet()
-        assert (await world.stored(third)).membership is Membership.JOINED, "any other room"
-        await engine.accept_events([world.event("agent", room_id=SECOND, whom=BOT)])
-        await engine.accept_events([world.event("upgraded", into=RoomId("!fourth:example.org"))])
-        await engine.accept_events([world.invitation(SECOND)])
+        assert (await world.stored()).matrix_id == rooms[1]
+        assert (await world.stored(rooms[-1])).membership is Membership.JOINED, "any other room"
+    async with world.running() as engine:
+        stone = world.event("upgraded", into=SECOND, room_id=rooms[1])
+        await engine.accept_events([stone, world.invitation(SECOND)])
         await quiet()
         assert (await world.stored()).matrix_id == SECOND
-        fourth = RoomId("!fourth:example.org")
-        await engine.accept_events([world.event("upgraded", into=fourth, room_id=SECOND)])
-        await engine.accept_events([world.invitation(fourth)])
+        await engine.accept_events([world.event(text="still here", room_id=SECOND)])
         await quiet()
-        assert (await world.stored()).matrix_id == fourth
+    assert world.link.texts(ROOM) == ["still here"]
 
 
 @pytest.mark.asyncio
