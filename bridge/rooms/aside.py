@@ -102,7 +102,7 @@ class AsideLane:
     async def _decline(self, room: Room, order: Decline) -> None:
         """Stay out of a room; an invitation that was taken back meanwhile needs no answer."""
         try:
-            await self._around.matrix.leave(room.matrix_id, order.user, order.reason)
+            await self._around.matrix.leave(room.record.matrix_id, order.user, order.reason)
         except Refused as error:
             _log.debug("nothing to decline", room=room.room_id, why=error.code)
 

@@ -266,7 +266,7 @@ class Engine:
         """The room under whose id an event is stored (`Upgrades`).
 
         Anybody's room may name any other as the one that replaces it: whoever invites us there has
-        to have been here, and it must not be one that we know already.
+        to have been here, and it must not be one that we serve already.
         """
         upgrades, store = self._around.upgrades, self._around.store
         if raw.get("type") == TOMBSTONE:
@@ -276,9 +276,9 @@ class Engine:
         elif (found := upgrades.pending(room_id)) is not None:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Invited | AgentInvited):
-                former = (await store.load(found.record)).room
-                known = (await store.load(room_id)).room is not None
-                if former is not None and not known and self._may_follow(former, meaning.by):
+                former, new = (await store.load(found.record)).room, await store.load(room_id)
+                served = new.effects or (new.room is not None and new.room.customer)
+                if former is not None and not served and self._may_follow(former, meaning.by):
                     await upgrades.keep(store, msgspec.structs.replace(found, ours=True))
         return upgrades.record_of(room_id)
 
@@ -487,7 +487,7 @@ class Engine:
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""
         served = (
-            (room.matrix_id, room.record.host)
+            (room.record.matrix_id, room.record.host)
             for room in reversed(self._rooms.values())
             if room.record.membership is Membership.JOINED
         )

@@ -70,7 +70,7 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
@@ -98,10 +98,6 @@ EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
 
-class Shut(Exception):
-    """A room that was upgraded lets nothing in: the effect waits until we are in the new one."""
-
-
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
     state = record.conversation
@@ -111,13 +107,8 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
     if not (record.sealed or record.erasing or timed):
         return first
-    moments = (
-        first,
-        references.sealed_due(record),
-        people.due(record),
-        references.erasing_due(record),
-    )
-    return min((moment for moment in moments if moment is not None), default=None)
+    others = references.sealed_due(record), people.due(record), references.erasing_due(record)
+    return min((moment for moment in (first, *others) if moment is not None), default=None)
 
 
 class LaneRunner(Protocol):
@@ -290,11 +281,6 @@ class Room:
         name = record.displayname or record.customer
         running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
-
-    @property
-    def matrix_id(self) -> RoomId:
-        """The room that it is on Matrix today."""
-        return self.record.matrix_id
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
@@ -507,7 +493,7 @@ class Room:
         except (StoreError, Stopping):
             raise
         except Shut:
-            self._shut = self.matrix_id
+            self._shut = self.record.matrix_id
             return self._first(lane) is not None
         except Exception as error:
             seq, failures = self._failed
@@ -521,13 +507,11 @@ class Room:
 
     def _first(self, lane: Lane) -> EffectRow | None:
         """The next effect of a lane. Into a room that is shut, or being left, only entries go."""
-        rows, upgrade = iter(self._rows[lane].values()), self.record.upgrade
-        if upgrade is None or lane is not Lane.MATRIX:
-            return next(rows, None)
-        if upgrade.into is None and self._shut != self.matrix_id:
-            return next(rows, None)
-        entries = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
-        return next(entries, None)
+        upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
+        shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
+        if shut and lane is Lane.MATRIX:
+            rows = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+        return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""

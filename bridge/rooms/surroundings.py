@@ -298,6 +298,10 @@ class Stopping(Exception):
     """The bridge is stopping: nothing new is begun."""
 
 
+class Shut(Exception):
+    """A room that was upgraded lets nothing in: the effect waits until we are in the new one."""
+
+
 class Loops:
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 

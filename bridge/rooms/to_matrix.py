@@ -38,10 +38,10 @@ from bridge.rooms.record import (
     RoomRecord,
     thread_in_use,
 )
-from bridge.rooms.room import Room, Shut
+from bridge.rooms.room import Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
@@ -101,8 +101,8 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN = "M_FORBIDDEN"
-NEWS_AFTER = 1.0
-"""Seconds until a room is tried again that has been upgraded while we are yet to hear of it."""
+NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
+"""Seconds until a room is tried again that was upgraded, and ms in which we should hear of that."""
 UPGRADED = "room.upgraded"
 """What is said in the old room alone."""
 MOST_ASKED = 3600.0
@@ -143,7 +143,7 @@ class MatrixLane:
             return Done(outcome=Outcome.DISCARDED, detail="we are in the new room")
         while True:
             try:
-                await self._look_back(room, row)
+                await self._look_back(room, row, effect)
                 return await self._perform(room, row, effect)
             except ports.Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
@@ -156,13 +156,13 @@ class MatrixLane:
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
-                entry = isinstance(effect, EnterRoom)
-                if error.code == FORBIDDEN and not entry and await self._is_replaced(room):
+                may_wait = error.code == FORBIDDEN and not isinstance(effect, EnterRoom)
+                if may_wait and await self._lets_nobody_speak(room, row):
                     if only_here:
                         return Done(outcome=Outcome.DISCARDED, detail=error.code)
                     if room.record.upgrade is not None:
                         raise Shut from error
-                    await room.pause(NEWS_AFTER)  # that it is comes as an event, too
+                    await room.pause(NEWS_AFTER)
                     continue
                 if (
                     isinstance(effect, model.Relay)
@@ -172,30 +172,32 @@ class MatrixLane:
                         await self._describe(room, row, effect)
                 return self._give_up(room, effect, error.code)
 
-    async def _look_back(self, room: Room, row: EffectRow) -> None:
-        """Search of the room before a row is repeated whose transaction id may be forgotten.
+    async def _look_back(self, room: Room, row: EffectRow, effect: StoredEffect) -> None:
+        """Search for a row that is repeated, and whose transaction id may be forgotten.
 
-        An id is one room's: what may have been sent to the room that was replaced is sought there.
+        An id is one room's: an agent's message may stand in the room that was replaced.
         """
-        record, rooms = room.record, []
+        record, places = room.record, []
         if self._around.clock.now() - row.created >= REMEMBERED:
-            rooms.append(record.matrix_id)
-        if row.created < record.moved_at:
-            rooms.append(record.room_at(row.created))
-        for room_id in rooms:
+            places.append((record.matrix_id, record.host))
+        if isinstance(effect, model.Relay) and row.created < record.moved_at:
+            former, ghost = record.room_at(row.created), self._matrix.ghost_of(effect.agent)
+            places += [(former, record.host), (former, ghost)]
+        for room_id, reader in places:
             try:
-                await self._matrix.look_back(room_id, record.host, row.created)
+                await self._matrix.look_back(room_id, reader, row.created)
             except ports.Refused as error:
                 _log.info("a room cannot be read", room=room.room_id, why=error.code)
 
-    async def _is_replaced(self, room: Room) -> bool:
-        """True if the room was upgraded: its homeserver lets hardly anybody speak there since."""
-        if room.record.upgrade is not None:
-            return True
-        if room.record.membership is not Membership.JOINED:
+    async def _lets_nobody_speak(self, room: Room, row: EffectRow) -> bool:
+        """True if the room was upgraded, also if the homeserver has yet to tell us."""
+        record = room.record
+        if record.upgrade is not None or record.membership is not Membership.JOINED:
+            return record.upgrade is not None
+        if self._around.clock.now() - row.created >= NEWS_WITHIN:
             return False
         with suppress(ports.Refused):
-            return await self._matrix.is_replaced(room.matrix_id, room.record.host)
+            return await self._matrix.is_replaced(record.matrix_id, record.host)
         return False
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
@@ -239,9 +241,9 @@ class MatrixLane:
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
-    def _transaction_id(self, record: RoomRecord, row: EffectRow, sender: UserId) -> str:
+    def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
-        if sender == record.host and row.created < record.moved_at:
+        if sender == room.record.host and row.created < room.record.moved_at:
             moment += ".moved"  # what we ourselves said in the former room is no use in this one
         return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
 
@@ -271,26 +273,21 @@ class MatrixLane:
         done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
         if told.key == "unreadable.verification":
             asked = UserId(str(told.args.get("user", room.record.host)))
-            txn_id, cancel = (
-                self._transaction_id(room.record, row, asked),
-                self._matrix.cancel_verification,
-            )
+            cancel = self._matrix.cancel_verification
+            txn_id = f"{self._transaction_id(room, row, asked)}.cancel"
             with suppress(ports.Refused):
-                await cancel(room.matrix_id, asked, told.event_id, f"{txn_id}.cancel")
+                await cancel(room.record.matrix_id, asked, told.event_id, txn_id)
         if again and told.key != "undelivered.too_fast" and done.event_id is not None:
-            host, txn_id = (
-                room.record.host,
-                f"{self._transaction_id(room.record, row, room.record.host)}.again",
-            )
+            host = room.record.host
+            txn_id = f"{self._transaction_id(room, row, host)}.again"
             with suppress(ports.Refused):
-                await self._matrix.react(room.matrix_id, host, done.event_id, AGAIN, txn_id)
+                await self._matrix.react(room.record.matrix_id, host, done.event_id, AGAIN, txn_id)
         return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host
-        return await self._matrix.say(
-            room.matrix_id, host, notice, self._transaction_id(room.record, row, host)
-        )
+        txn_id = self._transaction_id(room, row, host)
+        return await self._matrix.say(room.record.matrix_id, host, notice, txn_id)
 
     async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
         """Edit this chat's card; a newer version that waits already makes this one pointless.
@@ -365,9 +362,9 @@ class MatrixLane:
         if len(options) <= MOST_ANSWERS:
             answers = tuple((str(number), label) for number, label in options.items())
             poll = ports.Poll(self._sentence(room, "rating.question", {}), answers, text)
-            txn_id = f"{self._transaction_id(room.record, row, record.host)}.poll"
+            txn_id = f"{self._transaction_id(room, row, record.host)}.poll"
             try:
-                event_id = await self._matrix.poll(room.matrix_id, record.host, poll, txn_id)
+                event_id = await self._matrix.poll(room.record.matrix_id, record.host, poll, txn_id)
             except ports.Refused as error:
                 _log.info("no poll", room=room.room_id, why=error.code)
         if event_id is None:
@@ -377,17 +374,17 @@ class MatrixLane:
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
         """React to our own message. Whoever sees no reactions has the words."""
-        host, done = room.record.host, Done()
-        txn_id = self._transaction_id(room.record, row, host)
+        host, where, done = room.record.host, room.record.matrix_id, Done()
+        txn_id = self._transaction_id(room, row, host)
         for number, sign in enumerate((*wish.signs, *wish.gone)):
             sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
             try:
                 if sign in wish.signs:
-                    react = self._matrix.react(room.matrix_id, host, wish.event_id, sign, sign_id)
+                    react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
                     done.event_id = await react
                     done.anchor = anchor if sign in {BELL, CROSS} else None
                 elif (known := await room.anchor(anchor)) is not None:
-                    await self._matrix.redact(room.matrix_id, host, known, sign_id)
+                    await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
                 _log.info("no sign", room=room.room_id, why=error.code)
         return done
@@ -395,9 +392,8 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        entry = await self._matrix.enter(
-            effect.into or room.matrix_id, effect.host, effect.inviter, encrypt=effect.encrypt
-        )
+        where, host = effect.into or room.record.matrix_id, effect.host
+        entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
             for raw in entry.earlier
@@ -411,7 +407,7 @@ class MatrixLane:
         log = _log.bind(room=room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
-        users, where = order.users, order.former or room.matrix_id
+        users, where = order.users, order.former or room.record.matrix_id
         if order.former is not None:
             chats = room.record.chats
             agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
@@ -431,7 +427,7 @@ class MatrixLane:
         if room.record.direct:
             # Before they come in: no client is to count three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
-            await self._matrix.name_service_members(room.matrix_id, room.record.host, ghosts)
+            await self._matrix.name_service_members(room.record.matrix_id, room.record.host, ghosts)
         outside: list[str] = []
         for agent in came.agents:
             try:
@@ -460,7 +456,7 @@ class MatrixLane:
             try:
                 async with self._around.link.fetch(source, ICON_LIMIT) as icon:
                     opened = True
-                    await matrix.welcome_agent(room.matrix_id, host, agent, icon, source)
+                    await matrix.welcome_agent(room.record.matrix_id, host, agent, icon, source)
                     return
             except (ports.TooBig, ports.Unavailable) as error:
                 _log.info("no picture for an agent", agent=agent.id, why=str(error))
@@ -468,7 +464,7 @@ class MatrixLane:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
                 _log.info("no picture for an agent", agent=agent.id, why=error.code)
-        await matrix.welcome_agent(room.matrix_id, host, agent, None, "")
+        await matrix.welcome_agent(room.record.matrix_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
 
@@ -481,7 +477,7 @@ class MatrixLane:
             done.detail = "the room is not encrypted"
             return done
         ghost = self._matrix.ghost_of(relay.agent)
-        txn_id, content = self._transaction_id(room.record, row, ghost), relay.content
+        txn_id, content = self._transaction_id(room, row, ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
         if isinstance(content, frames.AgentText):
             parts = await self._text(room, relay, content, txn_id)
@@ -500,7 +496,7 @@ class MatrixLane:
             proposed = map(Came, choices_of(relay, event_id))
             if 0 < len(relay.message_id) <= LONGEST_NUMBER:
                 events = tuple(part.event_id for part in parts)
-                self._numbered[room.matrix_id, relay.message_id] = events
+                self._numbered[room.record.matrix_id, relay.message_id] = events
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(room, row, relay)
         done.detail = "shown as a notice"
@@ -508,12 +504,14 @@ class MatrixLane:
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
         """Redact an agent's message; where it is not known which, say that there was one."""
-        said = self._numbered.get((room.matrix_id, taken.message_id), ())
+        said = self._numbered.get((room.record.matrix_id, taken.message_id), ())
         ghost = self._matrix.ghost_of(taken.agent)
-        txn_id = self._transaction_id(room.record, row, ghost)
+        txn_id = self._transaction_id(room, row, ghost)
         try:
             for number, event_id in enumerate(said):
-                await self._matrix.redact(room.matrix_id, ghost, event_id, f"{txn_id}.{number}")
+                await self._matrix.redact(
+                    room.record.matrix_id, ghost, event_id, f"{txn_id}.{number}"
+                )
         except ports.Refused as error:
             _log.info("a message is not taken back", why=error.code)
         else:
@@ -538,7 +536,7 @@ class MatrixLane:
         thread = thread_in_use(record, self._around.clock.now())
         rung, host = _rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            room.matrix_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
+            room.record.matrix_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
         )
 
     async def _text(

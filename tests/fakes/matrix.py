@@ -91,6 +91,7 @@ class FakeMatrix:
         redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
         replaced: rooms that were upgraded, in which only people may speak.
+        unreadable: rooms, and who of ours cannot read them.
     """
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
@@ -117,6 +118,7 @@ class FakeMatrix:
         self.redacted: list[EventId] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
+        self.unreadable: set[tuple[RoomId, UserId]] = set()
         self._by_transaction: dict[tuple[RoomId, str], Posted] = {}
         self._found: dict[str, Posted] = {}
 
@@ -169,6 +171,8 @@ class FakeMatrix:
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         await self._request(f"look back {room_id} {reader} {since}")
+        if (room_id, reader) in self.unreadable:
+            raise Refused("M_FORBIDDEN")
         for (room, txn_id), posted in self._by_transaction.items():
             if room == room_id:
                 self._found[txn_id] = posted

@@ -13,7 +13,6 @@ from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import MARKER, Json
-from bridge.rooms.record import RoomRecord
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import World
@@ -98,11 +97,10 @@ async def test_looks_back_as_far_as_needed() -> None:
 async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
     """An old row that is still open has the room looked through, as far back as the lost time."""
     hour, sent = 3_600_000, []
-    lane = MatrixLane(World().around, "instance")
+    world = World()
+    lane, room = MatrixLane(world.around, "instance"), world.engine()._room(ROOM)
     lost, again = (
-        lane._transaction_id(
-            RoomRecord(ROOM), EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT
-        )
+        lane._transaction_id(room, EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
         for at in (10 * hour, 12 * hour)
     )
 

@@ -24,7 +24,7 @@ ASK = AskRating(SessionId(5150), ((1, "good"), (0, "bad")))
 class SomeRoom:
     """As much of a room as asking needs."""
 
-    room_id = matrix_id = ROOM
+    room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
 
     async def pause(self, seconds: float) -> None:

@@ -95,7 +95,7 @@ ENDS = (
 class SomeRoom:
     """As much of a room as its card needs."""
 
-    room_id = matrix_id = ROOM
+    room_id = ROOM
 
     def __init__(self, language: str) -> None:
         self.record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language=language))

@@ -438,9 +438,24 @@ async def test_nothing_goes_along_to_somebody_who_was_not_there(who: str) -> Non
         bob = world.event("invite", room_id=SECOND, whom=BOT, sender=who)
         await engine.accept_events([bob])
         await quiet()
-    other = await world.stored(SECOND)
-    assert (other.settings, other.conversation) == (RoomSettings(), Conversation())
-    assert (await world.stored()).matrix_id == ROOM
+        other = await world.stored(SECOND)
+        assert (other.settings, other.conversation) == (RoomSettings(), Conversation())
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+    served = other.membership is Membership.JOINED
+    assert (await world.stored()).matrix_id == (ROOM if served else SECOND)
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_was_dead_when_we_came_is_not_tried_for_ever() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.replaced.add(ROOM)
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        await world.clock.turn(400)
+        assert await world.nothing_left()
+    assert len(await world.store.dead_letters()) == 1
 
 
 @pytest.mark.asyncio
@@ -518,10 +533,11 @@ async def test_a_word_that_may_stand_in_the_old_room_is_looked_for_there() -> No
         assert world.matrix.texts(ROOM) == ["hello"]
     world.matrix.disturb = at_once
     await world.clock.turn(1)
+    world.matrix.unreadable.add((ROOM, SALES_USER))
     world.matrix.trouble.append(Unavailable("away", 30))
     async with world.running() as engine:
         await moves(world, engine)
-        await engine.accept_events([world.invitation(SECOND)])
+        await engine.accept_events([world.invitation(SECOND, SALES_USER)])
         await world.clock.turn(31)
     assert world.matrix.texts(SECOND) == ["queue.joined"]
     assert await world.nothing_left()
