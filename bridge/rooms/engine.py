@@ -261,7 +261,7 @@ class Engine:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Upgraded) and meaning.into is not None:
                 await upgrades.note(store, room_id, meaning.into)
-        elif (found := upgrades.pending(room_id)) is not None:
+        elif (found := upgrades.find(room_id)) is not None and not found.ours:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Invited | AgentInvited):
                 former, new = (await store.load(found.record)).room, await store.load(room_id)

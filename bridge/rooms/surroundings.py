@@ -132,10 +132,8 @@ class Upgrades:
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
 
-    def pending(self, room_id: RoomId) -> Replacement | None:
-        """The replacement that this room would be, if nobody has invited us yet."""
-        found = self._known.get(room_id)
-        return None if found is None or found.ours else found
+    def find(self, room_id: RoomId) -> Replacement | None:
+        return self._known.get(room_id)
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Note a tombstone. Which room a room replaces is never changed again."""

@@ -101,17 +101,15 @@ async def _write(
     lines = tuple(reading.lines.values())
     zone, rating = around.rules.timezone, None
     room_id, now = record.room_at(chat.asked), around.clock.now()
-    whole = room_id == record.room_at(chat.ended or now)  # else it went on in another
+    moved = room_id != record.room_at(chat.ended or now)  # then it went on in another
+    whole = found and not (moved or reading.cut)
     if chat.rating is not None:
         rating = Rating(chat.rating, telling.label(chat.rating))
     return Transcript(
         room_id=room_id,
         language=telling.language,
         made=moment(now),
-        complete=found
-        and whole
-        and not reading.cut
-        and all(one.kind != "unreadable" for one in lines),
+        complete=whole and all(one.kind != "unreadable" for one in lines),
         cut=reading.cut,
         chat=About(
             number=chat.number,
@@ -284,9 +282,8 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
     """The event where a chat begins: the customer's, else the queue card of this number."""
-    return chat.first or await around.store.anchor(
-        record.room_id, record.anchored(f"card:{chat.number}")
-    )
+    card = record.anchored(f"card:{chat.number}")
+    return chat.first or await around.store.anchor(record.room_id, card)
 
 
 class Telling:
