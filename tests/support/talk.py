@@ -214,6 +214,14 @@ async def chatting(stage: Stage, name: str) -> Talk:
     return talk
 
 
+async def upgraded(talk: Talk) -> Talk:
+    """The customer upgrades the room; returns the new one, which the bot has yet to be invited into."""
+    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
+    there.login = talk.login
+    return there
+
+
 async def into(talk: Talk, who: Customer) -> None:
     """Bring somebody else into the room."""
     await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
