@@ -281,7 +281,7 @@ class MatrixLane:
 
         Not so the first: it may stand there since before a crash, which a repeat tells.
         """
-        anchor = f"card:{card.number}"
+        anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
             other = load_effect(other_row.effect) if other_row.seq > row.seq else None
@@ -363,7 +363,8 @@ class MatrixLane:
         host, where, done = room.record.host, room.record.matrix_id, Done()
         txn_id = self._transaction_id(room, row, host)
         for number, sign in enumerate((*wish.signs, *wish.gone)):
-            sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
+            sign_id = f"{txn_id}.{number}"
+            anchor = room.record.anchored(f"{sign}:{wish.event_id}")
             try:
                 if sign in wish.signs:
                     react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
@@ -419,7 +420,8 @@ class MatrixLane:
                 if not error.shut_out:
                     raise
                 outside.append(agent.name or agent.id)
-        done, anchor = Done(), f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        about = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        done, anchor = Done(), room.record.anchored(about)
         if outside and await room.anchor(anchor) is None:  # once a chat
             say = model.Say("agents.outside", {"names": tuple(outside)})
             done = await self._say(room, row, say)
@@ -477,20 +479,23 @@ class MatrixLane:
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
-        """Redact an agent's message, once; where it is not known which, say that there was one."""
+        """Redact an agent's message, once; else say that there was one.
+
+        It may not be known which, or it stands in a room that was replaced, which we have left.
+        """
         number = taken.message_id if len(taken.message_id) <= LONGEST_NUMBER else ""
         anchor = f"recalled:{number}" if number else None
         known = None if anchor is None else await room.anchor(anchor)
         await room.written()  # what its messages have become
         taken = replace(taken, message_id=number)
-        said = await said_by_agent(self._around, room.room_id, row.seq, taken)
+        said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
             return Done(outcome=Outcome.DISCARDED, detail="known already")
         ghost = self._matrix.ghost_of(taken.agent)
         txn_id = self._transaction_id(room, row, ghost)
         try:
+            where = room.record.matrix_id
             for place, event_id in enumerate(said):
-                where = room.record.matrix_id
                 await self._matrix.redact(where, ghost, event_id, f"{txn_id}.{place}")
         except ports.Refused as error:
             _log.info("a message is not taken back", why=error.code)
