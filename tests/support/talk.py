@@ -215,7 +215,7 @@ async def chatting(stage: Stage, name: str) -> Talk:
 
 
 async def upgraded(talk: Talk) -> Talk:
-    """The customer upgrades the room; returns the new one, which the bot has yet to be invited into."""
+    """The customer upgrades the room; returns the new one, the bot not yet in it."""
     new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
     there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
     there.login = talk.login

@@ -599,9 +599,10 @@ async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
     world = World()
     await world.chatting()
     world.matrix.replaced.add(ROOM)
+    world.matrix.trouble += [Refused("M_FORBIDDEN"), Unavailable("and it was away")] * 6
     async with world.running() as engine:
         await engine.pushed(ROOM, "1", said("hello"))
-        await world.clock.turn(3)
+        await world.clock.turn(60)
         await moves(world, engine)
         await world.clock.turn(3)
         await engine.accept_events([world.invitation(SECOND)])
