@@ -39,7 +39,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Answer, Commit, Lane, StoredRoom, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Ticket
 from bridge.webchat.codes import NoticeType
@@ -266,20 +266,16 @@ class Engine:
                 await upgrades.note(store, room_id, meaning.into)
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
+                there = former and people.was_there(load_record(former.record), meaning.by)
+                may = self._around.rules.permission(meaning.by) >= Permission.CUSTOMER
                 served = new.effects or (new.room is not None and new.room.customer)
-                if former is not None and not served and self._may_follow(former, meaning.by):
+                if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - logged whole; it must not hold up what comes after it
             self._log.exception("an upgrade could not be noted", room=room_id)
         return upgrades.record_of(room_id)
-
-    def _may_follow(self, former: StoredRoom, person: UserId) -> bool:
-        """True if a person was in the room, and may use the service."""
-        permission = self._around.rules.permission(person)
-        there = people.was_there(load_record(former.record), person)
-        return there and permission >= Permission.CUSTOMER
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""

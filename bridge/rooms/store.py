@@ -355,7 +355,7 @@ class StorePort(Protocol):
     ) -> list[tuple[EventId, bytes, int]]:
         """Events of the room, the newest first: the effect or input of each, and when it came.
 
-        None that stood there before `since`, ms. They are looked for among the newest rows of all rooms: for rare questions.
+        Only those since a moment (ms), and among the newest rows of all rooms: for rare questions.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
