@@ -549,12 +549,14 @@ def _end_conversation(visit: Visit) -> None:
 def put_out(visit: Visit) -> None:
     """Handle that our host is in the room no longer, or is not ours any more.
 
-    If we are just entering the one that replaces it, all goes on there.
+    If we are just entering the one that replaces it, all goes on there, or ends if we cannot.
     """
     upgrade = visit.record.upgrade
-    if upgrade is None or upgrade.into is None:
-        _end_conversation(visit)
-        visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
+    if upgrade is not None and upgrade.into is not None:
+        visit.set(upgrade=replace(upgrade, until=min(upgrade.until, visit.now)))
+        return
+    _end_conversation(visit)
+    visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
