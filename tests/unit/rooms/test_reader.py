@@ -505,6 +505,24 @@ async def test_a_room_that_we_know_is_no_successor() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_we_were_in_already_invites_us_again() -> None:
+    """Between homeservers an invitation may come before what replaces the former room."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await moves(world, engine)
+        await engine.accept_events([world.event("gone", room_id=SECOND, sender=BOT)])
+        await quiet()
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="here I am", room_id=SECOND)])
+        await quiet()
+    assert world.link.texts(ROOM) == ["here I am"]
+
+
+@pytest.mark.asyncio
 async def test_a_room_may_be_upgraded_again_and_again() -> None:
     """It names a few rooms in its place at most, so that nobody fills our database with them."""
     rooms = [RoomId(f"!{number}:example.org") for number in range(MOST_PENDING + 1)]

@@ -284,5 +284,6 @@ async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
             (EVENT, b"relay", 2),
         ]
         assert await store.posted(A, relay.seq, 0) == []
+        assert await store.posted(A, carried.seq, 1 << 50) == []
         await store.prune(bodies_before=9, rows_before=0)
         assert await store.posted(A, carried.seq, 0) == []
