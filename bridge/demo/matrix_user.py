@@ -174,7 +174,9 @@ class Customer:
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
         """Put a file into the media repository; returns what an event says of where it lies."""
         kind, query = {"Content-Type": mime}, {"filename": name}
-        body = await self._request("POST", "media/v3/upload", kind, params=query, data=data)
+        body = await self._request(
+            "POST", "media/v3/upload", kind, params=query, data=io.BytesIO(data)
+        )
         return {"url": msgspec.json.decode(body, type=Json)["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
