@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from bridge.demo.matrix_user import PATIENCE, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
+from tests.support.client import room_call, set_state
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, annotates, chatting, relation, wording
 
@@ -143,8 +144,8 @@ async def test_encrypted_room(stage: Stage) -> None:
 
 async def test_a_room_that_becomes_encrypted(stage: Stage) -> None:
     talk = await chatting(stage, "late-convert")
-    await talk.customer.set_state(
-        talk.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}
+    await set_state(
+        talk.customer, talk.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}
     )
     await talk.reads("This room is encrypted, and encryption is switched off here", stage.bot)
 
@@ -191,7 +192,7 @@ async def test_commands_of_an_ordinary_member(stage: Stage) -> None:
     room = await owner.create_dm(
         stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, member.user_id]
     )
-    await member.room_call("join", room)
+    await room_call(member, "join", room)
     theirs = Talk(stage, member, room)
     await theirs.reads("This room reaches the agents of Sales", stage.bot)
     refused = await theirs.say("!wc queue set service")
@@ -211,17 +212,17 @@ async def test_settings_that_stood_in_the_room_before_us(stage: Stage) -> None:
         preset="private_chat",
         power_level_content_override={"events": {SETTINGS: 0}, "invite": 0},
     )
-    await member.room_call("join", room)
+    await room_call(member, "join", room)
     settings: dict[str, object] = {"queue": 2, "language": "ja"}
-    await member.set_state(room, SETTINGS, settings)
-    await member.room_call("invite", room, {"user_id": stage.bot})
+    await set_state(member, room, SETTINGS, settings)
+    await room_call(member, "invite", room, {"user_id": stage.bot})
     theirs = Talk(stage, member, room)
     await theirs.reads("Only a room admin", stage.bot)
     await theirs.reads("This room reaches the agents of Sales", stage.bot)
 
-    await owner.room_call("kick", room, {"user_id": stage.bot})
-    await owner.set_state(room, SETTINGS, {"queue": 2})
-    await member.room_call("invite", room, {"user_id": stage.bot})
+    await room_call(owner, "kick", room, {"user_id": stage.bot})
+    await set_state(owner, room, SETTINGS, {"queue": 2})
+    await room_call(member, "invite", room, {"user_id": stage.bot})
     await theirs.reads("Settings changed: queue Service", stage.bot)
 
 
@@ -235,7 +236,7 @@ async def test_settings_by_state_event(stage: Stage) -> None:
         "language": "en",
         "start": "on_command",
     }
-    await talk.customer.set_state(talk.room, SETTINGS, good)
+    await set_state(talk.customer, talk.room, SETTINGS, good)
     await talk.reads("Settings changed: queue Service, from MOBILE", stage.bot)
     refused: list[tuple[dict[str, object], str]] = [
         ({"queue": 99}, "There is no queue “99”"),
@@ -243,7 +244,7 @@ async def test_settings_by_state_event(stage: Stage) -> None:
         ({"quue": 1}, "There is no setting “quue”"),
     ]
     for bad, complaint in refused:
-        await talk.customer.set_state(talk.room, SETTINGS, bad)
+        await set_state(talk.customer, talk.room, SETTINGS, bad)
         await talk.reads(complaint, stage.bot)
     await talk.say("!wc queue show")
     await talk.reads("This room's queue is Service", stage.bot)
@@ -312,7 +313,7 @@ async def test_answers_in_plain_words(stage: Stage) -> None:
 
 async def test_leaving_ends_the_chat(stage: Stage) -> None:
     talk = await chatting(stage, "gone")
-    await talk.customer.room_call("leave", talk.room)
+    await room_call(talk.customer, "leave", talk.room)
     await talk.at_desk(lambda one: one.session is None)
 
 
@@ -352,7 +353,7 @@ async def test_a_paused_room(stage: Stage) -> None:
 async def test_an_upgraded_room(stage: Stage) -> None:
     """The old room says where it goes on; the chat ends, and none can be begun there any more."""
     talk = await chatting(stage, "mover")
-    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
     told = await talk.reads("This room was upgraded", stage.bot)
     assert f"https://matrix.to/#/{new['replacement_room']}?via=" in wording(told)
     await talk.at_desk(lambda person: person.session is None)
@@ -369,11 +370,11 @@ async def test_what_goes_along_into_an_upgraded_room(stage: Stage) -> None:
     await talk.heard("my order 4711")
     held = await talk.customer.send_file(talk.room, b"x" * 10, "bill.txt", "text/plain")
     await talk.sees(lambda event: event.get("event_id") == held)
-    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
     await talk.sees(membership(stage.bot, "leave"))
     await talk.at_desk(lambda person: person.request is None)
     there = Talk(stage, talk.customer, str(new["replacement_room"]))
-    await there.customer.room_call("invite", there.room, {"user_id": stage.bot})
+    await room_call(there.customer, "invite", there.room, {"user_id": stage.bot})
     await there.reads("Waiting for Service", stage.bot)
     await there.accept()
     await there.heard("my order 4711")
@@ -383,7 +384,7 @@ async def test_what_goes_along_into_an_upgraded_room(stage: Stage) -> None:
 async def test_a_second_host_leaves(stage: Stage) -> None:
     """One of our users is enough for a room."""
     talk = await chatting(stage, "collector-of-bots")
-    await talk.customer.room_call("invite", talk.room, {"user_id": SERVICE})
+    await room_call(talk.customer, "invite", talk.room, {"user_id": SERVICE})
     await talk.reads("no other account of ours needs to be here", stage.bot)
     await talk.sees(
         lambda event: (
