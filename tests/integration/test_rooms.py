@@ -313,7 +313,8 @@ async def test_answers_in_plain_words(stage: Stage) -> None:
     await again.say("rate 9 of your shops for me")
     await again.heard("rate 9 of your shops for me")
     await again.customer.sync()
-    assert not [e for e in again.customer.events(again.room) if e.get("type") == "m.room.redaction"]
+    # Only signs of ours below cards.
+    assert asked not in {event.get("redacts") for event in again.customer.events(again.room)}
 
 
 async def test_leaving_ends_the_chat(stage: Stage) -> None:
