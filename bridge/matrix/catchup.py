@@ -112,7 +112,9 @@ class CatchUp:
             if not before or (found and await self.known(found[-1][1])):
                 break
         else:
-            _log.warning("older events are not looked for", room=room_id, read=MOST_PAGES * PAGE)
+            if found:  # else we have been talking there all the while
+                read = MOST_PAGES * PAGE
+                _log.warning("older events are not looked for", room=room_id, read=read)
         new = await self.accept(found[::-1]) if found else 0
         if new:
             _log.info("events that were not handed over yet", room=room_id, count=new)

@@ -197,6 +197,18 @@ async def test_many_pages_come_in_order_and_not_without_end() -> None:
 
 
 @pytest.mark.asyncio
+async def test_pages_of_our_own_words_are_no_sign_that_others_are_missing() -> None:
+    house = House()
+    house.taken.append(house.event())
+    for _ in range((MOST_PAGES + 1) * PAGE):
+        house.event(sender=OURS.ghost(AgentId("A1")))
+    with capture_logs() as logs:
+        async with house.looked_after():
+            await house.clock.turn(ALL_LOOKS)
+    assert logs == []
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("trouble", [StoreError("down"), Refused("M_FORBIDDEN")])
 async def test_a_room_that_cannot_be_looked_into_does_not_hide_the_others(
     trouble: Exception,
