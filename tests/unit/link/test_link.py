@@ -23,7 +23,7 @@ from bridge.webchat.frames import (
     Text,
     Voice,
 )
-from tests.unit.link.rig import FAST, WildServer, blob, eventually, rig, settings_for
+from tests.unit.link.rig import FAST, Rig, WildServer, blob, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK, chat, said, simulated, text
 
 SESSION = SessionId(5150)
@@ -534,19 +534,23 @@ async def test_what_a_hint_found_refused_is_shown_to_nobody_again() -> None:
 
     dead: dict[object, int | None] = {113: -15, 110: None}
     desk = Desk(lambda frame: dead.get(frame["type"], 1) if frame["token"] == "T1" else 1)
+
+    async def unanswered(rigged: Rig) -> None:
+        with pytest.raises(CallFailure, match="lost"):
+            await rigged.call(ADA, 1, HELLO)
+
     async with (
         WildServer(socket=desk.serve, upload=upload).running() as server,
         rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged,
+        asyncio.TaskGroup() as tasks,
     ):
-        unanswered = asyncio.ensure_future(rigged.call(ADA, 1, HELLO))
+        waiting = tasks.create_task(unanswered(rigged))
         await eventually(lambda: len(desk.of(110)) == 1)
         old = rigged.links._links[ADA.room_id].gate.wire
         rigged.links.typing(ADA.room_id, SESSION)
         await eventually(lambda: old is not None and not old.usable)
-        assert not unanswered.done()
+        assert not waiting.done()
         assert await rigged.links.upload(ADA, blob(b"x"))
-        with pytest.raises(CallFailure, match="lost"):
-            await unanswered
     assert tokens == ["T2"]
 
 
