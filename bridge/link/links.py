@@ -10,6 +10,7 @@ reference 5).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -127,7 +128,8 @@ class Links:
         links = list(self._links.values())
         self._links.clear()
         for link in links:
-            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
+            # For who waits, and for who would write once more: it opens no more.
+            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the links close"), math.inf)
             link.task.cancel()
         if links:
             await asyncio.wait([link.task for link in links])
