@@ -20,6 +20,7 @@ from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of, membe
 from bridge.demo.stage import Stage
 from bridge.ids import RoomId
 from bridge.simulator.state import Wire
+from tests.support.client import room_call
 
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""
@@ -216,7 +217,7 @@ async def chatting(stage: Stage, name: str) -> Talk:
 
 async def upgraded(talk: Talk) -> Talk:
     """The customer upgrades the room; returns the new one, the bot not yet in it."""
-    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
     there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
     there.login = talk.login
     return there
@@ -224,8 +225,8 @@ async def upgraded(talk: Talk) -> Talk:
 
 async def into(talk: Talk, who: Customer) -> None:
     """Bring somebody else into the room."""
-    await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
-    await who.room_call("join", talk.room)
+    await room_call(talk.customer, "invite", talk.room, {"user_id": who.user_id})
+    await room_call(who, "join", talk.room)
     await talk.sees(membership(who.user_id, "join"))
 
 
