@@ -175,7 +175,7 @@ def rate(turn: Turn, wish: model.Rate) -> None:
             turn.say("rating.failed")
         elif pending is not None and (pending.event_id is not None or not comment):
             comment, event_id = pending.comment, pending.event_id
-            besides = "\n".join(filter(None, (pending.besides, wish.comment)))
+            besides = wish.comment or pending.besides
         more = wish.more and not comment
         turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more, besides))
 
