@@ -300,6 +300,16 @@ def test_of_a_newer_ratings_words_only_the_last_go_beside_them() -> None:
     assert scene.last["rating"] == {"id": 2, "comments": "too slow\nslow"}
 
 
+def test_who_rates_again_in_words_is_answered_though_the_number_is_the_same() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Rate(0, "rude"))
+    scene.reply()
+    scene.reply()
+    assert scene.last["rating"] == {"id": 0, "comments": "too slow\nrude"}
+    assert scene.notices == ["rating.changed"]
+
+
 def test_words_that_are_too_long_for_a_rating_are_told_of_at_once() -> None:
     scene = ended()
     scene.happen(Rate(0, "so many words"))
