@@ -175,7 +175,6 @@ def entered(
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
-        elsewhere=None,
         greet_at=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
@@ -201,7 +200,7 @@ def entered(
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
-    elif visit.record.elsewhere and (link := address(other)):
+    elif visit.record.direct and (link := address(other)):
         if not parked:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
     else:
@@ -224,7 +223,7 @@ def _take_over(visit: Visit, other: RoomRecord | None, former: RoomRecord | None
         language = visit.record.settings.language or other.settings.language
         settings = replace(visit.record.settings, language=language)
         spoken = max(visit.record.language, other.language)
-        visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
+        visit.set(settings=settings, language=spoken)
 
 
 def address(other: RoomRecord | None) -> str:

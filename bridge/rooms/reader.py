@@ -254,9 +254,9 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     return not record.people or all(one.user == sender for one in record.people)
 
 
-def _asks_elsewhere(record: RoomRecord) -> bool:
-    """True if words would begin a chat here, where one may be going on in another room."""
-    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
+def _begins_chat(record: RoomRecord) -> bool:
+    """True if words would begin a chat here: it is looked whether one goes on in another room."""
+    return record.direct and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -377,7 +377,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None or _asks_elsewhere(visit.record)
+            wait = meaning.about is not None or (command is None and _begins_chat(visit.record))
         else:
             about = references.refers_to(visit.record, meaning)
             wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
@@ -566,8 +566,8 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        room = await self._record_of(before.elsewhere) if _asks_elsewhere(before) else None
-        link = people.address(room)
+        begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
+        link = people.address(await self._other_room(before)) if begins else ""
         facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()

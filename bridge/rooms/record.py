@@ -336,9 +336,6 @@ class RoomRecord(Value, frozen=True):
     """Nobody is here with us but the customer who invited us (see `people`)."""
     was_direct: bool = False
     """It was so until somebody joined, and will be again once they have left."""
-    elsewhere: RoomId | None = None
-    """Another direct room of this customer's and of our host's, known as we came in: while a chat
-    goes on there, words do not begin a second one here."""
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
@@ -513,6 +510,8 @@ class PartPosted(InboxEntry, frozen=True):
     """
 
     text: str = ""
+    of: EventId = EventId("")
+    """The first part; "": stored by an earlier version."""
 
 
 class RobotAnswered(InboxEntry, frozen=True):

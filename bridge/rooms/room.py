@@ -271,6 +271,12 @@ class Room:
                 return ended.settlement.event_id
         return await self._around.store.anchor(self.room_id, name)
 
+    async def written(self) -> None:
+        """Return once all that has happened is durable; raises the StoreError if it is not."""
+        error = await self._until_written()
+        if error is not None:
+            raise error
+
     async def pause(self, seconds: float) -> None:
         await self._loops.pause(seconds)
 

@@ -19,11 +19,10 @@ from functools import lru_cache
 from hashlib import sha256
 
 import structlog
-from cachetools import LRUCache
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.cards import choices, name_of, second_line, shown
@@ -38,6 +37,7 @@ from bridge.rooms.record import (
     RoomRecord,
     thread_in_use,
 )
+from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import EffectRow, Outcome
@@ -115,8 +115,6 @@ class MatrixLane:
         self._matrix = around.matrix
         self._instance = instance
         self._dated = dated
-        self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
-        """What agents' latest messages became, by the server's numbers, if it has any."""
 
     begin = None
     """Every effect of this lane has to wait for the homeserver."""
@@ -424,30 +422,36 @@ class MatrixLane:
         room.typist.agent_spoke(ghost)
         if parts:
             event_id = parts[0].event_id
-            later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
+            later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            if 0 < len(relay.message_id) <= LONGEST_NUMBER:
-                events = tuple(part.event_id for part in parts)
-                self._numbered[room.room_id, relay.message_id] = events
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(room, row, relay)
         done.detail = "shown as a notice"
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
-        """Redact an agent's message; where it is not known which, say that there was one."""
-        said = self._numbered.get((room.room_id, taken.message_id), ())
+        """Redact an agent's message, once; where it is not known which, say that there was one."""
+        number = taken.message_id if len(taken.message_id) <= LONGEST_NUMBER else ""
+        anchor = f"recalled:{number}" if number else None
+        known = None if anchor is None else await room.anchor(anchor)
+        await room.written()  # what its messages have become
+        taken = replace(taken, message_id=number)
+        said = await said_by_agent(self._around, room.room_id, row.seq, taken)
+        if known is not None and (known in said or not said):
+            return Done(outcome=Outcome.DISCARDED, detail="known already")
         ghost = self._matrix.ghost_of(taken.agent)
         txn_id = self._transaction_id(row, ghost)
         try:
-            for number, event_id in enumerate(said):
-                await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
+            for place, event_id in enumerate(said):
+                await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{place}")
         except ports.Refused as error:
             _log.info("a message is not taken back", why=error.code)
         else:
             if said:
-                return Done()
-        return await self._say(room, row, model.Say("chat.recalled"))
+                return Done(said[0], anchor)
+        done = await self._say(room, row, model.Say("chat.recalled"))
+        done.anchor = anchor
+        return done
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content

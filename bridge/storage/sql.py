@@ -399,6 +399,12 @@ EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
 )
+# An effect that became an event, or an event's own row (a later part of a message).
+POSTED = same(
+    "SELECT coalesce(event_id, key), coalesce(effect, body), received FROM journal "
+    "WHERE seq >= $2 AND seq < $3 AND room_id = $1 AND coalesce(effect, body) IS NOT NULL "
+    "AND (event_id IS NOT NULL OR (lane IS NULL AND key IS NOT NULL)) ORDER BY seq DESC"
+)
 
 
 # A row may hold one event and an effect about another: each goes with its own. What waits to be

@@ -56,6 +56,8 @@ READ_SECONDS = 20.0
 _PING = "ping"
 SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
+REACH = 50_000
+"""Rows of the journal that `posted` looks through, in a tenth of a second."""
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
@@ -223,6 +225,10 @@ class SqlStore:
         if body is None:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
         return body
+
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
+        rows = await self._read(sql.POSTED, room_id, before - REACH, before)
+        return [(event_id, bytes(body), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)

@@ -151,7 +151,7 @@ class World:
 
     async def chatting(self, room_id: RoomId = ROOM, **more: object) -> None:
         """A room in the middle of a chat; `more`: of its phase."""
-        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,), marked=True)
+        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,))
         phase = msgspec.structs.replace(phase, **more)
         await self.record(room_id, phase)
 

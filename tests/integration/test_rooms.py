@@ -94,6 +94,11 @@ async def test_two_rooms_of_one_person(stage: Stage) -> None:
         assert person is not None
         assert person.linked
         assert all(words in text for text in person.texts)
+    await one.desk("close")
+    await one.reads("担当者がチャットを終了しました", stage.bot)
+    asked = await one.say("bill 3")
+    told = await one.reads_reply("別のルームでご案内中のため", asked)
+    assert f"https://matrix.to/#/{other.room}?via=" in wording(told)
 
 
 async def test_a_person_without_permission(stage: Stage) -> None:

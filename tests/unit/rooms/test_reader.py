@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import msgspec
 import pytest
 
@@ -251,7 +253,6 @@ async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -
     assert calls_in(world, SECOND) == []
     record = await world.stored(SECOND)
     assert record.settings.language == "ja"
-    assert record.elsewhere == ROOM
 
 
 @pytest.mark.asyncio
@@ -286,10 +287,40 @@ async def test_once_the_first_chat_is_over_the_second_room_is_like_any_other() -
         await engine.accept_events([world.event(text="now?", room_id=SECOND)])
         await quiet()
         assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
-        # And the other way round: what goes on here is nothing to the first room.
         await engine.accept_events([world.event(text="more", room_id=SECOND)])
         await quiet()
     assert calls_in(world, SECOND)[2:] == ["SendPreMessage"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_words_in_the_first_room_are_answered_with_the_way_to_the_second(
+    restarted: bool,
+) -> None:
+    """Once its own chat is over, and for as long as the other goes on."""
+    world = World()
+    world.speak(Texts())
+    await second_room(world, "about something else", language="en")
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(world.running())
+        await engine.accept_events([world.event(text="start", room_id=SECOND)])
+        await engine.pushed(ROOM, "p1", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        if restarted:
+            await stack.aclose()
+            engine = await stack.enter_async_context(world.running())
+            await quiet()
+        before = len(world.matrix.texts(ROOM))
+        await engine.accept_events([world.event(text="hello?")])
+        await quiet()
+        told, *_ = world.matrix.texts(ROOM)[before:]
+        assert LINK.replace(ROOM, SECOND) in told
+        assert calls_in(world, ROOM) == []
+        await engine.accept_events([world.event(text="cancel", room_id=SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="hello again")])
+        await quiet()
+    assert "RequestChat" in calls_in(world, ROOM)
 
 
 @pytest.mark.asyncio
