@@ -256,7 +256,8 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
 
 def _begins_chat(record: RoomRecord) -> bool:
     """True if words would begin a chat here: it is looked whether one goes on in another room."""
-    return record.direct and isinstance(record.conversation.phase, model.NoChat)
+    direct = record.direct and record.membership is _JOINED
+    return direct and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:

@@ -24,7 +24,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.store import InputRow, StoreError
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import CloseSession, Received, Reply, SendPreMessage, SessionClosed
 from tests.fakes import flow
@@ -112,6 +112,15 @@ async def test_poison_that_was_parked() -> None:
     assert said == ["", "early 0", "early 2"]
     told = [one.reply_to for one in world.matrix.posted if one.text == "undelivered.internal"]
     assert told == ["$e2"]
+
+
+@pytest.mark.parametrize("membership", [one for one in Membership if one != "joined"])
+def test_words_in_a_room_that_we_are_not_in_wait_for_nothing(membership: Membership) -> None:
+    world = World()
+    raw: dict[str, object] = {"event_id": "$e1", "kind": "say", "sender": ADA, "text": "x"}
+    one = visit(world, membership)
+    assert Reader(ROOM, world.around).now(one, Came(MatrixEvent(raw), "$e1", raw))
+    assert one.effects == []
 
 
 @pytest.mark.asyncio
