@@ -24,7 +24,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
-from bridge.rooms.ports import Refused, RelayedText, Unavailable
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
@@ -651,9 +651,9 @@ async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refus
     assert world.matrix.texts(ROOM)[-1] == "chat.recalled"
 
 
-def pieces(_: object, fragment: str, absolute: object) -> tuple[RelayedText, ...]:
+def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:
     del absolute
-    return tuple(map(RelayedText, fragment.split("|")))
+    return tuple(map(AgentText, fragment.split("|")))
 
 
 @pytest.mark.asyncio
