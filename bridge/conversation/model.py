@@ -571,13 +571,18 @@ class Recalled(Happening, frozen=True):
     """False: it keeps none, so that its silence says nothing."""
 
 
+class Moved(Happening, frozen=True):
+    """The room was upgraded: in the new one nothing stands yet of what the customer was shown."""
+
+
 class Tick(Happening, frozen=True):
     """A deadline has passed."""
 
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
-Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
+_Link = LinkLost | TurnAwaited | LinkRestored
+Input = CustomerAct | Pushed | Outcome | _Link | Resumed | Moved | Tick
 
 
 # --- effects --------------------------------------------------------------------------------------

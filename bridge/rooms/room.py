@@ -70,16 +70,18 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
     Draft,
     Ended,
+    EnterRoom,
     Signal,
     Ticket,
     Visit,
     entries_of,
+    load_effect,
     recovered,
     unmark_calls,
 )
@@ -103,7 +105,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     first = state.retry_at
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
-    timed = record.empty_since is not None or record.greet_at is not None
+    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
     if not (record.sealed or record.erasing or timed):
         return first
     moments = (first, *(due(record) for due in _DUE))
@@ -119,6 +121,7 @@ class LaneRunner(Protocol):
         """Carry out one effect to its end.
 
         StoreError: what it needs could not be read; it is tried again. Stopping: at the next start.
+        Shut: it waits for the room that replaces this one.
         """
 
 
@@ -188,6 +191,8 @@ class Room:
         """The input that is to be buried."""
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
+        self._shut: RoomId | None = None
+        """The room on Matrix that let nothing in, while it is being replaced."""
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
@@ -266,6 +271,7 @@ class Room:
 
     async def anchor(self, name: str) -> EventId | None:
         """The Matrix event that an effect of this room has left under a name, or StoreError."""
+        name = self.record.anchored(name)
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
@@ -461,13 +467,16 @@ class Room:
         One that our own code keeps failing at must not hold up the rest. One that raises StoreError
         or Stopping has no outcome yet.
         """
-        row = next(iter(self._rows[lane].values()), None)
+        row = self._first(lane)
         if row is None or not self._may_begin(row):
             return False
         try:
             done = await self._runners[lane].run(self, row)
         except (StoreError, Stopping):
             raise
+        except Shut:
+            self._shut = self.record.matrix_id
+            return self._first(lane) is not None
         except Exception as error:
             seq, failures = self._failed
             self._failed = row.seq, failures + 1 if seq == row.seq else 1
@@ -477,6 +486,14 @@ class Room:
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
         return bool(self._rows[lane])
+
+    def _first(self, lane: Lane) -> EffectRow | None:
+        """The next effect of a lane. Into a room that is shut, or being left, only entries go."""
+        upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
+        shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
+        if shut and lane is Lane.MATRIX:
+            rows = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+        return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
@@ -508,7 +525,8 @@ class Room:
         now, lane = self._around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
-        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
+        anchor = done.anchor and self.record.anchored(done.anchor)
+        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, anchor)
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:
@@ -758,8 +776,7 @@ class Room:
             if "receipts" not in running and self._receipts.due:
                 self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
-            if rows and lane not in running:
-                row = next(iter(rows.values()))
+            if rows and lane not in running and (row := self._first(lane)) is not None:
                 # A stop waits for tasks, and for what was begun before it.
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):

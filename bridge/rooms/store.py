@@ -328,6 +328,9 @@ class StorePort(Protocol):
     async def fact(self, name: str) -> str | None:
         """A fact learnt about a peer, such as its upload mode."""
 
+    async def facts(self, prefix: str) -> list[str]:
+        """The values of all facts whose names begin so."""
+
     async def save_fact(self, name: str, value: str) -> None: ...
 
     async def secret(self, name: str) -> bytes | None: ...

@@ -349,9 +349,9 @@ FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id 
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
-SECRET_NAMES = same(
-    "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
-)
+_NAMED = "WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
+FACTS = same(f"SELECT value FROM facts {_NAMED}")  # noqa: S608
+SECRET_NAMES = same(f"SELECT name FROM secrets {_NAMED}")  # noqa: S608
 SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")

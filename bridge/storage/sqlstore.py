@@ -193,6 +193,9 @@ class SqlStore:
         found: str | None = await self._value(sql.FACT, name)
         return found
 
+    async def facts(self, prefix: str) -> list[str]:
+        return [value for (value,) in await self._read(sql.FACTS, prefix)]
+
     async def save_fact(self, name: str, value: str) -> None:
         await self._save(sql.SAVE_FACT, name, value)
 

@@ -13,10 +13,10 @@ from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.record import TOMBSTONE, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.rooms.visit import recovered
@@ -123,6 +123,7 @@ class World:
 
     def engine(self) -> Engine:
         """A new one: what a start of the process makes."""
+        self.around.upgrades = Upgrades()
         return Engine(
             self.around,
             {
@@ -192,7 +193,9 @@ class World:
         self._events += 1
         event_id = EventId(f"$e{self._events}")
         raw: dict[str, object] = {"event_id": event_id, "kind": kind, "sender": ADA, "text": text}
-        return room_id, event_id, raw | fields
+        if kind == "upgraded":
+            raw["type"] = TOMBSTONE
+        return room_id, event_id, raw | {"room_id": room_id} | fields
 
     def invitation(
         self, room_id: RoomId = ROOM, whom: UserId = BOT

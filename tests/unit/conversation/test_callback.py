@@ -218,6 +218,20 @@ def test_cancel_while_we_ask() -> None:
     assert scene.state.callback is None
 
 
+def test_cancel_long_after_shows_no_card_of_a_request_that_nobody_saw() -> None:
+    scene = wished(Scene())
+    while scene.phase != "Requesting":
+        scene.later(NEAR_FOR / 1000)
+        if scene.phase == "Requesting":
+            break
+        scene.reply(CLOSED)
+    scene.forget()
+    scene.cancel()
+    scene.reply(requestId=REQUEST)
+    scene.reply()
+    assert (scene.phase, scene.cards) == ("Idle", [])
+
+
 def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
     scene = wished(Scene())
     scene.text("are you there?")
