@@ -185,9 +185,12 @@ class MatrixLane:
             return record.upgrade is not None
         if self._around.clock.now() - row.created >= NEWS_WITHIN:
             return False
-        with suppress(ports.Refused):
+        try:
             return await self._matrix.is_replaced(record.matrix_id, record.host)
-        return False
+        except ports.Unavailable:
+            return True  # perhaps: it is tried again
+        except ports.Refused:
+            return False
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):

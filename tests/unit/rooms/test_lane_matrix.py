@@ -177,6 +177,24 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
 
 
 @pytest.mark.asyncio
+async def test_nothing_is_given_up_while_the_homeserver_cannot_be_asked_why_it_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: object) -> bool:
+        raise Unavailable("away")
+
+    world = World()
+    await world.chatting()
+    monkeypatch.setattr(world.matrix, "is_replaced", away)
+    async with world.running() as engine:
+        world.matrix.trouble += [Refused("M_FORBIDDEN")] * 8
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(60)
+    assert world.matrix.texts(ROOM) == ["one"]
+    assert await world.store.dead_letters() == []
+
+
+@pytest.mark.asyncio
 async def test_only_the_newest_card_is_written() -> None:
     world = World()
     now = world.clock.now()
