@@ -85,6 +85,8 @@ _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
+_PARKED = (Spoke, Corrected, Withdrew, Unreadable)
+"""Those of them that are answered if there are more."""
 
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
@@ -143,7 +145,7 @@ def receive(
     says of it.
     """
     entering = visit.record.membership is _ENTERING
-    if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
+    if entering and isinstance(meaning, _PARKED):
         _park(visit, meaning.event_id, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
@@ -547,11 +549,11 @@ class Reader:
 
         Else it is of a room that ours has replaced, or an invitation as to any other.
         """
-        upgrade = visit.record.upgrade
+        upgrade, meaning = visit.record.upgrade, self._around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
-            _park(visit, EventId(str(raw.get("event_id"))), raw)
+            if isinstance(meaning, _PARKED) or len(visit.record.parked) < PARKED_LIMIT:
+                _park(visit, EventId(str(raw.get("event_id"))), raw)
             return True
-        meaning = self._around.matrix.interpret(raw)
         if not isinstance(meaning, Invited):
             return False
         people.followed(visit, meaning, where)
