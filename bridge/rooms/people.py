@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from bridge.config.model import Permission
 from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
-from bridge.conversation.queue import callback_wanted
+from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
@@ -273,7 +273,8 @@ def address(other: RoomRecord | None) -> str:
     """The address of a direct room where the customer has an agent, or waits for one; else ""."""
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
-    idle = isinstance(other.conversation.phase, model.NoChat)
+    phase = other.conversation.phase
+    idle = isinstance(phase, model.NoChat) or hidden(phase)
     return "" if idle else permalink(other.matrix_id, None, via(other))
 
 

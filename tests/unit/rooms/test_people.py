@@ -9,14 +9,16 @@ from bridge.config.model import Permission, TellAgents
 from bridge.conversation.model import (
     Cancel,
     Chatting,
+    Conversation,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Requesting,
     Said,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people
 from bridge.rooms.people import passed
 from bridge.rooms.record import (
@@ -27,6 +29,7 @@ from bridge.rooms.record import (
     Membership,
     Person,
     Renamed,
+    RoomRecord,
     Spoke,
 )
 from bridge.rooms.visit import LeaveRoom
@@ -340,3 +343,17 @@ def test_a_room_of_an_earlier_version_learns_who_is_there_as_they_speak() -> Non
     house.say("hello")
     assert house.notices == ["room.shared"]
     assert told(house) == ["Ada：hello"]
+
+
+@pytest.mark.parametrize(("quiet", "link"), [(False, True), (True, False)])
+def test_a_request_that_nobody_sees_keeps_nobody_from_a_chat(quiet: bool, link: bool) -> None:
+    """Of calling back: in the other room nothing is shown of it yet."""
+    asking = Conversation(phase=Requesting(QueueId(1), 0, quiet=quiet))
+    other = RoomRecord(
+        RoomId("!other:example.org"),
+        membership=Membership.JOINED,
+        host=BOT,
+        customer=ADA,
+        conversation=asking,
+    )
+    assert bool(people.address(other)) == link
