@@ -520,7 +520,7 @@ class Homeserver:
     ) -> None:
         """Take an event's content out. Refused: `user` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
-        await self.request("PUT", path, {"reason": reason}, user=user)
+        await self.request("PUT", path, {"reason": reason} if reason else {}, user=user)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer."""

@@ -312,7 +312,8 @@ async def test_answers_in_plain_words(stage: Stage) -> None:
     await again.say("rate 9 of your shops for me")
     await again.heard("rate 9 of your shops for me")
     await again.customer.sync()
-    assert not [e for e in again.customer.events(again.room) if e.get("type") == "m.room.redaction"]
+    taken = [e for e in again.customer.events(again.room) if e.get("type") == "m.room.redaction"]
+    assert asked not in [e.get("redacts") for e in taken]  # only signs of ours may be
 
 
 async def test_leaving_ends_the_chat(stage: Stage) -> None:
