@@ -224,10 +224,12 @@ def entered(
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
+    elif moving is not None:
+        pass  # all goes on
     elif visit.record.direct and (link := address(other)):
         if not parked:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
-    elif moving is None:
+    else:
         if not visit.record.direct:
             _welcome(visit, words_came=bool(parked))
         elif not parked and record.came_from is None:

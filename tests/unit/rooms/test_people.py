@@ -16,11 +16,12 @@ from bridge.conversation.model import (
     CustomerText,
     Requesting,
     Said,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people
-from bridge.rooms.people import passed
+from bridge.rooms.people import Standing, passed
 from bridge.rooms.record import (
     Corrected,
     Entered,
@@ -31,8 +32,9 @@ from bridge.rooms.record import (
     Renamed,
     RoomRecord,
     Spoke,
+    Upgrade,
 )
-from bridge.rooms.visit import LeaveRoom
+from bridge.rooms.visit import LeaveRoom, Visit
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")
@@ -357,3 +359,19 @@ def test_a_request_that_nobody_sees_keeps_nobody_from_a_chat(quiet: bool, link: 
         conversation=asking,
     )
     assert bool(people.address(other)) == link
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_chat_that_moves_is_sent_to_no_other(moving: bool) -> None:
+    """Who insisted has two; where one goes on in a new room, nothing is said of the other."""
+    asking = Conversation(phase=Requesting(QueueId(1), 0))
+    here = RoomRecord(RoomId("!room:example.org"), host=BOT, customer=ADA)
+    other = msgspec.structs.replace(here, membership=Membership.JOINED, conversation=asking)
+    upgrade = Upgrade(0, RoomId("!new:example.org"), BOT)
+    here = msgspec.structs.replace(here, membership=Membership.ENTERING)
+    if moving:
+        here = msgspec.structs.replace(other, upgrade=upgrade)
+    visit = Visit(here, RULES, 0)
+    people.entered(visit, Entered(people=(Person(ADA),)), Standing.ORDINARY, other)
+    said = [one.key for one in visit.effects if isinstance(one, Say)]
+    assert said == ([] if moving else ["room.elsewhere"])
