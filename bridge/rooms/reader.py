@@ -26,7 +26,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
@@ -80,7 +80,6 @@ STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
-_TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
@@ -191,7 +190,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
-    if permission not in _TURNED_AWAY:
+    if permission in SERVED:
         return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
@@ -309,7 +308,7 @@ def _ordered_by(
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
         return references.withdrew(visit, gesture, earlier)
-    if visit.rules.permission(gesture.sender) < Permission.CUSTOMER:
+    if visit.rules.permission(gesture.sender) not in SERVED:
         return []
     if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
         return []
@@ -631,7 +630,7 @@ class Reader:
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""
-        if self._around.rules.permission(person) >= Permission.ADMIN:
+        if self._around.rules.permission(person) is Permission.ADMIN:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host
         members = [one.user for one in visit.record.people]
