@@ -288,10 +288,8 @@ class MatrixAdapter:
         content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
-    async def redact(
-        self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str, reason: str = ""
-    ) -> None:
-        await self.homeserver.redact(who, room_id, event_id, reason, txn_id)
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str

@@ -41,8 +41,6 @@ SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
 AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """The same for what must not be given up lightly."""
-CONCEALED = "It holds a password."
-"""Why a message of somebody's is taken out of a room."""
 
 
 class AsideLane:
@@ -148,8 +146,7 @@ async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -
     """Take a password out of the journal and out of the room; what to say if the room keeps it."""
     await around.store.forget_body(record.room_id, event_id)
     try:
-        room_id, txn_id = record.matrix_id, f"conceal.{event_id}"
-        await around.matrix.redact(room_id, record.host, event_id, txn_id, CONCEALED)
+        await around.matrix.redact(record.matrix_id, record.host, event_id, f"conceal.{event_id}")
     except Refused:
         return LookedUp(event_id, "login.delete")
     return None

@@ -411,9 +411,7 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str
     ) -> EventId: ...
 
-    async def redact(
-        self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str, reason: str = ""
-    ) -> None:
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""
 
     def timeline(

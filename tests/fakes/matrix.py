@@ -115,7 +115,6 @@ class FakeMatrix:
         self.room: list[dict[str, object]] = []
         self.sent_files: list[SentFile] = []
         self.redacted: list[EventId] = []
-        self.why_redacted: list[str] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
         self.unreadable: set[tuple[RoomId, UserId]] = set()
@@ -299,16 +298,13 @@ class FakeMatrix:
             self.sent_files.append(SentFile(file.name, file.mime, data))
         return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
 
-    async def redact(
-        self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str, reason: str = ""
-    ) -> None:
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         del room_id, txn_id
         await self._request(f"redact {event_id}")
         own = any(one.event_id == event_id and one.sender == who for one in self.posted)
         if self.level < 50 and not own:
             raise Refused("M_FORBIDDEN")
         self.redacted.append(event_id)
-        self.why_redacted.append(reason)
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId

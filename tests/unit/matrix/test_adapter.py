@@ -50,21 +50,6 @@ async def test_whatever_we_send_bears_the_marker_by_which_it_is_known_again() ->
 
 
 @pytest.mark.asyncio
-async def test_what_is_taken_out_of_a_room_has_the_reason_that_it_is_given_if_any() -> None:
-    """Signs of ours and agents' messages are, too: not only passwords."""
-    bodies: list[object] = []
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        bodies.append(await request.json())
-        return web.json_response({"event_id": "$e"})
-
-    async with adapting(answer) as adapter:
-        await adapter.redact(ROOM, HOST, EventId("$1"), "t1")
-        await adapter.redact(ROOM, HOST, EventId("$2"), "t2", "It is secret.")
-    assert bodies == [{}, {"reason": "It is secret."}]
-
-
-@pytest.mark.asyncio
 async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() -> None:
     asked: list[str] = []
 
