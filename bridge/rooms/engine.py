@@ -21,7 +21,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
@@ -267,7 +267,7 @@ class Engine:
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
                 there = former and people.was_there(load_record(former.record), meaning.by)
-                may = self._around.rules.permission(meaning.by) >= Permission.CUSTOMER
+                may = self._around.rules.permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
                 if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
