@@ -12,8 +12,8 @@ hangs tells nobody. So every write can be tried again without harm. Inputs are t
 keys, an effect is settled once, and a commit applies only to the revision of the room that it was
 made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
 there. The same rule keeps two bridges on one database from both handling an input, should they ever
-get past the lock that lets only one of them start (`storage.sqlstore`); nothing but that lock keeps
-them from both making a call of the journal.
+get past the lock that lets only one of them start, or owns each room (`storage.shards`); nothing
+but those locks keeps them from both making a call of the journal.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class EffectRow(msgspec.Struct, frozen=True):
 class StoredRoom(msgspec.Struct, frozen=True):
     room_id: RoomId
     record: bytes
-    """Versioned JSON of a `rooms.record.RoomRecord`."""
+    """Versioned JSON of a `rooms.record.RoomRecord`; empty if none was written yet."""
     live: bool
     """A link is wanted: there is a chat, or one is asked for."""
     phase: str
@@ -170,6 +170,12 @@ class Commit(msgspec.Struct, frozen=True):
     """The ends of effects."""
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
+
+    @property
+    def only_stores(self) -> bool:
+        """True if it changes nothing: what came is only to be handled later, by whoever may."""
+        changes = self.room or self.entries or self.handled or self.buried or self.settled
+        return not (changes or self.chats)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -274,6 +280,10 @@ class Stale(StoreError):
     """The commit was made from what is not (any more) so in the store; nothing was changed."""
 
 
+class NotOwned(StoreError):
+    """The room is (by now) another process's, which alone may write it; nothing was changed."""
+
+
 class Unstorable(StoreError):
     """The request holds a value that can never be stored; nothing was changed."""
 
@@ -286,6 +296,7 @@ An error is for its room alone:
 - Stale: the room's revision is not (any more) the one that the record was made from, an input or an
   effect has ended already, or an input among `entries` is known;
 - Unstorable: it holds a value that can never be stored;
+- NotOwned: the room is another process's;
 - any other: nothing was written, as far as anybody knows.
 """
 
@@ -306,7 +317,7 @@ class StorePort(Protocol):
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
         """The same for who waits; raises the error if the database did not take it."""
 
-    async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
+    async def mark_attempted(self, row: EffectRow, now: int) -> None:
         """Say that the peer may see this effect from now on; counts the attempt."""
 
     async def load(self, room_id: RoomId) -> Loaded:
@@ -344,6 +355,9 @@ class StorePort(Protocol):
         """A fact learnt about a peer, such as its upload mode."""
 
     async def save_fact(self, name: str, value: str) -> None: ...
+
+    async def first_fact(self, name: str, value: str) -> str:
+        """The fact, which is `value` from now on if there was none."""
 
     async def secret(self, name: str) -> bytes | None: ...
 
