@@ -10,7 +10,7 @@ reference 5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -124,10 +124,13 @@ class Links:
     async def aclose(self) -> None:
         """Close every socket without a logout (row 87); the chats go on and are resumed later."""
         self._runs, self._closed = False, True
-        links = list(self._links.values())
-        self._links.clear()
+        await self.leave(list(self._links))
+
+    async def leave(self, rooms: Collection[RoomId]) -> None:
+        """See `LinkPort.leave`."""
+        links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
-            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
+            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the link is closing"))
             link.task.cancel()
         if links:
             await asyncio.wait([link.task for link in links])

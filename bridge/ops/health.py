@@ -31,7 +31,8 @@ class Health:
     """Watches the parts that the bridge cannot do without, by name.
 
     `interval`: seconds between two probes of a part; `patience`: the longest wait for one.
-    `on_change` is told `(part, reachable)` after every first probe and every change.
+    `on_change` is told `(part, reachable)` after every first probe and every change. `also`: what
+    the answer to "ready" tells beside.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Health:
         interval: float = 5.0,
         patience: float = 20.0,
         on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
+        also: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._parts = parts
         self._clock = clock
         self._interval = interval
         self._patience = patience
         self._on_change = on_change
+        self._also = also
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
         """Since when a part has not answered, ms, and why: the newest wording of each reason, by
         what it says without figures; the newest reason last."""
@@ -124,7 +127,7 @@ class Health:
 
         async def ready(_request: web.BaseRequest) -> web.Response:
             missing = self.missing()
-            body = {"ready": not missing, "missing": missing}
+            body = {"ready": not missing, "missing": missing, **self._also()}
             return web.json_response(body, status=503 if missing else 200)
 
         return {LIVE: live, READY: ready}

@@ -63,6 +63,7 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     Loaded,
+    NotOwned,
     Outcome,
     Settlement,
     Stale,
@@ -136,8 +137,8 @@ class EnginePort(Protocol):
     def reading(self) -> asyncio.Semaphore:
         """Held while a room is read: a start must not read thousands at once."""
 
-    def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Own a task."""
+    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
+        """Own a task, of a room's or not."""
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
@@ -211,9 +212,12 @@ class Room:
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
-        self._loops = Loops(engine.spawn, around.clock.sleep, self.go_on, self._log)
+        self._abandoned = False
+        """It is another process's: nothing that still comes of it has any effect here."""
+        spawn = partial(engine.spawn, room=self)
+        self._loops = Loops(spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
-        self.typist = Typist(self, around, engine.spawn)
+        self.typist = Typist(self, around, spawn)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -271,6 +275,27 @@ class Room:
     async def until_ended(self) -> None:
         """Return when all that was begun without a task has ended."""
         await self._loops.until_ended()
+
+    def finish(self) -> bool:
+        """True once a room that was stopped has nothing under way, and nothing to write.
+
+        Where another process has stored an input meanwhile, no step of ours can be written any
+        more: then our outcomes go alone.
+        """
+        if self.behind and self._on_its_way is None:
+            for seq, ended in self._outcomes.items():
+                self._loops.start(f"outcome {seq}", partial(self._settle_alone, ended))
+        under_way = self._loops.running or self._on_its_way or self._outcomes
+        return not under_way and self._draft.empty
+
+    def abandon(self) -> None:
+        """Let go of the room, whatever is under way; who waits for it to be stored is told so."""
+        self._abandoned = True
+        self._loops.stop()
+        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        for draft in drafts:
+            for ticket in draft.tickets:
+                ticket.ended(self.room_id, NotOwned("the room is another process's now"))
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -515,6 +540,8 @@ class Room:
     def _told(self, row: EffectRow, done: Done) -> None:
         """Callback of an effect that was begun without a task, with its outcome."""
         self._loops.end(row.lane)
+        if self._abandoned:
+            return
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
@@ -686,11 +713,12 @@ class Room:
         try:
             async with self._engine.reading:
                 loaded = await self._around.store.load(self.room_id)
+            stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                stored = load_record(loaded.room.record)
-                self.record = self.durable = recovered(stored, loaded)
-                self._lags = self.record is not stored
                 self._revision = loaded.room.revision
+                stored = load_record(loaded.room.record) if loaded.room.record else stored
+            self.record = self.durable = recovered(stored, loaded)
+            self._lags = self.record is not stored
             self._merge(loaded, self._ended)
         except BaseException:
             self.behind = True
@@ -771,6 +799,8 @@ class Room:
 
     def go_on(self) -> None:
         """Start every loop that has work and does not run; rest if there is none."""
+        if self._abandoned:
+            return
         running, stopping = self._loops.running, self._loops.stopping
         if not stopping:
             if self.behind or self._signals or self._inputs:

@@ -155,6 +155,7 @@ class Waits:
     def __init__(self) -> None:
         self._learnt: dict[QueueId, Learnt] = {}
         self._unsaved: set[QueueId] = set()
+        self._queues: tuple[int, ...] = ()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
@@ -200,7 +201,8 @@ class Waits:
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
-        for queue_id in map(QueueId, queues):
+        self._queues = tuple(queues)
+        for queue_id in map(QueueId, self._queues):
             stored = await facts.fact(_name(queue_id))
             if stored is None:
                 continue
@@ -220,14 +222,31 @@ class Waits:
         except StoreError as error:
             self._log.warning("the database did not answer", why=str(error))
 
-    async def keep(self, facts: StorePort, clock: Clock) -> None:
-        """Save every half minute, for ever, and once more when cancelled."""
+    async def keep(
+        self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Save every half minute, for ever, and once more when cancelled.
+
+        Of several processes only one saves what its rooms teach it, which are as good a sample as
+        all of them (`mine`); the others read that.
+        """
         try:
             while True:
                 await clock.sleep(SAVE_EVERY)
-                await self.save(facts)
+                if mine():
+                    await self.save(facts)
+                else:
+                    self._unsaved.clear()
+                    await self._reload(facts)
         finally:
-            await self.save(facts)
+            if mine():
+                await self.save(facts)
+
+    async def _reload(self, facts: StorePort) -> None:
+        try:
+            await self.load(facts, self._queues)
+        except StoreError as error:
+            self._log.warning("the database did not answer", why=str(error))
 
 
 def _name(queue_id: QueueId) -> str:

@@ -24,7 +24,6 @@ from bridge.app.serving import (
     Serving,
     StoredTokens,
     measure,
-    noted,
     place_of,
     prune,
     why_refused,
@@ -119,7 +118,7 @@ async def test_a_database_of_the_version_before_notes_when_this_one_began(tmp_pa
         dated = await store.fact(DATED)
         assert dated is not None
         assert before <= int(dated) <= began
-        assert await noted(store, DATED, "later") == dated
+        assert await store.first_fact(DATED, "later") == dated
         assert await store.fact(INSTANCE) == "cafe0123"
 
 
