@@ -6,6 +6,8 @@ is there, and does its part:
 - Shards are shared out evenly. Who has too many hands some over, each once its rooms have finished
   what is under way; who has too few takes those that are free, in random order. A shard that comes
   free is told to all; that of a process which died is noticed by the next beat.
+- A process whose session had to be made anew takes no more than it had for `DEAF` seconds: after a
+  restart of PostgreSQL all are there again in a moment, and each finds its own shards free.
 - Who is silent for `SILENT` seconds, though its session stands (its host, its network or its
   process stands still), has the session ended, by which its shards come free.
 - A process that has had no answer over its own session for `DEAF` seconds may have lost it: it
@@ -86,6 +88,8 @@ class Replica:
         """Shards that are being handed over."""
         self._answered = 0.0
         """When our session answered last, in loop time."""
+        self._patient_until = 0.0
+        """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -184,7 +188,7 @@ class Replica:
         held = self._shards.locks.held
         staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
         want = share_of(self._shards.id, staying)
-        if len(held) < want:
+        if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
             taken = {shard for one in alive for shard in one.shards}
             free = list(set(range(SHARDS)) - taken - held)
             random.shuffle(free)
@@ -213,6 +217,7 @@ class Replica:
 
     def _session_changed(self, lost: Collection[int], kept: Collection[int]) -> None:
         """The writer has a new session."""
+        self._patient_until = asyncio.get_running_loop().time() + DEAF
         if lost:
             LOG.warning("shards are another replica's now", lost=len(lost), kept=len(kept))
         self.engine.lose(lost)

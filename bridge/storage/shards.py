@@ -32,6 +32,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 import asyncpg
@@ -71,9 +72,9 @@ _MEMBERS = (
 )
 _BEAT = (
     "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
-    "VALUES ($1, $2, pg_backend_pid(), clock_timestamp(), clock_timestamp(), $3) "
+    "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "
     "ON CONFLICT (id) DO UPDATE SET pid = excluded.pid, seen = excluded.seen, "
-    "leaving = excluded.leaving RETURNING pid"
+    "leaving = excluded.leaving RETURNING pid, started"
 )
 _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
 _CHANNEL = f"SELECT 'matrix_webchat_' || (hashtext({_SCHEMA})::bigint & 4294967295)"
@@ -193,6 +194,8 @@ class Shards:
         self._writer = writer
         self._intake = intake
         self._channel = ""
+        self._started: datetime | None = None
+        """By the server's clock; others may have deleted our row meanwhile."""
         intake.begin = self._listen
 
     async def prove(self) -> None:
@@ -209,7 +212,8 @@ class Shards:
     async def beat(self, name: str, *, leaving: bool) -> list[Member]:
         """Give a sign of life over the writer's session; returns all replicas."""
         async with self._writer as connection:
-            pid = await connection.fetchval(_BEAT, self.id, name, leaving)
+            beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started)
+            ((pid, self._started),) = beat
             if pid != self.locks.pid:
                 raise Pooled
             return [Member(*row) for row in await connection.fetch(_MEMBERS)]
