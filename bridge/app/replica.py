@@ -178,7 +178,7 @@ class Replica:
         if gone := [one.id for one in silent if not one.present or one.pid in pids]:
             await self._shards.forget(gone)
         if self._alive != len(alive):
-            LOG.info("replicas", alive=len(alive), names=[one.name for one in alive])
+            LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
         self._alive = len(alive)
         return alive
 

@@ -392,7 +392,7 @@ class Bridge(Section):
     tell_agents: TellAgents = TellAgents()
     limits: Limits = Limits()
     replica: str = ""
-    """Name of this process among several that share the rooms; empty: its host and process id."""
+    """Name of this process among several (docs/scaling.md); empty: its host and process id."""
 
 
 class RatingOption(Section):

@@ -40,7 +40,7 @@ import msgspec
 
 from bridge.ids import RoomId, shard_of
 from bridge.rooms.store import NewInput, NotOwned
-from bridge.storage.query import Pooled
+from bridge.storage.query import Pooled, Statement
 
 FORMER_SECONDS = 2.0
 """How long the locks of our own former session are waited for."""
@@ -70,6 +70,7 @@ _MEMBERS = (
     "ARRAY(SELECT object FROM held WHERE held.pid = replicas.pid "
     f"AND class = {_CLASS} ORDER BY object) FROM replicas ORDER BY id"
 )
+MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
 _BEAT = (
     "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
     "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "
@@ -216,7 +217,7 @@ class Shards:
             ((pid, self._started),) = beat
             if pid != self.locks.pid:
                 raise Pooled
-            return [Member(*row) for row in await connection.fetch(_MEMBERS)]
+            return [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
 
     async def take(self, shards: Iterable[int]) -> set[int]:
         """Lock those of these shards that are free, and not ours; returns them."""

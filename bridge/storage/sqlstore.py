@@ -49,7 +49,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import Shards
+from bridge.storage.shards import MEMBERS, Member, Shards
 from bridge.storage.sql import Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -276,6 +276,10 @@ class SqlStore:
                 touched += await self._update(sql.DROP_ROWS, first, last, rows_before)
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
             first = last + 1
+
+    async def members(self) -> list[Member]:
+        """The processes that share the database; none of SQLite."""
+        return [Member(*row) for row in await self._read(MEMBERS)]
 
     # --- the database itself ----------------------------------------------------------------
 
