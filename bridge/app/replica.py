@@ -65,22 +65,14 @@ class _Typing(msgspec.Struct):
 
 
 class Replica:
-    """See the module. Implements `ports.Others`; `engine` is set before anything else is done.
-
-    Args:
-        shards: what the database does for it.
-        name: for people.
-
-    Attributes:
-        told: is told how many processes there are, and how many shards are served here.
-    """
-
-    engine: Engine
+    """See the module. Implements `ports.Others`; `name` is for people."""
 
     def __init__(self, shards: Shards, name: str) -> None:
         self.name = name
-        self.told: Callable[[int, int], None] = lambda alive, served: None
         self._shards = shards
+        self._engine: Engine
+        self.served: set[int] = set()
+        """The shards whose rooms are served here: the engine's own set."""
         self._wake = asyncio.Event()
         self._alive = 1
         self._leaving = False
@@ -93,10 +85,7 @@ class Replica:
         self._silenced = False
         """The database did not answer the last beat."""
         self._tasks: asyncio.TaskGroup | None = None
-
-    @property
-    def served(self) -> set[int]:
-        return self.engine.shards or set()
+        """While it runs."""
 
     @property
     def first(self) -> bool:
@@ -119,8 +108,13 @@ class Replica:
 
     # --- life -----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Be one of the replicas, until cancelled; then `leave`."""
+    async def run(self, engine: Engine, told: Callable[[int, int], None]) -> None:
+        """Be one of the replicas, until cancelled; then `leave`.
+
+        `told` is told how many processes there are, and how many shards are served here.
+        """
+        assert engine.shards is not None  # noqa: S101 - it was told of the others: us
+        self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
         self._shards.locks.changed = self._session_changed
         self._answered = asyncio.get_running_loop().time()
@@ -131,6 +125,7 @@ class Replica:
                 while True:
                     self._wake.clear()
                     await self._beat_once()
+                    told(self._alive, len(self.served))
                     with suppress(TimeoutError):
                         async with asyncio.timeout(BEAT):
                             await self._wake.wait()
@@ -160,7 +155,6 @@ class Replica:
             self._silenced = True
         else:
             self._silenced = False
-        self.told(self._alive, len(self.served))
 
     async def _beat(self) -> list[Member]:
         """Give a sign of life; returns those who are alive, and deals with those who are not."""
@@ -195,7 +189,7 @@ class Replica:
             await self._shards.take(free[: want - len(held)])
         if missing := held - self.served - self._handing:
             LOG.info("serving shards", gained=len(missing), shards=len(held))
-            await self.engine.gain(missing)
+            await self._engine.gain(missing)
         if excess := len(held - self._handing) - want:
             for shard in random.sample(sorted(self.served), min(max(0, excess), AT_ONCE)):
                 self._handing.add(shard)
@@ -205,7 +199,7 @@ class Replica:
     async def _hand_over(self, shard: int, patience: float) -> None:
         self._handing.add(shard)
         try:
-            await self.engine.hand_over(shard, patience)
+            await self._engine.hand_over(shard, patience)
             await self._shards.give(shard)
         except StoreError:
             pass  # the session is lost, and the lock with it
@@ -220,8 +214,8 @@ class Replica:
         self._patient_until = asyncio.get_running_loop().time() + DEAF
         if lost:
             LOG.warning("shards are another replica's now", lost=len(lost), kept=len(kept))
-        self.engine.lose(lost)
-        self.engine.look_again(kept)
+        self._engine.lose(lost)
+        self._engine.look_again(kept)
         self._wake.set()
 
     async def _listen_to_ourselves(self) -> None:
@@ -231,7 +225,7 @@ class Replica:
             await asyncio.sleep(LOOK)
             if self._alive > 1 and self.served and loop.time() - self._answered > DEAF:
                 LOG.warning("no answer from the database: the rooms are left to others")
-                self.engine.lose(list(self.served))
+                self._engine.lose(list(self.served))
 
     # --- notices --------------------------------------------------------------------------------
 
@@ -240,8 +234,8 @@ class Replica:
         if kind == "free":
             self._wake.set()
         elif kind == "room":
-            self.engine.stored_elsewhere(RoomId(about))
+            self._engine.stored_elsewhere(RoomId(about))
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):
                 told = msgspec.json.decode(about, type=_Typing)
-                self.engine.heard_typing(told.room, told.users)
+                self._engine.heard_typing(told.room, told.users)

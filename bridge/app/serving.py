@@ -136,19 +136,19 @@ class Serving:
         began = self._clock.now()
         url = config.database.url.get_secret_value()
         # The keys of encryption are one process's so far.
-        shared = not config.bridge.encryption.allow
-        store = await enter(open_store(url, self._clock, sole=True, shared=shared))
-        replica = self._replica = self._one_of_several(store)
+        clear = not config.bridge.encryption.allow
+        store = await enter(open_store(url, self._clock, sole=True, shared=clear))
+        self._replica = self._one_of_several(store)
         users = self._users
         matrix = await self._matrix(store)
-        parts = Shared(
+        shared = Shared(
             settings.link_settings_of(config),
             tokens=StoredTokens(store),
             facts=StoredFacts(store),
             metrics=self._metrics,
             clock=self._clock,
         )
-        links, self._learnt = Links(parts), parts.learnt
+        links, self._learnt = Links(shared), shared.learnt
         rules = settings.rules_of(config, users, self._learnt)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
@@ -162,23 +162,12 @@ class Serving:
             Lane.MATRIX: MatrixLane(around, instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
-        engine = Engine(around, runners, others=replica)
+        engine = Engine(around, runners, others=self._replica)
         await enter(links.running(engine))
-        if replica is not None:
-            replica.engine, replica.told = engine, partial(self._shared_by, links)
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact, links)
         await self._run_engine(engine)
-        endpoint = Endpoint(
-            hs_token=config.appservice.hs_token.get_secret_value(),
-            is_ours=users.is_ours,
-            accept=engine.accept_events,
-            vouch=matrix.ghosts.vouch,
-            typing=engine.typing,
-            timing=lru_cache(self._metrics.matrix_event.labels),
-            max_body=config.appservice.max_body_size,
-            pages=health.pages(),
-        )
+        endpoint = self._endpoint(engine, matrix, health)
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
@@ -195,9 +184,22 @@ class Serving:
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
-        if replica is not None:
-            self.keep(replica.run())
+        if self._replica is not None:
+            self.keep(self._replica.run(engine, partial(self._shared_by, links)))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+
+    def _endpoint(self, engine: Engine, matrix: MatrixAdapter, health: Health) -> Endpoint:
+        appservice = self._config.appservice
+        return Endpoint(
+            hs_token=appservice.hs_token.get_secret_value(),
+            is_ours=self._users.is_ours,
+            accept=engine.accept_events,
+            vouch=matrix.ghosts.vouch,
+            typing=engine.typing,
+            timing=lru_cache(self._metrics.matrix_event.labels),
+            max_body=appservice.max_body_size,
+            pages=health.pages(),
+        )
 
     def _one_of_several(self, store: SqlStore) -> Replica | None:
         """This process as one of those that share the database; None: it is alone by its nature."""

@@ -171,12 +171,6 @@ class Commit(msgspec.Struct, frozen=True):
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
 
-    @property
-    def only_stores(self) -> bool:
-        """True if it changes nothing: what came is only to be handled later, by whoever may."""
-        changes = self.room or self.entries or self.handled or self.buried or self.settled
-        return not (changes or self.chats)
-
 
 class Committed(msgspec.Struct, frozen=True):
     """Answer to a commit."""

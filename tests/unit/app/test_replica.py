@@ -73,14 +73,15 @@ class Process:
         self.shards: Shards = store.shards
         self.rooms = Rooms()
         self.replica = Replica(store.shards, name)
-        self.replica.engine = cast(Engine, self.rooms)
         self.told: tuple[int, int] = (0, 0)
-        self.replica.told = self._told
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
 
-    def _told(self, alive: int, served: int) -> None:
-        self.told = alive, served
+    async def run(self) -> None:
+        def told(alive: int, served: int) -> None:
+            self.told = alive, served
+
+        await self.replica.run(cast(Engine, self.rooms), told)
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -105,7 +106,7 @@ async def start(
         async def start(name: str) -> Process:
             opening = open_store(url, SystemClock(), sole=True, shared=True)
             process = Process(await stack.enter_async_context(opening), name)
-            process.task = tasks.create_task(process.replica.run())
+            process.task = tasks.create_task(process.run())
             processes.append(process)
             return process
 
