@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from statistics import median
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -184,3 +185,40 @@ async def test_restarted_one_after_the_other(three: Replicas) -> None:
     await judge(three, chats, 0)
     say(f"longest gap to agent and customer before: {await gaps.longest(began, first)} s")
     say(f"in a rolling restart: {await gaps.longest(first, last)} s")
+
+
+@pytest.mark.asyncio
+async def test_cut_off_from_the_database(three: Replicas, postgres_server: PostgresServer) -> None:
+    """Sessions end, one after the other and then all: the rooms stay, or are taken over."""
+    name = urlsplit(three.database).path.removeprefix("/")
+    end = "SELECT pg_terminate_backend(pid) FROM"
+    of_ours = f"pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    async with under_load(three) as (chats, gaps):
+        first = now()
+        for number in range(6):
+            one = f"{end} replicas WHERE name = 'r{number % 3}'"
+            await asyncio.to_thread(postgres_server.sql, one, name)
+            await asyncio.sleep(1.5)
+        for _ in range(2):
+            await asyncio.to_thread(postgres_server.sql, f"{end} {of_ours}", name)
+            await asyncio.sleep(3)
+        await three.until_shared(3)
+        last = now()
+    await judge(three, chats, 8)
+    say(f"longest gap while sessions were cut: {await gaps.longest(first, last)} s")
+
+
+@pytest.mark.asyncio
+async def test_the_database_is_killed(three: Replicas, postgres_server: PostgresServer) -> None:
+    async with under_load(three) as (chats, gaps):
+        first, before = now(), await three.holders()
+        await asyncio.to_thread(postgres_server.stop, crash=True)
+        await asyncio.sleep(2)
+        await asyncio.to_thread(postgres_server.start)
+        await asyncio.sleep(6)
+        await three.until_shared(3)
+        last = now()
+        after = await three.holders()
+        kept = sum(len(shards & after[name]) for name, shards in before.items())
+    await judge(three, chats, 1)
+    say(f"{kept} of 256 shards stayed; longest gap: {await gaps.longest(first, last)} s")

@@ -17,6 +17,7 @@ from bridge.app.serving import (
     DATED,
     INSTANCE,
     MEASURE_EVERY,
+    PRUNE_AGAIN,
     PRUNE_EVERY,
     SILENCE,
     Contact,
@@ -195,6 +196,21 @@ async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
     hour, day, every = 3_600_000, 86_400_000, round(PRUNE_EVERY * 1000)
     first, second = START + every, START + 2 * every
     assert ledger.asked == [(first - hour, first - day), (second - 2 * hour, second - day)]
+
+
+@pytest.mark.asyncio
+async def test_of_several_processes_one_prunes() -> None:
+    ledger, clock, mine = Ledger(), ManualClock(), False
+    ledger.away = False
+    async with asyncio.TaskGroup() as tasks:
+        keep = retention("1h")
+        pruning = tasks.create_task(prune(ledger, clock, lambda: keep, lambda: mine))
+        await clock.turn(2 * PRUNE_EVERY)
+        assert ledger.asked == []
+        mine = True
+        await clock.turn(PRUNE_AGAIN)
+        assert len(ledger.asked) == 1
+        pruning.cancel()
 
 
 @pytest.mark.asyncio
