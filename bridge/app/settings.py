@@ -7,7 +7,7 @@ is bound to its room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import room_key
 from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
+from bridge.matrix.registration import Registration, make_registration
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Rules
 from bridge.texts import Texts
@@ -38,6 +39,19 @@ def users_of(config: Config) -> OurUsers:
         [QueueId(queue.id) for queue in config.queues],
         config.bridge.queue_username_template,
     )
+
+
+def tokens_of(config: Config) -> dict[str, str]:
+    """The tokens of the configuration, empty where it has none."""
+    return {
+        "as_token": config.appservice.as_token.get_secret_value(),
+        "hs_token": config.appservice.hs_token.get_secret_value(),
+    }
+
+
+def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
+    users, ours = users_of(config), config.appservice
+    return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
 
 
 def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> Rules:

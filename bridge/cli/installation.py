@@ -15,9 +15,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import perf_counter
 
-from bridge.app.settings import encryption_secret_of, users_of
+from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.findings import Failed, Findings
-from bridge.cli.running import registration_of, tokens_of
 from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.matrix.client import Homeserver, new_session

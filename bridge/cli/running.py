@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -27,35 +27,13 @@ from bridge.cli.findings import Finding, Verdict
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
 from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
-from bridge.matrix.registration import (
-    Registration,
-    RegistrationMissing,
-    load_registration,
-    make_registration,
-    save_registration,
-)
+from bridge.matrix.registration import RegistrationMissing, load_registration, save_registration
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
 
-def tokens_of(config: Config) -> dict[str, str]:
-    """The tokens of the configuration, empty where it has none."""
-    return {
-        "as_token": config.appservice.as_token.get_secret_value(),
-        "hs_token": config.appservice.hs_token.get_secret_value(),
-    }
-
-
-def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
-    # Imported late, as in `console`.
-    from bridge.app.settings import users_of
-
-    users, ours = users_of(config), config.appservice
-    return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
-
-
 def lacks_tokens(config: Config) -> bool:
-    return not all(tokens_of(config).values())
+    return not (config.appservice.as_token and config.appservice.hs_token)
 
 
 @click.command()
@@ -144,6 +122,9 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
 @click.pass_obj
 def register(files: Files, *, rotate: bool) -> None:
     """Write the registration file and fill its tokens into the configuration."""
+    # Imported late, as in `console`.
+    from bridge.app.settings import registration_of, tokens_of
+
     config = files.load()
     known = tokens_of(config)
     if rotate and (

@@ -59,12 +59,11 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
 
 def _beside(config: Config, folder: Path) -> Config:
     """A relative file lies beside config.yaml, in whatever folder a command is given."""
-    files = [server.ca_file and str(folder / server.ca_file) for server in config.webchat]
-    servers = zip(config.webchat, files, strict=True)
-    changed: dict[str, object] = {
-        "webchat": tuple(server.model_copy(update={"ca_file": file}) for server, file in servers)
-    }
-    url = config.database.url.get_secret_value()
+    server, url = config.server, config.database.url.get_secret_value()
+    changed: dict[str, object] = {}
+    if server.ca_file:
+        placed = server.model_copy(update={"ca_file": str(folder / server.ca_file)})
+        changed["webchat"] = (placed, *config.webchat[1:])
     if url.startswith(SQLITE):
         file = folder / url.removeprefix(SQLITE)
         changed["database"] = Database(url=SecretStr(f"{SQLITE}{file}"))

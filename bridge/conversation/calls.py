@@ -47,18 +47,18 @@ def next_call(turn: Turn) -> None:
     if state.held and state.extensions:
         _refuse_unwelcome(turn)
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting):
-        called = _while_chatting(turn, phase)
-    elif isinstance(phase, model.Requesting):
-        # Once it is answered, a push or a deadline is awaited.
-        called = phase.session_id is None and phase.adopt_at is None
-        if called:
-            _request_chat(turn, phase)
-    else:
-        called = isinstance(phase, model.Queued) and _while_queued(turn, phase)
-    if called:
-        return
+    match phase:
+        case model.Chatting():
+            _while_chatting(turn, phase)
+        case model.Queued():
+            _while_queued(turn, phase)
+        case model.Requesting(session_id=None, adopt_at=None):
+            _request_chat(turn, phase)  # once it is answered, a push or a deadline is awaited
+        case _:
+            pass
     state, rating = turn.state, turn.state.rating
+    if state.outstanding is not None:
+        return
     if rating is not None:
         _call(turn, rating_call(rating))
     elif isinstance(phase, model.Chatting) and phase.close:
@@ -78,11 +78,10 @@ def _request_chat(turn: Turn, phase: model.Waiting) -> None:
     _call(turn, frames.RequestChat(phase.queue_id, how.source, agent, how.tracks, how.brand))
 
 
-def _while_queued(turn: Turn, phase: model.Queued) -> bool:
+def _while_queued(turn: Turn, phase: model.Queued) -> None:
     if phase.cancel and phase.request_id is not None:
         _call(turn, frames.CancelRequest(phase.request_id))
-        return True
-    if phase.resync:
+    elif phase.resync:
         turn.enter(
             phase,
             resync=False,
@@ -92,31 +91,27 @@ def _while_queued(turn: Turn, phase: model.Queued) -> bool:
             shown_at=turn.now,  # the card may be wrong by now: write it anew, later
         )
         _request_chat(turn, phase)
-        return True
-    if phase.cancel:
-        return False
-    head = turn.state.held[0] if turn.state.held else None
-    # Once the request is said to be accepted, 111 only earns -10: wait for the session.
-    request_id = None if phase.accepted or phase.pre_refused else phase.request_id
-    if request_id is not None and head is not None and isinstance(head.content, model.CustomerText):
-        words = _worded(head.content.text, turn.policy)
-        _call(turn, frames.SendPreMessage(request_id, words), head)
-        return True
-    return _upload_first(turn)
+    elif turn.state.held and not phase.cancel:
+        head = turn.state.held[0]
+        # Once the request is said to be accepted, 111 only earns -10: wait for the session.
+        request_id = None if phase.accepted or phase.pre_refused else phase.request_id
+        if request_id is not None and isinstance(head.content, model.CustomerText):
+            words = _worded(head.content.text, turn.policy)
+            _call(turn, frames.SendPreMessage(request_id, words), head)
+        else:
+            _upload_first(turn)
 
 
-def _while_chatting(turn: Turn, phase: model.Chatting) -> bool:
-    if phase.unwanted:
-        return False
-    if turn.state.held:
+def _while_chatting(turn: Turn, phase: model.Chatting) -> None:
+    if turn.state.held and not phase.unwanted:
         head = turn.state.held[0]
         content = _wire_content(head, turn.policy)
         if content is None:
-            return _upload_first(turn)
-        _call(turn, frames.SendMessage(phase.session_id, content), head)
-    elif phase.human:
+            _upload_first(turn)
+        else:
+            _call(turn, frames.SendMessage(phase.session_id, content), head)
+    elif phase.human and not phase.unwanted:
         _call(turn, frames.TransferFromRobot(phase.session_id))
-    return turn.state.outstanding is not None
 
 
 def _refuse_unwelcome(turn: Turn) -> None:
@@ -138,7 +133,7 @@ def _extension(name: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def _upload_first(turn: Turn) -> bool:
+def _upload_first(turn: Turn) -> None:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
         if isinstance(piece.content, model.CustomerMedia) and not piece.ready:
@@ -146,8 +141,7 @@ def _upload_first(turn: Turn) -> bool:
             asked = model.Outstanding(call_id, model.Upload(piece.content))
             turn.set(outstanding=asked, next_call=_following(call_id))
             turn.ask(model.UploadMedia(call_id, piece.content, piece.event_id))
-            return True
-    return False
+            return
 
 
 def _wire_content(piece: model.Held, policy: Policy) -> frames.Content | None:

@@ -170,17 +170,19 @@ def rate(turn: Turn, wish: model.Rate) -> None:
     elif rated is not None and turn.now - rated.at > turn.policy.rating_change:
         turn.say("rating.settled")
     else:
-        comment, event_id = wish.comment, wish.event_id
+        comment, event_id, besides = wish.comment, wish.event_id, ""
         if pending is not None and pending.session_id != session_id:
             turn.say("rating.failed")
-        elif pending is not None and not comment:
+        elif pending is not None and (pending.event_id is not None or not comment):
             comment, event_id = pending.comment, pending.event_id
+            besides = "\n".join(filter(None, (pending.besides, wish.comment)))
         more = wish.more and not comment
-        turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more))
+        turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more, besides))
 
 
 def rating_call(rating: model.Rating) -> RateSession:
-    return RateSession(rating.session_id, rating.value, rating.comment)
+    comment = "\n".join(filter(None, (rating.comment, rating.besides)))
+    return RateSession(rating.session_id, rating.value, comment)
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
@@ -198,7 +200,8 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         asked = rating.value if more else None
         turn.set(rated=model.Rated(rating.session_id, at, asked, along))
         key = "rating.thanks" if rated is None else "rating.changed"
-        if rating.event_id is None:  # else its sender knows
+        if rating.event_id is None or (rated is not None and rated.asked != rating.value):
+            # Of a message that only went along its sender knows.
             turn.say("rating.more" if more else key, {"rating": rating.value})
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")
@@ -212,7 +215,8 @@ def uncomment(turn: Turn, events: set[EventId]) -> None:
     if rating is not None and rating.event_id in events:
         rated = _rated(turn.state, rating.session_id)
         taken = rated is not None and rated.asked == rating.value
-        turn.set(rating=None if taken else replace(rating, comment="", event_id=None))
+        left = replace(rating, comment=rating.besides, event_id=None, besides="")
+        turn.set(rating=left if left.comment or not taken else None)
 
 
 def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:

@@ -53,17 +53,13 @@ def step(
 
 
 def _apply(turn: Turn, happened: model.Input) -> None:
-    # What comes most often stands first, and is asked for in the way that takes least.
-    if isinstance(happened, model.Pushed):
-        server.pushed(turn, happened)
-        return
-    if isinstance(happened, model.Replied):
-        server.replied(turn, happened.call_id, happened.reply)
-        return
-    if isinstance(happened, model.Said) and turn.state.retry_at is None:
-        customer.said(turn, happened)
-        return
-    match happened:
+    match happened:  # what comes most often stands first
+        case model.Pushed():
+            server.pushed(turn, happened)
+        case model.Replied():
+            server.replied(turn, happened.call_id, happened.reply)
+        case model.Said() if turn.state.retry_at is None:
+            customer.said(turn, happened)
         case model.Uploaded():
             server.uploaded(turn, happened)
         case model.CallFailed():

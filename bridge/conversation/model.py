@@ -246,6 +246,8 @@ class Rating(Value, frozen=True):
     """The message that goes along as the comment."""
     more: bool = False
     """The customer is asked why: the next message goes along."""
+    besides: str = ""
+    """What was written with a newer rating, while that message was under way."""
 
 
 class Rated(Value, frozen=True):

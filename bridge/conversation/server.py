@@ -36,10 +36,9 @@ _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 def pushed(turn: Turn, came: model.Pushed) -> None:
     push, at = came.push, came.at or turn.now
-    if isinstance(push, frames.MessageReceived):  # as nearly always
-        _message_received(turn, push, at, numbered=came.numbered)
-        return
     match push:
+        case frames.MessageReceived():  # as nearly always
+            _message_received(turn, push, at, numbered=came.numbered)
         case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
         case frames.QueueStatus():
@@ -289,10 +288,9 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     turn.state = replace(turn.state, outstanding=None)
     _trouble_over(turn)
     command = asked.what
-    if isinstance(command, frames.SendMessage) and asked.held is not None:  # as nearly always
-        _message_sent(turn, command, asked, asked.held, reply)
-        return
     match command:
+        case frames.SendMessage() if asked.held is not None:  # as nearly always
+            _message_sent(turn, command, asked, asked.held, reply)
         case frames.RequestChat():
             if not asked.moot:
                 _chat_requested(turn, reply)

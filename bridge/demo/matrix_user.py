@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -85,11 +85,9 @@ class Customer:
     ) -> Self:
         """Log in, as a new device, as somebody who is registered."""
         customer = cls(session, server.address, f"@{localpart}:{server.domain}", "")
-        who = {"type": "m.id.user", "user": localpart}
-        login: Json = {"type": "m.login.password", "identifier": who}
-        reply = await customer.call(
-            "POST", "v3/login", login | {"password": password_of(localpart)}
-        )
+        who, password = {"type": "m.id.user", "user": localpart}, password_of(localpart)
+        login: Json = {"type": "m.login.password", "identifier": who, "password": password}
+        reply = await customer.call("POST", "v3/login", login)
         customer._token = str(reply["access_token"])
         return customer
 
@@ -101,28 +99,26 @@ class Customer:
         query: dict[str, str] | None = None,
     ) -> Json:
         """Make one call below `/_matrix/client/`."""
-        async with self._session.request(
-            method,
-            f"{self._address}/_matrix/client/{path}",
-            json=content,
-            params=query,
-            headers=self._headers(),
-        ) as response:
-            reply: Json = await response.json()
-        if response.status != 200:
-            raise CustomerError(response.status, str(reply.get("errcode")), str(reply.get("error")))
-        return reply
+        body = await self._request(method, f"client/{path}", json=content, params=query)
+        return msgspec.json.decode(body, type=Json)
 
     async def download(self, mxc: str) -> bytes:
         """Fetch a file with authentication, as clients do since v1.11 of the specification."""
-        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
-        async with self._session.get(f"{self._address}{path}", headers=self._headers()) as got:
-            if got.status != 200:
-                raise CustomerError(got.status, "", await got.text())
-            return await got.read()
+        file = mxc.removeprefix("mxc://")
+        return await self._request("GET", f"client/v1/media/download/{file}")
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+    async def _request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> bytes:
+        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        url = f"{self._address}/_matrix/{path}"
+        async with self._session.request(
+            method, url, headers={**(headers or {}), **token}, **more
+        ) as got:
+            if got.status != 200:
+                error: Json = await got.json()
+                raise CustomerError(got.status, str(error.get("errcode")), str(error.get("error")))
+            return await got.read()
 
     # --- rooms ------------------------------------------------------------------------------------
 
@@ -177,13 +173,9 @@ class Customer:
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
         """Put a file into the media repository; returns what an event says of where it lies."""
-        async with self._session.post(
-            f"{self._address}/_matrix/media/v3/upload",
-            params={"filename": name},
-            data=io.BytesIO(data),
-            headers={"Content-Type": mime} | self._headers(),
-        ) as response:
-            return {"url": (await response.json())["content_uri"]}
+        kind, query = {"Content-Type": mime}, {"filename": name}
+        body = await self._request("POST", "media/v3/upload", kind, params=query, data=data)
+        return {"url": msgspec.json.decode(body, type=Json)["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
         return await self.download(str(content_of(event)["url"]))

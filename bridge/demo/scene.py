@@ -15,6 +15,7 @@ from rich.markup import escape
 from bridge.demo.matrix_user import Customer, CustomerError, Event, content_of
 from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError, Simulator
+from bridge.simulator.state import Customer as AtDesk
 from bridge.simulator.state import Wire
 from bridge.texts import Texts
 
@@ -95,23 +96,6 @@ PATIENCE = 20.0
 """Seconds after which something awaited is held not to come."""
 
 
-class AtDeskMessage(msgspec.Struct):
-    kind: str
-    text: str
-    repeat: bool
-    content: object = None
-
-
-class AtDesk(msgspec.Struct):
-    name: str
-    messages: list[AtDeskMessage]
-    ratings: list[Wire]
-    signals: list[Wire]
-    """Typing notices and previews (112, 113)."""
-    pending_pushes: int
-    """Pushes that she has not confirmed."""
-
-
 class Desk:
     """One customer as her agents see her; `name` is hers as WebChat was told it."""
 
@@ -128,33 +112,29 @@ class Desk:
 
     @property
     def customer(self) -> AtDesk:
-        return self._known[1]
-
-    @property
-    def _known(self) -> tuple[str, AtDesk]:
-        if found := self._found(self._simulator.state()):
-            return found
+        for one in self._simulator.customers.values():
+            if one.name == self._name:
+                return one
         raise StepFailedError(f"WebChat does not know {self._name}")
 
-    def _found(self, state: Wire) -> tuple[str, AtDesk] | None:
-        """Her login, and what the server knows of her."""
-        customers = msgspec.convert(state["customers"], dict[str, AtDesk])
-        return next((both for both in customers.items() if both[1].name == self._name), None)
+    @property
+    def messages(self) -> list[Wire]:
+        return self.customer.history.messages
 
     async def do(self, op: str, **fields: object) -> Wire:
-        return await self._simulator.do({"op": op, "login": self._known[0], **fields})
+        return await self._simulator.do({"op": op, "login": self.customer.login, **fields})
 
-    async def gets(self, what: str, wanted: Callable[[AtDeskMessage], bool]) -> AtDeskMessage:
-        await self.until(what, lambda desk: any(wanted(message) for message in desk.messages))
+    async def gets(self, what: str, wanted: Callable[[Wire], bool]) -> Wire:
+        await self.until(what, lambda who: any(map(wanted, who.history.messages)))
         self._transcript.said("desk", f"← {what}")
-        return next(message for message in self.customer.messages if wanted(message))
+        return next(filter(wanted, self.messages))
 
     async def until(self, what: str, holds: Callable[[AtDesk], bool]) -> None:
         """Wait until something holds of what the server knows of her."""
 
-        def seen(state: Wire) -> bool:
-            found = self._found(state)
-            return found is not None and holds(found[1])
+        def seen(_state: Wire) -> bool:
+            known = self._simulator.customers.values()
+            return any(one.name == self._name and holds(one) for one in known)
 
         try:
             await self._simulator.wait_for(seen, PATIENCE)
@@ -162,8 +142,8 @@ class Desk:
             raise StepFailedError(f"{what}: not at the desk within {PATIENCE:.0f} s") from error
 
 
-def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
-    return lambda message: message.kind == kind
+def kind_is(kind: str) -> Callable[[Wire], bool]:
+    return lambda message: message["kind"] == kind
 
 
 # --- the customer's side -------------------------------------------------------------------------
@@ -193,7 +173,7 @@ class Scene:
     async def tell(self, text: str, prefix: str = "") -> str:
         """Send a text and wait until the desk has it; returns its event id."""
         sent = await self.say(text)
-        await self.desk.gets(f"{prefix}{text}", lambda message: message.text == text)
+        await self.desk.gets(f"{prefix}{text}", lambda message: message["text"] == text)
         return sent
 
     async def send(self, shown: str, **content: object) -> str:
@@ -292,8 +272,9 @@ def answers_of(poll: Event) -> list[tuple[str, str]]:
     return [(str(one["id"]), str(one[text])) for one in found or []]
 
 
-def msgtype_is(msgtype: str, sender: str) -> Callable[[Event], bool]:
-    """A message of this type from a sender whose id begins so."""
+def from_agent(msgtype: str) -> Callable[[Event], bool]:
+    """A message of this type from one of the bridge's users."""
     return lambda event: (
-        content_of(event).get("msgtype") == msgtype and str(event.get("sender")).startswith(sender)
+        content_of(event).get("msgtype") == msgtype
+        and str(event.get("sender")).startswith("@webchat_")
     )

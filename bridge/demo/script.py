@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from bridge.demo.matrix_user import Phone, content_of, membership
-from bridge.demo.scene import POLL, Scene, answers_of, expect, kind_is, msgtype_is, wording, words
+from bridge.demo.scene import POLL, Scene, answers_of, expect, from_agent, kind_is, wording, words
 from bridge.simulator.samples import picture
 
 
@@ -64,7 +64,9 @@ async def _wait(scene: Scene, bystander: Scene) -> None:
     async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
         await scene.react(card, "👎")
         await scene.reads("number 2")
-        await scene.desk.gets(f"pre-message: {QUESTION}", lambda said: QUESTION in said.text)
+        await scene.desk.gets(
+            f"pre-message: {QUESTION}", lambda said: QUESTION in str(said["text"])
+        )
     async with transcript.step("her place in the queue changes in place when the other gives up"):
         await bystander.say("!wc cancel")
         await scene.reads("number 1")
@@ -78,7 +80,7 @@ async def _talk(scene: Scene) -> None:
         await scene.desk.do("accept", agent="A00001")
         await scene.sees("the agent's arrival", membership(ghost, "join"))
         await scene.reads(words("queue.joined", names="Mei"))
-        texts = [message.text for message in scene.desk.customer.messages]
+        texts = [str(message["text"]) for message in scene.desk.messages]
         expect(
             len(texts) >= 2 and QUESTION in texts[0] and texts[-1] == "It is about order 4711",
             f"the agent should have what she asked and what she wrote, in order; she has {texts}",
@@ -109,7 +111,7 @@ async def _type(scene: Scene) -> None:
         )
         transcript.said("Mei", "… types")
         await customer.types(scene.room)
-        await scene.desk.until("her typing", lambda desk: bool(desk.signals))
+        await scene.desk.until("her typing", lambda who: bool(who.history.signals))
         transcript.said("desk", "← she types …")
         await customer.types(scene.room, typing=False)
 
@@ -129,7 +131,7 @@ async def _exchange_files(scene: Scene) -> None:
     for kind, data, name in (("image", back, "label.png"), ("file", document, "terms.txt")):
         async with transcript.step(f"the agent's {kind} arrives, byte for byte"):
             await scene.desk.do(kind, name=name, data=base64.b64encode(data).decode())
-            event = await scene.sees(f"the {kind}", msgtype_is(f"m.{kind}", "@webchat_"))
+            event = await scene.sees(f"the {kind}", from_agent(f"m.{kind}"))
             expect(await customer.read_file(event) == data, "the bytes differ")
 
 
@@ -145,10 +147,10 @@ async def _end_first_chat(scene: Scene) -> None:
         await scene.customer.vote(scene.room, poll, answer)
         transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
-        given = [rating["rating"] for rating in scene.desk.customer.ratings]
+        given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with transcript.step("nothing was sent twice, and nothing was unreadable"):
-        repeats = [message for message in scene.desk.customer.messages if message.repeat]
+        repeats = [message for message in scene.desk.messages if message["repeat"]]
         expect(not repeats, f"{len(repeats)} messages were repeated")
         expect_readable(scene)
 
@@ -199,7 +201,7 @@ async def _voices_and_places(scene: Scene) -> None:
         expect(digest not in scene.desk.uploads, "it was sent as a file")
     async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
         await scene.desk.do("voice", seconds=VOICE_SECONDS)
-        event = await scene.sees("a voice message", msgtype_is("m.audio", "@webchat_"))
+        event = await scene.sees("a voice message", from_agent("m.audio"))
         expect("org.matrix.msc3245.voice" in content_of(event), "it is not marked as voice")
         data = await scene.customer.read_file(event)
         expect(data.startswith(b"OggS"), "it is not Ogg")
@@ -207,13 +209,13 @@ async def _voices_and_places(scene: Scene) -> None:
         place = {"body": "People's Square", "geo_uri": PEOPLES_SQUARE}
         await scene.send("[location] People's Square", msgtype="m.location", **place)
         message = await scene.desk.gets("location People's Square", kind_is("location"))
-        got: Any = message.content
+        got: Any = message["content"]
         off = max(abs(got["latitude"] - ON_BAIDU[0]), abs(got["longitude"] - ON_BAIDU[1]))
         expect(off < 0.001, f"{ON_BAIDU} was expected, not {got}")
     async with scene.transcript.step("the agent's place arrives as one on any map"):
         latitude, longitude = ORIENTAL_PEARL
         await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
-        event = await scene.sees("a location", msgtype_is("m.location", "@webchat_"))
+        event = await scene.sees("a location", from_agent("m.location"))
         uri = str(content_of(event).get("geo_uri"))
         expect(uri.startswith("geo:31.24"), f"an address near 31.24 was expected, not {uri}")
 
@@ -244,7 +246,7 @@ async def _trouble(scene: Scene) -> None:
     # Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets.
     async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
         await _say_while_cut(scene, WHILE_CUT[0])
-        await scene.desk.until("all receipts", lambda desk: desk.pending_pushes == 0)
+        await scene.desk.until("all receipts", lambda who: not who.pending)
     async with scene.transcript.step("without receipts, the bridge finds it in the history"):
         await scene.stage.simulator.do({"op": "set", "options": {"receipts": False}})
         await _say_while_cut(scene, WHILE_CUT[1])
@@ -260,7 +262,7 @@ async def _end_second_chat(scene: Scene) -> None:
     async with scene.transcript.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
-        texts = [one.text for one in scene.desk.customer.messages if not one.repeat]
+        texts = [one["text"] for one in scene.desk.messages if not one["repeat"]]
         for text in ("Are you still there?", "And now?"):
             copies = texts.count(text)
             expect(copies == 1, f"the agent got “{text}” {copies} times")

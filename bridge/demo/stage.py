@@ -12,12 +12,12 @@ from pathlib import Path
 import aiohttp
 from ruamel.yaml import YAML
 
-from bridge.app.settings import users_of
+from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.matrix_user import Customer
 from bridge.demo.synapse import SynapseServer
-from bridge.matrix.registration import make_registration, save_registration
+from bridge.matrix.registration import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 
 QUEUES = [
@@ -82,7 +82,8 @@ async def set_stage(
             extra=options.synapse,
         )
         config = _write_config(folder, options, simulator, synapse, port)
-        _write_registration(config, registration, port)
+        loaded = load_config(config, {})
+        save_registration(registration_of(loaded, tokens_of(loaded)), registration)
         bridge = bridge_process(config, port, folder / "bridge.log")
         tell("starting Synapse …")
         async with synapse:
@@ -121,18 +122,6 @@ def _write_config(
     with path.open("w", encoding="utf-8") as stream:
         YAML(typ="safe", pure=True).dump(sections | dict(options.config), stream)
     return path
-
-
-def _write_registration(config: Path, path: Path, port: int) -> None:
-    loaded = load_config(config, {})
-    registration = make_registration(
-        appservice_id=loaded.appservice.id,
-        url=f"http://127.0.0.1:{port}",
-        users=users_of(loaded),
-        as_token=loaded.appservice.as_token.get_secret_value(),
-        hs_token=loaded.appservice.hs_token.get_secret_value(),
-    )
-    save_registration(registration, path)
 
 
 def bridge_process(config: Path, port: int, log_file: Path) -> ChildProcess:

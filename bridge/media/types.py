@@ -50,7 +50,7 @@ def guess_mime(name: str) -> str:
     return _TYPES.guess_type(f"x/{name}", strict=False)[0] or ""
 
 
-def sniff(head: bytes, name: str = "", claimed: str = "") -> str:
+def sniff(head: bytes, name: str, claimed: str) -> str:
     """A file's media type, by its first `HEAD` bytes, its name and what the sender claims.
 
     The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For

@@ -23,6 +23,7 @@ Part = tuple[str, Callable[[], Awaitable[None]]]
 """Its address, and the probe: it returns if the part answers, and raises anything if not."""
 GRACE = 30.0
 """Seconds for which a part may be unreachable."""
+PROBE_EVERY = 5.0
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
@@ -30,9 +31,8 @@ READY = "/_matrix/mau/ready"
 class Health:
     """Watches the parts that the bridge cannot do without, by name.
 
-    `interval`: seconds between two probes of a part; `patience`: the longest wait for one.
-    `on_change` is told `(part, reachable)` after every first probe and every change. `also`: what
-    the answer to "ready" tells beside.
+    `patience`: seconds, the longest wait for a probe. `on_change` is told `(part, reachable)` after
+    every first probe and every change. `also`: what the answer to "ready" tells beside.
     """
 
     def __init__(
@@ -40,14 +40,12 @@ class Health:
         parts: Mapping[str, Part],
         clock: Clock,
         *,
-        interval: float = 5.0,
         patience: float = 20.0,
         on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
         also: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._parts = parts
         self._clock = clock
-        self._interval = interval
         self._patience = patience
         self._on_change = on_change
         self._also = also
@@ -66,7 +64,7 @@ class Health:
     async def _watch(self, part: str) -> None:
         while True:
             await self.probe(part)
-            await self._clock.sleep(self._interval)
+            await self._clock.sleep(PROBE_EVERY)
 
     async def probe(self, part: str) -> None:
         began, (place, probe), why = self._clock.now(), self._parts[part], ""

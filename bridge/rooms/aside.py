@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
@@ -44,15 +44,11 @@ AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class AsideLane:
-    """Runner of the lane aside."""
-
     def __init__(self, around: Surroundings) -> None:
         self._around = around
 
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane may take long."""
-        del room, row, done
-        return False
+    begin = None
+    """Every effect of this lane may take long."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""
@@ -137,7 +133,7 @@ async def _patiently(
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
     """Login attempt at the call centre, which may wait for its turn; returns what came of it."""
     try:
-        await around.link.log_in(msgspec.structs.replace(account, login=order.login))
+        await around.link.log_in(replace(account, login=order.login))
     except CallFailure as failure:
         if failure.reason is FailureReason.UNREACHABLE and failure.code is None:
             return LoginTried(order.event_id, order.login, "login.unreachable")

@@ -14,8 +14,7 @@ them is an order to us. Where a client shows neither polls nor reactions, each c
 - Exact thanks (`is_thanks`) soon after a chat (`SOON`) ask for nobody: "Thank you!" a minute after
   the end would put its writer into the queue again. They are answered instead. What is no command,
   rating or thanks is carried.
-- The queue card has a second line: the expected wait, the time waited. The estimate changes all the
-  time, so the line is put together as the card is written.
+- The queue card's second line is put together as the card is written: its estimate always changes.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.config.model import RatingOption
 from bridge.conversation import model
@@ -36,7 +35,7 @@ from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
-from bridge.rooms.rules import Rules, narrow
+from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import WORDS, Texts
@@ -50,8 +49,6 @@ KEPT_CARDS = 20
 FRESH = 3_600_000
 """ms after a chat in which plain words may rate it; later they are about something else."""
 
-_SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
-"""Colours of hands, and marks that choose between two pictures of the same sign."""
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
@@ -74,11 +71,9 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def forget(visit: Visit, asked: EventId) -> None:
     """Forget a question to the robot whose message was taken back: it goes along to nobody."""
-    cards = (
-        msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
-        for card in visit.record.cards
-    )
-    visit.set(cards=tuple(cards))
+    cards = visit.record.cards
+    left = (replace(one, text="", asked=None) if one.asked == asked else one for one in cards)
+    visit.set(cards=tuple(left))
 
 
 # --- reactions and votes --------------------------------------------------------------------------
@@ -90,7 +85,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
     card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
     if card is None:
         return None
-    sign = _sign(gesture.key) if isinstance(gesture, Reacted) else ""
+    sign = bare_sign(gesture.key) if isinstance(gesture, Reacted) else ""
     match card.kind:
         case CardKind.RATING:
             return _rated(visit, card, gesture)
@@ -126,9 +121,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
             _ask_which(visit, gesture.target)
     else:
         value = _number(gesture.answer)
-    if value is None or value not in card.choices:
-        return []
-    return [rating(visit, card, value)]
+    return [rating(visit, card, value)] if value is not None and value in card.choices else []
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[model.Input]:
@@ -169,7 +162,7 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
     Digits name an id, as the card shows it; stars and thumbs know only more and less. One star is
     what a tap gives, whatever was meant by it: it is a rating only where there is no other.
     """
-    sign, best_last = _sign(key), choices[::-1]
+    sign, best_last = bare_sign(key), choices[::-1]
     if is_stars(sign):
         unclear = len(sign) > len(choices) or (len(sign) == 1 and len(choices) > 1)
         return None if unclear else best_last[len(sign) - 1]
@@ -180,11 +173,7 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 
 
 def is_stars(key: str) -> bool:
-    return re.fullmatch("[⭐★🌟]+", _sign(key)) is not None
-
-
-def _sign(key: str) -> str:
-    return _SKINS.sub("", key).strip()
+    return re.fullmatch("[⭐★🌟]+", bare_sign(key)) is not None
 
 
 def _number(sign: str) -> int | None:
@@ -224,7 +213,6 @@ def offered(visit: Visit) -> dict[int, str]:
 
 
 def shown(choices: dict[int, str]) -> str:
-    """Choices as lines of a message."""
     return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 
@@ -438,18 +426,16 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
         reply = await around.link.ask_robot(ask.question)
     except CallFailure as failure:
         if failure.reason is model.FailureReason.TOO_BIG:
-            return msgspec.structs.replace(answered, key="robot.too_long")
+            return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
-        return msgspec.structs.replace(answered, key="robot.unreachable", unreachable=True)
+        return replace(answered, key="robot.unreachable", unreachable=True)
     if not reply.answers:
         return answered
     found = reply.answers[:MOST_ANSWERS]
     answers = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
-    return msgspec.structs.replace(
-        answered, key="robot.answers", args={"answers": answers}, short=short
-    )
+    return replace(answered, key="robot.answers", args={"answers": answers}, short=short)
 
 
 def _card(found: RobotAnswer, base: str) -> str:

@@ -22,6 +22,7 @@ from difflib import get_close_matches
 from functools import partial
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge import __version__
 from bridge.conversation import model
@@ -42,8 +43,6 @@ Words = tuple[str, ...]
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A well-formed command."""
-
     verb: str
     """A key of `COMMANDS`."""
     words: Words = ()
@@ -80,8 +79,6 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A row of the table."""
-
     run: Callable[[Visit, Call], None]
     read: Callable[[list[str]], Words | None]
     """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""
@@ -138,7 +135,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     parsed = _parse_words(words)
     if isinstance(parsed, Malformed):
         return None
-    return msgspec.structs.replace(parsed, bare=True)
+    return replace(parsed, bare=True)
 
 
 def slip(visit: Visit, text: str) -> Malformed | None:
@@ -231,10 +228,6 @@ def _maybe_all(words: list[str]) -> Words | None:
 
 def _sentence(words: list[str]) -> Words | None:
     return (" ".join(words),) if words else None
-
-
-def _maybe_sentence(words: list[str]) -> Words | None:
-    return _sentence(words) or ()
 
 
 def _number_and_words(words: list[str]) -> Words | None:
@@ -345,10 +338,6 @@ def _help(visit: Visit, call: Call) -> None:
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
-def _version(visit: Visit, call: Call) -> None:
-    _answer(visit, call, "command.version", version=__version__)
-
-
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
@@ -392,10 +381,7 @@ def _human(visit: Visit, call: Call) -> None:
 
 
 def _retry(visit: Visit, call: Call) -> None:
-    """Send again all that can be, or just the message that it replies to, or just the newest.
-
-    What was corrected since does not go in its old words any more.
-    """
+    """Send again all that can be, or just what it replies to, or the newest; no former wording."""
     waiting = [one.event_id for one in visit.record.undelivered if not one.again]
     wanted = [one for one in waiting if newest(visit.record, one) == one]
     if not call.words:
@@ -407,10 +393,6 @@ def _retry(visit: Visit, call: Call) -> None:
         want_again(visit, event_id)
     if not wanted:
         _answer(visit, call, "again.nothing")
-
-
-def _history(visit: Visit, call: Call) -> None:
-    visit.ask(TellHistory(call.event_id, int(call.words[0]) if call.words else 0))
 
 
 TRANSCRIPT_EVERY = 60_000
@@ -588,22 +570,20 @@ def _is_busy(record: RoomRecord) -> bool:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def _always(_: Words) -> bool:
-    return True
-
-
 def _changes(words: Words) -> bool:
     return words[:1] in {("set",), ("reset",)}
 
 
 _Setting = partial(Command, in_clear=True, setting=True)
+_ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True)
 
 # fmt: off
 # Every command of the contract that this version has, by its verb; below it, what follows some.
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, _maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令", "? commands menu",
         in_clear=True),
-    "start": Command(_start, _maybe_sentence, "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
+    "start": Command(_start, lambda words: _sentence(words) or (),
+        "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
         "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, makes_sense=_names_queue),
     "cancel": Command(partial(_step, model.Cancel), _no_words, "取消 取消 キャンセル 退出 取消排队 "
         "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True),
@@ -624,25 +604,29 @@ COMMANDS: Mapping[str, Command] = {
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
-        "语言 語言 言語", "language", for_admins=_always,
+        "语言 語言 言語", "language", for_admins=lambda _: True,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
     "from": _Setting(partial(_change, "from", "config.from_set"), _one_word, "来源 來源 接続元",
-        for_admins=_always,
+        for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
     "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    "history": Command(_history, _maybe_number, "历史 歷史 履歴", "chats log"),
+    "history": Command(
+        lambda visit, call: visit.ask(TellHistory(call.event_id, *map(int, call.words))),
+        _maybe_number, "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
-    "pause": Command(_pause, _no_words, "暂停 暫停 一時停止", for_admins=_always, in_clear=True),
-    "resume": Command(_resume, _no_words, "恢复 恢復 再開", for_admins=_always, in_clear=True),
-    "version": Command(_version, _no_words, "版本 版本 バージョン", "about", in_clear=True),
+    "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
+    "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
+    "version": Command(
+        lambda visit, call: _answer(visit, call, "command.version", version=__version__),
+        _no_words, "版本 版本 バージョン", "about", in_clear=True),
 }
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
@@ -650,9 +634,5 @@ _ACTIONS: Mapping[str, str] = {
     "重置": "reset", "重設": "reset", "リセット": "reset",
 }
 # fmt: on
-_VERBS: Mapping[str, str] = {
-    word: verb for verb, command in COMMANDS.items() for word in (verb, *command.names.split())
-}
-_OTHERS: Mapping[str, str] = {
-    word: verb for verb, command in COMMANDS.items() for word in command.others.split()
-}
+_VERBS = {word: verb for verb, row in COMMANDS.items() for word in (verb, *row.names.split())}
+_OTHERS = {word: verb for verb, row in COMMANDS.items() for word in row.others.split()}

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId, shard_of
 from bridge.rooms.ports import Clock, Others
-from bridge.rooms.record import MatrixEvent, Membership, Undecryptable
+from bridge.rooms.record import MatrixEvent, Membership, Raw, Undecryptable
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.store import Answer, Commit, Lane, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
@@ -62,20 +63,19 @@ class Undone(NamedTuple):
     deadlines: Sequence[tuple[RoomId, int]]
 
 
-class Timetable:
+class Timetable(msgspec.Struct, eq=False):
     """A heap of deadlines: one moment a room, the soonest that it has asked for.
 
-    Calls `wake` for each room at its moment, while `run` runs. A room whose deadline has moved back
-    is woken at the old moment and names the new one. One that asks for a sooner moment leaves its
-    former entry behind; the heap is built anew before that makes it more than twice as long.
+    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
+    at the old moment and names the new one. One that asks for a sooner moment leaves its former
+    entry behind; the heap is built anew before that makes it more than twice as long.
     """
 
-    def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:
-        self._clock = clock
-        self._wake = wake
-        self._moments: dict[RoomId, int] = {}
-        self._heap: list[tuple[int, RoomId]] = []
-        self._sooner = asyncio.Event()
+    _clock: Clock
+    _wake: Callable[[RoomId], None]
+    _moments: dict[RoomId, int] = {}
+    _heap: list[tuple[int, RoomId]] = []
+    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def add(self, room_id: RoomId, moment: int) -> None:
         """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
@@ -90,7 +90,6 @@ class Timetable:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Keep the table for ever."""
         while True:
             self._sooner.clear()
             while self._heap and self._heap[0][0] <= self._clock.now():
@@ -118,13 +117,8 @@ class Engine:
     """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
     Events and pushes are stored before they are acknowledged, once each; who is typing is not.
-
-    Args:
-        around: what everything in a room works with.
-        runners: who carries out the effects of each lane.
-        linger: seconds that what nobody waits for waits for other writes.
-        others: the processes that serve the other rooms; None: all rooms are ours. With them, none
-            is until a shard is gained.
+    `linger`: seconds that what nobody waits for waits for other writes. `others`: the processes
+    that serve the other rooms; None: all are ours. With them, none is until a shard is gained.
     """
 
     def __init__(
@@ -141,13 +135,13 @@ class Engine:
         self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
+        """Held while a room is read."""
         self._runners = runners
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
         self._timetable = Timetable(around.clock, lambda room_id: self._signal(room_id, Tick()))
         self._dirty: dict[RoomId, Room] = {}
-        """Rooms that have something to write."""
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
         self._writing = False
@@ -166,11 +160,7 @@ class Engine:
     # --- life -------------------------------------------------------------------------------
 
     async def undone(self) -> Undone:
-        """Look for unfinished work, for `run`: a start that cannot read it says so, and ends.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
+        """Look for unfinished work, for `run`; StoreError ends a start that cannot read it."""
         store = self._around.store
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
@@ -186,7 +176,11 @@ class Engine:
                 ready.set()
                 await self._stopped.wait()
             finally:
-                self._end_writing()
+                self._writing = False
+                # Nobody is to wait for a commit that does not come any more.
+                for room in dict.fromkeys((*self._dirty.values(), *self._under_way)):
+                    room.stop()
+                    room.failed(StoreError("the engine was stopped"))
             for loop in loops:
                 loop.cancel()
 
@@ -318,16 +312,12 @@ class Engine:
 
     # --- the homeserver -----------------------------------------------------------------------
 
-    async def accept_events(
-        self, events: Sequence[tuple[RoomId, EventId, dict[str, object]]]
-    ) -> int:
+    async def accept_events(self, events: Sequence[tuple[RoomId, EventId, Raw]]) -> int:
         """Let events happen, once each; returns how many were new, when they are durable.
 
         An event that the database can never hold is logged and dropped, for the homeserver would
-        send it for ever, and nothing after it.
-
-        Raises:
-            StoreError: not all was stored; the homeserver has to keep the transaction.
+        send it for ever, and nothing after it. StoreError: not all was stored; the homeserver has
+        to keep the transaction.
         """
         by_room: dict[RoomId, list[Came]] = {}
         # To open what is not encrypted takes no time, and tells encryption at once who has left.
@@ -339,11 +329,7 @@ class Engine:
         return len(events) - await self._take(by_room)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
-        """Let inputs happen; returns how many were known, when all are durable.
-
-        Raises:
-            StoreError: not all was stored.
-        """
+        """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
         ticket, elsewhere, known = Ticket(), [], 0
         if not self._writing:  # links close after us, and bring what they have read
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
@@ -377,7 +363,7 @@ class Engine:
             ticket.failed.update(dict.fromkeys(rooms, error))
             return 0
 
-    async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
+    async def _opened(self, raw: Raw) -> Raw | Undecryptable | None:
         """Plaintext of an event whose key is there; a transaction does not wait for one."""
         try:
             return await self._around.matrix.open(raw, ask=False)
@@ -389,9 +375,6 @@ class Engine:
         """Store inputs that could not be stored with what they led to; returns how many are known.
 
         Perhaps they were, and only the answer was lost: then nothing is stored, and the room looks.
-
-        Raises:
-            StoreError: the database does not answer.
         """
         known = 0
         for one in came:
@@ -400,7 +383,7 @@ class Engine:
             if isinstance(answer, Unstorable) and isinstance(one.happened, Pushed):
                 # The server's own id is in the key; any text that is as unique will do.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
-                new = msgspec.structs.replace(new, key=f"wc:{sha256(key).hexdigest()}")
+                new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
                 answer = await self._stored(new)
             if isinstance(answer, Unstorable):
                 self._log.error(
@@ -446,34 +429,27 @@ class Engine:
             room.typist.people_type(users)
 
     async def key_came(self, room_id: RoomId) -> None:
-        """A key for the room's messages is there."""
         self._room(room_id).key_came()
 
     # --- the call centre ----------------------------------------------------------------------
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Let a push of WebChat's happen, once; returns when it is durable.
-
-        Raises:
-            StoreError: it was not stored; the server sends it again.
-        """
-        if (sign := _sign_of_typing(received)) is not None:
-            if self._is_ours(room_id):
-                self._room(room_id).agent_types(sign.session_id, sign.agent_id)
-            return
-        push = Pushed(received.push, self._around.clock.now(), numbered=bool(received.rs_id))
-        await self._take({room_id: [Came(push, key)]})
+        """Let a push of WebChat's happen, once; StoreError: it was not stored, nor acknowledged."""
+        match received.push:
+            case MessageReceived(content=AgentNotice(notice_type=NoticeType.TYPING)) as sign:
+                if self._is_ours(room_id):
+                    self._room(room_id).agent_types(sign.session_id, sign.agent_id)
+            case push:
+                numbered, now = bool(received.rs_id), self._around.clock.now()
+                await self._take({room_id: [Came(Pushed(push, now, numbered=numbered), key)]})
 
     async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        """The room's link was lost and stands again."""
         self._signal(room_id, LinkRestored(self._around.clock.now(), brief))
 
     async def lost(self, room_id: RoomId) -> None:
-        """The room's link has been away for long."""
         self._signal(room_id, LinkLost())
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
-        """The room's link waits for its login's turn."""
         self._signal(room_id, TurnAwaited(ceil(seconds)))
 
     def _signal(self, room_id: RoomId, happened: Signal) -> None:
@@ -558,13 +534,6 @@ class Engine:
         if not (self._dirty or self._under_way):
             self._clean.set()
 
-    def _end_writing(self) -> None:
-        """Nobody is to wait for a commit that does not come any more."""
-        self._writing = False
-        for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
-            room.stop()
-            room.failed(StoreError("the engine was stopped"))
-
     # --- rooms --------------------------------------------------------------------------------
 
     def _room(self, room_id: RoomId) -> Room:
@@ -590,7 +559,6 @@ class Engine:
         return list(islice(served, MOST_LIVELY))
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
-        """Own a task, of a room's or not."""
         if self._tasks is None:
             loop.close()
             raise RuntimeError("the engine does not run")
@@ -615,13 +583,5 @@ class Engine:
                 del self._rooms[room_id]
 
     def due(self, room_id: RoomId, moment: int) -> None:
-        """Signal a Tick to the room at that moment. An outdated one does no harm."""
+        """Signal a Tick to the room at that moment (ms). An outdated one does no harm."""
         self._timetable.add(room_id, moment)
-
-
-def _sign_of_typing(received: Received) -> MessageReceived | None:
-    """The push, if all it says is that an agent is typing: system notice 5 (reference 2.2)."""
-    push = received.push
-    if not isinstance(push, MessageReceived) or not isinstance(push.content, AgentNotice):
-        return None
-    return push if push.content.notice_type == NoticeType.TYPING else None

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation import model
@@ -35,6 +35,7 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Person,
+    Raw,
     Renamed,
     RoomRecord,
     permalink,
@@ -147,22 +148,16 @@ class Standing(StrEnum):
     """The homeserver could not be asked."""
 
 
-def brings_config(visit: Visit, entry: Entered) -> bool:
-    """True if the room that we are in now has a configuration: whose, `entered` has to know."""
-    entering = visit.record.membership is Membership.ENTERING
-    return entering and not visit.record.refusal and entry.config is not None
-
-
 def entered(
     visit: Visit,
     entry: Entered,
     standing: Standing,
     other: RoomRecord | None = None,
     former: RoomRecord | None = None,
-) -> tuple[dict[str, object], ...]:
+) -> tuple[Raw, ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
-    `standing` is that of whoever set the room's configuration, if it `brings_config`; `other` is
+    `standing` is that of whoever set the room's configuration, if there is one; `other` is
     another direct room of the same customer's and host's, one with a chat if there is one; `former`
     is the room of which this one is the upgrade.
     """
@@ -227,7 +222,7 @@ def _take_over(visit: Visit, other: RoomRecord | None, former: RoomRecord | None
         visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
     if visit.record.direct and other is not None:
         language = visit.record.settings.language or other.settings.language
-        settings = msgspec.structs.replace(visit.record.settings, language=language)
+        settings = replace(visit.record.settings, language=language)
         spoken = max(visit.record.language, other.language)
         visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
 
@@ -271,9 +266,7 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(
-    visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
-) -> None:
+def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -369,11 +362,8 @@ def is_alone(visit: Visit, who: UserId) -> bool:
 
 def _in_company(visit: Visit) -> bool:
     """True if somebody is in the room beside the customer who invited us."""
-    customer, permission = visit.record.customer, visit.rules.permission
-    return any(
-        one.user != customer and permission(one.user) > Permission.IGNORED
-        for one in visit.record.people
-    )
+    others = (one.user for one in visit.record.people if one.user != visit.record.customer)
+    return any(visit.rules.permission(user) > Permission.IGNORED for user in others)
 
 
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
@@ -401,11 +391,10 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             visit.set(direct=True)
             visit.say("room.alone")
     record = visit.record
-    if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
-        if record.empty_since is not None:
-            visit.set(empty_since=None)
-    elif record.empty_since is None:
-        visit.set(empty_since=visit.now)
+    served = any(permission(one.user) >= Permission.CUSTOMER for one in record.people)
+    served = served or record.direct
+    if served != (record.empty_since is None):
+        visit.set(empty_since=None if served else visit.now)
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:
@@ -424,12 +413,12 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:
     """Put the speaker's name before a message, in rooms where several people may speak."""
     if isinstance(happened, model.Withdrawn) and happened.note:
-        return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
+        return replace(happened, note=_named(visit, who, happened.note))
     if not isinstance(happened, model.Said):
         return happened
     instead = happened.instead
     bare = happened.content.text if isinstance(happened.content, model.CustomerText) else ""
-    return msgspec.structs.replace(
+    return replace(
         happened,
         content=_signed(visit, who, happened.content),
         instead=None if instead is None else _signed(visit, who, instead),
@@ -443,11 +432,11 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
             return model.CustomerText(_named(visit, who, content.text))
         case model.CustomerMedia(caption=""):
             sender = visit.word("agent.sender", {"name": _name_of(visit, who)})
-            return msgspec.structs.replace(content, caption=sender)
+            return replace(content, caption=sender)
         case model.CustomerMedia():
-            return msgspec.structs.replace(content, caption=_named(visit, who, content.caption))
+            return replace(content, caption=_named(visit, who, content.caption))
         case model.CustomerLocation():
-            return msgspec.structs.replace(content, poi=_named(visit, who, content.poi).strip())
+            return replace(content, poi=_named(visit, who, content.poi).strip())
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:

@@ -22,7 +22,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Entered, Meaning, OwnLogin, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
 from bridge.rooms.store import NewInput
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
@@ -86,8 +86,6 @@ class TooBig(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Account with which a room logs in to WebChat."""
-
     room_id: RoomId
     customer: UserId
     displayname: str
@@ -160,10 +158,8 @@ class LinkPort(Protocol):
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a file that an agent sent, from the server's own origin or an allowed host.
 
-        Raises:
-            Refused: the host is not allowed, or the server has no such file.
-            Unavailable: it did not answer.
-            TooBig: it says that it is longer than `limit` bytes.
+        Refused: the host is not allowed, or the server has no such file. Unavailable: it did not
+        answer. TooBig: it says that it is longer than `limit` bytes.
         """
 
     def absolute(self, address: str) -> str:
@@ -238,8 +234,6 @@ class LinkEvents(Protocol):
 
 
 class NoticeText(msgspec.Struct, frozen=True):
-    """A sentence of ours, ready to be shown."""
-
     text: str
     reply_to: EventId | None = None
     thread: EventId | None = None
@@ -288,7 +282,7 @@ Relayed = RelayedText | RelayedMedia | AgentLocation
 class Entry(msgspec.Struct, frozen=True):
     """State of a room at the moment when it was entered."""
 
-    earlier: tuple[dict[str, object], ...]
+    earlier: tuple[Raw, ...]
     """Message events sent before we joined that we may read, oldest first, raw."""
     found: Entered
     """Without `order`."""
@@ -304,8 +298,6 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """One message, whoever sent it."""
-
     event_id: EventId
     sender: UserId
     at: int
@@ -333,8 +325,8 @@ class MatrixPort(Protocol):
         """False for a bot or a queue user that was found to be somebody else's account."""
 
     async def open(
-        self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
-    ) -> dict[str, object] | Undecryptable:
+        self, raw: Raw, patience: float | None = None, *, ask: bool = True
+    ) -> Raw | Undecryptable:
         """An event as its sender wrote it: `raw` itself, if it is not encrypted.
 
         Every event has to pass here, before `interpret`. `patience`: seconds to wait for a missing
@@ -342,7 +334,7 @@ class MatrixPort(Protocol):
         long. Raises StoreError, as the database holds the keys.
         """
 
-    def interpret(self, raw: dict[str, object]) -> Meaning:
+    def interpret(self, raw: Raw) -> Meaning:
         """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
 
     async def enter(
@@ -434,13 +426,13 @@ class MatrixPort(Protocol):
 
     def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
-    ) -> AsyncGenerator[dict[str, object], None]:
+    ) -> AsyncGenerator[Raw, None]:
         """The room's events from `first` on, oldest first, as they came (see `open`).
 
         Refused: the homeserver does not have `first`, or does not show it to `reader`.
         """
 
-    def recorded(self, raw: dict[str, object]) -> Recorded | None:
+    def recorded(self, raw: Raw) -> Recorded | None:
         """An opened event as a transcript shows it; None for what is no message. Never raises."""
 
 

@@ -24,19 +24,10 @@ from typing import assert_never
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.config.model import Permission
-from bridge.conversation.model import (
-    Chatting,
-    CustomerText,
-    Ended,
-    Idle,
-    Input,
-    Pushed,
-    Replied,
-    Said,
-    Solved,
-)
+from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -60,6 +51,7 @@ from bridge.rooms.record import (
     Nothing,
     PartPosted,
     PollAnswered,
+    Raw,
     Reacted,
     Renamed,
     RobotAnswered,
@@ -95,8 +87,6 @@ _MOST_ROOMS = 10
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
-Raw = dict[str, object]
-"""An event as the homeserver gives it."""
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
 
@@ -110,7 +100,6 @@ class Facts(msgspec.Struct, frozen=True):
     earlier: Earlier | None = None
     """The message that this one is about (`references.refers_to`); None: forgotten."""
     encrypted: bool = False
-    """It came encrypted."""
     elsewhere: str = ""
     """The address of the room in which the customer's chat goes on, where that is not this one."""
     rooms_begun: tuple[int, ...] = ()
@@ -125,10 +114,10 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (Spoke, Corrected)):
         return None
-    if not isinstance(meaning.content, CustomerText):
+    if not isinstance(meaning.content, model.CustomerText):
         return None
     text = meaning.plain
-    chatting = isinstance(record.conversation.phase, Chatting)
+    chatting = isinstance(record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, meaning.sender)
     first = text.split(None, 1)
     if not bare and not (first and rules.begins_command(first[0])):
@@ -267,7 +256,7 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
 
 def _asks_elsewhere(record: RoomRecord) -> bool:
     """True if words would begin a chat here, where one may be going on in another room."""
-    return record.elsewhere is not None and isinstance(record.conversation.phase, Idle | Ended)
+    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -294,16 +283,16 @@ def _commanded(
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
     phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
-    if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
+    if not isinstance(phase, model.Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
-    if facts.elsewhere and not isinstance(meant, Solved):
+    if facts.elsewhere and not isinstance(meant, model.Solved):
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
         return
     if meant is None:
-        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
-        said = Said(spoke.event_id, spoke.content, spoke.plain)
+        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, model.CustomerText)
+        said = model.Said(spoke.event_id, spoke.content, spoke.plain)
         meant = said if plain else references.spoken(visit, spoke, earlier)
     _step(visit, spoke.sender, [meant])
 
@@ -313,7 +302,7 @@ def _ordered_by(
     gesture: Withdrew | Reacted | PollAnswered,
     received: int,
     earlier: Earlier | None,
-) -> list[Input]:
+) -> list[model.Input]:
     """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
@@ -330,16 +319,13 @@ def _ordered_by(
     return references.gestured(visit, gesture, earlier)
 
 
-def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:
+def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
     for one in happened:
         visit.step(one if visit.record.direct else people.signed(visit, sender, one))
 
 
 def _too_fast(visit: Visit, received: int) -> bool:
-    """Count a message, by the minute in which it was stored (ms since the epoch).
-
-    True if there have been more in it than the operator allows.
-    """
+    """Count a message in its minute (`received`: ms); True if it is one more than is allowed."""
     minute = received // 60_000
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
@@ -352,8 +338,7 @@ def _too_fast(visit: Visit, received: int) -> bool:
 class Reader:
     """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
 
-    Attributes:
-        turn: to be entered with each slow step; taken by an invitation.
+    `turn` is to be entered with each slow step; an invitation takes it.
     """
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
@@ -438,7 +423,7 @@ class Reader:
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
-        if isinstance(stored, (Replied, Pushed)):  # as nearly always
+        if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
             visit.step(stored)
             return
         match stored:
@@ -477,17 +462,17 @@ class Reader:
             raw = await self._around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
-                happened = self._event(visit, raw, visit.now, may_wait=True, encrypted=True)
+                happened = self._readable(visit, raw, visit.now, may_wait=True, encrypted=True)
                 await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """Handle what was said before we came in, each event by itself."""
-        standing = Standing.ORDINARY
-        if people.brings_config(visit, entry):
+        standing, here = Standing.ORDINARY, visit.record
+        if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
-        other = await self._other_room(visit.record)
-        former, left_over = await self._replaced(visit.record)
+        other = await self._other_room(here)
+        former, left_over = await self._replaced(here)
         parked = people.entered(visit, entry, standing, other, former)
         if former is not None:
             visit.set(whole=former.whole)  # what goes along is sent as it would have been there
@@ -539,13 +524,10 @@ class Reader:
             visit.undo(mark)
             self._tell(visit, event_id)
 
-    async def _event(
-        self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool = False
-    ) -> bool:
+    async def _event(self, visit: Visit, raw: Raw, received: int, *, may_wait: bool) -> bool:
         """Open an event and let it happen; False if it would have to wait, and may not.
 
         The sender of one that cannot be read is told, and it is kept if its key may still come.
-        `encrypted`: it was, and is open already.
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
         opened = await self._around.matrix.open(raw, ask=False)
@@ -561,12 +543,12 @@ class Reader:
         if isinstance(opened, Undecryptable):
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Unreadable):
-                meaning = msgspec.structs.replace(meaning, key=opened.key)
+                meaning = replace(meaning, key=opened.key)
                 receive(visit, meaning, raw, received, Facts(), command=None)
                 if opened.later:
                     references.keep_sealed(visit, raw)
             return True
-        encrypted = encrypted or opened is not raw
+        encrypted = opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
     async def _readable(
@@ -620,7 +602,7 @@ class Reader:
             earlier, sender = await self._earlier(visit, found), found.sender
         if (
             isinstance(found, (Spoke, Corrected))
-            and isinstance(found.content, CustomerText)
+            and isinstance(found.content, model.CustomerText)
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
@@ -633,14 +615,14 @@ class Reader:
         if about is None or about in record.erasing:
             return None
         earlier = await references.recall(self._around, self._room_id, about)
-        if earlier is None or not isinstance(earlier.content, CustomerText):
+        if earlier is None or not isinstance(earlier.content, model.CustomerText):
             return earlier
         # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
-        idle = isinstance(record.conversation.phase, Idle | Ended)
+        idle = isinstance(record.conversation.phase, model.NoChat)
         bare = record.direct and record.host == visit.rules.bot and idle
         if commands.read(visit, earlier.text, bare=bare) is None:
             return earlier
-        return msgspec.structs.replace(earlier, command=True)
+        return replace(earlier, command=True)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Coroutine
 from itertools import islice
 from typing import Any
 
+import msgspec
 import structlog
 
 from bridge.config.model import Permission
@@ -41,16 +42,15 @@ _LOOKED_AT = 6
 """Rows of the Matrix lane among which an agent may be about to come in."""
 
 
-class Receipts:
+class Receipts(msgspec.Struct, eq=False):
     """Read receipts of one room; `once` must not run twice at a time."""
 
-    def __init__(self, room: RoomView, around: Surroundings) -> None:
-        self._room = room
-        self._around = around
-        self._done: tuple[EventId | None, UserId | None] = None, None
-        """The newest that needs no more (given, or given up), and the agent who read it."""
-        self._failures = 0
-        self._not_before = 0
+    _room: RoomView
+    _around: Surroundings
+    _done: tuple[EventId | None, UserId | None] = None, None
+    """The newest that needs no more (given, or given up), and the agent who read it."""
+    _failures: int = 0
+    _not_before: int = 0
 
     @property
     def due(self) -> bool:
@@ -130,25 +130,19 @@ MOST_HINTS = 12
 """Hints in a row; a minute of typing without a word is a forgotten keyboard."""
 
 
-class Typist:
-    """Typing notifications of one room; `spawn` owns a task."""
+class Typist(msgspec.Struct, eq=False):
+    """Typing notifications of one room; `_spawn` owns a task."""
 
-    def __init__(
-        self,
-        room: RoomView,
-        around: Surroundings,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-    ) -> None:
-        self._room = room
-        self._around = around
-        self._spawn = spawn
-        self._shown: dict[UserId, int] = {}
-        """Ghosts that are shown typing, and when that was said last (ms)."""
-        self._to_tell: dict[UserId, float] = {}
-        self._telling = False
-        self._typing = False
-        """A customer is typing, as far as the homeserver has said."""
-        self._hinting = False
+    _room: RoomView
+    _around: Surroundings
+    _spawn: Callable[[Coroutine[Any, Any, None]], None]
+    _shown: dict[UserId, int] = {}
+    """Ghosts that are shown typing, and when that was said last (ms)."""
+    _to_tell: dict[UserId, float] = {}
+    _telling: bool = False
+    _typing: bool = False
+    """A customer is typing, as far as the homeserver has said."""
+    _hinting: bool = False
 
     # --- agent to customer ----------------------------------------------------------------------
 
@@ -199,10 +193,8 @@ class Typist:
     def people_type(self, users: Collection[UserId]) -> None:
         """Typing notification of the homeserver: all users who are typing now, ours among them."""
         rules, matrix = self._around.rules, self._around.matrix
-        self._typing = any(
-            not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER
-            for user in users
-        )
+        people = [user for user in users if not matrix.is_ours(user)]
+        self._typing = any(rules.permission(user) >= Permission.CUSTOMER for user in people)
         if self._typing and not self._hinting and self._session() is not None:
             self._hinting = True
             self._spawn(self._hint())

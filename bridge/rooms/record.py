@@ -36,23 +36,22 @@ from bridge.conversation.model import (
     CustomerContent,
     Input,
     Pushed,
-    Queued,
     Replied,
-    Requesting,
     Said,
     Value,
+    Waiting,
 )
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
+Raw = dict[str, object]
+"""JSON as the homeserver gives it: an event, or the content of one."""
 MOST_AGENTS = 50
 """Agents of one chat that are remembered; the first ones stay."""
 
 
 class Ending(StrEnum):
-    """End of a chat."""
-
     AGENT = "agent"
     CUSTOMER = "customer"
     LOST = "lost"
@@ -109,10 +108,7 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats, the newest last, after a step about what happened.
-
-    `queue` is the room's; `event` is the Matrix event that brought it, where there is one.
-    """
+    """The chats, the newest last, after a step; `queue` is the room's, `event` what brought it."""
     same = before.phase is after.phase and before.number == after.number
     if not isinstance(happened, Said):
         chats = _rated(chats, before, happened)
@@ -123,82 +119,57 @@ def note_chat(
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
             return (*chats[:-1], replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
-    phase = _going_on(after)
-    chat = _current(chats, before)
-    if chat is not None and (phase is None or after.number != before.number):
-        ending = _ending(before, happened)
-        chats = put_chat(chats, replace(chat, ended=now, ending=ending))
+    former, phase = _going_on(before), _going_on(after)
+    by_number = {one.number: one for one in chats}
+    if former is not None and (phase is None or after.number != before.number):
+        # One that began before there was a record is made up for.
+        chat = by_number.get(before.number) or _begun(before, former, former.since, None)
+        by_number[chat.number] = replace(chat, ended=now, ending=_ending(before, happened))
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
-        chats = put_chat(
-            chats, Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
-        )
-    if phase is None:
-        return chats
-    known = _find(chats, after.number)
-    chat = known or _begun(after, phase, now, event)
-    if isinstance(happened, Said):
-        chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-    return put_chat(chats, chat if same and known else _gone_on(chat, phase, now))
-
-
-def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    others = [one for one in chats if one.number != chat.number]
-    return tuple(sorted((*others, chat), key=lambda one: one.number))
+        vain = Chat(number, queue, now, ended=now, ending=Ending.NOBODY, first=event)
+        by_number[number] = vain
+    if phase is not None:
+        known = by_number.get(after.number)
+        chat = known or _begun(after, phase, now, event)
+        if isinstance(happened, Said):
+            chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
+        by_number[chat.number] = chat if same and known else _gone_on(chat, phase, now)
+    return tuple(by_number[number] for number in sorted(by_number))
 
 
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
     """Those that may still change: the newest, and the newest with a session."""
-    newest = chats[-1:]
-    if not newest or newest[0].session_id is not None:
-        return newest
     with_session = [one for one in chats if one.session_id is not None][-1:]
-    return tuple(dict.fromkeys((*with_session, *newest)))
+    return tuple(dict.fromkeys((*with_session, *chats[-1:])))
 
 
 def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
     """Those that have to be written: `last` alone moves with every message and can wait."""
-    changed = []
+    changed, known = [], {one.number: one for one in before}
     for one in after:
-        old = _find(before, one.number)
+        old = known.get(one.number)
         if old is None or (old is not one and replace(old, last=one.last) != one):
             changed.append(one)
     return changed
 
 
-def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
-    """The chat that was going on; one that began before there was a record is made up for."""
-    phase = _going_on(before)
-    if phase is None:
-        return None
-    return _find(chats, before.number) or _begun(before, phase, phase.since, None)
-
-
-def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | None:
+def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
     """The chat that the customer knows of; a quiet request (`conversation.queue`) is none yet."""
     phase = conversation.phase
-    if isinstance(phase, Requesting | Queued):
+    if isinstance(phase, Waiting):
         return None if hidden(phase) else phase
     return phase if isinstance(phase, Chatting) else None
 
 
-def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
-    for one in chats:
-        if one.number == number:
-            return one
-    return None
-
-
-def _begun(
-    after: Conversation, phase: Requesting | Queued | Chatting, now: int, event: EventId | None
-) -> Chat:
+def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:
     """A new chat, which begins with the customer's first message that still waits, if any does."""
     waiting = after.held[0].event_id if after.held else None
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
+def _gone_on(chat: Chat, phase: Waiting | Chatting, now: int) -> Chat:
     """The chat as it goes on; an agent may take up a request that was refused after all."""
     chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
@@ -224,7 +195,7 @@ def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[Cha
 
 def _ending(before: Conversation, happened: Input) -> Ending:
     phase = before.phase
-    if isinstance(phase, Requesting | Queued):
+    if isinstance(phase, Waiting):
         left = phase.cancel or isinstance(happened, Cancel | Close)
         return Ending.CANCELLED if left else Ending.NOBODY
     if isinstance(phase, Chatting) and phase.unwanted:
@@ -250,8 +221,6 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
 
 
 class Membership(StrEnum):
-    """Our membership of the room."""
-
     NONE = "none"
     ENTERING = "entering"
     """Invited; the join is on its way. What people write meanwhile is parked."""
@@ -273,7 +242,7 @@ class RoomSettings(Value, frozen=True):
 class SealedEvent(Value, frozen=True):
     """An encrypted event whose key may still come. Times are ms since the epoch."""
 
-    raw: dict[str, object]
+    raw: Raw
     until: int
     """When it is given up."""
     retry_at: int
@@ -281,11 +250,10 @@ class SealedEvent(Value, frozen=True):
 
 
 class Thread(Value, frozen=True):
-    """The thread in which the customer's last words were."""
+    """The thread in which the customer's last words were: the event `latest`."""
 
     root: EventId
     latest: EventId
-    """The event of those words."""
     at: int = 0
     """When we received them, ms since the epoch; earlier versions did not note it."""
 
@@ -350,8 +318,6 @@ class OwnLogin(Value, frozen=True):
 
 
 class RoomRecord(Value, frozen=True):
-    """The stored state of one room."""
-
     room_id: RoomId
     version: int = 1
     """Of this layout; a reader refuses a newer one."""
@@ -387,7 +353,7 @@ class RoomRecord(Value, frozen=True):
     """Corrected messages, each with the event of a newer wording, the newest last."""
     whole: tuple[EventId, ...] = ()
     """Corrections of messages of which no agent has a former wording: to be sent as the message."""
-    parked: tuple[dict[str, object], ...] = ()
+    parked: tuple[Raw, ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()
     """Encrypted events that could not be read yet; their senders were told."""
@@ -507,21 +473,18 @@ class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_def
 class MatrixEvent(InboxEntry, frozen=True):
     """One event of a transaction, untouched."""
 
-    raw: dict[str, object]
+    raw: Raw
 
 
 class Entered(InboxEntry, frozen=True):
-    """Our user has joined the room.
-
-    The events of `order`, sent before and while it did, were stored in the same transaction.
-    """
+    """Our user has joined. The events of `order`, sent until it had, were stored along with it."""
 
     order: tuple[EventId, ...] = ()
     direct: bool = True
     encrypted: bool = False
     displayname: str = ""
     """The inviter's name in the room."""
-    config: dict[str, object] | None = None
+    config: Raw | None = None
     """Content of the state event `org.matrix_webchat.room`, where there was one before us."""
     people: tuple[Person, ...] = ()
     """Who has joined besides us."""
@@ -532,8 +495,6 @@ class Entered(InboxEntry, frozen=True):
 
 
 class EntryFailed(InboxEntry, frozen=True):
-    """The room could not be joined."""
-
     why: str = ""
 
 
@@ -672,7 +633,6 @@ class Spoke(FromPerson, frozen=True):
     wrap: str = ""
     """Key of the sentence in which agents see the text; empty: as it is."""
     reply_to: EventId | None = None
-    """The event that this one answers."""
     thread: EventId | None = None
     """The event at the root of the thread that this one is in."""
     answers: tuple[tuple[str, str], ...] = ()
@@ -723,7 +683,7 @@ class Unreadable(FromPerson, frozen=True):
 class RoomConfigured(FromPerson, frozen=True):
     """The state event `org.matrix_webchat.room`."""
 
-    content: dict[str, object]
+    content: Raw
 
 
 class EncryptionOn(Meant, frozen=True):

@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     Meaning,
     PartPosted,
     PollAnswered,
+    Raw,
     Reacted,
     RoomRecord,
     SealedEvent,
@@ -47,6 +48,7 @@ from bridge.rooms.record import (
     Withdrew,
     load_input,
 )
+from bridge.rooms.rules import bare_sign
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -106,10 +108,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
         return None
     stored = _input(body)
     meaning = await _meaning(around, stored)
+    earlier = _from_us(body) if stored is None else _from_a_person(meaning)
     if isinstance(stored, PartPosted):
-        earlier: Earlier | None = Earlier(stored.text)
-    else:
-        earlier = _from_us(body) if stored is None else _from_a_person(meaning)
+        earlier = Earlier(stored.text)
     if earlier is None:
         return None
     # A correction that changed nothing was told to nobody: then what it corrected counts.
@@ -197,7 +198,6 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
 
 
 def newest(record: RoomRecord, event_id: EventId) -> EventId:
-    """The event with the newest wording of that message."""
     return dict(record.corrections).get(event_id, event_id)
 
 
@@ -440,12 +440,11 @@ def _correction(
 ) -> model.CustomerContent | None:
     """The correction as the agent reads it; None if it changes nothing that an agent sees."""
     before = None if earlier is None else earlier.content
+    file = before.mxc if isinstance(before, model.CustomerMedia) else None
     match content:
         case model.CustomerText():
             return _reworded(visit, content.text, earlier)
-        case model.CustomerMedia() if (
-            isinstance(before, model.CustomerMedia) and before.mxc == content.mxc
-        ):
+        case model.CustomerMedia() if content.mxc == file:
             return _reworded(visit, content.caption, earlier)
         case model.CustomerMedia():
             text = content.caption or content.name
@@ -534,7 +533,6 @@ def _is_word(piece: str) -> bool:
 # --- sending again --------------------------------------------------------------------------------
 
 _RESEND_SIGNS = frozenset("🔁🔄🔂↩")
-_VARIATION = "\ufe0f"
 
 
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
@@ -544,7 +542,7 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
     such a wish also where nothing is left to do (they tapped twice, or it has arrived meanwhile):
     an agent is never told of it. False if it is none.
     """
-    if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
+    if bare_sign(reaction.key) not in _RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
     cards = (one for one in visit.record.cards if one.event_id == reaction.target)
@@ -585,23 +583,20 @@ def resend(
 
     `earlier` is what it is about. `last`: its answer is one to all that were to be sent again.
     """
+    if isinstance(found, Undecryptable):
+        visit.report(event_id, found.key)
+        return []
+    if found is not None and visit.record.settings.paused:
+        visit.report(event_id, "undelivered.paused")
+        return []
     happened: list[model.Input] = []
-    match found:
-        case Undecryptable():
-            visit.report(event_id, found.key)
-            return []
-        case _ if found is not None and visit.record.settings.paused:
-            visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-            return []
-        case Spoke():
-            happened = [spoken(visit, found, earlier)]
-        case Corrected():
-            happened = _corrected_again(visit, found, earlier)
-        case Reacted():
-            happened = gestured(visit, found, earlier)
-        case _:
-            pass  # forgotten, or no message to an agent
-    if not happened:
+    if isinstance(found, Spoke):
+        happened = [spoken(visit, found, earlier)]
+    elif isinstance(found, Corrected):
+        happened = _corrected_again(visit, found, earlier)
+    elif isinstance(found, Reacted):
+        happened = gestured(visit, found, earlier)
+    if not happened:  # forgotten, or no message to an agent
         visit.record = forgotten(visit.record, event_id)
         key = "again.forgotten" if found is None else "again.cannot"
         visit.say(key, reply_to=event_id)
@@ -648,7 +643,7 @@ def key_patience(received: int, now: int) -> float:
     return min(KEY_PATIENCE, max(0, received + KEY_PATIENCE - now)) / 1000
 
 
-def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
+def keep_sealed(visit: Visit, raw: Raw) -> None:
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
     visit.set(sealed=(*visit.record.sealed, event)[-SEALED_LIMIT:])
 

@@ -33,8 +33,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
@@ -92,6 +92,7 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
+_DUE = (references.sealed_due, references.erasing_due, people.due)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -106,59 +107,38 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     timed = record.empty_since is not None or record.greet_at is not None
     if not (record.sealed or record.erasing or timed):
         return first
-    moments = (
-        first,
-        references.sealed_due(record),
-        people.due(record),
-        references.erasing_due(record),
-    )
+    moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 class LaneRunner(Protocol):
-    """Runner of one lane: carries out its effects."""
-
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
+    @property
+    def begin(self) -> Callable[[Room, EffectRow, Callable[[Done], None]], bool] | None:
+        """Begins a marked effect at once, and tells later; None, or False: it has to be `run`."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
 
-        Raises:
-            StoreError: something that it needs could not be read; it is tried again.
-            Stopping: it waits for the next start.
+        StoreError: what it needs could not be read; it is tried again. Stopping: at the next start.
         """
 
 
 class EnginePort(Protocol):
-    """The engine, as its rooms see it."""
+    """The `Engine`, as its rooms see it."""
 
     @property
-    def reading(self) -> asyncio.Semaphore:
-        """Held while a room is read: a start must not read thousands at once."""
-
-    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
-        """Own a task, of a room's or not."""
-
-    def commit_soon(self, room: Room, *, urgent: bool) -> None:
-        """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
-
-    def rested(self, room: Room) -> None:
-        """A room has nothing left to do."""
-
-    def due(self, room_id: RoomId, moment: int) -> None:
-        """Signal a Tick to the room at that moment, ms since the epoch."""
+    def reading(self) -> asyncio.Semaphore: ...
+    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
+    def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
+    def rested(self, room: Room) -> None: ...
+    def due(self, room_id: RoomId, moment: int) -> None: ...
 
 
 class Room:
     """One room in memory; the engine makes and drops it. See the module.
 
-    Attributes:
-        room_id: which room it is.
-        record: as it stands, with what is not durable yet.
-        durable: as it is stored.
-        behind: the store may hold what is not here.
-        typist: who is typing in it.
+    `record` is the room as it stands, with what is not durable yet, and `durable` as it is stored.
+    `behind`: the store may hold what is not here.
     """
 
     def __init__(
@@ -273,7 +253,6 @@ class Room:
             self._engine.commit_soon(self, urgent=True)
 
     async def until_ended(self) -> None:
-        """Return when all that was begun without a task has ended."""
         await self._loops.until_ended()
 
     def finish(self) -> bool:
@@ -301,7 +280,6 @@ class Room:
 
     @property
     def account(self) -> Account:
-        """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
         running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
@@ -312,23 +290,17 @@ class Room:
         return self._rows[lane].values()
 
     async def anchor(self, name: str) -> EventId | None:
-        """The Matrix event that an effect of this room has left under a name.
-
-        Raises:
-            StoreError: the database did not answer.
-        """
+        """The Matrix event that an effect of this room has left under a name, or StoreError."""
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
         return await self._around.store.anchor(self.room_id, name)
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something; raises Stopping if there will be none."""
         await self._loops.pause(seconds)
 
     @property
     def idle(self) -> bool:
-        """True if there is nothing to do and nothing being done."""
         return not (
             self._loops.running
             or self._waits
@@ -342,7 +314,6 @@ class Room:
 
     @property
     def _free(self) -> bool:
-        """True if a step may be made."""
         return not (self.behind or self._busy)
 
     @property
@@ -391,7 +362,7 @@ class Room:
             for chat in changed_chats(old.chats, record.chats):
                 draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
             if len(record.chats) > 1:
-                record = msgspec.structs.replace(record, chats=kept_chats(record.chats))
+                record = replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
@@ -528,9 +499,12 @@ class Room:
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
+        begin = self._runners[row.lane].begin
+        if begin is None:
+            return False
         self._loops.begin(row.lane)
         try:
-            if self._runners[row.lane].begin(self, row, partial(self._told, row)):
+            if begin(self, row, partial(self._told, row)):
                 return True
         except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way", seq=row.seq)
@@ -663,7 +637,7 @@ class Room:
         for draft in drafts:
             if isinstance(error, Unstorable):
                 for ended in draft.ended:
-                    alone = msgspec.structs.replace(ended, unstorable=True)
+                    alone = replace(ended, unstorable=True)
                     self._outcomes[ended.row.seq] = alone
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent |= {(one.call_id, one.repeat) for one in effects if one.attempted}
@@ -684,7 +658,7 @@ class Room:
             if isinstance(happened, model.LinkRestored):
                 known = [one for one in self._signals if isinstance(one, model.LinkRestored)]
                 brief = happened.brief and all(one.brief for one in known)
-                happened = msgspec.structs.replace(happened, brief=brief)
+                happened = replace(happened, brief=brief)
             self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
         self._signals.append(happened)
 
@@ -752,7 +726,7 @@ class Room:
         """The row as not attempted, if we know that its call has not gone out."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
-        return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)
+        return replace(row, attempted=None, attempts=0, marked=True)
 
     async def _settle_alone(self, ended: Ended) -> bool:
         """Store an outcome whose step cannot be, and what it brings as inputs.

@@ -7,12 +7,14 @@ whole (`surroundings`), so a step is decided by one set of rules from beginning 
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.config.hours import parse_hours
 from bridge.config.model import Encryption, Limits, Permission, Queue, RatingOption, TellAgents
@@ -27,13 +29,14 @@ from bridge.webchat.codes import Source
 KEYS = ("queue", "from", "language", "start", "paused")
 """Those of the state event `org.matrix_webchat.room`."""
 SOURCES = tuple(source.value for source in Source)
-"""What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
 LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500
 """Characters that are made narrow at a time."""
+_SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
+"""Colours of hands, and marks that choose between two pictures of the same sign."""
 KNOWN = 4096
 """Entries of a cache: people's permissions, policies of rooms."""
 
@@ -57,7 +60,6 @@ class Rules(msgspec.Struct, frozen=True):
     tell: TellAgents = TellAgents()
     policy: Policy = Policy()
     texts: Texts = Texts()
-    """All that we say, to customers and to agents."""
     ratings: tuple[RatingOption, ...] = ()
     """The best first; empty: one to five stars. A server's own list goes before."""
     robot: bool = False
@@ -78,7 +80,6 @@ class Rules(msgspec.Struct, frozen=True):
     """WebChat may take the address of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
-    """Cache of `policy_for`."""
     _prefix: str = ""
     """`prefix`, as `folded` has it."""
 
@@ -148,7 +149,7 @@ class Rules(msgspec.Struct, frozen=True):
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else None)
         start = record.settings.start or self.start
-        return msgspec.structs.replace(
+        return replace(
             self.policy,
             max_text_bytes=longest,
             queue_id=self.queue_for(record),
@@ -180,6 +181,11 @@ def narrow(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)
 
 
+def bare_sign(key: str) -> str:
+    """A reaction as it is compared."""
+    return _SKINS.sub("", key).strip()
+
+
 def hides(rules: Rules, record: RoomRecord) -> bool:
     """True if agents' messages are hidden here: encryption is required, and the room has none."""
     return rules.encryption.require and not record.encrypted
@@ -198,10 +204,7 @@ class BadSetting(Exception):
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """The settings that a state event declares; what it does not name is as in the config.
-
-    Raises BadSetting for the first value that cannot be used: nothing of the event counts then.
-    """
+    """The settings of a state event, else the config's; BadSetting: nothing of it counts."""
     settings = RoomSettings()
     for key, value in content.items():
         settings = _changed(settings, key, value, rules)
@@ -215,7 +218,6 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
-    replace = msgspec.structs.replace
     match key:
         case "queue":
             return replace(settings, queue=_queue(value, rules))

@@ -28,8 +28,6 @@ from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
 
 
 class Lane(StrEnum):
-    """The serial lanes of a room."""
-
     WEBCHAT = "webchat"
     MATRIX = "matrix"
     ASIDE = "aside"
@@ -37,8 +35,6 @@ class Lane(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Outcome of an effect."""
-
     DELIVERED = "delivered"
     REFUSED = "refused"
     """The peer said no, for certain."""
@@ -57,10 +53,7 @@ class NewInput(msgspec.Struct, frozen=True):
     body: bytes
     """Tagged JSON of a `rooms.record.Stored`."""
     key: str | None = None
-    """Unique for ever (event id, receipt id, …): a second input with it is not stored.
-
-    None: never a duplicate.
-    """
+    """Unique for ever (event id, receipt id, …): a second one is not stored. None: no duplicate."""
 
 
 class InputRow(msgspec.Struct, frozen=True):
@@ -107,9 +100,8 @@ class EffectRow(msgspec.Struct, frozen=True):
     revived: int | None = None
     """When an operator put it back to work."""
     marked: bool = False
-    """It was stored as attempted, and whoever holds this very copy has not attempted it yet.
-
-    Never so of a row that was read: its attempt may have been made."""
+    """It was stored as attempted, and whoever holds this very copy has not attempted it yet. Never
+    so of a row that was read: its attempt may have been made."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):
@@ -132,14 +124,11 @@ class ChatRow(msgspec.Struct, frozen=True):
     """A chat of a room, small and kept for ever."""
 
     number: int
-    """Its number in the room."""
     chat: bytes
     """Tagged JSON of a `rooms.record.Chat`."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """The end of an effect."""
-
     seq: EffectSeq
     outcome: Outcome
     now: int
@@ -167,14 +156,11 @@ class Commit(msgspec.Struct, frozen=True):
     buried: Sequence[tuple[InputSeq, str]] = ()
     """Inputs that cannot be handled, and why: they become dead letters."""
     settled: Sequence[Settlement] = ()
-    """The ends of effects."""
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """Answer to a commit."""
-
     effects: Sequence[EffectRow] = ()
     """The rows of the entries that have an effect, in order."""
     waiting: Sequence[InputRow] = ()
@@ -258,8 +244,6 @@ class Depth(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """All that waits in the store."""
-
     inbox: Depth
     outbox: Mapping[Lane, Depth]
     """Every lane is in it."""
@@ -271,7 +255,11 @@ class StoreError(Exception):
 
 
 class Stale(StoreError):
-    """The commit was made from what is not (any more) so in the store; nothing was changed."""
+    """The commit was made from what is not (any more) so in the store; nothing was changed.
+
+    The room has another revision, an input or an effect has ended already, or an input among
+    `entries` is known.
+    """
 
 
 class NotOwned(StoreError):
@@ -283,16 +271,8 @@ class Unstorable(StoreError):
 
 
 Answer = Committed | StoreError
-"""To a commit.
-
-An error is for its room alone:
-
-- Stale: the room's revision is not (any more) the one that the record was made from, an input or an
-  effect has ended already, or an input among `entries` is known;
-- Unstorable: it holds a value that can never be stored;
-- NotOwned: the room is another process's;
-- any other: nothing was written, as far as anybody knows.
-"""
+"""To a commit; an error is for its room alone. After a plain StoreError nothing was written, as far
+as anybody knows."""
 
 
 class StorePort(Protocol):
@@ -303,10 +283,7 @@ class StorePort(Protocol):
     """
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
-        """Write what rooms have to write, each room all or nothing; `done` gets answers in order.
-
-        No room is named twice.
-        """
+        """Write commits, each all or nothing, none for a room twice; `done` gets their answers."""
 
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
         """The same for who waits; raises the error if the database did not take it."""
@@ -368,12 +345,7 @@ class StorePort(Protocol):
         """All that happened to a Matrix event, in order of time."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        """The stored input of a Matrix event of this room, while it is kept.
-
-        Returns:
-            The body of the input that it came as, else the effect that became it; None if there is
-            neither, or it has been erased.
-        """
+        """The input that an event of this room came as, else the effect that became it, if kept."""
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""

@@ -72,15 +72,13 @@ def _fact(person: UserId) -> str:
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-class InvitationLock:
+class InvitationLock(msgspec.Struct, eq=False):
     """Lock of a room's step on one inviter: entered with each step, and released at its end."""
 
-    def __init__(self, inviting: Inviting) -> None:
-        self._inviting = inviting
-        self._taken: asyncio.Lock | None = None
+    _inviting: Inviting
+    _taken: asyncio.Lock | None = None
 
-    async def __aenter__(self) -> None:
-        pass
+    async def __aenter__(self) -> None: ...
 
     async def __aexit__(self, *error: object) -> None:
         if self._taken is not None:
@@ -141,8 +139,6 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """Statistics of one queue."""
-
     at: int = 0
     """When the last wait ended, ms."""
     whole: Trace = Trace()
@@ -161,13 +157,10 @@ class Waits:
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
-        if not isinstance(old, model.Waiting) or isinstance(new, model.Waiting):
-            return
-        if old.cancel and isinstance(new, model.Chatting):
-            return  # nobody waited for it any more
-        if isinstance(new, model.Chatting) and not new.robot:
-            self._learn(old, now, at_least=False)
-        elif isinstance(new, model.Idle) and isinstance(old, model.Queued):
+        if isinstance(old, model.Waiting) and isinstance(new, model.Chatting):
+            if not (new.robot or old.cancel):  # else nobody waited for a person (any more)
+                self._learn(old, now, at_least=False)
+        elif isinstance(old, model.Queued) and isinstance(new, model.Idle):
             self._learn(old, now, at_least=True)
 
     def _learn(self, waited: model.Waiting, now: int, *, at_least: bool) -> None:
@@ -182,10 +175,7 @@ class Waits:
             self._unsaved.add(waited.queue_id)
 
     def expected(self, place: model.Queued, now: int) -> tuple[float, float] | None:
-        """Range of the rest of a wait, in seconds; None: too little is known.
-
-        Both 0: it should have been over by now.
-        """
+        """Range of the rest of a wait, in seconds; both 0: it is overdue; None: nobody knows."""
         known = self._learnt.get(place.queue_id)
         if known is None or now - known.at > FRESH:
             return None
@@ -266,33 +256,26 @@ class Stopping(Exception):
     """The bridge is stopping: nothing new is begun."""
 
 
-class Loops:
+class Loops(msgspec.Struct, eq=False):
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again. `after` is called whenever something may have changed, and when a loop has ended. In
+    again. `_after` is called whenever something may have changed, and when a loop has ended. In
     `running` are the names of the loops, and of what is under way without a task.
     """
 
-    def __init__(
-        self,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-        sleep: Callable[[float], Awaitable[None]],
-        after: Callable[[], None],
-        log: structlog.stdlib.BoundLogger,
-    ) -> None:
-        self.running: set[str] = set()
-        self.stopping = False
-        self._spawn = spawn
-        self._sleep = sleep
-        self._after = after
-        self._log = log
-        self._begun: set[str] = set()
-        self._none_begun: asyncio.Event | None = None
-        self._pausing: set[asyncio.Task[Any] | None] = set()
-        self._failures: Counter[str] = Counter()
-        self._unanswered: set[str] = set()
-        """Loops that the database did not answer the last time."""
+    _spawn: Callable[[Coroutine[Any, Any, None]], None]
+    _sleep: Callable[[float], Awaitable[None]]
+    _after: Callable[[], None]
+    _log: structlog.stdlib.BoundLogger
+    running: set[str] = set()
+    stopping: bool = False
+    _begun: set[str] = set()
+    _none_begun: asyncio.Event | None = None
+    _pausing: set[asyncio.Task[Any] | None] = set()
+    _failures: Counter[str] = msgspec.field(default_factory=Counter)
+    _unanswered: set[str] = set()
+    """Loops that the database did not answer the last time."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Have `once` called until it returns False, unless the loop of that name runs already."""
@@ -373,25 +356,17 @@ class Loops:
 
 
 class RoomView(Protocol):
-    """A room, as its smaller parts see it."""
+    """A `Room`, as its smaller parts see it."""
 
     @property
     def room_id(self) -> RoomId: ...
-
     @property
-    def durable(self) -> RoomRecord:
-        """The room as it is stored."""
-
-    def rows(self, lane: Lane) -> Iterable[EffectRow]:
-        """The effects of a lane that are to be carried out, oldest first."""
-
-    async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something; raises Stopping if there will be none."""
+    def durable(self) -> RoomRecord: ...
+    def rows(self, lane: Lane) -> Iterable[EffectRow]: ...
+    async def pause(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The real clock: implements `ports.Clock`."""
-
     def now(self) -> int:
         return time.time_ns() // 1_000_000
 
@@ -406,8 +381,6 @@ class Observer(Protocol):
 
 
 class Measures(Protocol):
-    """Metrics of the engine."""
-
     @property
     def handling(self) -> Observer:
         """Seconds from storing an input to having handled it."""
@@ -436,6 +409,5 @@ class Surroundings(msgspec.Struct):
     """Threads in which sounds and videos are converted and looked at: a few, so that many voice
     messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
-    """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from hashlib import sha256
 
-import msgspec
 import structlog
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -105,12 +105,9 @@ MOST_ASKED = 3600.0
 
 
 class MatrixLane:
-    """Runner of the lane to Matrix.
+    """Runner of the lane to Matrix; `instance` is a word that tells this database from every other.
 
-    Args:
-        around: the dependencies of all rooms.
-        instance: a word that tells this database from every other.
-        dated: ms; older rows may have been sent under transaction ids without their moment.
+    `dated`, ms: older rows may have been sent under transaction ids without their moment.
     """
 
     def __init__(self, around: Surroundings, instance: str, dated: int = 0) -> None:
@@ -121,17 +118,13 @@ class MatrixLane:
         self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
         """What agents' latest messages became, by the server's numbers, if it has any."""
 
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane has to wait for the homeserver."""
-        del room, row, done
-        return False
+    begin = None
+    """Every effect of this lane has to wait for the homeserver."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row, however often it takes."""
         effect, wait = load_effect(row.effect), FIRST_WAIT
-        if isinstance(effect, model.EndPoll) or (
-            isinstance(effect, model.Say) and effect.key in _UNSAID
-        ):
+        unsaid = isinstance(effect, model.Say) and effect.key in _UNSAID
+        if unsaid or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
         while True:
             try:
@@ -149,10 +142,8 @@ class MatrixLane:
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
-                if (
-                    isinstance(effect, model.Relay)
-                    and room.record.membership is not Membership.LEFT
-                ):
+                left = room.record.membership is Membership.LEFT
+                if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
                         await self._describe(room, row, effect)
                 return self._give_up(room, effect, error.code)
@@ -166,8 +157,7 @@ class MatrixLane:
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
-            failed = Came(EntryFailed(why))
-            return Done(came=(failed,), outcome=Outcome.REFUSED, detail=why)
+            return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
@@ -214,11 +204,10 @@ class MatrixLane:
     async def _say(self, room: Room, row: EffectRow, say: model.Say) -> Done:
         keys, record = filter(None, (say.key, say.also)), room.record
         thread = thread_in_use(record, self._around.clock.now())
-        inside = thread is not None and thread.latest == say.reply_to
         notice = ports.NoticeText(
             "\n".join(self._sentence(room, key, say.args) for key in keys),
             reply_to=say.reply_to,
-            thread=thread.root if thread is not None and inside else None,
+            thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping,
             mentions=_rung(record) if say.ping else (),
         )
@@ -307,8 +296,7 @@ class MatrixLane:
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
         done = await self._say(room, row, model.Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            posted = offered(offer, done.event_id, room.record.conversation.number)
-            done.came = (Came(posted),)
+            done.came = (Came(offered(offer, done.event_id, room.record.conversation.number)),)
         return done
 
     async def _ask_rating(self, room: Room, row: EffectRow, ask: model.AskRating) -> Done:
@@ -350,16 +338,15 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        entry = await self._matrix.enter(
-            room.room_id, effect.host, effect.inviter, encrypt=effect.encrypt
-        )
+        room_id, encrypt = room.room_id, effect.encrypt
+        entry = await self._matrix.enter(room_id, effect.host, effect.inviter, encrypt=encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
             for raw in entry.earlier
             if isinstance(event_id := raw.get("event_id"), str)
         ]
         order = tuple(EventId(one.key) for one in earlier if one.key is not None)
-        return Done(came=(*earlier, Came(msgspec.structs.replace(entry.found, order=order))))
+        return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
     async def _leave(self, room: Room, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left."""
@@ -374,10 +361,7 @@ class MatrixLane:
         return Done()
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
-        """Bring the ghosts in; of those that the room does not let in, say that we speak for them.
-
-        Each of their messages tries again (`MatrixPort.relay`).
-        """
+        """Bring the ghosts in; for those that are kept out we speak, until they may (`relay`)."""
         if room.record.direct:
             # Before they come in: no client is to count three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
@@ -390,15 +374,12 @@ class MatrixLane:
                 if not error.shut_out:
                     raise
                 outside.append(agent.name or agent.id)
-        if not outside:
-            return Done()
-        anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
-        done = Done()
-        if await room.anchor(anchor) is None:  # once a chat
+        done, anchor = Done(), f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        if outside and await room.anchor(anchor) is None:  # once a chat
             say = model.Say("agents.outside", {"names": tuple(outside)})
             done = await self._say(room, row, say)
             done.anchor = anchor
-        done.detail = "the room does not let them in"
+        done.detail = "the room does not let them in" if outside else ""
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
@@ -412,12 +393,10 @@ class MatrixLane:
                     opened = True
                     await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
-            except (ports.TooBig, ports.Unavailable) as error:
-                _log.info("no picture for an agent", agent=agent.id, why=str(error))
-            except ports.Refused as error:
-                if opened:
+            except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
+                if opened and isinstance(error, ports.Refused):
                     raise  # the homeserver's refusal, not the file server's
-                _log.info("no picture for an agent", agent=agent.id, why=error.code)
+                _log.info("no picture for an agent", agent=agent.id, why=str(error))
         await matrix.welcome_agent(room.room_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
@@ -438,8 +417,7 @@ class MatrixLane:
         elif isinstance(content, frames.AgentLocation):
             # A place has to say of whose map it is.
             of = content.map if content.map.strip() else self._around.rules.policy.map
-            placed = msgspec.structs.replace(content, map=of)
-            parts = await self._send(room, relay, placed, txn_id)
+            parts = await self._send(room, relay, replace(content, map=of), txn_id)
         elif isinstance(content, frames.AgentMedia):
             parts = await self._media(room, relay, content, txn_id)
         # Anything else can only be described.
@@ -504,7 +482,7 @@ class MatrixLane:
                 parts += sent or await self._send(room, relay, _link_to(piece), piece_id)
             else:
                 parts += await self._send(room, relay, piece, piece_id)
-            relay = msgspec.structs.replace(relay, ping=False)
+            relay = replace(relay, ping=False)
         return tuple(parts)
 
     def _dated_text(self, room: Room, relay: model.Relay, fragment: str) -> str:
@@ -590,10 +568,11 @@ def offered(
         return request_card(offer, event_id, CardKind.CALLBACK)
     if isinstance(offer, model.Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
-    about = offer.event_id if offer.first else None
-    text = "" if offer.first else offer.question
-    asked = None if offer.first else offer.event_id
-    card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about, asked=asked)
+    card = OurCard(event_id, CardKind.ROBOT, number=number)
+    if offer.first:
+        card = replace(card, about=offer.event_id)
+    else:
+        card = replace(card, text=offer.question, asked=offer.event_id)
     return CardPosted(card, (HELPED, NOT_HELPED))
 
 

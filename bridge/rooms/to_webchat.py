@@ -46,8 +46,6 @@ _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SI
 
 
 class WebChatLane:
-    """Runner of the lane to WebChat."""
-
     def __init__(self, around: Surroundings) -> None:
         self._around = around
 
@@ -105,10 +103,7 @@ class WebChatLane:
         return _answered(room, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """Mark a call whose bytes go out now; CallFailure if they do not.
-
-        The customer may have thought better of it meanwhile.
-        """
+        """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
         if _overtaken(room.record, CallId(row.call_id or 0)):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
         if row.marked:
@@ -136,10 +131,7 @@ class WebChatLane:
         return Done(came=(Came(done),), detail="" if done.url else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
-        """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
-
-        Every failure is a CallFailure, with whoever was at fault.
-        """
+        """Transfer of a file; every failure is a CallFailure, with whoever was at fault."""
         limit = self._around.rules.limits.file
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
@@ -184,9 +176,8 @@ class WebChatLane:
     async def _amr(self, kept: Kept, room: int) -> voice.Sound | None:
         """The sound as AMR of so many bytes at most; None if it does not fit, or is none."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._around.conversions, voice.to_amr, kept.stream, room
-            )
+            loop, threads = asyncio.get_running_loop(), self._around.conversions
+            return await loop.run_in_executor(threads, voice.to_amr, kept.stream, room)
         except voice.NoSound:
             return None
 
@@ -250,9 +241,7 @@ def _failed(call_id: CallId, failure: CallFailure) -> Done:
     happened = CallFailed(
         call_id, failure.reason, certain=failure.certain, code=failure.code, limit=failure.limit
     )
-    if not failure.certain:
-        outcome = Outcome.UNCERTAIN
-    else:
-        outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
+    outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
+    outcome = outcome if failure.certain else Outcome.UNCERTAIN
     detail = failure.reason if failure.code is None else f"{failure.reason} {failure.code}"
     return Done(came=(Came(happened),), outcome=outcome, detail=detail)

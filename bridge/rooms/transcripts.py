@@ -43,6 +43,7 @@ from bridge.rooms.record import (
     Chat,
     Ending,
     LookedUp,
+    Raw,
     RoomRecord,
     Undecryptable,
     load_chat,
@@ -162,7 +163,7 @@ class _Reading:
             return False
         return True
 
-    async def _take(self, raw: dict[str, object]) -> None:
+    async def _take(self, raw: Raw) -> None:
         opened, earlier = await self._around.matrix.open(raw), None
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
         if found is None:
@@ -172,22 +173,26 @@ class _Reading:
         if earlier is not None:
             content = earlier.content or CustomerText(earlier.text)
             found = replace(found, content=content, words=earlier.text)
-        role = self._role(found.sender)
+        role, name = self._speaker(found.sender)
         if found.replaces is not None:
             self._correct(found)
         elif role is not None and self._belongs(found, role):
-            self._add(found, role)
+            self._add(found, role, name)
 
-    def _role(self, sender: UserId) -> Role | None:
-        """Role of a sender; None: their words were not carried."""
+    def _speaker(self, sender: UserId) -> tuple[Role | None, str]:
+        """Role and name of a sender; None: their words were not carried."""
         rules = self._around.rules
+        queue = rules.queue_of_user(sender)
         if sender in self._agents:
-            return "agent"
-        if sender in {self._record.host, rules.bot} or rules.queue_of_user(sender) is not None:
-            return "service"
+            return "agent", self._agents[sender]
+        if queue is not None:
+            return "service", rules.queue_name(queue)
+        if sender in {self._record.host, rules.bot}:
+            return "service", rules.bot_name
         if self._around.matrix.is_ours(sender):
-            return "agent"
-        return "customer" if rules.permission(sender) >= Permission.CUSTOMER else None
+            return "agent", sender
+        name = self._people.get(sender) or sender[1:].partition(":")[0]
+        return ("customer" if rules.permission(sender) >= Permission.CUSTOMER else None), name
 
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)
@@ -218,17 +223,9 @@ class _Reading:
             self._words += len(newer.words)
             self.lines[line.event_id] = replace(line, text=newer.words, edited=True)
 
-    def _add(self, found: Recorded, role: Role) -> None:
+    def _add(self, found: Recorded, role: Role, name: str) -> None:
         self._words += len(found.words)
         kind, text, file, place = _parts(found)
-        if role == "agent":
-            name = self._agents.get(found.sender, found.sender)
-        elif role == "service":
-            rules = self._around.rules
-            queue = rules.queue_of_user(found.sender)
-            name = rules.bot_name if queue is None else rules.queue_name(queue)
-        else:
-            name = self._people.get(found.sender) or found.sender[1:].partition(":")[0]
         self.lines[found.event_id] = Line(
             event_id=found.event_id,
             link=permalink(self._record.room_id, found.event_id, self._servers),
@@ -297,12 +294,9 @@ class Telling:
 
     def line(self, chat: Chat, first: EventId | None) -> str:
         """One chat as `history` lists it; with a link if it is known where it began."""
-        args: Args = {
-            "number": chat.number,
-            "date": clock_time(self.language, chat.asked, self._rules.timezone),
-            "queue": self._rules.queue_name(chat.queue_id),
-            "outcome": self.outcome(chat),
-        }
+        date = clock_time(self.language, chat.asked, self._rules.timezone)
+        queue, outcome = self._rules.queue_name(chat.queue_id), self.outcome(chat)
+        args = Args(number=chat.number, date=date, queue=queue, outcome=outcome)
         line = self.say("history.chat", args)
         if chat.rating is not None:
             rating = rated(chat.rating, self.label(chat.rating))

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import step
@@ -25,6 +26,7 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     OwnLogin,
+    Raw,
     RoomRecord,
     Stored,
     Undecryptable,
@@ -110,7 +112,6 @@ class SendTranscript(RoomWish, frozen=True):
     number: int | None = None
     """Which; None: the newest."""
     json: bool = False
-    """Also as JSON."""
 
 
 class TryLogin(RoomWish, frozen=True):
@@ -127,15 +128,13 @@ class Conceal(RoomWish, frozen=True):
 
 
 class Decline(RoomWish, frozen=True):
-    """Refuse the invitation `event_id` of one of our users, and say why."""
+    """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
     event_id: EventId
     user: UserId
     reason: str
-    """As people are to read it."""
     inviter: UserId = UserId("")
     why: str = ""
-    """For the operator's log."""
 
 
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
@@ -190,13 +189,10 @@ class Visit(msgspec.Struct, eq=False):
     """The mutable state of a step in the making; see the module."""
 
     record: RoomRecord
-    """The room as it stands."""
     rules: Rules
-    """The operator's decisions."""
     now: int
     """ms since the epoch."""
     effects: list[Effect] = []
-    """Those asked for, in order."""
     buried: list[tuple[InputSeq, str]] = []
     """Inputs that our own code failed at, and why."""
     again: list[EventId] = []
@@ -205,8 +201,7 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
 
     def set(self, **changes: Any) -> None:
-        """Replace fields of the record."""
-        self.record = msgspec.structs.replace(self.record, **changes)
+        self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
@@ -229,7 +224,6 @@ class Visit(msgspec.Struct, eq=False):
     def say(
         self, key: str, args: model.Args | None = None, *, reply_to: EventId | None = None
     ) -> None:
-        """Say a sentence in the room."""
         self.ask(model.Say(key, args or {}, reply_to=reply_to))
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
@@ -250,11 +244,9 @@ class Visit(msgspec.Struct, eq=False):
         """Let something happen to the conversation; `event` is what brought it, if any did."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now
         former, queue = before.conversation, policy.queue_id
-        conversation, effects = step(former, happened, now, policy)
-        chats = note_chat(
-            before.chats, former, conversation, happened, now, queue=queue, event=event
-        )
-        self.record = msgspec.structs.replace(before, conversation=conversation, chats=chats)
+        after, effects = step(former, happened, now, policy)
+        chats = note_chat(before.chats, former, after, happened, now, queue=queue, event=event)
+        self.record = replace(before, conversation=after, chats=chats)
         if before.corrections:
             self._note_whole()
         for effect in effects:
@@ -313,11 +305,9 @@ def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | N
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
     """The record, once that message is under way once more."""
-    kept = tuple(
-        msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
-        for one in record.undelivered
-    )
-    return msgspec.structs.replace(record, undelivered=kept)
+    known = record.undelivered
+    kept = (replace(one, again=True) if one.event_id == event_id else one for one in known)
+    return replace(record, undelivered=tuple(kept))
 
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
@@ -325,15 +315,15 @@ def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
     if undelivered(record, event_id) is None:
         return record
     kept = tuple(one for one in record.undelivered if one.event_id != event_id)
-    return msgspec.structs.replace(record, undelivered=kept)
+    return replace(record, undelivered=kept)
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
     known, record = undelivered(record, event_id), forgotten(record, event_id)
     if known is not None and known.passed:
         return record
-    passed = tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
-    return msgspec.structs.replace(record, read_up_to=event_id, undelivered=passed)
+    passed = tuple(replace(one, passed=True) for one in record.undelivered)
+    return replace(record, read_up_to=event_id, undelivered=passed)
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
@@ -341,7 +331,7 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     others = [one for one in record.undelivered if one.event_id != event_id]
     note = Undelivered(event_id, passed=known is not None and known.passed)
     kept = (*others, note)[-KEPT_UNDELIVERED:]
-    return msgspec.structs.replace(record, undelivered=kept)
+    return replace(record, undelivered=kept)
 
 
 # --- draft ----------------------------------------------------------------------------------------
@@ -352,12 +342,10 @@ class Came(msgspec.Struct, frozen=True):
 
     happened: Stored
     key: str | None = None
-    """As of `NewInput`."""
-    opened: dict[str, object] | Undecryptable | None = None
+    opened: Raw | Undecryptable | None = None
     """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
 
     def new_input(self, room_id: RoomId) -> NewInput:
-        """The input as the store takes it."""
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
@@ -366,34 +354,25 @@ Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | 
 
 
 class Done(msgspec.Struct):
-    """Result of carrying out an effect."""
+    """What came of an effect: see `Settlement`."""
 
     event_id: EventId | None = None
-    """The Matrix event that it became."""
     anchor: str | None = None
-    """A name to remember that event by."""
     came: tuple[Came, ...] = ()
     """What has to be told to the room."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
-    """For the ledger: code or reason, never content."""
 
 
-class Ticket:
-    """Acknowledgement that waits for the commits of several rooms.
+class Ticket(msgspec.Struct, eq=False):
+    """Acknowledgement that waits for the commits of several rooms."""
 
-    Attributes:
-        failed: rooms whose commit failed, and why.
-        known: inputs that were not new.
-    """
-
-    __slots__ = ("_done", "_left", "failed", "known")
-
-    def __init__(self) -> None:
-        self.failed: dict[RoomId, StoreError] = {}
-        self.known = 0
-        self._left = 0
-        self._done: asyncio.Future[None] | None = None
+    failed: dict[RoomId, StoreError] = {}
+    """Rooms whose commit failed, and why."""
+    known: int = 0
+    """Inputs that were not new."""
+    _left: int = 0
+    _done: asyncio.Future[None] | None = None
 
     def expect(self) -> None:
         """One more commit is waited for."""
@@ -476,8 +455,8 @@ def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
     state, asked = record.conversation, record.conversation.outstanding
     if asked is None or not _ends(body, asked.call_id):
         return record
-    state = msgspec.structs.replace(state, outstanding=msgspec.structs.replace(asked, stale=True))
-    return msgspec.structs.replace(record, conversation=state)
+    state = replace(state, outstanding=replace(asked, stale=True))
+    return replace(record, conversation=state)
 
 
 def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
@@ -505,6 +484,6 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
             yield entry
             continue
         if effect.attempted and not at_once:
-            effect = msgspec.structs.replace(effect, attempted=False)
+            effect = replace(effect, attempted=False)
         at_once = False
         yield Entry(entry.came, effect)

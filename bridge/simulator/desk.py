@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 
 from bridge.ids import AgentId, QueueId
 from bridge.simulator import delivery
-from bridge.simulator.journal import masked
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
@@ -24,6 +23,7 @@ from bridge.simulator.state import (
     Session,
     Side,
     Wire,
+    masked,
 )
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus

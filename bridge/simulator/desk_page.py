@@ -11,7 +11,7 @@ import asyncio
 import base64
 import uuid
 from dataclasses import dataclass, field
-from importlib import resources
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,15 +19,13 @@ from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler
 
 from bridge.simulator import samples
-from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
-from bridge.simulator.web import OURS, Shelf, answer, media_type
+from bridge.simulator.web import OURS, Pulse, Shelf, answer, media_type
 from bridge.webchat.words import FACES
 
-_PAGE = resources.files("bridge.simulator") / "page"
-_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_PAGE = Path(__file__).with_name("page")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -70,14 +68,9 @@ class DeskSide:
             web.get("/desk/{name:[a-z]+\\.[a-z]+}", self._asset),
         ]
 
-    async def _asset(self, request: web.Request) -> web.Response:
+    async def _asset(self, request: web.Request) -> web.FileResponse:
         file = _PAGE / request.match_info.get("name", "index.html")
-        kind = _KINDS.get(file.name.rpartition(".")[2])
-        if kind is None or not file.is_file():
-            raise web.HTTPNotFound
-        return web.Response(
-            body=file.read_bytes(), content_type=kind, charset="utf-8", headers=_HEADERS
-        )
+        return web.FileResponse(file, headers=_HEADERS)
 
     async def _faces(self, request: web.Request) -> web.Response:
         return answer({"faces": [list(face) for face in FACES]})
@@ -127,7 +120,7 @@ class DeskSide:
     async def _show(self, socket: web.WebSocketResponse, since: int) -> None:
         loop = asyncio.get_running_loop()
         while not socket.closed:
-            seen = self._pulse.beats
+            news = self._pulse.next
             shown: Wire = {"run": self._run, **view(self._simulation.centre, since, loop.time())}
             since = self._simulation.centre.transcript.last
             try:
@@ -135,8 +128,7 @@ class DeskSide:
             except ConnectionError:
                 return
             await asyncio.sleep(_REST)
-            while self._pulse.beats == seen:
-                await self._pulse.wait()
+            await news.wait()
 
     async def _close_at_stop(self, socket: web.WebSocketResponse) -> None:
         await self._stopping.wait()

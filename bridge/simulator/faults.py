@@ -6,7 +6,7 @@ Pure; the shell asks at each frame and obeys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -57,19 +57,15 @@ class FaultPlan:
 
     def on_command(self, login: str, frame: object) -> Fault | None:
         """The fault for a command that just arrived, if any; uses up one count."""
-        frame_type = frame.get("type") if isinstance(frame, dict) else None
-        return self._take(("answer", "ignore", "cut"), login, frame_type)
+        return self._on_frame(("answer", "ignore", "cut"), login, frame)
 
     def on_http(self, path: str) -> Fault | None:
         """The fault for an HTTP request, if any; uses up one count."""
-        for fault in self._faults:
-            if fault.fault in ("http", "hang") and fault.path in (path, "any"):
-                return self._use(fault)
-        return None
+        return self._take(("http", "hang"), lambda fault: fault.path in (path, "any"))
 
     def on_send(self, send: Send) -> list[Send]:
         """The frames that really go out for `send`; uses up one count if a fault applies."""
-        fault = self._take(("drop", "double", "reorder"), send.login, send.frame.get("type"))
+        fault = self._on_frame(("drop", "double", "reorder"), send.login, send.frame)
         kind = fault.fault if fault is not None else ""
         if kind == "reorder":
             self._held.setdefault(send.login, []).append(send)
@@ -80,7 +76,7 @@ class FaultPlan:
 
     def delay(self, send: Send) -> float:
         """Extra delay of a frame, in seconds; uses up one count if there is any."""
-        fault = self._take(("delay",), send.login, send.frame.get("type"))
+        fault = self._on_frame(("delay",), send.login, send.frame)
         return 0 if fault is None else fault.delay_ms / 1000
 
     def link_lost(self, login: str) -> None:
@@ -91,15 +87,15 @@ class FaultPlan:
         """As they can be given to `set`."""
         return [msgspec.to_builtins(fault) for fault in self._faults]
 
-    def _take(self, kinds: tuple[str, ...], login: str, frame_type: object) -> Fault | None:
-        for fault in self._faults:
-            whose = fault.login in ("", login) and fault.type in (None, frame_type)
-            if whose and fault.fault in kinds:
-                return self._use(fault)
-        return None
+    def _on_frame(self, kinds: tuple[str, ...], login: str, frame: object) -> Fault | None:
+        known = (None, frame.get("type") if isinstance(frame, dict) else None)
+        return self._take(kinds, lambda one: one.login in ("", login) and one.type in known)
 
-    def _use(self, fault: Fault) -> Fault:
-        fault.count -= 1
-        if fault.count == 0:
-            self._faults.remove(fault)
-        return fault
+    def _take(self, kinds: tuple[str, ...], meant: Callable[[Fault], bool]) -> Fault | None:
+        for fault in self._faults:
+            if fault.fault in kinds and meant(fault):
+                fault.count -= 1
+                if fault.count == 0:
+                    self._faults.remove(fault)
+                return fault
+        return None

@@ -17,7 +17,7 @@ from functools import reduce
 from operator import or_
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -61,6 +61,7 @@ class Done(NamedTuple):
     """For the caller, beside `ok` and `sent`."""
 
 
+_T = TypeVar("_T")
 _NOBODY = AgentId("")
 Host = Callable[[str, bytes], tuple[str, str]]
 """Keeps an agent's file; returns its address, and `number/name`, by which the desk fetches it."""
@@ -79,24 +80,26 @@ class _Moment(NamedTuple):
 # --- whom an operation is about: may be left out when it can only be one --------------------------
 
 
-def _customer(at: _Moment, *, login: str) -> Customer:
-    found = at.centre.customers.get(login)
+def _there(found: _T | None, problem: str) -> _T:
     if found is None:
-        raise BadOpError(f"nobody has logged in as {login!r}")
+        raise BadOpError(problem)
     return found
+
+
+def _customer(at: _Moment, *, login: str) -> Customer:
+    return _there(at.centre.customers.get(login), f"nobody has logged in as {login!r}")
 
 
 def _request(at: _Moment, *, request: RequestId | None = None, login: str = "") -> QueueRequest:
     """The request that is named, or the one that has waited longest."""
     requests = at.centre.requests
     if request is not None:
-        found, problem = requests.get(request), f"no request {request} is waiting"
+        found = _there(requests.get(request), f"no request {request} is waiting")
     elif login:
-        found, problem = _customer(at, login=login).request, f"{login} is not waiting in a queue"
+        waiting = _customer(at, login=login).request
+        found = _there(waiting, f"{login} is not waiting in a queue")
     else:
-        found, problem = next(iter(requests.values()), None), "nobody is waiting in a queue"
-    if found is None:
-        raise BadOpError(problem)
+        found = _there(next(iter(requests.values()), None), "nobody is waiting in a queue")
     at.answer["request"] = found.id
     return found
 
@@ -114,23 +117,18 @@ def _chat(
     """The open session that is named, or the only one; its first agent acts unless one is named."""
     sessions = at.centre.sessions
     if session is not None:
-        found, problem = sessions.get(session), f"session {session} is not open"
+        found = _there(sessions.get(session), f"session {session} is not open")
     elif login:
-        found, problem = _customer(at, login=login).session, f"{login} has no open session"
+        found = _there(_customer(at, login=login).session, f"{login} has no open session")
     else:
-        found = next(iter(sessions.values())) if len(sessions) == 1 else None
-        problem = f"say which session: {len(sessions)} are open"
-    if found is None:
-        raise BadOpError(problem)
+        only = next(iter(sessions.values())) if len(sessions) == 1 else None
+        found = _there(only, f"say which session: {len(sessions)} are open")
     at.answer["session"] = found.id
     return _Chat(at.centre, found, agent or desk.first_agent(found))
 
 
 def _online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
-    found = centre.options.agent(agent_id)
-    if found is None:
-        raise BadOpError(f"no agent {agent_id!r} is online")
-    return found
+    return _there(centre.options.agent(agent_id), f"no agent {agent_id!r} is online")
 
 
 # --- on a request --------------------------------------------------------------------------------
@@ -138,9 +136,7 @@ def _online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
 
 def _accept(at: _Moment, request: QueueRequest, *, agent: AgentId = _NOBODY) -> list[Outgoing]:
     taker = _online(at.centre, agent) if agent else desk.quietest_agent(at.centre)
-    if taker is None:
-        raise BadOpError("no agent is online")
-    outgoing = desk.accept(at.centre, request, taker)
+    outgoing = desk.accept(at.centre, request, _there(taker, "no agent is online"))
     session = at.centre.customers[request.login].session
     at.answer["session"] = session.id if session else None
     return outgoing

@@ -10,7 +10,8 @@ import colorsys
 import hashlib
 import io
 import itertools
-import wave
+from collections.abc import Iterable
+from typing import Literal
 
 import av
 from av.audio.frame import AudioFrame
@@ -62,7 +63,9 @@ def voice(seconds: int) -> bytes:
 LONGEST = 60
 """Seconds of a voice message that are kept."""
 _RATE = 8000
-_BIT_RATE = 12_200
+_AMR_BITS = 12_200
+"""A second; of WAV the samples themselves say how many."""
+_Codec = Literal["libopencore_amrnb", "pcm_s16le"]
 
 
 class SoundError(Exception):
@@ -88,27 +91,22 @@ def to_amr(data: bytes) -> tuple[bytes, int]:
     """A recording as an AMR file, and its length in seconds, at least 1."""
     sound = _sound(data)
     seconds = max(1, round(sum(piece.samples for piece in sound) / _RATE))
-    if data.startswith(AMR):
-        return data, seconds
-    target = io.BytesIO()
-    with av.open(target, "w", format="amr") as sink:
-        stream = sink.add_stream("libopencore_amrnb", rate=_RATE)
-        stream.layout = "mono"
-        stream.bit_rate = _BIT_RATE
-        for piece in sound:
-            piece.pts = None
-            sink.mux(stream.encode(piece))
-        sink.mux(stream.encode(None))
-    return target.getvalue(), seconds
+    is_amr = data.startswith(AMR)
+    return data if is_amr else _encoded(sound, "amr", "libopencore_amrnb"), seconds
 
 
 def to_wav(data: bytes) -> bytes:
     """A recording as a WAV file, which every browser plays."""
+    return _encoded(_sound(data), "wav", "pcm_s16le")
+
+
+def _encoded(sound: Iterable[AudioFrame], container: str, codec: _Codec) -> bytes:
     target = io.BytesIO()
-    with wave.open(target, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        for piece in _sound(data):
-            file.writeframes(bytes(piece.planes[0])[: 2 * piece.samples])
+    with av.open(target, "w", format=container) as sink:
+        stream = sink.add_stream(codec, rate=_RATE, layout="mono")
+        stream.bit_rate = _AMR_BITS
+        for piece in sound:
+            piece.pts = None
+            sink.mux(stream.encode(piece))
+        sink.mux(stream.encode(None))
     return target.getvalue()

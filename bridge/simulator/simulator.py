@@ -24,12 +24,10 @@ from aiohttp import web
 
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
-from bridge.simulator.journal import Log, Pulse
 from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
-from bridge.simulator.sockets import Switchboard
-from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session, Wire
-from bridge.simulator.web import HttpSide, Shelf, answer
+from bridge.simulator.state import CallCentre, Customer, Log, QueueRequest, Session, Wire
+from bridge.simulator.web import HttpSide, Pulse, Shelf, Switchboard, answer
 
 __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
@@ -156,6 +154,11 @@ class Simulator:
             "down": now < simulation.down_until,
         }
 
+    @property
+    def customers(self) -> Mapping[str, Customer]:
+        """By login, with all that `state` tells of them."""
+        return self._simulation.centre.customers
+
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
         return self._journal.since(since)
@@ -164,7 +167,7 @@ class Simulator:
         """Return the first state, from now on, that satisfies the predicate, or TimeoutError."""
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
-                await self._pulse.wait()
+                await self._pulse.next.wait()
         return state
 
     async def _get_state(self, request: web.Request) -> web.Response:
@@ -180,7 +183,7 @@ class Simulator:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while wait > 0 and self._journal.last <= since:
-                    await self._pulse.wait()
+                    await self._pulse.next.wait()
         return answer({"last": self._journal.last, "frames": self._journal.since(since)})
 
     async def _post_do(self, request: web.Request) -> web.Response:

@@ -8,13 +8,13 @@ it outlives the socket: only `session_grace`, an explicit end, or `forget` remov
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
-from bridge.simulator.journal import Log
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 
 # --- what is to be sent ---------------------------------------------------------------
@@ -60,7 +60,55 @@ class Pending:
     resends: int = 0
 
 
-# --- the transcript ------------------------------------------------------------------------------
+# --- logs and the transcript ----------------------------------------------------------------------
+
+LONGEST = 2000
+"""Characters of one string that a log keeps whole: base64 pictures must not eat the memory."""
+
+
+class Log:
+    """The last `keep` entries, oldest first; their numbers grow by one and are never used twice."""
+
+    def __init__(self, keep: int, number: str) -> None:
+        self._entries: deque[Wire] = deque(maxlen=keep)
+        self._key = number
+        self.last = 0
+        """The number of the newest entry; 0 before the first."""
+
+    def add(self, entry: Wire) -> Wire:
+        """Add what is returned: the entry with its number."""
+        self.last += 1
+        numbered = {self._key: self.last, **entry}
+        self._entries.append(numbered)
+        return numbered
+
+    def since(self, number: int) -> list[Wire]:
+        # Walking from the right keeps a long poll cheap when the log is full.
+        newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
+        return list(newest)[::-1]
+
+
+def masked(value: object) -> object:
+    """A copy of a decoded frame without its tokens, long strings shortened."""
+    if isinstance(value, Mapping):
+        return {
+            key: "<token>" if key == "token" and isinstance(item, str) else masked(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    if isinstance(value, str):
+        return shortened(value)
+    return value
+
+
+def shortened(text: str) -> str:
+    """The text itself, or its beginning with its length and sha256 when it is long."""
+    if len(text) <= LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[:64]}… ({len(text)} characters, sha256 {digest})"
+
 
 Side = Literal["customer", "agent", "robot", "event"]
 Entry = Wire

@@ -66,16 +66,9 @@ Write = Commit | Attempt | Query | Together
 
 async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
     """Write a group of requests in one transaction; their answers in order."""
-    attempts: list[Attempt] = []
-    commits: list[Commit] = []
-    others: list[Query | Together] = []
-    for write in writes:
-        if isinstance(write, Commit):
-            commits.append(write)
-        elif isinstance(write, Attempt):
-            attempts.append(write)
-        else:
-            others.append(write)
+    commits = [write for write in writes if isinstance(write, Commit)]
+    attempts = [write for write in writes if isinstance(write, Attempt)]
+    others = [write for write in writes if isinstance(write, (Query, Together))]
     parts = _parts(commits)
     queries: list[Query | Together] = []
     # An attempt that its caller gave up waiting for precedes the settlement of the same row.

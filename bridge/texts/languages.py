@@ -54,6 +54,7 @@ def fallbacks(language: str) -> tuple[str, ...]:
 
 CLEAR = 4
 """The highest level of `spoken`."""
+_CHARSETS = ("gb2312", "big5", "shift_jis")
 _HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z]+")
 _KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which Chinese brands have
 
@@ -71,9 +72,7 @@ def spoken(text: str, default: str) -> tuple[int, str]:
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
     if len(words) >= len(han) + len(kana):
         return (1, "en") if any(len(word) > 1 for word in words) else (0, default)
-    homes = {
-        tuple(_has(charset, one) for charset in ("gb2312", "big5", "shift_jis")) for one in han
-    }
+    homes = {tuple(_has(charset, one) for charset in _CHARSETS) for one in han}
     if (True, False, False) in homes:
         return CLEAR, "zh-CN"
     if (False, True, False) in homes:

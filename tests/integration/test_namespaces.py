@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.cli.running import registration_of, tokens_of
+from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.stage import Stage

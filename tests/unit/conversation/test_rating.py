@@ -278,6 +278,27 @@ def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
     scene.rate(1)
     scene.reply()
     assert scene.last["rating"] == {"id": 1, "comments": "too slow"}
+    scene.reply()
+    assert scene.notices == ["rating.changed"]
+
+
+def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Rate(1, "rude"))
+    scene.happen(Rate(2))
+    scene.reply()
+    assert scene.last["rating"] == {"id": 2, "comments": "too slow\nrude"}
+
+
+def test_the_newer_ones_words_go_when_those_are_taken_back() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.happen(Rate(0, "rude"))
+    scene.happen(Withdrawn(WORDS))
+    scene.later(60)
+    assert scene.last["rating"] == {"id": 0, "comments": "rude"}
 
 
 def test_a_rating_of_the_next_chat_gives_up_one_of_the_last() -> None:

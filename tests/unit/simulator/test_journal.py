@@ -1,6 +1,6 @@
 """Logs: numbered, masked, bounded."""
 
-from bridge.simulator.journal import Log, masked, shortened
+from bridge.simulator.state import Log, masked, shortened
 
 
 def test_numbers_grow_and_the_oldest_go_first() -> None:
