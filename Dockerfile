@@ -11,6 +11,11 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/bridge \
     && /opt/bridge/bin/pip install --no-cache-dir /wheels/*.whl \
     && /opt/bridge/bin/pip uninstall --yes pip
+# What is in it, for scanners (CycloneDX); `make wheel` writes the same beside the wheel.
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --no-cache-dir 'cyclonedx-bom>=7' \
+    && /opt/sbom/bin/python -m cyclonedx_py environment --output-reproducible \
+        --output-file /opt/bridge/sbom.cdx.json /opt/bridge/bin/python
 
 FROM python:3.13-slim
 # `make image` fills in the first two.

@@ -23,17 +23,18 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench fuzz image image-check clean
+.PHONY: help demo test check chaos bench fuzz image image-check wheel clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
-	@echo 'make check    the fast part of it: a minute and a half'
+	@echo 'make check    the fast part of it: about a minute'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
+	@echo 'make wheel    the wheel, and the list of all that it installs (SBOM), in dist/'
 	@echo 'make clean    remove all that the above made'
 
 demo: $(VENV)/.demo
@@ -62,6 +63,17 @@ image:
 # A real Synapse, and the image from its first start to a conversation; needs docker or podman.
 image-check: $(VENV)/.test
 	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
+
+# The list is of a fresh installation, without pip and what makes the list.
+wheel:
+	$(PYTHON) -m venv --clear .cache/wheel
+	$(PYTHON) -m venv --clear .cache/sbom
+	.cache/wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	.cache/wheel/bin/python -m pip install --quiet dist/matrix_webchat_bridge-*.whl
+	.cache/wheel/bin/python -m pip uninstall --quiet --yes pip
+	.cache/sbom/bin/python -m pip install --quiet 'cyclonedx-bom>=7'
+	.cache/sbom/bin/python -m cyclonedx_py environment --output-reproducible \
+		--output-file dist/sbom.cdx.json .cache/wheel/bin/python
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .cache .demo .fuzz .coverage .hypothesis .mypy_cache \

@@ -1,7 +1,8 @@
 """For every test: when one fails, the ends of its processes' logs are part of the report.
 
 No property fails because the machine was busy: hypothesis has limits of time of its own. With
-`--part=1/2` only every second file is collected, so that two processes can share the work.
+`--part=1/2` only every second file is collected, so that two processes can share the work. A logged
+traceback is printed without the frames' values and colours, which would take a second.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.logs import LOGS, end_of
 
 settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("timeless")
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
 FILES = sorted(Path(__file__).parent.rglob("test_*.py"))

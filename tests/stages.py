@@ -43,12 +43,15 @@ class Stage:
 Round = Sequence[Stage]
 
 
-def parts(name: str, *arguments: str, environment: tuple[tuple[str, str], ...] = ()) -> Round:
-    """A set of tests as three stages for each job: the shorter they are, the sooner all jobs end.
+def parts(
+    name: str, each: int, *arguments: str, environment: tuple[tuple[str, str], ...] = ()
+) -> Round:
+    """A set of tests as `each` stages for a job: the shorter they are, the sooner all jobs end.
 
-    Which files are in which, `--part` in conftest.py says. A stage more costs two seconds.
+    Which files are in which, `--part` in conftest.py says. A stage more costs two seconds, as it
+    imports all that the others do: too much where the tests themselves take seconds.
     """
-    many = 1 if JOBS == 1 else 3 * JOBS
+    many = 1 if JOBS == 1 else each * JOBS
     return [
         Stage(f"{name} {part}/{many}", (*PYTEST, f"--part={part}/{many}", *arguments), environment)
         for part in range(1, many + 1)
@@ -90,7 +93,7 @@ _SIDE_BY_SIDE = (
     *(f"--ignore={place}" for place in (*_ALONE, "tests/chaos")),
 )
 SETS: Mapping[str, Sequence[Round]] = {
-    "check": [[*STATIC, *parts("unit", *_LIGHT, environment=_FEW)]],
+    "check": [[*STATIC, *parts("unit", 1, *_LIGHT, environment=_FEW)]],
     "test": [
         [
             # The longest first, as each waits for most of its time; the shortest fill the end.
@@ -98,7 +101,7 @@ SETS: Mapping[str, Sequence[Round]] = {
                 Stage(Path(test).stem.replace("test_", "chaos: "), (*PYTEST, test))
                 for test in _CHAOS
             ),
-            *parts("unit, conformance, integration", "--durations=10", *_SIDE_BY_SIDE),
+            *parts("unit, conformance, integration", 3, "--durations=10", *_SIDE_BY_SIDE),
             COVERAGE,
             *reversed(STATIC),
         ],
@@ -175,4 +178,6 @@ def run(rounds: Sequence[Round]) -> int:
 
 
 if __name__ == "__main__":
+    # Hundreds of processes import the same files, and would each compile them anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.exit(run(SETS[sys.argv[1]]))

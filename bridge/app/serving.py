@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from os import getpid
 from socket import gethostname
@@ -27,11 +26,10 @@ from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId
 from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
-from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
@@ -47,7 +45,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
-from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
+from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -143,8 +141,8 @@ class Serving:
         matrix = await self._matrix(store)
         shared = Shared(
             settings.link_settings_of(config),
-            tokens=StoredTokens(store),
-            facts=StoredFacts(store),
+            tokens=store,
+            facts=store,
             metrics=self._metrics,
             clock=self._clock,
         )
@@ -445,33 +443,3 @@ async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
         except StoreError as error:
             LOG.warning("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)
-
-
-# --- the store, as the link ring wants to see it -------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StoredTokens:
-    """Implements `link.settings.TokenStore`."""
-
-    _store: StorePort
-
-    async def load(self, room_id: RoomId) -> Token | None:
-        row = await self._store.account(room_id)
-        if row is None or not row.token:
-            return None
-        return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
-
-    async def save(self, room_id: RoomId, token: Token) -> None:
-        await self._store.save_account(AccountRow(room_id, *astuple(token)))
-
-    async def forget(self, room_id: RoomId) -> None:
-        await self._store.forget_token(room_id)
-
-
-class StoredFacts:
-    """Implements `link.settings.Facts`."""
-
-    def __init__(self, store: StorePort) -> None:
-        self.get = store.fact
-        self.put = store.save_fact

@@ -22,13 +22,12 @@ from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import room_key
-from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
+from bridge.link.settings import FRAME_OVERHEAD, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.registration import Registration, make_registration
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Rules
 from bridge.texts import Texts
-from bridge.webchat.codes import Dialect
 
 
 def users_of(config: Config) -> OurUsers:
@@ -123,32 +122,9 @@ def login_keys(secret: str) -> Callable[[RoomId], str]:
 
 
 def link_settings_of(config: Config) -> LinkSettings:
-    server, unseal = config.server, Passwords(encryption_secret_of(config)).unseal
-    return LinkSettings(
-        base_url=server.base_url,
-        ca_file=server.ca_file,
-        verify_ssl=server.verify_ssl,
-        enterprise_id=server.enterprise_id,
-        dialect=None if server.dialect == "auto" else Dialect(server.dialect),
-        login_type=server.login.type,
-        name=server.login.name,
-        display_name=server.login.display_name,
-        portrait=server.login.portrait,
-        ip=server.login.ip,
-        password=server.login.password.get_secret_value(),
-        accounts={
-            pattern: AccountRule(entry.name, entry.password.get_secret_value())
-            for pattern, entry in server.accounts.items()
-        },
-        unseal=unseal if server.login.own_accounts else None,
-        sign_key=server.sign_key.get_secret_value(),
-        robot_key=server.robot.public_key.get_secret_value(),
-        upload_mode=server.upload_mode,
-        login_count=server.login_rate.count,
-        login_seconds=server.login_rate.per_seconds,
-        allowed_media_hosts=server.allowed_media_hosts,
-        max_frame_bytes=server.max_frame_bytes,
-    )
+    server, passwords = config.server, Passwords(encryption_secret_of(config))
+    unseal = passwords.unseal if server.login.own_accounts else None
+    return LinkSettings(server=server, unseal=unseal)
 
 
 def secrets_of(config: Config) -> list[str]:

@@ -7,8 +7,7 @@ asked for: nobody at the call centre notices, but for a customer named like the 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import aiohttp
@@ -17,9 +16,9 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
+from bridge.config.model import WebChat
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -28,8 +27,8 @@ from bridge.link.settings import USER_AGENT, LinkSettings, Timing, trusted_by
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable, describe
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
+from bridge.webchat.codes import UploadMode
 from bridge.webchat.frames import Logout
-from bridge.webchat.http import Endpoints
 
 PLACES = 2
 """Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""
@@ -46,12 +45,11 @@ _PIXEL = bytes.fromhex(
 
 async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
     """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
-    settings = link_settings_of(config)
-    if not await findings.of("WebChat server", _there(findings, settings)):
+    if not await findings.of("WebChat server", _there(findings, config.server)):
         return
     domain = config.homeserver.domain
     account = Account(RoomId(f"!{KEY}:{domain}"), UserId(f"@{KEY}:{domain}"), KEY)
-    stranger = throw_away(settings, account)
+    stranger = throw_away(config.server, account)
     if stranger is None:
         findings.skipped(
             "WebChat login",
@@ -59,35 +57,38 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
             " a second login could end a customer's chat",
         )
         return
-    places = min(PLACES, settings.login_count)
-    mine = replace(stranger, timing=timing, login_count=places)
+    rate = stranger.login_rate
+    places = min(PLACES, rate.count)
+    less = {"login_rate": rate.model_copy(update={"count": places})}
+    server = stranger.model_copy(update=less)
+    mine = replace(link_settings_of(config), server=server, timing=timing)
     async with migrated_store(config) as store:
         memory = _Memory(store)
         taken = await Visits(mine, memory, SystemClock()).load()
         if len(taken) >= places:
             findings.skipped(
                 "WebChat login",
-                f"tried {places} times within {mine.login_seconds:g} s, and WebChat shuts out an"
+                f"tried {places} times within {rate.per_seconds:g} s, and WebChat shuts out an"
                 f" address that logs in too often; again in {max(1.0, min(taken)):.0f} s",
             )
             return
         await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
 
 
-def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
+def throw_away(server: WebChat, account: Account) -> WebChat | None:
     """The settings under which the doctor logs in as nobody else, or None if there are none."""
-    rule = matching_rule(settings.accounts, account.room_id, account.customer)
-    if settings.accounts and rule is None:
+    rule = matching_rule(server.accounts, account.room_id, account.customer)
+    if server.accounts and rule is None:
         return None
-    login = rule or settings
-    if "{room_key}" not in login.name and "{room_id}" not in login.name:
+    told = rule or server.login
+    if "{room_key}" not in told.name and "{room_id}" not in told.name:
         return None
-    mine = login.name.replace("{room_key}", KEY)
-    return replace(settings, name=mine, password=login.password, accounts={})
+    mine = {"name": told.name.replace("{room_key}", KEY), "password": told.password}
+    return server.model_copy(update={"login": server.login.model_copy(update=mine), "accounts": {}})
 
 
-async def _there(findings: Findings, settings: LinkSettings) -> None:
-    url = settings.base_url
+async def _there(findings: Findings, server: WebChat) -> None:
+    url = server.base_url
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
@@ -95,7 +96,7 @@ async def _there(findings: Findings, settings: LinkSettings) -> None:
                 f"{url.rstrip('/')}/",
                 allow_redirects=False,
                 headers={"User-Agent": USER_AGENT},
-                ssl=trusted_by(settings),
+                ssl=trusted_by(server),
             ) as response,
         ):
             date = response.headers.get("Date", "")
@@ -118,7 +119,6 @@ class _Memory:
     """
 
     _store: StorePort | None
-    facts: dict[str, str] = field(default_factory=dict)
     logged_in_once: bool = False
     opened_once: bool = False
 
@@ -131,19 +131,18 @@ class _Memory:
     def closed(self) -> None: ...
     def open_failed(self) -> None: ...
 
-    async def get(self, name: str) -> str | None:
-        if self._store is not None and name.startswith(VISITS):
-            return await self._store.fact(f"{KEY} {name}")
-        return self.facts.get(name)
+    async def fact(self, name: str) -> str | None:
+        if self._store is None or not name.startswith(VISITS):
+            return None
+        return await self._store.fact(f"{KEY} {name}")
 
-    async def put(self, name: str, value: str) -> None:
-        self.facts[name] = value
+    async def save_fact(self, name: str, value: str) -> None:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
     async def nothing(self, *_: object, brief: bool = False) -> None: ...
 
-    load = save = forget = nothing
+    token = save_token = forget_token = nothing
     pushed = restored = lost = queued = nothing
 
 
@@ -161,8 +160,9 @@ class _Visit:
         )
         async with links.running(memory):
             failure, url, began = None, "", perf_counter()
+            picture = Blob.of(_PIXEL, "image/png", f"{KEY}.png")
             try:
-                url = await links.upload(self._account, _picture())
+                url = await links.upload(self._account, picture)
             except CallFailure as error:
                 failure = error
             took = (perf_counter() - began) * 1000
@@ -176,7 +176,7 @@ class _Visit:
                 await self._findings.of("WebChat command", self._log_out(links))
 
     def _link_opened(self, failure: CallFailure | None) -> None:
-        name = self._settings.name.replace("{room_id}", self._account.room_id)
+        name = self._settings.server.login.name.replace("{room_id}", self._account.room_id)
         if not self._memory.logged_in_once:
             self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
             return
@@ -196,8 +196,9 @@ class _Visit:
                 f"{failure}{code}",
                 "ask the call centre whether customers may send png files; try webchat.upload_mode",
             )
-        fact = upload_fact(Endpoints(self._settings.base_url))
-        mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
+        mode = self._settings.server.upload_mode
+        if mode is UploadMode.AUTO:
+            mode = links.learnt.upload_mode
         where = re.sub(r"\?.*", "?…", url)  # its query may hold a token
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:
@@ -234,13 +235,6 @@ class _Visit:
             raise Failed(str(failure), fix) from failure
         braces = "" if links.learnt.known else f"; {_BRACES}"
         return f"logout answered with {reply.result}{braces}"
-
-
-def _picture() -> Blob:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield _PIXEL
-
-    return Blob(chunks=chunks(), size=len(_PIXEL), mime="image/png", name=f"{KEY}.png")
 
 
 def _login_fix(failure: CallFailure | None) -> str:

@@ -90,15 +90,16 @@ def check(files: Files, *, as_json: bool) -> None:
 def slips(files: Files, config: Config) -> Iterator[Finding]:
     """What is allowed, and seldom meant."""
     # Imported late, as in `run`.
-    from bridge.app.settings import link_settings_of
     from bridge.link.login import shared
+    from bridge.link.settings import unverified
 
-    login, settings = config.server.login, link_settings_of(config)
-    if login.type is LoginType.PASSWORD and not (login.password or settings.accounts):
+    server = config.server
+    login = server.login
+    if login.type is LoginType.PASSWORD and not (login.password or server.accounts):
         detail = "webchat.login.type is password, and there is none"
         fix = "set webchat.login.password, or list accounts in webchat.accounts"
         yield Finding(Verdict.FAIL, "WebChat login", detail, fix)
-    for pattern in shared(settings.accounts, config.bridge.limits.rooms_per_user):
+    for pattern in shared(server.accounts, config.bridge.limits.rooms_per_user):
         yield Finding(
             Verdict.FAIL,
             "WebChat accounts",
@@ -107,8 +108,8 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
             "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
             " bridge.limits.rooms_per_user to 1",
         )
-    if settings.unverified:
-        yield Finding(Verdict.SKIP, "WebChat certificate", settings.unverified)
+    if warning := unverified(server):
+        yield Finding(Verdict.SKIP, "WebChat certificate", warning)
     if bare := console.exposed(files, config):
         detail = f"everybody on this machine can read {bare}"
         yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")

@@ -25,16 +25,17 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import aiohttp
-import structlog
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.model import FailureReason
-from bridge.link.http_client import Http, TokenRefused, certain_failure, timeout_of
-from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, Facts, LinkSettings, Token
+from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
+from bridge.link.learnt import Learnt
+from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
@@ -49,19 +50,12 @@ _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def upload_fact(endpoints: Endpoints) -> str:
-    """The name of the fact that says which of the two ways a server wants."""
-    return f"upload_mode {endpoints.login}"
-
-
-@dataclass(frozen=True)
-class _Verdict:
+class _Verdict(msgspec.Struct, frozen=True):
     url: str = ""
     failure: CallFailure | None = None
     other_kind: bool = False
@@ -87,20 +81,16 @@ async def _measured(blob: Blob) -> AsyncIterator[bytes]:
         raise Unavailable("the file broke off at its source")
 
 
+@dataclass(eq=False, repr=False)
 class Uploads:
-    def __init__(
-        self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
-    ) -> None:
-        self._mode = settings.upload_mode
-        self._total = settings.timing.upload
-        self._endpoints = endpoints
-        self._http = http
-        self._facts = facts
-        self._fact = upload_fact(endpoints)
-        self._doubted = False
-        """The kind that has worked did not do so last time."""
-        self._both_from = 0.0
-        """When the kind that has worked may be doubted again, in loop time."""
+    _settings: LinkSettings
+    _endpoints: Endpoints
+    _http: Http
+    _learnt: Learnt
+    _doubted: bool = False
+    """The kind that has worked did not do so last time."""
+    _both_from: float = 0.0
+    """When the kind that has worked may be doubted again, in loop time."""
 
     async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
@@ -109,9 +99,10 @@ class Uploads:
         or CallFailure, always certain, for a file that nobody mentions harms nobody: UPLOAD_FAILED,
         it may be tried again; UNREACHABLE, no answer came; TOO_BIG or REFUSED.
         """
-        if self._mode is not UploadMode.AUTO:
-            return (await self._try(self._mode, token, blob)).address()
-        known = await self._known_mode()
+        wanted = self._settings.server.upload_mode
+        if wanted is not UploadMode.AUTO:
+            return (await self._try(wanted, token, blob)).address()
+        known = self._learnt.upload_mode
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, blob)
@@ -121,7 +112,7 @@ class Uploads:
             self._doubted = True
             code = failure.code if failure.reason is FailureReason.UPLOAD_FAILED else None
             message = "the server did not take the kind of upload that it took before"
-            raise certain_failure(FailureReason.UPLOAD_FAILED, message, code)
+            raise CallFailure(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
@@ -146,19 +137,8 @@ class Uploads:
                     self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
         self._doubted = False
         if verdict.failure is None and kind is not known:
-            _LOG.info("webchat upload mode found", mode=kind)
-            try:
-                await self._facts.put(self._fact, kind)
-            except StoreError as error:
-                _LOG.warning("upload mode not remembered", error=str(error))
+            self._learnt.took_file(kind)
         return verdict.address()
-
-    async def _known_mode(self) -> UploadMode:
-        """The kind that has worked; AUTO: none has yet, as far as anybody knows."""
-        try:
-            return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
-        except (StoreError, ValueError):
-            return UploadMode.AUTO
 
     async def _try(self, mode: UploadMode, token: Token, blob: Blob) -> _Verdict:
         raw = mode is not UploadMode.MULTIPART
@@ -178,22 +158,22 @@ class Uploads:
                 self._endpoints.upload(token.value),
                 body() if raw else _form(token.value, blob, body()),
                 _raw_headers(blob) if raw else {},
-                total=self._total,
+                total=self._settings.timing.upload,
                 cookies=token.cookies,
             )
         except Unavailable as error:
             if failures:
                 raise failures[0] from error
-            raise certain_failure(FailureReason.UNREACHABLE, f"upload: {error}") from error
+            raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
             return self._judge(reply)
         # A servlet container's or a proxy's page.
         message = answer.foreign("upload")
         if answer.status == 413:
-            failure = certain_failure(FailureReason.TOO_BIG, message)
+            failure = CallFailure(FailureReason.TOO_BIG, message)
             return _Verdict(failure=failure, about_file=True)
-        failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
+        failure = CallFailure(FailureReason.UPLOAD_FAILED, message, answer.status)
         return _Verdict(failure=failure, other_kind=True)
 
     def _judge(self, reply: UploadReply) -> _Verdict:
@@ -201,7 +181,7 @@ class Uploads:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = certain_failure(FailureReason.REFUSED, "upload refused", reply.result)
+        failure = CallFailure(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also be said of a raw body, which has no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
@@ -342,20 +322,17 @@ class Fetcher:
         self, settings: LinkSettings, endpoints: Endpoints, tls: ssl.SSLContext | None = None
     ) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
+        server = settings.server
         self._timing, self._tls = settings.timing, tls
         self._endpoints = endpoints
-        self._hosts = AllowedHosts(urlsplit(settings.base_url), settings.allowed_media_hosts)
+        self._hosts = AllowedHosts(urlsplit(server.base_url), server.allowed_media_hosts)
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, resolver=GuardedResolver(self._hosts))
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # What is counted against the limit is then what the source says it sends.
-            headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
-        ) as self._session:
+        # "identity": what is counted against the limit is then what the source says it sends.
+        async with new_session(connector, **{"Accept-Encoding": "identity"}) as self._session:
             yield
 
     @asynccontextmanager

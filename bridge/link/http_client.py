@@ -29,6 +29,7 @@ from typing import TypeVar
 from urllib.parse import urljoin
 
 import aiohttp
+import msgspec
 import structlog
 from yarl import URL
 
@@ -58,7 +59,7 @@ class OpenFailure(CallFailure):
         pause: float = 0.0,
         rest: float = 0.0,
     ) -> None:
-        super().__init__(reason, certain=True, code=code, message=message)
+        super().__init__(reason, message, code)
         self.pause = pause
         self.rest = rest
 
@@ -69,10 +70,6 @@ class TokenRefused(Exception):
 
 class Unwanted(Exception):
     """The link for which a login stood in line is not wanted any more."""
-
-
-def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
-    return CallFailure(reason, certain=True, code=code, message=message)
 
 
 @dataclass
@@ -125,22 +122,27 @@ class Answer:
         return f"{what}: HTTP {self.status} {why}"
 
 
+def new_session(connector: aiohttp.TCPConnector, **headers: str) -> aiohttp.ClientSession:
+    """A session without cookies: those of a login belong to its token."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT, **headers},
+    )
+
+
+@dataclass(eq=False)
 class Http:
     """Connection pool for POST requests; usable while `running` is entered."""
 
-    def __init__(self, timing: Timing, tls: ssl.SSLContext | None) -> None:
-        self._timing = timing
-        self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
+    _timing: Timing
+    _tls: ssl.SSLContext | None
+    _session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT},
-        ) as self._session:
+        async with new_session(connector) as self._session:
             yield
 
     async def post(
@@ -160,14 +162,23 @@ class Http:
         that stay on the server, as POST whatever their status. Raises Unavailable, whose text never
         holds the URL, if no HTTP answer came.
         """
+        if self._session is None or self._session.closed:
+            raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
+        timeout = timeout_of(self._timing, total)
         try:
             async with asyncio.timeout(total):
                 for _ in range(MOST_REDIRECTS + 1):
-                    answer = await self._ask(
-                        method, url, data, headers, total=total, longest=longest
-                    )
+                    async with self._session.request(
+                        method,
+                        url,
+                        data=data,
+                        headers=headers,
+                        timeout=timeout,
+                        allow_redirects=False,
+                    ) as response:
+                        answer = await _read(response, url, longest)
                     onward = redirected(url, answer.location)
                     if onward is None or not isinstance(data, bytes):
                         return answer
@@ -177,32 +188,17 @@ class Http:
             raise Unavailable(describe(error)) from None
         raise Unavailable(f"more than {MOST_REDIRECTS} redirects")
 
-    async def _ask(
-        self,
-        method: str,
-        url: str,
-        data: object,
-        headers: Mapping[str, str],
-        *,
-        total: float,
-        longest: int,
-    ) -> Answer:
-        if self._session is None or self._session.closed:
-            raise Unavailable("the links are not running")
-        timeout = timeout_of(self._timing, total)
-        async with self._session.request(
-            method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(16 * 1024):
-                body += chunk
-                if len(body) >= longest:
-                    break
-            location = response.headers.get("Location") if response.status in REDIRECTS else None
-            with suppress(ValueError):
-                location = location and urljoin(url, location)
-            cookies = _cookies(response)
-            return Answer(response.status, bytes(body[:longest]), cookies, location or "")
+
+async def _read(response: aiohttp.ClientResponse, url: str, longest: int) -> Answer:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(16 * 1024):
+        body += chunk
+        if len(body) >= longest:
+            break
+    location = response.headers.get("Location", "") if response.status in REDIRECTS else ""
+    with suppress(ValueError):
+        location = location and urljoin(url, location)
+    return Answer(response.status, bytes(body[:longest]), _cookies(response), location)
 
 
 def redirected(url: str, location: str) -> str | None:
@@ -244,8 +240,7 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
     return header
 
 
-@dataclass(eq=False)
-class Place:
+class Place(msgspec.Struct, eq=False):
     """A place of the rate limit, while it is taken."""
 
     person: str
@@ -259,8 +254,7 @@ Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
 that will be, as things stand. What it raises ends the wait."""
 
 
-@dataclass(frozen=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True):
     """The person for whom a login is made: the unit of fairness."""
 
     person: str
@@ -271,8 +265,7 @@ class Visitor:
     """None: however long it takes."""
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     person: str
     running: bool
     turn: asyncio.Future[Place]
@@ -287,8 +280,6 @@ class WindowLimiter:
         self._seconds = seconds
         self._count = self.free = count
         self._taken: list[Place] = []
-        self._held: Counter[str] = Counter()
-        """How many of the taken places are each person's."""
         self._line: list[_Waiting] = []
         self._numbers = itertools.count()
 
@@ -327,10 +318,11 @@ class WindowLimiter:
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
         while self.free > 0:
+            held = Counter(place.person for place in self._taken)
             may = [
-                (not one.running, held, one.number, one)
+                (not one.running, held[one.person], one.number, one)
                 for one in self._line
-                if (held := self._held[one.person]) <= self.free and not one.turn.done()
+                if held[one.person] <= self.free and not one.turn.done()
             ]
             if not may:
                 return
@@ -345,7 +337,6 @@ class WindowLimiter:
         place = Place(person)
         self.free -= 1
         self._taken.append(place)
-        self._held[person] += 1
         return place
 
     def _cool(self, place: Place, seconds: float) -> None:
@@ -357,9 +348,6 @@ class WindowLimiter:
     def _give_back(self, place: Place) -> None:
         self.free += 1
         self._taken.remove(place)
-        self._held[place.person] -= 1
-        if not self._held[place.person]:
-            del self._held[place.person]
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:
@@ -400,11 +388,12 @@ class Visits:
     """Times of our latest requests to the login address; kept over restarts if the store is up."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        self._window = settings.login_seconds
+        rate = settings.server.login_rate
+        self._window = rate.per_seconds
         self._facts = facts
         self._clock = clock
-        self._fact = f"{VISITS} {Endpoints(settings.base_url).login}"
-        self._moments: deque[int] = deque(maxlen=settings.login_count)
+        self._fact = f"{VISITS} {Endpoints(settings.server.base_url).login}"
+        self._moments: deque[int] = deque(maxlen=rate.count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
         self._unstored = False
@@ -412,7 +401,7 @@ class Visits:
     async def load(self) -> list[float]:
         """For how many seconds each visit of earlier runs still counts."""
         try:
-            told = await self._facts.get(self._fact) or ""
+            told = await self._facts.fact(self._fact) or ""
         except StoreError as error:
             _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
@@ -434,7 +423,7 @@ class Visits:
                 return
             self._unstored = False
             try:
-                await self._facts.put(self._fact, " ".join(map(str, self._moments)))
+                await self._facts.save_fact(self._fact, " ".join(map(str, self._moments)))
             except StoreError as error:
                 _LOG.warning("visit of the webchat server not noted", error=str(error))
 
@@ -447,11 +436,12 @@ class Door:
     "" once it answers, be it with a refusal. A link that is lost is no trouble."""
 
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
-        self._url = Endpoints(settings.base_url).login
-        self._sign_key = settings.sign_key
+        server = settings.server
+        self._url = Endpoints(server.base_url).login
+        self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
-        self._window, self._count = settings.login_seconds, settings.login_count
+        self._window, self._count = server.login_rate.per_seconds, server.login_rate.count
         self._limiter = WindowLimiter(self._count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0

@@ -8,9 +8,10 @@
 
 While nothing is known, texts and ratings are written with both sets of keys. An operator who names
 a dialect gets it: nothing is learnt from pushes then, and what a refusal proves holds until the
-next start. With `auto` both are facts of the server, kept over restarts. So is the length of the
-longest frame, once the server has closed a link over a longer one (close 1009, trap T23). What is
-learnt counts at once; `run` tells the store, so that no socket ever waits for a database.
+next start. With `auto` both are facts of the server, kept over restarts. So are the kind of body in
+which it takes files, and the length of the longest frame, once it has closed a link over a longer
+one (close 1009, trap T23). What is learnt counts at once; `run` tells the store, so that no socket
+ever waits for a database.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import structlog
 from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import Dialect, ResultCode, meaning
+from bridge.webchat.codes import Dialect, ResultCode, UploadMode, meaning
 from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
 from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
@@ -54,16 +55,20 @@ class Learnt:
     """Capabilities of one server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
-        self._wanted = settings.dialect
-        self._most = settings.max_frame_bytes
+        server = settings.server
+        self._wanted = None if server.dialect == "auto" else Dialect(server.dialect)
+        """None: to be found out."""
+        self._most = server.max_frame_bytes
         self._facts = facts
         self._clock = clock
-        self._server = Endpoints(settings.base_url).login
+        self._server = Endpoints(server.base_url).login
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
         self._missing: set[Feature] = set()
         self._beats_missed: int | None = 0
         """Heartbeats without an answer in a row; None once one was answered."""
+        self.upload_mode = UploadMode.AUTO
+        """The kind of body in which files were taken; AUTO: none was yet."""
         self._unsaved: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.read: set[Dialect] = set()
@@ -92,16 +97,19 @@ class Learnt:
 
     async def load(self) -> None:
         """Recall what earlier runs learnt. Without a store it is learnt anew."""
-        names = ("dialect", "keys", "longest_frame")
+        names = ("dialect", "keys", "longest_frame", "upload_mode")
         try:
-            dialect, keys, frame = [await self._facts.get(self._fact(name)) for name in names]
+            told = [await self._facts.fact(self._fact(name)) for name in names]
         except StoreError as error:
             _LOG.warning("facts of the webchat server not loaded", error=str(error))
             return
+        dialect, keys, frame, mode = told
         if self._wanted is None:
             self._keys = Dialect(keys) if keys in (Dialect.Y2016, Dialect.Y2019) else None
             self._later = Dialect.Y2019 in (dialect, keys)
             self.read = {Dialect.Y2019} if dialect == Dialect.Y2019 else set()
+        if mode in (UploadMode.RAW, UploadMode.MULTIPART):
+            self.upload_mode = UploadMode(mode)
         longest, _, most = (frame or "").partition("/")
         # Learnt under another setting, it is void: how else could an operator raise the limit?
         if longest.isdecimal() and most == str(self._most):
@@ -119,7 +127,7 @@ class Learnt:
         """Store what is not stored yet; False if the store did not take it all."""
         for name, value in list(self._unsaved.items()):
             try:
-                await self._facts.put(name, value)
+                await self._facts.save_fact(name, value)
             except StoreError as error:
                 _LOG.warning("fact of the webchat server not stored", error=str(error))
                 return False
@@ -181,6 +189,12 @@ class Learnt:
         else:
             event = "webchat server refuses the configured dialect; set webchat.dialect"
             _LOG.warning(event, configured=self._wanted, takes=keys)
+
+    def took_file(self, mode: UploadMode) -> None:
+        """The server took a file in this kind of body, and not in the other."""
+        self.upload_mode = mode
+        _LOG.info("webchat upload mode found", mode=mode)
+        self._remember("upload_mode", mode)
 
     def has(self, feature: Feature) -> bool:
         """True if it makes sense to ask the server for this. Who has named 2016 gets its guide's

@@ -21,8 +21,10 @@ import itertools
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -51,12 +53,13 @@ from bridge.link.settings import (
     Facts,
     LinkMetrics,
     LinkSettings,
-    Token,
     TokenStore,
     trusted_by,
+    unverified,
 )
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, describe
+from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
@@ -77,33 +80,32 @@ _QUIET = logging.getLogger("bridge.link.websockets")
 _QUIET.setLevel(logging.INFO)
 
 
+@dataclass(eq=False, repr=False)
 class Shared:
-    """Parts that all links of one server share."""
+    """Parts that all links of one server share.
 
-    events: LinkEvents
+    Made with a ValueError for a base address or a `ca_file` that cannot be read.
+    """
+
+    settings: LinkSettings
+    _: KW_ONLY
+    tokens: TokenStore
+    facts: Facts
+    metrics: LinkMetrics
+    clock: Clock
+    rng: random.Random = field(default_factory=random.Random)
+    events: LinkEvents = field(init=False)
     """Set before there is a link."""
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        *,
-        tokens: TokenStore,
-        facts: Facts,
-        metrics: LinkMetrics,
-        clock: Clock,
-        rng: random.Random | None = None,
-    ) -> None:
-        """Raise ValueError for a base address or a `ca_file` that cannot be read."""
-        self.settings, self.facts = settings, facts
-        self.metrics, self.clock = metrics, clock
-        self.rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self.endpoints = Endpoints(settings.base_url)
-        secure = settings.base_url.startswith("https:")
-        self.tls = trusted_by(settings) if secure else None
+    def __post_init__(self) -> None:
+        settings, facts, clock = self.settings, self.facts, self.clock
+        server = settings.server
+        self.endpoints = Endpoints(server.base_url)
+        self.tls = trusted_by(server) if server.base_url.startswith("https:") else None
         self.http = Http(settings.timing, self.tls)
         self.learnt = learnt = Learnt(settings, facts, clock)
         self.door = door = Door(settings, self.http, facts, clock)
-        self.logins = Logins(settings, tokens, door, learnt, clock, metrics)
+        self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -111,8 +113,8 @@ class Shared:
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
-        if settings.unverified:
-            self._log.warning(settings.unverified)
+        if warning := unverified(server):
+            self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
@@ -127,7 +129,7 @@ class Shared:
             self._kinds.add(kind)
             self._log.warning("webchat frame ignored", kind=kind)
 
-    def note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+    def note(self, room_id: RoomId, event: str, **told: object) -> None:
         """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only: after
         an outage thousands of links say the same, and a line costs a tenth of opening one.
         """
@@ -153,6 +155,7 @@ class Link:
         self.stranger: tuple[Wire, float] | None = None
         """Where the server said last that it does not know us, and until when we believe it."""
         self._around = around
+        self._note = partial(around.note, account.room_id)
         self._timing = around.settings.timing
         self._backoff = around.backoff()
         self._deliveries = Deliveries(account.room_id, around)
@@ -383,9 +386,6 @@ class Link:
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
-
-    def _note(self, event: str, **told: object) -> None:
-        self._around.note(self.account.room_id, event, told)
 
 
 def refused_again() -> OpenFailure:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -22,12 +22,12 @@ import structlog
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import OpenFailure, TokenRefused, Visitor, certain_failure
+from bridge.link.http_client import OpenFailure, TokenRefused, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
-from bridge.link.settings import Token
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, Unavailable
+from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply, Typing
 from bridge.webchat.http import (
@@ -85,7 +85,7 @@ class Links:
         self.learnt, self.door = shared.learnt, shared.door
         self._timing, self._http = settings.timing, shared.http
         self._fetcher = Fetcher(settings, shared.endpoints, shared.tls)
-        self._uploads = Uploads(settings, shared.endpoints, shared.http, shared.facts)
+        self._uploads = Uploads(settings, shared.endpoints, shared.http, self.learnt)
         self._history_turn = asyncio.Lock()
         self._history_places = asyncio.Semaphore(AT_ONCE)
         self._robot_places = asyncio.Semaphore(AT_ONCE)
@@ -176,11 +176,12 @@ class Links:
         """See whether the server is there. Unavailable: it is not, and why.
 
         Links that are being opened know best. While there is none, and none that stands without
-        trouble, the door looks once in a while.
+        trouble, the door looks once in a while; a link that rests after a refused login is neither.
         """
-        now, door = asyncio.get_running_loop().time(), self.door
-        opening = not all(link.up for link in self._links.values())
-        doubt = not self._links or door.trouble
+        now, door, links = asyncio.get_running_loop().time(), self.door, self._links.values()
+        soon = self._timing.backoff_last
+        opening = any(not link.up and link.gate.pause_left() <= soon for link in links)
+        doubt = door.trouble or not any(link.up for link in links)
         if doubt and not opening and not door.closed_for and now >= self._look_due:
             await door.look()
             self._look_due = now + (LOOK_AGAIN if door.trouble else LOOK_EVERY)
@@ -210,17 +211,7 @@ class Links:
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
-            self._tasks.create_task(self._send_typing(link, wire, session_id))
-
-    async def _send_typing(self, link: Link, wire: Wire, session_id: SessionId) -> None:
-        try:
-            reply = await wire.ask(Typing(session_id))
-        except CallFailure:
-            return
-        if meaning(reply.result).no_command:
-            self.learnt.has_not(Feature.TYPING)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            link.refuse(wire)
+            self._tasks.create_task(_send_typing(wire, session_id))
 
     async def log_in(self, account: Account) -> None:
         """See `LinkPort.log_in`; the room's link goes on until an account is named with a call."""
@@ -262,19 +253,20 @@ class Links:
         if meaning(reply.result).no_history:
             self.learnt.has_not(Feature.HISTORY)
             return None
-        raise certain_failure(FailureReason.REFUSED, "history refused", reply.result)
+        raise CallFailure(FailureReason.REFUSED, "history refused", reply.result)
 
     async def ask_robot(self, question: str) -> RobotReply:
         """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
-            raise certain_failure(FailureReason.TOO_BIG, message)
-        settings, total = self._shared.settings, self._timing.reply
+            raise CallFailure(FailureReason.TOO_BIG, message)
+        server, total = self._shared.settings.server, self._timing.reply
+        key = server.robot.public_key.get_secret_value()
         address = self._shared.endpoints.robot
         try:
-            form = robot_form(settings.enterprise_id, question, settings.robot_key)
+            form = robot_form(server.enterprise_id, question, key)
         except LocalProtocolError as error:
-            raise certain_failure(FailureReason.REFUSED, str(error)) from error
+            raise CallFailure(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
             async with asyncio.timeout(total), self._robot_places:
@@ -283,20 +275,20 @@ class Links:
                 answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
             why = str(error) or "no answer in time"
-            raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
+            raise CallFailure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot: that says nothing about their health
-            raise certain_failure(FailureReason.UNREACHABLE, answer.foreign("robot"))
+            raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
         if reply.result == ResultCode.SUCCESS:
             return reply
         sign = reply.result == ResultCode.INVALID_SIGN
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
-        raise certain_failure(reason, "the robot refused the question", reply.result)
+        raise CallFailure(reason, "the robot refused the question", reply.result)
 
     def _link(self, account: Account) -> Link:
         """The room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
-            raise certain_failure(FailureReason.UNREACHABLE, "the links are not running")
+            raise CallFailure(FailureReason.UNREACHABLE, "the links are not running")
         link = self._links.get(account.room_id)
         if link is not None:
             link.speak_for(account)
@@ -456,6 +448,11 @@ class Links:
             raise refused_again()
         message = "the token was refused; a new login is under way"
         raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
+
+
+async def _send_typing(wire: Wire, session_id: SessionId) -> None:
+    with suppress(CallFailure):
+        await wire.ask(Typing(session_id), Feature.TYPING)
 
 
 async def _nothing() -> None:

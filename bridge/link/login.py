@@ -19,15 +19,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+import msgspec
 import structlog
 
+from bridge.config.model import AccountEntry
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt
-from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.settings import LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
 from bridge.webchat.codes import LoginType, ResultCode
 from bridge.webchat.write import LocalProtocolError
@@ -44,8 +46,7 @@ _REASONS: Mapping[int, FailureReason] = {
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     reason: FailureReason
     code: int
     pause: float
@@ -97,16 +98,14 @@ class Logins:
         """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
         # Not stored, it works until the next restart.
-        await self._store(
-            account.room_id, self.store.save(account.room_id, token), "token not stored"
-        )
+        await self._store(account.room_id, self.store.save_token(token), "token not stored")
         return token
 
     async def refuse(self, room_id: RoomId, token: Token) -> None:
         """Never use this token again: a second time it would be a sign of a blacklist."""
         self._refused[room_id] = token.value
         # Not forgotten, it is refused once more after a restart, and replaced then.
-        await self._store(room_id, self.store.forget(room_id), "token not forgotten")
+        await self._store(room_id, self.store.forget_token(room_id), "token not forgotten")
 
     async def _store(self, room_id: RoomId, change: Awaitable[None], event: str) -> None:
         try:
@@ -118,12 +117,13 @@ class Logins:
 
     async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            token = await self.store.load(room_id)
+            token = await self.store.token(room_id)
         except StoreError as error:
             # Without a store nothing can be carried anyway.
             message = "the token store does not answer"
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
-        return None if token is None or token.value == self._refused.get(room_id) else token
+        usable = token is not None and token.value not in {"", self._refused.get(room_id)}
+        return token if usable else None
 
     async def login(self, account: Account, wait: Wait | None = None) -> Token:
         """Log a room in; `wait` is how it stands in line for its turn.
@@ -143,8 +143,8 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
-        now = self.clock.now()
-        return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
+        name, now = credentials.login_name, self.clock.now()
+        return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
@@ -155,7 +155,8 @@ class Logins:
 
     async def _request(self, credentials: Credentials) -> tuple[http.LoginReply, str]:
         try:
-            body = http.dump_login(credentials.login, self.learnt.keys, self.settings.ip)
+            ip = self.settings.server.login.ip
+            body = http.dump_login(credentials.login, self.learnt.keys, ip)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         try:
@@ -224,8 +225,8 @@ def visitor_id(login_name: str) -> str:
 
 
 def matching_rule(
-    accounts: Mapping[str, AccountRule], room_id: str, user_id: str
-) -> AccountRule | None:
+    accounts: Mapping[str, AccountEntry], room_id: str, user_id: str
+) -> AccountEntry | None:
     """The rule for the room id, the user id, or else the glob with the most literal characters."""
     for exact in (room_id, user_id):
         if exact in accounts:
@@ -235,7 +236,7 @@ def matching_rule(
     return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 
 
-def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
+def shared(accounts: Mapping[str, AccountEntry], rooms_per_user: int) -> list[str]:
     """The keys of `accounts` whose login several rooms could have at the same time. The server
     knows one chat per login: of two such rooms one would get the other's.
     """
@@ -256,13 +257,14 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
     """How a room logs in, by the operator's settings. OpenFailure, LOGIN_REFUSED: accounts are
     listed and none is for this room, or the customer's own password cannot be opened any more.
     """
+    server, enterprise = settings.server, settings.server.enterprise_id
     if account.login is not None and settings.unseal is not None:
         try:
-            password = settings.unseal(account.room_id, account.login.password)
+            opened = settings.unseal(account.room_id, account.login.password)
         except StoreError as error:
             message = "the customer has to log in again"
             raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
-        own = http.PasswordLogin(account.login.name, password, settings.enterprise_id)
+        own = http.PasswordLogin(account.login.name, opened, enterprise)
         # A password is sealed differently each time, so these bytes tell the attempts apart.
         attempt = hashlib.sha256(account.login.password).hexdigest()
         return Credentials(account.login.name, own, attempt)
@@ -275,18 +277,18 @@ def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
         )
 
     login: http.Login
-    name, password = fill(settings.name), settings.password
-    match settings.login_type:
+    name, password = fill(server.login.name), server.login.password
+    match server.login.type:
         case LoginType.PASSWORD:
-            if settings.accounts:
-                rule = matching_rule(settings.accounts, account.room_id, account.customer)
+            if server.accounts:
+                rule = matching_rule(server.accounts, account.room_id, account.customer)
                 if rule is None:
                     raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
                 name, password = fill(rule.name), rule.password
-            login = http.PasswordLogin(name, password, settings.enterprise_id)
+            login = http.PasswordLogin(name, password.get_secret_value(), enterprise)
         case LoginType.REGISTER:
-            shown, portrait = fill(settings.display_name), fill(settings.portrait)
-            login = http.RegisterLogin(name, shown, settings.enterprise_id, portrait)
+            shown, portrait = fill(server.login.display_name), fill(server.login.portrait)
+            login = http.RegisterLogin(name, shown, enterprise, portrait)
         case LoginType.VISITOR:
-            login = http.VisitorLogin(visitor_id(name), settings.enterprise_id)
+            login = http.VisitorLogin(visitor_id(name), enterprise)
     return Credentials(name, login)

@@ -1,18 +1,16 @@
-"""Settings of one WebChat server's links, and the ports to storage and metrics.
-
-Passwords, tokens and the sign key never show in a repr.
-"""
+"""Settings of one WebChat server's links, and the ports to storage and metrics."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bridge import __version__
+from bridge.config.model import WebChat
 from bridge.ids import RoomId
-from bridge.webchat.codes import Dialect, LoginType, UploadMode
+from bridge.rooms.store import Token
 
 USER_AGENT = f"matrix-webchat-bridge/{__version__}"
 """Firewalls turn away the names of the libraries."""
@@ -22,14 +20,6 @@ FRAME_OVERHEAD = 600
 """Bytes of a 110 or 111 frame beside its text: keys, ids, and a token of generous length."""
 SHORTEST_TEXT = 200
 """Bytes of text for which there is room in every frame."""
-
-
-@dataclass(frozen=True)
-class AccountRule:
-    """The login of the rooms that a key of `accounts` matches; `name` may be a template."""
-
-    name: str
-    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,108 +81,53 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkSettings:
-    """One WebChat server.
+    """One WebChat server: the operator's section of the config, and what no operator chooses."""
 
-    `name`, `display_name`, `portrait` are templates: `{room_key}`, `{room_id}`, `{displayname}`.
-    """
-
-    base_url: str
-    ca_file: str = ""
-    """Certificates (PEM) that are trusted beside the system's."""
-    verify_ssl: bool = True
-    enterprise_id: str = ""
-    dialect: Dialect | None = None
-    """How we write; None: find out (`learnt`)."""
-    login_type: LoginType = LoginType.REGISTER
-    name: str = "mx-{room_key}"
-    display_name: str = "{displayname}"
-    portrait: str = ""
-    """Address of the picture that agents see of who registers; empty: none."""
-    ip: str = ""
-    """Told with every login; empty: none."""
-    password: str = field(default="", repr=False)
-    accounts: Mapping[str, AccountRule] = field(default_factory=dict)
-    """For type password: room id, user id, or a glob over either."""
+    server: WebChat
     unseal: Callable[[RoomId, bytes], str] | None = None
     """Opens the password of a customer's own account, as it was sealed for the room; raises
     StoreError. None: such accounts are not used."""
-    sign_key: str = field(default="", repr=False)
-    robot_key: str = field(default="", repr=False)
-    """Signs questions to the robot (guide 4)."""
-    upload_mode: UploadMode = UploadMode.AUTO
-    login_count: int = 8
-    """At most so many logins …"""
-    login_seconds: float = 60.0
-    """… in any window of so many seconds."""
-    allowed_media_hosts: tuple[str, ...] = ()
-    """`host`, `host:port` or a CIDR, beside the origin of `base_url`."""
-    max_frame_bytes: int = 8000
-    """Longest frame that we write; the server closes the link over a longer one (trap T23)."""
     max_incoming_bytes: int = 16 * 1024 * 1024
     """Longest frame that we read: agents' pictures come as base64."""
     reconnect_limit: int = 100
     """Sockets that may be opening at the same time."""
     timing: Timing = field(default_factory=Timing)
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for a template that names an unknown placeholder."""
-        names = (rule.name for rule in self.accounts.values())
-        for template in (self.name, self.display_name, self.portrait, *names):
-            try:
-                template.format(room_key="", room_id="", displayname="")
-            except (LookupError, ValueError, AttributeError) as error:
-                raise ValueError(
-                    f"the template {template!r} may only name {{room_key}}, {{room_id}} "
-                    "and {displayname}"
-                ) from error
 
-    @property
-    def unverified(self) -> str:
-        """A warning, where certificates are not checked; else empty."""
-        if self.verify_ssl or self.base_url.startswith("http:"):
-            return ""
-        return "webchat.verify_ssl is false: whoever is on the way can read and change everything"
+def unverified(server: WebChat) -> str:
+    """A warning, where certificates are not checked; else empty."""
+    if server.verify_ssl or server.base_url.startswith("http:"):
+        return ""
+    return "webchat.verify_ssl is false: whoever is on the way can read and change everything"
 
 
-def trusted_by(settings: LinkSettings) -> ssl.SSLContext:
+def trusted_by(server: WebChat) -> ssl.SSLContext:
     """The TLS context for the server. ValueError: `ca_file` holds no certificates."""
     context = ssl.create_default_context()
     try:
-        if settings.ca_file:
-            context.load_verify_locations(settings.ca_file)
+        if server.ca_file:
+            context.load_verify_locations(server.ca_file)
     except OSError as error:
         why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ValueError(f"ca_file cannot be used: {settings.ca_file}: {why}") from error
-    if not settings.verify_ssl:
+        raise ValueError(f"ca_file cannot be used: {server.ca_file}: {why}") from error
+    if not server.verify_ssl:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
-
-
-@dataclass(frozen=True)
-class Token:
-    login_name: str
-    value: str = field(repr=False)
-    issued: int
-    """ms since the epoch."""
-    client_id: str = ""
-    """What the server calls the customer in people lists, where it says so."""
-    cookies: str = field(default="", repr=False)
-    """The `Cookie` header that goes wherever the token goes; "" if the login set none."""
 
 
 class TokenStore(Protocol):
     """Keeps each room's token over a restart, for logins are few; raises StoreError."""
 
-    async def load(self, room_id: RoomId) -> Token | None: ...
-    async def save(self, room_id: RoomId, token: Token) -> None: ...
-    async def forget(self, room_id: RoomId) -> None: ...
+    async def token(self, room_id: RoomId) -> Token | None: ...
+    async def save_token(self, token: Token) -> None: ...
+    async def forget_token(self, room_id: RoomId) -> None: ...
 
 
 class Facts(Protocol):
     """Things learnt about a server, kept over a restart. Raises StoreError."""
 
-    async def get(self, name: str) -> str | None: ...
-    async def put(self, name: str, value: str) -> None: ...
+    async def fact(self, name: str) -> str | None: ...
+    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class LinkMetrics(Protocol):

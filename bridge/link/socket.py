@@ -19,7 +19,7 @@ import itertools
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 import msgspec
@@ -31,10 +31,11 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
-from bridge.link.http_client import OpenFailure, certain_failure
+from bridge.link.http_client import OpenFailure
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import LinkSettings, Token
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
+from bridge.rooms.store import Token
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.protocol import Answered, Protocol
@@ -70,8 +71,7 @@ class _Waiter(msgspec.Struct, eq=False):
     """After the deadline the server must be taken for mute."""
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     code: int | None
     """The close code that the server sent; None when the connection just broke or we closed it."""
     token_refused: bool
@@ -142,29 +142,25 @@ class Connection(ClientConnection):
         self.on_end()
 
 
+@dataclass(eq=False, repr=False)
 class Wire:
     """One open socket and those who wait for its replies."""
 
-    def __init__(
-        self,
-        socket: Connection,
-        token: Token,
-        *,
-        settings: LinkSettings,
-        learnt: Learnt,
-        clock: Clock,
-        ping_after: float,
-        unheard: Callable[[str], None],
-    ) -> None:
-        """`ping_after`: seconds of silence after which to ping, and between two heartbeats."""
-        self.token = token
-        self._socket = socket
-        self._timing = settings.timing
-        self._learnt = learnt
-        self._clock = clock
-        self._unheard = unheard
+    _socket: Connection
+    token: Token
+    _: KW_ONLY
+    settings: LinkSettings
+    learnt: Learnt
+    clock: Clock
+    ping_after: float
+    """Seconds of silence after which to ping, and between two heartbeats."""
+    unheard: Callable[[str], None]
+    """Is told the kind of what is ignored."""
+
+    def __post_init__(self) -> None:
+        self._timing = self.settings.timing
         self._loop = asyncio.get_running_loop()
-        self._protocol = Protocol(token.value, client_id=token.client_id)
+        self._protocol = Protocol(self.token.value, client_id=self.token.client_id)
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
         self._push: Callable[[frames.Received | frames.Ignored], None]
@@ -184,11 +180,11 @@ class Wire:
         self._timer: asyncio.TimerHandle | None = None
         """Goes off at `_due`, no later than the first reply is overdue: one for all that wait."""
         self._due = math.inf
-        self._every = ping_after
         self._silence = min(self._timing.ping_wait, self._timing.reply)
         """Silence after a ping or a heartbeat that ends the socket."""
-        self._beat_due = self._heard + ping_after
-        self._low_water, self._high_water = socket.transport.get_write_buffer_limits()
+        self._beat_due = self._heard + self.ping_after
+        transport = self._socket.transport
+        self._low_water, self._high_water = transport.get_write_buffer_limits()
 
     @property
     def usable(self) -> bool:
@@ -199,7 +195,7 @@ class Wire:
     @property
     def dialect_wait(self) -> float:
         """Seconds for which it pays to wait for a word of the server's dialect (reference 5)."""
-        if self._learnt.known or self._told.is_set():
+        if self.learnt.known or self._told.is_set():
             return 0.0
         return self._opened + self._timing.dialect_wait - self._loop.time()
 
@@ -214,7 +210,7 @@ class Wire:
         told of the reply, or how it failed (see `write`). Raises as `_expect`.
         """
         # How long this one is shows too late.
-        if self._shut or not self._takes(self._learnt.longest_frame):
+        if self._shut or not self._takes(self.learnt.longest_frame):
             return False
         self._put(self._expect(call_id, command, keys, settle))
         return True
@@ -238,15 +234,23 @@ class Wire:
             raise
         return reply
 
-    async def ask(self, command: frames.Command) -> frames.Reply:
-        """Send a command of the link's own and wait for its reply; fails as `write`."""
-        return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
+    async def ask(
+        self, command: frames.Heartbeat | frames.Typing, feature: Feature
+    ) -> frames.Reply:
+        """Send a command of the link's own, and learn by its reply; fails as `write`."""
+        own = CallId(next(self._own))
+        reply = await (await self.write(own, command, self.learnt.keys))
+        if meaning(reply.result).no_command:  # an answer all the same (row 69)
+            self.learnt.has_not(feature)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            self.refuse()
+        return reply
 
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push, if a frame can hold its name; where that fails, it comes again."""
-        own, now = CallId(next(self._own)), self._clock.now()
+        own, now = CallId(next(self._own)), self.clock.now()
         frame = self._protocol.send(frames.Receipt(rs_id), own, now).encode()
-        if len(frame) <= self._learnt.longest_frame:
+        if len(frame) <= self.learnt.longest_frame:
             with suppress(CallFailure):
                 await self._send(frame)
 
@@ -255,13 +259,13 @@ class Wire:
     ) -> bytes:
         """The frame to write at once. Raises a certain CallFailure: TOO_BIG, or REFUSED."""
         try:
-            frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
+            frame = self._protocol.send(command, call_id, self.clock.now(), keys).encode()
         except LocalProtocolError as error:
-            raise certain_failure(FailureReason.REFUSED, str(error)) from error
-        size, longest = len(frame), self._learnt.longest_frame
+            raise CallFailure(FailureReason.REFUSED, str(error)) from error
+        size, longest = len(frame), self.learnt.longest_frame
         if size > longest:
             self._protocol.forget(call_id)
-            raise certain_failure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
+            raise CallFailure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
         patient = isinstance(command, _CONTENT)
         deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
@@ -320,7 +324,7 @@ class Wire:
                 self._remove(told.call_id).settle(told.reply)
             return
         if isinstance(told, frames.Ignored):
-            self._unheard(told.kind)
+            self.unheard(told.kind)
             if self._protocol.token_refused:
                 # A -15 that answers nothing in particular refuses all that is under way.
                 for call_id in tuple(self._waiters):
@@ -329,7 +333,7 @@ class Wire:
             if not told.rs_id:
                 return
         if isinstance(told, frames.Ignored) or told.later:
-            self._learnt.saw_later()
+            self.learnt.saw_later()
         self._told.set()
         self._push(told)
 
@@ -417,9 +421,9 @@ class Wire:
         if close_code == TOO_BIG and waiting:
             # The longest surely did not; of equals the server stumbled over the last.
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
-            self._learnt.too_long(longest.size)
+            self.learnt.too_long(longest.size)
             waiting.remove(longest)
-            longest.settle(CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG))
+            longest.settle(CallFailure(FailureReason.TOO_BIG, code=TOO_BIG))
         for waiter in waiting:
             waiter.settle(_no_answer("the link was lost"))
 
@@ -443,8 +447,8 @@ class Wire:
             self._up_since = self._loop.time()
             up(self)
         while True:
-            due = self._heard + self._every
-            if self._learnt.has(Feature.HEARTBEAT):
+            due = self._heard + self.ping_after
+            if self.learnt.has(Feature.HEARTBEAT):
                 due = min(due, self._beat_due)
             # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
             await asyncio.sleep(max(0.001, due - self._loop.time()))
@@ -470,25 +474,21 @@ class Wire:
     async def _lives(self) -> bool:
         """Send the ping or heartbeat that is due; False if nothing is heard then."""
         now = self._loop.time()
-        if now >= self._heard + self._every and not await self._answers_ping(self._silence):
+        if now >= self._heard + self.ping_after and not await self._answers_ping(self._silence):
             return False
-        if now < self._beat_due or not self._learnt.has(Feature.HEARTBEAT):
+        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT):
             return True
-        self._beat_due = now + self._every
+        self._beat_due = now + self.ping_after
         before = self._heard
         try:
             async with asyncio.timeout(self._silence):
-                reply = await self.ask(frames.Heartbeat())
+                await self.ask(frames.Heartbeat(), Feature.HEARTBEAT)
         except TimeoutError:
-            self._learnt.beat(answered=False)
+            self.learnt.beat(answered=False)
             return self._heard > before
         except CallFailure:
             return False  # the socket is lost already
-        self._learnt.beat(answered=True)
-        if meaning(reply.result).no_command:  # an answer all the same (row 69)
-            self._learnt.has_not(Feature.HEARTBEAT)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            self.refuse()
+        self.learnt.beat(answered=True)
         return True
 
 
@@ -503,7 +503,7 @@ def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailur
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
     """The failure of a command that was written and whose fate is unknown."""
-    return CallFailure(reason, certain=False, message=message)
+    return CallFailure(reason, message, certain=False)
 
 
 def _close_code(socket: Connection) -> int | None:
@@ -610,8 +610,7 @@ class Demand:
 LATE = OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     ticket: int
     deadline: float
     asks: bool

@@ -2,5 +2,5 @@
 
 Events come in by `appservice` and are read by `events`; sentences and agents' messages are
 worded by `render` and sent by `adapter`, which implements `bridge.rooms.ports.MatrixPort`.
-`client` alone knows mautrix.
+`ghosts` knows who of ours is where, `crypto` opens and seals; `client` alone knows mautrix.
 """

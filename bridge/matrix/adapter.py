@@ -1,8 +1,5 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
-It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
-`crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
-
 Element makes a room, invites us and sends the first message in one go (reference matrix.md §11).
 The homeserver hands us events only from our joining on, so what was said before is fetched then
 (`enter`). A ghost that was shown out is brought back once; where the room does not have it, the
@@ -19,6 +16,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache, partial
 
 import msgspec
@@ -31,7 +29,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
-from bridge.matrix.ghosts import UNREGISTERED, Ghosts
+from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -50,35 +48,32 @@ _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
 
+@dataclass(eq=False, repr=False)
 class MatrixAdapter:
-    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__init__`.
+    """Implements `MatrixPort`; what its parts do as they are is theirs, bound in `__post_init__`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     those that send files what a blob raises.
     """
 
-    def __init__(
-        self,
-        homeserver: Homeserver,
-        *,
-        users: OurUsers,
-        profiles: StorePort,
-        conversions: Executor,
-        displayname_template: str = "{name}",
-        crypto: Crypto | None = None,
-    ) -> None:
-        self._users = users
-        self.is_ours = users.is_ours
-        self.homeserver = homeserver
+    homeserver: Homeserver
+    _: KW_ONLY
+    users: OurUsers
+    profiles: StorePort
+    conversions: Executor
+    displayname_template: str = "{name}"
+    crypto: Crypto | None = None
+
+    def __post_init__(self) -> None:
+        homeserver = self.homeserver
+        self.is_ours = self.users.is_ours
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
         self.mark_read = homeserver.mark_read
-        self.crypto = crypto
-        self.ghosts = Ghosts(homeserver, profiles, users, crypto)
+        devices = self.crypto or PlainDevices(homeserver)
+        self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
-        self._conversions = conversions
-        self._template = displayname_template
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
         self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
@@ -93,7 +88,7 @@ class MatrixAdapter:
         return user not in self.homeserver.foreign
 
     def ghost_of(self, agent: Agent) -> UserId:
-        return self._users.ghost(agent.id)
+        return self.users.ghost(agent.id)
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
@@ -101,7 +96,7 @@ class MatrixAdapter:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
     def interpret(self, raw: Json) -> Meaning:
-        return events.interpret(raw, self._users)
+        return events.interpret(raw, self.users)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
@@ -168,7 +163,7 @@ class MatrixAdapter:
         found: list[Json] = []
         seen, before = 0, ""
         while seen < MAX_EARLIER:
-            page, before = await self.homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
+            page, before = await self.homeserver.page(host, room_id, MAX_EARLIER - seen, before)
             for event in page:
                 if events.is_membership(event, host, "invite"):
                     # is_direct stands in the invitation only: the join has replaced it since.
@@ -178,7 +173,7 @@ class MatrixAdapter:
                 if theirs and event.get("type") in events.CONTENT_EVENTS:
                     found.append(event | {"room_id": room_id})
             seen += len(page)
-            if not before or not page:
+            if not before:
                 break
         return found[::-1], False
 
@@ -217,7 +212,7 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        return self._template.replace("{id}", agent.id).replace("{name}", name)
+        return self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -371,7 +366,7 @@ class MatrixAdapter:
     ) -> render.Content:
         """Upload a file; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
-            file = await playable(original, what.kind, self._conversions)
+            file = await playable(original, what.kind, self.conversions)
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.
@@ -503,9 +498,9 @@ class Markers:
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         before = ""
         for _ in range(MOST_PAGES):
-            found, before = await self._homeserver.latest(reader, room_id, _PAGE, before)
+            found, before = await self._homeserver.page(reader, room_id, _PAGE, before)
             recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
             for event in recent:
                 self.note(room_id, event)
-            if not before or len(recent) < len(found) or not found:
+            if not before or len(recent) < len(found):
                 return

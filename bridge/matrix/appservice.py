@@ -19,6 +19,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, TypeVar
 from urllib.parse import unquote
@@ -34,9 +35,7 @@ from bridge.rooms.surroundings import Observer
 
 T = TypeVar("T")
 RawEvent = dict[str, object]
-Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[object]]
-Vouch = Callable[[str], Awaitable[bool]]
-Typing = Callable[[RoomId, Collection[UserId]], None]
+Arrived = tuple[RoomId, EventId, RawEvent]
 Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 _LOG = "bridge.matrix.endpoint"
@@ -92,38 +91,39 @@ _entries = msgspec.json.Decoder(list[msgspec.Raw])
 _typing = msgspec.json.Decoder(_Typing)
 
 
+class Refusal(web.HTTPException):
+    """An answer that is a Matrix error."""
+
+    def __init__(self, status: int, errcode: str, message: str) -> None:
+        self.status_code = status
+        text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
+        super().__init__(text=text, content_type="application/json")
+
+
+@dataclass(kw_only=True, eq=False)
 class Endpoint:
     """The homeserver's calls, answered by a handler of aiohttp's low-level server.
 
     With the router of a web application a transaction of one event takes a quarter more CPU time.
-
-    Args:
-        accept: returns when events are durable, raises StoreError.
-        vouch: makes one of our users exist, and says whether it is one.
-        typing: told who is typing in a room, whenever that changes.
-        pages: further pages of the same port, by path: for anybody, without a token.
-        timing: for a type of event, takes the seconds until one was stored.
     """
 
-    def __init__(
-        self,
-        *,
-        hs_token: str,
-        is_ours: Callable[[str], bool],
-        accept: Accept,
-        vouch: Vouch,
-        max_body: int,
-        typing: Typing | None = None,
-        pages: Mapping[str, Page] | None = None,
-        timing: Callable[[str], Observer] | None = None,
-    ) -> None:
-        self._token = hs_token.encode()
-        self._is_ours = is_ours
-        self._accept = accept
-        self._vouch = vouch
-        self._typing = typing
-        self._timing = timing
-        self._max_body = max_body
+    hs_token: str = field(repr=False)
+    is_ours: Callable[[str], bool]
+    accept: Callable[[Sequence[Arrived]], Awaitable[object]]
+    """Returns when events are durable; raises StoreError."""
+    vouch: Callable[[str], Awaitable[bool]]
+    """Makes one of our users exist, and says whether it is one."""
+    max_body: int
+    """Bytes of a transaction."""
+    typing: Callable[[RoomId, Collection[UserId]], None] | None = None
+    """Is told who is typing in a room, whenever that changes."""
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    """Further pages of the same port, by path: for anybody, without a token."""
+    timing: Callable[[str], Observer] | None = None
+    """For a type of event, takes the seconds until one was stored."""
+
+    def __post_init__(self) -> None:
+        self._token = self.hs_token.encode()
         self.heard = 0.0
         """When the homeserver called last, by `perf_counter`."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
@@ -134,7 +134,7 @@ class Endpoint:
             "/users/": (self._user, ("GET",)),
             "/rooms/": (self._unknown, ("GET",)),
             f"{_V1}/ping": (self._ping, ("POST",)),
-            **{path: (page, ("GET", "HEAD")) for path, page in (pages or {}).items()},
+            **{path: (page, ("GET", "HEAD")) for path, page in self.pages.items()},
         }
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -159,29 +159,27 @@ class Endpoint:
         began = perf_counter()
         if events:
             try:
-                await self._accept(events)
+                await self.accept(events)
             except StoreError as error:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
-                raise _refusal(
-                    web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
-                ) from error
+                raise Refusal(503, "M_UNKNOWN", "The events could not be stored.") from error
         answer = _done()
         # aiohttp would write it a turn of the event loop later, after the events' effects.
         with suppress(ConnectionError):  # aiohttp finds out by itself that nobody listens
             await answer.prepare(request)
             await answer.write_eof()
-        if self._timing is not None:
+        if self.timing is not None:
             took = perf_counter() - began
             for _, _, event in events:
                 kind = event.get("type")
-                self._timing(kind if kind in COUNTED_TYPES else "other").observe(took)
+                self.timing(kind if kind in COUNTED_TYPES else "other").observe(took)
         if self._wants_debug(logging.DEBUG):
             skipped = len(told.events) - len(events)
             self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
-        if self._typing is not None:
+        if self.typing is not None:
             signs = bytes(told.ephemeral)
             for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
-                self._typing(room_id, users)
+                self.typing(room_id, users)
         return answer
 
     def _split(self, body: bytes) -> _Transaction:
@@ -195,43 +193,39 @@ class Endpoint:
                 return _Transaction(_salvage(body))
         except (ValueError, RecursionError) as error:
             self._log.error("transaction is not readable", size=len(body), error=str(error))
-            raise _refusal(
-                web.HTTPBadRequest, "M_BAD_JSON", 'The body must be a JSON object with "events".'
-            ) from error
+            why = 'The body must be a JSON object with "events".'
+            raise Refusal(400, "M_BAD_JSON", why) from error
 
-    def _event(self, raw: msgspec.Raw) -> tuple[RoomId, EventId, RawEvent] | None:
+    def _event(self, raw: msgspec.Raw) -> Arrived | None:
         """Read one event, or None if it is an echo, or no event."""
         try:
             gist = _read_gist(raw)
         except _UNREADABLE as error:
             self._log.warning("event without identity skipped", error=str(error))
             return None
-        if is_echo(self._is_ours, gist.type, gist.sender, gist.state_key):
+        if is_echo(self.is_ours, gist.type, gist.sender, gist.state_key):
             return None
         try:
             event = _decode(bytes(raw))
         except _UNREADABLE as error:
             # Its sender must still learn that it cannot be carried: keep it, without content.
-            self._log.warning(
-                "event's content dropped", event_id=gist.event_id, error=type(error).__name__
-            )
+            name = type(error).__name__
+            self._log.warning("event's content dropped", event_id=gist.event_id, error=name)
             event = {**msgspec.to_builtins(gist), "content": {}}
         return RoomId(gist.room_id), EventId(gist.event_id), event
 
     async def _user(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         try:
-            if await self._vouch(unquote(request.rel_url.raw_name)):
+            if await self.vouch(unquote(request.rel_url.raw_name)):
                 return _done()
         except (Unavailable, Refused) as error:
-            raise _refusal(
-                web.HTTPServiceUnavailable, "M_UNKNOWN", "The user could not be made."
-            ) from error
-        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "No user of ours.")
+            raise Refusal(503, "M_UNKNOWN", "The user could not be made.") from error
+        raise Refusal(404, "M_NOT_FOUND", "No user of ours.")
 
     async def _unknown(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
-        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "We have no such thing.")
+        raise Refusal(404, "M_NOT_FOUND", "We have no such thing.")
 
     async def _ping(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
@@ -244,10 +238,11 @@ class Endpoint:
         if scheme.lower() != "bearer":
             token = request.query.get("access_token", "")
         if not token:
-            raise _refusal(web.HTTPUnauthorized, "M_UNAUTHORIZED", "The hs_token is missing.")
-        if not hmac.compare_digest(token.strip().encode("utf-8", "surrogateescape"), self._token):
+            raise Refusal(401, "M_UNAUTHORIZED", "The hs_token is missing.")
+        given = token.strip().encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(given, self._token):
             self._log.warning("call with a wrong hs_token", remote=request.remote)
-            raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
+            raise Refusal(403, "M_FORBIDDEN", "The hs_token is wrong.")
         self.heard = perf_counter()
 
     async def _read(self, request: web.BaseRequest) -> bytes:
@@ -257,21 +252,15 @@ class Endpoint:
             request.writer.output_size = 0
         parts: list[bytes] = []
         size = request.content_length or 0
-        if size <= self._max_body:
+        if size <= self.max_body:
             size = 0
-            while size <= self._max_body and (chunk := await request.content.readany()):
+            while size <= self.max_body and (chunk := await request.content.readany()):
                 size += len(chunk)
                 parts.append(chunk)
-        if size > self._max_body:
+        if size > self.max_body:
             # The homeserver will offer the same transaction for ever: an operator must act.
-            self._log.error("body exceeds appservice.max_body_size", limit=self._max_body)
-            raise _refusal(
-                web.HTTPRequestEntityTooLarge,
-                "M_TOO_LARGE",
-                f"The body is longer than {self._max_body} bytes.",
-                max_size=self._max_body,
-                actual_size=size,
-            )
+            self._log.error("body exceeds appservice.max_body_size", limit=self.max_body)
+            raise Refusal(413, "M_TOO_LARGE", f"The body is longer than {self.max_body} bytes.")
         return b"".join(parts)
 
 
@@ -284,13 +273,6 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
 
 def _done() -> web.Response:
     return web.Response(body=b"{}", headers=_JSON)
-
-
-def _refusal(
-    kind: Callable[..., web.HTTPError], errcode: str, message: str, **sizes: int
-) -> web.HTTPError:
-    text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
-    return kind(text=text, content_type="application/json", **sizes)
 
 
 def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:

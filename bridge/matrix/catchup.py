@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.appservice import RawEvent, is_echo
+from bridge.matrix.appservice import Arrived, RawEvent, is_echo
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
@@ -37,9 +37,6 @@ SPREAD = 0.05
 RETRY = 2.0
 """Seconds between two tries to reach the homeserver."""
 
-Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
-"""Stores events, once each; returns how many were new. Raises StoreError."""
-
 
 @dataclass(frozen=True)
 class CatchUp:
@@ -50,7 +47,8 @@ class CatchUp:
     homeserver: Homeserver
     is_ours: Callable[[str], bool]
     known: Callable[[EventId], Awaitable[bool]]
-    accept: Accept
+    accept: Callable[[Sequence[Arrived]], Awaitable[int]]
+    """Stores events, once each; returns how many were new. Raises StoreError."""
     rooms: Callable[[], Sequence[tuple[RoomId, UserId]]]
     """Those in which people talk, with our user in each, the liveliest first."""
     clock: Clock
@@ -101,23 +99,25 @@ class CatchUp:
 
     async def _look_into(self, room_id: RoomId, host: UserId) -> None:
         oldest = self.clock.now() - self.reach()
-        found: list[tuple[RoomId, EventId, RawEvent]] = []
+        found: list[Arrived] = []
         before = ""
         for _ in range(MOST_PAGES):
-            events, before = await self.homeserver.latest(host, room_id, PAGE, before)
+            events, before = await self.homeserver.page(host, room_id, PAGE, before)
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
                     found.append(read)
-            if not before or not events or (found and await self.known(found[-1][1])):
+            if not before or (found and await self.known(found[-1][1])):
                 break
+        else:
+            _log.warning("older events are not looked for", room=room_id, read=MOST_PAGES * PAGE)
         new = await self.accept(found[::-1]) if found else 0
         if new:
-            _log.warning("events that were never handed over", room=room_id, count=new)
+            _log.info("events that were not handed over yet", room=room_id, count=new)
 
-    def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
+    def _read(self, event: RawEvent, room_id: RoomId) -> Arrived | None:
         """The event as a transaction brings it; None for an echo, and for what was taken back."""
         event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
         if not event_id or not sender or "redacted_because" in mapping(event, "unsigned"):

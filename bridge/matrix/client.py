@@ -485,20 +485,19 @@ class Homeserver:
         path, query = _room(room_id, "members"), {"not_membership": "leave"}
         return objects(await self.request("GET", path, user=user, query=query), "chunk")
 
-    async def latest(
-        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
+    async def page(
+        self, user: UserId, room_id: RoomId, limit: int, start: str = "", way: str = "b"
     ) -> tuple[Sequence[Json], str]:
-        """The latest events, newest first, and where to go on from ("" at the room's start)."""
-        query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
-        return await self._messages(user, room_id, query)
-
-    async def _messages(
-        self, user: UserId, room_id: RoomId, query: Mapping[str, str]
-    ) -> tuple[Sequence[Json], str]:
+        """The latest events from `start` on, newest first, and where to go on ("": no further);
+        with the `way` "f" later ones, oldest first.
+        """
+        query = {"dir": way, "limit": str(limit)} | ({"from": start} if start else {})
         # By the short way: after an outage it is asked for in many rooms.
         path = _room(room_id, "messages")
         reply = await self.fast_request("GET", path, None, user, urlencode(query))
-        return objects(reply, "chunk"), text(reply, "end")
+        found = objects(reply, "chunk")
+        # Some servers go on giving a place to continue from at the room's end.
+        return found, text(reply, "end") if found else ""
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -512,12 +511,9 @@ class Homeserver:
         yield mapping(found, "event")
         after = text(found, "end")
         while after:
-            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            page, after = await self._messages(reader, room_id, query)
+            page, after = await self.page(reader, room_id, TIMELINE_PAGE, after, "f")
             for event in page:
                 yield event
-            if not page:
-                return  # some servers go on giving a place to continue from at the room's end
 
     async def redact(
         self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str

@@ -144,11 +144,10 @@ def read_poll(content: wire.Json) -> Written | str:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = wire.mapping(content, "m.poll") or wire.mapping(content, "org.matrix.msc3381.poll.start")
     question = _extensible(wire.mapping(poll, "question")).strip()
-    answers = poll.get("answers")
     choices = tuple(
         (wire.text(answer, "id") or wire.text(answer, "m.id"), text)
-        for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
-        if isinstance(answer, dict) and (text := _extensible(answer).strip())
+        for answer in wire.objects(poll, "answers")[:MAX_ANSWERS]
+        if (text := _extensible(answer).strip())
     )
     if question and choices:
         lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
@@ -221,14 +220,9 @@ _MAX_KEY = 40
 """Characters of a reaction; an emoji of many parts has about ten."""
 
 
-def relation_of(content: wire.Json) -> wire.Json:
-    """The content's `m.relates_to`, empty if it has none."""
-    return wire.mapping(content, "m.relates_to")
-
-
 def replied_to(content: wire.Json) -> EventId | None:
     """The event that this one answers, as its author sees it."""
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
         return None  # only there for clients that have no threads
     return _event_id(wire.mapping(relation, "m.in_reply_to"), "event_id")
@@ -236,17 +230,20 @@ def replied_to(content: wire.Json) -> EventId | None:
 
 def thread_of(content: wire.Json) -> EventId | None:
     """The event at the root of the thread that this one is in."""
-    relation = relation_of(content)
-    if wire.text(relation, "rel_type") != "m.thread":
-        return None
-    return _event_id(relation, "event_id")
+    return _related(content, "m.thread")
+
+
+def _related(content: wire.Json, kind: str) -> EventId | None:
+    """The event to which this one has a relation of that kind."""
+    relation = wire.mapping(content, "m.relates_to")
+    return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
 def correction(
     event_id: EventId, sender: UserId, content: wire.Json, kind: str = "m.room.message"
 ) -> record.Meaning | None:
     """Meaning of a correction of an event of type `kind`; None if the content is none."""
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if wire.text(relation, "rel_type") != "m.replace":
         return None
     new = wire.mapping(content, "m.new_content")
@@ -255,29 +252,22 @@ def correction(
         body = wire.text(content, "body").removeprefix("* ")
         new = {"msgtype": wire.text(content, "msgtype"), "body": body}
     written, target = read_content(kind, new), _event_id(relation, "event_id")
-    if isinstance(written, str):
-        return record.Unreadable(event_id, sender, written)
-    if target is None:
-        return record.Unreadable(event_id, sender, MALFORMED)
+    if isinstance(written, str) or target is None:
+        why = written if isinstance(written, str) else MALFORMED
+        return record.Unreadable(event_id, sender, why)
+    words, answers, notice = written.plain, written.answers, written.notice
     return record.Corrected(
-        event_id,
-        sender,
-        target,
-        written.content,
-        written.plain,
-        written.answers,
-        notice=written.notice,
+        event_id, sender, target, written.content, words, answers, notice=notice
     )
 
 
 def reaction(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of an `m.reaction`."""
     content = wire.mapping(raw, "content")
-    relation = relation_of(content)
-    target = _event_id(relation, "event_id")
-    if target is None or wire.text(relation, "rel_type") != "m.annotation":
+    target = _related(content, "m.annotation")
+    key = wire.text(wire.mapping(content, "m.relates_to"), "key").strip()
+    if target is None:
         return record.Nothing()
-    key = wire.text(relation, "key").strip()
     if key.startswith("mxc://"):
         # A picture as reaction: its short name is what can be said of it.
         key = wire.text(content, "shortcode") or wire.text(content, "com.beeper.reaction.shortcode")
@@ -305,9 +295,8 @@ _MAX_ANSWER = 40
 def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
     content = wire.mapping(raw, "content")
-    relation = relation_of(content)
-    target = _event_id(relation, "event_id")
-    if wire.text(relation, "rel_type") != "m.reference" or target is None:
+    target = _related(content, "m.reference")
+    if target is None:
         return record.Nothing()
     chosen = wire.mapping(content, "org.matrix.msc3381.poll.response").get("answers")
     if not isinstance(chosen, list):
@@ -432,7 +421,7 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
 def _content_event(
     kind: str, content: wire.Json, event_id: EventId, sender: UserId
 ) -> record.Meaning:
-    relation = relation_of(content)
+    relation = wire.mapping(content, "m.relates_to")
     if relation and (kind == "m.room.message" or kind in POLLS):
         corrected = correction(event_id, sender, content, kind)
         if corrected is not None:
@@ -462,7 +451,7 @@ def recorded(raw: wire.Json) -> Recorded | None:
     at = sent_at(raw)
     if not content:
         return Recorded(event_id, sender, at, withdrawn=True)
-    relation, replaces, reply_to = relation_of(content), None, replied_to(content)
+    relation, replaces, reply_to = wire.mapping(content, "m.relates_to"), None, replied_to(content)
     if wire.text(relation, "rel_type") == "m.replace":
         replaces = EventId(wire.text(relation, "event_id"))
         content = wire.mapping(content, "m.new_content")

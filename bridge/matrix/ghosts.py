@@ -15,9 +15,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -27,6 +27,7 @@ from cachetools import LRUCache
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import DEVICE, FOREIGN, TAKEN, Homeserver, spool
+from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -54,16 +55,6 @@ FOREIGN_FIX = (
 )
 
 
-class Devices(Protocol):
-    """Devices that our users act as. `crypto.crypto.Crypto` is one."""
-
-    async def ensure(self, user: UserId) -> None:
-        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
-
-    async def mend(self, user: UserId) -> None:
-        """Make the device again, which the homeserver does not know any more."""
-
-
 class PlainDevices:
     """Devices without keys, for a bridge without encryption; without MSC4190 there are none."""
 
@@ -72,6 +63,7 @@ class PlainDevices:
         self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
 
     async def ensure(self, user: UserId) -> None:
+        """Make the user's device, if need be. Refused: `UNREGISTERED`: there is no such user."""
         # Once a start: encryption may have been on before, and then the device was another.
         if self._asked.get(user):
             return
@@ -84,6 +76,7 @@ class PlainDevices:
         self._asked[user] = True
 
     async def mend(self, user: UserId) -> None:
+        """Make the device again, which the homeserver does not know any more."""
         await self._homeserver.make_device(user)
 
 
@@ -101,26 +94,21 @@ def foreign_devices(devices: Iterable[str]) -> list[str]:
     return [device for device in devices if not device.startswith(DEVICE)]
 
 
+@dataclass(eq=False, repr=False)
 class Ghosts:
     """Registration, profiles and memberships of our users.
 
     Methods raise `Unavailable`, `Refused` (with `FOREIGN`: the user is not ours) or StoreError.
     """
 
-    def __init__(
-        self,
-        homeserver: Homeserver,
-        profiles: StorePort,
-        users: OurUsers,
-        devices: Devices | None = None,
-        *,
-        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self._homeserver = homeserver
-        self._profiles = profiles
-        self._users = users
-        self.devices = devices or PlainDevices(homeserver)
-        self._now = now
+    _homeserver: Homeserver
+    _profiles: StorePort
+    _users: OurUsers
+    devices: Crypto | PlainDevices
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    """ms since the epoch."""
+
+    def __post_init__(self) -> None:
         self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
         """mxc addresses by the hash of the file."""
@@ -225,7 +213,7 @@ class Ghosts:
         row = await self._row(user)
         if row is None or row.avatar_source != icon_source:
             return False
-        return 0 <= self._now() - row.avatar_at < _LOOK_AGAIN
+        return 0 <= self.now() - row.avatar_at < _LOOK_AGAIN
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Put the user into the room, invited by the host, unless we know it to be there."""
@@ -296,12 +284,8 @@ class Ghosts:
             return
         if user not in foreign:
             foreign.add(user)
-            _log.error(
-                "somebody else has registered this user, so it is not served",
-                user=user,
-                devices=devices,
-                fix=FOREIGN_FIX,
-            )
+            event = "somebody else has registered this user, so it is not served"
+            _log.error(event, user=user, devices=devices, fix=FOREIGN_FIX)
         raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     async def _exist(self, user: UserId) -> GhostRow:
@@ -363,7 +347,7 @@ class Ghosts:
             _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
         # A picture that cannot be used is remembered too, or it would be fetched for ever.
         seen = msgspec.structs.replace(
-            row, avatar_source=source, avatar_hash=digest, avatar_at=self._now()
+            row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()
         )
         if mxc == row.avatar_mxc:
             await self._save(seen)

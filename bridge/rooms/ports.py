@@ -67,13 +67,18 @@ class Refused(Exception):
 
 
 class CallFailure(Exception):
-    """A WebChat call or upload came to nothing."""
+    """A WebChat call or upload came to nothing; `certain`: it has not arrived."""
 
     limit: int | None = None
     """Bytes, where the content exceeds a limit that is known."""
 
     def __init__(
-        self, reason: FailureReason, *, certain: bool, code: int | None = None, message: str = ""
+        self,
+        reason: FailureReason,
+        message: str = "",
+        code: int | None = None,
+        *,
+        certain: bool = True,
     ) -> None:
         super().__init__(message or reason)
         self.reason = reason

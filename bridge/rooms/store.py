@@ -191,15 +191,22 @@ class GhostRow(msgspec.Struct, frozen=True):
     """When it was fetched from there, ms since the epoch."""
 
 
-class AccountRow(msgspec.Struct, frozen=True):
-    """A room's WebChat login. The token and the cookies that came with it are secrets."""
+class Token(msgspec.Struct, frozen=True):
+    """A room's WebChat token, with what the login told beside it."""
 
     room_id: RoomId
     login_name: str
-    token: str
+    value: str
+    """A secret; empty once the server has refused it."""
     issued: int
+    """ms since the epoch."""
     client_id: str = ""
+    """What the server calls the customer in people lists, where it says so."""
     cookies: str = ""
+    """The `Cookie` header that goes wherever the token goes, a secret too; "": none was set."""
+
+    def __repr__(self) -> str:  # without the secrets
+        return f"Token({self.room_id!r}, {self.login_name!r})"
 
 
 class SecretRow(msgspec.Struct, frozen=True):
@@ -316,9 +323,9 @@ class StorePort(Protocol):
 
     async def save_ghost(self, ghost: GhostRow) -> None: ...
 
-    async def account(self, room_id: RoomId) -> AccountRow | None: ...
+    async def token(self, room_id: RoomId) -> Token | None: ...
 
-    async def save_account(self, account: AccountRow) -> None: ...
+    async def save_token(self, token: Token) -> None: ...
 
     async def forget_token(self, room_id: RoomId) -> None: ...
 

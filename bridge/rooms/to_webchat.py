@@ -93,7 +93,7 @@ class WebChatLane:
         if row.attempted is not None:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
         if not wants_link(room.record.conversation):  # given up in the step that asked for it
-            return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
+            return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN))
         try:
             answer = await self._around.link.call(
                 room.account, effect.call_id, effect.command, mark
@@ -105,15 +105,14 @@ class WebChatLane:
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
         """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
         if _overtaken(room.record, CallId(row.call_id or 0)):
-            raise CallFailure(FailureReason.OVERTAKEN, certain=True)
+            raise CallFailure(FailureReason.OVERTAKEN)
         if row.marked:
             return
         try:
             await self._around.store.mark_attempted(row, self._around.clock.now())
         except StoreError as error:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message=f"our own database: {error}"
-            ) from error
+            why = f"our own database: {error}"
+            raise CallFailure(FailureReason.UNREACHABLE, why) from error
 
     async def _upload(self, room: Room, effect: UploadMedia, *, token_may_end: bool = True) -> Done:
         """Stream the file through; a repeat after a crash only leaves an unused copy behind.
@@ -139,16 +138,15 @@ class WebChatLane:
                     return await self._voice(room, effect.call_id, blob)
                 return await self._file(room, effect.call_id, blob)
         except TooBig as error:
-            failure = CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error))
+            failure = CallFailure(FailureReason.TOO_BIG, str(error))
             failure.limit = limit
             raise failure from error
         except Refused as error:
             changed = error.code == CHANGED_FILE
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
-            raise CallFailure(reason, certain=True, message=error.code) from error
+            raise CallFailure(reason, error.code) from error
         except Unavailable as error:
-            reason = FailureReason.UNREACHABLE
-            raise CallFailure(reason, certain=True, message=str(error)) from error
+            raise CallFailure(FailureReason.UNREACHABLE, str(error)) from error
 
     async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """A voice message is AMR, inside its frame or, if it does not fit there, uploaded.
@@ -233,7 +231,7 @@ def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) ->
     """The outcome of a call at which our own code failed."""
     _log.error("a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error)
     reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
-    failure = CallFailure(reason, certain=not attempted, message=type(error).__name__)
+    failure = CallFailure(reason, type(error).__name__, certain=not attempted)
     return _failed(CallId(row.call_id or 0), failure)
 
 

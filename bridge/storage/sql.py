@@ -357,11 +357,9 @@ GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa
 SAVE_GHOST = for_rows(
     upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
 )
-_ACCOUNT = "login_name, token, issued, client_id, cookies"
-ACCOUNT = same(f"SELECT room_id, {_ACCOUNT} FROM accounts WHERE room_id = $1")  # noqa: S608
-SAVE_ACCOUNT = for_rows(
-    upsert("accounts", "room_id", _ACCOUNT), "text, text, text, bigint, text, text"
-)
+_LOGIN = "login_name, token, issued, client_id, cookies"
+TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
+SAVE_TOKEN = for_rows(upsert("accounts", "room_id", _LOGIN), "text, text, text, bigint, text, text")
 FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")

@@ -19,7 +19,6 @@ from msgspec.structs import astuple
 from bridge.ids import EventId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
-    AccountRow,
     Answer,
     Backlog,
     ChatRow,
@@ -32,6 +31,7 @@ from bridge.rooms.store import (
     Loaded,
     SecretRow,
     StoreError,
+    Token,
     TraceRow,
 )
 from bridge.storage import sql
@@ -185,12 +185,12 @@ class SqlStore:
     async def save_ghost(self, ghost: GhostRow) -> None:
         await self._save(sql.SAVE_GHOST, *astuple(ghost))
 
-    async def account(self, room_id: RoomId) -> AccountRow | None:
-        rows = await self._read(sql.ACCOUNT, room_id)
-        return AccountRow(*rows[0]) if rows else None
+    async def token(self, room_id: RoomId) -> Token | None:
+        rows = await self._read(sql.TOKEN, room_id)
+        return Token(*rows[0]) if rows else None
 
-    async def save_account(self, account: AccountRow) -> None:
-        await self._save(sql.SAVE_ACCOUNT, *astuple(account))
+    async def save_token(self, token: Token) -> None:
+        await self._save(sql.SAVE_TOKEN, *astuple(token))
 
     async def forget_token(self, room_id: RoomId) -> None:
         await self._update(sql.FORGET_TOKEN, room_id)

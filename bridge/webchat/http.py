@@ -95,8 +95,7 @@ class PasswordLogin:
     enterprise_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterLogin:
+class RegisterLogin(msgspec.Struct, frozen=True):
     """Type 3: find the account by name or create it (named in the guide, explained later)."""
 
     name: str
@@ -106,8 +105,7 @@ class RegisterLogin:
     """Address of a picture."""
 
 
-@dataclass(frozen=True, slots=True)
-class VisitorLogin:
+class VisitorLogin(msgspec.Struct, frozen=True):
     """Type 4 (later): nobody in particular."""
 
     visitor_id: str
@@ -136,8 +134,7 @@ class LoginReply:
     """Our own id on people lists, where the server tells it (trap T16)."""
 
 
-@dataclass(frozen=True, slots=True)
-class UploadReply:
+class UploadReply(msgspec.Struct, frozen=True):
     result: int
     message: str = ""
     url: str = ""
@@ -145,8 +142,7 @@ class UploadReply:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RobotAnswer:
+class RobotAnswer(msgspec.Struct, frozen=True):
     """One hit of the knowledge base."""
 
     title: str
@@ -157,8 +153,7 @@ class RobotAnswer:
     """The article's, relative to a knowledge-base host that no revision names."""
 
 
-@dataclass(frozen=True, slots=True)
-class RobotReply:
+class RobotReply(msgspec.Struct, frozen=True):
     result: int
     message: str = ""
     answers: tuple[RobotAnswer, ...] = ()
@@ -186,8 +181,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
         return self.user_type == CUSTOMER
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryReply:
+class HistoryReply(msgspec.Struct, frozen=True):
     result: int
     message: str = ""
     entries: tuple[HistoryEntry, ...] = ()

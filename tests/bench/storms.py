@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bridge.link.http_client import Backoff
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import LinkSettings, Timing
 from tests.bench.sessions import fill
 from tests.bench.stubs import StubWebChat
 from tests.bench.subjects import ROOT, process_cpu, program, silent_bridge
@@ -33,7 +33,7 @@ AWAY = 3.0
 """Seconds without a call centre."""
 PATIENCE = 300.0
 QUIET = 5.0
-STABLE = LinkSettings(base_url="").timing.stable + QUIET
+STABLE = Timing().stable + QUIET
 """Seconds after which the loss of a link is no longer the next of a row."""
 Say = Callable[[str], None]
 
@@ -127,7 +127,7 @@ async def keep(
     number: int, session: aiohttp.ClientSession, base_url: str, dialling: asyncio.Semaphore
 ) -> None:
     """One session, for ever."""
-    timing, token = LinkSettings(base_url=base_url).timing, ""
+    timing, token = Timing(), ""
     backoff = Backoff(timing.backoff_first, timing.backoff_last, random.Random(number))  # noqa: S311
     socket_url = base_url.replace("http", "ws", 1) + "/cws?token="
     while True:
@@ -153,7 +153,7 @@ async def keep(
 
 
 async def main(base_url: str, sessions: int) -> None:
-    dialling = asyncio.Semaphore(LinkSettings(base_url=base_url).reconnect_limit)
+    dialling = asyncio.Semaphore(LinkSettings.reconnect_limit)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         for number in range(sessions):
             group.create_task(keep(number, session, base_url, dialling))

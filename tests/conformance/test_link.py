@@ -15,12 +15,14 @@ from typing import cast
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace as renewed
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.login import room_key
-from bridge.link.settings import Timing, Token
+from bridge.link.settings import Timing
 from bridge.rooms.ports import CallFailure
+from bridge.rooms.store import Token
 from bridge.webchat.codes import LoginType
 from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (
@@ -200,7 +202,7 @@ async def test_token_reuse_and_renewal() -> None:
                 await eventually(partial(connected, rigged))
         assert customer(simulator)["logins"] == 1
         kept = tokens.kept[ADA.room_id]
-        tokens.kept[ADA.room_id] = replace(kept, issued=kept.issued - 23 * 3_600_000 - 1)
+        tokens.kept[ADA.room_id] = renewed(kept, issued=kept.issued - 23 * 3_600_000 - 1)
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
             rigged.links.keep(ADA)
             await eventually(lambda: rigged.counts.connects == 1)
@@ -227,7 +229,7 @@ async def test_08_handshake_refused(mode: str) -> None:
     """Row 8, and the two other ways of 3.3: one relogin, then open; nothing is written before."""
     async with simulated(handshake_refusal=mode) as simulator:
         tokens = Tokens()
-        tokens.kept[ADA.room_id] = Token(LOGIN, "STALE", RealClock().now())
+        tokens.kept[ADA.room_id] = Token(ADA.room_id, LOGIN, "STALE", RealClock().now())
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
             writes = Counter[str]()
 

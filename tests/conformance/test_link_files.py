@@ -219,7 +219,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
 
 def _sign_of(settings: LinkSettings) -> str:
     body = dump_login(credentials_of(settings, ADA).login)
-    return login_sign(body, settings.sign_key)
+    return login_sign(body, settings.server.sign_key.get_secret_value())
 
 
 async def _dead_server(settings: LinkSettings, tokens: Tokens, shown: list[str]) -> None:

@@ -13,13 +13,16 @@ Result = TypeVar("Result")
 
 START = 1_733_011_200_000
 TURNS = 60
-"""Turns of the event loop after which everything that can go on without time has gone on."""
+"""Turns of the event loop after which no more is waited for what never rests."""
 
 
 async def quiet(turns: int = TURNS) -> None:
     """Let everything run that does not wait for time or for a gate."""
+    ready = vars(asyncio.get_running_loop())["_ready"]
     for _ in range(turns):
         await asyncio.sleep(0)
+        if not ready:
+            return
 
 
 def leap(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -38,6 +38,13 @@ GHOST = "@webchat__a00001:localhost"
 HEALTH = (
     "import urllib.request as r; print(r.urlopen('http://127.0.0.1:{}/_matrix/mau/live').status)"
 )
+PARTS = """
+import json
+from importlib.metadata import distributions
+with open("/opt/bridge/sbom.cdx.json") as file:
+    told = {(one["name"], one["version"]) for one in json.load(file)["components"]}
+print({(one.name, one.version) for one in distributions()} ^ told)
+"""
 
 
 class Failed(Exception):
@@ -187,6 +194,9 @@ async def serving(
         expect(user, str(OWNER if os.getuid() == 0 else os.getuid()), "user")
         health = engine.call("exec", NAME, "python", "-c", HEALTH.format(port)).stdout.strip()
         expect(health, "200", "live")
+    with step("its list of parts (SBOM) is what is installed in it"):
+        differing = engine.call("exec", NAME, "python", "-c", PARTS).stdout.strip()
+        expect(differing, "set()", "differing")
     with step(f"a customer and an agent talk ({kind})"):
         await converse(simulator, synapse, f"ada-{kind.lower()}")
     with step("SIGTERM: it ends with 0"):

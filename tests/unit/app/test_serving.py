@@ -23,7 +23,6 @@ from bridge.app.serving import (
     Contact,
     HomeserverRefused,
     Serving,
-    StoredTokens,
     measure,
     place_of,
     prune,
@@ -32,8 +31,6 @@ from bridge.app.serving import (
 from bridge.config import Config
 from bridge.config.model import Queue, Retention
 from bridge.demo.child_process import free_port
-from bridge.ids import RoomId
-from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops.metrics import Metrics
@@ -94,7 +91,7 @@ async def test_two_media_at_a_time_are_converted_in_threads_of_their_own(
     async with Serving(told(tmp_path)):
         (around,) = made
         assert isinstance(around.matrix, MatrixAdapter)
-        assert around.matrix._conversions is around.conversions
+        assert around.matrix.conversions is around.conversions
         jobs = [around.conversions.submit(convert) for _ in range(3)]
         for _ in range(2):
             assert await asyncio.to_thread(began.acquire, timeout=20)  # files have other threads
@@ -133,24 +130,6 @@ def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> Non
     taken = why_refused(config, Refused(TAKEN, "@q:a is served by the application service crm1"))
     assert "(TAKEN_USER @q:a is served by the application service crm1)" in taken
     assert "bridge.queue_username_template" in taken
-
-
-ROOM = RoomId("!a:example.org")
-
-
-@pytest.mark.asyncio
-async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> None:
-    store = MemoryStore()
-    tokens = StoredTokens(store)
-    token = Token("mx-1", "SECRET", 7, "client", "SERVERID=n1; JSESSIONID=x")
-    await tokens.save(ROOM, token)
-    assert await tokens.load(ROOM) == token
-    assert "SERVERID" not in repr(token)
-    await tokens.forget(ROOM)
-    assert await tokens.load(ROOM) is None
-    row = await store.account(ROOM)
-    assert row is not None
-    assert (row.login_name, row.token, row.cookies) == ("mx-1", "", "")
 
 
 class Ledger(MemoryStore):

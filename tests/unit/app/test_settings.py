@@ -65,7 +65,8 @@ def test_what_the_call_centre_is_told_of_customers(tmp_path: Path) -> None:
         told = keys.format(str(long_voices).lower())
         config = load(tmp_path, SMALLEST.replace("webchat:\n", f"webchat:\n  {told}\n"))
         link = link_settings_of(config)
-        assert (link.portrait, link.ip) == ("https://h/{room_key}", "203.0.113.9")
+        login = link.server.login
+        assert (login.portrait, login.ip) == ("https://h/{room_key}", "203.0.113.9")
         rules = rules_of(config, users_of(config), Learnt(link, Facts(), RealClock()))
         assert (rules.policy.brand, rules.policy.tracks) == ("element", "[]")
         assert rules.long_voices() is long_voices

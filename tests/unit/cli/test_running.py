@@ -101,6 +101,22 @@ def test_files_that_everybody_can_read_are_named(
     assert "chmod" not in folder.run_here("check").output, "nobody else gets there"
 
 
+def test_a_volume_of_kubernetes_is_not_open_to_everybody(open_folder: Folder) -> None:
+    """One pod reaches it; its files are links into `..data`, whatever mode the volume gives."""
+    folder = open_folder
+    folder.write()
+    folder.config.chmod(0o644)
+    (folder.path / "..2026_11_27").mkdir()
+    folder.config.rename(folder.path / "..2026_11_27" / folder.config.name)
+    for way, told in (("..2026_11_27", True), ("..data", False)):
+        if way == "..data":
+            (folder.path / way).symlink_to("..2026_11_27")
+        folder.config.unlink(missing_ok=True)
+        folder.config.symlink_to(Path(way, folder.config.name))
+        result = folder.run_here("check", "-r", str(folder.registration))
+        assert ("chmod" in result.output) is told
+
+
 def test_check_for_scripts(folder: Folder) -> None:
     folder.write()
     result = folder.run_here("check", "--json")

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 
 from aiohttp import web
+from pydantic import SecretStr
 
+from bridge.config.model import Login, Rate, Robot, WebChat
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.link import Shared
 from bridge.link.links import Links
-from bridge.link.settings import LinkSettings, Timing, Token
+from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import Account, Blob
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat.frames import Command, Received, Reply
 
 FAST = Timing(
@@ -69,9 +71,30 @@ class LinkCounts:
 
 
 def settings_for(base_url: str, **changes: object) -> LinkSettings:
-    """Settings that wait as little as possible and let many logins through."""
-    plain = LinkSettings(base_url=base_url, timing=FAST, login_count=1000, login_seconds=0.1)
-    return replace(plain, **changes)  # type: ignore[arg-type]  # the names are the caller's affair
+    """Settings that wait as little as possible and let many logins through.
+
+    `changes`: fields of `LinkSettings`, keys of the section `webchat` and of its login, unchecked.
+    """
+    given = {"login_count": 1000, "login_seconds": 0.1, "timing": FAST, **changes}
+    rate = {"count": given.pop("login_count"), "per_seconds": given.pop("login_seconds")}
+    if given.get("dialect", "") is None:
+        given["dialect"] = "auto"
+    for renamed in {"login_type"} & given.keys():
+        given["type"] = given.pop(renamed)
+    for secret in {"password", "sign_key", "robot_key"} & given.keys():
+        given[secret] = SecretStr(str(given[secret]))
+    robot = {"public_key": given.pop("robot_key", SecretStr(""))}
+
+    def among(names: Iterable[str]) -> dict[str, object]:
+        return {name: given.pop(name) for name in names if name in given}
+
+    ours = among(one.name for one in fields(LinkSettings))
+    whole = {"base_url": base_url, **among(WebChat.model_fields)}
+    whole["login_rate"] = Rate().model_copy(update=rate)
+    whole["robot"] = Robot().model_copy(update=robot)
+    whole["login"] = Login().model_copy(update=given)
+    server = WebChat(base_url="http://crm").model_copy(update=whole)
+    return LinkSettings(server=server, **ours)  # type: ignore[arg-type]  # the caller's affair
 
 
 def account(name: str = "a", person: str = "ada") -> Account:
@@ -97,15 +120,15 @@ class Tokens:
         self.kept: dict[RoomId, Token] = {}
         self.broken = False
 
-    async def load(self, room_id: RoomId) -> Token | None:
+    async def token(self, room_id: RoomId) -> Token | None:
         self._check()
         return self.kept.get(room_id)
 
-    async def save(self, room_id: RoomId, token: Token) -> None:
+    async def save_token(self, token: Token) -> None:
         self._check()
-        self.kept[room_id] = token
+        self.kept[token.room_id] = token
 
-    async def forget(self, room_id: RoomId) -> None:
+    async def forget_token(self, room_id: RoomId) -> None:
         self._check()
         self.kept.pop(room_id, None)
 
@@ -123,10 +146,10 @@ class Facts:
         """What tells of the server, and not of us."""
         return {name: fact for name, fact in self.kept.items() if not name.startswith("visits ")}
 
-    async def get(self, name: str) -> str | None:
+    async def fact(self, name: str) -> str | None:
         return self.kept.get(name)
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         self.kept[name] = value
 
 

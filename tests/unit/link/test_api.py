@@ -387,6 +387,23 @@ async def test_a_look_that_finds_nobody_says_why() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_goes_while_a_refused_login_rests_is_missed() -> None:
+    async def login(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"result": -20})
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=502)
+
+    server = WildServer(login=login, pages=page)
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        rigged.links.keep(ADA)
+        link = rigged.links._links[ADA.room_id]
+        await eventually(lambda: link.gate.pause_left() > 60.0)
+        with pytest.raises(Unavailable, match="HTTP 502"):
+            await rigged.links.probe()
+
+
+@pytest.mark.asyncio
 async def test_links_at_work_know_better_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their trouble stays until they are in again, or until nobody wants them any more."""
     monkeypatch.setattr("bridge.link.links.LOOK_EVERY", 0.0)

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bridge.conversation.model import FailureReason
+from bridge.ids import RoomId
 from bridge.link.files import (
     AddressRefused,
     AllowedHosts,
@@ -22,11 +23,13 @@ from bridge.link.files import (
     Uploads,
 )
 from bridge.link.http_client import Http, TokenRefused
-from bridge.link.settings import LinkSettings, Token
+from bridge.link.learnt import Learnt
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.store import Token
 from bridge.webchat.codes import UploadMode
 from bridge.webchat.http import Endpoints
-from tests.unit.link.rig import Facts, WildServer, blob, settings_for
+from tests.unit.link.rig import Facts, RealClock, WildServer, blob, settings_for
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LIMIT = 100_000
@@ -44,7 +47,7 @@ async def fetching(
 
 @asynccontextmanager
 async def started(settings: LinkSettings) -> AsyncIterator[Fetcher]:
-    fetcher = Fetcher(settings, Endpoints(settings.base_url))
+    fetcher = Fetcher(settings, Endpoints(settings.server.base_url))
     async with fetcher.running():
         yield fetcher
 
@@ -282,7 +285,8 @@ async def uploading(
         settings = settings_for(server.base_url, upload_mode=mode)
         http, facts = Http(settings.timing, None), Facts()
         async with http.running():
-            yield Uploads(settings, Endpoints(server.base_url), http, facts), server, facts
+            learnt = Learnt(settings, facts, RealClock())
+            yield Uploads(settings, Endpoints(server.base_url), http, learnt), server, facts
 
 
 def says(status: int, body: object = None) -> Handler:
@@ -294,7 +298,7 @@ def says(status: int, body: object = None) -> Handler:
     return handler
 
 
-TOKEN = Token("mx", "T", 0)
+TOKEN = Token(RoomId("!a:x"), "mx", "T", 0)
 GOOD = {"result": 1, "message": "", "url": "up/a", "fileName": "a"}
 
 
@@ -346,7 +350,7 @@ async def test_a_raw_body_never_claims_to_be_a_form(claimed: str, sent: str) -> 
 @pytest.mark.asyncio
 async def test_multipart_names_are_utf8() -> None:
     async with uploading(says(200, GOOD), mode=UploadMode.MULTIPART) as (uploads, server, _):
-        await uploads.upload(Token("mx", "TOKEN", 0), blob(b"abc", '片 "1".png'))
+        await uploads.upload(Token(TOKEN.room_id, "mx", "TOKEN", 0), blob(b"abc", '片 "1".png'))
         body = server.uploads[0]
     assert 'name="fileToUpload"; filename="片 _1_.png"'.encode() in body
     assert b'name="token"' in body
@@ -370,6 +374,7 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
         for _ in range(2):
             await uploads.upload(TOKEN, blob(b"abc"))
         assert len(server.uploads) == 3, "the second upload knows"
+        await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["multipart"]
 
 
@@ -406,6 +411,7 @@ async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) 
             await uploads.upload(TOKEN, blob(b"abc"))
         assert (caught.value.reason, caught.value.certain) == (FailureReason.UPLOAD_FAILED, True)
         await uploads.upload(TOKEN, blob(b"abc"))
+        await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["multipart"]
         assert len(server.uploads) == 4
 
@@ -447,6 +453,7 @@ async def test_files_that_fail_are_not_all_sent_in_both_kinds(
         fails = False
         await uploads.upload(TOKEN, blob(b"abc"))
         assert kinds[5:] == [known]
+        await uploads._learnt.save()
         assert list(facts.learnt.values()) == [known]
         fails = True
         uploads._both_from = 0.0  # the minute is over
@@ -487,6 +494,7 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
         with pytest.raises(CallFailure) as caught:
             await uploads.upload(TOKEN, blob(b"abc"))
         assert caught.value.code == -16
+        await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["raw"]
 
 
@@ -521,7 +529,7 @@ async def test_what_each_answer_means(
 async def test_a_dead_token_is_told_apart() -> None:
     async with uploading(says(200, {"result": -15})) as (uploads, _, _):
         with pytest.raises(TokenRefused):
-            await uploads.upload(Token("mx", "SECRET", 0), blob(b"abc"))
+            await uploads.upload(Token(TOKEN.room_id, "mx", "SECRET", 0), blob(b"abc"))
 
 
 @pytest.mark.asyncio
@@ -573,7 +581,9 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
         settings = settings_for(base_url, upload_mode=UploadMode.RAW)
         http = Http(settings.timing, None)
         async with http.running(), asyncio.TaskGroup() as tasks:
-            uploads = Uploads(settings, Endpoints(base_url), http, Facts())
+            uploads = Uploads(
+                settings, Endpoints(base_url), http, Learnt(settings, Facts(), RealClock())
+            )
             task = tasks.create_task(uploads.upload(TOKEN, Blob(chunks(), None, "a/b")))
             await asyncio.sleep(0.3)
             assert 0 < read < 20_000_000, "65 MB are waiting, socket buffers hold a part"

@@ -443,10 +443,10 @@ class Clock:
 
 
 class Down(Facts):
-    async def get(self, name: str) -> str | None:
+    async def fact(self, name: str) -> str | None:
         raise StoreError("down")
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         raise StoreError("down")
 
 

@@ -22,13 +22,13 @@ class FlakyFacts(Facts):
         super().__init__()
         self.failures = failures
 
-    async def get(self, name: str) -> str | None:
+    async def fact(self, name: str) -> str | None:
         self._fail()
-        return await super().get(name)
+        return await super().fact(name)
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         self._fail()
-        await super().put(name, value)
+        await super().save_fact(name, value)
 
     def _fail(self) -> None:
         if self.failures:
@@ -295,10 +295,10 @@ async def test_facts_are_stored_in_the_background_as_soon_as_the_store_is_back()
 @pytest.mark.asyncio
 async def test_what_is_learnt_while_it_is_stored_is_stored_too() -> None:
     class Slow(Facts):
-        async def put(self, name: str, value: str) -> None:
+        async def save_fact(self, name: str, value: str) -> None:
             if not self.kept:
                 server.too_long(4000)
-            await super().put(name, value)
+            await super().save_fact(name, value)
 
     facts = Slow()
     server = learnt(facts)

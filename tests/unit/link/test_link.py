@@ -553,10 +553,9 @@ async def test_a_server_of_the_first_guides() -> None:
             await socket.send_json({"type": told["type"], "result": 1})
 
     heard: list[object] = []
-    settings = settings_for("", dialect=Dialect.Y2016_11)
     async with (
         WildServer(socket=serve).running() as server,
-        rig(replace(settings, base_url=server.base_url)) as rigged,
+        rig(settings_for(server.base_url, dialect=Dialect.Y2016_11)) as rigged,
     ):
         for number, command in enumerate((HELLO, HELLO), 1):
             assert (await rigged.call(ADA, number, command)).ok

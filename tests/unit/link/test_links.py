@@ -15,9 +15,8 @@ from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING, Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
-from bridge.link.settings import Token
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from bridge.webchat.frames import (
     AgentText,
     CloseSession,
@@ -354,7 +353,7 @@ async def test_a_404_at_the_handshake_is_no_dead_token_at_first() -> None:
 
     async with WildServer(handshake=missing).running() as server:
         tokens = Tokens()
-        stored = Token(f"mx-{room_key(ADA.room_id)}", "STORED", RealClock().now())
+        stored = Token(ADA.room_id, f"mx-{room_key(ADA.room_id)}", "STORED", RealClock().now())
         tokens.kept[ADA.room_id] = stored
         async with rig(settings_for(server.base_url), tokens=tokens) as rigged:
             rigged.links.keep(ADA)
@@ -498,7 +497,7 @@ async def test_a_crash_in_one_link_is_survived() -> None:
     """A bug must not take the other rooms along: here the token store raises what it must not."""
 
     class Buggy(Tokens):
-        async def load(self, room_id: object) -> Token | None:
+        async def token(self, room_id: object) -> Token | None:
             if room_id == ADA.room_id and not self.kept:
                 raise ZeroDivisionError
             return None

@@ -23,9 +23,10 @@ from websockets.protocol import State
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import USER_AGENT, Token
+from bridge.link.settings import USER_AGENT
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Wire
 from bridge.rooms.ports import CallFailure
+from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
     Command,
@@ -268,7 +269,7 @@ class Socket:
         self.limits = (1 << 20, 1 << 20)
         self.wire = Wire(
             cast("Connection", SimpleNamespace(transport=self, protocol=self)),
-            Token("ada", "T", 0),
+            Token(ADA.room_id, "ada", "T", 0),
             settings=settings,
             learnt=self.learnt,
             clock=RealClock(),
@@ -377,7 +378,7 @@ async def test_own_ids_are_not_those_of_conversations() -> None:
     await socket.wire.receipt("r-1")
     receipt = json.loads(socket.sent[0])
     assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN)
-    asked = asyncio.get_running_loop().create_task(socket.wire.ask(Typing(SESSION)))
+    asked = asyncio.get_running_loop().create_task(socket.wire.ask(Typing(SESSION), Feature.TYPING))
     await asyncio.sleep(0)
     socket.hear(type=113, result=-12)
     assert (await asked).result == -12

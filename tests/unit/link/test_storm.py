@@ -17,9 +17,9 @@ from aiohttp import web
 from bridge.conversation.model import FailureReason
 from bridge.ids import RoomId
 from bridge.link.login import room_key
-from bridge.link.settings import LinkSettings, Token
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, CallFailure
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Token
 from tests.unit.link.rig import (
     FAST,
     Facts,
@@ -40,7 +40,7 @@ PATIENT = replace(FAST, connect=30.0, handshake=20.0, reply=20.0, stable=0.1, re
 class Overrun(Tokens):
     """A store that takes new tokens and has no time to forget old ones."""
 
-    async def forget(self, room_id: RoomId) -> None:
+    async def forget_token(self, room_id: RoomId) -> None:
         raise StoreError("did not answer within 20 s")
 
 
@@ -49,10 +49,10 @@ class CountingFacts(Facts):
         super().__init__()
         self.writes = 0
 
-    async def put(self, name: str, value: str) -> None:
+    async def save_fact(self, name: str, value: str) -> None:
         self.writes += 1
         await asyncio.sleep(0.01)
-        await super().put(name, value)
+        await super().save_fact(name, value)
 
 
 class Centre(WildServer):
@@ -89,7 +89,7 @@ def rooms(count: int) -> list[Account]:
 def with_old_tokens(who: Sequence[Account], tokens: Tokens) -> Tokens:
     now = RealClock().now()
     for one in who:
-        tokens.kept[one.room_id] = Token(f"mx-{room_key(one.room_id)}", "old", now)
+        tokens.kept[one.room_id] = Token(one.room_id, f"mx-{room_key(one.room_id)}", "old", now)
     return tokens
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent
@@ -49,7 +50,7 @@ class House:
         self.rooms[room].append(event | more)
         return f"${self._events}"
 
-    async def latest(
+    async def page(
         self, who: UserId, room_id: RoomId, limit: int, before: str
     ) -> tuple[Sequence[RawEvent], str]:
         assert OURS.is_host(who)
@@ -181,12 +182,18 @@ async def test_echoes_and_what_is_no_event_are_left_out() -> None:
 async def test_many_pages_come_in_order_and_not_without_end() -> None:
     house = House()
     events = [house.event() for _ in range((MOST_PAGES + 2) * PAGE)]
-    async with house.looked_after():
-        await house.clock.turn(FIRST_LOOK)
-        assert house.taken == events[2 * PAGE :]
-        asked = house.asked
-        await house.clock.turn(LOOKS[1])
-        assert house.asked == asked + 2, "the first page ends with what is known"
+    with capture_logs() as logs:
+        async with house.looked_after():
+            await house.clock.turn(FIRST_LOOK)
+            assert house.taken == events[2 * PAGE :]
+            asked = house.asked
+            await house.clock.turn(LOOKS[1])
+            assert house.asked == asked + 2, "the first page ends with what is known"
+    # Who may miss something is warned; what came late is none the worse.
+    assert [(line["log_level"], line.get("count"), line.get("read")) for line in logs] == [
+        ("warning", None, MOST_PAGES * PAGE),
+        ("info", MOST_PAGES * PAGE, None),
+    ]
 
 
 @pytest.mark.asyncio

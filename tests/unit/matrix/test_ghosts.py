@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
-from bridge.matrix.ghosts import Devices, Ghosts, made_fact
+from bridge.matrix.ghosts import Ghosts, PlainDevices, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -92,14 +92,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(rig: Rig | None = None, devices: Devices | None = None) -> AsyncIterator[Rig]:
+async def running(
+    rig: Rig | None = None, devices: PlainDevices | None = None
+) -> AsyncIterator[Rig]:
     rig = rig or Rig()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", rig.answer)
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         transport = Homeserver(session, str(server.make_url("/")), "t", USERS)
         rig.transport = transport
-        rig.made = Ghosts(transport, cast(StorePort, rig), USERS, devices, now=lambda: rig.time)
+        devices = devices or PlainDevices(transport)
+        rig.made = Ghosts(transport, cast(StorePort, rig), USERS, devices, lambda: rig.time)
         yield rig
 
 
@@ -162,7 +165,7 @@ async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
     """Our row says that all is done; the homeserver knows nobody."""
     rig = Rig()
 
-    class Wanting:
+    class Wanting(PlainDevices):
         def __init__(self) -> None:
             self.refusals = [Refused("M_FORBIDDEN")]
 
@@ -170,9 +173,6 @@ async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
             rig.calls.append("ensure")
             if self.refusals:
                 raise self.refusals.pop()
-
-        async def mend(self, user: UserId) -> None:
-            del user
 
     devices = Wanting()
     async with running(rig, devices) as rig:
@@ -202,8 +202,11 @@ def test_what_says_that_the_registration_is_not_loaded(refusal: str, ours: bool)
     assert not_loaded(refusal) is ours
 
 
-class Refusing:
+class Refusing(PlainDevices):
     """Devices of a homeserver that does not take the user for one of ours."""
+
+    def __init__(self) -> None:
+        """Nobody is asked."""
 
     async def ensure(self, user: UserId) -> None:
         raise Refused("M_FORBIDDEN", f"Application service cannot masquerade as this user ({user})")

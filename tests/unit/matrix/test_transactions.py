@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 import msgspec
 import pytest
@@ -67,7 +68,7 @@ async def vouch(user: str) -> bool:
 
 @asynccontextmanager
 async def running(
-    max_body: int = 100_000, pages: Mapping[str, Page] | None = None
+    max_body: int = 100_000, pages: Mapping[str, Page] = MappingProxyType({})
 ) -> AsyncIterator[Rig]:
     intake = Intake()
     endpoint = Endpoint(

@@ -179,7 +179,7 @@ async def test_a_page_of_a_room_is_read_whatever_its_events_hold() -> None:
         return web.Response(body=body, content_type="application/json")
 
     async with homeserver(answer) as transport:
-        page, end = await transport.latest(GHOST, RoomId("!r:a"), 2)
+        page, end = await transport.page(GHOST, RoomId("!r:a"), 2)
     read = [{"type": "a", "content": {"body": "a \ufffd", "n": inf}}, {"type": "\N{GRINNING FACE}"}]
     assert (page, end) == (read, "t1")
 

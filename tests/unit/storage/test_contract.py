@@ -9,7 +9,6 @@ import pytest
 
 from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.store import (
-    AccountRow,
     EffectRow,
     GhostRow,
     Lane,
@@ -19,6 +18,7 @@ from bridge.rooms.store import (
     Stale,
     StoredRoom,
     StoreError,
+    Token,
 )
 from tests.fakes.flow import accept, load_room, open_effects, open_inputs, settle, step
 from tests.unit.storage.conftest import Opener
@@ -184,14 +184,14 @@ async def test_people_and_peers(open_any: Opener) -> None:
         await store.save_ghost(ghost)
         assert await store.ghost("@g:x") == ghost
 
-        assert await store.account(A) is None
+        assert await store.token(A) is None
         await store.forget_token(A)
-        await store.save_account(AccountRow(A, "old", "t", 1))
-        account = AccountRow(A, "mx-1", "secret", 2, "client", "SERVERID=n1")
-        await store.save_account(account)
-        assert await store.account(A) == account
+        await store.save_token(Token(A, "old", "t", 1))
+        account = Token(A, "mx-1", "secret", 2, "client", "SERVERID=n1")
+        await store.save_token(account)
+        assert await store.token(A) == account
         await store.forget_token(A)
-        assert await store.account(A) == AccountRow(A, "mx-1", "", 2, "client")
+        assert await store.token(A) == Token(A, "mx-1", "", 2, "client")
 
         assert await store.fact("upload") is None
         await store.save_fact("upload", "raw")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bridge.app.settings import link_settings_of
 from bridge.cli.call_centre import check_webchat, throw_away
 from bridge.cli.console import Files
 from bridge.cli.findings import Findings, Verdict
@@ -248,9 +247,9 @@ async def test_an_account_for_every_room(tmp_path: Path) -> None:
 def test_throw_away_account(
     tmp_path: Path, login: str, name: str | None, password: str | None
 ) -> None:
-    mine = throw_away(link_settings_of(configured(tmp_path, login=login)), ACCOUNT)
-    assert (mine and mine.name) == name
-    assert (mine and mine.password) == password
+    mine = throw_away(configured(tmp_path, login=login).server, ACCOUNT)
+    assert (mine and mine.login.name) == name
+    assert (mine and mine.login.password.get_secret_value()) == password
 
 
 @pytest.mark.asyncio
