@@ -48,7 +48,7 @@ def start_chat(
         turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
-    turn.enter(chat, request_id=request_id, marked=True)
+    turn.enter(chat, request_id=request_id)
     hand_over(turn)
     if unwanted:
         queue.show_cancelled(turn, "queue.cancelled")
@@ -58,13 +58,25 @@ def start_chat(
 
 def greet(turn: Turn, phase: model.Chatting) -> None:
     """Bring the agents of the chat in. A person is worth a ping: their first words, or ours."""
-    connected(turn, phase)
-    if phase.agents:
-        turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
+    _bring_in(turn, phase)
     if phase.robot:
         turn.ask(model.Offer("robot.person_offered"))
     else:
         turn.enter(turn.state.phase, ping_at=turn.now + turn.policy.ping_wait)
+
+
+def show_again(turn: Turn) -> None:
+    """Write the card of a request or of a chat anew, and bring the chat's agents in."""
+    phase = turn.state.phase
+    queue.show_card(turn)
+    if isinstance(phase, model.Chatting) and not phase.unwanted:
+        _bring_in(turn, phase)
+
+
+def _bring_in(turn: Turn, phase: model.Chatting) -> None:
+    connected(turn, phase)
+    if phase.agents:
+        turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:

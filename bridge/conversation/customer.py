@@ -166,8 +166,13 @@ def _unquoted(pieces: tuple[model.Held, ...], events: set[EventId]) -> tuple[mod
     )
 
 
-def start(turn: Turn, queue_id: QueueId | None = None) -> None:
-    """Ask for a chat without writing, once in another queue than the room's; if asked for, stay."""
+def start(
+    turn: Turn, queue_id: QueueId | None = None, *, noted: str = "start.already_queued"
+) -> None:
+    """Ask for a chat without writing, once in another queue than the room's; if asked for, stay.
+
+    `noted`: key of what is said to who waits already.
+    """
     queue.surface(turn)
     phase = turn.state.phase
     if isinstance(phase, model.NoChat):
@@ -183,7 +188,7 @@ def start(turn: Turn, queue_id: QueueId | None = None) -> None:
             turn.enter(phase, cancel=False)
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
-        turn.say("start.already_queued")
+        turn.say(noted)
 
 
 def human(turn: Turn) -> None:
@@ -201,10 +206,9 @@ def call_back(turn: Turn) -> None:
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
     elif isinstance(phase, model.Waiting | model.Chatting):
-        start(turn)
+        start(turn, noted="callback.noted")
         if isinstance(phase, model.Waiting) and not _leaving(turn):
             queue.wish_callback(turn, phase.queue_id)
-            turn.say("callback.noted")
     elif offered is None:
         queue.wish_callback(turn, turn.policy.queue_id)
         queue.request_chat(turn)
@@ -242,7 +246,7 @@ def cancel(turn: Turn) -> None:
         if queue.is_near(turn) and (called_off or turn.state.dropped):
             queue.show_cancelled(turn, *(("callback.cancelled",) if called_off else ()))
         elif called_off:
-            turn.say("callback.cancelled")
+            queue.end_callback(turn, "callback.cancelled")
 
 
 def _drop_all(turn: Turn) -> None:

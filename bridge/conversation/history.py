@@ -16,6 +16,8 @@ it: what only the history has, and is not older than the outage, was missed.
 - Pictures and files are placeholders in the history, all alike, and alike an agent's text that
   begins with a bracket. Every pushed one is shown; where one without words was missed, each history
   line that may be it and reads differently is shown, once.
+- What was shown, and is taken back in the history (`revokeFlag`), is taken back here as well: each
+  time that the history is asked, for the lane to Matrix knows what it has done.
 - The customer is told that something may be missing where more was said than we remember or the
   history tells, where it cannot be had for long, and where it lacks words of this chat that were
   shown before. A server that numbers its pushes sends again what was lost itself; one that does
@@ -171,10 +173,9 @@ def due(state: model.Conversation) -> int | None:
 
 def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
     """Schedule a question for the history; while one is under way, another follows it."""
-    recall, phase = turn.state.recall, turn.state.phase
+    recall = turn.state.recall
     if recall is None:
-        unmarked = isinstance(phase, model.Chatting) and not phase.marked
-        turn.set(recall=model.Recall(since, due=at, brief=brief, unmarked=unmarked))
+        turn.set(recall=model.Recall(since, due=at, brief=brief))
     else:
         since, at, brief = min(since, recall.since), min(at, recall.due), brief and recall.brief
         turn.set(recall=replace(recall, since=since, due=at, again=recall.asked, brief=brief))
@@ -259,24 +260,10 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
         at, tries = turn.now + pause, recall.tries + 1
         turn.set(recall=replace(recall, asked=False, again=False, due=at, tries=tries))
         return
-    elif recall.unmarked:
-        _take_as_shown(turn, came)
     else:
         _show(turn, came, brief=recall.brief)
     again = model.Recall(recall.since, recall.session_id, due=turn.now, brief=True)
     turn.set(recall=again if recall.again else None)
-
-
-def _take_as_shown(turn: Turn, came: model.Recalled) -> None:
-    """Count all lines as shown: a version without marks showed most, or they stay missed."""
-    phase = turn.state.phase
-    if not isinstance(phase, model.Chatting):
-        return
-    lines, clocks = _agents_lines(turn, came)
-    for line in lines:
-        at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
-        _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
-    turn.enter(phase, marked=True)
 
 
 def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
@@ -307,6 +294,10 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
     for line in found:
         entry = line.entry
         agent, text = speaker(turn, entry.agent_id, entry.name), entry.html.strip()
+        if entry.revoked:
+            said_at = entry.posted - clocks.usual
+            turn.ask(model.TakeBack(agent, entry.id, line.mark.hex(), said_at))
+            continue
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: some servers tell so of files
             content = UnknownContent(None, text)
@@ -469,7 +460,10 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 
 
 def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
-    """Find the lines that were not shown, though said since `since`; return the marks as well."""
+    """Find the lines that were not shown, though said since `since`; return the marks as well.
+
+    Before them come those that were shown, and are taken back by now.
+    """
     open_lines = _open(heard, lines, since, clocks)
     pairs = _paired(heard, open_lines)
     left = [line for line in open_lines if line.place not in pairs]
@@ -492,7 +486,10 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         # A line without a time counts if it follows one that was shown.
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
-    return found, tuple(known)
+    revoked = (line for line in lines if line.entry.revoked and line.entry.id)
+    told = {one.id for one in heard}
+    gone = (line for line in revoked if line.place in pairs or line.entry.id in told)
+    return [*gone, *found], tuple(known)
 
 
 def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:

@@ -78,6 +78,8 @@ def _apply(turn: Turn, happened: model.Input) -> None:
             history.resumed(turn)
         case model.Recalled():
             history.recalled(turn, happened)
+        case model.Moved():
+            chat.show_again(turn)
         case model.Tick():
             tick(turn)
         case _:

@@ -222,8 +222,6 @@ class Chatting(Value, frozen=True):
     """The robot's last proposals, in the order shown: answered by number."""
     request_id: RequestId | None = None
     """The request of which it came: what went with that is the agents'."""
-    marked: bool = False
-    """All that its agents said is in `Conversation.marks`; False: it began before schema 4."""
 
 
 class Ended(Value, frozen=True):
@@ -314,8 +312,6 @@ class Recall(Value, frozen=True):
     brief: bool = False
     """The link was away for a moment only."""
     tries: int = 0
-    unmarked: bool = False
-    """Its lines were shown by a version without marks (`Chatting.marked`)."""
 
 
 class Callback(Value, frozen=True):
@@ -575,13 +571,18 @@ class Recalled(Happening, frozen=True):
     """False: it keeps none, so that its silence says nothing."""
 
 
+class Moved(Happening, frozen=True):
+    """The room was upgraded: in the new one nothing stands yet of what the customer was shown."""
+
+
 class Tick(Happening, frozen=True):
     """A deadline has passed."""
 
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
-Input = CustomerAct | Pushed | Outcome | LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
+_Link = LinkLost | TurnAwaited | LinkRestored
+Input = CustomerAct | Pushed | Outcome | _Link | Resumed | Moved | Tick
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -697,6 +698,11 @@ class TakeBack(Wish, frozen=True):
 
     agent: Agent
     message_id: str
+    mark: str = ""
+    """Digest of agent and words (`history.mark_of`, hex) where a history told it: by these a push
+    without a number is known."""
+    at: int = 0
+    """When they were said, by our clock."""
 
 
 class AgentsCame(Wish, frozen=True):

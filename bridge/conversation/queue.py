@@ -179,6 +179,8 @@ def cancelled(turn: Turn) -> None:
     leave(turn)
     if is_near(turn) or not hidden(phase):
         show_cancelled(turn, "queue.cancelled")
+    elif turn.state.vain is not None:
+        turn.card("callback.cancelled")  # far up, it goes on promising one
     resume_held(turn)
 
 
@@ -392,9 +394,16 @@ def retry_callback(turn: Turn) -> None:
     if turn.now < (callback.wanted or 0) + limit:
         request_chat(turn, callback.queue_id, quiet=True)
     else:
-        turn.set(callback=None)
-        turn.say("callback.given_up")
+        end_callback(turn, "callback.given_up")
         turn.report(turn.state.held, "undelivered.expired")
+
+
+def end_callback(turn: Turn, key: str) -> None:
+    """Say that nobody is asked for any more, and write it on the card, far up, that promises it."""
+    turn.set(callback=None)
+    if turn.state.vain is not None:
+        turn.card(key)
+    turn.say(key)
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:

@@ -115,11 +115,22 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
     news = progress(push.status)
     turn.enter(phase, seeking=news is not Progress.OVER)
-    if news is Progress.WAITING and push.position:
-        turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
+    if news is Progress.WAITING:
+        _show_search(turn, phase, push.position, one_line(push.place))
     elif news is Progress.OVER:
         chat.connected(turn, phase)
         turn.say(_ALONE.get(push.status, "robot.refused"), {"code": push.status})
+
+
+def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words: str) -> bool:
+    """Write the place in the queue behind the robot on the card; False if nothing tells of one."""
+    if words:
+        turn.card("robot.place_said", {"text": words.rstrip(".。"), "queue": phase.queue_id})
+    elif position is not None and position > 0:
+        turn.card("robot.position", {"position": position, "queue": phase.queue_id})
+    else:
+        return False
+    return True
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
@@ -455,13 +466,11 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
         nobody = meaning(reply.result).nobody
         turn.refused(f"robot.alone.{reply.result}" if nobody else "robot.refused", reply)
     elif phase.robot:  # else a person was faster
-        position = reply.queue_length or 0
-        words = one_line(reply.message) if reply.ok and position <= 0 else ""  # (reference 1.2)
+        placed = _show_search(turn, phase, reply.queue_length, one_line(reply.place))
+        words = one_line(reply.message) if reply.ok and not placed else ""  # (reference 1.2)
         turn.quote(words)
-        if not words:
+        if not words:  # the card may stand far above, so not the card alone
             turn.say("robot.transferring")
-        if position > 0:  # the card may stand far above, so not the card alone
-            turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------

@@ -34,7 +34,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
 from bridge.rooms import ports
-from bridge.rooms.record import Entered, Meaning, Person, Thread, Undecryptable
+from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation
 
@@ -184,6 +184,10 @@ class MatrixAdapter:
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
 
+    async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
+        stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
+        return bool(mapping(stone or {}, "content").get("replacement_room"))
+
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
     ) -> UserId:
@@ -231,7 +235,7 @@ class MatrixAdapter:
         id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
         its device: one that replaces another (`devices.Upkeep`) gets none of that one's events.
         """
-        found = self._markers.find(room_id, sender, txn_id)
+        found = self._markers.find(sender, txn_id)
         if found is not None:
             return found
         own, content = await self._own(txn_id, sender), content | {MARKER: {"txn": txn_id}}
@@ -483,17 +487,17 @@ class Markers:
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
-        self._found: LRUCache[tuple[RoomId, str, str], EventId] = LRUCache(KEPT)
+        self._found: LRUCache[tuple[str, str], EventId] = LRUCache(KEPT)
 
-    def note(self, room_id: RoomId, event: Json) -> None:
+    def note(self, event: Json) -> None:
         """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
         marker = mapping(mapping(event, "content"), MARKER)
         txn, event_id = marker.get("txn"), event.get("event_id")
         if isinstance(txn, str) and isinstance(event_id, str):
-            self._found[room_id, str(event.get("sender")), txn] = EventId(event_id)
+            self._found[str(event.get("sender")), txn] = EventId(event_id)
 
-    def find(self, room_id: RoomId, sender: UserId, txn: str) -> EventId | None:
-        return self._found.get((room_id, sender, txn))
+    def find(self, sender: UserId, txn: str) -> EventId | None:
+        return self._found.get((sender, txn))
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         before = ""
@@ -501,6 +505,6 @@ class Markers:
             found, before = await self._homeserver.page(reader, room_id, _PAGE, before)
             recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
             for event in recent:
-                self.note(room_id, event)
+                self.note(event)
             if not before or len(recent) < len(found):
                 return

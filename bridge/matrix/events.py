@@ -410,7 +410,7 @@ def _state(raw: wire.Json, kind: str, event_id: EventId, sender: UserId) -> reco
         return record.Nothing()
     if kind == "m.room.encryption":
         return record.EncryptionOn()
-    if kind == "m.room.tombstone":
+    if kind == record.TOMBSTONE:
         into = wire.text(content, "replacement_room")
         return record.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)
     if kind == ROOM_SETTINGS:

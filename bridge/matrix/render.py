@@ -48,13 +48,22 @@ _TAGS = frozenset(
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that the plain text says as well: alone they are not worth a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto"})
+_LABELLED = re.compile(r"^(.+)\n(https://matrix\.to/#/\S+/\$\S+)$", re.MULTILINE)
+"""A line, and below it the address of an event."""
 _NOTHING = "…"
 """What stands for a text of which nothing is left: a body is never empty."""
 
 
 def notice_content(notice: NoticeText) -> Content:
-    """A sentence of ours: m.notice, or m.text where it is worth a ping."""
-    content = _text(_never_empty(notice.text), "m.text" if notice.ping else "m.notice")
+    """A sentence of ours: m.notice, or m.text where it is worth a ping.
+
+    Above the address of an event stands its label: Element shows a bare one as "Message from Ada".
+    """
+    text = _never_empty(notice.text)
+    content = _text(text, "m.text" if notice.ping else "m.notice")
+    html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text, quote=False))
+    if labels:
+        content |= {"format": HTML_FORMAT, "formatted_body": html.replace("\n", "<br>")}
     if notice.mentions:
         content["m.mentions"] = {"user_ids": list(notice.mentions)}
     if notice.reply_to is not None:

@@ -98,7 +98,7 @@ class AsideLane:
     async def _decline(self, room: Room, order: Decline) -> None:
         """Stay out of a room; an invitation that was taken back meanwhile needs no answer."""
         try:
-            await self._around.matrix.leave(room.room_id, order.user, order.reason)
+            await self._around.matrix.leave(room.record.matrix_id, order.user, order.reason)
         except Refused as error:
             _log.debug("nothing to decline", room=room.room_id, why=error.code)
 
@@ -144,10 +144,9 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 
 async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
     """Take a password out of the journal and out of the room; what to say if the room keeps it."""
-    room_id = record.room_id
-    await around.store.forget_body(room_id, event_id)
+    await around.store.forget_body(record.room_id, event_id)
     try:
-        await around.matrix.redact(room_id, record.host, event_id, f"conceal.{event_id}")
+        await around.matrix.redact(record.matrix_id, record.host, event_id, f"conceal.{event_id}")
     except Refused:
         return LookedUp(event_id, "login.delete")
     return None

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -21,13 +22,33 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from bridge.config.model import Permission
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId, shard_of
+from bridge.rooms import people
 from bridge.rooms.ports import Clock, Others
-from bridge.rooms.record import MatrixEvent, Membership, Raw, Undecryptable
+from bridge.rooms.record import (
+    TOMBSTONE,
+    AgentInvited,
+    Invited,
+    MatrixEvent,
+    Membership,
+    Raw,
+    Undecryptable,
+    Upgraded,
+    load_record,
+)
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Answer, Commit, Lane, NewInput, StoreError, Unstorable
+from bridge.rooms.store import (
+    Answer,
+    Commit,
+    Lane,
+    NewInput,
+    StoredRoom,
+    StoreError,
+    Unstorable,
+)
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Signal, Ticket
 from bridge.webchat.codes import NoticeType
@@ -160,8 +181,12 @@ class Engine:
     # --- life -------------------------------------------------------------------------------
 
     async def undone(self) -> Undone:
-        """Look for unfinished work, for `run`; StoreError ends a start that cannot read it."""
+        """Look for unfinished work, for `run`, and for what belongs to which room.
+
+        StoreError ends a start that cannot read it.
+        """
         store = self._around.store
+        await self._around.upgrades.load(store)
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
@@ -324,9 +349,40 @@ class Engine:
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
         opened = {event_id: await self._opened(raw) for _, event_id, raw in first}
         for room_id, event_id, raw in events:
+            room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
         return len(events) - await self._take(by_room)
+
+    async def _record_of(self, room_id: RoomId, raw: Raw) -> RoomId:
+        """The room under whose id an event is stored (`Upgrades`).
+
+        Anybody's room may name any other as the one that replaces it: whoever invites us there has
+        to have been here, and it must not be one that we serve already.
+        """
+        upgrades, store = self._around.upgrades, self._around.store
+        if self._others is not None:
+            await upgrades.look(store, room_id)
+        if raw.get("type") == TOMBSTONE:
+            meaning = self._around.matrix.interpret(raw)
+            if isinstance(meaning, Upgraded) and meaning.into is not None:
+                await upgrades.note(store, room_id, meaning.into)
+        elif (found := upgrades.find(room_id)) is not None and not found.ours:
+            meaning = self._around.matrix.interpret(raw)
+            if isinstance(meaning, Invited | AgentInvited):
+                former, new = (await store.load(found.record)).room, await store.load(room_id)
+                served = new.effects or (new.room is not None and new.room.customer)
+                if former is not None and not served and self._may_follow(former, meaning.by):
+                    await upgrades.keep(store, replace(found, ours=True))
+        return upgrades.record_of(room_id)
+
+    def _may_follow(self, former: StoredRoom, person: UserId) -> bool:
+        """True if a person was in the room, and may use the service."""
+        if self._around.rules.permission(person) < Permission.CUSTOMER:
+            return False
+        with suppress(ValueError):  # also of one that was never written
+            return people.was_there(load_record(former.record), person)
+        return False
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
@@ -417,6 +473,7 @@ class Engine:
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""
+        room_id = self._around.upgrades.record_of(room_id)
         if self._others is not None and not self._is_ours(room_id):
             self._others.typing(room_id, users)
         else:
@@ -429,7 +486,7 @@ class Engine:
             room.typist.people_type(users)
 
     async def key_came(self, room_id: RoomId) -> None:
-        self._room(room_id).key_came()
+        self._room(self._around.upgrades.record_of(room_id)).key_came()
 
     # --- the call centre ----------------------------------------------------------------------
 
@@ -552,8 +609,8 @@ class Engine:
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""
         served = (
-            (room_id, room.record.host)
-            for room_id, room in reversed(self._rooms.items())
+            (room.record.matrix_id, room.record.host)
+            for room in reversed(self._rooms.values())
             if room.record.membership is Membership.JOINED
         )
         return list(islice(served, MOST_LIVELY))

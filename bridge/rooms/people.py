@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     Raw,
     Renamed,
     RoomRecord,
+    Upgrade,
     permalink,
     via,
 )
@@ -57,6 +58,10 @@ GREET_AFTER = 5_000
 Whoever has asked already is not told to ask."""
 GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
+UPGRADE_PATIENCE = 4 * 3_600_000
+"""ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+ENTRY_PATIENCE = 25 * 3_600_000
+"""ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
@@ -119,6 +124,34 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
 
 
+def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
+    """Handle an invitation into the room that replaces ours, by somebody who was here.
+
+    While we are in, all goes on here until we are there; else we are simply invited again.
+    """
+    record, upgrade = visit.record, visit.record.upgrade or Upgrade(visit.now)
+    if record.membership is Membership.JOINED and upgrade.into is None:
+        upgrade = replace(upgrade, into=into, host=invitation.whom)
+        visit.set(upgrade=upgrade)
+        encrypt = visit.rules.encryption.default
+        visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt, into))
+    elif record.membership not in {Membership.JOINED, Membership.ENTERING}:
+        _move(visit, into)
+
+
+def _move(visit: Visit, into: RoomId) -> None:
+    """Be another room on Matrix from now on, in which nothing of ours stands yet."""
+    visit.set(
+        place=into,
+        came_from=visit.record.matrix_id,
+        moved_at=visit.now,
+        upgrade=None,
+        thread=None,
+        cards=(),
+        read_up_to=None,
+    )
+
+
 def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     """Decline an invitation of an agent's user, which reads nothing, and say whom to invite.
 
@@ -149,33 +182,29 @@ class Standing(StrEnum):
 
 
 def entered(
-    visit: Visit,
-    entry: Entered,
-    standing: Standing,
-    other: RoomRecord | None = None,
-    former: RoomRecord | None = None,
+    visit: Visit, entry: Entered, standing: Standing, other: RoomRecord | None = None
 ) -> tuple[Raw, ...]:
     """Handle our entry. Returns the parked events in the order in which they were written.
 
     `standing` is that of whoever set the room's configuration, if there is one; `other` is
-    another direct room of the same customer's and host's, one with a chat if there is one; `former`
-    is the room of which this one is the upgrade.
+    another direct room of the same customer's and host's, one with a chat if there is one.
     """
     record, rules = visit.record, visit.rules
-    if record.membership is not Membership.ENTERING:
+    moving = record.upgrade if record.membership is Membership.JOINED else None
+    if record.membership is not Membership.ENTERING and (moving is None or moving.into is None):
         return ()
     # What the room did not list came later, as it arrived; so did people.
     place = {str(event_id): index for index, event_id in enumerate(entry.order)}
     parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
     known = {one.user for one in entry.people}
-    later = [one for one in record.people if one.user not in known]
+    later = [one for one in record.people if one.user not in known and moving is None]
     visit.set(
         membership=Membership.JOINED,
-        direct=entry.direct,
+        # Of one that is upgraded, the invitations say nothing.
+        direct=entry.direct or (moving is not None and record.direct),
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
-        elsewhere=None,
         greet_at=None,
         empty_since=None,
         people=(*later, *entry.people)[-KEPT_PEOPLE:],
@@ -183,48 +212,61 @@ def entered(
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
-        if record.refused_until:
-            minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
-            left = duration(rules.language_for(record), 60 * minutes)
-            args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
-        visit.say(record.refusal, args)
-        # In the leave as well: in a chat of two nobody may see the room again once we are gone.
-        reason = visit.part(record.refusal, args)
-        leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
-        _leave(visit, leave)
+        _refuse(visit)
         return ()
-    _take_over(visit, other, former)
-    if entry.config is not None:
+    if moving is not None:
+        _go_on_in(visit, moving)
+    elif visit.record.direct and other is not None:
+        _learn_from(visit, other)
+    if entry.config is not None and moving is None:
         configured(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
-    elif visit.record.elsewhere and (link := address(other)):
+    elif visit.record.direct and (link := address(other)):
         if not parked:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
-    else:
+    elif moving is None:
         if not visit.record.direct:
             _welcome(visit, words_came=bool(parked))
-        elif not parked and former is None:
+        elif not parked and record.came_from is None:
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
 
 
-def _take_over(visit: Visit, other: RoomRecord | None, former: RoomRecord | None) -> None:
-    """Have what is known of the customer from other rooms of theirs, as of `entered`."""
-    if former is not None:
-        login = former.login if former.customer == visit.record.customer else None
-        spoken = max(visit.record.language, former.language)
-        visit.set(replaces=former.room_id, settings=former.settings, login=login, language=spoken)
-    if visit.record.direct and other is not None:
-        language = visit.record.settings.language or other.settings.language
-        settings = replace(visit.record.settings, language=language)
-        spoken = max(visit.record.language, other.language)
-        visit.set(elsewhere=other.room_id, settings=settings, language=spoken)
+def _refuse(visit: Visit) -> None:
+    """Say why we do not serve the room that we have just entered, and leave it."""
+    record, rules = visit.record, visit.rules
+    args: model.Args = {"user": record.customer, "limit": rules.limits.rooms_per_user}
+    if record.refused_until:
+        minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
+        left = duration(rules.language_for(record), 60 * minutes)
+        args = {"limit": rules.limits.new_rooms_per_hour, "left": left}
+    visit.say(record.refusal, args)
+    # In the leave as well: in a chat of two nobody may see the room again once we are gone.
+    reason = visit.part(record.refusal, args)
+    leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
+    _leave(visit, leave)
+
+
+def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
+    """Go on in the room that replaces ours, in which we are now, and leave ours."""
+    former, host = visit.record.matrix_id, visit.record.host
+    _move(visit, upgrade.into or former)
+    visit.set(host=upgrade.host)
+    visit.step(model.Moved())
+    visit.ask(LeaveRoom((host,), former=former))
+
+
+def _learn_from(visit: Visit, other: RoomRecord) -> None:
+    """Have what is known of the customer from another room of theirs."""
+    language = visit.record.settings.language or other.settings.language
+    settings = replace(visit.record.settings, language=language)
+    spoken = max(visit.record.language, other.language)
+    visit.set(settings=settings, language=spoken)
 
 
 def address(other: RoomRecord | None) -> str:
@@ -232,12 +274,15 @@ def address(other: RoomRecord | None) -> str:
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
     idle = isinstance(other.conversation.phase, model.NoChat)
-    return "" if idle else permalink(other.room_id, None, via(other))
+    return "" if idle else permalink(other.matrix_id, None, via(other))
 
 
 def entry_failed(visit: Visit) -> None:
     """Handle a join that failed: the room may invite us again."""
-    if visit.record.membership is Membership.ENTERING:
+    upgrade = visit.record.upgrade
+    if upgrade is not None:
+        visit.set(upgrade=replace(upgrade, into=None), parked=())
+    elif visit.record.membership is Membership.ENTERING:
         visit.set(membership=Membership.LEFT, parked=())
 
 
@@ -335,7 +380,7 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         _note_people(visit, others)
     if who == record.host:
         put_out(visit)
-    elif who == record.customer and record.direct:
+    elif who == record.customer and record.direct and record.upgrade is None:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((record.host,)))
         visit.set(parked=())
@@ -457,9 +502,12 @@ def _line(name: str) -> str:
 
 
 def due(record: RoomRecord) -> int | None:
-    """When a customer is greeted, or a shared room without any is left by us too, ms."""
+    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms."""
     if record.membership is not Membership.JOINED:
         return None
+    if record.upgrade is not None:
+        entering = record.upgrade.into is not None
+        return record.upgrade.until + (ENTRY_PATIENCE if entering else 0)
     emptied = None if record.empty_since is None else record.empty_since + GRACE
     return emptied if record.greet_at is None else record.greet_at
 
@@ -469,7 +517,9 @@ def passed(visit: Visit) -> None:
     moment = due(visit.record)
     if moment is None or visit.now < moment:
         return
-    if visit.record.greet_at is not None:
+    if visit.record.upgrade is not None:
+        _close(visit)
+    elif visit.record.greet_at is not None:
         visit.set(greet_at=None)
         _welcome(visit)
     else:
@@ -494,29 +544,42 @@ def _end_conversation(visit: Visit) -> None:
 
 
 def put_out(visit: Visit) -> None:
-    """Handle that our host is in the room no longer, or is not ours any more."""
-    _end_conversation(visit)
-    visit.set(membership=Membership.LEFT, parked=())
+    """Handle that our host is in the room no longer, or is not ours any more.
+
+    If we are just entering the one that replaces it, all goes on there.
+    """
+    upgrade = visit.record.upgrade
+    if upgrade is None or upgrade.into is None:
+        _end_conversation(visit)
+        visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
-    """Handle a room upgrade: the chat ends, and what no agent has goes along into the new room.
+    """Handle a room upgrade: all goes on here until we are in the new room, and then there.
 
-    If there is none, it is reported, as nothing can be said here once we are out.
+    If there is none, the room was closed.
     """
     record = visit.record
     if record.membership is not Membership.JOINED:
         return
-    for event_id in left_over(record):
-        visit.step(model.Withdrawn(event_id))
-        if into is None:
-            visit.report(event_id, "room.closed_unsent")
-    _end_conversation(visit)
     if into is None:
-        visit.say("room.closed")
-    else:
-        visit.say("room.upgraded", {"link": permalink(into, None, via(record))})
-    _leave(visit, LeaveRoom((record.host,)))
+        _close(visit)
+    elif record.upgrade is None:
+        visit.set(upgrade=Upgrade(visit.now + UPGRADE_PATIENCE))
+        left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
+        link = permalink(into, None, via(record))
+        visit.say("room.upgraded", {"link": link, "left": left})
+
+
+def _close(visit: Visit) -> None:
+    """End all and leave: what no agent had is reported, as we can say nothing here once out."""
+    for event_id in left_over(visit.record):
+        visit.step(model.Withdrawn(event_id))
+        visit.report(event_id, "room.closed_unsent")
+    _end_conversation(visit)
+    visit.say("room.closed")
+    _leave(visit, LeaveRoom((visit.record.host,)))
+    visit.set(upgrade=None)
 
 
 def left_over(record: RoomRecord) -> tuple[EventId, ...]:

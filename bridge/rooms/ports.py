@@ -355,6 +355,9 @@ class MatrixPort(Protocol):
     ) -> dict[UserId, float]:
         """The users' levels in the room; infinite for a creator of a version-12 room."""
 
+    async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
+        """True if the room says of itself that another has taken its place (`m.room.tombstone`)."""
+
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...

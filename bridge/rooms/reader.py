@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation import model
+from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -49,6 +50,7 @@ from bridge.rooms.record import (
     MemberJoined,
     Membership,
     Nothing,
+    OfMessages,
     PartPosted,
     PollAnswered,
     Raw,
@@ -68,6 +70,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.references import Earlier
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
@@ -80,8 +83,6 @@ STANDING_TRIES = 3
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
-_UPGRADE = "upgrade of "
-"""With a room's id, name of the fact which room became it, and what no agent has had there."""
 _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
@@ -254,9 +255,9 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     return not record.people or all(one.user == sender for one in record.people)
 
 
-def _asks_elsewhere(record: RoomRecord) -> bool:
-    """True if words would begin a chat here, where one may be going on in another room."""
-    return record.elsewhere is not None and isinstance(record.conversation.phase, model.NoChat)
+def _begins_chat(record: RoomRecord) -> bool:
+    """True if words would begin a chat here: it is looked whether one goes on in another room."""
+    return record.direct and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -324,12 +325,37 @@ def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
         visit.step(one if visit.record.direct else people.signed(visit, sender, one))
 
 
+def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
+    """The room of an event, if it is not the one that ours is on Matrix today."""
+    where = raw.get("room_id")
+    return None if where is None or where == record.matrix_id else RoomId(str(where))
+
+
 def _too_fast(visit: Visit, received: int) -> bool:
     """Count a message in its minute (`received`: ms); True if it is one more than is allowed."""
     minute = received // 60_000
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
     return spoken > visit.rules.limits.messages_per_minute
+
+
+# --- deadlines ------------------------------------------------------------------------------------
+
+
+_DUE = (references.sealed_due, references.erasing_due, people.due)
+
+
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
+    state = record.conversation
+    first = state.retry_at
+    if not no_deadline_but_retry(state):
+        first = deadline(state, rules.policy_for(record))
+    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
+    if not (record.sealed or record.erasing or timed):
+        return first
+    moments = (first, *(due(record) for due in _DUE))
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -370,6 +396,8 @@ class Reader:
         """Let an event happen that is open and refers to no other event."""
         if visit.record.membership is not _JOINED:
             opened = raw  # as it came: it is parked if we are entering, else none of our business
+        if _elsewhere(visit.record, raw) is not None:
+            return False
         if opened is None or isinstance(opened, Undecryptable):
             return False
         meaning = self._around.matrix.interpret(opened)
@@ -377,10 +405,10 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, Spoke):
-            wait = meaning.about is not None or _asks_elsewhere(visit.record)
+            wait = meaning.about is not None or (command is None and _begins_chat(visit.record))
         else:
             about = references.refers_to(visit.record, meaning)
-            wait = about is not None or isinstance(meaning, (Invited, Upgraded, Withdrew))
+            wait = about is not None or isinstance(meaning, (Invited, Withdrew))
         if wait:
             return False
         facts = Facts(encrypted=opened is not raw)
@@ -472,30 +500,10 @@ class Reader:
         if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
         other = await self._other_room(here)
-        former, left_over = await self._replaced(here)
-        parked = people.entered(visit, entry, standing, other, former)
-        if former is not None:
-            visit.set(whole=former.whole)  # what goes along is sent as it would have been there
-        for event_id in left_over:
-            sent = self._send_again(visit, event_id, last=event_id == left_over[-1])
-            await self._contained(visit, event_id, sent)
+        parked = people.entered(visit, entry, standing, other)
         for raw in parked:
             happened = self._event(visit, raw, row.received, may_wait=True)
             await self._contained(visit, raw.get("event_id"), happened)
-
-    async def _replaced(self, here: RoomRecord) -> tuple[RoomRecord | None, tuple[EventId, ...]]:
-        """The room that became this one, and what no agent has had there: when we first enter.
-
-        Anybody's room may claim to have become this one: who invites us has to have been there.
-        """
-        told = await self._around.store.fact(_UPGRADE + self._room_id)
-        if told is None or here.membership is not _ENTERING or here.refusal:
-            return None, ()
-        room_id, left_over = msgspec.json.decode(told, type=tuple[RoomId, tuple[EventId, ...]])
-        former = None if room_id == here.replaces else await self._record_of(room_id)
-        if former is None or not people.was_there(former, here.customer):
-            return None, ()
-        return former, left_over
 
     async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
         """Another direct room of this customer's and host's; one with a chat goes before."""
@@ -509,7 +517,7 @@ class Reader:
         """Another room as it is stored; None for one that this version cannot read."""
         stored = None if room_id is None else (await self._around.store.load(room_id)).room
         with suppress(ValueError):
-            return None if stored is None else load_record(stored.record)
+            return load_record(stored.record) if stored is not None and stored.record else None
         return None
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
@@ -529,6 +537,9 @@ class Reader:
 
         The sender of one that cannot be read is told, and it is kept if its key may still come.
         """
+        where = _elsewhere(visit.record, raw)
+        if where is not None and self._seen_to(visit, raw, where):
+            return True
         # A transaction of the homeserver may wait for this, and with it all other rooms.
         opened = await self._around.matrix.open(raw, ask=False)
         if visit.record.membership is not _JOINED:
@@ -551,11 +562,28 @@ class Reader:
         encrypted = opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
+    def _seen_to(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
+        """True if nothing but this comes of an event from elsewhere: our room is being replaced.
+
+        Else it is of a room that ours has replaced, or an invitation as to any other.
+        """
+        upgrade = visit.record.upgrade
+        if upgrade is not None and upgrade.into == where:
+            _park(visit, EventId(str(raw.get("event_id"))), raw)
+            return True
+        meaning = self._around.matrix.interpret(raw)
+        if not isinstance(meaning, Invited):
+            return False
+        people.followed(visit, meaning, where)
+        return visit.record.membership is _JOINED
+
     async def _readable(
         self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning, standing = self._around.matrix.interpret(raw), Standing.ORDINARY
+        if _elsewhere(visit.record, raw) is not None and not isinstance(meaning, OfMessages):
+            return True  # who comes and goes in a room that was replaced is nobody's business
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if not may_wait and (person is not None or isinstance(meaning, Invited)):
@@ -566,8 +594,8 @@ class Reader:
         if person is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
-        room = await self._record_of(before.elsewhere) if _asks_elsewhere(before) else None
-        link = people.address(room)
+        begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
+        link = people.address(await self._other_room(before)) if begins else ""
         facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
@@ -575,9 +603,6 @@ class Reader:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
             await references.erase(self._around, visit, before, meaning.target)
-        elif isinstance(meaning, Upgraded) and meaning.into and before.membership is _JOINED:
-            upgrade = msgspec.json.encode((self._room_id, people.left_over(before))).decode()
-            await self._around.store.save_fact(_UPGRADE + meaning.into, upgrade)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
@@ -595,8 +620,6 @@ class Reader:
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found = await references.original(self._around, self._room_id, event_id)
-        if found is None and visit.record.replaces is not None:  # it may have come along from there
-            found = await references.original(self._around, visit.record.replaces, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (Spoke, Corrected, Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender
@@ -628,10 +651,11 @@ class Reader:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""
         if self._around.rules.permission(person) >= Permission.ADMIN:
             return Standing.ADMIN
-        members, host = [one.user for one in visit.record.people], visit.record.host
+        room_id, host = visit.record.matrix_id, visit.record.host
+        members = [one.user for one in visit.record.people]
         for attempt in range(STANDING_TRIES):
             try:
-                asked = self._around.matrix.power_levels(self._room_id, host, (person, *members))
+                asked = self._around.matrix.power_levels(room_id, host, (person, *members))
                 levels = await asked
             except Unavailable:
                 await self._around.clock.sleep(attempt + 1)

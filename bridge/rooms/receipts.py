@@ -99,7 +99,7 @@ class Receipts(msgspec.Struct, eq=False):
 
     async def _give(self, event_id: EventId) -> None:
         """Mark as read as the first agent of the chat, or where none can, as our host."""
-        matrix, room_id = self._around.matrix, self._room.room_id
+        matrix, room_id = self._around.matrix, self._room.durable.matrix_id
         agent = self._agent()
         if agent is not None:
             try:
@@ -175,7 +175,7 @@ class Typist(msgspec.Struct, eq=False):
             self._spawn(self._tell_all())
 
     async def _tell_all(self) -> None:
-        matrix, room_id = self._around.matrix, self._room.room_id
+        matrix, room_id = self._around.matrix, self._room.durable.matrix_id
         try:
             while self._to_tell:
                 ghost, seconds = self._to_tell.popitem()

@@ -317,8 +317,22 @@ class OwnLogin(Value, frozen=True):
     """Sealed with the operator's secret (`Rules.seal`)."""
 
 
+class Upgrade(Value, frozen=True):
+    """An upgrade of the room that we have not followed yet: all goes on where it is."""
+
+    until: int
+    """When the chat ends and we leave, unless we are entering the new room by then; ms."""
+    into: RoomId | None = None
+    """The room that we are entering; None: nobody has invited us into it."""
+    host: UserId = UserId("")
+    """Our user who was invited there."""
+
+
 class RoomRecord(Value, frozen=True):
+    """The stored state of one room: of the same one whichever room it is on Matrix by upgrades."""
+
     room_id: RoomId
+    """Its key in the store, for ever; on Matrix it was the first one."""
     version: int = 1
     """Of this layout; a reader refuses a newer one."""
     membership: Membership = Membership.NONE
@@ -336,9 +350,6 @@ class RoomRecord(Value, frozen=True):
     """Nobody is here with us but the customer who invited us (see `people`)."""
     was_direct: bool = False
     """It was so until somebody joined, and will be again once they have left."""
-    elsewhere: RoomId | None = None
-    """Another direct room of this customer's and of our host's, known as we came in: while a chat
-    goes on there, words do not begin a second one here."""
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
@@ -362,8 +373,13 @@ class RoomRecord(Value, frozen=True):
     spoken: int = 0
     cards: tuple[OurCard, ...] = ()
     """The newest of our cards, the latest last."""
-    replaces: RoomId | None = None
-    """The room of which this one is the upgrade, and whose settings it has."""
+    place: RoomId | None = None
+    """Which room it is on Matrix since an upgrade; None: still the first."""
+    came_from: RoomId | None = None
+    """Which room it was before that."""
+    moved_at: int = 0
+    """When it became another, ms since the epoch."""
+    upgrade: Upgrade | None = None
     greet_at: int | None = None
     """When the customer of a direct room is greeted, unless they write before, ms."""
     empty_since: int | None = None
@@ -389,6 +405,19 @@ class RoomRecord(Value, frozen=True):
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
+
+    @property
+    def matrix_id(self) -> RoomId:
+        """The room that it is on Matrix today."""
+        return self.place or self.room_id
+
+    def room_at(self, moment: int) -> RoomId:
+        """The room that it was on Matrix then (ms), as far back as to the last upgrade but one."""
+        return self.came_from or self.room_id if moment < self.moved_at else self.matrix_id
+
+    def anchored(self, name: str) -> str:
+        """The stored name of an anchor: what stood in a former room is none in this one."""
+        return name if self.place is None else f"{self.place} {name}"
 
 
 RECORD_VERSION = 1
@@ -513,6 +542,8 @@ class PartPosted(InboxEntry, frozen=True):
     """
 
     text: str = ""
+    of: EventId = EventId("")
+    """The first part; "": stored by an earlier version."""
 
 
 class RobotAnswered(InboxEntry, frozen=True):
@@ -690,8 +721,11 @@ class EncryptionOn(Meant, frozen=True):
     """The room has become encrypted."""
 
 
+TOMBSTONE = "m.room.tombstone"
+
+
 class Upgraded(Meant, frozen=True):
-    """The room was replaced by another (tombstone), into which we have to be invited anew."""
+    """The room was replaced by another (tombstone), into which we have to be invited."""
 
     into: RoomId | None = None
     """None: it was closed, and names no other."""
@@ -702,5 +736,5 @@ class Nothing(Meant, frozen=True):
 
 
 _OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed
-_OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
-Meaning = _OfMembers | _OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing
+OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
+Meaning = _OfMembers | OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing

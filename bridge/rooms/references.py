@@ -1,7 +1,8 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
 WebChat has none of these, so an agent is told in words. All is pure but what asks the store
-(`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
+(`recall`, `original`, `said_by_agent`, `erase`, `erase_more`) and raises StoreError if the database
+did not answer.
 
 - A reply begins with a short quotation, and a message in a thread with one of its root. Nothing is
   told of a message that the agent never saw: it did not arrive, or was of an earlier chat.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import takewhile
 
@@ -29,8 +31,9 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
+from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, unique_events
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.record import (
     Corrected,
@@ -53,6 +56,7 @@ from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
     KEPT_CORRECTIONS,
+    StoredEffect,
     Visit,
     forgotten,
     load_effect,
@@ -132,10 +136,40 @@ async def original(
     return None if body is None else await _meaning(around, _input(body))
 
 
+async def said_by_agent(
+    around: Surroundings, room_id: RoomId, before: EffectSeq, taken: model.TakeBack
+) -> tuple[EventId, ...]:
+    """The events of the message that an agent takes back; none if nobody knows them.
+
+    A push without a number is known by its words; of equal ones, that nearest to their moment.
+    """
+    parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
+    alike: list[tuple[int, EventId]] = []
+    for event_id, body, received in await around.store.posted(room_id, before):
+        match _effect(body) or _input(body):
+            case PartPosted(of=first):
+                parts[first].append(event_id)
+            case model.Relay(message_id="", agent=agent, content=AgentText(html=words)):
+                if mark_of(agent.id, words).hex() == taken.mark:
+                    alike.append((abs(received - taken.at), event_id))
+            case model.Relay(message_id=number) if number and number == taken.message_id:
+                return event_id, *parts[event_id]
+    nearest = min(alike, default=None)
+    return () if nearest is None else (nearest[1], *parts[nearest[1]])
+
+
 def _input(body: bytes) -> Stored | None:
     """The input in a row of the journal; None if it holds an effect."""
     try:
         return load_input(body)
+    except msgspec.DecodeError:
+        return None
+
+
+def _effect(body: bytes) -> StoredEffect | None:
+    """The effect in a row of the journal; None if it holds an input."""
+    try:
+        return load_effect(body)
     except msgspec.DecodeError:
         return None
 
@@ -162,11 +196,7 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
 
 def _from_us(body: bytes) -> Earlier | None:
     """Words of an event of ours: an agent's, or our report of an undelivered message."""
-    try:
-        effect = load_effect(body)
-    except msgspec.DecodeError:
-        return None
-    match effect:
+    match effect := _effect(body):
         case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
         case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):

@@ -37,11 +37,11 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
+from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
 from bridge.rooms.ports import Account
-from bridge.rooms.reader import Reader
+from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
     Membership,
@@ -53,7 +53,6 @@ from bridge.rooms.record import (
     load_record,
     taken,
 )
-from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -71,16 +70,18 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
     Draft,
     Ended,
+    EnterRoom,
     Signal,
     Ticket,
     Visit,
     entries_of,
+    load_effect,
     recovered,
     unmark_calls,
 )
@@ -92,23 +93,9 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
-_DUE = (references.sealed_due, references.erasing_due, people.due)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
-
-
-def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
-    state = record.conversation
-    first = state.retry_at
-    if not no_deadline_but_retry(state):
-        first = deadline(state, rules.policy_for(record))
-    timed = record.empty_since is not None or record.greet_at is not None
-    if not (record.sealed or record.erasing or timed):
-        return first
-    moments = (first, *(due(record) for due in _DUE))
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 class LaneRunner(Protocol):
@@ -120,6 +107,7 @@ class LaneRunner(Protocol):
         """Carry out one effect to its end.
 
         StoreError: what it needs could not be read; it is tried again. Stopping: at the next start.
+        Shut: it waits for the room that replaces this one.
         """
 
 
@@ -189,11 +177,11 @@ class Room:
         """The input that is to be buried."""
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
+        self._shut: RoomId | None = None
+        """The room on Matrix that let nothing in, while it is being replaced."""
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
-        self._abandoned = False
-        """It is another process's: nothing that still comes of it has any effect here."""
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
@@ -269,8 +257,7 @@ class Room:
 
     def abandon(self) -> None:
         """Let go of the room, whatever is under way; who waits for it to be stored is told so."""
-        self._abandoned = True
-        self._loops.stop()
+        self._loops.abandon()
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         for draft in drafts:
             for ticket in draft.tickets:
@@ -291,10 +278,17 @@ class Room:
 
     async def anchor(self, name: str) -> EventId | None:
         """The Matrix event that an effect of this room has left under a name, or StoreError."""
+        name = self.record.anchored(name)
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
         return await self._around.store.anchor(self.room_id, name)
+
+    async def written(self) -> None:
+        """Return once all that has happened is durable; raises the StoreError if it is not."""
+        error = await self._until_written()
+        if error is not None:
+            raise error
 
     async def pause(self, seconds: float) -> None:
         await self._loops.pause(seconds)
@@ -480,13 +474,16 @@ class Room:
         One that our own code keeps failing at must not hold up the rest. One that raises StoreError
         or Stopping has no outcome yet.
         """
-        row = next(iter(self._rows[lane].values()), None)
+        row = self._first(lane)
         if row is None or not self._may_begin(row):
             return False
         try:
             done = await self._runners[lane].run(self, row)
         except (StoreError, Stopping):
             raise
+        except Shut:
+            self._shut = self.record.matrix_id
+            return self._first(lane) is not None
         except Exception as error:
             seq, failures = self._failed
             self._failed = row.seq, failures + 1 if seq == row.seq else 1
@@ -496,6 +493,14 @@ class Room:
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
         return bool(self._rows[lane])
+
+    def _first(self, lane: Lane) -> EffectRow | None:
+        """The next effect of a lane. Into a room that is shut, or being left, only entries go."""
+        upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
+        shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
+        if shut and lane is Lane.MATRIX:
+            rows = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+        return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
@@ -514,7 +519,7 @@ class Room:
     def _told(self, row: EffectRow, done: Done) -> None:
         """Callback of an effect that was begun without a task, with its outcome."""
         self._loops.end(row.lane)
-        if self._abandoned:
+        if self._loops.abandoned:
             return
         try:
             self._ended_with(row, done)
@@ -529,7 +534,8 @@ class Room:
         now, lane = self._around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
-        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
+        anchor = done.anchor and self.record.anchored(done.anchor)
+        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, anchor)
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:
@@ -773,7 +779,7 @@ class Room:
 
     def go_on(self) -> None:
         """Start every loop that has work and does not run; rest if there is none."""
-        if self._abandoned:
+        if self._loops.abandoned:
             return
         running, stopping = self._loops.running, self._loops.stopping
         if not stopping:
@@ -782,8 +788,7 @@ class Room:
             if "receipts" not in running and self._receipts.due:
                 self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
-            if rows and lane not in running:
-                row = next(iter(rows.values()))
+            if rows and lane not in running and (row := self._first(lane)) is not None:
                 # A stop waits for tasks, and for what was begun before it.
                 at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):

@@ -332,6 +332,9 @@ class StorePort(Protocol):
     async def fact(self, name: str) -> str | None:
         """A fact learnt about a peer, such as its upload mode."""
 
+    async def facts(self, prefix: str) -> list[str]:
+        """The values of all facts whose names begin so."""
+
     async def save_fact(self, name: str, value: str) -> None: ...
 
     async def first_fact(self, name: str, value: str) -> str:
@@ -353,6 +356,12 @@ class StorePort(Protocol):
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         """The input that an event of this room came as, else the effect that became it, if kept."""
+
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
+        """Events of the room, the newest first: the effect or input of each, and when it came.
+
+        They are looked for among the newest rows of all rooms: for rare questions.
+        """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""

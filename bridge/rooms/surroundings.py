@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
@@ -96,6 +97,72 @@ class InvitationLock(msgspec.Struct, eq=False):
             lock = self._inviting.setdefault(person, asyncio.Lock())
             await lock.acquire()
             self._taken = lock
+
+
+# --- upgrades of rooms ----------------------------------------------------------------------------
+
+_IN_PLACE = "in place "
+"""With the id of the new room, name of the fact that is a `Replacement`."""
+MOST_MET = 20_000
+"""Rooms of which it is remembered that they replace none."""
+MOST_PENDING = 3
+"""Rooms that one may name in its place before we are invited into any of them."""
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """A room on Matrix that replaces one that was upgraded."""
+
+    room_id: RoomId
+    record: RoomId
+    """The room of the store that it is."""
+    ours: bool = False
+    """Somebody who was in the former one has invited us. Until then it is a room like any other."""
+
+
+class Upgrades:
+    """Index from rooms on Matrix to those of the store, for rooms that replace others."""
+
+    def __init__(self) -> None:
+        self._known: dict[RoomId, Replacement] = {}
+        self._met: LRUCache[RoomId, None] = LRUCache(MOST_MET)
+        """Rooms that were looked up."""
+
+    async def load(self, store: StorePort) -> None:
+        for stored in await store.facts(_IN_PLACE):
+            known = msgspec.json.decode(stored, type=Replacement)
+            self._known[known.room_id] = known
+
+    def record_of(self, room_id: RoomId) -> RoomId:
+        """The room under whose id it is stored what happens there."""
+        found = self._known.get(room_id)
+        return found.record if found is not None and found.ours else room_id
+
+    def find(self, room_id: RoomId) -> Replacement | None:
+        return self._known.get(room_id)
+
+    async def look(self, store: StorePort, room_id: RoomId) -> None:
+        """Take over what another process has noted of a room, before what came in there is stored.
+
+        It has noted that before the homeserver went on. Each room is looked up once, and one that
+        is not ours yet each time.
+        """
+        known = self.find(room_id)
+        if room_id in self._met if known is None else known.ours:
+            return
+        self._met[room_id] = None
+        if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
+            self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
+
+    async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
+        """Note a tombstone. Which room a room replaces is never changed again."""
+        record, known = self.record_of(room_id), self._known.values()
+        pending = sum(one.record == record and not one.ours for one in known)
+        if into not in self._known and pending < MOST_PENDING:
+            await self.keep(store, Replacement(into, record))
+
+    async def keep(self, store: StorePort, found: Replacement) -> None:
+        await store.save_fact(_IN_PLACE + found.room_id, msgspec.json.encode(found).decode())
+        self._known[found.room_id] = found
 
 
 # --- waiting times --------------------------------------------------------------------------------
@@ -256,6 +323,10 @@ class Stopping(Exception):
     """The bridge is stopping: nothing new is begun."""
 
 
+class Shut(Exception):
+    """A room that was upgraded lets nothing in: the effect waits until we are in the new one."""
+
+
 class Loops(msgspec.Struct, eq=False):
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
@@ -270,6 +341,7 @@ class Loops(msgspec.Struct, eq=False):
     _log: structlog.stdlib.BoundLogger
     running: set[str] = set()
     stopping: bool = False
+    abandoned: bool = False
     _begun: set[str] = set()
     _none_begun: asyncio.Event | None = None
     _pausing: set[asyncio.Task[Any] | None] = set()
@@ -299,6 +371,11 @@ class Loops(msgspec.Struct, eq=False):
         if self._begun:
             self._none_begun = asyncio.Event()
             await self._none_begun.wait()
+
+    def abandon(self) -> None:
+        """Stop, for the room is another process's: what still comes of it has no effect here."""
+        self.abandoned = True
+        self.stop()
 
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""
@@ -409,5 +486,7 @@ class Surroundings(msgspec.Struct):
     """Threads in which sounds and videos are converted and looked at: a few, so that many voice
     messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
+    upgrades: Upgrades = msgspec.field(default_factory=Upgrades)
+    """Which rooms have replaced others; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""

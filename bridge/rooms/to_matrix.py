@@ -19,11 +19,10 @@ from functools import lru_cache
 from hashlib import sha256
 
 import structlog
-from cachetools import LRUCache
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
 from bridge.rooms.cards import choices, name_of, second_line, shown
@@ -38,10 +37,11 @@ from bridge.rooms.record import (
     RoomRecord,
     thread_in_use,
 )
+from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
     Came,
     Done,
@@ -100,6 +100,11 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """Seconds between attempts."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
+FORBIDDEN = "M_FORBIDDEN"
+NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
+"""Seconds until a room is tried again that was upgraded, and ms in which we should hear of that."""
+UPGRADED = "room.upgraded"
+"""What is said in the old room alone."""
 MOST_ASKED = 3600.0
 """The longest wait, in seconds, that a homeserver may ask for."""
 
@@ -115,8 +120,6 @@ class MatrixLane:
         self._matrix = around.matrix
         self._instance = instance
         self._dated = dated
-        self._numbered: LRUCache[tuple[RoomId, str], tuple[EventId, ...]] = LRUCache(10_000)
-        """What agents' latest messages became, by the server's numbers, if it has any."""
 
     begin = None
     """Every effect of this lane has to wait for the homeserver."""
@@ -126,10 +129,12 @@ class MatrixLane:
         unsaid = isinstance(effect, model.Say) and effect.key in _UNSAID
         if unsaid or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
+        only_here = isinstance(effect, model.Say) and effect.key == UPGRADED
+        if only_here and row.created < room.record.moved_at:
+            return Done(outcome=Outcome.DISCARDED, detail="we are in the new room")
         while True:
             try:
-                if self._around.clock.now() - row.created >= REMEMBERED:
-                    await self._look_back(room, row)
+                await self._look_back(room, row, effect)
                 return await self._perform(room, row, effect)
             except ports.Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
@@ -142,18 +147,47 @@ class MatrixLane:
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
+                may_wait = error.code == FORBIDDEN and not isinstance(effect, EnterRoom)
+                if may_wait and await self._lets_nobody_speak(room, row):
+                    if only_here:
+                        return Done(outcome=Outcome.DISCARDED, detail=error.code)
+                    if room.record.upgrade is not None:
+                        raise Shut from error
+                    await room.pause(NEWS_AFTER)
+                    continue
                 left = room.record.membership is Membership.LEFT
                 if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
                         await self._describe(room, row, effect)
                 return self._give_up(room, effect, error.code)
 
-    async def _look_back(self, room: Room, row: EffectRow) -> None:
-        """Search of the room before a row is repeated whose transaction id may be forgotten."""
-        try:
-            await self._matrix.look_back(room.room_id, room.record.host, row.created)
-        except ports.Refused as error:
-            _log.info("a room cannot be read", room=room.room_id, why=error.code)
+    async def _look_back(self, room: Room, row: EffectRow, effect: StoredEffect) -> None:
+        """Search for a row that is repeated, and whose transaction id may be forgotten.
+
+        An id is one room's: an agent's message may stand in the room that was replaced.
+        """
+        record, places = room.record, []
+        if self._around.clock.now() - row.created >= REMEMBERED:
+            places.append((record.matrix_id, record.host))
+        if isinstance(effect, model.Relay) and row.created < record.moved_at:
+            former, ghost = record.room_at(row.created), self._matrix.ghost_of(effect.agent)
+            places += [(former, record.host), (former, ghost)]
+        for room_id, reader in places:
+            try:
+                await self._matrix.look_back(room_id, reader, row.created)
+            except ports.Refused as error:
+                _log.info("a room cannot be read", room=room.room_id, why=error.code)
+
+    async def _lets_nobody_speak(self, room: Room, row: EffectRow) -> bool:
+        """True if the room was upgraded, also if the homeserver has yet to tell us."""
+        record = room.record
+        if record.upgrade is not None or record.membership is not Membership.JOINED:
+            return record.upgrade is not None
+        if self._around.clock.now() - row.created >= NEWS_WITHIN:
+            return False
+        with suppress(ports.Refused):
+            return await self._matrix.is_replaced(record.matrix_id, record.host)
+        return False
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
@@ -195,8 +229,10 @@ class MatrixLane:
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
-    def _transaction_id(self, row: EffectRow, sender: UserId) -> str:
+    def _transaction_id(self, room: Room, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
+        if sender == room.record.host and row.created < room.record.moved_at:
+            moment += ".moved"  # what we ourselves said in the former room is no use in this one
         return f"{self._instance}.{row.seq}{moment}.{_digest(sender)}"
 
     # --- our own sentences ------------------------------------------------------------------
@@ -224,18 +260,21 @@ class MatrixLane:
         done = await self._say(room, row, model.Say(told.key, told.args, about, also=also))
         if told.key == "unreadable.verification":
             asked = UserId(str(told.args.get("user", room.record.host)))
-            txn_id, cancel = self._transaction_id(row, asked), self._matrix.cancel_verification
+            cancel = self._matrix.cancel_verification
+            txn_id = f"{self._transaction_id(room, row, asked)}.cancel"
             with suppress(ports.Refused):
-                await cancel(room.room_id, asked, told.event_id, f"{txn_id}.cancel")
+                await cancel(room.record.matrix_id, asked, told.event_id, txn_id)
         if again and told.key != "undelivered.too_fast" and done.event_id is not None:
-            host, txn_id = room.record.host, f"{self._transaction_id(row, room.record.host)}.again"
+            host = room.record.host
+            txn_id = f"{self._transaction_id(room, row, host)}.again"
             with suppress(ports.Refused):
-                await self._matrix.react(room.room_id, host, done.event_id, AGAIN, txn_id)
+                await self._matrix.react(room.record.matrix_id, host, done.event_id, AGAIN, txn_id)
         return done
 
     async def _notice(self, room: Room, row: EffectRow, notice: ports.Notice) -> EventId:
         host = room.record.host
-        return await self._matrix.say(room.room_id, host, notice, self._transaction_id(row, host))
+        txn_id = self._transaction_id(room, row, host)
+        return await self._matrix.say(room.record.matrix_id, host, notice, txn_id)
 
     async def _card(self, room: Room, row: EffectRow, card: model.Card) -> Done:
         """Edit this chat's card; a newer version that waits already makes this one pointless.
@@ -272,7 +311,8 @@ class MatrixLane:
         rules, key = self._around.rules, _FORMER.get(key, key)
         # What waits since an earlier version does not say all that today's sentences do.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
-        missing = {"rating": "…", "link": "…", "now": "…", "commands": command, "command": command}
+        missing = {"commands": command, "command": command}
+        missing |= dict.fromkeys(("rating", "link", "left", "now"), "…")
         known = {"prefix": rules.prefix, **missing, **args}
         language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
@@ -308,9 +348,9 @@ class MatrixLane:
         if len(options) <= MOST_ANSWERS:
             answers = tuple((str(number), label) for number, label in options.items())
             poll = ports.Poll(self._sentence(room, "rating.question", {}), answers, text)
-            txn_id = f"{self._transaction_id(row, record.host)}.poll"
+            txn_id = f"{self._transaction_id(room, row, record.host)}.poll"
             try:
-                event_id = await self._matrix.poll(room.room_id, record.host, poll, txn_id)
+                event_id = await self._matrix.poll(room.record.matrix_id, record.host, poll, txn_id)
             except ports.Refused as error:
                 _log.info("no poll", room=room.room_id, why=error.code)
         if event_id is None:
@@ -320,17 +360,17 @@ class MatrixLane:
 
     async def _sign(self, room: Room, row: EffectRow, wish: PutSigns) -> Done:
         """React to our own message. Whoever sees no reactions has the words."""
-        host, done = room.record.host, Done()
-        txn_id = self._transaction_id(row, host)
+        host, where, done = room.record.host, room.record.matrix_id, Done()
+        txn_id = self._transaction_id(room, row, host)
         for number, sign in enumerate((*wish.signs, *wish.gone)):
             sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
             try:
                 if sign in wish.signs:
-                    react = self._matrix.react(room.room_id, host, wish.event_id, sign, sign_id)
+                    react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
                     done.event_id = await react
                     done.anchor = anchor if sign in {BELL, CROSS} else None
                 elif (known := await room.anchor(anchor)) is not None:
-                    await self._matrix.redact(room.room_id, host, known, sign_id)
+                    await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
                 _log.info("no sign", room=room.room_id, why=error.code)
         return done
@@ -338,8 +378,8 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        room_id, encrypt = room.room_id, effect.encrypt
-        entry = await self._matrix.enter(room_id, effect.host, effect.inviter, encrypt=encrypt)
+        where, host = effect.into or room.record.matrix_id, effect.host
+        entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
             for raw in entry.earlier
@@ -353,9 +393,14 @@ class MatrixLane:
         log = _log.bind(room=room.room_id)
         if order.why:
             log.info("invitation refused", inviter=order.inviter, why=order.why)
-        for user in order.users:
+        users, where = order.users, order.former or room.record.matrix_id
+        if order.former is not None:
+            chats = room.record.chats
+            agents = (frames.Agent(agent.id) for chat in chats for agent in chat.agents)
+            users += tuple(map(self._matrix.ghost_of, agents))
+        for user in users:
             try:
-                await self._matrix.leave(room.room_id, user, order.reason)
+                await self._matrix.leave(where, user, order.reason)
             except ports.Refused as error:
                 log.debug("nothing to leave", why=error.code)
         return Done()
@@ -365,7 +410,7 @@ class MatrixLane:
         if room.record.direct:
             # Before they come in: no client is to count three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
-            await self._matrix.name_service_members(room.room_id, room.record.host, ghosts)
+            await self._matrix.name_service_members(room.record.matrix_id, room.record.host, ghosts)
         outside: list[str] = []
         for agent in came.agents:
             try:
@@ -391,13 +436,13 @@ class MatrixLane:
             try:
                 async with self._around.link.fetch(source, ICON_LIMIT) as icon:
                     opened = True
-                    await matrix.welcome_agent(room.room_id, host, agent, icon, source)
+                    await matrix.welcome_agent(room.record.matrix_id, host, agent, icon, source)
                     return
             except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
                 if opened and isinstance(error, ports.Refused):
                     raise  # the homeserver's refusal, not the file server's
                 _log.info("no picture for an agent", agent=agent.id, why=str(error))
-        await matrix.welcome_agent(room.room_id, host, agent, None, "")
+        await matrix.welcome_agent(room.record.matrix_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
 
@@ -410,7 +455,7 @@ class MatrixLane:
             done.detail = "the room is not encrypted"
             return done
         ghost = self._matrix.ghost_of(relay.agent)
-        txn_id, content = self._transaction_id(row, ghost), relay.content
+        txn_id, content = self._transaction_id(room, row, ghost), relay.content
         parts: tuple[ports.Part, ...] = ()
         if isinstance(content, frames.AgentText):
             parts = await self._text(room, relay, content, txn_id)
@@ -424,30 +469,37 @@ class MatrixLane:
         room.typist.agent_spoke(ghost)
         if parts:
             event_id = parts[0].event_id
-            later = tuple(Came(PartPosted(part.text), key=part.event_id) for part in parts[1:])
+            later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
             proposed = map(Came, choices_of(relay, event_id))
-            if 0 < len(relay.message_id) <= LONGEST_NUMBER:
-                events = tuple(part.event_id for part in parts)
-                self._numbered[room.room_id, relay.message_id] = events
             return Done(event_id, came=(*later, *proposed))
         done = await self._describe(room, row, relay)
         done.detail = "shown as a notice"
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
-        """Redact an agent's message; where it is not known which, say that there was one."""
-        said = self._numbered.get((room.room_id, taken.message_id), ())
+        """Redact an agent's message, once; where it is not known which, say that there was one."""
+        number = taken.message_id if len(taken.message_id) <= LONGEST_NUMBER else ""
+        anchor = f"recalled:{number}" if number else None
+        known = None if anchor is None else await room.anchor(anchor)
+        await room.written()  # what its messages have become
+        taken = replace(taken, message_id=number)
+        said = await said_by_agent(self._around, room.room_id, row.seq, taken)
+        if known is not None and (known in said or not said):
+            return Done(outcome=Outcome.DISCARDED, detail="known already")
         ghost = self._matrix.ghost_of(taken.agent)
-        txn_id = self._transaction_id(row, ghost)
+        txn_id = self._transaction_id(room, row, ghost)
         try:
-            for number, event_id in enumerate(said):
-                await self._matrix.redact(room.room_id, ghost, event_id, f"{txn_id}.{number}")
+            for place, event_id in enumerate(said):
+                where = room.record.matrix_id
+                await self._matrix.redact(where, ghost, event_id, f"{txn_id}.{place}")
         except ports.Refused as error:
             _log.info("a message is not taken back", why=error.code)
         else:
             if said:
-                return Done()
-        return await self._say(room, row, model.Say("chat.recalled"))
+                return Done(said[0], anchor)
+        done = await self._say(room, row, model.Say("chat.recalled"))
+        done.anchor = anchor
+        return done
 
     async def _describe(self, room: Room, row: EffectRow, relay: model.Relay) -> Done:
         key, content = "chat.unknown", relay.content
@@ -466,7 +518,7 @@ class MatrixLane:
         thread = thread_in_use(record, self._around.clock.now())
         rung, host = _rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            room.room_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
+            room.record.matrix_id, host, relay.agent, what, txn_id, thread=thread, mentions=rung
         )
 
     async def _text(

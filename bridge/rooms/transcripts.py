@@ -83,7 +83,7 @@ async def send_transcript(
     whole = await _write(around, record, chat, after, telling)
     name = f"chat-{chat.number}"  # Element cuts longer ones
     # The transaction ids are the order's, so no repetition posts a file twice.
-    room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
+    room_id, host, txn_id = record.matrix_id, record.host, f"transcript.{order.event_id}"
     page = Blob.of(build_page(whole, telling), "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
     if order.json:
@@ -100,13 +100,16 @@ async def _write(
     found = first is not None and await reading.read_from(first)
     lines = tuple(reading.lines.values())
     zone, rating = around.rules.timezone, None
+    room_id, now = record.room_at(chat.asked), around.clock.now()
+    moved = room_id != record.room_at(chat.ended or now)  # then it went on in another
+    whole = found and not (moved or reading.cut)
     if chat.rating is not None:
         rating = Rating(chat.rating, telling.label(chat.rating))
     return Transcript(
-        room_id=record.room_id,
+        room_id=room_id,
         language=telling.language,
-        made=moment(around.clock.now()),
-        complete=found and not reading.cut and all(one.kind != "unreadable" for one in lines),
+        made=moment(now),
+        complete=whole and all(one.kind != "unreadable" for one in lines),
         cut=reading.cut,
         chat=About(
             number=chat.number,
@@ -136,6 +139,7 @@ class _Reading:
         self._record = record
         self._chat = chat
         self._until = None if after is None or after.first == chat.first else after.first
+        self._room_id = record.room_at(chat.asked)
         self._servers = via(record)
         self._agents = {
             around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
@@ -148,9 +152,9 @@ class _Reading:
 
     async def read_from(self, first: EventId) -> bool:
         """Read the room on from this event; False if it is not there (any more)."""
-        matrix, record, seen = self._around.matrix, self._record, 0
+        matrix, host, seen = self._around.matrix, self._record.host, 0
         try:
-            async with aclosing(matrix.timeline(record.room_id, record.host, first)) as events:
+            async with aclosing(matrix.timeline(self._room_id, host, first)) as events:
                 async for raw in events:
                     seen += 1
                     if raw.get("event_id") == self._until:
@@ -228,7 +232,7 @@ class _Reading:
         kind, text, file, place = _parts(found)
         self.lines[found.event_id] = Line(
             event_id=found.event_id,
-            link=permalink(self._record.room_id, found.event_id, self._servers),
+            link=permalink(self._room_id, found.event_id, self._servers),
             at=moment(found.at),
             role=role,
             sender=found.sender,
@@ -278,7 +282,8 @@ async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistor
 
 async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
     """The event where a chat begins: the customer's, else the queue card of this number."""
-    return chat.first or await around.store.anchor(record.room_id, f"card:{chat.number}")
+    card = record.anchored(f"card:{chat.number}")
+    return chat.first or await around.store.anchor(record.room_id, card)
 
 
 class Telling:
@@ -302,7 +307,7 @@ class Telling:
             rating = rated(chat.rating, self.label(chat.rating))
             line += " · " + self.say("history.rated", {"rating": rating})
         if first is not None:
-            line += "\n" + permalink(self._record.room_id, first, via(self._record))
+            line += "\n" + permalink(self._record.room_at(chat.asked), first, via(self._record))
         return line
 
     def outcome(self, chat: Chat) -> str:

@@ -63,10 +63,12 @@ class EnterRoom(RoomWish, frozen=True):
     inviter: UserId
     encrypt: bool = False
     """Turn encryption on there, if the host may and the room is not public."""
+    into: RoomId | None = None
+    """The room that replaces the one that it is on Matrix; None: that one itself."""
 
 
 class LeaveRoom(RoomWish, frozen=True):
-    """Leave, with every ghost named."""
+    """Leave, with every user named."""
 
     users: tuple[UserId, ...]
     reason: str = ""
@@ -75,6 +77,8 @@ class LeaveRoom(RoomWish, frozen=True):
     """Whose invitation is refused by it, if one is."""
     why: str = ""
     """The same reason, for the operator's log."""
+    former: RoomId | None = None
+    """The room that was replaced, which the agents' ghosts leave as well; None: that of today."""
 
 
 class ShowAnswer(RoomWish, frozen=True):

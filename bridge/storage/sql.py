@@ -367,9 +367,9 @@ FIRST_FACT = for_rows(
     "INSERT INTO facts (name, value) {rows} ON CONFLICT (name) DO NOTHING", "text, text"
 )
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
-SECRET_NAMES = same(
-    "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
-)
+_NAMED = "WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
+FACTS = same(f"SELECT value FROM facts {_NAMED}")  # noqa: S608
+SECRET_NAMES = same(f"SELECT name FROM secrets {_NAMED}")  # noqa: S608
 SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
@@ -416,6 +416,12 @@ INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND bo
 EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
+)
+# An effect that became an event, or an event's own row (a later part of a message).
+POSTED = same(
+    "SELECT coalesce(event_id, key), coalesce(effect, body), received FROM journal "
+    "WHERE seq >= $2 AND seq < $3 AND room_id = $1 AND coalesce(effect, body) IS NOT NULL "
+    "AND (event_id IS NOT NULL OR (lane IS NULL AND key IS NOT NULL)) ORDER BY seq DESC"
 )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import astuple
 
-from bridge.ids import EventId, RoomId
+from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
     Answer,
@@ -58,6 +58,8 @@ READ_SECONDS = 20.0
 _PING = "ping"
 SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
+REACH = 50_000
+"""Rows of the journal that `posted` looks through, in a tenth of a second."""
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
@@ -199,6 +201,9 @@ class SqlStore:
         found: str | None = await self._value(sql.FACT, name)
         return found
 
+    async def facts(self, prefix: str) -> list[str]:
+        return [value for (value,) in await self._read(sql.FACTS, prefix)]
+
     async def save_fact(self, name: str, value: str) -> None:
         await self._save(sql.SAVE_FACT, name, value)
 
@@ -236,6 +241,10 @@ class SqlStore:
         if body is None:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
         return body
+
+    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
+        rows = await self._read(sql.POSTED, room_id, before - REACH, before)
+        return [(event_id, bytes(body), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)

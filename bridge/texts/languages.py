@@ -55,7 +55,9 @@ def fallbacks(language: str) -> tuple[str, ...]:
 CLEAR = 4
 """The highest level of `spoken`."""
 _CHARSETS = ("gb2312", "big5", "shift_jis")
-_HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z]+")
+LEAST_LATIN = 5
+"""Letters, in words of two at least, that tell English: "OK" and "hi" are everybody's."""
+_HAN, _LATIN = re.compile("[\u3400-\u9fff]"), re.compile("[A-Za-z\u00c0-\u024f]+")
 _KANA = re.compile("[ぁ-ねは-ゖァ-ヺ]")  # all but の, which Chinese brands have
 
 
@@ -71,7 +73,8 @@ def spoken(text: str, default: str) -> tuple[int, str]:
     text = text[:500]
     han, kana, words = _HAN.findall(text), _KANA.findall(text), _LATIN.findall(text)
     if len(words) >= len(han) + len(kana):
-        return (1, "en") if any(len(word) > 1 for word in words) else (0, default)
+        letters = sum(len(word) for word in words if len(word) > 1)
+        return (1, "en") if letters >= LEAST_LATIN else (0, default)
     homes = {tuple(_has(charset, one) for charset in _CHARSETS) for one in han}
     if (True, False, False) in homes:
         return CLEAR, "zh-CN"

@@ -238,7 +238,8 @@ def _robot_transfer(frame: JsonObject) -> frames.QueueStatus | frames.RobotMessa
     position = integer(frame.get("queueLength"))
     session = _id(SessionId, frame.get("sessionId"))
     if position is not None and position > 0:
-        return frames.QueueStatus(None, RequestStatus.WAITING, position, session)
+        place = text_of(frame, "positionInQueueMessage")
+        return frames.QueueStatus(None, RequestStatus.WAITING, position, session, place)
     words = text_of(frame, "message", "content")
     if not words:
         return frames.Ignored("push 302 without message")

@@ -67,6 +67,7 @@ async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
             taken = await keys.take(Payload(ALICE, "c", "e", "m.room_key", phone.room_key()), 0)
             assert taken is not None
             await vault.save(taken[1])
+            keys.forget(taken[0])
         raws.append(phone.say(TEXT, f"${number}"))
 
     async def once(number: int) -> None:
@@ -91,9 +92,10 @@ async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
     content: Json = {"msgtype": "m.text", "body": TEXT}
 
     async def once(number: int) -> None:
-        scheme = Scheme(encrypted=True)
-        readers = await sharing.prepare(own, ROOM, scheme, number)
-        await sharing.encrypt(own, readers, ("m.room.message", content))
+        scheme, event = Scheme(encrypted=True), ("m.room.message", content)
+        if sharing.encrypt_at_once(own, ROOM, scheme, number, event) is None:
+            readers = await sharing.prepare(own, ROOM, scheme, number)
+            await sharing.encrypt(own, readers, event)
 
     return await cpu(messages, once)
 

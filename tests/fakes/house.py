@@ -14,10 +14,10 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Others
-from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.record import TOMBSTONE, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.rooms.visit import recovered
@@ -124,6 +124,7 @@ class World:
 
     def engine(self, others: Others | None = None) -> Engine:
         """A new one: what a start of the process makes."""
+        self.around.upgrades = Upgrades()
         return Engine(
             self.around,
             {
@@ -153,7 +154,7 @@ class World:
 
     async def chatting(self, room_id: RoomId = ROOM, **more: object) -> None:
         """A room in the middle of a chat; `more`: of its phase."""
-        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,), marked=True)
+        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,))
         phase = msgspec.structs.replace(phase, **more)
         await self.record(room_id, phase)
 
@@ -194,7 +195,9 @@ class World:
         self._events += 1
         event_id = EventId(f"$e{self._events}")
         raw: dict[str, object] = {"event_id": event_id, "kind": kind, "sender": ADA, "text": text}
-        return room_id, event_id, raw | fields
+        if kind == "upgraded":
+            raw["type"] = TOMBSTONE
+        return room_id, event_id, raw | {"room_id": room_id} | fields
 
     def invitation(
         self, room_id: RoomId = ROOM, whom: UserId = BOT

@@ -90,6 +90,8 @@ class FakeMatrix:
         polls: our questions, each once.
         redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
+        replaced: rooms that were upgraded, in which only people may speak.
+        unreadable: rooms, and who of ours cannot read them.
     """
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
@@ -115,7 +117,10 @@ class FakeMatrix:
         self.sent_files: list[SentFile] = []
         self.redacted: list[EventId] = []
         self.polls: list[Poll] = []
-        self._by_transaction: dict[str, Posted] = {}
+        self.replaced: set[RoomId] = set()
+        self.unreadable: set[tuple[RoomId, UserId]] = set()
+        self._by_transaction: dict[tuple[RoomId, str], Posted] = {}
+        self._found: dict[str, Posted] = {}
 
     def texts(self, room_id: RoomId) -> list[str]:
         """All that we said in a room, in order."""
@@ -166,6 +171,11 @@ class FakeMatrix:
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         await self._request(f"look back {room_id} {reader} {since}")
+        if (room_id, reader) in self.unreadable:
+            raise Refused("M_FORBIDDEN")
+        for (room, txn_id), posted in self._by_transaction.items():
+            if room == room_id:
+                self._found[txn_id] = posted
 
     def serves(self, user: UserId) -> bool:
         return user not in self.foreign
@@ -193,6 +203,10 @@ class FakeMatrix:
         return {user: self.levels.get(user, self.level) for user in users}
 
     # --- sending ----------------------------------------------------------------------------
+
+    async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
+        del reader
+        return room_id in self.replaced
 
     async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
         if isinstance(notice, EditableNotice):
@@ -281,7 +295,7 @@ class FakeMatrix:
 
     async def send_file(self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str) -> EventId:
         data = b"".join([chunk async for chunk in file.chunks])
-        if txn_id not in self._by_transaction:
+        if (room_id, txn_id) not in self._by_transaction:
             self.sent_files.append(SentFile(file.name, file.mime, data))
         return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
 
@@ -317,12 +331,14 @@ class FakeMatrix:
         await self._request(txn_id)
         if new.sender in self.foreign:
             raise Refused("FOREIGN_USER")
-        found = self._by_transaction.get(txn_id)
+        if new.room_id in self.replaced:
+            raise Refused("M_FORBIDDEN")
+        found = self._by_transaction.get((new.room_id, txn_id)) or self._found.get(txn_id)
         if found is None:
             found = msgspec.structs.replace(
                 new, event_id=EventId(self.event_ids.format(len(self.posted)))
             )
-            self._by_transaction[txn_id] = found
+            self._by_transaction[new.room_id, txn_id] = found
             self.posted.append(found)
         await self.disturb()
         return found.event_id

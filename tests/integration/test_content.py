@@ -95,6 +95,15 @@ async def test_a_message_that_an_agent_takes_back(stage: Stage) -> None:
     assert kept[said["event_id"]] == {}
     assert not [line for line in talk.shown() if "messageId" in line]
 
+    await talk.desk("push", frame=pushed(43, type=1, content="the price is 21"))
+    said = await talk.reads("the price is 21", MEI)
+    await stage.bridge.stop()
+    await stage.bridge.start()
+    await talk.say("so what is the price?")
+    await talk.heard("so what is the price?")
+    await talk.desk("push", frame=pushed(50, type=99, noticeType=6, content={"messageId": 43}))
+    await talk.sees(lambda event: event.get("redacts") == said["event_id"])
+
 
 # --- places -------------------------------------------------------------------------------------
 

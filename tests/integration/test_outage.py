@@ -68,6 +68,19 @@ async def test_what_the_agent_said_while_the_link_was_cut(stage: Stage) -> None:
         assert late != words
 
 
+async def test_what_the_agent_took_back_while_the_link_was_cut(stage: Stage) -> None:
+    """The history tells (`revokeFlag`) of a message that was pushed without a number."""
+    talk = await chatting(stage, "misled")
+    await talk.desk("say", text="the price is 12")
+    said = await talk.reads("the price is 12", MEI)
+    await cut(talk)
+    await talk.desk("recall")
+    await talk.desk("say", text="the price is 21")
+    await talk.reads("the price is 21", MEI)
+    await talk.sees(lambda event: event.get("redacts") == said["event_id"])
+    assert not [line for line in talk.shown() if "took back" in line]
+
+
 @pytest.mark.parametrize("running", ["asked", "never"])
 async def test_a_server_that_leaves_the_running_chat_out(stage: Stage, running: str) -> None:
     """Unless it is asked for, as of 2020; or whatever is asked: then the customer is told."""

@@ -178,8 +178,10 @@ async def test_a_chat_is_listed_and_written_down(
     await stage.bridge.kill()  # what is needed to read the room again outlives the process
     await stage.bridge.start()
     asked = await talk.say("!wc history 2")
-    answer = wording(await talk.reads_reply("the latest first", asked))
-    lines = answer.splitlines()
+    told = await talk.reads_reply("the latest first", asked)
+    lines = wording(told).splitlines()
+    rings = await customer.call("GET", "v3/notifications", query={"limit": "50"})
+    assert encrypted or str(told["event_id"]) not in str(rings["notifications"])
     assert lines[1].startswith("2. ")
     assert lines[1].endswith("Sales · waiting for an agent")
     assert lines[3].startswith("1. ")

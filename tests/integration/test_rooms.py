@@ -94,6 +94,11 @@ async def test_two_rooms_of_one_person(stage: Stage) -> None:
         assert person is not None
         assert person.linked
         assert all(words in text for text in person.texts)
+    await one.desk("close")
+    await one.reads("担当者がチャットを終了しました", stage.bot)
+    asked = await one.say("bill 3")
+    told = await one.reads_reply("別のルームでご案内中のため", asked)
+    assert f"https://matrix.to/#/{other.room}?via=" in wording(told)
 
 
 async def test_a_person_without_permission(stage: Stage) -> None:
@@ -349,35 +354,75 @@ async def test_a_paused_room(stage: Stage) -> None:
     assert person.texts == ["now then"]
 
 
-async def test_an_upgraded_room(stage: Stage) -> None:
-    """The old room says where it goes on; the chat ends, and none can be begun there any more."""
-    talk = await chatting(stage, "mover")
+async def upgraded(talk: Talk) -> Talk:
+    """The customer upgrades the room; what is said in the new one, and by whom."""
     new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
-    told = await talk.reads("This room was upgraded", stage.bot)
-    assert f"https://matrix.to/#/{new['replacement_room']}?via=" in wording(told)
-    await talk.at_desk(lambda person: person.session is None)
+    there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
+    there.login = talk.login
+    return there
+
+
+@pytest.mark.parametrize("preset", ["trusted_private_chat", "private_chat"])
+async def test_a_running_chat_goes_on_in_the_upgraded_room(stage: Stage, preset: str) -> None:
+    """The same session; `preset`: in the second of these the bot may say nothing any more."""
+    name = preset.replace("_", "-")
+    talk = await Talk.open(stage, await stage.customer(name), "hello", preset=preset)
+    await talk.heard("hello")
+    await talk.accept()
+    before = talk.person
+    assert before is not None
+    await talk.desk("say", text="good morning")
+    await talk.reads("good morning", MEI)
+    there = await upgraded(talk)
+    await talk.say("my order is late")
+    await talk.heard("my order is late")
+    await talk.desk("say", text="let me see")
+    if preset == "trusted_private_chat":  # the bot speaks for who may not
+        link = f"https://matrix.to/#/{there.room}?via="
+        assert link in wording(await talk.reads("This room was upgraded", stage.bot))
+        await talk.reads("let me see", stage.bot)
+    await there.customer.room_call("invite", there.room, {"user_id": MEI})
+    await there.customer.room_call("invite", there.room, {"user_id": stage.bot})
+    first = await there.say("are you there?")
+    await there.heard("are you there?")
+    if preset == "private_chat":
+        await there.reads("let me see", MEI)
+    await there.reads("Connected: Mei", stage.bot)
+    await there.desk("say", text="here it is")
+    await there.reads("here it is", MEI)
+    await there.say("4711")
+    await there.heard("4711")
     for one_of_us in (MEI, stage.bot):
         await talk.sees(membership(one_of_us, "leave"))
-    assert "You have ended the chat" not in str(talk.shown())
+    after = there.person
+    assert after is not None
+    assert after.texts == ["hello", "my order is late", "are you there?", "4711"]
+    assert (after.session, after.request) == (before.session, before.request)
+    said = [wording(event) for room in (talk, there) for event in room.messages(MEI)]
+    assert sorted(said) == sorted({*said})
+    await there.sees(lambda event: event.get("event_id") == first)
+    await there.say("!wc close")
+    await there.at_desk(lambda person: person.session is None)
+    await there.sees(membership(MEI, "leave"))
 
 
-async def test_what_goes_along_into_an_upgraded_room(stage: Stage) -> None:
-    """Its settings, and what waited for an agent; once the bot is invited, as clients do."""
+async def test_a_place_in_the_queue_goes_along_into_the_upgraded_room(stage: Stage) -> None:
+    """The same request, its card, the settings, and what has not gone to the call centre yet."""
     talk = await Talk.open(stage, await stage.customer("settler"), "my order 4711")
     await talk.say("!wc lang en")
-    await talk.say("!wc queue set service")
     await talk.heard("my order 4711")
     held = await talk.customer.send_file(talk.room, b"x" * 10, "bill.txt", "text/plain")
     await talk.sees(lambda event: event.get("event_id") == held)
-    new = await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
-    await talk.sees(membership(stage.bot, "leave"))
-    await talk.at_desk(lambda person: person.request is None)
-    there = Talk(stage, talk.customer, str(new["replacement_room"]))
+    before = await talk.queued()
+    there = await upgraded(talk)
     await there.customer.room_call("invite", there.room, {"user_id": stage.bot})
-    await there.reads("Waiting for Service", stage.bot)
+    await there.reads("Waiting for Sales: you are number", stage.bot)
+    await talk.sees(membership(stage.bot, "leave"))
+    assert (await there.queued()).request == before.request
     await there.accept()
-    await there.heard("my order 4711")
     assert "bill.txt" in str((await there.got("file")).content)
+    await there.desk("say", text="hello there")
+    await there.reads("hello there", MEI)
 
 
 async def test_a_second_host_leaves(stage: Stage) -> None:

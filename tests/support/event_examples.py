@@ -245,7 +245,7 @@ def _of_the_room() -> Iterator[Example]:
             event("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, state_key=""),
         ),
         (
-            "`m.room.tombstone` (the chat is ended)",
+            "`m.room.tombstone` (all goes on in the new room)",
             event("m.room.tombstone", {"replacement_room": "!new"}, state_key=""),
         ),
         (

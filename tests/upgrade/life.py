@@ -132,7 +132,8 @@ class Life:
         self._rounds = itertools.count()
         if memory is not None:
             world.clock._now = memory.now
-            self.matrix._by_transaction = dict(memory.posted)
+            posted = {(one.room_id, txn_id): one for txn_id, one in memory.posted}
+            self.matrix._by_transaction = posted
             self.matrix.posted = [posted for _, posted in memory.posted]
             self._known = len(memory.posted)
 
@@ -143,7 +144,8 @@ class Life:
 
     def memory(self) -> Memory:
         """For the next life."""
-        return Memory(self.world.clock.now(), tuple(self.matrix._by_transaction.items()))
+        known = self.matrix._by_transaction.items()
+        return Memory(self.world.clock.now(), tuple((txn_id, one) for (_, txn_id), one in known))
 
     @property
     def engine(self) -> Engine:

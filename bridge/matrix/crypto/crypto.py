@@ -114,8 +114,8 @@ class Crypto:
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
         """Decrypt an event, as `MatrixPort.open` says."""
-        self.heard(raw)
         if not keys.is_encrypted(raw):
+            self.heard(raw)
             return raw
         sealed = keys.sealed_of(raw)
         if sealed is None:
@@ -247,9 +247,13 @@ class Crypto:
         """Encrypt an event, if the room is encrypted. If it raises, nothing may be sent."""
         if kind in _IN_CLEAR:
             return kind, content
-        scheme = await self._places.scheme(sender, room_id)
+        scheme = self._places.scheme_known(room_id) or await self._places.scheme(sender, room_id)
         if not scheme.encrypted:
             return kind, content
+        own, now, event = await self.upkeep.current(sender), self._clock.now(), (kind, content)
+        sealed = self._sharing.encrypt_at_once(own, room_id, scheme, now, event)
+        if sealed is not None:
+            return "m.room.encrypted", sealed
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
@@ -257,8 +261,7 @@ class Crypto:
             async with self.upkeep.holding(sender) as own:
                 if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
                     continue
-                sealed = await self._sharing.encrypt(own, readers, (kind, content))
-                return "m.room.encrypted", sealed
+                return "m.room.encrypted", await self._sharing.encrypt(own, readers, event)
         raise AssertionError  # the last round returned
 
     async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:

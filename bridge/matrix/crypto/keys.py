@@ -4,19 +4,20 @@ A key is stored by room, session and sender: only the user who sent us a key can
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
 to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a cache, which forgets a key when another copy of
-it is written; where its copy is too old or cannot decrypt, the row is read again.
+Sessions that were used lately stay unpickled in a cache; whoever writes another copy of a key has
+it `forget` the key. Where its copy is too old or cannot decrypt, the row is read again.
 
 A homeserver could send an encrypted message a second time as another event. So its index in the
 session is kept with the event's id as long as the key (`Replays`): written when a key is used for
-the first time, after `_AT_MOST` messages, and with each /sync; a kill forgets the newest.
+the first time, after `AT_MOST` messages, and with each /sync; a kill forgets the newest.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -48,6 +49,8 @@ KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """The letters that bring keys."""
 MOST_CACHED = 2_000
 """Sessions in the cache, about 2 KiB each."""
+_LONGEST = 600
+"""Characters of the three ids that name a key; good ones are shorter."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
 REPEATED = "unreadable.repeated"
@@ -73,6 +76,10 @@ class RoomKey(msgspec.Struct, frozen=True):
     device_keys: wire.Json | None = None
     """What the letter brought to prove it (MSC4147), as long as it is not proven."""
 
+    def is_as_used(self, now: int) -> bool:
+        """True if another use changes nothing: it is proven, and has long to live."""
+        return not self.unproven and self.keep_until - now >= KEPT // 2
+
 
 class Withheld(msgspec.Struct, frozen=True):
     """Row, by `no/` and the key's name: a device's refusal to send a key."""
@@ -80,11 +87,24 @@ class Withheld(msgspec.Struct, frozen=True):
     code: str
 
 
-class _Opened(msgspec.Struct, frozen=True):
-    """A stored key, unpickled."""
+class Seen(msgspec.Struct, weakref=True, eq=False):
+    """Row: index of the message -> hash of the event's id; in memory the id, until it is stored.
+
+    So they are hashed all at once: each by itself would cost as much as all else about a message.
+    """
+
+    events: dict[int, object] = {}
+    until: int = 0
+    """When it goes: with the key, whose use keeps both."""
+
+
+class _Opened(msgspec.Struct):
+    """A stored key, unpickled, with the replay notes of the message that it was used for last."""
 
     key: RoomKey
     session: vodozemac.InboundGroupSession
+    part: int = -1  # which none is
+    notes: tuple[str, Seen] = "", Seen()
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -99,6 +119,16 @@ class Sealed(msgspec.Struct, frozen=True):
 
 def key_name(room_id: str, session_id: str, sender: str) -> str:
     return f"in/{room_id}/{session_id}/{sender}"
+
+
+@lru_cache(MOST_CACHED)
+def _good_name(room_id: str, session_id: str, sender: str) -> str:
+    """The key's name; "" if one of these is no id. Checked once for all messages of a session."""
+    ids = {"room": room_id, "sender": sender, "session": session_id}
+    good = (
+        wire.id_text(ids, "room") and wire.id_text(ids, "sender") and wire.key_text(ids, "session")
+    )
+    return key_name(room_id, session_id, sender) if good else ""
 
 
 def own_key(
@@ -119,11 +149,12 @@ def sealed_of(raw: wire.Json) -> Sealed | None:
     content = wire.mapping(raw, "content")
     if wire.text(content, "algorithm") != wire.MEGOLM:
         return None
-    room_id, sender = wire.id_text(raw, "room_id"), wire.id_text(raw, "sender")
-    session_id, ciphertext = wire.key_text(content, "session_id"), wire.text(content, "ciphertext")
-    if not (room_id and sender and session_id and ciphertext):
-        return None
-    return Sealed(room_id, session_id, sender, ciphertext, key_name(room_id, session_id, sender))
+    room_id, sender = wire.text(raw, "room_id"), wire.text(raw, "sender")
+    session_id, ciphertext = wire.text(content, "session_id"), wire.text(content, "ciphertext")
+    if len(room_id) + len(session_id) + len(sender) > _LONGEST:
+        return None  # rather than kept in the cache of names
+    name = _good_name(room_id, session_id, sender)
+    return Sealed(room_id, session_id, sender, ciphertext, name) if name and ciphertext else None
 
 
 class RoomKeys:
@@ -135,7 +166,7 @@ class RoomKeys:
         self._replays = replays = Replays(vault)
         self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        vault.caches.append(self._cache)
+        self.forget = self._cache.forget
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.
@@ -186,69 +217,72 @@ class RoomKeys:
         self, raw: wire.Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> wire.Json | Undecryptable:
         """Decrypt an event, or say why not; with `ask`, servers may be asked whose the key is."""
-        found = await self._plaintext(sealed, now)
+        found = self._by_cached(sealed, now) or await self._by_stored(sealed)
         if isinstance(found, Undecryptable):
             return found
         opened, plain = found
-        key = await self._proven(sealed, opened.key, now, ask=ask)
+        used = opened.key.is_as_used(now)
+        key = opened.key if used else await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
-        index, event_id = plain.message_index, wire.text(raw, "event_id")
-        repeated = await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until)
-        if key is not opened.key:
+        event_id, index = wire.text(raw, "event_id"), plain.message_index
+        if opened.part != index // IN_A_ROW:
+            notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
+            opened.part, opened.notes = index // IN_A_ROW, notes
+        repeated = self._replays.is_one(opened.notes, index, event_id, key.keep_until)
+        if self._replays.waiting >= AT_MOST:
+            await self._replays.save()
+        if not used:
             await self._store(sealed.key_name, opened, key)
         if repeated:
             return Undecryptable(REPEATED, later=False)
-        return _opened(raw, sealed, bytes(plain.plaintext))
+        return _opened(raw, sealed, plain.plaintext)
 
-    async def _plaintext(
+    def _by_cached(
         self, sealed: Sealed, now: int
-    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
-        """Decrypt with the cached session, else with the stored one."""
-        cached = self._cache.get(sealed.key_name)
-        if cached is not None and cached.key.keep_until >= now:
-            plain = _decrypt(cached.session, sealed)
-            if not isinstance(plain, Undecryptable):
-                return cached, plain
-        stored = await self._load(sealed.key_name)
-        if stored is None:
-            refused = await self._vault.load(f"no/{sealed.key_name}", Withheld)
-            why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
-            return Undecryptable(why, later=True)
-        plain = _decrypt(stored.session, sealed)
-        return plain if isinstance(plain, Undecryptable) else (stored, plain)
+    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | None:
+        """Decrypt with the session at hand; None if the stored one has to be looked at."""
+        try:
+            opened = self._cache.at(sealed.key_name)
+        except KeyError:
+            return None
+        if opened.key.keep_until < now:
+            return None
+        plain = _decrypt(opened.session, sealed)
+        return None if isinstance(plain, Undecryptable) else (opened, plain)
 
-    async def _load(self, name: str) -> _Opened | None:
+    async def _by_stored(
+        self, sealed: Sealed
+    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
+        """Decrypt with the stored key, or say why there is none."""
+        name = sealed.key_name
         with self._cache.fetching() as keep:
             key = await self._vault.load(name, RoomKey)
-            if key is None:
-                self._cache.forget(name)
-                return None
-            opened = _Opened(key, self._unpickled(key))
-            keep(name, opened)
-        return opened
+            if key is not None:
+                opened = _Opened(key, self._unpickled(key))
+                keep(name, opened)
+                plain = _decrypt(opened.session, sealed)
+                return plain if isinstance(plain, Undecryptable) else (opened, plain)
+        self._cache.forget(name)
+        refused = await self._vault.load(f"no/{name}", Withheld)
+        why = NO_KEY if refused is None else _WITHHELD.get(refused.code, OTHERWISE_WITHHELD)
+        return Undecryptable(why, later=True)
 
     def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
         return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
 
     async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
         """The key, proven and its life extended by its use; None if it cannot be proven yet."""
-        fresh = key.keep_until - now >= KEPT // 2
-        if not key.unproven and fresh:
-            return key
         if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
             return None
-        keep_until = key.keep_until if fresh else now + KEPT
-        return replace(key, unproven=False, device_keys=None, keep_until=keep_until)
+        return replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
 
     async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
         """Store a key as it is after its use, with all replay notes: one commit for both."""
         if self._cache.get(name) is not opened:
             return  # another copy came meanwhile, and stays; it will be proven when it is used
-        row = self._vault.row(name, key, key.keep_until)
-        await self._replays.save([row], known_to=self._cache)
-        if self._cache.get(name) is opened:
-            self._cache.put(name, _Opened(key, opened.session))
+        await self._replays.save([self._vault.row(name, key, key.keep_until)])
+        opened.key = key
 
 
 class _Plain(msgspec.Struct):
@@ -257,17 +291,20 @@ class _Plain(msgspec.Struct):
     content: dict[str, object]
 
 
+_read_plain = msgspec.json.Decoder(_Plain).decode
+
+
 def _decrypt(
     session: vodozemac.InboundGroupSession, sealed: Sealed
 ) -> vodozemac.DecryptedMessage | Undecryptable:
+    message = None
     try:
         message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
-        if message.message_index() < session.first_known_index:
-            # Written before the key was shared with us; an earlier one may still come.
-            return Undecryptable(NO_KEY, later=True)
         return session.decrypt(message)
     except ValueError:
-        return Undecryptable(BROKEN, later=False)
+        # Written before the key was shared with us? An earlier one may still come.
+        early = message is not None and message.message_index() < session.first_known_index
+        return Undecryptable(NO_KEY, later=True) if early else Undecryptable(BROKEN, later=False)
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
@@ -284,7 +321,7 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
 
 def _opened(raw: wire.Json, sealed: Sealed, plain: bytes) -> wire.Json | Undecryptable:
     try:
-        payload = msgspec.json.decode(plain, type=_Plain)
+        payload = _read_plain(plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Undecryptable(BROKEN, later=False)
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
@@ -363,19 +400,14 @@ def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
 
 # --- replay detection -----------------------------------------------------------------------------
 
-_IN_A_ROW = 128
+IN_A_ROW = 128
 """Messages of a session that share a row; most sessions carry a hundred."""
-_AT_MOST = 200
+AT_MOST = 200
 """Notes that wait to be stored, of all sessions together."""
-_KEPT = 5_000
 
 
-class Seen(msgspec.Struct):
-    """Row: index of the message -> hash of the event's id."""
-
-    events: dict[int, bytes] = {}
-    until: int = 0
-    """When it goes: with the key, whose use keeps both."""
+def _digest(event_id: str) -> bytes:
+    return hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
 
 
 class Replays:
@@ -383,42 +415,45 @@ class Replays:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._rows: LRUCache[str, Seen] = LRUCache(_KEPT)
+        self._live: WeakValueDictionary[str, Seen] = WeakValueDictionary()
+        """All that somebody holds, so that there are never two of a name."""
         self._unsaved: dict[str, Seen] = {}
-        self._waiting = 0
+        self.waiting = 0
 
-    async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this message before; else it is noted."""
-        name = f"seen/{index // _IN_A_ROW}/{key_name}"
-        seen = self._in_memory(name)
-        if seen is None:
+    async def notes(self, key_name: str, part: int) -> tuple[str, Seen]:
+        """Name and row of a part of a key's messages."""
+        name = f"seen/{part}/{key_name}"
+        found = self._live.get(name)
+        if found is None:
             stored = await self._vault.load(name, Seen)
-            # Somebody else may have been faster; there must not be two.
-            seen = self._in_memory(name) or stored or Seen({})
-            self._rows[name] = seen
-        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
-        first = seen.events.setdefault(index, digest)
-        if first is digest or seen.until < keep_until:
+            # Somebody else may have been faster.
+            found = self._live.setdefault(name, stored or Seen())
+        return name, found
+
+    def is_one(self, notes: tuple[str, Seen], index: int, event_id: str, keep_until: int) -> bool:
+        """Replay check: True if another event carried this message before; else it is noted."""
+        name, seen = notes
+        count = len(seen.events)
+        known = seen.events.setdefault(index, event_id)
+        if len(seen.events) > count or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)
             self._unsaved[name] = seen
-            self._waiting += 1
-            if self._waiting >= _AT_MOST:
-                await self.save()
-        return first != digest
+            self.waiting += 1
+        return known != (event_id if isinstance(known, str) else _digest(event_id))
 
-    async def save(
-        self, others: Sequence[SecretRow] = (), *, known_to: Recall[str, Any] | None = None
-    ) -> None:
+    async def save(self, others: Sequence[SecretRow] = ()) -> None:
         """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
-        unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
-        rows = [self._vault.row(name, seen, seen.until) for name, seen in unsaved.items()]
+        unsaved, self._unsaved, self.waiting = self._unsaved, {}, 0
+        rows = []
+        for name, seen in unsaved.items():
+            for index, known in seen.events.items():
+                if isinstance(known, str):
+                    seen.events[index] = _digest(known)
+            rows.append(self._vault.row(name, seen, seen.until))
         if not rows and not others:
             return
         try:
-            await self._vault.save([*others, *rows], known_to=known_to)
+            await self._vault.save([*others, *rows])
         except BaseException:
             self._unsaved = unsaved | self._unsaved
             raise
-
-    def _in_memory(self, name: str) -> Seen | None:
-        return self._unsaved.get(name) or self._rows.get(name)

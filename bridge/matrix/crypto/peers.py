@@ -50,13 +50,6 @@ class Peers:
         """User -> device -> its keys."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:
-        """True if these are the devices of these users, as far as we have heard."""
-        return all(
-            (known := self.cache.get(user)) is not None and known.devices == found
-            for user, found in devices.items()
-        )
-
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, tuple[Device, ...]]:

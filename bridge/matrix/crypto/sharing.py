@@ -44,14 +44,30 @@ _BARREN_MS = 300_000
 """How long a device that had no one-time key is not asked for one again."""
 _MOST_SESSIONS = 20_000
 _IN_CLEAR = ("m.relates_to", MARKER)
+_dump = msgspec.json.Encoder().encode
+
+
+class Readers(msgspec.Struct, frozen=True):
+    """Readers of a message, as they were found at `now`, before it is encrypted."""
+
+    room_id: RoomId
+    scheme: Scheme
+    now: int
+    audience: frozenset[str]
+    devices: Mapping[str, tuple[Device, ...]]
+    claimed: Mapping[Device, str]
+    """One-time keys of devices that there is no channel to."""
 
 
 class _Outbound(msgspec.Struct, eq=False):
     """Outbound session; `readers` have its key."""
 
     session: vodozemac.GroupSession
+    session_id: str
     created: int
     readers: frozenset[Device] = frozenset()
+    complete: Readers | None = None
+    """As they were found when all of them had the key."""
 
     def is_spent(self, scheme: Scheme, now: int) -> bool:
         old = not 0 <= now - self.created < scheme.rotate_ms
@@ -70,18 +86,6 @@ class _Outbound(msgspec.Struct, eq=False):
         )
 
 
-class Readers(msgspec.Struct, frozen=True):
-    """Readers of a message, as they were found at `now`, before it is encrypted."""
-
-    room_id: RoomId
-    scheme: Scheme
-    now: int
-    audience: frozenset[str]
-    devices: Mapping[str, tuple[Device, ...]]
-    claimed: Mapping[Device, str]
-    """One-time keys of devices that there is no channel to."""
-
-
 class Sharing:
     """Outbound sessions of all rooms; `encrypt` and `renew` need the lock of the sending device."""
 
@@ -90,7 +94,7 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
-        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
+        self._outbound: Recall[tuple[str, str, RoomId], _Outbound] = Recall(_MOST_SESSIONS)
         self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -111,38 +115,45 @@ class Sharing:
 
     def still_holds(self, readers: Readers) -> bool:
         """True unless we heard of a change since `prepare`."""
-        audience = self._places.audience_known(readers.room_id)
-        return audience == readers.audience and self._peers.still(readers.devices)
+        known = self._peers.cache.get
+        return self._places.audience_known(readers.room_id) is readers.audience and all(
+            (there := known(user)) is not None and there.devices is devices
+            for user, devices in readers.devices.items()
+        )
+
+    def encrypt_at_once(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int, event: tuple[str, Json]
+    ) -> Json | None:
+        """As `encrypt`, if everybody who may read has the key, as far as we have heard; else None.
+
+        It takes no lock, for it waits for nothing and uses no olm session.
+        """
+        found = self._current(own, room_id, scheme, now)
+        if found is None or found.complete is None or not self.still_holds(found.complete):
+            return None
+        return _sealed(own, found, room_id, event)
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
         """The content of the m.room.encrypted event that carries an event (type and content)."""
-        kind, content = event
-        session = await self._ready_session(own, readers)
-        fields = {"type": kind, "content": content, "room_id": readers.room_id}
-        sealed: Json = {
-            "algorithm": MEGOLM,
-            "ciphertext": session.encrypt(msgspec.json.encode(fields)).to_base64(),
-            "session_id": session.session_id,
-            "sender_key": own.curve25519,
-            "device_id": own.device_id,
-        }
-        # Homeservers bundle and count relations, so these stand in clear; and by our marker, which
-        # is a number, an event is known again (`adapter.Markers`).
-        return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
+        found = await self._ready_session(own, readers)
+        return _sealed(own, found, readers.room_id, event)
 
-    async def _ready_session(self, own: OwnDevice, readers: Readers) -> vodozemac.GroupSession:
+    async def _ready_session(self, own: OwnDevice, readers: Readers) -> _Outbound:
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
             found = None
         if found is None:
-            found = _Outbound(vodozemac.GroupSession(), now)
+            session = vodozemac.GroupSession()
+            found = _Outbound(session, session.session_id, now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound[own.user, own.device_id, room_id] = found
+            self._outbound.put((own.user, own.device_id, room_id), found)
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
-        return found.session
+        told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
+        found.complete = readers if told else None
+        return found
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
@@ -158,7 +169,7 @@ class Sharing:
         content: Json = {
             "algorithm": MEGOLM,
             "room_id": readers.room_id,
-            "session_id": found.session.session_id,
+            "session_id": found.session_id,
             "session_key": found.session.session_key.to_base64(),
         }
         able = [
@@ -227,6 +238,21 @@ class Sharing:
         return since is not None and 0 <= now - since < _BARREN_MS
 
 
+def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:
+    kind, content = event
+    plain = _dump({"type": kind, "content": content, "room_id": room_id})
+    sealed: Json = {
+        "algorithm": MEGOLM,
+        "ciphertext": found.session.encrypt(plain).to_base64(),
+        "session_id": found.session_id,
+        "sender_key": own.curve25519,
+        "device_id": own.device_id,
+    }
+    # Homeservers bundle and count relations, so these stand in clear; and by our marker, which
+    # is a number, an event is known again (`adapter.Markers`).
+    return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
+
+
 def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
     there = frozenset() if found is None else found.readers
     return [one for known in devices.values() for one in known if one not in there]
@@ -275,6 +301,7 @@ class Places:
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
         self.audience_known = self._audiences.get
+        self.scheme_known = self._schemes.get
 
     def changed(self, raw: Json) -> None:
         """Invalidate what an event of the room may have changed."""

@@ -1,4 +1,4 @@
-"""Encrypted storage of keys: sealed rows, and a cache over them.
+"""Encrypted storage of keys: sealed rows; and a cache of what may change while it is fetched.
 
 Nothing of encryption lies in the database in clear. The operator's secret gives two keys (HKDF with
 SHA-256): one seals rows (AES-256-GCM, bound to the row's name, so that no row can be put in the
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from cachetools import LRUCache
@@ -35,8 +35,6 @@ class Vault:
         self.turns = 0
         """How often a row of `_RATCHETS` was saved."""
         self.pickle_key = sealer.pickle_key
-        self.caches: list[Recall[str, Any]] = []
-        """Values made of rows, by the rows' names; each forgets a row that is written."""
         self.names = rows.secret_names
         self._rows = rows
         self._sealer = sealer
@@ -54,23 +52,10 @@ class Vault:
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
         return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
 
-    async def save(
-        self, rows: Sequence[SecretRow], *, known_to: Recall[str, Any] | None = None
-    ) -> None:
-        """Write all rows or none, durably; the writer brings the cache `known_to` up to date."""
+    async def save(self, rows: Sequence[SecretRow]) -> None:
+        """Write all rows or none, durably."""
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
-        self._invalidate(rows, known_to)
-        try:
-            await self._rows.save_secrets(rows)
-        finally:
-            # Again, for what was read meanwhile; and whether it was written or not.
-            self._invalidate(rows, known_to)
-
-    def _invalidate(self, rows: Sequence[SecretRow], known_to: Recall[str, Any] | None) -> None:
-        for cache in self.caches:
-            if cache is not known_to:
-                for row in rows:
-                    cache.forget(row.name)
+        await self._rows.save_secrets(rows)
 
 
 # --- sealing --------------------------------------------------------------------------------------
@@ -132,6 +117,8 @@ class Recall(Generic[K, V]):
         """Each fetch under way -> the keys that were forgotten since it began."""
         # The cache's own, so that a hit costs one call.
         self.get: Callable[[K], V | None] = self._values.get
+        self.at: Callable[[K], V] = self._values.__getitem__
+        """As `get`, which looks twice; KeyError if there is nothing."""
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bridge.config.hours import parse_hours
@@ -182,7 +183,7 @@ def test_the_limit() -> None:
         scene.later((due - scene.now) / 1000)
         if scene.state.outstanding is not None:
             scene.reply(NOBODY)
-    assert scene.notices == ["callback.given_up"]
+    assert (scene.card, scene.notices) == (["callback.given_up"], ["callback.given_up"])
     assert scene.reported == {"$1": "undelivered.expired"}
     assert scene.state.callback is None
 
@@ -215,6 +216,20 @@ def test_cancel_while_we_ask() -> None:
     scene.reply()
     assert scene.phase == "Idle"
     assert scene.state.callback is None
+
+
+def test_cancel_long_after_shows_no_card_of_a_request_that_nobody_saw() -> None:
+    scene = wished(Scene())
+    while scene.phase != "Requesting":
+        scene.later(NEAR_FOR / 1000)
+        if scene.phase == "Requesting":
+            break
+        scene.reply(CLOSED)
+    scene.forget()
+    scene.cancel()
+    scene.reply(requestId=REQUEST)
+    scene.reply()
+    assert (scene.phase, scene.cards) == ("Idle", [])
 
 
 def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
@@ -368,8 +383,8 @@ def test_the_card_says_so_whether_a_place_is_named_or_not(news: dict[str, object
     assert scene.cards == ["queue.position" if news.get("queueLength") else "queue.waiting"]
 
 
-def test_a_card_that_is_far_away_is_not_written_on() -> None:
-    """What is answered then stands below the customer's words."""
+def test_what_is_answered_far_from_the_card_stands_below_the_words() -> None:
+    """The card is written on as well once what it promises is called off, or given up."""
     scene = Scene()
     scene.text("one")
     scene.reply(NOBODY)
@@ -378,8 +393,36 @@ def test_a_card_that_is_far_away_is_not_written_on() -> None:
     scene.call_back()
     assert (scene.cards, scene.promises) == ([], ["callback.promised"])
     scene.cancel()
-    assert (scene.cards, scene.notices) == ([], ["callback.cancelled"])
+    assert (scene.cards, scene.notices) == (["callback.cancelled"], ["callback.cancelled"])
     assert scene.promises[1:] == ["queue.dropped"]
+
+
+@pytest.mark.parametrize("asking", [False, True])
+def test_no_card_far_up_goes_on_promising_what_is_called_off(asking: bool) -> None:
+    scene = wished(Scene())
+    scene.later(NEAR_FOR / 1000)
+    if not asking:
+        scene.reply(NOBODY)
+    scene.forget()
+    scene.cancel()
+    if asking:
+        assert scene.cards == [], "what is asked quietly may still become a chat"
+        scene.reply(NOBODY)
+    assert (scene.card, scene.notices) == (["callback.cancelled"], ["callback.cancelled"])
+
+
+@pytest.mark.parametrize("asking", [False, True])
+def test_where_no_card_promises_anything(asking: bool) -> None:
+    """As rows of earlier versions have it: of no request it is known that it ended in vain."""
+    scene = wished(Scene())
+    if asking:
+        scene.later(5 * MINUTE)
+    scene.state = msgspec.structs.replace(scene.state, vain=None)
+    scene.forget()
+    scene.cancel()
+    if asking:
+        scene.reply(NOBODY)
+    assert (scene.cards, scene.notices) == ([], ["callback.cancelled"])
 
 
 # --- the command at other moments ---------------------------------------------------------------
@@ -409,7 +452,7 @@ def test_asked_for_in_the_queue() -> None:
     scene = Scene()
     scene.queue_up()
     scene.call_back()
-    assert scene.notices == ["start.already_queued", "callback.noted"]
+    assert scene.notices == ["callback.noted"]
     scene.push(201, requestId=REQUEST, requestStatus=3)
     assert scene.card == ["status.3", "queue.kept", "callback.promised"]
 

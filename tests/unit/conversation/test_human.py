@@ -40,6 +40,39 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
+def test_the_call_centre_s_words_for_a_place_behind_the_robot() -> None:
+    """The answer to the hand-over and 201 may have them (HTTP guide by 2020-08), as in a queue."""
+    scene = with_robot()
+
+    def card() -> tuple[str, object]:
+        last = [one for one in scene.effects if isinstance(one, Card)][-1]
+        return last.key, last.args.get("text", last.args.get("position"))
+
+    scene.happen(Human())
+    told = {"positionInQueueMessage": "当前排在第3位。", "message": "请求已经转接给了Sales"}
+    scene.reply(queueLength=3, **told)
+    assert card() == ("robot.place_said", "当前排在第3位")
+    assert scene.notices[-1] == "robot.transferring"
+    scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION, message="success")
+    assert card() == ("robot.position", 2)
+    scene.push(201, requestStatus=0, queueLength=1, sessionId=SESSION, message="下一位就是您")
+    assert card() == ("robot.place_said", "下一位就是您")
+    scene.push(201, requestStatus=0, sessionId=SESSION, message="约5分钟")
+    assert card() == ("robot.place_said", "约5分钟")
+    scene.push(302, queueLength=4, sessionId=SESSION, positionInQueueMessage="当前排在第4位")
+    assert card() == ("robot.place_said", "当前排在第4位")
+    scene.push(201, requestStatus=3, sessionId=SESSION, message="当前排在第0位")
+    assert scene.cards[-1] == "queue.joined_unnamed"
+
+
+def test_words_for_a_place_tell_nothing_once_somebody_has_accepted() -> None:
+    """The guide's own example: status 1 with "number 0"; a place is all that they ever tell."""
+    scene = Scene()
+    scene.queue_up()
+    scene.push(201, requestId=REQUEST, requestStatus=1, queueLength=0, message="当前排在第0位")
+    assert scene.cards[-1] == "queue.accepted"
+
+
 def test_news_of_the_search_may_name_neither_session_nor_request() -> None:
     scene = with_robot()
     scene.happen(Human())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bridge.conversation.history import (
@@ -15,12 +16,14 @@ from bridge.conversation.history import (
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import (
     AgentsLeft,
+    Chatting,
     FailureReason,
     FetchHistory,
     LinkLost,
     Pushed,
     Recalled,
     Resumed,
+    TakeBack,
 )
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import (
@@ -325,3 +328,35 @@ def test_notices_are_no_messages() -> None:
         centre.happen(Pushed(notice, centre.now))
     assert centre.notices.count("chat.notice") == 2
     assert shown_lately(centre.state) == ()
+
+
+def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
+    """By its number where the history told it, else by its words and when they came."""
+    centre = chat()
+    centre.said("12 yuan")
+    came = centre.now
+    centre.pushed_file("/up/a.png")
+    centre.entries.append(entry(2, "[image]", came))
+    centre.now += 60_000
+    centre.said("21 yuan", heard=False)
+    centre.said("never mind", heard=False)
+    centre.entries[-1] = entry(4, "never mind", centre.now, revoked=True)
+
+    def taken_back() -> list[TakeBack]:
+        centre.now += 60_000
+        centre.forget()
+        centre.link_back()
+        centre.tell()
+        return [one for one in centre.effects if isinstance(one, TakeBack)]
+
+    assert taken_back() == []
+    centre.entries[:3] = [msgspec.structs.replace(one, revoked=True) for one in centre.entries[:3]]
+    assert isinstance(centre.state.phase, Chatting)
+    (mei,) = centre.state.phase.agents
+    words = [mark_of(AGENT, text).hex() for text in ("12 yuan", "21 yuan")]
+    taken = taken_back()
+    assert [(one.agent, one.message_id) for one in taken] == [(mei, n) for n in "123"]
+    assert [one.mark for one in taken] == [words[0], mark_of(AGENT, "").hex(), words[1]]
+    assert taken[0].at == came
+    assert taken_back() == taken, "the lane tells what it has done"
+    assert centre.words == []

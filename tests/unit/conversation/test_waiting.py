@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import Conversation, Queued
+from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued
 from bridge.conversation.policy import Policy
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -13,6 +13,36 @@ MINUTE, DAY = 60, 86_400
 
 
 # --- the card -----------------------------------------------------------------------------------
+
+
+def test_in_another_room_all_that_is_going_on_is_shown_again() -> None:
+    scene = Scene()
+    scene.happen(Moved())
+    assert scene.effects == []
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=4)
+    scene.forget()
+    scene.happen(Moved())
+    assert scene.cards == ["queue.position"]
+    for agents in ([MEI], []):
+        scene.push(202, sessionId=SESSION + len(agents), users=agents)
+        scene.forget()
+        scene.happen(Moved())
+        came = [one.agents for one in scene.effects if isinstance(one, AgentsCame)]
+        assert scene.cards == ["queue.joined" if agents else "queue.joined_unnamed"]
+        assert [one[0].name for one in came] == [agent["name"] for agent in agents]
+
+
+def test_what_is_unwanted_is_not_shown_again() -> None:
+    """The customer has left the queue, and then an agent came all the same."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=4)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, users=[MEI])
+    scene.forget()
+    scene.happen(Moved())
+    assert scene.effects == []
 
 
 def test_each_new_place_is_written_with_the_way_there() -> None:

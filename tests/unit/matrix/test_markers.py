@@ -34,13 +34,12 @@ def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> 
     }
 
 
-def test_found_by_room_sender_and_transaction() -> None:
+def test_found_by_sender_and_transaction() -> None:
     markers = Markers(NOBODY)
-    markers.note(ROOM, event("$1", "t1"))
-    markers.note(ROOM, event("$2", "t1", EVE))
-    assert markers.find(ROOM, BOT, "t1") == "$1"
-    assert markers.find(RoomId("!other:h"), BOT, "t1") is None
-    assert markers.find(ROOM, BOT, "t2") is None
+    markers.note(event("$1", "t1"))
+    markers.note(event("$2", "t1", EVE))
+    assert markers.find(BOT, "t1") == "$1"
+    assert markers.find(BOT, "t2") is None
 
 
 @pytest.mark.parametrize(
@@ -56,16 +55,16 @@ def test_found_by_room_sender_and_transaction() -> None:
 )
 def test_anything_else_is_passed_over(strange: Json) -> None:
     markers = Markers(NOBODY)
-    markers.note(ROOM, strange)
-    assert markers.find(ROOM, BOT, "t1") is None
+    markers.note(strange)
+    assert markers.find(BOT, "t1") is None
 
 
 def test_only_so_many_are_kept() -> None:
     markers = Markers(NOBODY)
     for number in range(KEPT + 1):
-        markers.note(ROOM, event(f"${number}", f"t{number}"))
-    assert markers.find(ROOM, BOT, "t0") is None
-    assert markers.find(ROOM, BOT, f"t{KEPT}") == EventId(f"${KEPT}")
+        markers.note(event(f"${number}", f"t{number}"))
+    assert markers.find(BOT, "t0") is None
+    assert markers.find(BOT, f"t{KEPT}") == EventId(f"${KEPT}")
 
 
 def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
@@ -89,18 +88,19 @@ async def test_looks_back_as_far_as_needed() -> None:
         ours = Markers(transport)
         await ours.look_back(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
-    assert ours.find(ROOM, BOT, "t2") == "$2"
+    assert ours.find(BOT, "t2") == "$2"
     # Older than what is looked for: of before a database was restored, maybe.
-    assert ours.find(ROOM, BOT, "t3") is None
+    assert ours.find(BOT, "t3") is None
 
 
 @pytest.mark.asyncio
 async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
     """An old row that is still open has the room looked through, as far back as the lost time."""
     hour, sent = 3_600_000, []
-    lane = MatrixLane(World().around, "instance")
+    world = World()
+    lane, room = MatrixLane(world.around, "instance"), world.engine()._room(ROOM)
     lost, again = (
-        lane._transaction_id(EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
+        lane._transaction_id(room, EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
         for at in (10 * hour, 12 * hour)
     )
 

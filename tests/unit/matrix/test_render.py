@@ -46,6 +46,21 @@ def test_reply() -> None:
     assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$x"}}
 
 
+def test_a_line_is_the_label_of_the_address_below_it() -> None:
+    """Of an event's address without a label, Element makes a pill "Message from Ada"."""
+    link = "https://matrix.to/#/!r:x/$e"
+    room = "https://matrix.to/#/!r:x?via=x"
+    text = f"Chats:\n2. Mei & Jun\n{link}?via=x&via=y\n1. Ada\n{link}\n\nThere:\n{room}"
+    content = notice_content(NoticeText(text, reply_to=EventId("$x")))
+    assert content["body"] == text
+    assert content["formatted_body"] == (
+        f'Chats:<br><a href="{link}?via=x&amp;via=y">2. Mei &amp; Jun</a><br>'
+        f'<a href="{link}">1. Ada</a><br><br>There:<br>{room}'
+    )
+    assert (content["msgtype"], content["m.mentions"]) == ("m.notice", {})
+    assert "format" not in notice_content(NoticeText(f"There:\n{room}"))
+
+
 def test_edit_in_place() -> None:
     """Every version has HTML: an edit of a plain body with a line break breaks Element's view."""
     said = {

@@ -16,8 +16,8 @@ from bridge.conversation.model import (
     Reported,
     Say,
 )
-from bridge.ids import EventId
-from bridge.rooms.people import Standing, entry_failed
+from bridge.ids import EventId, RoomId
+from bridge.rooms.people import Standing, entry_failed, followed
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import (
     Corrected,
@@ -40,6 +40,8 @@ from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
 
+NEXT = RoomId("!next:example.org")
+
 
 class Guests:
     """Random events of a room; every sentence is rendered."""
@@ -59,6 +61,10 @@ class Guests:
             return
         if self.random.random() < 0.01:
             entry_failed(self.house.visit)
+            return
+        if self.house.record.upgrade is not None and self.random.random() < 0.2:
+            invited = Invited(self.event_id(), ADA, BOT, direct=False)
+            followed(self.house.visit, invited, NEXT)
             return
         meaning = self.meaning()
         event_id = getattr(meaning, "event_id", None)
@@ -106,7 +112,7 @@ class Guests:
             (3, Unreadable(self.event_id(), who, "unreadable.kind")),
             (2, RoomConfigured(self.event_id(), who, content)),
             (1, EncryptionOn()),
-            (1, Upgraded()),
+            (1, Upgraded(self.random.choice([None, NEXT]))),
             (1, Nothing()),
         ]
         return self.random.choices([one for _, one in options], [w for w, _ in options])[0]

@@ -29,9 +29,11 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import World, said
 from tests.fakes.memory import MemoryStore
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import BOT, RULES
 
 ROOMS = [RoomId("!one:example.org"), RoomId("!two:example.org")]
+NEW = RoomId("!new:example.org")
+"""What the first one becomes, in the test in which it is upgraded."""
 WORDS = 25
 LIVES = 10
 """Processes that die before one lives on."""
@@ -100,14 +102,27 @@ class Sender:
             self.next += 1
 
 
-def senders(world: World) -> list[Sender]:
+def senders(world: World, upgraded_at: int = WORDS) -> list[Sender]:
+    """`upgraded_at`: with that word the first room is upgraded, and the next are in the new one."""
     events = {
-        room: [world.event(text=f"word {number}", room_id=room) for number in range(WORDS)]
+        room: [[world.event(text=f"word {number}", room_id=room)] for number in range(WORDS)]
         for room in ROOMS
     }
+    for transaction in events[ROOMS[0]][upgraded_at + 1 :]:
+        (_, event_id, raw) = transaction[0]
+        transaction[0] = NEW, event_id, raw | {"room_id": NEW}
+    if upgraded_at < WORDS:
+        stone = world.event("upgraded", into=NEW, room_id=ROOMS[0])
+        events[ROOMS[0]][upgraded_at].append(stone)
+        events[ROOMS[0]][upgraded_at + 1].insert(0, world.invitation(NEW))
 
     def homeserver(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
-        return lambda engine, number: engine.accept_events([events[room][number]])
+        def deliver(engine: Engine, number: int) -> Awaitable[object]:
+            if room == ROOMS[0] and number == upgraded_at:
+                world.matrix.replaced.add(room)
+            return engine.accept_events(events[room][number])
+
+        return deliver
 
     def centre(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
         return lambda engine, number: engine.pushed(
@@ -184,6 +199,26 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(40))
+async def test_nor_while_a_room_is_upgraded(seed: int) -> None:
+    """The chat goes on in the new room, whenever we die: the same one, and each word once."""
+    fate = Fate(seed)
+    world = FatefulWorld(fate)
+    await live_and_die(world, fate, senders(world, upgraded_at=seed % (WORDS - 1)))
+    repeats = await marked_repeats(world)
+    record = await world.stored(ROOMS[0])
+    assert (record.matrix_id, record.conversation.number) == (NEW, 1)
+    for room in ROOMS:
+        check_customer(world, room)
+        check_agent(world, room, repeats)
+        check_receipts(world, room)
+        await check_chats(world, room)
+    assert (NEW, BOT) in world.matrix.members
+    assert (ROOMS[0], BOT) in world.matrix.reasons
+    assert await MemoryStore.dead_letters(world.store) == []
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(10))
 async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -> None:
     """Rooms that chat in clear: every word is answered once, and none is carried or shown."""
@@ -219,11 +254,14 @@ async def live_and_die(world: FatefulWorld, fate: Fate, everybody: list[Sender])
     await quiet()
 
 
+def places(room: RoomId) -> list[RoomId]:
+    """The rooms on Matrix that a room may have been."""
+    return [room, NEW] if room == ROOMS[0] else [room]
+
+
 def check_customer(world: World, room: RoomId) -> None:
     relayed = [
-        one.text
-        for one in world.matrix.posted
-        if one.room_id == room and one.sender != "@webchatbot:example.org"
+        one.text for one in world.matrix.posted if one.room_id in places(room) and one.sender != BOT
     ]
     assert relayed == [f"answer {number}" for number in range(WORDS)]
 
@@ -247,10 +285,10 @@ def check_receipts(world: World, room: RoomId) -> None:
     shown = [
         int(sign.removeprefix("$e")) - offset
         for where, _, sign in world.matrix.signs
-        if where == room and isinstance(sign, str)
+        if where in places(room) and isinstance(sign, str)
     ]
     assert all(f"word {number}" in heard for number in shown)
-    reported = {one.reply_to for one in world.matrix.posted if one.room_id == room}
+    reported = {one.reply_to for one in world.matrix.posted if one.room_id in places(room)}
     taken = [number for number in range(WORDS) if f"$e{number + offset}" not in reported]
     assert shown[-1] == taken[-1]
 
@@ -260,7 +298,7 @@ def check_agent(world: World, room: RoomId, repeats: Counter[tuple[RoomId, int]]
     heard = world.link.texts(room)
     first = list(dict.fromkeys(heard))
     assert first == [word for word in wanted if word in heard], "out of order"
-    reported = {one.reply_to for one in world.matrix.posted if one.room_id == room}
+    reported = {one.reply_to for one in world.matrix.posted if one.room_id in places(room)}
     offset = ROOMS.index(room) * WORDS + 1
     for number, word in enumerate(wanted):
         event = EventId(f"$e{offset + number}")

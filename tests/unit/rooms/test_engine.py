@@ -443,7 +443,7 @@ async def test_a_room_that_our_code_fails_at_after_a_commit_harms_no_other(
     async with world.running() as engine:
         monkeypatch.setattr(world.link, "keep", fails_once)
         await engine.accept_events(
-            [world.event(text="one"), world.event(text="two", room_id=OTHER)]
+            [world.event(text="start"), world.event(text="two", room_id=OTHER)]
         )
         await world.clock.turn(5)
         assert not failures

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
+from bridge.conversation.history import mark_of
 from bridge.conversation.model import (
     CallbackCard,
     Card,
@@ -19,10 +20,11 @@ from bridge.conversation.model import (
     Reported,
     Requesting,
     Say,
+    TakeBack,
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Refused, RelayedText, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
@@ -43,6 +45,7 @@ from bridge.webchat.frames import (
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.matrix import FakeMatrix
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES
 
@@ -646,3 +649,54 @@ async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refus
         await quiet()
     assert world.matrix.redacted == []
     assert world.matrix.texts(ROOM)[-1] == "chat.recalled"
+
+
+def pieces(_: object, fragment: str, absolute: object) -> tuple[RelayedText, ...]:
+    del absolute
+    return tuple(map(RelayedText, fragment.split("|")))
+
+
+@pytest.mark.asyncio
+async def test_after_a_restart_a_message_is_taken_back_with_all_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rows of the pushes know what each became."""
+    monkeypatch.setattr(FakeMatrix, "pieces", pieces)
+    before = World()
+    await before.chatting()
+    async with before.running() as engine:
+        await engine.pushed(ROOM, "p1", numbered("7", "look:|a.png|there"))
+        await engine.pushed(ROOM, "p2", numbered("8", "the price is 21"))
+        await quiet()
+    wrong = [one.event_id for one in before.matrix.posted[:-1]]
+    world = World(before.store)
+    world.matrix = world.around.matrix = before.matrix
+    async with world.running() as engine:
+        for key in ("p3", "p4"):
+            await engine.pushed(ROOM, key, numbered("7"))
+            await quiet()
+    assert (len(wrong), sorted(world.matrix.redacted)) == (3, sorted(wrong)), "and once"
+    assert "chat.recalled" not in world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -> None:
+    """Of equal words, the moment tells which are meant; what is not known is said once."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for key in ("p1", "p2", "p3"):
+            await engine.pushed(ROOM, key, numbered("", "12 yuan"))
+            await world.clock.turn(60)
+    posted = [one.event_id for one in world.matrix.posted]
+    mark, at = mark_of(MEI.id, "12 yuan").hex(), world.clock.now() - 120_000
+    for number, known in (("71", mark), ("71", mark), ("72", ""), ("72", "")):
+        row = new_effect(TakeBack(MEI, number, known, at))
+        stored = (await world.store.load(ROOM)).room
+        assert row is not None
+        assert stored is not None
+        await flow.step(world.store, stored, effects=[row])
+        async with world.running():
+            await quiet()
+    assert world.matrix.redacted == [posted[1]]
+    assert world.matrix.texts(ROOM)[3:] == ["chat.recalled"]

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.conversation.model import (
     CallWebChat,
+    Card,
     Chatting,
     CustomerText,
     Held,
@@ -19,23 +20,39 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
-from bridge.rooms.people import Standing, left_over
+from bridge.rooms.people import (
+    ENTRY_PATIENCE,
+    UPGRADE_PATIENCE,
+    Standing,
+    due,
+    entry_failed,
+    followed,
+    left_over,
+    passed,
+)
 from bridge.rooms.record import (
+    CardKind,
     EncryptionOn,
+    Entered,
+    Invited,
     MemberGone,
     MemberJoined,
     Membership,
     Nothing,
+    OurCard,
+    Person,
     RoomConfigured,
+    Thread,
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.visit import LeaveRoom
+from bridge.rooms.visit import EnterRoom, LeaveRoom
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
-from tests.unit.rooms.visits import ADA, BOT, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
 
 MEI = UserId("@webchat_k00017:example.org")
+BEN = UserId("@ben:example.org")
 NEW = RoomId("!new:example.org")
 
 
@@ -95,25 +112,84 @@ def test_who_is_gone_is_gone() -> None:
     assert house.effects == []
 
 
-def test_an_upgraded_room_ends_its_chat() -> None:
+@pytest.mark.parametrize("what_follows", ["invited", "nobody", "customer gone", "host gone"])
+def test_the_chat_of_a_room_that_is_upgraded_goes_on(what_follows: str) -> None:
+    """Until we are in the new one, put out, or have waited for long."""
     house = House().served().chat()
     house.receive(Upgraded(NEW))
-    phase = house.record.conversation.phase
-    assert isinstance(phase, Chatting)
-    assert phase.close
+    house.receive(Upgraded(NEW))
     (told,) = (one for one in house.effects if isinstance(one, Say))
     link = "https://matrix.to/#/!new:example.org?via=example.org"
-    assert told == Say("room.upgraded", {"link": link})
-    assert house.effects[-1] == LeaveRoom((BOT,))
-    assert house.membership() is Membership.LEFT
+    assert told == Say("room.upgraded", {"link": link, "left": "4 小时"})
+    assert house.carried == []
+    house.say("still here")
+    assert len(house.carried) == 1
+    ends_at = house.now + UPGRADE_PATIENCE
+    assert due(house.record) == ends_at
+    match what_follows:
+        case "invited":
+            followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+            followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
+            entries = [one for one in house.effects if isinstance(one, EnterRoom)]
+            assert entries == [EnterRoom(SALES_USER, ADA, into=NEW)]
+            assert due(house.record) == ends_at + ENTRY_PATIENCE
+            house.receive(MemberGone(BOT, ADA))
+        case "customer gone":
+            house.receive(MemberGone(ADA, ADA))
+        case "host gone":
+            house.receive(MemberGone(BOT, ADA))
+        case _:
+            house.visit.now = ends_at
+            passed(house.visit)
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    goes_on = what_follows in {"invited", "customer gone"}
+    assert phase.close is not goes_on
+    assert house.membership() is (Membership.JOINED if goes_on else Membership.LEFT)
+    assert (house.record.upgrade is not None) is goes_on
+    assert (LeaveRoom((BOT,)) in house.effects) is (what_follows == "nobody")
 
 
-@pytest.mark.parametrize("into", [NEW, None])
-def test_what_waits_in_a_room_that_is_upgraded_goes_along(into: RoomId | None) -> None:
-    """Where there is no other room it is reported before we leave.
+def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
+    house = House().served().chat()
+    house.receive(Upgraded(NEW))
+    invitation = Invited(house.event_id(), ADA, BOT, direct=False)
+    followed(house.visit, invitation, NEW)
+    entry_failed(house.visit)
+    assert house.membership() is Membership.JOINED
+    assert due(house.record) == house.now + UPGRADE_PATIENCE
+    house.effects.clear()
+    followed(house.visit, invitation, NEW)
+    assert house.effects == [EnterRoom(BOT, ADA, into=NEW)]
 
-    From outside nothing can be said any more, and WebChat's answer would come too late.
-    """
+
+@pytest.mark.parametrize("people", [(Person(ADA),), (Person(ADA), Person(BEN))])
+def test_in_the_new_room_all_goes_on(people: tuple[Person, ...]) -> None:
+    """The chat, its login and its settings; what stood in the old room does not stand there."""
+    house = House().served().chat()
+    house.receive(RoomConfigured(EventId("$c"), ADA, {"language": "ja"}), Standing.ADMIN)
+    card = OurCard(EventId("$card"), CardKind.QUEUE)
+    house.visit.set(cards=(card,), thread=Thread(EventId("$r"), EventId("$t")), key="7f")
+    before = house.record
+    house.receive(Upgraded(NEW))
+    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    house.effects.clear()
+    house.visit.now += 1
+    house.enter(Entered(direct=False, displayname="Ada", people=people))
+    after = house.record
+    assert (after.matrix_id, after.room_id) == (NEW, before.room_id)
+    assert after.room_at(house.now) == before.room_id
+    assert (after.host, after.direct) == (SALES_USER, len(people) == 1)
+    assert (after.cards, after.thread, after.upgrade) == ((), None, None)
+    for name in ("conversation", "settings", "key", "login", "customer"):
+        assert getattr(after, name) == getattr(before, name)
+    shown, left = house.effects
+    assert shown == Card(0, "queue.joined_unnamed")
+    assert left == LeaveRoom((BOT,), former=before.room_id)
+
+
+def test_what_waits_in_a_room_that_is_closed_is_reported() -> None:
+    """From outside nothing can be said any more, and WebChat's answer would come too late."""
     house = House().served()
     one, two, three = house.say("order 4711"), house.say("it is urgent"), house.say("hello?")
     held = {piece.event_id: piece for piece in all_pieces(house.record.conversation)}
@@ -126,11 +202,11 @@ def test_what_waits_in_a_room_that_is_upgraded_goes_along(into: RoomId | None) -
     house.visit.set(conversation=conversation)
     house.effects.clear()
     assert left_over(house.record) == (one, two, three)
-    house.receive(Upgraded(into))
+    house.receive(Upgraded())
     told = [one for one in house.effects if isinstance(one, Reported | LeaveRoom)]
     reports = [Reported(event, "room.closed_unsent") for event in (one, two, three)]
-    assert told == [*(reports if into is None else ()), LeaveRoom((BOT,))]
-    assert house.notices == ["room.closed" if into is None else "room.upgraded"]
+    assert told == [*reports, LeaveRoom((BOT,))]
+    assert house.notices == ["room.closed"]
     assert house.carried == [two], "what is under way may come back, and is seen to already"
     refused = Reply(111, ResultCode.INVALID_CHAT_REQUEST_ID, call_id=CallId(7))
     house.visit.step(Replied(CallId(7), refused))

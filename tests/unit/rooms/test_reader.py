@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import msgspec
 import pytest
 
-from bridge.conversation.model import CustomerText, Idle, Reported, Say
-from bridge.ids import EventId, InputSeq, RequestId, RoomId, UserId
+from bridge.conversation.model import Chatting, Conversation, Idle, Reported, Say
+from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.people import UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import (
@@ -22,12 +27,15 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.store import InputRow, StoreError
+from bridge.rooms.surroundings import MOST_PENDING
+from bridge.rooms.to_matrix import CROSS
 from bridge.rooms.visit import Visit
 from bridge.texts import Texts
-from bridge.webchat.frames import CloseSession, Received, Reply, SendPreMessage, SessionClosed
+from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.matrix import at_once
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
 
 
@@ -251,7 +259,6 @@ async def test_words_in_a_second_room_are_answered_with_the_way_to_the_first() -
     assert calls_in(world, SECOND) == []
     record = await world.stored(SECOND)
     assert record.settings.language == "ja"
-    assert record.elsewhere == ROOM
 
 
 @pytest.mark.asyncio
@@ -286,10 +293,40 @@ async def test_once_the_first_chat_is_over_the_second_room_is_like_any_other() -
         await engine.accept_events([world.event(text="now?", room_id=SECOND)])
         await quiet()
         assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
-        # And the other way round: what goes on here is nothing to the first room.
         await engine.accept_events([world.event(text="more", room_id=SECOND)])
         await quiet()
     assert calls_in(world, SECOND)[2:] == ["SendPreMessage"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_words_in_the_first_room_are_answered_with_the_way_to_the_second(
+    restarted: bool,
+) -> None:
+    """Once its own chat is over, and for as long as the other goes on."""
+    world = World()
+    world.speak(Texts())
+    await second_room(world, "about something else", language="en")
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(world.running())
+        await engine.accept_events([world.event(text="start", room_id=SECOND)])
+        await engine.pushed(ROOM, "p1", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        if restarted:
+            await stack.aclose()
+            engine = await stack.enter_async_context(world.running())
+            await quiet()
+        before = len(world.matrix.texts(ROOM))
+        await engine.accept_events([world.event(text="hello?")])
+        await quiet()
+        told, *_ = world.matrix.texts(ROOM)[before:]
+        assert LINK.replace(ROOM, SECOND) in told
+        assert calls_in(world, ROOM) == []
+        await engine.accept_events([world.event(text="cancel", room_id=SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="hello again")])
+        await quiet()
+    assert "RequestChat" in calls_in(world, ROOM)
 
 
 @pytest.mark.asyncio
@@ -315,109 +352,223 @@ async def test_rooms_of_several_people_and_of_other_queues_are_no_first_room(
 # --- a room that is upgraded --------------------------------------------------------------------
 
 
-async def upgraded(world: World) -> None:
-    """Ada waits for an agent, as two messages of hers do, and her room becomes `SECOND`."""
+async def moves(world: World, engine: Engine) -> None:
+    """`ROOM` becomes `SECOND`, where nobody but people may speak any more."""
+    world.matrix.replaced.add(ROOM)
+    await engine.accept_events([world.event("upgraded", into=SECOND)])
+    await quiet()
+
+
+@pytest.mark.asyncio
+async def test_a_running_chat_goes_on_in_the_room_that_replaces_it() -> None:
+    """One session, words both ways once and in order, before, meanwhile and after."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await engine.pushed(ROOM, "1", said("first"))
+        await quiet()
+        await moves(world, engine)
+        await engine.accept_events([world.event(text="two")])
+        await engine.pushed(ROOM, "2", said("second"))
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["first"], "it says nothing, as it may not"
+        world.matrix.gate.clear()
+        await engine.accept_events([world.invitation(SECOND)])
+        await engine.accept_events([world.event(text="three", room_id=SECOND)])
+        await engine.pushed(ROOM, "3", said("third"))
+        await quiet()
+        world.matrix.gate.set()
+        await quiet()
+        assert (SECOND, BOT) in world.matrix.members
+        await engine.accept_events([world.event(text="four", room_id=SECOND)])
+        await engine.pushed(ROOM, "4", said("fourth"))
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two", "three", "four"]
+    assert {call.room_id for call in world.link.calls} == {ROOM}
+    assert world.matrix.texts(SECOND) == ["second", "third", "queue.joined", "fourth"]
+    assert (SECOND, world.matrix.ghost_of(MEI)) in world.matrix.members
+    assert (ROOM, BOT) in world.matrix.reasons, "it has left"
+    assert await world.nothing_left()
+    assert await world.store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_words_of_the_old_room_that_come_late_are_carried_and_nothing_else() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await moves(world, engine)
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        late, gone = world.event(text="late"), world.event("gone", sender=BOT)
+        await engine.accept_events([late, gone, world.event("gone")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["late"]
+    record = await world.stored()
+    assert record.membership is Membership.JOINED
+    assert isinstance(record.conversation.phase, Chatting)
+
+
+@pytest.mark.asyncio
+async def test_a_place_in_the_queue_goes_along() -> None:
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event(text="order 4711"), world.event("file")])
+        await quiet()
+        await moves(world, engine)
+        asked = len(world.link.calls)
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        assert world.matrix.texts(SECOND) == ["queue.position", CROSS]
+    assert len(world.link.calls) == asked
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", Received(ChatStarted(SESSION, (MEI,))))
+        await quiet()
+    cards = [one for one in world.matrix.posted if one.room_id == SECOND and one.editable]
+    assert [one.edits for one in cards] == [None, cards[0].event_id], "one card, of this room"
+    sent = [type(call.command).__name__ for call in world.link.calls]
+    assert sent == ["RequestChat", "SendPreMessage", "SendMessage"]
+
+
+@pytest.mark.asyncio
+async def test_what_no_chat_runs_in_goes_along_too_however_late() -> None:
+    """Settings, login name and what was said; once we have left, as after any invitation."""
+    world = World()
+    world.matrix.level = 100
     async with world.running() as engine:
         await engine.accept_events([world.invitation()])
         await quiet()
-        await engine.accept_events([world.event(text="lang ja")])
-        world.link.answers.append(Reply(101, 1, request_id=RequestId(7), queue_length=3))
-        await engine.accept_events([world.event(text="order 4711"), world.event("file")])
-        await quiet()
-        await engine.accept_events([world.event("upgraded", into=SECOND)])
-        await quiet()
-
-
-async def invited_again(world: World) -> None:
+        await engine.accept_events([world.event(text="lang ja"), world.event(text="queue set 1")])
+        await moves(world, engine)
+        before = await world.stored()
+        await world.clock.turn(UPGRADE_PATIENCE / 1000)
+        assert (await world.stored()).membership is Membership.LEFT
     async with world.running() as engine:
         await engine.accept_events([world.invitation(SECOND)])
         await quiet()
-
-
-@pytest.mark.asyncio
-async def test_settings_and_what_no_agent_had_go_along_into_the_room_that_replaces_it() -> None:
-    world = World()
-    world.matrix.level = 100
-    await upgraded(world)
-    assert [one for one in world.matrix.texts(ROOM) if one.startswith("room.upgraded")]
-    assert (await world.stored()).membership is Membership.LEFT
-    await invited_again(world)
-    record = await world.stored(SECOND)
-    assert record.settings.language == "ja"
-    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
-    assert world.link.calls[-1].command == SendPreMessage(RequestId(9001), "order 4711")
-    assert [one.event_id for one in record.conversation.held] == ["$e4"]
+        await engine.accept_events([world.event(text="hello", room_id=SECOND)])
+        await quiet()
+    after = await world.stored()
+    assert (after.settings, after.key) == (before.settings, before.key)
+    assert (after.membership, after.matrix_id) == (Membership.JOINED, SECOND)
     assert "room.welcome" not in world.matrix.texts(SECOND), "they know where they are"
-
-    # Once: who puts us out, and invites us again, is served like anybody else.
-    async with world.running() as engine:
-        await engine.accept_events([world.event("gone", room_id=SECOND)])
-        await quiet()
-    await invited_again(world)
-    assert calls_in(world, SECOND).count("RequestChat") == 1
+    assert calls_in(world, ROOM) == ["RequestChat", "SendPreMessage"]
 
 
 @pytest.mark.asyncio
-async def test_what_goes_along_is_in_its_newest_wording_and_in_no_thread() -> None:
-    """The homeserver takes nothing of ours into a thread that is another room's."""
-    world = World()
-    world.matrix.level = 100
-    async with world.running() as engine:
-        await engine.accept_events([world.invitation()])
-        await quiet()
-        await engine.accept_events([world.event(text="config set start on_command")])
-        await quiet()
-        first = world.event(text="odrer 4711", thread="$root")
-        edit = world.event("edit", text="order 4711", target=first[1])
-        await engine.accept_events([first, edit])
-        await quiet()
-        await engine.accept_events([world.event("upgraded", into=SECOND)])
-        await quiet()
-    await invited_again(world)
-    record = await world.stored(SECOND)
-    words = [one.content for one in record.conversation.held]
-    assert words == [CustomerText("order 4711")]
-    assert record.thread is None
-
-
-@pytest.mark.asyncio
-async def test_nothing_goes_along_to_somebody_who_was_not_there() -> None:
+@pytest.mark.parametrize("who", ["@bob:example.org", STRANGER])
+async def test_nothing_goes_along_to_somebody_who_was_not_there(who: str) -> None:
     """Any room may name any other as its successor."""
     world = World()
-    await upgraded(world)
+    await world.chatting()
     async with world.running() as engine:
-        bob = world.event("invite", room_id=SECOND, whom=BOT, sender="@bob:example.org")
+        await moves(world, engine)
+        bob = world.event("invite", room_id=SECOND, whom=BOT, sender=who)
         await engine.accept_events([bob])
         await quiet()
-    record = await world.stored(SECOND)
-    assert (record.membership, record.settings) == (Membership.JOINED, RoomSettings())
-    assert calls_in(world, SECOND) == []
+        other = await world.stored(SECOND)
+        assert (other.settings, other.conversation) == (RoomSettings(), Conversation())
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+    served = other.membership is Membership.JOINED
+    assert (await world.stored()).matrix_id == (ROOM if served else SECOND)
 
 
 @pytest.mark.asyncio
-async def test_what_came_along_can_be_sent_again() -> None:
+async def test_a_room_that_was_dead_when_we_came_is_not_tried_for_ever() -> None:
     world = World()
-    await upgraded(world)
-    world.link.answers.extend([Reply(101, -3)] * 3)
-    await invited_again(world)
+    await world.chatting()
+    world.matrix.replaced.add(ROOM)
     async with world.running() as engine:
-        await engine.accept_events([world.event(text="cancel", room_id=SECOND)])
-        await quiet()
-        await engine.accept_events([world.event(text="retry all", room_id=SECOND)])
-        await quiet()
-    assert "again.forgotten" not in world.matrix.texts(SECOND)
-    held = (await world.stored(SECOND)).conversation.held
-    assert [one.event_id for one in held] == ["$e3", "$e4"]
+        await engine.pushed(ROOM, "1", said("hello"))
+        await world.clock.turn(400)
+        assert await world.nothing_left()
+    assert len(await world.store.dead_letters()) == 1
 
 
 @pytest.mark.asyncio
-async def test_who_is_refused_in_the_new_room_takes_nothing_along() -> None:
+async def test_a_room_that_we_know_is_no_successor() -> None:
+    """Who is in two rooms cannot have the words of one go into the other."""
     world = World()
-    await upgraded(world)
+    await world.chatting()
+    await world.chatting(SECOND)
     async with world.running() as engine:
-        stranger = world.event("invite", room_id=SECOND, whom=BOT, sender=STRANGER)
-        await engine.accept_events([stranger])
+        await moves(world, engine)
+        await engine.accept_events([world.invitation(SECOND, SALES_USER)])
+        await engine.accept_events([world.event(text="of the other", room_id=SECOND)])
         await quiet()
-    assert calls_in(world, SECOND) == []
-    await invited_again(world)
-    assert calls_in(world, SECOND) == ["RequestChat", "SendPreMessage"]
+    assert world.link.texts(SECOND) == ["of the other"]
+    assert (await world.stored()).matrix_id == ROOM
+
+
+@pytest.mark.asyncio
+async def test_a_room_may_be_upgraded_again_and_again() -> None:
+    """It names a few rooms in its place at most, so that nobody fills our database with them."""
+    rooms = [RoomId(f"!{number}:example.org") for number in range(MOST_PENDING + 1)]
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for room in rooms:
+            await engine.accept_events([world.event("upgraded", into=room)])
+        agent = world.event("agent", room_id=rooms[1], whom=world.matrix.ghost_of(MEI))
+        await engine.accept_events([agent, world.invitation(rooms[1])])
+        await engine.accept_events([world.invitation(rooms[-1])])
+        await quiet()
+        assert (await world.stored()).matrix_id == rooms[1]
+        assert (await world.stored(rooms[-1])).membership is Membership.JOINED, "any other room"
+    async with world.running() as engine:
+        stone = world.event("upgraded", into=SECOND, room_id=rooms[1])
+        await engine.accept_events([stone, world.invitation(SECOND)])
+        await quiet()
+        assert (await world.stored()).matrix_id == SECOND
+        await engine.accept_events([world.event(text="still here", room_id=SECOND)])
+        await quiet()
+    assert world.link.texts(ROOM) == ["still here"]
+
+
+@pytest.mark.asyncio
+async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
+    """The homeserver knows of it, and lets nobody speak, before it tells us."""
+    world = World()
+    await world.chatting()
+    world.matrix.replaced.add(ROOM)
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        await world.clock.turn(3)
+        await moves(world, engine)
+        await world.clock.turn(3)
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+    assert world.matrix.texts(SECOND) == ["hello", "queue.joined"]
+    assert await world.store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_a_word_that_may_stand_in_the_old_room_is_looked_for_there() -> None:
+    """We die after it was sent and before we know; no transaction id is valid in two rooms."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        answered = asyncio.Event()
+
+        async def dies() -> None:
+            if world.matrix.texts(ROOM):
+                await answered.wait()
+
+        world.matrix.disturb = dies
+        await engine.pushed(ROOM, "1", said("hello"))
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["hello"]
+    world.matrix.disturb = at_once
+    await world.clock.turn(1)
+    world.matrix.unreadable.add((ROOM, SALES_USER))
+    world.matrix.trouble.append(Unavailable("away", 30))
+    async with world.running() as engine:
+        await moves(world, engine)
+        await engine.accept_events([world.invitation(SECOND, SALES_USER)])
+        await world.clock.turn(31)
+    assert world.matrix.texts(SECOND) == ["queue.joined"]
+    assert await world.nothing_left()
+    assert await world.store.dead_letters() == []

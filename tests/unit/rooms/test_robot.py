@@ -310,7 +310,7 @@ async def test_where_nobody_is_there_the_robot_helps_and_the_words_are_kept() ->
     world = world_with(link, NOBODY)
     await world.record(ROOM, Idle())
     async with world.running() as engine:
-        event = world.event(text="how?")
+        event = world.event(text="how long?")
         await engine.accept_events([event])
         await quiet()
     texts = world.matrix.texts(ROOM)

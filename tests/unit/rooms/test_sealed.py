@@ -26,6 +26,7 @@ from bridge.rooms.record import (
 from bridge.rooms.store import InputRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
+from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.visits import ADA, RULES, House
 
 NO_KEY = Undecryptable("unreadable.no_key", later=True)
@@ -73,7 +74,7 @@ class Room:
         self.locks = Locks(self.house)
         clock: Any = self
         around = Surroundings(
-            cast(Any, None),
+            MemoryStore(),
             cast(MatrixPort, self.locks),
             cast(Any, None),
             clock,

@@ -99,6 +99,7 @@ MATRIX: list[Effect] = [
     Offer("robot.person_offered"),
     Relay(MEI, AgentText("hi"), SessionId(5150), ("returns",)),
     TakeBack(MEI, "152820"),
+    TakeBack(MEI, "152820", "1f2e3d4c5b", 1_733_011_200_000),
     AgentsCame((MEI,)),
     AgentsLeft((MEI.id,)),
     Reported(EVENT, "undelivered.blank"),
@@ -158,7 +159,7 @@ ROWS = [
 """As released versions stored them: lines are added, and never changed."""
 
 
-DROPPED = {"rating_asked", "vote", "poll", "place"}
+DROPPED = {"marked", "rating_asked", "vote", "poll", "place"}
 """Fields of earlier versions that nothing reads any more."""
 
 

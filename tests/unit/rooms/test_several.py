@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from bridge.ids import SHARDS, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
 from bridge.rooms.store import Commit, NewInput, Outcome, StoreError, Unstorable
+from bridge.rooms.surroundings import Upgrades
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.fakes.store import Fault, FlakyStore
@@ -295,3 +297,24 @@ async def test_a_room_that_may_have_been_anothers_is_read_again() -> None:
         one.look_again(ALL)
         await quiet()
         assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() -> None:
+    world = World()
+    await world.chatting()
+    new, third = RoomId("!new:example.org"), Upgrades()
+    noted = Upgrades()
+    await noted.note(world.store, ROOM, new)
+    await third.look(world.store, new)
+    assert third.record_of(new) == new  # until somebody has invited us
+    found = noted.find(new)
+    assert found is not None
+    await noted.keep(world.store, msgspec.structs.replace(found, ours=True))
+    await third.look(world.store, new)
+    assert third.record_of(new) == ROOM
+    async with two(world) as (_, other, post):
+        other._around.upgrades = Upgrades()  # as one that has not heard of it
+        room, event_id, raw = world.event(text="one", room_id=new)
+        await other.accept_events([(room, event_id, raw)])
+        assert post.notices == [ROOM]

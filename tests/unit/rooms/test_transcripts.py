@@ -17,7 +17,7 @@ from bridge.conversation.model import (
     FileKey,
     Idle,
 )
-from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms import transcripts
 from bridge.rooms.ports import Recorded, Refused, Unavailable
 from bridge.rooms.record import (
@@ -127,6 +127,22 @@ class Scene:
 
 def people(found: Transcript) -> list[tuple[str, str]]:
     return [(line.name, line.text) for line in found.messages if line.role != "service"]
+
+
+@pytest.mark.parametrize(("moved_at", "complete"), [(500, True), (2_500, False), (9_001, True)])
+async def test_of_a_room_that_was_upgraded_the_part_in_which_it_began(
+    moved_at: int, complete: bool
+) -> None:
+    scene = Scene(FIRST)
+    new = RoomId("!new:example.org")
+    scene.record = msgspec.structs.replace(
+        scene.record, place=new, came_from=ROOM, moved_at=moved_at
+    )
+    scene.stands("a", ADA, "hello")
+    found = await scene.written()
+    assert found.complete is complete
+    assert found.room_id == (new if moved_at < FIRST.asked else ROOM)
+    assert scene.world.matrix.posted[0].room_id == new, "where it was asked for"
 
 
 async def test_who_said_what() -> None:

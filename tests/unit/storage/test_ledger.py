@@ -266,3 +266,23 @@ async def test_of_one_row_each_part_is_forgotten_with_its_own_event(open_any: Op
         assert await store.body_of(A, EventId("$5")) == b"about 1"
         await store.forget_body(A, EventId("$1"))
         assert [await store.body_of(A, EventId(event)) for event in ("$4", "$5")] == [None, None]
+
+
+@pytest.mark.asyncio
+async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
+    """Effects that became an event, and events that are kept by their own rows."""
+    async with open_any() as store:
+        pushed = wish("p", Lane.MATRIX, b"relay")
+        (relay,) = await step(store, room(), (), (pushed,), 2)
+        part, said_to = said("$part", body=b"part"), Entry(said("$2", body=b"in"), wish("$2"))
+        settled = [Settlement(relay.seq, Outcome.DELIVERED, 3, event_id=EVENT)]
+        commit = Commit(A, 3, entries=[Entry(part), said_to], settled=settled)
+        (carried,) = (await one(store, commit)).effects
+        await accept(store, [said("$other", room_id=B)], 4)
+        assert await store.posted(A, carried.seq) == [
+            ("$part", b"part", 3),
+            (EVENT, b"relay", 2),
+        ]
+        assert await store.posted(A, relay.seq) == []
+        await store.prune(bodies_before=9, rows_before=0)
+        assert await store.posted(A, carried.seq) == []

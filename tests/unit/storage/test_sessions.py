@@ -22,8 +22,13 @@ pytestmark = pytest.mark.asyncio
 MOMENT = 1_700_000_000_000
 
 
-def stored(room_id: RoomId, phase: Phase, customer: str = "@ann:example.org") -> StoredRoom:
-    record = RoomRecord(room_id, conversation=Conversation(phase=phase))
+def stored(
+    room_id: RoomId,
+    phase: Phase,
+    customer: str = "@ann:example.org",
+    place: RoomId | None = None,
+) -> StoredRoom:
+    record = RoomRecord(room_id, conversation=Conversation(phase=phase), place=place)
     name = type(phase).__name__
     return StoredRoom(room_id, dump_record(record), live=True, phase=name, customer=customer)
 
@@ -43,7 +48,8 @@ async def test_a_session_is_found_by_any_of_its_names(url: str, open_sql: SqlOpe
     async with open_sql() as store:
         await step(store, stored(A, chatting), (), (), 1)
         await step(store, stored(B, Queued(QueueId(1), MOMENT, RequestId(8))), (), (), 1)
-        await step(store, stored(RoomId("!c:x"), Ended(SessionId(9)), customer=""), (), (), 1)
+        upgraded = stored(RoomId("!first:x"), Ended(SessionId(9)), "", RoomId("!c:x"))
+        await step(store, upgraded, (), (), 1)
     rows = await asked(
         url,
         "SELECT room_id, customer, phase, queue, request_id, session_id, agents FROM sessions "

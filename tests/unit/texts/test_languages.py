@@ -72,7 +72,12 @@ def test_the_default_is_one_of_ours() -> None:
     ("level", "texts", "languages"),
     [  # where the operator's default is zh-CN, zh-TW, en, ja
         (0, ("", "4711", "A1", "?", "👍", "привет", "안녕"), LANGUAGES),
-        (1, ("hello", "Größe 38", "où est mon colis ?", "I live at 北京路"), ("en",) * 4),
+        (0, ("OK", "ok!", "hi", "Yes", "test", "a b c d e f", "ok ok 4711", "VIP"), LANGUAGES),
+        (
+            1,
+            ("hello", "is it ok?", "Größe 38", "où est mon colis ?", "I live at 北京路"),
+            ("en",) * 4,
+        ),
         (1, ("x" * 500 + "请问",), ("en",) * 4),  # it is not read to its end
         (2, ("在", "返品希望", "人工"), ("zh-CN", "zh-TW", "zh-CN", "ja")),
         (2, ("你好", "嗨", "你好 iPhone 15"), ("zh-CN", "zh-TW", "zh-CN", "zh-CN")),

@@ -12,11 +12,12 @@ from vodozemac import GroupSession
 from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
 from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import RoomKeys, sealed_of
+from bridge.matrix.crypto.keys import NO_KEY, RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Sharing
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
 from bridge.rooms.ports import Refused
+from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
@@ -95,6 +96,22 @@ async def test_a_key_comes_and_is_told_of(post: Post) -> None:
     assert isinstance(await post.opened(raw), dict)
     assert (await post.read()).keys == {}
     assert post.world.mailboxes[BOT, next(iter(post.world.devices[BOT]))] == []
+
+
+@pytest.mark.asyncio
+async def test_an_earlier_copy_of_a_key_is_read_from_then_on(post: Post) -> None:
+    phone = Phone(post.world)
+    early = phone.write(BOT, "m.room_key", phone.room_key())
+    first = phone.say("first", "$1")
+    phone.send_key(BOT)
+    await post.read()
+    assert isinstance(await post.opened(phone.say("second", "$2")), dict)
+    assert await post.opened(first) == Undecryptable(NO_KEY, later=True)
+    post.post("m.room.encrypted", early)
+    await post.read()
+    assert isinstance(await post.opened(phone.say("third", "$3")), dict)
+    await post.store.drop_secrets()  # from here on there is nothing but what is in memory
+    assert isinstance(await post.opened(first), dict)
 
 
 @pytest.mark.asyncio

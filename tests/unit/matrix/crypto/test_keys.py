@@ -47,6 +47,7 @@ class Keys:
             return None
         name, rows = taken
         await self.vault.save(rows)
+        self.keys.forget(name)
         return name
 
     async def open(self, raw: Json, now: int = 0) -> Json | Undecryptable:

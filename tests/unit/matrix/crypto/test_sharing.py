@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import pytest_asyncio
 
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Device, Peers
-from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.sharing import Places, Readers, Scheme, Sharing
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError
@@ -56,8 +58,11 @@ class Desk:
         return await self.encrypt(message, scheme)
 
     async def encrypt(self, message: Json, scheme: Scheme = SCHEME) -> Json:
-        readers = await self.sharing.prepare(self.own, ROOM, scheme, self.now)
         event = ("m.room.message", message)
+        sealed = self.sharing.encrypt_at_once(self.own, ROOM, scheme, self.now, event)
+        if sealed is not None:
+            return sealed
+        readers = await self.sharing.prepare(self.own, ROOM, scheme, self.now)
         return await self.sharing.encrypt(self.own, readers, event)
 
     async def renew(self, device: Device) -> None:
@@ -142,6 +147,40 @@ async def test_a_restart_goes_on_with_no_session(desk: Desk) -> None:
     assert desk.text(desk.phone, first) == "one"
     assert desk.text(desk.phone, second) == "two"
     assert desk.world.calls.count("claim") == 1  # the channel to the device is kept
+
+
+async def test_while_nothing_changes_nobody_is_asked_for(desk: Desk) -> None:
+    carol = Phone(desk.world, CAROL)
+    desk.member(CAROL, "join")
+    await desk.say("one")
+    prepare, prepared = desk.sharing.prepare, 0
+
+    async def counted(*given: Any) -> Readers:
+        nonlocal prepared
+        prepared += 1
+        return await prepare(*given)
+
+    desk.sharing.prepare = counted  # type: ignore[assignment, method-assign]  # the same, counted
+    contents = [await desk.say(text) for text in ("two", "three")]
+    assert prepared == 0
+    desk.peers.cache.forget(CAROL)  # /sync said that something changed
+    contents.append(await desk.say("four"))
+    assert prepared == 1
+    desk.places.changed(event("m.room.member", state_key=CAROL))
+    contents += [await desk.say(text) for text in ("five", "six")]
+    assert prepared == 2
+    said = [desk.text(phone, content) for phone in (desk.phone, carol) for content in contents]
+    assert said == ["two", "three", "four", "five", "six"] * 2
+
+
+async def test_who_has_no_key_yet_is_asked_for_with_each_message(desk: Desk) -> None:
+    far = "@far:there"
+    desk.world.away = {"there"}
+    desk.member(far, "join")
+    await desk.say("one")
+    phone = Phone(desk.world, far)
+    desk.world.away = set()
+    assert desk.text(phone, await desk.say("two")) == "two"
 
 
 async def test_what_was_not_stored_does_not_leave(desk: Desk) -> None:
