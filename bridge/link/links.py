@@ -10,6 +10,7 @@ reference 5).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -130,7 +131,8 @@ class Links:
         """See `LinkPort.leave`."""
         links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
-            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the link is closing"))
+            # For who waits, and for who would write once more: it opens no more.
+            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link closes"), math.inf)
             link.task.cancel()
         if links:
             await asyncio.wait([link.task for link in links])
@@ -206,8 +208,7 @@ class Links:
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """See `LinkPort.typing`."""
         link, now = self._links.get(room_id), asyncio.get_running_loop().time()
-        wire = None if link is None else link.gate.wire
-        if link is None or wire is None or not wire.usable or not self.learnt.has(Feature.TYPING):
+        if link is None or (wire := link.gate.wire) is None or not self.learnt.has(Feature.TYPING):
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
@@ -356,13 +357,13 @@ class Links:
                 self.learnt.took(call.written, after_refusal=bool(call.refused))
             return reply
         if reply.result == ResultCode.INVALID_TOKEN:
-            link.refuse(wire)
+            wire.refuse()
             if call.relogged:
                 raise refused_again()
             call.relogged = True
             return None
         if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
-            link.refuse(wire)
+            wire.refuse()
             return None
         if self.learnt.refuses_voice(command, reply):
             return reply
@@ -402,7 +403,6 @@ class Links:
                 if wire.usable:
                     call.wire, call.written = wire, call.keys or self.learnt.keys
                     return await self._spell(wire, call)
-                gate.shut(wire)
             finally:
                 gate.leave()
 
@@ -441,7 +441,7 @@ class Links:
                 try:
                     return await request(wire.token)
                 except TokenRefused:
-                    link.refuse(wire)
+                    wire.refuse()
         finally:
             link.demand.end()
         if tries > 1:

@@ -38,8 +38,6 @@ from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Und
 from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation
 
-_REDACTED = "It holds a password."
-"""Why an event is taken out of a room."""
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
@@ -291,7 +289,7 @@ class MatrixAdapter:
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
+        await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str

@@ -48,7 +48,7 @@ _TAGS = frozenset(
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that the plain text says as well: alone they are not worth a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto"})
-_LABELLED = re.compile(r"^(.+)\n(https://matrix\.to/#/\S+/\$\S+)$", re.MULTILINE)
+_LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"]+/\$[^\s"]+)$', re.MULTILINE)
 """A line, and below it the address of an event."""
 _NOTHING = "…"
 """What stands for a text of which nothing is left: a body is never empty."""

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from bridge.config.model import Bot
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.matrix_user import CustomerError, Event, content_of, membership, said
+from bridge.demo.matrix_user import CustomerError, Event, content_of, membership
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
@@ -25,6 +25,7 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent
+from tests.support.client import room_call, said, set_state
 from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +55,7 @@ async def test_notice_reply_and_edit_in_place(rig: Rig) -> None:
 async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bot, ghost = rig.users.bot, rig.adapter.ghost_of(ALICE)
-    await customer.set_state(room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
+    await set_state(customer, room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
     await rig.adapter.name_service_members(room_id, bot, [ghost])
     named = await customer.state(room_id, SERVICE_MEMBERS)
     assert named == {"service_members": ["@helper:localhost", ghost]}
@@ -209,7 +210,7 @@ async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     ghost = rig.adapter.ghost_of(ALICE)
     await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="one"), "k1")
-    await customer.room_call("kick", room_id, {"user_id": ghost})
+    await room_call(customer, "kick", room_id, {"user_id": ghost})
     await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="two"), "k2")
     await customer.wait_for(room_id, said("two", ghost))
     gone = await rig.intake.meaning(rig.adapter, room_id, MemberGone)

@@ -59,6 +59,8 @@ def test_a_line_is_the_label_of_the_address_below_it() -> None:
     )
     assert (content["msgtype"], content["m.mentions"]) == ("m.notice", {})
     assert "format" not in notice_content(NoticeText(f"There:\n{room}"))
+    # A sentence may quote strangers' words: their address adds no attribute.
+    assert "format" not in notice_content(NoticeText(f'There:\n{link}"title="x'))
 
 
 def test_edit_in_place() -> None:

@@ -140,7 +140,7 @@ async def test_over_http() -> None:
 
 @pytest.mark.asyncio
 async def test_what_else_the_answer_tells() -> None:
-    health = Health({}, TurnedClock(), also=lambda: {"shards": 128})
+    health = Health({}, TurnedClock(), lambda _part, _up: None, lambda: {"shards": 128})
     async with (
         served(health) as base,
         ClientSession() as session,
@@ -158,13 +158,16 @@ async def test_stopping_is_not_ready() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other() -> None:
+async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
     peer = Peer()
     parts = {"database": ("db", hang), "webchat": ("http://x", peer.probe)}
-    health = Health(parts, TurnedClock(), patience=0.01)
+    monkeypatch.setattr("bridge.ops.health.PATIENCE", 0.01)
+    health = Health(parts, TurnedClock(), lambda _part, _reachable: None)
     await once(health)
     assert set(health.missing()) == {"database"}
     assert peer.asked == 1
