@@ -36,7 +36,7 @@ from bridge.media.types import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
-from bridge.webchat.frames import Agent, AgentLocation
+from bridge.webchat.frames import Agent, AgentLocation, AgentText
 
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 MAX_EARLIER = 100
@@ -337,7 +337,7 @@ class MatrixAdapter:
     async def _contents(
         self, room_id: RoomId, sender: UserId, what: ports.Relayed
     ) -> list[render.Content]:
-        if isinstance(what, ports.RelayedText):
+        if isinstance(what, AgentText):
             return render.text_contents(what.html)
         if isinstance(what, AgentLocation):
             return [render.location_content(what)]
