@@ -13,7 +13,9 @@ import secrets
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
+from os import getpid
+from socket import gethostname
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +23,7 @@ import structlog
 from aiohttp import web
 
 from bridge.app import settings
+from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
 from bridge.ids import EventId
@@ -46,7 +49,7 @@ from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
-from bridge.storage.sqlstore import open_store
+from bridge.storage.sqlstore import SqlStore, open_store
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
@@ -87,6 +90,7 @@ class Serving:
         self._refusal: asyncio.Future[HomeserverRefused] = asyncio.Future()
         self._background: list[asyncio.Task[None]] = []
         self._users = settings.users_of(config)
+        self._replica: Replica | None = None
         self._around: Surroundings
         self._learnt: Learnt
         self._contact: Contact
@@ -129,7 +133,10 @@ class Serving:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
-        store = await enter(open_store(url, self._clock, sole=True))
+        # The keys of encryption are one process's so far.
+        clear = not config.bridge.encryption.allow
+        store = await enter(open_store(url, self._clock, sole=True, shared=clear))
+        self._replica = self._one_of_several(store)
         users = self._users
         matrix = await self._matrix(store)
         shared = Shared(
@@ -146,28 +153,19 @@ class Serving:
         self._around = around = Surroundings(
             store, matrix, links, self._clock, rules, self._metrics, self._conversions, waits
         )
-        instance = await noted(store, INSTANCE, secrets.token_hex(4))
-        dated = int(await noted(store, DATED, str(self._clock.now())))
+        instance = await store.first_fact(INSTANCE, secrets.token_hex(4))
+        dated = int(await store.first_fact(DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
             Lane.MATRIX: MatrixLane(around, instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
-        engine = Engine(around, runners)
+        engine = Engine(around, runners, others=self._replica)
         await enter(links.running(engine))
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact, links)
         await self._run_engine(engine)
-        endpoint = Endpoint(
-            hs_token=config.appservice.hs_token.get_secret_value(),
-            is_ours=users.is_ours,
-            accept=engine.accept_events,
-            vouch=matrix.ghosts.vouch,
-            typing=engine.typing,
-            timing=lru_cache(self._metrics.matrix_event.labels),
-            max_body=config.appservice.max_body_size,
-            pages=health.pages(),
-        )
+        endpoint = self._endpoint(engine, matrix, health)
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
@@ -176,15 +174,45 @@ class Serving:
         for work in (
             health.watch(),
             watch_loop_lag(self._metrics),
-            prune(store, self._clock, lambda: self._config.retention),
-            waits.keep(store, self._clock),
+            prune(store, self._clock, lambda: self._config.retention, self._is_first),
+            waits.keep(store, self._clock, self._is_first),
             measure(store, self._clock, self._metrics),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
+        if self._replica is not None:
+            self.keep(self._replica.run(engine, partial(self._shared_by, links)))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+
+    def _endpoint(self, engine: Engine, matrix: MatrixAdapter, health: Health) -> Endpoint:
+        appservice = self._config.appservice
+        return Endpoint(
+            hs_token=appservice.hs_token.get_secret_value(),
+            is_ours=self._users.is_ours,
+            accept=engine.accept_events,
+            vouch=matrix.ghosts.vouch,
+            typing=engine.typing,
+            timing=lru_cache(self._metrics.matrix_event.labels),
+            max_body=appservice.max_body_size,
+            pages=health.pages(),
+        )
+
+    def _one_of_several(self, store: SqlStore) -> Replica | None:
+        """This process as one of those that share the database; None: it is alone by its nature."""
+        if store.shards is None:
+            return None
+        return Replica(store.shards, self._config.bridge.replica or f"{gethostname()}:{getpid()}")
+
+    def _shared_by(self, links: Links, replicas: int, shards: int) -> None:
+        """So many processes share the rooms, and so many of the shards are served here."""
+        links.door.share(replicas)
+        self._metrics.shards.set(shards)
+
+    def _is_first(self) -> bool:
+        """True if what is done once for all rooms is done here."""
+        return self._replica is None or self._replica.first
 
     async def _matrix(self, store: StorePort) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
@@ -228,6 +256,8 @@ class Serving:
     async def _stop_engine(self, engine: Engine) -> None:
         for task in self._background:
             task.cancel()
+        if self._replica is not None:
+            await self._replica.leave(PATIENCE)
         await engine.stop(PATIENCE)
 
     async def _open_port(self, endpoint: Endpoint) -> int:
@@ -277,7 +307,12 @@ class Serving:
             "webchat": (config.server.base_url, links.probe),
         }
         connected = self._metrics.connected.labels
-        return Health(parts, self._clock, on_change=lambda part, up: connected(part).set(up))
+        return Health(
+            parts,
+            self._clock,
+            on_change=lambda part, up: connected(part).set(up),
+            also=lambda: {} if self._replica is None else {"shards": len(self._replica.served)},
+        )
 
     # --- in the background ------------------------------------------------------------------
 
@@ -370,25 +405,28 @@ def why_refused(config: Config, error: Refused) -> str:
     )
 
 
-async def noted(store: StorePort, name: str, first: str) -> str:
-    """A fact of this database: `first` if there is none yet, and for ever after."""
-    if (found := await store.fact(name)) is not None:
-        return found
-    await store.save_fact(name, first)
-    return first
-
-
 # --- work beside serving -------------------------------------------------------------------------
 
-PRUNE_EVERY = 600.0
-"""Seconds."""
+PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
+"""Seconds between two prunings, and between two looks whether they are ours."""
 MEASURE_EVERY = 15.0
 
 
-async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
-    """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment."""
+async def prune(
+    store: StorePort,
+    clock: Clock,
+    retention: Callable[[], Retention],
+    mine: Callable[[], bool] = lambda: True,
+) -> None:
+    """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment.
+
+    Only while that is ours to do: it is done once, however many processes there are.
+    """
     while True:
         now, kept = clock.now(), retention()
+        if not mine():
+            await clock.sleep(PRUNE_AGAIN)
+            continue
         try:
             rows = await store.prune(now - kept.bodies, now - kept.rows)
             LOG.debug("ledger pruned", rows=rows)

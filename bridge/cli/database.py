@@ -1,4 +1,4 @@
-"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the commands on the database."""
+"""`trace`, `dead-letters`, `replicas`, `migrate`, `crypto reset`: commands on the database."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bridge.cli.console import ExitCode, config_option, on_config, stop
+from bridge.cli.console import ExitCode, config_option, json_option, on_config, stop
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.rooms.store import DeadLetter, StorePort
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
+from bridge.storage.sqlstore import SqlStore, missing_file, open_store, pending_migrations
 
 Answer = TypeVar("Answer")
 _ALL = 100_000
@@ -26,7 +27,7 @@ _ALL = 100_000
 
 
 def with_store(
-    config: Config, ask: Callable[[StorePort], Awaitable[Answer]], *, sole: bool = False
+    config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], *, sole: bool = False
 ) -> Answer:
     """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it.
 
@@ -114,6 +115,28 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
     if not with_store(config, lambda store: store.discard(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"{letter_id} is discarded.")
+
+
+@click.command()
+@on_config
+@json_option
+def replicas(config: Config, *, as_json: bool) -> None:
+    """List the processes that share the rooms, and how many of the 256 shards each serves."""
+    if config.database.url.get_secret_value().startswith("sqlite"):
+        stop(ExitCode.FAILED, "SQLite serves one process; several share a PostgreSQL")
+    members = with_store(config, lambda store: store.members())
+    if as_json:
+        click.echo(msgspec.json.encode(members))
+        return
+    if not members:
+        click.echo("No replicas: the bridge does not run, or is the only one on its database.")
+        return
+    table = Table("replica", "shards", "since (UTC)", "seen", "state", box=None, pad_edge=False)
+    for one in sorted(members, key=lambda member: member.name):
+        state = "gone" if not one.present else "leaving" if one.leaving else "serves"
+        shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
+        table.add_row(one.name, shards, _time(one.started), seen, state)
+    _print(table)
 
 
 @click.command()

@@ -49,6 +49,7 @@ def program(
 for command in (
     *(running.run, running.check, running.register, running.example, running.container),
     *(database.trace, database.migrate, database.crypto, database.dead_letters),
+    database.replicas,
 ):
     program.add_command(command)
 

@@ -379,6 +379,8 @@ class Bridge(Section):
     callback: Callback = Callback()
     tell_agents: TellAgents = TellAgents()
     limits: Limits = Limits()
+    replica: str = ""
+    """Name of this process among several (docs/scaling.md); empty: its host and process id."""
 
 
 class RatingOption(Section):

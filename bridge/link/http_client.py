@@ -278,10 +278,16 @@ class WindowLimiter:
 
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
-        self.free = count
+        self._count = self.free = count
         self._taken: list[Place] = []
         self._line: list[_Waiting] = []
         self._numbers = itertools.count()
+
+    def resize(self, count: int) -> None:
+        """Have so many places from now on; those that are taken stay taken."""
+        self.free += count - self._count
+        self._count = count
+        self._next()
 
     def give_away(self, seconds: float) -> None:
         """Have one place less for so long."""
@@ -435,8 +441,8 @@ class Door:
         self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
-        self._window = server.login_rate.per_seconds
-        self._limiter = WindowLimiter(server.login_rate.count, self._window)
+        self._window, self._count = server.login_rate.per_seconds, server.login_rate.count
+        self._limiter = WindowLimiter(self._count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
         self._shut_out: set[RoomId] = set()
@@ -447,6 +453,10 @@ class Door:
         """Recall the visits of an earlier run; to be called before the first `knock`."""
         for seconds in await self._visits.load():
             self._limiter.give_away(seconds)
+
+    def share(self, replicas: int) -> None:
+        """Use the part of the logins that is ours while so many processes come here; at least 1."""
+        self._limiter.resize(max(1, self._count // replicas))
 
     @asynccontextmanager
     async def knock(self, visitor: Visitor) -> AsyncIterator[None]:

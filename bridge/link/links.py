@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -125,11 +125,14 @@ class Links:
     async def aclose(self) -> None:
         """Close every socket without a logout (row 87); the chats go on and are resumed later."""
         self._runs, self._closed = False, True
-        links = list(self._links.values())
-        self._links.clear()
+        await self.leave(list(self._links))
+
+    async def leave(self, rooms: Collection[RoomId]) -> None:
+        """See `LinkPort.leave`."""
+        links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
             # For who waits, and for who would write once more: it opens no more.
-            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the links close"), math.inf)
+            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link closes"), math.inf)
             link.task.cancel()
         if links:
             await asyncio.wait([link.task for link in links])

@@ -33,15 +33,21 @@ READY = "/_matrix/mau/ready"
 class Health:
     """Watches the parts that the bridge cannot do without, by name.
 
-    `on_change` is told `(part, reachable)` after every first probe and every change.
+    `on_change` is told `(part, reachable)` after every first probe and every change. `also`: what
+    the answer to "ready" tells beside.
     """
 
     def __init__(
-        self, parts: Mapping[str, Part], clock: Clock, on_change: Callable[[str, bool], None]
+        self,
+        parts: Mapping[str, Part],
+        clock: Clock,
+        on_change: Callable[[str, bool], None],
+        also: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._parts = parts
         self._clock = clock
         self._on_change = on_change
+        self._also = also
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
         """Since when a part has not answered, ms, and why: the newest wording of each reason, by
         what it says without figures; the newest reason last."""
@@ -118,7 +124,7 @@ class Health:
 
         async def ready(_request: web.BaseRequest) -> web.Response:
             missing = self.missing()
-            body = {"ready": not missing, "missing": missing}
+            body = {"ready": not missing, "missing": missing, **self._also()}
             return web.json_response(body, status=503 if missing else 200)
 
         return {LIVE: live, READY: ready}

@@ -64,6 +64,7 @@ class Metrics:
         )
         self.delivery = cache(delivery.labels)  # to look it up takes longer than its use
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer")
+        self.shards = gauge("webchat_shards", "Parts of the rooms (of 256) that are served here")
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")

@@ -24,9 +24,9 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId, shard_of
 from bridge.rooms import people
-from bridge.rooms.ports import Clock
+from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
     TOMBSTONE,
     AgentInvited,
@@ -39,9 +39,9 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, Lane, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Ticket
+from bridge.rooms.visit import Came, Signal, Ticket
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -55,6 +55,10 @@ READERS = 16
 """Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
 SWEEP_EVERY = 30.0
 """Seconds between two looks for work that nobody has told us of."""
+SWEEP_SHARED = 3.0
+"""The same where other processes store work for our rooms: a notice of theirs may get lost."""
+DRAIN_LOOK = 0.01
+"""Seconds between two looks at rooms that are to be handed over."""
 LONGEST_SLEEP = 3600.0
 """Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
 FEW_DEADLINES = 64
@@ -125,7 +129,8 @@ class Engine:
     """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
     Events and pushes are stored before they are acknowledged, once each; who is typing is not.
-    `linger`: seconds that what nobody waits for waits for other writes.
+    `linger`: seconds that what nobody waits for waits for other writes. `others`: the processes
+    that serve the other rooms; None: all are ours. With them, none is until a shard is gained.
     """
 
     def __init__(
@@ -133,8 +138,12 @@ class Engine:
         around: Surroundings,
         runners: Mapping[Lane, LaneRunner],
         linger: float = LINGER,
+        others: Others | None = None,
     ) -> None:
         self._around = around
+        self._others = others
+        self.shards: set[int] | None = None if others is None else set()
+        """Those whose rooms are served here; None: all."""
         self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
@@ -143,7 +152,7 @@ class Engine:
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
-        self._timetable = Timetable(around.clock, lambda room: self._room(room).signal(Tick()))
+        self._timetable = Timetable(around.clock, lambda room_id: self._signal(room_id, Tick()))
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
@@ -156,7 +165,7 @@ class Engine:
         """Nothing is to be written."""
         self._clean.set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._owned: set[asyncio.Task[None]] = set()
+        self._owned: dict[asyncio.Task[None], Room | None] = {}
         self._stopping = False
         self._stopped = asyncio.Event()
 
@@ -179,12 +188,7 @@ class Engine:
             self._urgent = False
             self._hurry()  # for what came before
             try:
-                for room_id in undone.busy:
-                    self._room(room_id).look()
-                for room_id in undone.live:
-                    self._room(room_id).signal(Resumed())
-                for room_id, moment in undone.deadlines:
-                    self.due(room_id, moment)
+                self._recover(undone)  # each room reads what it needs
                 ready.set()
                 await self._stopped.wait()
             finally:
@@ -196,15 +200,29 @@ class Engine:
             for loop in loops:
                 loop.cancel()
 
+    def _recover(self, undone: Undone, shards: Collection[int] | None = None) -> None:
+        """Go on with unfinished work, of some shards or of all that are ours."""
+
+        def wanted(room_id: RoomId) -> bool:
+            return self._is_ours(room_id) and (shards is None or shard_of(room_id) in shards)
+
+        for room_id in filter(wanted, undone.busy):
+            self._room(room_id).look()
+        for room_id in filter(wanted, undone.live):
+            self._room(room_id).signal(Resumed())
+        for room_id, moment in undone.deadlines:
+            if wanted(room_id):
+                self.due(room_id, moment)
+
     async def _sweep(self) -> None:
         while True:
-            await self._around.clock.sleep(SWEEP_EVERY)
+            await self._around.clock.sleep(SWEEP_EVERY if self._others is None else SWEEP_SHARED)
             try:
                 busy = await self._around.store.busy_rooms()
             except StoreError as error:
                 self._log.warning("the database did not answer", why=str(error))
                 continue
-            for room_id in busy:
+            for room_id in filter(self._is_ours, busy):
                 room = self._rooms.get(room_id)
                 if room is None or room.idle:
                     self._room(room_id).look()
@@ -230,6 +248,84 @@ class Engine:
             task.cancel()
         self._stopped.set()
 
+    # --- other processes ----------------------------------------------------------------------
+
+    def _is_ours(self, room_id: RoomId) -> bool:
+        """True for a room that is served here; one that is being handed over is, while it lives."""
+        shards = self.shards
+        return shards is None or room_id in self._rooms or shard_of(room_id) in shards
+
+    async def gain(self, shards: Collection[int]) -> None:
+        """Serve the rooms of these shards, and go on with what their last owner left undone.
+
+        Raises:
+            StoreError: that cannot be read; they are not served.
+        """
+        assert self.shards is not None  # noqa: S101 - there are others
+        # From now on, not from when it was read: what comes meanwhile is told to nobody else.
+        self.shards.update(shards)
+        try:
+            undone = await self.undone()
+        except StoreError:
+            self.lose(shards)
+            raise
+        self._recover(undone, shards)
+
+    async def hand_over(self, shard: int, patience: float) -> None:
+        """Let the rooms of a shard go, each once it has finished what is under way.
+
+        What is not finished after `patience` seconds is left to the next owner as it is.
+        """
+        assert self.shards is not None  # noqa: S101 - as above
+        self.shards.discard(shard)
+        rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) == shard]
+        for room in rooms:
+            room.stop()
+        self._hurry()
+        left, loop = [room.room_id for room in rooms], asyncio.get_running_loop()
+        end = loop.time() + patience
+        while rooms:
+            ended = [room for room in rooms if room.finish() or loop.time() >= end]
+            self._abandon(ended)
+            rooms = [room for room in rooms if room not in ended]
+            if rooms:
+                await asyncio.sleep(DRAIN_LOOK)
+        await self._around.link.leave(left)
+
+    def lose(self, shards: Collection[int]) -> None:
+        """Leave the rooms of these shards at once: they are, or may be, another process's."""
+        assert self.shards is not None  # noqa: S101 - as above
+        self.shards.difference_update(shards)
+        rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
+        self._abandon(rooms)
+        if rooms and self._tasks is not None:
+            self.spawn(self._around.link.leave([room.room_id for room in rooms]))
+
+    def look_again(self, shards: Collection[int]) -> None:
+        """Read the rooms of these shards again: for a moment they may have been another's."""
+        for room_id, room in list(self._rooms.items()):
+            if shard_of(room_id) in shards:
+                room.look()
+
+    def stored_elsewhere(self, room_id: RoomId) -> None:
+        """Another process has stored an input for a room, perhaps one of ours."""
+        if self._is_ours(room_id):
+            self._room(room_id).look()
+
+    def _abandon(self, left: Sequence[Room]) -> None:
+        """Forget rooms, and end their tasks."""
+        rooms = frozenset(left)
+        for room in rooms:
+            room.abandon()
+            self._rooms.pop(room.room_id, None)
+            self._resting.pop(room.room_id, None)
+            self._dirty.pop(room.room_id, None)
+        for task, whose in list(self._owned.items()):
+            if whose in rooms:
+                task.cancel()
+        if not (self._dirty or self._under_way):
+            self._clean.set()
+
     # --- the homeserver -----------------------------------------------------------------------
 
     async def accept_events(self, events: Sequence[tuple[RoomId, EventId, Raw]]) -> int:
@@ -243,8 +339,11 @@ class Engine:
         # To open what is not encrypted takes no time, and tells encryption at once who has left.
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
         opened = {event_id: await self._opened(raw) for _, event_id, raw in first}
+        upgrades = self._around.upgrades
         for room_id, event_id, raw in events:
-            if raw.get("type") == TOMBSTONE or self._around.upgrades.find(room_id) is not None:
+            if self._others is not None:
+                await upgrades.look(self._around.store, room_id)
+            if raw.get("type") == TOMBSTONE or upgrades.find(room_id) is not None:
                 room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
@@ -266,7 +365,8 @@ class Engine:
                 await upgrades.note(store, room_id, meaning.into)
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
-                there = former and people.was_there(load_record(former.record), meaning.by)
+                known = former is not None and former.record  # which may be yet to be written
+                there = known and people.was_there(load_record(known), meaning.by)
                 may = self._around.rules.permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
                 if there and may and not served:
@@ -279,18 +379,38 @@ class Engine:
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""
-        ticket = Ticket()
+        ticket, elsewhere, known = Ticket(), [], 0
         if not self._writing:  # links close after us, and bring what they have read
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
         else:
             for room_id, came in by_room.items():
-                self._room(room_id).take(came, ticket)
+                if self._is_ours(room_id):
+                    self._room(room_id).take(came, ticket)
+                else:
+                    elsewhere.append(room_id)
+            if elsewhere:
+                known = await self._pass_on(elsewhere, by_room, ticket)
             await ticket.wait()
-        known = ticket.known
+        known += ticket.known
         for room_id, error in ticket.failed.items():
             self._log.debug("not at once", room=room_id, why=str(error))
             known += await self._store_first(room_id, by_room[room_id])
         return known
+
+    async def _pass_on(
+        self, rooms: Sequence[RoomId], by_room: Mapping[RoomId, Sequence[Came]], ticket: Ticket
+    ) -> int:
+        """Store what came for rooms of other processes; returns how much of it is known.
+
+        What cannot be stored together is left to the longer way.
+        """
+        assert self._others is not None  # noqa: S101 - they serve these rooms
+        inputs = [one.new_input(room_id) for room_id in rooms for one in by_room[room_id]]
+        try:
+            return len(inputs) - await self._others.pass_on(inputs, self._around.clock.now())
+        except StoreError as error:
+            ticket.failed.update(dict.fromkeys(rooms, error))
+            return 0
 
     async def _opened(self, raw: Raw) -> Raw | Undecryptable | None:
         """Plaintext of an event whose key is there; a transaction does not wait for one."""
@@ -307,13 +427,13 @@ class Engine:
         """
         known = 0
         for one in came:
-            new, now = one.new_input(room_id), self._around.clock.now()
-            (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
+            new = one.new_input(room_id)
+            answer = await self._stored(new)
             if isinstance(answer, Unstorable) and isinstance(one.happened, Pushed):
                 # The server's own id is in the key; any text that is as unique will do.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
-                (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
+                answer = await self._stored(new)
             if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
@@ -325,13 +445,36 @@ class Engine:
             elif isinstance(answer, StoreError):
                 raise answer
             else:
-                known += not answer.waiting
-        self._room(room_id).look()
+                known += not answer
+        self.stored_elsewhere(room_id)
         return known
 
+    async def _stored(self, new: NewInput) -> int | StoreError:
+        """Store an input to be handled later, here or elsewhere; 0 if it is known.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        now = self._around.clock.now()
+        if self._others is not None and not self._is_ours(new.room_id):
+            try:
+                return await self._others.pass_on([new], now)
+            except Unstorable as error:
+                return error
+        (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
+        return answer if isinstance(answer, StoreError) else len(answer.waiting)
+
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        """Take over who is typing in a room, or tell its owner."""
+        room_id = self._around.upgrades.record_of(room_id)
+        if self._others is not None and not self._is_ours(room_id):
+            self._others.typing(room_id, users)
+        else:
+            self.heard_typing(room_id, users)
+
+    def heard_typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room; of rooms not in memory nobody needs to know."""
-        room = self._rooms.get(self._around.upgrades.record_of(room_id))
+        room = self._rooms.get(room_id)
         if room is not None:
             room.typist.people_type(users)
 
@@ -344,19 +487,25 @@ class Engine:
         """Let a push of WebChat's happen, once; StoreError: it was not stored, nor acknowledged."""
         match received.push:
             case MessageReceived(content=AgentNotice(notice_type=NoticeType.TYPING)) as sign:
-                self._room(room_id).agent_types(sign.session_id, sign.agent_id)
+                if self._is_ours(room_id):
+                    self._room(room_id).agent_types(sign.session_id, sign.agent_id)
             case push:
                 numbered, now = bool(received.rs_id), self._around.clock.now()
                 await self._take({room_id: [Came(Pushed(push, now, numbered=numbered), key)]})
 
     async def restored(self, room_id: RoomId, *, brief: bool = False) -> None:
-        self._room(room_id).signal(LinkRestored(self._around.clock.now(), brief))
+        self._signal(room_id, LinkRestored(self._around.clock.now(), brief))
 
     async def lost(self, room_id: RoomId) -> None:
-        self._room(room_id).signal(LinkLost())
+        self._signal(room_id, LinkLost())
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
-        self._room(room_id).signal(TurnAwaited(ceil(seconds)))
+        self._signal(room_id, TurnAwaited(ceil(seconds)))
+
+    def _signal(self, room_id: RoomId, happened: Signal) -> None:
+        """Signal a room, unless it is served elsewhere by now."""
+        if self._is_ours(room_id):
+            self._room(room_id).signal(happened)
 
     # --- commits ------------------------------------------------------------------------------
 
@@ -459,7 +608,7 @@ class Engine:
         )
         return list(islice(served, MOST_LIVELY))
 
-    def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:
             loop.close()
             raise RuntimeError("the engine does not run")
@@ -470,8 +619,8 @@ class Engine:
             # the place of the cancellation on its way through the caller.
             loop.close()
             return
-        self._owned.add(task)
-        task.add_done_callback(self._owned.discard)
+        self._owned[task] = room
+        task.add_done_callback(self._owned.pop)
 
     def rested(self, room: Room) -> None:
         """Drop the longest unused rooms beyond what may be kept. One with a chat always may."""

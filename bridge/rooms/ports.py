@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -16,6 +23,7 @@ import msgspec
 from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
+from bridge.rooms.store import NewInput
 from bridge.webchat import frames
 from bridge.webchat.frames import Agent, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
@@ -168,6 +176,12 @@ class LinkPort(Protocol):
 
     def keep(self, account: Account) -> None:
         """Keep this room's link up from now on, through every loss."""
+
+    async def leave(self, rooms: Collection[RoomId]) -> None:
+        """Close the links of these rooms at once, without a logout: they go on elsewhere.
+
+        What was read from them is still told to the engine.
+        """
 
     def release(self, room_id: RoomId) -> None:
         """Close a link that is no longer wanted, once nothing is under way.
@@ -424,6 +438,20 @@ class MatrixPort(Protocol):
 
     def recorded(self, raw: Raw) -> Recorded | None:
         """An opened event as a transcript shows it; None for what is no message. Never raises."""
+
+
+class Others(Protocol):
+    """The processes with which this one shares the rooms; each of these has one owner."""
+
+    async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
+        """Store inputs for the owners of their rooms, and tell these; returns how many were new.
+
+        Raises:
+            StoreError: none was stored; Unstorable if one of them never can be.
+        """
+
+    def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        """Tell the room's owner who is typing there."""
 
 
 class Clock(Protocol):

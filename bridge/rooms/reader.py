@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
+from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
@@ -69,6 +70,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.references import Earlier
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
@@ -339,6 +341,25 @@ def _too_fast(visit: Visit, received: int) -> bool:
     return spoken > visit.rules.limits.messages_per_minute
 
 
+# --- deadlines ------------------------------------------------------------------------------------
+
+
+_DUE = (references.sealed_due, references.erasing_due, people.due)
+
+
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
+    state = record.conversation
+    first = state.retry_at
+    if not no_deadline_but_retry(state):
+        first = deadline(state, rules.policy_for(record))
+    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
+    if not (record.sealed or record.erasing or timed):
+        return first
+    moments = (first, *(due(record) for due in _DUE))
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
 # --- inputs ---------------------------------------------------------------------------------------
 
 
@@ -498,7 +519,7 @@ class Reader:
         """Another room as it is stored; None for one that this version cannot read."""
         stored = None if room_id is None else (await self._around.store.load(room_id)).room
         with suppress(ValueError):
-            return None if stored is None else load_record(stored.record)
+            return load_record(stored.record) if stored is not None and stored.record else None
         return None
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:

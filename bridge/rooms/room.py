@@ -37,11 +37,11 @@ import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
+from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
 from bridge.rooms.ports import Account
-from bridge.rooms.reader import Reader
+from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
     Membership,
@@ -53,7 +53,6 @@ from bridge.rooms.record import (
     load_record,
     taken,
 )
-from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -63,6 +62,7 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     Loaded,
+    NotOwned,
     Outcome,
     Settlement,
     Stale,
@@ -93,23 +93,9 @@ AGAIN = 1_000
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
-_DUE = (references.sealed_due, references.erasing_due, people.due)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
-
-
-def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
-    state = record.conversation
-    first = state.retry_at
-    if not no_deadline_but_retry(state):
-        first = deadline(state, rules.policy_for(record))
-    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    if not (record.sealed or record.erasing or timed):
-        return first
-    moments = (first, *(due(record) for due in _DUE))
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 class LaneRunner(Protocol):
@@ -130,7 +116,7 @@ class EnginePort(Protocol):
 
     @property
     def reading(self) -> asyncio.Semaphore: ...
-    def spawn(self, loop: Coroutine[Any, Any, None]) -> None: ...
+    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def rested(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
@@ -196,9 +182,10 @@ class Room:
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
-        self._loops = Loops(engine.spawn, around.clock.sleep, self.go_on, self._log)
+        spawn = partial(engine.spawn, room=self)
+        self._loops = Loops(spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
-        self.typist = Typist(self, around, engine.spawn)
+        self.typist = Typist(self, around, spawn)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -255,6 +242,26 @@ class Room:
 
     async def until_ended(self) -> None:
         await self._loops.until_ended()
+
+    def finish(self) -> bool:
+        """True once a room that was stopped has nothing under way, and nothing to write.
+
+        Where another process has stored an input meanwhile, no step of ours can be written any
+        more: then our outcomes go alone.
+        """
+        if self.behind and self._on_its_way is None:
+            for seq, ended in self._outcomes.items():
+                self._loops.start(f"outcome {seq}", partial(self._settle_alone, ended))
+        under_way = self._loops.running or self._on_its_way or self._outcomes
+        return not under_way and self._draft.empty
+
+    def abandon(self) -> None:
+        """Let go of the room, whatever is under way; who waits for it to be stored is told so."""
+        self._loops.abandon()
+        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        for draft in drafts:
+            for ticket in draft.tickets:
+                ticket.ended(self.room_id, NotOwned("the room is another process's now"))
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -511,6 +518,8 @@ class Room:
     def _told(self, row: EffectRow, done: Done) -> None:
         """Callback of an effect that was begun without a task, with its outcome."""
         self._loops.end(row.lane)
+        if self._loops.abandoned:
+            return
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
@@ -682,11 +691,12 @@ class Room:
         try:
             async with self._engine.reading:
                 loaded = await self._around.store.load(self.room_id)
+            stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                stored = load_record(loaded.room.record)
-                self.record = self.durable = recovered(stored, loaded)
-                self._lags = self.record is not stored
                 self._revision = loaded.room.revision
+                stored = load_record(loaded.room.record) if loaded.room.record else stored
+            self.record = self.durable = recovered(stored, loaded)
+            self._lags = self.record is not stored
             self._merge(loaded, self._ended)
         except BaseException:
             self.behind = True
@@ -767,6 +777,8 @@ class Room:
 
     def go_on(self) -> None:
         """Start every loop that has work and does not run; rest if there is none."""
+        if self._loops.abandoned:
+            return
         running, stopping = self._loops.running, self._loops.stopping
         if not stopping:
             if self.behind or self._signals or self._inputs:

@@ -12,8 +12,8 @@ hangs tells nobody. So every write can be tried again without harm. Inputs are t
 keys, an effect is settled once, and a commit applies only to the revision of the room that it was
 made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
 there. The same rule keeps two bridges on one database from both handling an input, should they ever
-get past the lock that lets only one of them start (`storage.sqlstore`); nothing but that lock keeps
-them from both making a call of the journal.
+get past the lock that lets only one of them start, or owns each room (`storage.shards`); nothing
+but those locks keeps them from both making a call of the journal.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class EffectRow(msgspec.Struct, frozen=True):
 class StoredRoom(msgspec.Struct, frozen=True):
     room_id: RoomId
     record: bytes
-    """Versioned JSON of a `rooms.record.RoomRecord`."""
+    """Versioned JSON of a `rooms.record.RoomRecord`; empty if none was written yet."""
     live: bool
     """A link is wanted: there is a chat, or one is asked for."""
     phase: str
@@ -269,6 +269,10 @@ class Stale(StoreError):
     """
 
 
+class NotOwned(StoreError):
+    """The room is (by now) another process's, which alone may write it; nothing was changed."""
+
+
 class Unstorable(StoreError):
     """The request holds a value that can never be stored; nothing was changed."""
 
@@ -291,7 +295,7 @@ class StorePort(Protocol):
     async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
         """The same for who waits; raises the error if the database did not take it."""
 
-    async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
+    async def mark_attempted(self, row: EffectRow, now: int) -> None:
         """Say that the peer may see this effect from now on; counts the attempt."""
 
     async def load(self, room_id: RoomId) -> Loaded:
@@ -332,6 +336,9 @@ class StorePort(Protocol):
         """The values of all facts whose names begin so."""
 
     async def save_fact(self, name: str, value: str) -> None: ...
+
+    async def first_fact(self, name: str, value: str) -> str:
+        """The fact, which is `value` from now on if there was none."""
 
     async def secret(self, name: str) -> bytes | None: ...
 

@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
@@ -102,6 +103,8 @@ class InvitationLock(msgspec.Struct, eq=False):
 
 _IN_PLACE = "in place "
 """With the id of the new room, name of the fact that is a `Replacement`."""
+MOST_MET = 20_000
+"""Rooms of which it is remembered that they replace none."""
 MOST_PENDING = 3
 """Rooms that one may name in its place before we are invited into any of them."""
 
@@ -122,6 +125,8 @@ class Upgrades:
     def __init__(self) -> None:
         self._known: dict[RoomId, Replacement] = {}
         self.find = self._known.get
+        self._met: LRUCache[RoomId, None] = LRUCache(MOST_MET)
+        """Rooms that were looked up."""
 
     async def load(self, store: StorePort) -> None:
         for stored in await store.facts(_IN_PLACE):
@@ -132,6 +137,19 @@ class Upgrades:
         """The room under whose id it is stored what happens there."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
+
+    async def look(self, store: StorePort, room_id: RoomId) -> None:
+        """Take over what another process has noted of a room, before what came in there is stored.
+
+        It has noted that before the homeserver went on. Each room is looked up once, and one that
+        is not ours yet each time.
+        """
+        known = self.find(room_id)
+        if room_id in self._met if known is None else known.ours:
+            return
+        self._met[room_id] = None
+        if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
+            self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Note a tombstone. Which room a room replaces is never changed again."""
@@ -198,6 +216,7 @@ class Waits:
     def __init__(self) -> None:
         self._learnt: dict[QueueId, Learnt] = {}
         self._unsaved: set[QueueId] = set()
+        self._queues: tuple[int, ...] = ()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
@@ -237,7 +256,8 @@ class Waits:
 
     async def load(self, facts: StorePort, queues: Iterable[int]) -> None:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
-        for queue_id in map(QueueId, queues):
+        self._queues = tuple(queues)
+        for queue_id in map(QueueId, self._queues):
             stored = await facts.fact(_name(queue_id))
             if stored is None:
                 continue
@@ -257,14 +277,31 @@ class Waits:
         except StoreError as error:
             self._log.warning("the database did not answer", why=str(error))
 
-    async def keep(self, facts: StorePort, clock: Clock) -> None:
-        """Save every half minute, for ever, and once more when cancelled."""
+    async def keep(
+        self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Save every half minute, for ever, and once more when cancelled.
+
+        Of several processes only one saves what its rooms teach it, which are as good a sample as
+        all of them (`mine`); the others read that.
+        """
         try:
             while True:
                 await clock.sleep(SAVE_EVERY)
-                await self.save(facts)
+                if mine():
+                    await self.save(facts)
+                else:
+                    self._unsaved.clear()
+                    await self._reload(facts)
         finally:
-            await self.save(facts)
+            if mine():
+                await self.save(facts)
+
+    async def _reload(self, facts: StorePort) -> None:
+        try:
+            await self.load(facts, self._queues)
+        except StoreError as error:
+            self._log.warning("the database did not answer", why=str(error))
 
 
 def _name(queue_id: QueueId) -> str:
@@ -302,6 +339,7 @@ class Loops(msgspec.Struct, eq=False):
     _log: structlog.stdlib.BoundLogger
     running: set[str] = set()
     stopping: bool = False
+    abandoned: bool = False
     _begun: set[str] = set()
     _none_begun: asyncio.Event | None = None
     _pausing: set[asyncio.Task[Any] | None] = set()
@@ -331,6 +369,11 @@ class Loops(msgspec.Struct, eq=False):
         if self._begun:
             self._none_begun = asyncio.Event()
             await self._none_begun.wait()
+
+    def abandon(self) -> None:
+        """Stop, for the room is another process's: what still comes of it has no effect here."""
+        self.abandoned = True
+        self.stop()
 
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""

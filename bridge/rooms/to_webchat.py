@@ -109,7 +109,7 @@ class WebChatLane:
         if row.marked:
             return
         try:
-            await self._around.store.mark_attempted(row.seq, self._around.clock.now())
+            await self._around.store.mark_attempted(row, self._around.clock.now())
         except StoreError as error:
             why = f"our own database: {error}"
             raise CallFailure(FailureReason.UNREACHABLE, why) from error

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
@@ -34,6 +34,7 @@ from bridge.storage.query import (
     as_one,
     for_rows,
 )
+from bridge.storage.shards import END_SESSION, Locks, Shards
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -55,6 +56,8 @@ _SETTINGS = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    # Also where something is on its way that nobody takes any more (ms); 0 where it is not known.
+    "tcp_user_timeout": "15000",
 }
 # A plan that was right for an empty table costs ten times the time once it is full (measured).
 PLANNED_ANEW = {"plan_cache_mode": "force_custom_plan"}
@@ -98,7 +101,8 @@ _CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorru
 class PostgresEngine:
     """A database on a server, by a URL as asyncpg takes it; `clock` dates its transactions' marks.
 
-    A connection counts as lost if one statement takes longer than `seconds`.
+    A connection counts as lost if one statement takes longer than `seconds`. With `shared`, other
+    processes may have the claim as well, and rooms have to be owned (`shards`).
     """
 
     dialect = Dialect.POSTGRES
@@ -109,11 +113,17 @@ class PostgresEngine:
         clock: Clock,
         seconds: float = STATEMENT_SECONDS,
         claim_seconds: float = CLAIM_SECONDS,
+        *,
+        shared: bool = False,
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
         self._claim_seconds = claim_seconds
-        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
+        locks = Locks() if shared else None
+        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
+        self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
+        self._locks = locks
+        self.shards = None if locks is None else Shards(locks, self._writer, self._intake)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -127,6 +137,8 @@ class PostgresEngine:
 
     async def claim(self) -> None:
         await self._writer.claim(self._claim_seconds)
+        if self.shards is not None:
+            await self.shards.prove()
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -136,6 +148,7 @@ class PostgresEngine:
         answers: list[Rows] | None = None
         try:
             async with self._writer as connection:
+                self._check(queries)
                 answers = await _uncommitted(connection, queries, _marked(writer, token))
                 await connection.execute("COMMIT")
         except StoreError as error:
@@ -151,6 +164,7 @@ class PostgresEngine:
         sent = False
         try:
             async with self._writer as connection:
+                self._check([only])
                 sent = True
                 return await _fetch_together(connection, (*only.parts, mark))
         except Unreachable:
@@ -163,6 +177,13 @@ class PostgresEngine:
             async with self._writer as connection:
                 rows: Rows = await connection.fetch(only.reading.lost.postgres, writer, newest)
                 return rows
+
+    def _check(self, queries: Sequence[Query | Together]) -> None:
+        """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
+        if self._locks is not None:
+            for query in queries:
+                if isinstance(query, Together):
+                    self._locks.check(query.rooms)
 
     def _become_another(self) -> None:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
@@ -210,17 +231,17 @@ class PostgresEngine:
         if self._closed:
             return
         self._closed = True
-        channels = [self._writer]
+        channels = [self._writer, self._intake]
         while not self._readers.empty():
             channels.append(self._readers.get_nowait())
         try:
-            with suppress(StoreError):
-                async with self._writer as connection:
+            with suppress(StoreError, TimeoutError):
+                # It may be somebody's turn who waits for a server that hangs.
+                async with asyncio.timeout(2), self._writer as connection:
                     await connection.execute(
                         "DELETE FROM writers WHERE id = $1 OR token < $2",
                         self._id,
                         self._clock.now() - FORGET_WRITER_MS,
-                        timeout=2,
                     )
             for channel in channels:
                 await channel.close()
@@ -310,35 +331,47 @@ class Backoff:
 
 # Both numbers are of our own making; the second tells schemas of one database apart.
 _CLAIM = "SELECT pg_try_advisory_lock(719224654, hashtext(coalesce(current_schema(), '')))"
-_END_SESSION = (
-    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid = $1 AND pid <> "
-    "pg_backend_pid() AND locktype = 'advisory' AND classid = 719224654 AND granted"
-)
+_SHARED_CLAIM = _CLAIM.replace("lock(", "lock_shared(")
 
 
 class Channel:
     """One connection, made when it is wanted and made anew after it was lost.
 
     It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
-    this database. The server lets it go with the session. A session of ours that the server has not
-    yet noticed to be dead is ended by the next one. `settings` are those beside the usual ones.
+    this database, but for those that share it (with `locks`). The server lets it go with the
+    session. A session of ours that the server has not yet noticed to be dead is ended by the next
+    one. `settings` are those beside the usual ones.
     """
 
     def __init__(
-        self, url: str, backoff: Backoff, seconds: float, settings: Mapping[str, str]
+        self,
+        url: str,
+        backoff: Backoff,
+        seconds: float,
+        settings: Mapping[str, str],
+        locks: Locks | None = None,
     ) -> None:
         self._url = url
         self._settings = {**_SETTINGS, **settings}
         self._backoff = backoff
         self._seconds = seconds
         self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+        self._locks = locks
+        self.begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+        """Awaited with each new connection."""
         self._claims = False
         self._claimed_by = 0
         """Process of the server that holds the claim for us, or did."""
 
     async def __aenter__(self) -> asyncpg.Connection:
         """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
-        return await self.connect()
+        await self._turn.acquire()
+        try:
+            return await self.connect()
+        except BaseException:
+            self._turn.release()
+            raise
 
     async def __aexit__(
         self,
@@ -347,15 +380,18 @@ class Channel:
         trace: TracebackType | None,
     ) -> None:
         """Drop the connection unless it is surely as good as before; translate asyncpg's error."""
-        # A call's own word is sound as well: its transaction was rolled back.
-        if error is None or isinstance(error, StoreError):
-            return
-        foreign = isinstance(error, (*_LOST, asyncpg.PostgresError))
-        if not foreign or not refused(error):
-            self.drop()
-        if foreign:
-            # The cause is cut off: its text may quote what a row holds.
-            raise _translated(error) from None
+        try:
+            # A call's own word is sound as well: its transaction was rolled back.
+            if error is None or isinstance(error, StoreError):
+                return
+            foreign = isinstance(error, (*_LOST, asyncpg.PostgresError))
+            if not foreign or not refused(error):
+                self.drop()
+            if foreign:
+                # The cause is cut off: its text may quote what a row holds.
+                raise _translated(error) from None
+        finally:
+            self._turn.release()
 
     async def connect(self) -> asyncpg.Connection:
         """The connection; Unreachable unless it stands or can be made."""
@@ -389,6 +425,8 @@ class Channel:
             await made.execute(_DURABLE)
             if self._claims:
                 await self._take_claim(made)
+            if self.begin is not None:
+                await self.begin(made)
         except BaseException:  # a cancellation too: the writer in doubt has its own limit
             made.terminate()
             raise
@@ -412,11 +450,14 @@ class Channel:
                     await asyncio.sleep(0.2)
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
-        if self._claimed_by:
-            await connection.execute(_END_SESSION, self._claimed_by)
-        if not await connection.fetchval(_CLAIM):
+        former, locks = self._claimed_by, self._locks
+        if former:
+            await connection.execute(END_SESSION, former)
+        if not await connection.fetchval(_CLAIM if locks is None else _SHARED_CLAIM):
             raise AlreadyInUse
         self._claimed_by = connection.get_server_pid()
+        if locks is not None:
+            await locks.begin(connection, former)
 
     def drop(self) -> None:
         """End the connection at once; the server rolls back what was not committed."""

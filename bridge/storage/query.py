@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
 
 Rows = Sequence[Any]
@@ -81,6 +82,8 @@ class Together(NamedTuple):
     parts: Sequence[Part]
     reading: Reading | None = None
     """Needed if a part returns rows."""
+    rooms: Sequence[RoomId] = ()
+    """Rooms that the writer has to own, if several processes share the database (`shards`)."""
 
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -255,9 +258,22 @@ class AlreadyInUse(Unreachable):
     def __init__(
         self,
         message: str = "another bridge is at work on this database, and only one may be: "
-        "stop that one first, or give this one a database of its own",
+        "stop that one first, or give this one a database of its own. Only on PostgreSQL and with "
+        "`bridge.encryption.allow: false` in all of them do several share the rooms: several "
+        "processes serve clear rooms only so far (docs/scaling.md)",
     ) -> None:
         super().__init__(message)
+
+
+class Pooled(Unreachable):
+    """Between us and PostgreSQL stands a pooler that lends its sessions by the transaction."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database is reached through a connection pooler in transaction mode, which "
+            "cannot hold the locks by which several bridges share the rooms: connect to PostgreSQL "
+            "itself, or to a pooler in session mode (docs/scaling.md)"
+        )
 
 
 class CorruptDatabaseError(StoreError):

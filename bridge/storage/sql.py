@@ -13,6 +13,7 @@ answer, because nobody has been answered yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
@@ -48,12 +49,14 @@ HANDLED = "handled"
 DEAD = Outcome.DEAD.value
 HIGHEST = 2**63 - 1
 """The largest number that both databases can hold."""
+UNWRITTEN = b"{}"
+"""Record of a room of which nothing is stored but what came (`shards`); JSON, as of any other."""
 
 
 class Attempt(NamedTuple):
     """An effect that its peer may see from now on."""
 
-    seq: EffectSeq
+    row: EffectRow
     now: int
 
 
@@ -70,9 +73,12 @@ async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
     queries: list[Query | Together] = []
     # An attempt that its caller gave up waiting for precedes the settlement of the same row.
     if attempts:
-        queries.append(Together([Part(MARK_ATTEMPTED, attempts)]))
+        marks = [(one.row.seq, one.now) for one in attempts]
+        rooms = [one.row.room_id for one in attempts]
+        queries.append(Together([Part(MARK_ATTEMPTED, marks)], rooms=rooms))
     if parts:
-        queries.append(Together(parts, WRITTEN))
+        rooms = [one.room_id for one in commits if _changes(one)]
+        queries.append(Together(parts, WRITTEN, rooms))
     queries += others
     rows = await engine.commit(queries) if queries else []
     committed = iter(_committed(commits, rows[bool(attempts)] if parts else ()))
@@ -172,6 +178,8 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
         entries += [_entry(one, entry) for entry in one.entries]
         waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
+    # In one order wherever several processes lock rooms' rows, lest they wait for one another.
+    rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
     parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, bool], ...] = (
         (INSERT_ROOMS, new_rooms, True, False),
@@ -184,6 +192,12 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (INSERT_WAITING, waiting, False, True),
     )
     return [Part(*part) for part in parts if part[1]]
+
+
+def _changes(commit: Commit) -> bool:
+    """False if what came is only stored, to be handled later by whoever may."""
+    new = commit.room or commit.entries or commit.chats
+    return bool(new or commit.settled or commit.handled or commit.buried)
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
@@ -281,7 +295,8 @@ def loaded(room_id: RoomId, rows: Rows) -> Loaded:
     record, live, phase, deadline, customer, revision = rows[0][:6]
     room = None
     if record is not None:
-        room = StoredRoom(room_id, bytes(record), bool(live), phase, deadline, customer, revision)
+        known = b"" if record == UNWRITTEN else bytes(record)
+        room = StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
     inputs, effects = [], []
     for row in rows:
         seq, body, received, key, handled = row[6:11]
@@ -348,6 +363,9 @@ SAVE_TOKEN = for_rows(upsert("accounts", "room_id", _LOGIN), "text, text, text, 
 FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
+FIRST_FACT = for_rows(
+    "INSERT INTO facts (name, value) {rows} ON CONFLICT (name) DO NOTHING", "text, text"
+)
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
 _NAMED = "WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 FACTS = same(f"SELECT value FROM facts {_NAMED}")  # noqa: S608

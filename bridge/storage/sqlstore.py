@@ -25,6 +25,7 @@ from bridge.rooms.store import (
     Commit,
     DeadLetter,
     Depth,
+    EffectRow,
     GhostRow,
     Lane,
     Loaded,
@@ -48,6 +49,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
+from bridge.storage.shards import MEMBERS, Member, Shards
 from bridge.storage.sql import Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -61,18 +63,20 @@ REACH = 50_000
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
-def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
+def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = False) -> OpenStore:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
-    With `sole` we are the one bridge at work on it: others may only look or repair beside us.
+    With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
+    `shared` too, and on PostgreSQL, others that want the same share the rooms (`SqlStore.shards`).
 
     Entering it raises:
         Unreachable: the database cannot be reached.
         AlreadyInUse: another process is its bridge.
+        Pooled: it is to be shared, and there is a pooler that does not let us.
         NewerSchemaError: a later version of this program has upgraded it.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock), clock, sole=sole)
+    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole)
 
 
 class OpenStore:
@@ -98,6 +102,8 @@ class OpenStore:
             raise
         writer = GroupWriter[Write](lambda group: carry_out(group, engine))
         self._store = SqlStore(engine, writer)
+        if isinstance(engine, PostgresEngine):
+            self._store.shards = engine.shards
         await self._tasks.__aenter__()
         self._writing = self._tasks.create_task(writer.run(), name="store writer")
         return self._store
@@ -119,6 +125,8 @@ class SqlStore:
     def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
         self._engine = engine
         self.writer = writer
+        self.shards: Shards | None = None
+        """Of the process that shares the rooms with others."""
 
     # --- rooms and their journal ------------------------------------------------------------
 
@@ -133,8 +141,8 @@ class SqlStore:
                 raise answer
         return answers
 
-    async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
-        await self._write(Attempt(seq, now))
+    async def mark_attempted(self, row: EffectRow, now: int) -> None:
+        await self._write(Attempt(row, now))
 
     async def load(self, room_id: RoomId) -> Loaded:
         return sql.loaded(room_id, await self._read(sql.LOAD, room_id))
@@ -198,6 +206,11 @@ class SqlStore:
 
     async def save_fact(self, name: str, value: str) -> None:
         await self._save(sql.SAVE_FACT, name, value)
+
+    async def first_fact(self, name: str, value: str) -> str:
+        await self._save(sql.FIRST_FACT, name, value)
+        found: str = await self._value(sql.FACT, name)
+        return found
 
     async def secret(self, name: str) -> bytes | None:
         found: bytes | None = await self._value(sql.SECRET, name)
@@ -275,6 +288,10 @@ class SqlStore:
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
             first = last + 1
 
+    async def members(self) -> list[Member]:
+        """The processes that share the database; none of SQLite."""
+        return [Member(*row) for row in await self._read(MEMBERS)]
+
     # --- the database itself ----------------------------------------------------------------
 
     async def ping(self) -> None:
@@ -321,7 +338,7 @@ class SqlStore:
 # --- URLs and files -------------------------------------------------------------------------------
 
 
-def engine_for(url: str, clock: Clock) -> Engine:
+def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
     """The engine of a database URL, not yet open.
 
     ValueError: not a known form; the text does not repeat the URL, which may hold a password.
@@ -340,7 +357,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
             named = False
         if not named:
             raise ValueError(f"a PostgreSQL URL must name a server: {_FORMS}")
-        return PostgresEngine(url, clock)
+        return PostgresEngine(url, clock, shared=shared)
     raise ValueError(f"unknown kind of database URL; known are {_FORMS}")
 
 

@@ -13,6 +13,7 @@ from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
+from bridge.rooms.ports import Others
 from bridge.rooms.record import TOMBSTONE, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
@@ -121,7 +122,7 @@ class World:
         """Say whole sentences, and not their keys."""
         self.around.rules = msgspec.structs.replace(self.around.rules, texts=texts)
 
-    def engine(self) -> Engine:
+    def engine(self, others: Others | None = None) -> Engine:
         """A new one: what a start of the process makes."""
         self.around.upgrades = Upgrades()
         return Engine(
@@ -132,6 +133,7 @@ class World:
                 Lane.ASIDE: AsideLane(self.around),
             },
             linger=0,
+            others=others,
         )
 
     @asynccontextmanager

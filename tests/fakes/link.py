@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
@@ -69,6 +69,9 @@ class FakeLink:
             and isinstance(one.command, SendMessage)
             and isinstance(one.command.content, Text)
         ]
+
+    async def leave(self, rooms: Collection[RoomId]) -> None:
+        self.kept.difference_update(rooms)
 
     async def call(
         self,

@@ -17,13 +17,13 @@ from bridge.app.serving import (
     DATED,
     INSTANCE,
     MEASURE_EVERY,
+    PRUNE_AGAIN,
     PRUNE_EVERY,
     SILENCE,
     Contact,
     HomeserverRefused,
     Serving,
     measure,
-    noted,
     place_of,
     prune,
     why_refused,
@@ -116,7 +116,7 @@ async def test_a_database_of_the_version_before_notes_when_this_one_began(tmp_pa
         dated = await store.fact(DATED)
         assert dated is not None
         assert before <= int(dated) <= began
-        assert await noted(store, DATED, "later") == dated
+        assert await store.first_fact(DATED, "later") == dated
         assert await store.fact(INSTANCE) == "cafe0123"
 
 
@@ -175,6 +175,21 @@ async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
     hour, day, every = 3_600_000, 86_400_000, round(PRUNE_EVERY * 1000)
     first, second = START + every, START + 2 * every
     assert ledger.asked == [(first - hour, first - day), (second - 2 * hour, second - day)]
+
+
+@pytest.mark.asyncio
+async def test_of_several_processes_one_prunes() -> None:
+    ledger, clock, mine = Ledger(), ManualClock(), False
+    ledger.away = False
+    async with asyncio.TaskGroup() as tasks:
+        keep = retention("1h")
+        pruning = tasks.create_task(prune(ledger, clock, lambda: keep, lambda: mine))
+        await clock.turn(2 * PRUNE_EVERY)
+        assert ledger.asked == []
+        mine = True
+        await clock.turn(PRUNE_AGAIN)
+        assert len(ledger.asked) == 1
+        pruning.cancel()
 
 
 @pytest.mark.asyncio

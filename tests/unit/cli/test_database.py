@@ -1,14 +1,16 @@
-"""`trace`, `dead-letters`, `migrate`, `crypto reset`."""
+"""`trace`, `dead-letters`, `replicas`, `migrate`, `crypto reset`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from bridge.app.settings import encryption_secret_of
 from bridge.cli.database import with_store
@@ -21,8 +23,11 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import open_store
 from tests.fakes import flow
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
+
+__all__ = ["postgres_server"]
 
 ROOM = RoomId("!room:example.org")
 EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"
@@ -182,6 +187,30 @@ def test_the_database_is_the_same_from_every_folder(
     monkeypatch.chdir(elsewhere)
     only_letter(folder)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_who_shares_the_rooms_is_listed(folder: Folder, postgres_server: PostgresServer) -> None:
+    assert folder.run_here("replicas").exit_code == 1  # of SQLite there is one
+    url = postgres_server.new_database()
+    text = SMALLEST + f'database: {{url: "{url}"}}\n'
+    folder.config.write_text(text, encoding="utf-8")
+    assert folder.run_here("replicas").stdout.startswith("No replicas")
+
+    async def look() -> tuple[Result, Result]:
+        async with open_store(url, SystemClock(), sole=True, shared=True) as store:
+            assert store.shards is not None
+            await store.shards.take(range(100))
+            await store.shards.beat("a", leaving=False)
+            return await asyncio.to_thread(folder.run_here, "replicas"), await asyncio.to_thread(
+                folder.run_here, "replicas", "--json"
+            )
+
+    told, as_json = asyncio.run(look())
+    assert told.stdout.splitlines()[1].split()[:2] == ["a", "100"]
+    assert told.stdout.split()[-1] == "serves"
+    (one,) = json.loads(as_json.stdout)
+    assert (one["name"], one["shards"], one["present"]) == ("a", list(range(100)), True)
+    assert folder.run_here("replicas").stdout.split()[-1] == "gone"
 
 
 def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_only_commands_that_work_are_listed(folder: Folder) -> None:
         "doctor",
         "trace",
         "dead-letters",
+        "replicas",
         "simulate",
         "migrate",
     ):

@@ -212,6 +212,23 @@ def test_no_window_holds_more_than_the_count() -> None:
     assert times[2] == times[0], "the first ones need not wait"
 
 
+def test_the_count_may_change_while_people_wait() -> None:
+    """It is divided by the processes that come to the same door."""
+    door = Turnstile(4, 10)
+
+    async def all_come() -> None:
+        door.limiter.resize(1)
+        coming = asyncio.gather(*(door.login(str(number)) for number in range(4)))
+        await asyncio.sleep(5)
+        door.limiter.resize(2)
+        await asyncio.sleep(1)
+        door.limiter.resize(1)
+        await coming
+
+    leap(all_come())
+    assert [round(moment, 1) for moment in door.moments] == [0, 5, 15.5, 26]
+
+
 def test_a_failure_takes_its_place_too() -> None:
     limiter = WindowLimiter(1, 10)
 

@@ -177,6 +177,21 @@ async def test_a_stop_fails_those_who_wait() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_is_left_goes_on_elsewhere() -> None:
+    """Its socket closes without a logout; it may come back, and the others stay."""
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        bob = account("bob")
+        rigged.links.keep(ADA)
+        rigged.links.keep(bob)
+        await eventually(lambda: rigged.counts.open_links == 2)
+        await rigged.links.leave([ADA.room_id, RoomId("!of-nobody:example.org")])
+        assert up(rigged) == {bob.room_id: True}
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 2)
+        assert len(server.logins) == 2  # it came with the token that is stored
+
+
+@pytest.mark.asyncio
 async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
     async def silent(socket: web.WebSocketResponse) -> None:
         async for _ in socket:

@@ -139,6 +139,17 @@ async def test_over_http() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_else_the_answer_tells() -> None:
+    health = Health({}, TurnedClock(), lambda _part, _up: None, lambda: {"shards": 128})
+    async with (
+        served(health) as base,
+        ClientSession() as session,
+        session.get(base + READY) as response,
+    ):
+        assert await response.json() == {"ready": True, "missing": {}, "shards": 128}
+
+
+@pytest.mark.asyncio
 async def test_stopping_is_not_ready() -> None:
     health, _, _ = watched(TurnedClock())
     await once(health)

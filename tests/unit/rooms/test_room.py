@@ -21,6 +21,7 @@ from bridge.conversation.model import (
     Tick,
 )
 from bridge.ids import QueueId, RequestId, RoomId
+from bridge.rooms import reader
 from bridge.rooms import room as rooms
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import MatrixEvent, Membership, RoomRecord, dump_input, dump_record
@@ -297,7 +298,7 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
 ) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
-        monkeypatch.setattr(rooms, "deadline", lambda *_: world.clock.now() - 5)
+        monkeypatch.setattr(reader, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
         engine.due(ROOM, world.clock.now())
         steps = 0

@@ -231,3 +231,25 @@ async def test_saved_every_half_minute_whatever_the_database_does() -> None:
         waited(waits, 200, 1)
         keeping.cancel()
     assert await store.fact("waits:1") != first
+
+
+@pytest.mark.asyncio
+async def test_of_several_processes_one_saves_and_the_others_read() -> None:
+    store, clock = MemoryStore(), ManualClock()
+    teacher, pupil = Waits(), Waits()
+    for waits in (teacher, pupil):
+        await waits.load(store, [1])
+    async with asyncio.TaskGroup() as tasks:
+        tasks_of = [
+            tasks.create_task(teacher.keep(store, clock)),
+            tasks.create_task(pupil.keep(store, clock, lambda: False)),
+        ]
+        await quiet()
+        for _ in range(10):
+            waited(teacher, 100, 1)
+        waited(pupil, 900, 1)
+        await clock.turn(SAVE_EVERY)
+        await clock.turn(SAVE_EVERY)
+        for task in tasks_of:
+            task.cancel()
+    assert pupil._learnt == teacher._learnt

@@ -224,7 +224,7 @@ async def test_other_writes_share_the_transaction(open_sql: SqlOpener) -> None:
             store.revive("i999", 9),
             asyncio.gather(
                 store.save_fact("fact", "1"),
-                store.mark_attempted(effect.seq, 7),
+                store.mark_attempted(effect, 7),
                 store.save_ghost(GhostRow("@g:x", "林")),
                 store.save_secrets([SecretRow("s", b"1")]),
             ),

@@ -89,8 +89,8 @@ async def test_a_later_step_replaces_the_record(open_any: Opener) -> None:
 async def test_an_attempt_is_counted(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
-        await store.mark_attempted(row.seq, 20)
-        await store.mark_attempted(row.seq, 30)
+        await store.mark_attempted(row, 20)
+        await store.mark_attempted(row, 30)
         (found,) = await open_effects(store, A)
         assert (found.attempted, found.attempts) == (30, 2)
 
@@ -112,7 +112,7 @@ async def test_a_settlement_brings_its_inputs_once(open_any: Opener) -> None:
         assert await store.anchor(B, "card") is None
         with pytest.raises(Stale):
             await settle(store, A, Settlement(EffectSeq(10**9), Outcome.FAILED, 1))
-        await store.mark_attempted(row.seq, 50)
+        await store.mark_attempted(row, 50)
         assert [line.what for line in await store.trace(EVENT)] == ["stored", "delivered"]
 
 

@@ -30,10 +30,10 @@ async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
         effects = await step(
             store, room(), [row.seq], (wish(EVENT), wish(EVENT, Lane.MATRIX), wish("$other")), 2
         )
-        await store.mark_attempted(effects[0].seq, 3)
+        await store.mark_attempted(effects[0], 3)
         await settle(store, A, Settlement(effects[0].seq, Outcome.REFUSED, 4, "-11"))
-        await store.mark_attempted(effects[1].seq, 5)
-        await store.mark_attempted(effects[1].seq, 6)
+        await store.mark_attempted(effects[1], 5)
+        await store.mark_attempted(effects[1], 6)
         lines = await store.trace(EVENT)
         assert [(x.what, x.at, x.detail) for x in lines] == [
             ("received", 1, ""),
@@ -65,7 +65,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
     async with open_any() as store:
         inputs = await accept(store, [said("$1", body="早".encode()), said("$2")], 1)
         effects = await step(store, room(), (), (wish("$1"), wish("$2")), 2)
-        await store.mark_attempted(effects[0].seq, 3)
+        await store.mark_attempted(effects[0], 3)
         await bury(store, inputs[0], "cannot be read", 4)
         await settle(store, A, Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
         await settle(store, A, Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
@@ -218,7 +218,7 @@ async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
     async with open_any() as store:
         entry = Entry(said(EVENT, body=b"in"), wish(EVENT, body=b"out"))
         (row,) = (await one(store, Commit(A, 2, room(), [entry]))).effects
-        await store.mark_attempted(row.seq, 3)
+        await store.mark_attempted(row, 3)
         await settle(store, A, Settlement(row.seq, Outcome.DEAD, 4, "-11"))
         (letter,) = await store.dead_letters()
         assert (letter.id, letter.body) == (f"o{row.seq}", "out")

@@ -1,0 +1,241 @@
+"""Replica: this process among those that share the rooms of a database (`storage.shards`).
+
+Every `BEAT` seconds it gives a sign of life over the session that holds its shards, sees who else
+is there, and does its part:
+
+- Shards are shared out evenly. Who has too many hands some over, each once its rooms have finished
+  what is under way; who has too few takes those that are free, in random order. A shard that comes
+  free is told to all; that of a process which died is noticed by the next beat.
+- A process whose session had to be made anew takes no more than it had for `DEAF` seconds: after a
+  restart of PostgreSQL all are there again in a moment, and each finds its own shards free.
+- Who is silent for `SILENT` seconds, though its session stands (its host, its network or its
+  process stands still), has the session ended, by which its shards come free.
+- A process that has had no answer over its own session for `DEAF` seconds may have lost it: it
+  leaves its rooms, and closes their links, until it knows better. While it is alone nobody can have
+  taken them, and it stays.
+
+None of this is what keeps two from doing the same work: that is the locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from bridge.ids import SHARDS, RoomId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.store import NewInput, StoreError
+from bridge.storage.shards import Member, Shards
+
+BEAT = 2.0
+SILENT = 8.0
+DEAF = 5.0
+LOOK = 0.5
+"""Seconds between two looks whether we are deaf."""
+GATHER = 0.02
+"""Seconds in which further notices are waited for before they are followed."""
+AT_ONCE = 16
+"""Shards that are handed over at a time to keep the balance."""
+PATIENCE = 5.0
+"""Seconds that their rooms get for what is under way."""
+
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.replica")
+
+
+def share_of(own: str, alive: Collection[str]) -> int:
+    """How many shards are one process's among these; the first ones have the remainder."""
+    number, more = divmod(SHARDS, len(alive))
+    return number + (sorted(alive).index(own) < more)
+
+
+def is_alive(member: Member) -> bool:
+    return member.present and member.age < SILENT
+
+
+class _Typing(msgspec.Struct):
+    """Who is typing in a room, on its way to the room's owner."""
+
+    room: RoomId
+    users: tuple[UserId, ...]
+
+
+class Replica:
+    """See the module. Implements `ports.Others`; `name` is for people."""
+
+    def __init__(self, shards: Shards, name: str) -> None:
+        self.name = name
+        self._shards = shards
+        self._engine: Engine
+        self.served: set[int] = set()
+        """The shards whose rooms are served here: the engine's own set."""
+        self._wake = asyncio.Event()
+        self._alive = 1
+        self._leaving = False
+        self._handing: set[int] = set()
+        """Shards that are being handed over."""
+        self._answered = 0.0
+        """When our session answered last, in loop time."""
+        self._patient_until = 0.0
+        """Until then no further shards are taken, in loop time."""
+        self._silenced = False
+        """The database did not answer the last beat."""
+        self._tasks: asyncio.TaskGroup | None = None
+        """While it runs."""
+
+    @property
+    def first(self) -> bool:
+        """True for the one of all processes that does what is done once."""
+        return 0 in self.served
+
+    # --- ports.Others -------------------------------------------------------------------------
+
+    async def pass_on(self, inputs: Collection[NewInput], now: int) -> int:
+        return await self._shards.pass_on(list(inputs), now)
+
+    def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        if self._tasks is not None:
+            body = msgspec.json.encode(_Typing(room_id, tuple(users))).decode()
+            self._tasks.create_task(self._notify(f"typing {body}"))
+
+    async def _notify(self, notice: str) -> None:
+        with suppress(StoreError):
+            await self._shards.notify(notice)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def run(self, engine: Engine, told: Callable[[int, int], None]) -> None:
+        """Be one of the replicas, until cancelled; then `leave`.
+
+        `told` is told how many processes there are, and how many shards are served here.
+        """
+        assert engine.shards is not None  # noqa: S101 - it was told of the others: us
+        self._engine, self.served = engine, engine.shards
+        self._shards.heard = self._heard
+        self._shards.locks.changed = self._session_changed
+        self._answered = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._listen_to_ourselves())
+            try:
+                while True:
+                    self._wake.clear()
+                    await self._beat_once()
+                    told(self._alive, len(self.served))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(BEAT):
+                            await self._wake.wait()
+                            await asyncio.sleep(GATHER)
+            finally:
+                self._tasks = None
+
+    async def leave(self, patience: float) -> None:
+        """Hand over all shards, as far as there is somebody to take them, and be gone."""
+        self._leaving = True
+        with suppress(StoreError):
+            alive = await self._beat()
+            if len(alive) > 1:
+                served = list(self.served)
+                LOG.info("handing over before the stop", shards=len(served))
+                await asyncio.gather(*(self._hand_over(one, patience) for one in served))
+        with suppress(StoreError):
+            await self._shards.forget([self._shards.id])
+
+    async def _beat_once(self) -> None:
+        try:
+            await self._balance(await self._beat())
+            await self._shards.listen()
+        except StoreError as error:
+            say = LOG.debug if self._silenced else LOG.warning
+            say("a sign of life was not taken", why=str(error))
+            self._silenced = True
+        else:
+            self._silenced = False
+
+    async def _beat(self) -> list[Member]:
+        """Give a sign of life; returns those who are alive, and deals with those who are not."""
+        members = await self._shards.beat(self.name, leaving=self._leaving)
+        self._answered = asyncio.get_running_loop().time()
+        alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
+        pids = {one.pid for one in alive}
+        silent = [one for one in members if one.age >= SILENT and one not in alive]
+        for one in silent:
+            # The server may have given the number of its process to somebody else's.
+            if one.present and one.pid not in pids:
+                LOG.warning("a silent replica's session is ended", replica=one.name)
+                await self._shards.end(one.pid)
+                self._wake.set()
+        if gone := [one.id for one in silent if not one.present or one.pid in pids]:
+            await self._shards.forget(gone)
+        if self._alive != len(alive):
+            LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
+        self._alive = len(alive)
+        return alive
+
+    # --- balance --------------------------------------------------------------------------------
+
+    async def _balance(self, alive: list[Member]) -> None:
+        held = self._shards.locks.held
+        staying = {one.id for one in alive if not one.leaving} | {self._shards.id}
+        want = share_of(self._shards.id, staying)
+        if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
+            taken = {shard for one in alive for shard in one.shards}
+            free = list(set(range(SHARDS)) - taken - held)
+            random.shuffle(free)
+            await self._shards.take(free[: want - len(held)])
+        if missing := held - self.served - self._handing:
+            LOG.info("serving shards", gained=len(missing), shards=len(held))
+            await self._engine.gain(missing)
+        if excess := len(held - self._handing) - want:
+            for shard in random.sample(sorted(self.served), min(max(0, excess), AT_ONCE)):
+                self._handing.add(shard)
+                assert self._tasks is not None  # noqa: S101 - we are run by it
+                self._tasks.create_task(self._hand_over(shard, PATIENCE))
+
+    async def _hand_over(self, shard: int, patience: float) -> None:
+        self._handing.add(shard)
+        try:
+            await self._engine.hand_over(shard, patience)
+            await self._shards.give(shard)
+        except StoreError:
+            pass  # the session is lost, and the lock with it
+        except Exception:
+            LOG.exception("a shard could not be handed over", shard=shard)
+        finally:
+            self._handing.discard(shard)
+            self._wake.set()  # there may be more to hand over
+
+    def _session_changed(self, lost: Collection[int], kept: Collection[int]) -> None:
+        """The writer has a new session."""
+        self._patient_until = asyncio.get_running_loop().time() + DEAF
+        if lost:
+            LOG.warning("shards are another replica's now", lost=len(lost), kept=len(kept))
+        self._engine.lose(lost)
+        self._engine.look_again(kept)
+        self._wake.set()
+
+    async def _listen_to_ourselves(self) -> None:
+        """Leave all rooms while we do not know whether our session stands."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._alive > 1 and self.served and loop.time() - self._answered > DEAF:
+                LOG.warning("no answer from the database: the rooms are left to others")
+                self._engine.lose(list(self.served))
+
+    # --- notices --------------------------------------------------------------------------------
+
+    def _heard(self, notice: str) -> None:
+        kind, _, about = notice.partition(" ")
+        if kind == "free":
+            self._wake.set()
+        elif kind == "room":
+            self._engine.stored_elsewhere(RoomId(about))
+        elif kind == "typing":
+            with suppress(msgspec.MsgspecError):
+                told = msgspec.json.decode(about, type=_Typing)
+                self._engine.heard_typing(told.room, told.users)

@@ -1,0 +1,269 @@
+"""Shards: advisory locks by which several processes (replicas) share the rooms of one database.
+
+Theory of operation
+-------------------
+Rooms fall into 256 shards (`ids.shard_of`). Whoever writes for a room owns its shard, and owning is
+nothing but a lock of the session through which it writes. So PostgreSQL is the fence, and no clock
+has a part in it:
+
+- A commit, or the mark of an attempt, is sent only on a connection that holds the shards of all
+  its rooms, which is looked up in memory as it is sent (`Locks.check`). A session that is gone can
+  write nothing more, for its transaction dies with it; one that stands has its locks.
+- A connection made anew has none of them. Those held before are tried again, on that connection
+  and before anything else is sent on it; what another process has by then is *lost*, and
+  `Locks.changed` says so. A process that was paused or cut off, and wakes later, changes nothing.
+- What comes in for a room may be stored by anybody, as an input that waits (`pass_on`): the owner
+  handles it. The same statement raises the room's revision and tells the owner. An owner who has
+  the room in memory, and handles a later event before it hears of this one, has its commit refused
+  as stale, reads the room again, and goes on in the order in which things came.
+
+Every replica also holds the claim on the database, shared with the others: a single bridge takes it
+for itself alone, so neither can start beside the other. The claim shows that a replica's session
+stands. That a replica is *silent* (`replicas.seen`, by the server's clock) raises only a suspicion;
+what follows from it is that its session is ended, and by that its locks are free.
+
+All that uses the writer's connection takes turns with the commits (`Channel`). What is passed on,
+and the notices, have a connection of their own, for they lock rows of rooms in an order of their
+own; a notice may be lost, so every owner also looks for work every few seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+import msgspec
+
+from bridge.ids import RoomId, shard_of
+from bridge.rooms.store import NewInput, NotOwned
+from bridge.storage.query import Pooled, Statement
+
+FORMER_SECONDS = 2.0
+"""How long the locks of our own former session are waited for."""
+
+_SCHEMA = "coalesce(current_schema(), '')"
+_LOCK = f"hashtext('shards of ' || {_SCHEMA})"
+_CLASS = f"({_LOCK}::bigint & 4294967295)"
+"""The same as pg_locks shows it."""
+_HELD = (
+    "SELECT pid, classid::bigint AS class, objid::bigint AS object FROM pg_locks "
+    "WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_CLAIMED = f"class = 719224654 AND object = hashtext({_SCHEMA})::bigint & 4294967295"
+_PID = (
+    f"SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM ({_HELD}) AS held "  # noqa: S608 - our own
+    f"WHERE {_CLAIMED} AND pid = pg_backend_pid())"
+)
+_STANDS = f"SELECT EXISTS (SELECT 1 FROM ({_HELD}) AS held WHERE pid = $1)"  # noqa: S608
+_TRY = f"SELECT shard FROM unnest($1::int[]) AS shard WHERE pg_try_advisory_lock({_LOCK}, shard)"  # noqa: S608
+_GIVE = f"SELECT pg_advisory_unlock({_LOCK}, $1), pg_notify($2, 'free')"
+_MEMBERS = (
+    f"WITH held AS MATERIALIZED ({_HELD}) "  # noqa: S608
+    "SELECT id, name, pid, (extract(epoch FROM started) * 1000)::bigint, "
+    "extract(epoch FROM clock_timestamp() - seen)::float8, leaving, "
+    f"EXISTS (SELECT 1 FROM held WHERE held.pid = replicas.pid AND {_CLAIMED}), "
+    "ARRAY(SELECT object FROM held WHERE held.pid = replicas.pid "
+    f"AND class = {_CLASS} ORDER BY object) FROM replicas ORDER BY id"
+)
+MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
+_BEAT = (
+    "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
+    "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "
+    "ON CONFLICT (id) DO UPDATE SET pid = excluded.pid, seen = excluded.seen, "
+    "leaving = excluded.leaving RETURNING pid, started"
+)
+_FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
+_CHANNEL = f"SELECT 'matrix_webchat_' || (hashtext({_SCHEMA})::bigint & 4294967295)"
+_NOTIFY = "SELECT pg_notify($1, $2)"
+# A room without a row gets one, whose record is yet to be written (`sql.UNWRITTEN`). Rows are
+# locked in the order of the rooms' ids, as a commit does it, lest two wait for one another.
+_STORE = """
+WITH new AS (
+  INSERT INTO journal (room_id, key, body, received)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])
+  ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING room_id
+), raised AS (
+  INSERT INTO rooms (room_id, record, live, phase, customer, revision)
+  SELECT room_id, '{}'::bytea, false, '', '', 1
+  FROM (SELECT DISTINCT room_id FROM new ORDER BY room_id) AS told
+  ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + 1 RETURNING room_id
+)
+SELECT (SELECT count(*) FROM new),
+  (SELECT count(pg_notify($5, 'room ' || room_id)) FROM raised)
+"""
+LONGEST_NOTICE = 7_900
+"""Bytes of a notice that PostgreSQL carries."""
+END_SESSION = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid = $1 AND pid <> "
+    "pg_backend_pid() AND locktype = 'advisory' AND classid = 719224654 AND granted"
+)
+"""Only of a session that holds a claim of ours."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One of the replicas, as the database has it."""
+
+    id: str
+    name: str
+    pid: int
+    """Process of the server that is its session."""
+    started: int
+    """ms since the epoch, by the server's clock."""
+    age: float
+    """Seconds since its last sign of life."""
+    leaving: bool
+    present: bool
+    """Its session stands."""
+    shards: Sequence[int]
+
+
+class Locks:
+    """Shards that one session holds: lost with it, and tried again by the next."""
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+        self.pid = 0
+        """Process of the server that the session is."""
+        self.changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
+        """Told, before the new session is used, the shards that were lost and those held again."""
+
+    def check(self, rooms: Iterable[RoomId]) -> None:
+        """Raise NotOwned if the session does not hold the shards of all these rooms."""
+        for room_id in rooms:
+            if shard_of(room_id) not in self.held:
+                raise NotOwned("the room is another process's by now")
+
+    async def begin(self, connection: asyncpg.Connection, former: int) -> None:
+        """Take over with a new session, which has the claim; `former`: that of the one before.
+
+        Pooled: what was locked a statement ago is not locked any more, or by somebody else.
+        """
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        ((now, claimed),) = await connection.fetch(_PID)
+        if now != pid or not claimed:
+            raise Pooled
+        self.pid = pid
+        if not self.held:
+            return
+        # It was told to end, and does so in a moment.
+        waits = range(round(FORMER_SECONDS / 0.02)) if former != pid else ()
+        for _ in waits:
+            if not await connection.fetchval(_STANDS, former):
+                break
+            await connection.execute("SELECT pg_sleep(0.02)")
+        before, self.held = self.held, await _tried(connection, self.held)
+        self.changed(before - self.held, frozenset(self.held))
+
+
+async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[int]:
+    return {shard for (shard,) in await connection.fetch(_TRY, list(shards))}
+
+
+class Session(Protocol):
+    """A connection, for one at a time (`postgres.Channel`)."""
+
+    begin: Callable[[asyncpg.Connection], Any] | None
+
+    async def __aenter__(self) -> asyncpg.Connection: ...
+
+    async def __aexit__(self, *_: Any) -> None: ...
+
+
+class Shards:
+    """What a replica does about shards and about the others. Every method raises StoreError.
+
+    Attributes:
+        id: of this process.
+        locks: those of its writer's session.
+        heard: is told each notice.
+    """
+
+    def __init__(
+        self,
+        locks: Locks,
+        writer: AbstractAsyncContextManager[asyncpg.Connection],
+        intake: Session,
+    ) -> None:
+        self.id = secrets.token_hex(6)
+        self.locks = locks
+        self.heard: Callable[[str], None] = lambda notice: None
+        self._writer = writer
+        self._intake = intake
+        self._channel = ""
+        self._started: datetime | None = None
+        """By the server's clock; others may have deleted our row meanwhile."""
+        intake.begin = self._listen
+
+    async def prove(self) -> None:
+        """Raise Pooled unless each of our connections is a session of its own."""
+        async with self._intake as other:
+            await other.execute("BEGIN")
+            others = await other.fetchval("SELECT pg_backend_pid()")
+            async with self._writer as connection:
+                own = await connection.fetchval("SELECT pg_backend_pid()")
+            await other.execute("ROLLBACK")
+        if others == own or own != self.locks.pid:
+            raise Pooled
+
+    async def beat(self, name: str, *, leaving: bool) -> list[Member]:
+        """Give a sign of life over the writer's session; returns all replicas."""
+        async with self._writer as connection:
+            beat = await connection.fetch(_BEAT, self.id, name, leaving, self._started)
+            ((pid, self._started),) = beat
+            if pid != self.locks.pid:
+                raise Pooled
+            return [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
+
+    async def take(self, shards: Iterable[int]) -> set[int]:
+        """Lock those of these shards that are free, and not ours; returns them."""
+        async with self._writer as connection:
+            taken = await _tried(connection, set(shards) - self.locks.held)
+            self.locks.held |= taken
+            return taken
+
+    async def give(self, shard: int) -> None:
+        """Unlock a shard, for whose rooms nothing is under way, and tell the others."""
+        # From now on nothing is sent for its rooms; what was sent before has its turn before.
+        self.locks.held.discard(shard)
+        async with self._writer as connection:
+            await connection.fetch(_GIVE, shard, self._channel)
+
+    async def end(self, pid: int) -> None:
+        """End the session of a silent replica, and with it its locks."""
+        async with self._writer as connection:
+            await connection.execute(END_SESSION, pid)
+
+    async def forget(self, members: Sequence[str]) -> None:
+        """Delete the rows of replicas that are gone."""
+        async with self._writer as connection:
+            await connection.execute(_FORGET, list(members))
+
+    async def listen(self) -> None:
+        """See to it that notices are heard."""
+        async with self._intake:
+            pass
+
+    async def notify(self, notice: str) -> None:
+        """Tell all replicas, this one included; a notice may be lost."""
+        if len(notice.encode("utf-8", "replace")) <= LONGEST_NOTICE:
+            async with self._intake as connection:
+                await connection.execute(_NOTIFY, self._channel, notice)
+
+    async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
+        """Store inputs for the owners of their rooms, and tell these; returns how many were new."""
+        columns = zip(*((one.room_id, one.key, one.body, now) for one in inputs), strict=True)
+        async with self._intake as connection:
+            ((new, _),) = await connection.fetch(_STORE, *map(list, columns), self._channel)
+            return int(new)
+
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        self._channel = await connection.fetchval(_CHANNEL)
+        await connection.add_listener(self._channel, self._notified)
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self.heard(str(payload))

@@ -1,0 +1,283 @@
+"""Several bridges that share one PostgreSQL, behind a balancer: what an operator would start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.matrix_user import content_of
+from bridge.demo.stage import Stage, StageOptions, bridge_process, set_stage
+from bridge.ids import SHARDS, shard_of
+from bridge.rooms.surroundings import SystemClock
+from bridge.simulator.simulator import SimulatorOptions
+from tests.support.ledger import (
+    all_taken_in,
+    check_towards_the_agent,
+    check_towards_the_customer,
+    everything_settled,
+)
+from tests.support.load import GHOSTS, Chat, converse_until, open_chats, timeline
+from tests.support.logs import show_on_failure
+from tests.support.postgres import PostgresServer
+from tests.support.staging import bridge_section
+
+PATIENCE = 3.0
+"""Seconds after which the balancer asks another bridge."""
+REST = 2.0
+"""Seconds for which one that did not answer is left alone."""
+
+
+class Balancer:
+    """A reverse proxy: a request goes to the next bridge, or to another if that does not answer."""
+
+    def __init__(self, port: int, targets: list[str]) -> None:
+        self._port = port
+        self._targets = targets
+        self._next = 0
+        self._resting: dict[str, float] = {}
+        self._session: aiohttp.ClientSession
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        async with aiohttp.ClientSession() as self._session:
+            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+            try:
+                yield
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body, now = await request.read(), asyncio.get_running_loop().time()
+        self._next += 1
+        turns = [
+            self._targets[(self._next + turn) % len(self._targets)]
+            for turn in range(len(self._targets))
+        ]
+        turns.sort(key=lambda target: self._resting.get(target, 0) > now)
+        for target in turns:
+            try:
+                async with self._session.request(
+                    request.method,
+                    f"{target}{request.rel_url}",
+                    data=body,
+                    headers={"Authorization": request.headers.get("Authorization", "")},
+                    timeout=aiohttp.ClientTimeout(total=PATIENCE),
+                ) as answer:
+                    told = await answer.read()
+                    if answer.status < 500:
+                        return web.Response(
+                            body=told, status=answer.status, content_type="application/json"
+                        )
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            self._resting[target] = asyncio.get_running_loop().time() + REST
+        return web.json_response({"errcode": "M_UNKNOWN"}, status=502)
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The bridges, and the stage on which they play."""
+
+    stage: Stage
+    bridges: list[ChildProcess]
+    database: str
+
+    async def holders(self) -> dict[str, set[int]]:
+        """The shards that each replica holds, by its name, as the server's locks tell it."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            rows = await connection.fetch(
+                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE locktype "
+                "= 'advisory' AND granted AND objsubid = 2 AND classid <> 719224654"
+            )
+        finally:
+            await connection.close()
+        holders: dict[str, set[int]] = {}
+        for name, shard in rows:
+            holders.setdefault(name, set()).add(shard)
+        return holders
+
+    async def owner(self, room: str) -> int:
+        """Index of the bridge that owns a room; -1 while nobody does."""
+        for name, shards in (await self.holders()).items():
+            if shard_of(room) in shards:
+                return int(name.removeprefix("r"))
+        return -1
+
+    async def until_shared(self, count: int, patience: float = 30.0) -> None:
+        """Wait until so many hold all shards, and about as many each."""
+        async with asyncio.timeout(patience):
+            while True:
+                sizes = [len(shards) for shards in (await self.holders()).values()]
+                if len(sizes) == count and sum(sizes) == SHARDS and max(sizes) - min(sizes) <= 1:
+                    return
+                await asyncio.sleep(0.05)
+
+    def signal(self, index: int, number: signal.Signals) -> None:
+        pid = self.bridges[index].pid
+        assert pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@asynccontextmanager
+async def replicas(
+    folder: Path, database: str, count: int = 3, simulator: SimulatorOptions | None = None
+) -> AsyncIterator[Replicas]:
+    """So many bridges that share the rooms, once they do."""
+    ports = [free_port() for _ in range(count)]
+    options = StageOptions(
+        database=database,
+        simulator=simulator or SimulatorOptions(strict=True, login_limit=0),
+        config={"bridge": bridge_section(encryption={"allow": False})},
+    )
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(set_stage(folder, options))
+        await stage.bridge.stop()  # in whose place come several, and the balancer at its address
+        port = int(stage.bridge.url.rpartition(":")[2])
+        targets = [f"http://127.0.0.1:{one}" for one in ports]
+        await stack.enter_async_context(Balancer(port, targets).running())
+        bridges = []
+        for index, one in enumerate(ports):
+            bridge = bridge_process(stage.config, one, folder / f"bridge{index}.log")
+            bridge.environment = os.environ | {
+                "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
+                "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
+            }
+            bridges.append(await stack.enter_async_context(bridge))
+        shared = Replicas(replace(stage, bridge=bridges[0]), bridges, database)
+        await shared.until_shared(count)
+        yield shared
+
+
+@pytest_asyncio.fixture
+async def three(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: PostgresServer,
+) -> AsyncIterator[Replicas]:
+    folder = tmp_path_factory.mktemp("replicas")
+    show_on_failure(request, *(folder / f"bridge{index}.log" for index in range(3)))
+    simulator = SimulatorOptions(
+        strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
+    )
+    async with replicas(folder, postgres_server.new_database(), simulator=simulator) as shared:
+        yield shared
+
+
+# --- load, and the judgement ----------------------------------------------------------------------
+
+ROOMS = 6
+PAUSE = 0.8
+"""Seconds between two texts of one person."""
+ARRIVAL = 90.0
+"""Seconds in which the last text has to arrive."""
+LOOK = 0.02
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    return SystemClock().now() / 1000
+
+
+def say(line: str) -> None:
+    print(line)  # noqa: T201 - shown by pytest on failure, and with -s
+
+
+class Gaps:
+    """How long nothing arrived in a chat, at the longest: towards the agent, and the customer."""
+
+    def __init__(self, chats: list[Chat]) -> None:
+        self.chats = chats
+        self._heard: dict[str, list[float]] = {chat.talk.room: [] for chat in chats}
+
+    async def watch(self) -> None:
+        """Note when the desk gets something new, for ever."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for chat in self.chats:
+                moments = self._heard[chat.talk.room]
+                moments += [now()] * (len(chat.heard()) - len(moments))
+
+    async def longest(self, since: float, until: float) -> tuple[float, float]:
+        """Seconds of the longest gap that ended in that time, either way."""
+        read = [
+            [
+                int(str(event["origin_server_ts"])) / 1000
+                for event in await timeline(chat.talk)
+                if str(event.get("sender")).startswith(GHOSTS) and "body" in content_of(event)
+            ]
+            for chat in self.chats
+        ]
+        return tuple(
+            max(b - a for one in moments for a, b in pairwise(one) if since <= b <= until)
+            for moments in (self._heard.values(), read)
+        )  # type: ignore[return-value]
+
+
+@asynccontextmanager
+async def under_load(
+    shared: Replicas, rooms: int = ROOMS
+) -> AsyncIterator[tuple[list[Chat], Gaps]]:
+    """Chats in which both sides go on talking; at the end everything is judged."""
+    chats = await open_chats(shared.stage, rooms, "replica")
+    stop, gaps = asyncio.Event(), Gaps(chats)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(converse_until(chats, stop, PAUSE))
+        watching = group.create_task(gaps.watch())
+        try:
+            await asyncio.sleep(2)
+            yield chats, gaps
+            await asyncio.sleep(2)
+        finally:
+            stop.set()
+            watching.cancel()
+
+
+async def judge(shared: Replicas, chats: list[Chat], disturbances: int) -> None:
+    for chat in chats:
+        await chat.ask()
+        await all_taken_in(shared.database, chat, ARRIVAL)
+    for chat in chats:
+        await chat.everything_arrived(ARRIVAL)
+    await everything_settled(shared.database, ARRIVAL)
+    doubled = 0
+    for chat in chats:
+        doubled += await check_towards_the_agent(chat, shared.database, disturbances)
+        await check_towards_the_customer(chat)
+    texts = sum(len(chat.asked) + len(chat.answered) for chat in chats)
+    say(f"{texts} texts both ways, none lost; {doubled} came to an agent twice, all marked")
+
+
+async def taken_over(shared: Replicas, rooms: list[Chat], by_others_than: int) -> float:
+    """Seconds until all these rooms are another's, and their links stand again."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(60):
+        for chat in rooms:
+            while (  # noqa: ASYNC110 - other processes' doing
+                await shared.owner(chat.talk.room) in {-1, by_others_than} or not linked(chat)
+            ):
+                await asyncio.sleep(LOOK)
+    return loop.time() - began
+
+
+def linked(chat: Chat) -> bool:
+    return chat.talk.person is not None and chat.talk.person.linked

@@ -1,0 +1,270 @@
+"""Replicas on a real PostgreSQL: they share out the shards, and take over from one another.
+
+The rooms behind them are counted only, and time runs twenty times as fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from bridge.app import replica as module
+from bridge.app.replica import Replica, share_of
+from bridge.ids import SHARDS, RoomId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.store import NewInput, StoreError
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.shards import Shards
+from bridge.storage.sqlstore import SqlStore, open_store
+from tests.support.postgres import PostgresServer, postgres_server
+
+__all__ = ["postgres_server"]
+
+ROOM = RoomId("!room:example.org")
+
+
+class Rooms:
+    """An engine that only notes what it is told."""
+
+    def __init__(self) -> None:
+        self.shards: set[int] = set()
+        self.handed: list[int] = []
+        self.lost: set[int] = set()
+        self.again: set[int] = set()
+        self.heard: list[object] = []
+        self.trouble: StoreError | None = None
+        self.draining = asyncio.Event()
+        self.draining.set()
+
+    async def gain(self, shards: Collection[int]) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.shards |= set(shards)
+
+    async def hand_over(self, shard: int, patience: float) -> None:
+        self.shards.discard(shard)
+        self.handed.append(shard)
+        await self.draining.wait()
+
+    def lose(self, shards: Collection[int]) -> None:
+        self.lost |= set(shards) & self.shards
+        self.shards -= set(shards)
+
+    def look_again(self, shards: Collection[int]) -> None:
+        self.again |= set(shards)
+
+    def stored_elsewhere(self, room_id: RoomId) -> None:
+        self.heard.append(room_id)
+
+    def heard_typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        self.heard.append((room_id, tuple(users)))
+
+
+class Process:
+    """One replica, for as long as it lives."""
+
+    def __init__(self, store: SqlStore, name: str) -> None:
+        assert store.shards is not None
+        self.shards: Shards = store.shards
+        self.rooms = Rooms()
+        self.replica = Replica(store.shards, name)
+        self.told: tuple[int, int] = (0, 0)
+        self.writer: Any = cast(Any, store)._engine._writer
+        self.task: asyncio.Task[None]
+
+    async def run(self) -> None:
+        def told(alive: int, served: int) -> None:
+            self.told = alive, served
+
+        await self.replica.run(cast(Engine, self.rooms), told)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        await self.replica.leave(1)
+
+
+Start = Callable[[str], Any]
+
+
+@pytest_asyncio.fixture
+async def start(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Start]:
+    for name, seconds in {"BEAT": 0.1, "SILENT": 0.8, "DEAF": 0.5, "LOOK": 0.03}.items():
+        monkeypatch.setattr(module, name, seconds)
+    url = postgres_server.new_schema()
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        processes: list[Process] = []
+
+        async def start(name: str) -> Process:
+            opening = open_store(url, SystemClock(), sole=True, shared=True)
+            process = Process(await stack.enter_async_context(opening), name)
+            process.task = tasks.create_task(process.run())
+            processes.append(process)
+            return process
+
+        yield start
+        for process in processes:
+            process.task.cancel()
+
+
+async def until(true: Callable[[], bool], patience: float = 10) -> None:
+    async with asyncio.timeout(patience):
+        while not true():  # noqa: ASYNC110 - a database's doing
+            await asyncio.sleep(0.01)
+
+
+def shared(*processes: Process) -> Callable[[], bool]:
+    """All shards are served, each by one of these, and evenly."""
+
+    def true() -> bool:
+        sizes = [len(one.rooms.shards) for one in processes]
+        whole = len(set().union(*(one.rooms.shards for one in processes))) == SHARDS
+        held = all(one.rooms.shards == one.shards.locks.held for one in processes)
+        return whole and held and sum(sizes) == SHARDS and max(sizes) - min(sizes) <= 1
+
+    return true
+
+
+def test_the_remainder_is_the_firsts() -> None:
+    assert [share_of(one, {"c", "a", "b"}) for one in "abc"] == [86, 85, 85]
+    assert share_of("a", {"a"}) == SHARDS
+
+
+@pytest.mark.asyncio
+async def test_shared_out_evenly_as_they_come_and_go(start: Start) -> None:
+    one = await start("one")
+    await until(shared(one))
+    assert one.replica.first
+    other, third = await start("other"), await start("third")
+    await until(shared(one, other, third))
+    assert len(one.rooms.handed) >= 2 * SHARDS // 3
+    assert sum(process.replica.first for process in (one, other, third)) == 1
+    await until(lambda: one.told == (3, len(one.rooms.shards)))
+    await third.stop()
+    await until(shared(one, other))
+    assert third.shards.locks.held == set()
+
+
+@pytest.mark.asyncio
+async def test_a_shard_is_free_only_once_its_rooms_are_finished(start: Start) -> None:
+    one = await start("one")
+    await until(shared(one))
+    one.rooms.draining.clear()
+    other = await start("other")
+    await until(lambda: len(one.rooms.handed) >= module.AT_ONCE)
+    await asyncio.sleep(0.3)
+    assert other.rooms.shards == set()
+    assert len(one.shards.locks.held) == SHARDS
+    one.rooms.draining.set()
+    await until(shared(one, other))
+
+
+@pytest.mark.asyncio
+async def test_one_that_dies_is_followed(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    other.task.cancel()
+    other.writer.drop()  # its session ends with its process
+    await until(shared(one))
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
+    """What it does when it wakes is refused, and it comes back as it would begin."""
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    before = set(other.rooms.shards)
+    other.task.cancel()  # nothing of it moves, and its connection stands
+    await until(shared(one))
+    await other.shards.beat("other", leaving=False)
+    assert other.rooms.lost == before
+    assert other.shards.locks.held == set()
+
+
+@pytest.mark.asyncio
+async def test_one_that_hears_nothing_leaves_its_rooms(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    before = set(other.rooms.shards)
+
+    async def deaf(*_: object, **__: object) -> None:
+        await asyncio.sleep(0.05)
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(other.shards, "beat", deaf)
+        await until(lambda: other.rooms.lost == before)
+        assert other.rooms.shards == set()
+    await until(shared(one, other))
+
+
+@pytest.mark.asyncio
+async def test_one_that_is_alone_keeps_its_rooms(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await start("one")
+    await until(shared(one))
+
+    async def deaf(*_: object, **__: object) -> None:
+        raise StoreError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.shards, "beat", deaf)
+        await asyncio.sleep(1)
+    assert one.rooms.lost == set()
+
+
+@pytest.mark.asyncio
+async def test_all_find_their_own_after_a_restart_of_the_server(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    before = set(one.rooms.shards), set(other.rooms.shards)
+    one.writer.drop()
+    other.writer.drop()
+    await until(lambda: (one.rooms.again, other.rooms.again) == before)
+    assert (one.rooms.shards, other.rooms.shards) == before
+    assert (one.rooms.lost, other.rooms.lost) == (set(), set())
+
+
+@pytest.mark.asyncio
+async def test_what_could_not_be_read_is_tried_again(start: Start) -> None:
+    one = await start("one")
+    one.rooms.trouble = StoreError("busy")
+    await until(lambda: len(one.shards.locks.held) == SHARDS)
+    assert one.rooms.shards == set()
+    one.rooms.trouble = None
+    await until(shared(one))
+
+
+@pytest.mark.asyncio
+async def test_notices_reach_all(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    users = [UserId("@ada:example.org")]
+    one.replica.typing(ROOM, users)
+    assert await one.replica.pass_on([NewInput(ROOM, b"{}", "$1")], 5) == 1
+    await until(lambda: len(other.rooms.heard) == 2)
+    assert sorted(map(str, other.rooms.heard)) == sorted(map(str, [(ROOM, tuple(users)), ROOM]))
+    await one.shards.notify("typing nonsense")
+    await one.shards.notify("typing " + "x" * 9_000)
+    await one.shards.notify("free")
+    await asyncio.sleep(0.1)
+    assert len(other.rooms.heard) == 2
+
+
+@pytest.mark.asyncio
+async def test_who_is_alone_hands_nothing_over(start: Start) -> None:
+    one = await start("one")
+    await until(shared(one))
+    await one.stop()
+    assert one.rooms.handed == []

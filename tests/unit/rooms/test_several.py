@@ -1,0 +1,320 @@
+"""Engines that share the rooms of one database: each serves some, and any takes in what comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from bridge.ids import SHARDS, RoomId, UserId, shard_of
+from bridge.rooms.engine import SWEEP_SHARED, Engine
+from bridge.rooms.store import Commit, NewInput, Outcome, StoreError, Unstorable
+from bridge.rooms.surroundings import Upgrades
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World, said
+from tests.fakes.store import Fault, FlakyStore
+
+SHARD = shard_of(ROOM)
+ALL = set(range(SHARDS))
+_RAISED = (
+    "INSERT INTO rooms (room_id, record, live, phase, customer, revision) "
+    "VALUES (?, CAST('{}' AS BLOB), 0, '', '', 1) "
+    "ON CONFLICT (room_id) DO UPDATE SET revision = revision + 1"
+)
+
+
+class Post:
+    """What the processes say to one another: `Others` as `storage.shards` does it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.engines: list[Engine] = []
+        self.notices: list[RoomId] = []
+        """Those that were not delivered yet."""
+        self.typed: list[tuple[RoomId, tuple[UserId, ...]]] = []
+        self.trouble: StoreError | None = None
+
+    async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
+        if self.trouble is not None:
+            raise self.trouble
+        if any("\0" in (one.key or "") for one in inputs):
+            raise Unstorable("NUL")
+        new = 0
+        for one in inputs:
+            (answer,) = await self._world.writing.commit([Commit(one.room_id, now, waiting=[one])])
+            assert not isinstance(answer, StoreError)
+            if answer.waiting:
+                new += 1
+                self._world.store._memory.write(_RAISED, (one.room_id,))
+                self.notices.append(one.room_id)
+        return new
+
+    def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        self.typed.append((room_id, tuple(users)))
+
+    async def deliver(self) -> None:
+        notices, self.notices = self.notices, []
+        for engine in self.engines:
+            for room_id in notices:
+                engine.stored_elsewhere(room_id)
+        await quiet()
+
+
+@asynccontextmanager
+async def two(world: World) -> AsyncIterator[tuple[Engine, Engine, Post]]:
+    """Two engines, the first of which serves all rooms."""
+    post = Post(world)
+    async with asyncio.TaskGroup() as tasks:
+        running = []
+        for _ in range(2):
+            engine, ready = world.engine(post), asyncio.Event()
+            post.engines.append(engine)
+            undone = await engine.undone()
+            running.append(tasks.create_task(engine.run(undone, ready)))
+            await ready.wait()
+        one, other = post.engines
+        await one.gain(ALL)
+        await quiet()
+        yield one, other, post
+        for engine in post.engines:
+            await engine.stop(1)
+
+
+@pytest.mark.asyncio
+async def test_what_another_takes_in_is_handled_by_the_owner_once() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (_, other, post):
+        event = world.event(text="one")
+        assert await other.accept_events([event]) == 1
+        assert await other.accept_events([event]) == 0
+        assert world.link.texts(ROOM) == []
+        await post.deliver()
+        assert world.link.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_the_order_is_that_in_which_things_were_taken_in() -> None:
+    """The owner, with the room in memory, has not heard of the first when the second comes."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, _):
+        await one.accept_events([world.event(text="zero")])
+        await quiet()
+        await other.accept_events([world.event(text="one")])
+        await one.accept_events([world.event(text="two")])
+        await quiet()
+        assert world.link.texts(ROOM) == ["zero", "one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_new_is_begun_by_its_owner() -> None:
+    """Nothing is stored of it but what came."""
+    world = World()
+    async with two(world) as (_, other, post):
+        await other.accept_events([world.invitation()])
+        await post.deliver()
+        await quiet()
+        assert (await world.stored()).customer
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_notice_may_get_lost() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (_, other, post):
+        await other.accept_events([world.event(text="one")])
+        post.notices.clear()
+        await world.clock.turn(SWEEP_SHARED)
+        await quiet()
+        assert world.link.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_handed_over_once_all_is_finished() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        world.link.gate.clear()
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        async with asyncio.TaskGroup() as tasks:
+            handing = tasks.create_task(one.hand_over(SHARD, 10))
+            await asyncio.sleep(0.05)
+            assert not handing.done()
+            await one.accept_events([world.event(text="two")])  # stored, for whoever is next
+            world.link.gate.set()
+        assert world.link.kept == set()
+        await one.accept_events([world.event(text="three")])  # not its room any more
+        assert post.notices == [ROOM]
+        assert world.link.texts(ROOM) == ["one"]
+        await other.gain([SHARD])
+        await quiet()
+        assert world.link.kept == {ROOM}
+    assert world.link.texts(ROOM) == ["one", "two", "three"]
+    assert not any(row.repeat for row in await world.open_rows())
+    assert world.counts.settled_rows.count(("webchat", Outcome.DELIVERED)) == 3
+
+
+@pytest.mark.asyncio
+async def test_an_outcome_is_kept_though_another_has_stored_an_input_meanwhile() -> None:
+    """No step of the old owner's can be written then; yet nothing is said twice."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        world.link.gate.clear()
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        await other.accept_events([world.event(text="two")])
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one.hand_over(SHARD, 10))
+            await asyncio.sleep(0.05)
+            world.link.gate.set()
+        post.notices.clear()
+        await other.gain([SHARD])
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["impatient", "lost"])
+async def test_what_is_not_finished_is_in_doubt_for_the_next(how: str) -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, _):
+        world.link.gate.clear()
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        if how == "lost":
+            one.lose(ALL)
+        else:
+            await one.hand_over(SHARD, 0)
+        world.link.gate.set()
+        await quiet()
+        assert world.link.kept == set()
+        await other.gain([SHARD])
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "one"]  # the second under the same id, and marked
+    assert len({call.call_id for call in world.link.calls}) == 1
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_a_room_that_is_lost_stores_it_for_the_next() -> None:
+    world = World(FlakyStore())
+    assert isinstance(world.store, FlakyStore)
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        world.store.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(one.accept_events([world.event(text="two")]))
+            await quiet()
+            one.lose(ALL)
+            assert await accepting in {0, 1}  # its commit may have happened
+        world.store.gate.set()
+        await other.gain([SHARD])
+        await post.deliver()
+    assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_links_that_close_have_their_last_words() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        one.lose(ALL)
+        await one.pushed(ROOM, "p", said("from the agent"))
+        await one.restored(ROOM)
+        await one.lost(ROOM)
+        await one.queued(ROOM, 3)
+        await world.clock.turn(120)
+        await quiet()
+        assert world.matrix.texts(ROOM) == []
+        await other.gain([SHARD])
+        await post.deliver()
+        assert world.matrix.texts(ROOM) == ["from the agent"]
+
+
+@pytest.mark.asyncio
+async def test_who_types_is_told_to_the_owner() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        users = [UserId("@ada:example.org")]
+        other.typing(ROOM, users)
+        assert post.typed == [(ROOM, tuple(users))]
+        one.heard_typing(*post.typed[0])
+        await quiet()
+        assert [room for room, _ in world.link.hints] == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_shards_that_cannot_be_read_are_not_served() -> None:
+    world = World(FlakyStore())
+    assert isinstance(world.store, FlakyStore)
+    async with two(world) as (_, other, _post):
+        world.store.fail("busy_rooms", Fault.BEFORE)
+        with pytest.raises(StoreError):
+            await other.gain([SHARD])
+        assert other.shards == set()
+        await other.gain([SHARD])
+        assert other.shards == {SHARD}
+
+
+@pytest.mark.asyncio
+async def test_what_no_database_holds_is_dropped_and_the_rest_passed_on() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (_, other, post):
+        room, _, raw = world.event(text="poison")
+        events = [world.event(text="one"), (room, "$nul\0", raw), world.event(text="two")]
+        assert await other.accept_events(events) == 2  # type: ignore[arg-type]
+        post.trouble = StoreError("away")
+        with pytest.raises(StoreError):
+            await other.accept_events([world.event(text="three")])
+        await post.deliver()
+        assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_may_have_been_anothers_is_read_again() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        await other.accept_events([world.event(text="two")])
+        post.notices.clear()
+        one.look_again(ALL)
+        await quiet()
+        assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() -> None:
+    world = World()
+    await world.chatting()
+    new, third = RoomId("!new:example.org"), Upgrades()
+    noted = Upgrades()
+    await noted.note(world.store, ROOM, new)
+    await third.look(world.store, new)
+    assert third.record_of(new) == new  # until somebody has invited us
+    found = noted.find(new)
+    assert found is not None
+    await noted.keep(world.store, msgspec.structs.replace(found, ours=True))
+    await third.look(world.store, new)
+    assert third.record_of(new) == ROOM
+    async with two(world) as (_, other, post):
+        other._around.upgrades = Upgrades()  # as one that has not heard of it
+        room, event_id, raw = world.event(text="one", room_id=new)
+        await other.accept_events([(room, event_id, raw)])
+        assert post.notices == [ROOM]

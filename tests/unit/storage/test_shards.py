@@ -1,0 +1,293 @@
+"""Several processes on one PostgreSQL: each writes for the rooms whose shards it holds.
+
+Here a process is a store of its own; the rooms are named after their shards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from bridge.ids import SHARDS, EventId, RoomId, shard_of
+from bridge.rooms.store import (
+    Commit,
+    Committed,
+    Entry,
+    Lane,
+    NewEffect,
+    NewInput,
+    NotOwned,
+    Stale,
+    StoredRoom,
+)
+from bridge.storage.postgres import PostgresEngine
+from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
+from bridge.storage.shards import Shards
+from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
+from tests.support.postgres import PostgresServer
+from tests.unit.storage.conftest import FixedClock
+
+CLOCK = FixedClock()
+Start = Callable[[], Awaitable[SqlStore]]
+
+
+def room(shard: int) -> RoomId:
+    """A room of that shard."""
+    names = (RoomId(f"!{number}:example.org") for number in range(100_000))
+    return next(name for name in names if shard_of(name) == shard)
+
+
+ONE, TWO = room(1), room(2)
+
+
+def step(room_id: RoomId, revision: int = 0, *, key: str | None = None) -> Commit:
+    """A commit that changes the room's record, and has handled an input."""
+    stored = StoredRoom(room_id, b'{"v": 1}', live=False, phase="Idle", revision=revision)
+    came = Entry(NewInput(room_id, b"{}", key or f"$k{room_id}{revision}"))
+    return Commit(room_id, 5, stored, [came])
+
+
+def shards_of(store: SqlStore) -> Shards:
+    assert store.shards is not None
+    return store.shards
+
+
+def writer_of(store: SqlStore) -> Any:
+    assert isinstance(store._engine, PostgresEngine)
+    return store._engine._writer
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer) -> str:
+    return postgres_server.new_schema()
+
+
+@pytest_asyncio.fixture
+async def start(url: str) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def start() -> SqlStore:
+            return await stack.enter_async_context(open_store(url, CLOCK, sole=True, shared=True))
+
+        yield start
+
+
+async def until_written(store: SqlStore, commit: Commit) -> Any:
+    """The answer, once the store has found its way back to the database."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                (answer,) = await store.commit([commit])
+            except Unreachable:
+                await asyncio.sleep(0.05)
+            else:
+                return answer
+
+
+def test_a_rooms_shard_is_the_same_for_ever() -> None:
+    assert [shard_of(name) for name in ("!a:example.org", "!b:example.org", "!ü\ud800")] == [
+        228, 42, 35,
+    ]  # fmt: skip
+    assert {shard_of(f"!{number}") for number in range(5_000)} == set(range(SHARDS))
+
+
+@pytest.mark.asyncio
+async def test_a_shard_is_held_by_one(start: Start) -> None:
+    one, other = shards_of(await start()), shards_of(await start())
+    assert await one.take({1, 2}) == {1, 2}
+    assert (
+        await one.take({1, 2}) == set()
+    )  # nor is a lock taken twice, which would have to go twice
+    assert await other.take({2, 3}) == {3}
+    await one.give(2)
+    assert await other.take({2}) == {2}
+    assert (one.locks.held, other.locks.held) == ({1}, {2, 3})
+
+
+@pytest.mark.asyncio
+async def test_a_commit_of_anothers_room_is_refused_alone(start: Start) -> None:
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    await shards_of(other).take({2})
+    mine, others = await one.commit([step(ONE), step(TWO)])
+    assert isinstance(mine, Committed)
+    assert isinstance(others, NotOwned)
+    assert (await one.load(TWO)).room is None
+    waiting = Commit(TWO, 5, waiting=[NewInput(TWO, b"{}", "$w")])
+    (stored,) = await one.commit([waiting])  # what only comes in may be stored by anybody
+    assert isinstance(stored, Committed)
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_is_the_owners(start: Start) -> None:
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    effect = Entry(None, NewEffect(Lane.WEBCHAT, b"{}"))
+    (answer,) = await one.commit([Commit(ONE, 5, entries=[effect])])
+    assert isinstance(answer, Committed)
+    (row,) = answer.effects
+    with pytest.raises(NotOwned):
+        await other.mark_attempted(row, 6)
+    await one.mark_attempted(row, 6)
+    (loaded,) = (await other.load(ONE)).effects
+    assert loaded.attempts == 1
+
+
+@pytest.mark.asyncio
+async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
+    """So it is with a process that was paused, and whose session was ended meanwhile."""
+    one, other = await start(), await start()
+    await shards_of(one).take({1, 2})
+    told: list[tuple[set[int], set[int]]] = []
+
+    def changed(lost: Collection[int], kept: Collection[int]) -> None:
+        told.append((set(lost), set(kept)))
+
+    shards_of(one).locks.changed = changed
+    await shards_of(other).end(shards_of(one).locks.pid)
+    async with asyncio.timeout(5):
+        while not await shards_of(other).take({1}):  # noqa: ASYNC110 - a server's doing
+            await asyncio.sleep(0.02)
+    assert isinstance((await other.commit([step(ONE)]))[0], Committed)
+    assert isinstance(await until_written(one, step(ONE, 1)), NotOwned)
+    assert told == [({1}, {2})]
+    assert isinstance(await until_written(one, step(TWO)), Committed)
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_the_server_takes_for_alive_is_ended(start: Start) -> None:
+    store = await start()
+    await shards_of(store).take({1})
+    channel = writer_of(store)
+    old, channel._connection = channel._connection, None  # cut, and nobody knows
+    assert isinstance(await until_written(store, step(ONE)), Committed)
+    assert shards_of(store).locks.held == {1}
+    old.terminate()
+
+
+@pytest.mark.asyncio
+async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: Start) -> None:
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    heard: list[str] = []
+    shards_of(one).heard = heard.append
+    await one.commit([step(ONE)])
+    first = [NewInput(ONE, b'"first"', "$1"), NewInput(TWO, b'"first"', "$2")]
+    assert await shards_of(other).pass_on(first, 6) == 2
+    assert await shards_of(other).pass_on(first, 7) == 0
+    (answer,) = await one.commit([step(ONE, 1)])  # made before it knew of the first
+    assert isinstance(answer, Stale)
+    loaded = await one.load(ONE)
+    assert loaded.room is not None
+    assert (loaded.room.record, loaded.room.revision) == (b'{"v": 1}', 2)
+    assert [row.key for row in loaded.inputs] == ["$1"]
+    new = await one.load(TWO)  # of which there was no row
+    assert new.room is not None
+    assert (new.room.record, new.room.revision) == (b"", 1)
+    async with asyncio.timeout(5):
+        while len(heard) < 2:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    assert sorted(heard) == sorted([f"room {ONE}", f"room {TWO}"])
+
+
+@pytest.mark.asyncio
+async def test_rooms_of_which_nothing_is_written_hurt_no_view(
+    start: Start, postgres_server: PostgresServer, url: str
+) -> None:
+    store = await start()
+    await shards_of(store).pass_on([NewInput(ONE, b"{}", "$1")], 6)
+    schema = url.rpartition("=")[2]
+    assert postgres_server.sql(f"SELECT count(session_id) FROM {schema}.sessions").strip() == "0"  # noqa: S608
+    assert await store.live_rooms() == []
+
+
+@pytest.mark.asyncio
+async def test_replicas_see_one_another(start: Start) -> None:
+    one, other = await start(), await start()
+    await shards_of(one).take({5, 6})
+    await shards_of(one).beat("one", leaving=False)
+    seen = {member.name: member for member in await shards_of(other).beat("other", leaving=True)}
+    mine = seen["one"]
+    assert (mine.present, mine.leaving, mine.shards) == (True, False, [5, 6])
+    assert mine.age < 5
+    assert seen["other"].leaving
+    pid, id_ = shards_of(one).locks.pid, shards_of(one).id
+    await shards_of(other).end(pid)
+    async with asyncio.timeout(5):
+        while any(  # noqa: ASYNC110 - as above
+            m.present and m.id == id_ for m in await shards_of(other).beat("", leaving=False)
+        ):
+            await asyncio.sleep(0.02)
+    await shards_of(other).forget([id_])
+    assert [m.name for m in await shards_of(other).beat("other", leaving=False)] == ["other"]
+
+
+@pytest.mark.asyncio
+async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, url: str) -> None:
+    async with open_store(url, CLOCK, sole=True):
+        alone = OpenStore(
+            PostgresEngine(url, CLOCK, claim_seconds=0.0, shared=True), CLOCK, sole=True
+        )
+        with pytest.raises(AlreadyInUse, match=r"bridge\.encryption\.allow: false"):
+            await alone.__aenter__()
+    await start()
+    await start()
+    engine = PostgresEngine(url, CLOCK, claim_seconds=0.0)
+    await engine.open()
+    with pytest.raises(AlreadyInUse):
+        await engine.claim()
+    await engine.close()
+
+
+class Lent:
+    """Connections as a pooler in transaction mode lends them: two of ours are one of its own.
+
+    Between transactions, the session may be another one.
+    """
+
+    def __init__(self, session: asyncpg.Connection, other: asyncpg.Connection | None) -> None:
+        self._session = session
+        self._other = other
+        self._asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self._asked += name.startswith("fetch")
+        second = self._other is not None and self._asked % 2
+        return getattr(self._other if second else self._session, name)
+
+    async def close(self, **_: object) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("changes", [True, False])
+async def test_a_pooler_in_transaction_mode_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch, changes: bool
+) -> None:
+    real = [await asyncpg.connect(url) for _ in range(2)]
+    lent = Lent(real[0], real[1] if changes else None)
+
+    async def connect(*_: object, **__: object) -> Lent:
+        return lent
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg, "connect", connect)
+        with pytest.raises(Pooled, match="session mode"):
+            await open_store(url, CLOCK, sole=True, shared=True).__aenter__()
+    for one in real:
+        await one.close()
+
+
+@pytest.mark.asyncio
+async def test_the_first_word_counts(start: Start) -> None:
+    one, other = await start(), await start()
+    assert await one.first_fact("instance", "a") == "a"
+    assert await other.first_fact("instance", "b") == "a"
+    assert await other.body_of(ONE, EventId("$1")) is None
