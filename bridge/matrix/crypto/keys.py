@@ -4,8 +4,9 @@ A key is stored by room, session and sender: only the user who sent us a key can
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
 to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a cache; whoever writes another copy of a key has
-it `forget` the key. Where its copy is too old or cannot decrypt, the row is read again.
+Sessions that were used lately stay unpickled in a cache; another copy of a key is written in the
+context `changing`, so that no use of the former one is written after it. Where the cached copy is
+too old or cannot decrypt, the row is read again.
 
 A homeserver could send an encrypted message a second time as another event. So its index in the
 session is kept with the event's id as long as the key (`Replays`): written when a key is used for
@@ -98,7 +99,7 @@ class Seen(msgspec.Struct, weakref=True, eq=False):
     """When it goes: with the key, whose use keeps both."""
 
 
-class _Opened(msgspec.Struct):
+class _Opened(msgspec.Struct, eq=False):
     """A stored key, unpickled, with the replay notes of the message that it was used for last."""
 
     key: RoomKey
@@ -166,7 +167,7 @@ class RoomKeys:
         self._replays = replays = Replays(vault)
         self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        self.forget = self._cache.forget
+        self.changing = self._cache.changing
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.

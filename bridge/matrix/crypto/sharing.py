@@ -353,8 +353,7 @@ class Places:
                 and (user := text(event, "state_key"))
                 and not self._users.is_ours(user)
             )
-            keep(room_id, audience)
-        return audience
+            return keep(room_id, audience)
 
 
 def _is_megolm(event: Json | None) -> bool:
