@@ -60,12 +60,13 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """Outbound session; `readers` have its key."""
+    """Outbound session; `readers` have its key, `given` have or may have it."""
 
     session: vodozemac.GroupSession
     session_id: str
     created: int
     readers: frozenset[Device] = frozenset()
+    given: frozenset[Device] = frozenset()
     complete: Readers | None = None
     """As they were found when all of them had the key."""
 
@@ -76,14 +77,12 @@ class _Outbound(msgspec.Struct, eq=False):
     def is_revoked(
         self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
     ) -> bool:
-        """True if somebody who has its key may not read any more.
+        """True if somebody who has or may have its key may not read any more.
 
         One whose homeserver cannot be asked just now, and so has no devices here, still may.
         """
         present = {device for known in devices.values() for device in known}
-        return any(
-            one.user in devices or one.user not in audience for one in self.readers - present
-        )
+        return any(one.user in devices or one.user not in audience for one in self.given - present)
 
 
 class Sharing:
@@ -177,9 +176,11 @@ class Sharing:
             for device, channel in await self._channels(own, devices)
             if channel.open or channel.begin(device, readers.claimed.get(device, ""))
         ]
+        told = frozenset(device for device, _ in able)
+        found.given |= told  # before: only the homeserver's answer may be lost
         await self._tell(own, able, ("m.room_key", content), readers.now)
         self._log.debug("room key shared", room=readers.room_id, devices=len(able))
-        found.readers |= {device for device, _ in able}
+        found.readers |= told
 
     async def _channels(
         self, own: OwnDevice, devices: Iterable[Device]
