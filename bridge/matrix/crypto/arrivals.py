@@ -89,6 +89,8 @@ class Arrivals:
         self._peers = peers
         self._room_keys = room_keys
         self._sharing = sharing
+        self._absorbing = asyncio.Lock()
+        """Held from the look at a stored key until a better copy of it is written."""
         self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
@@ -119,9 +121,10 @@ class Arrivals:
         """Store the events of a /sync, with the token for the next one. The lock is held."""
         self._hear_of_devices(reply)
         try:
-            news = await self._read(own, reply, now)
-            with self._room_keys.changing(news.rows):
-                await self._vault.save(list(news.rows.values()))
+            async with self._absorbing:
+                news = await self._read(own, reply, now)
+                with self._room_keys.changing(news.rows):
+                    await self._vault.save(list(news.rows.values()))
         except BaseException:
             # The account in memory has used up keys that the stored one still has.
             self._upkeep.distrust(own.user)

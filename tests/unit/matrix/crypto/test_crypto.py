@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from vodozemac import GroupSession
@@ -10,7 +11,7 @@ from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
 from tests.unit.matrix.crypto.test_places import event
 from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM
@@ -267,3 +268,34 @@ async def test_several_who_begin_at_once_spend_one_key_of_a_device_each(bridge: 
     bridge.phone.fetch()
     said = [mapping(bridge.phone.read(content), "content")["body"] for content in sealed]
     assert said == list(ours)
+
+
+async def test_of_copies_that_come_to_two_hosts_at_once_the_earlier_stays(bridge: Bridge) -> None:
+    for host in (BOT, QUEUE):
+        await bridge.crypto.ensure(host)
+    early = bridge.phone.room_key()
+    first, second = bridge.phone.say("first", "$1"), bridge.phone.say("second", "$2")
+    late = bridge.phone.room_key()
+    for host, key in ((BOT, early), (QUEUE, late)):
+        (device_id,) = bridge.world.devices[host]
+        bridge.phone.sessions.clear()
+        content = bridge.phone.write(host, "m.room_key", key)
+        bridge.world.post(bridge.phone.user, host, device_id, "m.room.encrypted", content)
+    secret, save = bridge.store.secret, bridge.store.save_secrets
+
+    async def read(name: str) -> bytes | None:
+        found = await secret(name)
+        await asyncio.sleep(0.01)
+        return found
+
+    async def write(rows: Sequence[SecretRow]) -> None:
+        if any(row.name == f"since/{QUEUE}" for row in rows):
+            await asyncio.sleep(0.05)
+        await save(rows)
+
+    bridge.store.secret = read  # type: ignore[method-assign]  # others come in between
+    bridge.store.save_secrets = write  # type: ignore[method-assign]  # the later copy's comes last
+    async with bridge.running():
+        await bridge.caught_up()
+        assert isinstance(await bridge.crypto.open(first), dict)
+    assert isinstance(await bridge.crypto.open(second), dict)
