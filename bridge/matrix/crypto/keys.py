@@ -15,6 +15,7 @@ the first time, after `AT_MOST` messages, and with each /sync; a kill forgets th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -49,7 +50,7 @@ FORWARDED = "m.forwarded_room_key"
 KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """The letters that bring keys."""
 MOST_CACHED = 2_000
-"""Sessions in the cache, about 2 KiB each."""
+"""Sessions in the cache, about 2 KiB each, and up to 14 KiB of replay notes."""
 _LONGEST = 600
 """Characters of the three ids that name a key; good ones are shorter."""
 NO_KEY = "unreadable.no_key"
@@ -418,6 +419,7 @@ class Replays:
         self._vault = vault
         self._live: WeakValueDictionary[str, Seen] = WeakValueDictionary()
         """All that somebody holds, so that there are never two of a name."""
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Seen] = {}
         self.waiting = 0
 
@@ -426,9 +428,10 @@ class Replays:
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
-            stored = await self._vault.load(name, Seen)
-            # Somebody else may have been faster.
-            found = self._live.setdefault(name, stored or Seen())
+            # What others note meanwhile could be stored and let go before the answer comes.
+            async with self._reading.setdefault(name, asyncio.Lock()):
+                found = self._live.get(name) or await self._vault.load(name, Seen) or Seen()
+                self._live[name] = found
         return name, found
 
     def is_one(self, notes: tuple[str, Seen], index: int, event_id: str, keep_until: int) -> bool:
