@@ -93,7 +93,7 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
-        self._outbound: Recall[tuple[str, str, RoomId], _Outbound] = Recall(_MOST_SESSIONS)
+        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -147,7 +147,7 @@ class Sharing:
             found = _Outbound(session, session.session_id, now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound.put((own.user, own.device_id, room_id), found)
+            self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)

@@ -122,9 +122,6 @@ class Recall(Generic[K, V]):
         self.at: Callable[[K], V] = self._values.__getitem__
         """As `get`, which looks twice; KeyError if there is nothing."""
 
-    def put(self, key: K, value: V) -> None:
-        self._values[key] = value
-
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
         for outdated in self._fetches.values():

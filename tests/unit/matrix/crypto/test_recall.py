@@ -5,10 +5,11 @@ from bridge.matrix.crypto.vault import Recall
 
 def test_the_longest_unused_goes_first() -> None:
     recall: Recall[str, int] = Recall(2)
-    recall.put("a", 1)
-    recall.put("b", 2)
-    assert recall.get("a") == 1
-    recall.put("c", 3)
+    with recall.fetching() as keep:
+        keep("a", 1)
+        keep("b", 2)
+        assert recall.get("a") == 1
+        keep("c", 3)
     assert (recall.get("a"), recall.get("b"), recall.get("c")) == (1, None, 3)
 
 
@@ -28,7 +29,8 @@ def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
 
 def test_nothing_is_kept_of_what_is_being_changed() -> None:
     recall: Recall[str, int] = Recall(9)
-    recall.put("a", 1)
+    with recall.fetching() as keep:
+        keep("a", 1)
     with recall.fetching() as before, recall.changing(["b"]):
         with recall.changing(["a", "b"]), recall.fetching() as during:
             assert recall.get("a") is None
