@@ -61,7 +61,7 @@ def notice_content(notice: NoticeText) -> Content:
     """
     text = _never_empty(notice.text)
     content = _text(text, "m.text" if notice.ping else "m.notice")
-    html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text, quote=False))
+    html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text))
     if labels:
         content |= {"format": HTML_FORMAT, "formatted_body": html.replace("\n", "<br>")}
     if notice.mentions:
