@@ -64,14 +64,17 @@ image:
 image-check: $(VENV)/.test
 	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
 
-# The list is of a fresh installation, without pip and what makes the list.
+# The list is of a fresh installation and nothing else: no pip, nothing that makes the list, not the
+# place of the wheel on this machine. Of an earlier build, what was removed since would go along.
 wheel:
-	$(PYTHON) -m venv --clear .cache/wheel
+	$(need_python)
+	rm -rf build dist
 	$(PYTHON) -m venv --clear .cache/sbom
-	.cache/wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	.cache/wheel/bin/python -m pip install --quiet dist/matrix_webchat_bridge-*.whl
-	.cache/wheel/bin/python -m pip uninstall --quiet --yes pip
+	$(PYTHON) -m venv --clear --without-pip .cache/wheel
 	.cache/sbom/bin/python -m pip install --quiet 'cyclonedx-bom>=7'
+	.cache/sbom/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	.cache/sbom/bin/python -m pip --python .cache/wheel install --quiet dist/*.whl
+	rm .cache/wheel/lib/python*/site-packages/matrix_webchat_bridge-*/direct_url.json
 	.cache/sbom/bin/python -m cyclonedx_py environment --output-reproducible \
 		--output-file dist/sbom.cdx.json .cache/wheel/bin/python
 
@@ -95,8 +98,10 @@ $(VENV)/.fuzz: $(VENV)/.test
 	$(PIP) install --quiet --editable '.[test,fuzz]'
 	touch $@
 
+need_python = $(if $(PYTHON),,$(error no Python >= 3.11 with venv found; set PYTHON=/path/to/python3))
+
 define install
-	$(if $(PYTHON),,$(error no Python >= 3.11 with venv found; set PYTHON=/path/to/python3))
+	$(need_python)
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "== making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo '== installing the bridge with the extra "$(1)" into $(VENV) (about a minute)'

@@ -14,8 +14,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import Enum
-from functools import total_ordering
+from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -48,8 +47,7 @@ from bridge.webchat.codes import LoginType, Source, UploadMode
 # --- permissions ---------------------------------------------------------------------------------
 
 
-@total_ordering
-class Permission(Enum):
+class Permission(StrEnum):
     """What a Matrix user may do."""
 
     NONE = "none"
@@ -59,16 +57,6 @@ class Permission(Enum):
     """Configure any room, whatever the power level in it."""
     IGNORED = "ignore"
     """Not be served, nor told so: for bots. Listed last, for the error that lists them."""
-
-    # Ordered, IGNORED first; each includes the ones before.
-    def __init__(self, written: str) -> None:
-        self._rank = -1 if written == "ignore" else len(type(self).__members__)
-
-    def __lt__(self, other: Permission) -> bool:
-        return self._rank < other._rank
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def is_pattern(rule: str) -> bool:

@@ -332,7 +332,12 @@ def _blame_content(turn: Turn, outstanding: model.Outstanding, failure: model.Ca
         if piece is None:
             return True
     if piece is None:
-        return False
+        rate, rating, too_big = outstanding.what, turn.state.rating, model.FailureReason.TOO_BIG
+        if failure.reason != too_big or not isinstance(rate, frames.RateSession):
+            return False
+        if rating is not None and rate == rating_call(rating):  # else a newer one goes next
+            _give_up_rating(turn, "rating.too_long")
+        return True
     if failure.reason == model.FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
     elif failure.reason == model.FailureReason.UPLOAD_FAILED:
@@ -408,6 +413,6 @@ def give_up(turn: Turn) -> None:
         end_chat(turn, phase, "chat.ended_unheard", closed=False)
 
 
-def _give_up_rating(turn: Turn) -> None:
+def _give_up_rating(turn: Turn, key: str = "rating.failed") -> None:
     turn.set(rating=None)
-    turn.say("rating.failed")
+    turn.say(key)

@@ -187,7 +187,7 @@ def rate(turn: Turn, wish: model.Rate) -> None:
             turn.say("rating.failed")
         elif pending is not None and (pending.event_id is not None or not comment):
             comment, event_id = pending.comment, pending.event_id
-            besides = "\n".join(filter(None, (pending.besides, wish.comment)))
+            besides = wish.comment or pending.besides
         more = wish.more and not comment
         turn.set(rating=model.Rating(session_id, wish.value, comment, event_id, more, besides))
 
@@ -212,8 +212,8 @@ def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         asked = rating.value if more else None
         turn.set(rated=model.Rated(rating.session_id, at, asked, along))
         key = "rating.thanks" if rated is None else "rating.changed"
-        if rating.event_id is None or (rated is not None and rated.asked != rating.value):
-            # Of a message that only went along its sender knows.
+        went_along = rating.event_id is not None and not rating.besides  # as its sender knows
+        if not went_along or rated is None or rated.asked != rating.value:
             turn.say("rating.more" if more else key, {"rating": rating.value})
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")

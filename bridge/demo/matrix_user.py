@@ -122,22 +122,14 @@ class Customer:
 
     # --- rooms ------------------------------------------------------------------------------------
 
-    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
-        """`join`, `leave`, `invite`, `kick` and the like."""
-        return await self.call("POST", _in_room(room_id, verb), content or {})
-
     async def types(self, room_id: str, *, typing: bool = True) -> None:
         """Show the others that this customer types, for half a minute or until it is taken back."""
-        path = _in_room(room_id, "typing", self.user_id)
+        path = in_room(room_id, "typing", self.user_id)
         await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
 
-    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
-        reply = await self.call("PUT", _in_room(room_id, "state", kind, key), content)
-        return str(reply["event_id"])
-
-    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
-        """The content of a state event; CustomerError 404 if there is none."""
-        return await self.call("GET", _in_room(room_id, "state", kind, key))
+    async def state(self, room_id: str, kind: str) -> Json:
+        """The content of a state event with an empty key; CustomerError 404 if there is none."""
+        return await self.call("GET", in_room(room_id, "state", kind, ""))
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
         """Make a direct room with somebody, as Element does: the first words come at once."""
@@ -153,7 +145,7 @@ class Customer:
 
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
         self._counter += 1
-        path = _in_room(room_id, "send", kind, f"c{self._counter}")
+        path = in_room(room_id, "send", kind, f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
 
     async def send_file(
@@ -174,7 +166,9 @@ class Customer:
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
         """Put a file into the media repository; returns what an event says of where it lies."""
         kind, query = {"Content-Type": mime}, {"filename": name}
-        body = await self._request("POST", "media/v3/upload", kind, params=query, data=data)
+        body = await self._request(
+            "POST", "media/v3/upload", kind, params=query, data=io.BytesIO(data)
+        )
         return {"url": msgspec.json.decode(body, type=Json)["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
@@ -234,17 +228,8 @@ class Customer:
                 await self.sync(timeout_ms=2_000)
 
 
-def _in_room(room_id: str, *parts: str) -> str:
+def in_room(room_id: str, *parts: str) -> str:
     return "/".join(("v3/rooms", *(quote(part, safe="") for part in (room_id, *parts))))
-
-
-def said(text: str, sender: str = "") -> Callable[[Event], bool]:
-    """For `wait_for`: a message with this body."""
-    return lambda event: (
-        event.get("type") == "m.room.message"
-        and content_of(event).get("body") == text
-        and sender in {"", event.get("sender")}
-    )
 
 
 def membership(user_id: str, value: str) -> Callable[[Event], bool]:

@@ -85,10 +85,6 @@ class SynapseServer:
             await self.kill()
             raise
 
-    async def restart(self) -> None:
-        await self.stop()
-        await self.start()
-
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
     ) -> str:

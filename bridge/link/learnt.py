@@ -191,7 +191,7 @@ class Learnt:
             _LOG.warning(event, configured=self._wanted, takes=keys)
 
     def took_file(self, mode: UploadMode) -> None:
-        """The server took a file in this kind of body, and not in the other."""
+        """The server took a file in a kind of body that it was not known to take."""
         self.upload_mode = mode
         _LOG.info("webchat upload mode found", mode=mode)
         self._remember("upload_mode", mode)

@@ -174,14 +174,9 @@ class Link:
         if former.login == account.login:
             return
         if (wire := self.gate.wire) is not None:
-            self.refuse(wire)
+            wire.refuse()
         # Nor does it wait because the other one was refused.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
-
-    def refuse(self, wire: Wire) -> None:
-        """The server has refused the token of this wire: log in again and open another."""
-        wire.refuse()
-        self.gate.shut(wire)
 
     async def run(self) -> None:
         self._away()

@@ -10,6 +10,7 @@ reference 5).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -127,7 +128,8 @@ class Links:
         links = list(self._links.values())
         self._links.clear()
         for link in links:
-            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
+            # For who waits, and for who would write once more: it opens no more.
+            link.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the links close"), math.inf)
             link.task.cancel()
         if links:
             await asyncio.wait([link.task for link in links])
@@ -203,8 +205,7 @@ class Links:
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """See `LinkPort.typing`."""
         link, now = self._links.get(room_id), asyncio.get_running_loop().time()
-        wire = None if link is None else link.gate.wire
-        if link is None or wire is None or not wire.usable or not self.learnt.has(Feature.TYPING):
+        if link is None or (wire := link.gate.wire) is None or not self.learnt.has(Feature.TYPING):
             return
         if now >= link.typing_not_before:
             link.typing_not_before = now + self._timing.hint_gap
@@ -353,13 +354,13 @@ class Links:
                 self.learnt.took(call.written, after_refusal=bool(call.refused))
             return reply
         if reply.result == ResultCode.INVALID_TOKEN:
-            link.refuse(wire)
+            wire.refuse()
             if call.relogged:
                 raise refused_again()
             call.relogged = True
             return None
         if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
-            link.refuse(wire)
+            wire.refuse()
             return None
         if self.learnt.refuses_voice(command, reply):
             return reply
@@ -399,7 +400,6 @@ class Links:
                 if wire.usable:
                     call.wire, call.written = wire, call.keys or self.learnt.keys
                     return await self._spell(wire, call)
-                gate.shut(wire)
             finally:
                 gate.leave()
 
@@ -438,7 +438,7 @@ class Links:
                 try:
                     return await request(wire.token)
                 except TokenRefused:
-                    link.refuse(wire)
+                    wire.refuse()
         finally:
             link.demand.end()
         if tries > 1:

@@ -621,8 +621,7 @@ class Gate:
     """A lock that is handed over in the order of tickets, and may be shut. Shut at first."""
 
     def __init__(self) -> None:
-        self.wire: Wire | None = None
-        """Where it leads to now; None while it is shut."""
+        self._wire: Wire | None = None
         self.tickets = itertools.count(1)
         """Each `next` is a place in the order, good for any number of entries."""
         self.trouble: OpenFailure | None = None
@@ -635,6 +634,11 @@ class Gate:
         self._rests_until = 0.0
         """No sooner than `_not_before`: when it may open although nobody asks."""
         self._changed = Flag()
+
+    @property
+    def wire(self) -> Wire | None:
+        """Where it leads to now; None while it is shut, as it is once no command may be written."""
+        return self._wire if self._wire is not None and self._wire.usable else None
 
     @property
     def free(self) -> Wire | None:
@@ -674,14 +678,14 @@ class Gate:
         self._next()
 
     def open(self, wire: Wire) -> None:
-        self.wire = wire
+        self._wire = wire
         self.trouble = None
         self._next()
 
     def shut(self, wire: Wire) -> None:
         """Shut the gate, unless another wire is behind it by now."""
-        if self.wire is wire:
-            self.wire = None
+        if self._wire is wire:
+            self._wire = None
 
     def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
         """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
@@ -722,12 +726,12 @@ class Gate:
                 waiting.turn.set_exception(_copy(failure))
 
     def _next(self) -> None:
-        while self.wire is not None and not self._taken and self._waiting:
+        while self._waiting and not self._taken and (wire := self.wire) is not None:
             first = min(self._waiting, key=lambda waiting: waiting.ticket)
             self._waiting.remove(first)
             if not first.turn.done():
                 self._taken = True
-                first.turn.set_result(self.wire)
+                first.turn.set_result(wire)
 
 
 def _copy(failure: OpenFailure) -> OpenFailure:

@@ -36,10 +36,8 @@ from bridge.media.types import OCTETS
 from bridge.rooms import ports
 from bridge.rooms.record import TOMBSTONE, Entered, Meaning, Person, Thread, Undecryptable
 from bridge.rooms.store import StorePort
-from bridge.webchat.frames import Agent, AgentLocation
+from bridge.webchat.frames import Agent, AgentLocation, AgentText
 
-_REDACTED = "It holds a password."
-"""Why an event is taken out of a room."""
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
@@ -291,7 +289,7 @@ class MatrixAdapter:
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
+        await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str
@@ -339,7 +337,7 @@ class MatrixAdapter:
     async def _contents(
         self, room_id: RoomId, sender: UserId, what: ports.Relayed
     ) -> list[render.Content]:
-        if isinstance(what, ports.RelayedText):
+        if isinstance(what, AgentText):
             return render.text_contents(what.html)
         if isinstance(what, AgentLocation):
             return [render.location_content(what)]

@@ -30,12 +30,12 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import Observer
 
 T = TypeVar("T")
-RawEvent = dict[str, object]
-Arrived = tuple[RoomId, EventId, RawEvent]
+Arrived = tuple[RoomId, EventId, Raw]
 Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 _LOG = "bridge.matrix.endpoint"
@@ -86,7 +86,7 @@ class _Typing(msgspec.Struct):
 
 _read_transaction = msgspec.json.Decoder(_Transaction).decode
 _read_gist = msgspec.json.Decoder(_Gist).decode
-_read_event = msgspec.json.Decoder(RawEvent).decode
+_read_event = msgspec.json.Decoder(Raw).decode
 _entries = msgspec.json.Decoder(list[msgspec.Raw])
 _typing = msgspec.json.Decoder(_Typing)
 
@@ -290,7 +290,7 @@ def _readable(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T 
     return None
 
 
-def _decode(text: bytes) -> RawEvent:
+def _decode(text: bytes) -> Raw:
     """Decode one event; RecursionError also for what would be too deep for those who come later."""
     event = _read_event(text)
     if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):

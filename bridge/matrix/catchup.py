@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.appservice import Arrived, RawEvent, is_echo
+from bridge.matrix.appservice import Arrived, is_echo
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
@@ -112,12 +113,14 @@ class CatchUp:
             if not before or (found and await self.known(found[-1][1])):
                 break
         else:
-            _log.warning("older events are not looked for", room=room_id, read=MOST_PAGES * PAGE)
+            if found:  # else we have been talking there all the while
+                most = MOST_PAGES * PAGE
+                _log.warning("older events are not looked for", room=room_id, read=most)
         new = await self.accept(found[::-1]) if found else 0
         if new:
             _log.info("events that were not handed over yet", room=room_id, count=new)
 
-    def _read(self, event: RawEvent, room_id: RoomId) -> Arrived | None:
+    def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """The event as a transaction brings it; None for an echo, and for what was taken back."""
         event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
         if not event_id or not sender or "redacted_because" in mapping(event, "unsigned"):
@@ -127,7 +130,7 @@ class CatchUp:
         return room_id, EventId(event_id), event | {"room_id": room_id}
 
 
-def _is_joining(event: RawEvent, host: UserId) -> bool:
+def _is_joining(event: Raw, host: UserId) -> bool:
     """True for our own join; earlier events were read when we joined."""
     before = mapping(mapping(event, "unsigned"), "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"

@@ -515,12 +515,10 @@ class Homeserver:
             for event in page:
                 yield event
 
-    async def redact(
-        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
-    ) -> None:
+    async def redact(self, user: UserId, room_id: RoomId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out. Refused: `user` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
-        await self.request("PUT", path, {"reason": reason}, user=user)
+        await self.request("PUT", path, {}, user=user)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer."""

@@ -23,9 +23,9 @@ from bridge.ids import EventId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
-from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll
 from bridge.rooms.record import Thread
-from bridge.webchat.frames import AgentLocation, AgentMedia
+from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.read import locate
 from bridge.webchat.words import decode_emoji, frame_bytes, qqemoji, split_text
 
@@ -48,7 +48,7 @@ _TAGS = frozenset(
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that the plain text says as well: alone they are not worth a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto"})
-_LABELLED = re.compile(r"^(.+)\n(https://matrix\.to/#/\S+/\$\S+)$", re.MULTILINE)
+_LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"]+/\$[^\s"]+)$', re.MULTILINE)
 """A line, and below it the address of an event."""
 _NOTHING = "…"
 """What stands for a text of which nothing is left: a body is never empty."""
@@ -61,7 +61,7 @@ def notice_content(notice: NoticeText) -> Content:
     """
     text = _never_empty(notice.text)
     content = _text(text, "m.text" if notice.ping else "m.notice")
-    html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text))
+    html, labels = _LABELLED.subn(r'<a href="\2">\1</a>', html_text.escape(text, quote=False))
     if labels:
         content |= {"format": HTML_FORMAT, "formatted_body": html.replace("\n", "<br>")}
     if notice.mentions:
@@ -310,7 +310,7 @@ _CUT = "\ufdd0"
 _ELEMENT = re.compile(r"<[^<>]*>")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
-Piece = RelayedText | AgentMedia
+Piece = AgentText | AgentMedia
 
 
 def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
@@ -320,11 +320,11 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     its texts and its pictures, none of them blank.
     """
     if "<" not in fragment:
-        return (RelayedText(fragment),)  # nothing to look for: most of what agents write
+        return (AgentText(fragment),)  # nothing to look for: most of what agents write
     # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
     root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
-        return (RelayedText(fragment),)
+        return (AgentText(fragment),)
     linked = _link_embedded(root)
     if _resolve(root, absolute) or linked:
         fragment = _inner_html(root)
@@ -332,7 +332,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
         node.decompose()  # the innermost first: an outer one takes what it holds along
     pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
     if not pictures:
-        return (RelayedText(fragment),)
+        return (AgentText(fragment),)
     for link in root.css("a[href]"):
         if not link.text().strip():
             # A picture was all of the link: where it led stays.
@@ -341,7 +341,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     for image, _ in pictures[:MAX_PICTURES]:
         around = _ancestors(image)
         if len(around) > MAX_DEPTH:
-            return (RelayedText(fragment),)
+            return (AgentText(fragment),)
         depth = next((at for at, node in enumerate(around) if node.tag in _WHOLE), len(around))
         if depth == len(around):
             image.replace_with(_CUT)
@@ -355,11 +355,11 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
         around = cuts[at] if at < len(cuts) else []
         whole = opened + text + "".join(f"</{node.tag}>" for node in reversed(around))
         if "<img" in text or html_text.unescape(_ELEMENT.sub("", text)).strip():
-            found.append(RelayedText(whole))
+            found.append(AgentText(whole))
         if at < len(cuts):
             found.append(pictures[at][1])
         opened = "".join(map(_opening, around))
-    return tuple(found) or (RelayedText(fragment),)
+    return tuple(found) or (AgentText(fragment),)
 
 
 def _inner_html(root: LexborNode) -> str:

@@ -24,6 +24,8 @@ Part = tuple[str, Callable[[], Awaitable[None]]]
 GRACE = 30.0
 """Seconds for which a part may be unreachable."""
 PROBE_EVERY = 5.0
+PATIENCE = 20.0
+"""Seconds, the longest wait for a probe."""
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
@@ -31,21 +33,14 @@ READY = "/_matrix/mau/ready"
 class Health:
     """Watches the parts that the bridge cannot do without, by name.
 
-    `patience`: seconds, the longest wait for a probe. `on_change` is told `(part, reachable)` after
-    every first probe and every change.
+    `on_change` is told `(part, reachable)` after every first probe and every change.
     """
 
     def __init__(
-        self,
-        parts: Mapping[str, Part],
-        clock: Clock,
-        *,
-        patience: float = 20.0,
-        on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
+        self, parts: Mapping[str, Part], clock: Clock, on_change: Callable[[str, bool], None]
     ) -> None:
         self._parts = parts
         self._clock = clock
-        self._patience = patience
         self._on_change = on_change
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
         """Since when a part has not answered, ms, and why: the newest wording of each reason, by
@@ -67,7 +62,7 @@ class Health:
     async def probe(self, part: str) -> None:
         began, (place, probe), why = self._clock.now(), self._parts[part], ""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(PATIENCE):
                 await probe()
         except TimeoutError:
             why = "no answer in time"

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
@@ -272,7 +272,7 @@ class Engine:
 
     def _may_follow(self, former: StoredRoom, person: UserId) -> bool:
         """True if a person was in the room, and may use the service."""
-        if self._around.rules.permission(person) < Permission.CUSTOMER:
+        if self._around.rules.permission(person) not in SERVED:
             return False
         with suppress(ValueError):
             return people.was_there(load_record(former.record), person)

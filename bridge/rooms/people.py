@@ -21,10 +21,10 @@ from math import ceil
 
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.policy import RobotUse
-from bridge.conversation.queue import callback_wanted
+from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
@@ -98,7 +98,7 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
         return
     limit = visit.rules.limits.new_rooms_per_hour
-    if permission < Permission.CUSTOMER:
+    if permission not in SERVED:
         refusal = "refused.permission"
     elif rooms >= visit.rules.limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
@@ -162,7 +162,7 @@ def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
     key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
-    if permission < Permission.CUSTOMER:
+    if permission not in SERVED:
         key, args = "refused.permission", model.Args(user=invitation.by)
     reason = visit.part(key, args)
     visit.ask(Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key]))
@@ -224,10 +224,12 @@ def entered(
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
         visit.say("encrypting.needed")
+    elif moving is not None:
+        pass  # all goes on
     elif visit.record.direct and (link := address(other)):
         if not parked:  # else each message is answered so
             visit.say("room.elsewhere", {"link": link})
-    elif moving is None:
+    else:
         if not visit.record.direct:
             _welcome(visit, words_came=bool(parked))
         elif not parked and record.came_from is None:
@@ -273,7 +275,8 @@ def address(other: RoomRecord | None) -> str:
     """The address of a direct room where the customer has an agent, or waits for one; else ""."""
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
-    idle = isinstance(other.conversation.phase, model.NoChat)
+    phase = other.conversation.phase
+    idle = isinstance(phase, model.NoChat) or hidden(phase)
     return "" if idle else permalink(other.matrix_id, None, via(other))
 
 
@@ -402,13 +405,13 @@ def is_alone(visit: Visit, who: UserId) -> bool:
     record, rules = visit.record, visit.rules
     if record.host != rules.bot or not record.direct or _in_company(visit):
         return False
-    return who == record.customer or rules.permission(who) <= Permission.IGNORED
+    return who == record.customer or rules.permission(who) is Permission.IGNORED
 
 
 def _in_company(visit: Visit) -> bool:
     """True if somebody is in the room beside the customer who invited us."""
     others = (one.user for one in visit.record.people if one.user != visit.record.customer)
-    return any(visit.rules.permission(user) > Permission.IGNORED for user in others)
+    return any(visit.rules.permission(user) is not Permission.IGNORED for user in others)
 
 
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
@@ -416,7 +419,7 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     phase = visit.record.conversation.phase
     if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
-    if isinstance(phase, model.Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
+    if isinstance(phase, model.Chatting) and visit.rules.permission(who) in SERVED:
         told = model.CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
         visit.step(model.Said(event_id, told))
 
@@ -436,8 +439,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             visit.set(direct=True)
             visit.say("room.alone")
     record = visit.record
-    served = any(permission(one.user) >= Permission.CUSTOMER for one in record.people)
-    served = served or record.direct
+    served = record.direct or any(permission(one.user) in SERVED for one in record.people)
     if served != (record.empty_since is None):
         visit.set(empty_since=None if served else visit.now)
 

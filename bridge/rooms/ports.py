@@ -16,7 +16,8 @@ import msgspec
 from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
-from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
+from bridge.webchat import frames
+from bridge.webchat.frames import Agent, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
 
@@ -245,12 +246,6 @@ class EditableNotice(msgspec.Struct, frozen=True):
 Notice = NoticeText | EditableNotice
 
 
-class RelayedText(msgspec.Struct, frozen=True):
-    """An agent's text: HTML fragment as it came; the matrix ring cleans it."""
-
-    html: str
-
-
 class RelayedMedia(msgspec.Struct, frozen=True):
     """An agent's file, ready to be uploaded to the homeserver."""
 
@@ -267,7 +262,8 @@ class Part(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-Relayed = RelayedText | RelayedMedia | AgentLocation
+Relayed = frames.AgentText | RelayedMedia | frames.AgentLocation
+"""An agent's words, as they came: the matrix ring cleans them. A file, ready for the homeserver."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -368,7 +364,7 @@ class MatrixPort(Protocol):
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
-    ) -> tuple[RelayedText | AgentMedia, ...]:
+    ) -> tuple[frames.AgentText | frames.AgentMedia, ...]:
         """An agent's fragment as texts and the pictures between them, in order; at least one."""
 
     async def relay(

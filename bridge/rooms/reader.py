@@ -26,7 +26,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
@@ -80,11 +80,12 @@ STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
 # For each message: to find a member by its enum's name takes longer than to call a function.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
-_TURNED_AWAY = (Permission.NONE, Permission.IGNORED)
 _MOST_ROOMS = 10
 """Rooms of one person that are looked at for a chat."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
+_PARKED = (Spoke, Corrected, Withdrew, Unreadable)
+"""Those of them that are answered if there are more."""
 
 Reading = Parsed | Malformed | None
 """A message as a command; None: it is a customer's word, or no text."""
@@ -143,7 +144,7 @@ def receive(
     says of it.
     """
     entering = visit.record.membership is _ENTERING
-    if entering and isinstance(meaning, (Spoke, Corrected, Withdrew, Unreadable)):
+    if entering and isinstance(meaning, _PARKED):
         _park(visit, meaning.event_id, raw)
         return
     if visit.record.greet_at is not None and isinstance(meaning, (Spoke, Unreadable)):
@@ -189,7 +190,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
-    if permission not in _TURNED_AWAY:
+    if permission in SERVED:
         return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):
         visit.report(event_id, "refused.permission", {"user": sender})
@@ -255,7 +256,8 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
 
 def _begins_chat(record: RoomRecord) -> bool:
     """True if words would begin a chat here: it is looked whether one goes on in another room."""
-    return record.direct and isinstance(record.conversation.phase, model.NoChat)
+    direct = record.direct and record.membership is _JOINED
+    return direct and isinstance(record.conversation.phase, model.NoChat)
 
 
 def _goes_in_clear(command: Reading) -> bool:
@@ -306,7 +308,7 @@ def _ordered_by(
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
         return references.withdrew(visit, gesture, earlier)
-    if visit.rules.permission(gesture.sender) < Permission.CUSTOMER:
+    if visit.rules.permission(gesture.sender) not in SERVED:
         return []
     if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
         return []
@@ -546,11 +548,11 @@ class Reader:
 
         Else it is of a room that ours has replaced, or an invitation as to any other.
         """
-        upgrade = visit.record.upgrade
+        upgrade, meaning = visit.record.upgrade, self._around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
-            _park(visit, EventId(str(raw.get("event_id"))), raw)
+            if isinstance(meaning, _PARKED) or len(visit.record.parked) < PARKED_LIMIT:
+                _park(visit, EventId(str(raw.get("event_id"))), raw)
             return True
-        meaning = self._around.matrix.interpret(raw)
         if not isinstance(meaning, Invited):
             return False
         people.followed(visit, meaning, where)
@@ -628,7 +630,7 @@ class Reader:
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""
-        if self._around.rules.permission(person) >= Permission.ADMIN:
+        if self._around.rules.permission(person) is Permission.ADMIN:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host
         members = [one.user for one in visit.record.people]

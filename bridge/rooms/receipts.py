@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED
 from bridge.conversation.model import AgentsCame, Chatting, Queued
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable
@@ -194,7 +194,7 @@ class Typist(msgspec.Struct, eq=False):
         """Typing notification of the homeserver: all users who are typing now, ours among them."""
         rules, matrix = self._around.rules, self._around.matrix
         people = [user for user in users if not matrix.is_ours(user)]
-        self._typing = any(rules.permission(user) >= Permission.CUSTOMER for user in people)
+        self._typing = any(rules.permission(user) in SERVED for user in people)
         if self._typing and not self._hinting and self._session() is not None:
             self._hinting = True
             self._spawn(self._hint())

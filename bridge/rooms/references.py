@@ -25,6 +25,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from itertools import takewhile
 
 import msgspec
@@ -110,11 +111,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
-    stored = _input(body)
-    meaning = await _meaning(around, stored)
-    earlier = _from_us(body) if stored is None else _from_a_person(meaning)
-    if isinstance(stored, PartPosted):
-        earlier = Earlier(stored.text)
+    row = _row(body)
+    meaning = await _meaning(around, row)
+    earlier = _from_a_person(meaning) or _from_us(row)
     if earlier is None:
         return None
     # A correction that changed nothing was told to nobody: then what it corrected counts.
@@ -133,7 +132,7 @@ async def original(
 ) -> Meaning | Undecryptable | None:
     """Read a person's event again; None if it is none, or no longer kept."""
     body = await around.store.body_of(room_id, event_id)
-    return None if body is None else await _meaning(around, _input(body))
+    return None if body is None else await _meaning(around, _row(body))
 
 
 async def said_by_agent(
@@ -147,7 +146,7 @@ async def said_by_agent(
     parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
     alike: list[tuple[int, EventId]] = []
     for event_id, body, received in await around.store.posted(room_id, before):
-        match _effect(body) or _input(body):
+        match _row(body):
             case PartPosted(of=first):
                 parts[first].append(event_id)
             case model.Relay(message_id="", agent=agent, content=AgentText(html=words)):
@@ -160,26 +159,20 @@ async def said_by_agent(
     return () if nearest is None else (nearest[1], *parts[nearest[1]])
 
 
-def _input(body: bytes) -> Stored | None:
-    """The input in a row of the journal; None if it holds an effect."""
-    try:
-        return load_input(body)
-    except msgspec.DecodeError:
+def _row(body: bytes) -> Stored | StoredEffect | None:
+    """The input or the effect in a row of the journal; None if it holds neither."""
+    for load in (load_input, load_effect):
+        with suppress(msgspec.DecodeError):
+            return load(body)
+    return None
+
+
+async def _meaning(
+    around: Surroundings, row: Stored | StoredEffect | None
+) -> Meaning | Undecryptable | None:
+    if not isinstance(row, MatrixEvent):
         return None
-
-
-def _effect(body: bytes) -> StoredEffect | None:
-    """The effect in a row of the journal; None if it holds an input."""
-    try:
-        return load_effect(body)
-    except msgspec.DecodeError:
-        return None
-
-
-async def _meaning(around: Surroundings, stored: Stored | None) -> Meaning | Undecryptable | None:
-    if not isinstance(stored, MatrixEvent):
-        return None
-    raw = await around.matrix.open(stored.raw)
+    raw = await around.matrix.open(row.raw)
     return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
 
 
@@ -196,9 +189,11 @@ def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
     return Earlier(text, content, meaning.sender, correction, meaning.answers)
 
 
-def _from_us(body: bytes) -> Earlier | None:
+def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
     """Words of an event of ours: an agent's, or our report of an undelivered message."""
-    match effect := _effect(body):
+    match row:
+        case PartPosted():
+            return Earlier(row.text)
         case model.Relay(content=AgentText(html=html)):
             return Earlier(html_to_text(decode_emoji(html)) or "")
         case model.Relay(content=AgentMedia(name=words) | AgentLocation(poi=words)):
@@ -206,7 +201,7 @@ def _from_us(body: bytes) -> Earlier | None:
         case model.Relay():
             return Earlier("")
         case model.Reported():
-            return Earlier("", reports=effect.event_id)
+            return Earlier("", reports=row.event_id)
         case _:
             return None
 

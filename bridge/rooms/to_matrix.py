@@ -185,9 +185,12 @@ class MatrixLane:
             return record.upgrade is not None
         if self._around.clock.now() - row.created >= NEWS_WITHIN:
             return False
-        with suppress(ports.Refused):
+        try:
             return await self._matrix.is_replaced(record.matrix_id, record.host)
-        return False
+        except ports.Unavailable:
+            return True  # perhaps: it is tried again
+        except ports.Refused:
+            return False
 
     def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
@@ -646,9 +649,9 @@ def choices_of(relay: model.Relay, event_id: EventId) -> tuple[CardPosted, ...]:
     return (CardPosted(card, tuple(f"{number}{KEYCAP}" for number in numbers)),)
 
 
-def _link_to(picture: frames.AgentMedia) -> ports.RelayedText:
+def _link_to(picture: frames.AgentMedia) -> frames.AgentText:
     """A link in place of a picture inside a text that could not be fetched."""
     shown = html.escape(f"🖼 {picture.name}".strip())
     if not picture.url.lower().startswith(("http://", "https://")):
-        return ports.RelayedText(shown)
-    return ports.RelayedText(f'<a href="{html.escape(picture.url)}">{shown}</a>')
+        return frames.AgentText(shown)
+    return frames.AgentText(f'<a href="{html.escape(picture.url)}">{shown}</a>')

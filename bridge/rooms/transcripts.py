@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
-from bridge.config.model import Permission
+from bridge.config.model import SERVED
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands
@@ -196,7 +196,7 @@ class _Reading:
         if self._around.matrix.is_ours(sender):
             return "agent", sender
         name = self._people.get(sender) or sender[1:].partition(":")[0]
-        return ("customer" if rules.permission(sender) >= Permission.CUSTOMER else None), name
+        return ("customer" if rules.permission(sender) in SERVED else None), name
 
     def _belongs(self, found: Recorded, role: Role) -> bool:
         ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)

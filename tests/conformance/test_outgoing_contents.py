@@ -30,10 +30,10 @@ from bridge.matrix.client import Spooled
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import Content
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia
 from bridge.rooms.record import Thread
 from bridge.texts import CATALOGUE, LANGUAGES, Texts, placeholders
-from bridge.webchat.frames import AgentLocation
+from bridge.webchat.frames import AgentLocation, AgentText
 
 ADA = UserId("@ada:example.org")
 ASKED, ROOT = EventId("$asked"), EventId("$root")
@@ -368,4 +368,4 @@ def test_every_property_of_what_is_sent_occurs_here(seen: Sequence[msgspec.Struc
 
 
 def test_there_is_nothing_else_of_an_agents_to_relay() -> None:
-    assert set(get_args(Relayed)) == {RelayedText, RelayedMedia, AgentLocation}
+    assert set(get_args(Relayed)) == {AgentText, RelayedMedia, AgentLocation}

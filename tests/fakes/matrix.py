@@ -21,7 +21,6 @@ from bridge.rooms.ports import (
     Recorded,
     Refused,
     Relayed,
-    RelayedText,
 )
 from bridge.rooms.record import (
     AgentInvited,
@@ -37,7 +36,7 @@ from bridge.rooms.record import (
     Unreadable,
     Upgraded,
 )
-from bridge.webchat.frames import Agent, AgentMedia
+from bridge.webchat.frames import Agent, AgentMedia, AgentText
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -260,9 +259,9 @@ class FakeMatrix:
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
-    ) -> tuple[RelayedText | AgentMedia, ...]:
+    ) -> tuple[AgentText | AgentMedia, ...]:
         del absolute
-        return (RelayedText(fragment),)
+        return (AgentText(fragment),)
 
     async def relay(
         self,
@@ -276,7 +275,7 @@ class FakeMatrix:
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[Part, ...]:
         del host, thread
-        text = what.html if isinstance(what, RelayedText) else type(what).__name__
+        text = what.html if isinstance(what, AgentText) else type(what).__name__
         new = Posted(EventId(""), room_id, self.ghost_of(agent), text, mentions=mentions)
         return (Part(await self._post(new, txn_id), text),)
 

@@ -19,13 +19,12 @@ from bridge.rooms.ports import (
     Refused,
     Relayed,
     RelayedMedia,
-    RelayedText,
     TooBig,
 )
 from bridge.rooms.record import Meaning, Thread
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
+from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, AgentText
 from tests.fakes.house import ROOM, Counts, World
 from tests.fakes.matrix import FakeMatrix
 from tests.unit.rooms.visits import ADA, BOT, RULES
@@ -64,7 +63,7 @@ class ReadingMatrix(FakeMatrix):
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
-    ) -> tuple[RelayedText | AgentMedia, ...]:
+    ) -> tuple[AgentText | AgentMedia, ...]:
         return render.pieces(fragment, absolute)
 
     async def relay(
@@ -80,7 +79,7 @@ class ReadingMatrix(FakeMatrix):
     ) -> tuple[Part, ...]:
         kind, text = "text", ""
         match what:
-            case RelayedText():
+            case AgentText():
                 text = what.html
             case RelayedMedia():
                 text = b"".join([chunk async for chunk in what.blob.chunks]).decode()
@@ -88,7 +87,7 @@ class ReadingMatrix(FakeMatrix):
             case AgentLocation():
                 kind, text = "location", f"{what.latitude},{what.longitude} {what.map}"
         (part,) = await super().relay(
-            room_id, BOT, agent, RelayedText(text), txn_id, mentions=mentions
+            room_id, BOT, agent, AgentText(text), txn_id, mentions=mentions
         )
         shown = Shown(part.event_id, text, kind, thread)
         if shown not in self.shown:

@@ -13,8 +13,7 @@ import msgspec
 from bridge.matrix.events import read_message
 from bridge.matrix.render import MAX_BODY, MAX_PICTURES, Content, pieces, text_contents
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.ports import RelayedText
-from bridge.webchat.frames import AgentMedia
+from bridge.webchat.frames import AgentMedia, AgentText
 from bridge.webchat.http import Endpoints
 from tests.fuzz.target import Target
 
@@ -45,7 +44,7 @@ def _from_agents(fragment: str) -> None:
     assert len(media) <= MAX_PICTURES
     assert all(bool(one.data) != bool(one.url) for one in media), "data or an address"
     for piece in found:
-        if isinstance(piece, RelayedText):
+        if isinstance(piece, AgentText):
             contents = text_contents(piece.html)
             assert contents, "something is always shown"
             shown = sum(len(str(content["body"])) for content in contents)

@@ -22,10 +22,10 @@ from aiohttp import HttpVersion11, web
 from yarl import URL
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, RawEvent
+from bridge.matrix.appservice import Arrived, Endpoint
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
-from bridge.rooms.record import MatrixEvent, Nothing, Spoke
+from bridge.rooms.record import MatrixEvent, Nothing, Raw, Spoke
 from tests.fuzz.target import Target
 from tests.support.event_examples import examples
 
@@ -35,7 +35,7 @@ Handler = Callable[[web.Request], Coroutine[None, None, web.Response]]
 _STORED = msgspec.json.Decoder(MatrixEvent)
 
 
-def honest(number: int) -> RawEvent:
+def honest(number: int) -> Raw:
     return {
         "event_id": f"$honest{number}",
         "room_id": "!r:example.org",
@@ -99,7 +99,7 @@ class Homeserver:
     """Calls the endpoint without a socket or a loop: nothing in it waits for anything."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[RoomId, EventId, RawEvent]] = []
+        self.taken: list[Arrived] = []
         endpoint = Endpoint(
             hs_token="s3cret",
             is_ours=OURS.is_ours,
@@ -123,7 +123,7 @@ class Homeserver:
             return refusal.status
         raise AssertionError("the endpoint waits for something")
 
-    async def _accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
+    async def _accept(self, events: Sequence[Arrived]) -> None:
         self.taken += events
 
     def _types(self, room_id: RoomId, users: Collection[UserId]) -> None:
@@ -188,7 +188,7 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _stored(room_id: RoomId, event_id: EventId, raw: RawEvent) -> None:
+def _stored(room_id: RoomId, event_id: EventId, raw: Raw) -> None:
     """What is stored is what came, and its meaning can be told."""
     assert raw["event_id"] == event_id
     assert raw["room_id"] == room_id

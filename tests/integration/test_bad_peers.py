@@ -12,6 +12,7 @@ import pytest_asyncio
 from bridge.demo.child_process import free_port
 from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.simulator import SimulatorOptions
+from tests.support.client import restart
 from tests.support.ledger import (
     check_towards_the_agent,
     check_towards_the_customer,
@@ -123,7 +124,7 @@ async def test_homeserver_restarted_twice(stage: Stage) -> None:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(talking())
-            await stage.synapse.restart()
+            await restart(stage.synapse)
         for chat in chats:
             await chat.ask()
     await all_is_well(stage, chats, {})

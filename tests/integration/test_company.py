@@ -12,6 +12,7 @@ import pytest
 
 from bridge.demo.matrix_user import Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
+from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones
 from tests.support.talk import JUN, MEI, Talk, chatting, into, wording
 
@@ -58,7 +59,7 @@ async def in_company(talk: Talk, friend: Customer) -> None:
     await talk.desk("say", text="To whom?")
     await theirs.reads("To whom?", MEI)
 
-    await talk.customer.room_call("leave", talk.room)
+    await room_call(talk.customer, "leave", talk.room)
     await theirs.sees(membership(talk.customer.user_id, "leave"))
     await theirs.say("is anybody here?")
     await talk.heard(f"{other}: is anybody here?")
@@ -91,7 +92,7 @@ async def test_an_agents_user_declines(stage: Stage) -> None:
     talk = await chatting(stage, "gus")  # so that Mei's user exists
     await talk.desk("close")
     await talk.sees(membership(MEI, "leave"))
-    await talk.customer.room_call("invite", talk.room, {"user_id": MEI})
+    await room_call(talk.customer, "invite", talk.room, {"user_id": MEI})
     own = await Talk.open(stage, talk.customer, "hello Mei", host=MEI)
     for room in (talk, own):
         left = await room.sees(_declined)
@@ -119,7 +120,7 @@ async def test_a_room_is_closed_in_the_queue(stage: Stage) -> None:
     await talk.customer.send_file(talk.room, b"order", "order.txt", "text/plain")
     await talk.say("!wc status")
     await talk.reads("Waiting for Sales, position", stage.bot)  # so the file is with the bridge
-    await talk.customer.set_state(talk.room, "m.room.tombstone", {"replacement_room": "#none:x"})
+    await set_state(talk.customer, talk.room, "m.room.tombstone", {"replacement_room": "#none:x"})
     for event in told:
         await talk.reads_reply("This room was closed, so this message did not go", event)
     await talk.reads("This room was closed, so I leave it", stage.bot)

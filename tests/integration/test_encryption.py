@@ -15,6 +15,7 @@ from PIL import Image
 
 from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
+from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, key_material
 from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, wording
 
@@ -150,14 +151,14 @@ async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
     await talk.desk("say", text="before your friend came")
     early = await talk.reads("before your friend came", MEI)
     friend = await phones.of("enc7friend")
-    await phone.room_call("invite", talk.room, {"user_id": friend.user_id})
+    await room_call(phone, "invite", talk.room, {"user_id": friend.user_id})
     await friend.join(talk.room)
     await phone.wait_for(talk.room, membership(friend.user_id, "join"))
     theirs = Talk(stage, friend, talk.room)
     await talk.desk("say", text="for both of you")
     before = await theirs.reads("for both of you", MEI)
     assert early["event_id"] in [event["event_id"] for event in friend.unreadable(talk.room)]
-    await friend.room_call("leave", talk.room)
+    await room_call(friend, "leave", talk.room)
     await phone.wait_for(talk.room, membership(friend.user_id, "leave"))
     await talk.say("now we are alone")
     await talk.heard("now we are alone")  # a direct chat again: no name is shown
@@ -187,7 +188,7 @@ async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: 
     await later.accept()
     await later.desk("say", text="nor am I")
     await later.reads("nor am I", MEI)
-    await phone.set_state(later.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
+    await set_state(phone, later.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
     await phone.wait_for(later.room, lambda event: event["type"] == "m.room.encryption")
     await later.say("secret now")
     await later.heard("secret now")

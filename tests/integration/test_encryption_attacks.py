@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from bridge.demo.matrix_user import Customer, Json, content_of
 from bridge.demo.stage import Stage, StageOptions
+from tests.support.client import set_state
 from tests.support.encrypted import Phones, both_ways, key_material
 from tests.support.postgres import PostgresServer
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -109,7 +110,7 @@ async def test_a_room_cannot_become_clear_again(stage: Stage, phones: Phones) ->
     talk, phone = await phones.chatting("undone")
     await talk.desk("say", text="in secret")
     await talk.reads("in secret", MEI)
-    await phone.set_state(talk.room, "m.room.encryption", {"algorithm": "none"})
+    await set_state(phone, talk.room, "m.room.encryption", {"algorithm": "none"})
     await phone.wait_for(talk.room, lambda event: content_of(event).get("algorithm") == "none")
     await both_ways(talk, "what is said now")
     await stage.bridge.kill()

@@ -17,6 +17,7 @@ from aiohttp import web
 from bridge.demo.child_process import free_port
 from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.registration import load_registration
+from tests.support.client import restart
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, failures
 from tests.support.proxy import Proxy, running
@@ -83,7 +84,7 @@ async def stage(
         assert ASK_FOR_IT in asked
         path.write_text(asked.replace(ASK_FOR_IT, "io.element.msc4190: false"), encoding="utf-8")
         assert not load_registration(path).device_management
-        await stage.synapse.restart()
+        await restart(stage.synapse)
         await stage.bridge.start()
         yield stage
 

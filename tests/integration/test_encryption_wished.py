@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from bridge.demo.matrix_user import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
+from tests.support.client import set_state
 from tests.support.encrypted import Phones, both_ways
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk
@@ -112,7 +113,7 @@ async def test_nothing_is_carried_in_clear(demanding: House) -> None:
     await talk.reads_reply("Not delivered", start)
     assert talk.person is None, "the call centre was never asked"
 
-    await talk.customer.set_state(talk.room, "m.room.encryption", ENCRYPTED)
+    await set_state(talk.customer, talk.room, "m.room.encryption", ENCRYPTED)
     await talk.sees(is_encryption)
     await talk.reads("will answer here", demanding.stage.bot)
     await talk.say("now then")

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from bridge.demo.matrix_user import PATIENCE
 from bridge.demo.stage import Stage, StageOptions
 from bridge.link.login import room_key
+from tests.support.client import room_call
 from tests.support.ledger import heard_at_last
 from tests.support.operator import Backup, examined
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -129,7 +130,7 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
 
     # The way that docs/operators.md shows: the account is taken over.
     await take_over(stage, RETURNS, secrets.token_hex(16), logout=True)
-    await bob.room_call("invite", room, {"user_id": RETURNS})
+    await room_call(bob, "invite", room, {"user_id": RETURNS})
     await Talk(stage, bob, room).reads("Returns will answer here", RETURNS)
     code, table = await examined(stage)
     assert code == 0, table

@@ -19,6 +19,7 @@ from bridge.matrix.client import Homeserver
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
 from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
 from tests.fakes.memory import MemoryStore
+from tests.support.client import room_call, set_state
 from tests.support.matrix_rig import Rig, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,8 +70,8 @@ async def test_what_was_said_before_the_invitation_is_not_ours(rig: Rig) -> None
     customer = await rig.customer()
     other = await rig.customer()
     room_id = RoomId(await customer.create_dm(other.user_id, "a private matter", is_direct=False))
-    await other.room_call("join", room_id)
-    await customer.room_call("invite", room_id, {"user_id": rig.users.queue_user(QueueId(2))})
+    await room_call(other, "join", room_id)
+    await room_call(customer, "invite", room_id, {"user_id": rig.users.queue_user(QueueId(2))})
     await other.say(room_id, "good idea")
     entry = await rig.adapter.enter(
         room_id, rig.users.queue_user(QueueId(2)), UserId(customer.user_id)
@@ -87,7 +88,7 @@ async def test_room_settings_made_before_we_came_are_found(rig: Rig) -> None:
     entry = await rig.adapter.enter(room_id, rig.users.bot, UserId(customer.user_id))
     assert entry.found.config == settings
     assert entry.found.configured_by == customer.user_id
-    changed = await customer.set_state(room_id, "org.matrix_webchat.room", {"queue": 1})
+    changed = await set_state(customer, room_id, "org.matrix_webchat.room", {"queue": 1})
     assert rig.adapter.interpret(await rig.intake.event(changed)) == RoomConfigured(
         EventId(changed), UserId(customer.user_id), {"queue": 1}
     )
@@ -147,8 +148,11 @@ async def test_power_levels(rig: Rig) -> None:
         levels = await customer.state(room_id, "m.room.power_levels")
         users = levels["users"]
         assert isinstance(users, dict)
-        await customer.set_state(
-            room_id, "m.room.power_levels", levels | {"users": users | {other.user_id: 50}}
+        await set_state(
+            customer,
+            room_id,
+            "m.room.power_levels",
+            levels | {"users": users | {other.user_id: 50}},
         )
         asked = [UserId(customer.user_id), UserId(other.user_id), UserId("@stranger:localhost")]
         found = await rig.adapter.power_levels(room_id, rig.users.bot, asked)

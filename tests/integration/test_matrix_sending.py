@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from bridge.config.model import Bot
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.matrix_user import CustomerError, Event, content_of, membership, said
+from bridge.demo.matrix_user import CustomerError, Event, content_of, membership
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
@@ -19,12 +19,12 @@ from bridge.rooms.ports import (
     NoticeText,
     Refused,
     RelayedMedia,
-    RelayedText,
     TooBig,
     Unavailable,
 )
 from bridge.rooms.record import MemberGone, Spoke
-from bridge.webchat.frames import Agent
+from bridge.webchat.frames import Agent, AgentText
+from tests.support.client import room_call, said, set_state
 from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +54,7 @@ async def test_notice_reply_and_edit_in_place(rig: Rig) -> None:
 async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bot, ghost = rig.users.bot, rig.adapter.ghost_of(ALICE)
-    await customer.set_state(room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
+    await set_state(customer, room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
     await rig.adapter.name_service_members(room_id, bot, [ghost])
     named = await customer.state(room_id, SERVICE_MEMBERS)
     assert named == {"service_members": ["@helper:localhost", ghost]}
@@ -89,9 +89,9 @@ async def test_profile_is_written_only_on_change(rig: Rig) -> None:
     ghost = await rig.adapter.welcome_agent(room_id, rig.users.bot, agent, None, "")
     await rig.new_adapter().welcome_agent(room_id, rig.users.bot, agent, None, "")
     nameless = Agent(id=AgentId("c3"))
-    await rig.new_adapter().relay(room_id, rig.users.bot, nameless, RelayedText(html="hi"), "r1")
+    await rig.new_adapter().relay(room_id, rig.users.bot, nameless, AgentText(html="hi"), "r1")
     renamed = Agent(id=AgentId("c3"), name="Carol B.")
-    await rig.new_adapter().relay(room_id, rig.users.bot, renamed, RelayedText(html="ho"), "r2")
+    await rig.new_adapter().relay(room_id, rig.users.bot, renamed, AgentText(html="ho"), "r2")
     await customer.wait_for(room_id, said("ho", ghost))
     # Synapse writes a member event for each change of profile, and for a second join none.
     names = [
@@ -119,7 +119,7 @@ async def test_agents_text_arrives_clean(rig: Rig) -> None:
         '<p>See <a href="https://shop.example/x" onclick="x()">our shop</a> /::)'
         '<script>alert(1)</script><img class="qqemoji qqemoji13" src="/spacer.gif"></p>'
     )
-    (part,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=html), "rich")
+    (part,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html=html), "rich")
     event = await customer.wait_for(room_id, lambda event: event["event_id"] == part.event_id)
     content = content_of(event)
     assert content["body"] == "See our shop (https://shop.example/x) 🙂😁"
@@ -132,10 +132,10 @@ async def test_agents_text_arrives_clean(rig: Rig) -> None:
 async def test_long_text_becomes_several_messages(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     words = " ".join(f"word{number}" for number in range(9_000))
-    parts = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
-    again = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
+    parts = await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html=words), "long")
+    again = await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html=words), "long")
     assert again == parts
-    await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="end"), "end")
+    await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html="end"), "end")
     await customer.wait_for(room_id, said("end"))
     bodies = [
         str(content_of(event)["body"])
@@ -208,9 +208,9 @@ async def test_file_beyond_the_homeservers_limit_is_refused(rig: Rig) -> None:
 async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     ghost = rig.adapter.ghost_of(ALICE)
-    await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="one"), "k1")
-    await customer.room_call("kick", room_id, {"user_id": ghost})
-    await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="two"), "k2")
+    await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html="one"), "k1")
+    await room_call(customer, "kick", room_id, {"user_id": ghost})
+    await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html="two"), "k2")
     await customer.wait_for(room_id, said("two", ghost))
     gone = await rig.intake.meaning(rig.adapter, room_id, MemberGone)
     assert (gone.who, gone.by) == (ghost, UserId(customer.user_id))
@@ -219,8 +219,8 @@ async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
 async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bob = Agent(id=AgentId("Bob_1"), name="Bob")
-    (first,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="A"), "same")
-    (other,) = await rig.adapter.relay(room_id, rig.users.bot, bob, RelayedText(html="B"), "same")
+    (first,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, AgentText(html="A"), "same")
+    (other,) = await rig.adapter.relay(room_id, rig.users.bot, bob, AgentText(html="B"), "same")
     notice = await rig.adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
     assert len({first.event_id, other.event_id, notice}) == 3
 
@@ -231,11 +231,9 @@ async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) 
 
     adapter = rig.new_adapter()
     assert (first,) == await adapter.relay(
-        room_id, rig.users.bot, ALICE, RelayedText(html="A"), "same"
+        room_id, rig.users.bot, ALICE, AgentText(html="A"), "same"
     )
-    assert (other,) == await adapter.relay(
-        room_id, rig.users.bot, bob, RelayedText(html="B"), "same"
-    )
+    assert (other,) == await adapter.relay(room_id, rig.users.bot, bob, AgentText(html="B"), "same")
     assert notice == await adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
     await adapter.ghosts.prepare(QUEUES, Bot())
     await customer.wait_for(room_id, said("N"))
@@ -247,7 +245,7 @@ async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) 
     customer, room_id = await rig.served_room()
     bot = rig.users.bot
     words = " ".join(f"word{number}" for number in range(5_000))
-    before = await rig.adapter.relay(room_id, bot, ALICE, RelayedText(html=words), "old")
+    before = await rig.adapter.relay(room_id, bot, ALICE, AgentText(html=words), "old")
     notice = await rig.adapter.say(room_id, bot, NoticeText(text="N"), "old")
     assert len(before) == 2
     await rig.homeserver.server.kill()
@@ -258,7 +256,7 @@ async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) 
 
     adapter = rig.new_adapter()
     await adapter.look_back(room_id, bot, 0)
-    assert await adapter.relay(room_id, bot, ALICE, RelayedText(html=words), "old") == before
+    assert await adapter.relay(room_id, bot, ALICE, AgentText(html=words), "old") == before
     assert await adapter.say(room_id, bot, NoticeText(text="N"), "old") == notice
     assert await rig.new_adapter().say(room_id, bot, NoticeText(text="N"), "old") != notice
     await customer.sync()

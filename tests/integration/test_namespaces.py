@@ -16,6 +16,7 @@ from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.stage import Stage
 from bridge.matrix.registration import NOT_LOADED, load_registration, save_registration
+from tests.support.client import restart
 from tests.support.operator import examined
 from tests.support.staging import bridge_like, staged
 from tests.support.talk import MEI, Talk
@@ -45,7 +46,7 @@ async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
     agents = whole.namespaces.users[0]
     older = msgspec.structs.replace(whole.namespaces, users=whole.namespaces.users[1:])
     save_registration(msgspec.structs.replace(whole, namespaces=older), registration)
-    await stage.synapse.restart()
+    await restart(stage.synapse)
     save_registration(whole, registration)  # as `register` writes it, and nobody restarts
 
     code, table = await examined(stage)
@@ -66,7 +67,7 @@ async def test_agents_users_that_are_not_loaded(stage: Stage) -> None:
     assert NOT_LOADED in log
     assert "lost a user" not in log
 
-    await stage.synapse.restart()
+    await restart(stage.synapse)
     code, table = await examined(stage)
     assert code == 0, table
     for letter in letters:
@@ -100,7 +101,7 @@ async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> No
     registration = tmp_path / "registration.yaml"
     same = crm2()
     stage.synapse._registrations += (registration,)
-    await stage.synapse.restart()
+    await restart(stage.synapse)
     await same.start(ready=False)
     assert await same.ended() == 16
     log = same.log_file.read_text(encoding="utf-8")
@@ -110,7 +111,7 @@ async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> No
     assert (code, table.count("the application service webchat serves it")) == (1, 2), table
 
     own = crm2(queue_username_template="crm2_queue_{queue}")
-    await stage.synapse.restart()
+    await restart(stage.synapse)
     async with own:
         ada = await stage.customer("ada")
         talk = await Talk.open(stage, ada, "sales?", host="@crm2_queue_1:localhost")

@@ -10,6 +10,7 @@ import pytest_asyncio
 from bridge.demo.matrix_user import content_of
 from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.ghosts import SERVICE_MEMBERS
+from tests.support.client import room_call
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, into
 
@@ -34,7 +35,7 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     room = await ada.call("POST", "v3/createRoom", {"preset": "private_chat"})
     talk = Talk(stage, ada, str(room["room_id"]))
     await into(talk, bob)
-    await ada.room_call("invite", talk.room, {"user_id": stage.bot})
+    await room_call(ada, "invite", talk.room, {"user_id": stage.bot})
     await talk.reads("Hello! This room reaches the agents", stage.bot)
     await bob.say(talk.room, "our parcel is late")
     await talk.accept()
@@ -59,7 +60,7 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     carol = await stage.customer("carol")
     await into(talk, carol)
     await talk.heard("(carol has come into the room)")
-    await carol.room_call("leave", talk.room)
+    await room_call(carol, "leave", talk.room)
     await talk.heard("(carol has left the room)")
 
     person = talk.person
@@ -73,7 +74,7 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
         "(carol has left the room)",
     ]
     assert not any("robot1" in line for line in talk.shown() if line.startswith(stage.bot))
-    await bob.room_call("leave", talk.room)
+    await room_call(bob, "leave", talk.room)
     await talk.heard("(bob has left the room)")
     await talk.say("I am still here")
     await talk.heard("ada: I am still here")

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.demo.matrix_user import content_of, membership
 from bridge.demo.stage import Stage
+from tests.support.client import room_call, set_state
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,7 +43,7 @@ async def test_the_host_speaks_for_an_agent_who_may_not_come_in(stage: Stage) ->
 
     # The admin changes the room, and the next word is the agent's own.
     levels = await talk.customer.state(talk.room, "m.room.power_levels")
-    await talk.customer.set_state(talk.room, "m.room.power_levels", levels | {"invite": 0})
+    await set_state(talk.customer, talk.room, "m.room.power_levels", levels | {"invite": 0})
     await talk.desk("say", text="there you are")
     await talk.reads_exactly("there you are", MEI)
     await talk.desk("close")
@@ -55,7 +56,7 @@ async def test_an_agent_who_was_banned(stage: Stage) -> None:
     await talk.accept()
     await talk.desk("say", text="no")
     await talk.reads_exactly("no", MEI)
-    await talk.customer.room_call("ban", talk.room, {"user_id": MEI})
+    await room_call(talk.customer, "ban", talk.room, {"user_id": MEI})
     await talk.desk("say", text="I mean it")
     await talk.reads_exactly("Mei: I mean it", stage.bot)
     await talk.desk("close")

@@ -17,6 +17,7 @@ from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.registration import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
+from tests.support.client import restart
 from tests.support.filling import fill
 from tests.support.ledger import (
     all_handed_over,
@@ -103,7 +104,7 @@ async def test_connected_but_deaf(stage: Stage) -> None:
         )
     finally:
         save_registration(whole, path)
-        await stage.synapse.restart()
+        await restart(stage.synapse)
     await stage.bridge.wait_until("/_matrix/mau/ready")
 
 

@@ -12,6 +12,7 @@ import pytest
 from bridge.demo.child_process import ServerError
 from bridge.demo.matrix_user import Customer
 from bridge.demo.synapse import SynapseServer
+from tests.support.client import restart
 from tests.support.postgres import PostgresServer
 
 
@@ -38,7 +39,7 @@ async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
             devices = (await ann.call("GET", "v3/devices"))["devices"]
             assert isinstance(devices, list)
             assert len(devices) == 1, "registering made one that nobody holds"
-            await server.restart()
+            await restart(server)
             assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
             await server.kill()
             await server.start()

@@ -18,9 +18,8 @@ from bridge.matrix.render import (
     pieces,
     text_contents,
 )
-from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
-from bridge.webchat.frames import AgentLocation, AgentMedia
+from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.http import Endpoints
 from tests.support.matrix_rig import blob, picture
 from tests.support.sounds import film, tone
@@ -84,7 +83,7 @@ def _text(name: str, html: str) -> Row:
             shown.append("`m.image`, or a link if it may not be fetched")
             bodies.append(piece.name)
             continue
-        assert isinstance(piece, RelayedText)
+        assert isinstance(piece, AgentText)
         for content in text_contents(piece.html):
             shown.append(_shown(content))
             bodies.append(str(content["body"]))

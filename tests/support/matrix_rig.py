@@ -16,11 +16,12 @@ from PIL import Image
 
 from bridge.config.model import Bot, Queue
 from bridge.demo.matrix_user import PATIENCE, Customer
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import RoomId, UserId
 from bridge.matrix import client
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.appservice import Endpoint, RawEvent
+from bridge.matrix.appservice import Arrived, Endpoint
 from bridge.rooms.ports import Blob, MatrixPort
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore
 from tests.support.synapse import Homeserver, running_homeserver
@@ -33,12 +34,12 @@ class MemoryIntake:
     """Takes transactions in, and can be out of order."""
 
     def __init__(self) -> None:
-        self.events: dict[str, RawEvent] = {}
+        self.events: dict[str, Raw] = {}
         self.down = False
         self.refused = 0
         self._news = asyncio.Condition()
 
-    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
+    async def accept(self, events: Sequence[Arrived]) -> None:
         async with self._news:
             self._news.notify_all()
             if self.down:
@@ -51,7 +52,7 @@ class MemoryIntake:
         async with asyncio.timeout(PATIENCE), self._news:
             await self._news.wait_for(lambda: self.refused > 0)
 
-    async def event(self, event_id: str) -> RawEvent:
+    async def event(self, event_id: str) -> Raw:
         async with asyncio.timeout(PATIENCE), self._news:
             await self._news.wait_for(lambda: event_id in self.events)
             return self.events[event_id]

@@ -20,6 +20,7 @@ from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of, membe
 from bridge.demo.stage import Stage
 from bridge.ids import RoomId
 from bridge.simulator.state import Wire
+from tests.support.client import room_call
 
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""
@@ -216,8 +217,8 @@ async def chatting(stage: Stage, name: str) -> Talk:
 
 async def into(talk: Talk, who: Customer) -> None:
     """Bring somebody else into the room."""
-    await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
-    await who.room_call("join", talk.room)
+    await room_call(talk.customer, "invite", talk.room, {"user_id": who.user_id})
+    await room_call(who, "join", talk.room)
     await talk.sees(membership(who.user_id, "join"))
 
 

@@ -218,8 +218,9 @@ def test_cancel_while_we_ask() -> None:
     assert scene.state.callback is None
 
 
-def test_cancel_long_after_shows_no_card_of_a_request_that_nobody_saw() -> None:
+def test_cancel_long_after_corrects_the_card_far_up_and_shows_none_of_what_nobody_saw() -> None:
     scene = wished(Scene())
+    number = scene.state.number
     while scene.phase != "Requesting":
         scene.later(NEAR_FOR / 1000)
         if scene.phase == "Requesting":
@@ -229,7 +230,8 @@ def test_cancel_long_after_shows_no_card_of_a_request_that_nobody_saw() -> None:
     scene.cancel()
     scene.reply(requestId=REQUEST)
     scene.reply()
-    assert (scene.phase, scene.cards) == ("Idle", [])
+    assert (scene.phase, scene.cards) == ("Idle", ["callback.cancelled"])
+    assert scene.state.number == number
 
 
 def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:

@@ -291,6 +291,43 @@ def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
     assert scene.last["rating"] == {"id": 2, "comments": "too slow\nrude"}
 
 
+def test_of_a_newer_ratings_words_only_the_last_go_beside_them() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Rate(1, "rude"))
+    scene.happen(Rate(2, "slow"))
+    scene.reply()
+    assert scene.last["rating"] == {"id": 2, "comments": "too slow\nslow"}
+
+
+def test_who_rates_again_in_words_is_answered_though_the_number_is_the_same() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Rate(0, "rude"))
+    scene.reply()
+    scene.reply()
+    assert scene.last["rating"] == {"id": 0, "comments": "too slow\nrude"}
+    assert scene.notices == ["rating.changed"]
+
+
+def test_words_that_are_too_long_for_a_rating_are_told_of_at_once() -> None:
+    scene = ended()
+    scene.happen(Rate(0, "so many words"))
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.notices[-1] == "rating.too_long"
+    scene.later(60)
+    assert len(scene.sent(104)) == 1
+
+
+def test_nor_do_they_hold_back_a_newer_rating() -> None:
+    scene = ended()
+    scene.happen(Rate(0, "so many words"))
+    scene.happen(Rate(1, "few"))
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.last["rating"] == {"id": 1, "comments": "few"}
+    assert scene.notices[-1] == "chat.ended"
+
+
 def test_the_newer_ones_words_go_when_those_are_taken_back() -> None:
     scene = asked_why()
     add(scene)

@@ -246,3 +246,22 @@ async def test_a_link_is_wanted_while_a_reply_is_awaited() -> None:
         hold.set()
         assert isinstance(await outcome(told), Reply)
         await eventually(lambda: not connected(rigged))
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_while_the_links_close_holds_nobody_up() -> None:
+    """There will be no other socket on which the command could go out once more."""
+    desk = Desk(lambda _: None)
+    async with up(WildServer(socket=desk.serve)) as rigged:
+        told = now(rigged, 1)
+        await eventually(lambda: len(desk.of(110)) == 1)
+        wire = rigged.links._links[ADA.room_id].gate.wire
+        assert wire is not None
+        closing = asyncio.get_running_loop().create_task(rigged.links.aclose())
+        await asyncio.sleep(0)
+        wire.read(b'{"type":110,"messageId":1,"result":-15}')
+        await closing
+        async with asyncio.timeout(1):
+            failure = await outcome(told)
+    assert isinstance(failure, CallFailure)
+    assert (failure.reason, failure.certain) == (FailureReason.UNREACHABLE, True)

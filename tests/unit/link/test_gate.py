@@ -1,6 +1,7 @@
 """Demand for a link, and the gate to its socket."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,8 +11,7 @@ from bridge.link.http_client import OpenFailure
 from bridge.link.socket import Demand, Gate, Wire
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
-WAY = cast("Wire", "way")
-OLD, NEW = cast("Wire", "old"), cast("Wire", "new")
+WAY, OLD, NEW = (cast("Wire", SimpleNamespace(usable=True)) for _ in range(3))
 
 
 @pytest.mark.asyncio

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bridge.ids import RequestId, SessionId
 from bridge.link.learnt import Feature
+from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
     Image,
@@ -22,7 +23,7 @@ from bridge.webchat.frames import (
     Text,
     Voice,
 )
-from tests.unit.link.rig import FAST, WildServer, eventually, rig, settings_for
+from tests.unit.link.rig import FAST, Rig, WildServer, blob, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK, chat, said, simulated, text
 
 SESSION = SessionId(5150)
@@ -520,6 +521,37 @@ async def test_a_hint_may_find_the_dead_token() -> None:
         rigged.links.typing(ADA.room_id, SESSION)
         await eventually(lambda: rigged.counts.connects == 2)
         assert rigged.counts.logins == 2
+
+
+@pytest.mark.asyncio
+async def test_what_a_hint_found_refused_is_shown_to_nobody_again() -> None:
+    """While the old socket still waits for a reply, an upload waits for the new login's token."""
+    tokens: list[str] = []
+
+    async def upload(request: web.Request) -> web.Response:
+        tokens.append(request.query["token"])
+        return web.json_response({"result": 1, "url": "/webchat/f/1"})
+
+    dead: dict[object, int | None] = {113: -15, 110: None}
+    desk = Desk(lambda frame: dead.get(frame["type"], 1) if frame["token"] == "T1" else 1)
+
+    async def unanswered(rigged: Rig) -> None:
+        with pytest.raises(CallFailure, match="lost"):
+            await rigged.call(ADA, 1, HELLO)
+
+    async with (
+        WildServer(socket=desk.serve, upload=upload).running() as server,
+        rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged,
+        asyncio.TaskGroup() as tasks,
+    ):
+        waiting = tasks.create_task(unanswered(rigged))
+        await eventually(lambda: len(desk.of(110)) == 1)
+        old = rigged.links._links[ADA.room_id].gate.wire
+        rigged.links.typing(ADA.room_id, SESSION)
+        await eventually(lambda: old is not None and not old.usable)
+        assert not waiting.done()
+        assert await rigged.links.upload(ADA, blob(b"x"))
+    assert tokens == ["T2"]
 
 
 # --- what a server may not take -------------------------------------------------------------------

@@ -12,8 +12,8 @@ from aiohttp import web
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
-from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused, RelayedText
-from bridge.webchat.frames import Agent
+from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused
+from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
@@ -40,7 +40,7 @@ async def test_whatever_we_send_bears_the_marker_by_which_it_is_known_again() ->
         return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
 
     async with adapting(answer) as adapter:
-        agent, long = Agent(AgentId("a1"), "Mei"), RelayedText("x" * 30_000)
+        agent, long = Agent(AgentId("a1"), "Mei"), AgentText("x" * 30_000)
         await adapter.say(ROOM, HOST, NoticeText("hi"), "t1")
         await adapter.say(ROOM, HOST, EditableNotice("hi", edits=EventId("$x")), "t2")
         await adapter.poll(ROOM, HOST, Poll("?", (("1", "Bad"),), "?"), "t3")
@@ -62,7 +62,7 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         for name in ("Mei", "Mei", "", "Mei Lin"):
             asked.append(f"<{name}>")
             agent = Agent(AgentId("a1"), name)
-            (part,) = await adapter.relay(ROOM, HOST, agent, RelayedText("hello"), f"t{len(asked)}")
+            (part,) = await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{len(asked)}")
             assert (part.event_id, part.text) == ("$e", "hello")
     assert asked == [
         *("<Mei>", "register", "WEBCHAT", "displayname", "invite", "join", "send"),

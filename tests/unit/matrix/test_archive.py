@@ -208,7 +208,8 @@ async def test_an_event_that_is_not_there() -> None:
 @pytest.mark.asyncio
 async def test_taking_something_out() -> None:
     pages = Pages({})
-    await pages.redact(HOST, ROOM, EventId("$1"), "It is secret.", "conceal.$1")
+    await pages.redact(HOST, ROOM, EventId("$1"), "conceal.$1")
     assert pages.asked[0] == (
         "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
     )  # fmt: skip
+    assert pages.asked[1] == ("body", "{}", {}), "no sentence in one language, and for one cause"

@@ -11,11 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import RawEvent
+from bridge.matrix.appservice import Arrived
 from bridge.matrix.catchup import LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
 from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 from tests.fakes.clock import ManualClock, quiet
 
@@ -31,7 +32,7 @@ class House:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.outage = asyncio.Event()
-        self.rooms: dict[RoomId, list[RawEvent]] = {ROOM: [], OTHER: []}
+        self.rooms: dict[RoomId, list[Raw]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
         self.trouble: list[Exception] = []
         self.away = False
@@ -41,7 +42,7 @@ class House:
     def event(self, room: RoomId = ROOM, **more: object) -> str:
         """Something is said in a room."""
         self._events += 1
-        event: RawEvent = {
+        event: Raw = {
             "event_id": f"${self._events}",
             "sender": "@ann:a",
             "type": "m.room.message",
@@ -52,7 +53,7 @@ class House:
 
     async def page(
         self, who: UserId, room_id: RoomId, limit: int, before: str
-    ) -> tuple[Sequence[RawEvent], str]:
+    ) -> tuple[Sequence[Raw], str]:
         assert OURS.is_host(who)
         self.asked += 1
         if self.away:
@@ -70,7 +71,7 @@ class House:
     async def known(self, event_id: EventId) -> bool:
         return event_id in self.taken
 
-    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> int:
+    async def accept(self, events: Sequence[Arrived]) -> int:
         if self.trouble:
             raise self.trouble.pop()
         new = [event_id for _, event_id, _ in events if event_id not in self.taken]
@@ -194,6 +195,18 @@ async def test_many_pages_come_in_order_and_not_without_end() -> None:
         ("warning", None, MOST_PAGES * PAGE),
         ("info", MOST_PAGES * PAGE, None),
     ]
+
+
+@pytest.mark.asyncio
+async def test_pages_of_our_own_words_are_no_sign_that_others_are_missing() -> None:
+    house = House()
+    house.taken.append(house.event())
+    for _ in range((MOST_PAGES + 1) * PAGE):
+        house.event(sender=OURS.ghost(AgentId("A1")))
+    with capture_logs() as logs:
+        async with house.looked_after():
+            await house.clock.turn(ALL_LOOKS)
+    assert logs == []
 
 
 @pytest.mark.asyncio

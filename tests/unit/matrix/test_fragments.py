@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.matrix import render
 from bridge.matrix.render import EMBEDDED, MAX_PICTURES, Piece, clean
-from bridge.rooms.ports import RelayedText
-from bridge.webchat.frames import AgentMedia
+from bridge.webchat.frames import AgentMedia, AgentText
 
 
 def absolute(address: str) -> str:
@@ -23,8 +22,8 @@ def pieces(fragment: str) -> tuple[Piece, ...]:
 DATA = base64.b64encode(b"picture bytes").decode()
 
 
-def text(html: str) -> RelayedText:
-    return RelayedText(html)
+def text(html: str) -> AgentText:
+    return AgentText(html)
 
 
 def image(url: str = "", name: str = "", data: str = "") -> AgentMedia:
@@ -119,7 +118,7 @@ def test_a_picture_inside_the_text_may_be_large() -> None:
 def test_more_pictures_than_anybody_sends_stay_links() -> None:
     found = pieces('<img src="https://x.y/a.png">' * (MAX_PICTURES + 2))
     assert found[:-1] == (image("https://x.y/a.png"),) * MAX_PICTURES
-    assert isinstance(found[-1], RelayedText)
+    assert isinstance(found[-1], AgentText)
     assert clean(found[-1].html)[0] == "https://x.y/a.pnghttps://x.y/a.png"
 
 
@@ -140,7 +139,7 @@ def test_no_word_is_lost_and_no_piece_is_blank(fragment: str) -> None:
     found = pieces(fragment)
     assert found
     for piece in found:
-        if isinstance(piece, RelayedText):
+        if isinstance(piece, AgentText):
             body, formatted = clean(piece.html)
             assert body.strip()
             assert "<script" not in formatted
@@ -148,7 +147,7 @@ def test_no_word_is_lost_and_no_piece_is_blank(fragment: str) -> None:
         else:
             assert piece.url
     if "<script>" not in fragment:
-        said = "".join(clean(p.html)[0] for p in found if isinstance(p, RelayedText))
+        said = "".join(clean(p.html)[0] for p in found if isinstance(p, AgentText))
         assert said.count("word") == fragment.count("word")
 
 
@@ -206,5 +205,5 @@ def test_a_link_around_a_picture_is_made_absolute_too() -> None:
 def test_what_is_embedded_is_a_link(fragment: str, shown: str) -> None:
     """No client shows it inside a text, and an agent's desk does."""
     (piece,) = render.pieces(f"see {fragment}", lambda address: f"https://desk{address}")
-    assert isinstance(piece, RelayedText)
+    assert isinstance(piece, AgentText)
     assert clean(piece.html)[0] == f"see {shown}".strip()

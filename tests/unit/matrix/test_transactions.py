@@ -16,9 +16,10 @@ from aiohttp.web import BaseRequest, Response, ServerRunner
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, Page, RawEvent
+from bridge.matrix.appservice import Arrived, Endpoint, Page
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
@@ -33,7 +34,7 @@ class Intake:
         """Nothing is stored before it is set."""
         self.open.set()
         self.came, self.typed = asyncio.Event(), asyncio.Event()
-        self.taken: list[tuple[RoomId, EventId, RawEvent]] = []
+        self.taken: list[Arrived] = []
         self.calls = 0
         self.typists: list[tuple[RoomId, list[UserId]]] = []
 
@@ -41,7 +42,7 @@ class Intake:
         self.typists.append((room_id, list(users)))
         self.typed.set()
 
-    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
+    async def accept(self, events: Sequence[Arrived]) -> None:
         self.calls += 1
         self.came.set()
         if self.down:
@@ -89,8 +90,8 @@ async def running(
         yield Rig(client, intake)
 
 
-def event(number: int = 1, **more: object) -> RawEvent:
-    base: RawEvent = {
+def event(number: int = 1, **more: object) -> Raw:
+    base: Raw = {
         "event_id": f"${number}",
         "room_id": "!r",
         "type": "m.room.message",
@@ -100,11 +101,11 @@ def event(number: int = 1, **more: object) -> RawEvent:
     return base | more
 
 
-def typing(*users: str, room: str = "!r") -> RawEvent:
+def typing(*users: str, room: str = "!r") -> Raw:
     return {"type": "m.typing", "room_id": room, "content": {"user_ids": list(users)}}
 
 
-RECEIPT: RawEvent = {
+RECEIPT: Raw = {
     "type": "m.receipt",
     "content": {"$1": {"m.read": {"@ann:a": {"ts": 1, "thread_id": "main"}}}},
     "room_id": "!r",

@@ -147,13 +147,16 @@ async def test_stopping_is_not_ready() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other() -> None:
+async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
     peer = Peer()
     parts = {"database": ("db", hang), "webchat": ("http://x", peer.probe)}
-    health = Health(parts, TurnedClock(), patience=0.01)
+    monkeypatch.setattr("bridge.ops.health.PATIENCE", 0.01)
+    health = Health(parts, TurnedClock(), lambda _part, _reachable: None)
     await once(health)
     assert set(health.missing()) == {"database"}
     assert peer.asked == 1

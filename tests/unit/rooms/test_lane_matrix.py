@@ -24,7 +24,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
-from bridge.rooms.ports import Refused, RelayedText, Unavailable
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
@@ -174,6 +174,24 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
     (letter,) = await world.store.dead_letters()
     assert letter.why == "M_FORBIDDEN"
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_given_up_while_the_homeserver_cannot_be_asked_why_it_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: object) -> bool:
+        raise Unavailable("away")
+
+    world = World()
+    await world.chatting()
+    monkeypatch.setattr(world.matrix, "is_replaced", away)
+    async with world.running() as engine:
+        world.matrix.trouble += [Refused("M_FORBIDDEN")] * 8
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(60)
+    assert world.matrix.texts(ROOM) == ["one"]
+    assert await world.store.dead_letters() == []
 
 
 @pytest.mark.asyncio
@@ -651,9 +669,9 @@ async def test_a_message_that_cannot_be_taken_back_is_told_of(number: str, refus
     assert world.matrix.texts(ROOM)[-1] == "chat.recalled"
 
 
-def pieces(_: object, fragment: str, absolute: object) -> tuple[RelayedText, ...]:
+def pieces(_: object, fragment: str, absolute: object) -> tuple[AgentText, ...]:
     del absolute
-    return tuple(map(RelayedText, fragment.split("|")))
+    return tuple(map(AgentText, fragment.split("|")))
 
 
 @pytest.mark.asyncio

@@ -9,16 +9,19 @@ from bridge.config.model import Permission, TellAgents
 from bridge.conversation.model import (
     Cancel,
     Chatting,
+    Conversation,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Requesting,
     Said,
+    Say,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import people
-from bridge.rooms.people import passed
+from bridge.rooms.people import Standing, passed
 from bridge.rooms.record import (
     Corrected,
     Entered,
@@ -27,9 +30,11 @@ from bridge.rooms.record import (
     Membership,
     Person,
     Renamed,
+    RoomRecord,
     Spoke,
+    Upgrade,
 )
-from bridge.rooms.visit import LeaveRoom
+from bridge.rooms.visit import LeaveRoom, Visit
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")
@@ -340,3 +345,33 @@ def test_a_room_of_an_earlier_version_learns_who_is_there_as_they_speak() -> Non
     house.say("hello")
     assert house.notices == ["room.shared"]
     assert told(house) == ["Ada：hello"]
+
+
+@pytest.mark.parametrize(("quiet", "link"), [(False, True), (True, False)])
+def test_a_request_that_nobody_sees_keeps_nobody_from_a_chat(quiet: bool, link: bool) -> None:
+    """Of calling back: in the other room nothing is shown of it yet."""
+    asking = Conversation(phase=Requesting(QueueId(1), 0, quiet=quiet))
+    other = RoomRecord(
+        RoomId("!other:example.org"),
+        membership=Membership.JOINED,
+        host=BOT,
+        customer=ADA,
+        conversation=asking,
+    )
+    assert bool(people.address(other)) == link
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_chat_that_moves_is_sent_to_no_other(moving: bool) -> None:
+    """Who insisted has two; where one goes on in a new room, nothing is said of the other."""
+    asking = Conversation(phase=Requesting(QueueId(1), 0))
+    here = RoomRecord(RoomId("!room:example.org"), host=BOT, customer=ADA)
+    other = msgspec.structs.replace(here, membership=Membership.JOINED, conversation=asking)
+    upgrade = Upgrade(0, RoomId("!new:example.org"), BOT)
+    here = msgspec.structs.replace(here, membership=Membership.ENTERING)
+    if moving:
+        here = msgspec.structs.replace(other, upgrade=upgrade)
+    visit = Visit(here, RULES, 0)
+    people.entered(visit, Entered(people=(Person(ADA),)), Standing.ORDINARY, other)
+    said = [one.key for one in visit.effects if isinstance(one, Say)]
+    assert said == ([] if moving else ["room.elsewhere"])

@@ -13,7 +13,7 @@ from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.reader import STANDING_TRIES, Reader
+from bridge.rooms.reader import PARKED_LIMIT, STANDING_TRIES, Reader
 from bridge.rooms.record import (
     Entered,
     EntryFailed,
@@ -22,6 +22,7 @@ from bridge.rooms.record import (
     Person,
     RoomRecord,
     RoomSettings,
+    Upgrade,
     dump_input,
     dump_record,
     load_record,
@@ -29,7 +30,7 @@ from bridge.rooms.record import (
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import MOST_PENDING
 from bridge.rooms.to_matrix import CROSS
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
 from tests.fakes import flow
@@ -118,6 +119,15 @@ async def test_poison_that_was_parked() -> None:
     assert said == ["", "early 0", "early 2"]
     told = [one.reply_to for one in world.matrix.posted if one.text == "undelivered.internal"]
     assert told == ["$e2"]
+
+
+@pytest.mark.parametrize("membership", [one for one in Membership if one != "joined"])
+def test_words_in_a_room_that_we_are_not_in_wait_for_nothing(membership: Membership) -> None:
+    world = World()
+    raw: dict[str, object] = {"event_id": "$e1", "kind": "say", "sender": ADA, "text": "x"}
+    one = visit(world, membership)
+    assert Reader(ROOM, world.around).now(one, Came(MatrixEvent(raw), "$e1", raw))
+    assert one.effects == []
 
 
 @pytest.mark.asyncio
@@ -501,6 +511,21 @@ async def test_a_room_that_we_know_is_no_successor() -> None:
         await quiet()
     assert world.link.texts(SECOND) == ["of the other"]
     assert (await world.stored()).matrix_id == ROOM
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("kind", "told"), [("gone", []), ("say", ["$e1"])])
+async def test_only_words_that_come_too_many_while_we_enter_are_answered(
+    kind: str, told: list[str]
+) -> None:
+    world = World()
+    one = visit(world)
+    upgrade = Upgrade(0, SECOND, BOT)
+    one.set(upgrade=upgrade, parked=({"event_id": "$other"},) * PARKED_LIMIT)
+    _, event_id, raw = world.event(kind, room_id=SECOND, who=ADA)
+    assert await Reader(ROOM, world.around).handle(one, row(MatrixEvent(raw), event_id))
+    assert reported(one) == told
+    assert len(one.record.parked) == PARKED_LIMIT
 
 
 @pytest.mark.asyncio
