@@ -12,7 +12,6 @@ import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -40,7 +39,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Answer, Commit, Lane, StoredRoom, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Ticket
 from bridge.webchat.codes import NoticeType
@@ -245,7 +244,8 @@ class Engine:
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
         opened = {event_id: await self._opened(raw) for _, event_id, raw in first}
         for room_id, event_id, raw in events:
-            room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
+            if raw.get("type") == TOMBSTONE or self._around.upgrades.find(room_id) is not None:
+                room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
         return len(events) - await self._take(by_room)
@@ -257,26 +257,25 @@ class Engine:
         to have been here, and it must not be one that we serve already.
         """
         upgrades, store = self._around.upgrades, self._around.store
-        if raw.get("type") == TOMBSTONE:
+        found = upgrades.find(room_id)
+        if found is not None and found.ours and raw.get("type") != TOMBSTONE:
+            return found.record
+        try:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, Upgraded) and meaning.into is not None:
                 await upgrades.note(store, room_id, meaning.into)
-        elif (found := upgrades.find(room_id)) is not None and not found.ours:
-            meaning = self._around.matrix.interpret(raw)
-            if isinstance(meaning, Invited | AgentInvited):
+            elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
+                there = former and people.was_there(load_record(former.record), meaning.by)
+                may = self._around.rules.permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
-                if former is not None and not served and self._may_follow(former, meaning.by):
+                if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - logged whole; it must not hold up what comes after it
+            self._log.exception("an upgrade could not be noted", room=room_id)
         return upgrades.record_of(room_id)
-
-    def _may_follow(self, former: StoredRoom, person: UserId) -> bool:
-        """True if a person was in the room, and may use the service."""
-        if self._around.rules.permission(person) not in SERVED:
-            return False
-        with suppress(ValueError):
-            return people.was_there(load_record(former.record), person)
-        return False
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Let inputs happen; returns how many were known, when all are durable, or StoreError."""

@@ -119,24 +119,27 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         encrypted=served and record.encrypted,
         login=record.login if invitation.by == record.customer else None,
         key=key,
+        upgrade=record.upgrade if served else None,
     )
     encrypt = visit.rules.encryption.default and not refusal
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
-    """Handle an invitation into the room that replaces ours, by somebody who was here.
+    """Handle an invitation into the room that replaces ours, or into one that ours has replaced.
 
-    While we are in, all goes on here until we are there; else we are simply invited again.
+    While we are in, all goes on here until we are there; else we are simply invited again. Nothing
+    goes back to where it came from: who is still there may be nobody whom it concerns.
     """
-    record, upgrade = visit.record, visit.record.upgrade or Upgrade(visit.now)
-    if record.membership is Membership.JOINED and upgrade.into is None:
-        upgrade = replace(upgrade, into=into, host=invitation.whom)
-        visit.set(upgrade=upgrade)
+    record, upgrade = visit.record, visit.record.upgrade
+    if record.membership not in {Membership.JOINED, Membership.ENTERING}:
+        _move(visit, into)
+    elif upgrade is None or into in {record.room_id, record.came_from}:
+        visit.ask(LeaveRoom((invitation.whom,), former=into))
+    elif upgrade.into is None and record.membership is Membership.JOINED:
+        visit.set(upgrade=replace(upgrade, into=into, host=invitation.whom))
         encrypt = visit.rules.encryption.default
         visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt, into))
-    elif record.membership not in {Membership.JOINED, Membership.ENTERING}:
-        _move(visit, into)
 
 
 def _move(visit: Visit, into: RoomId) -> None:
@@ -283,10 +286,10 @@ def address(other: RoomRecord | None) -> str:
 def entry_failed(visit: Visit) -> None:
     """Handle a join that failed: the room may invite us again."""
     upgrade = visit.record.upgrade
-    if upgrade is not None:
+    if visit.record.membership is Membership.ENTERING:
+        visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
+    elif upgrade is not None:
         visit.set(upgrade=replace(upgrade, into=None), parked=())
-    elif visit.record.membership is Membership.ENTERING:
-        visit.set(membership=Membership.LEFT, parked=())
 
 
 def became_encrypted(visit: Visit) -> None:
@@ -548,12 +551,14 @@ def _end_conversation(visit: Visit) -> None:
 def put_out(visit: Visit) -> None:
     """Handle that our host is in the room no longer, or is not ours any more.
 
-    If we are just entering the one that replaces it, all goes on there.
+    If we are just entering the one that replaces it, all goes on there, or ends if we cannot.
     """
     upgrade = visit.record.upgrade
-    if upgrade is None or upgrade.into is None:
-        _end_conversation(visit)
-        visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
+    if upgrade is not None and upgrade.into is not None:
+        visit.set(upgrade=replace(upgrade, until=min(upgrade.until, visit.now)))
+        return
+    _end_conversation(visit)
+    visit.set(membership=Membership.LEFT, parked=(), upgrade=None)
 
 
 def upgraded(visit: Visit, into: RoomId | None) -> None:
@@ -562,11 +567,10 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
     If there is none, the room was closed.
     """
     record = visit.record
-    if record.membership is not Membership.JOINED:
-        return
     if into is None:
-        _close(visit)
-    elif record.upgrade is None:
+        if record.membership is Membership.JOINED:
+            _close(visit)
+    elif record.membership in {Membership.JOINED, Membership.ENTERING} and record.upgrade is None:
         visit.set(upgrade=Upgrade(visit.now + UPGRADE_PATIENCE))
         left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
         link = permalink(into, None, via(record))

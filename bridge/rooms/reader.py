@@ -563,8 +563,11 @@ class Reader:
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning, standing = self._around.matrix.interpret(raw), Standing.ORDINARY
-        if _elsewhere(visit.record, raw) is not None and not isinstance(meaning, OfMessages):
-            return True  # who comes and goes in a room that was replaced is nobody's business
+        if _elsewhere(visit.record, raw) is not None:
+            if not isinstance(meaning, OfMessages):
+                return True  # who comes and goes in a room that was replaced is nobody's business
+            if isinstance(meaning, Spoke):
+                meaning = replace(meaning, thread=None)  # which nobody can write in any more
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if not may_wait and (person is not None or isinstance(meaning, Invited)):

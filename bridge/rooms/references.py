@@ -136,16 +136,18 @@ async def original(
 
 
 async def said_by_agent(
-    around: Surroundings, room_id: RoomId, before: EffectSeq, taken: model.TakeBack
+    around: Surroundings, record: RoomRecord, before: EffectSeq, taken: model.TakeBack
 ) -> tuple[EventId, ...]:
-    """The events of the message that an agent takes back; none if nobody knows them.
+    """The events of the message that an agent takes back; none if nobody knows them here.
 
     A push without a number is known by its words, if it has any; of equal ones, that nearest to
     their moment.
     """
     parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
     alike: list[tuple[int, EventId]] = []
-    for event_id, body, received in await around.store.posted(room_id, before):
+    for event_id, body, received in await around.store.posted(
+        record.room_id, before, record.moved_at
+    ):
         match _row(body):
             case PartPosted(of=first):
                 parts[first].append(event_id)

@@ -271,7 +271,6 @@ class Room:
 
     async def anchor(self, name: str) -> EventId | None:
         """The Matrix event that an effect of this room has left under a name, or StoreError."""
-        name = self.record.anchored(name)
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
@@ -525,8 +524,7 @@ class Room:
         now, lane = self._around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
-        anchor = done.anchor and self.record.anchored(done.anchor)
-        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, anchor)
+        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:

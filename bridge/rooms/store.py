@@ -350,10 +350,12 @@ class StorePort(Protocol):
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         """The input that an event of this room came as, else the effect that became it, if kept."""
 
-    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
+    async def posted(
+        self, room_id: RoomId, before: EffectSeq, since: int
+    ) -> list[tuple[EventId, bytes, int]]:
         """Events of the room, the newest first: the effect or input of each, and when it came.
 
-        They are looked for among the newest rows of all rooms: for rare questions.
+        Only those since a moment (ms), and among the newest rows of all rooms: for rare questions.
         """
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

@@ -121,6 +121,7 @@ class Upgrades:
 
     def __init__(self) -> None:
         self._known: dict[RoomId, Replacement] = {}
+        self.find = self._known.get
 
     async def load(self, store: StorePort) -> None:
         for stored in await store.facts(_IN_PLACE):
@@ -131,9 +132,6 @@ class Upgrades:
         """The room under whose id it is stored what happens there."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
-
-    def find(self, room_id: RoomId) -> Replacement | None:
-        return self._known.get(room_id)
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Note a tombstone. Which room a room replaces is never changed again."""

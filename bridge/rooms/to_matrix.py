@@ -81,6 +81,8 @@ _FORMER = {
     "unreadable.blank": "undelivered.blank",
 }
 """Sentences that earlier versions may have stored -> those of today."""
+_INVITE_US = "room.upgraded"
+"""What is said in the old room alone."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
 """Those in whose place nothing is said today."""
 LONGEST_NUMBER = 40
@@ -103,8 +105,6 @@ REMEMBERED = 25 * 60_000
 FORBIDDEN = "M_FORBIDDEN"
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
 """Seconds until a room is tried again that was upgraded, and ms in which we should hear of that."""
-UPGRADED = "room.upgraded"
-"""What is said in the old room alone."""
 MOST_ASKED = 3600.0
 """The longest wait, in seconds, that a homeserver may ask for."""
 
@@ -126,15 +126,15 @@ class MatrixLane:
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         effect, wait = load_effect(row.effect), FIRST_WAIT
-        unsaid = isinstance(effect, model.Say) and effect.key in _UNSAID
-        if unsaid or isinstance(effect, model.EndPoll):
+        said, moved_at = isinstance(effect, model.Say) and effect.key, room.record.moved_at
+        if said in _UNSAID or isinstance(effect, model.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="of an earlier version")
-        only_here = isinstance(effect, model.Say) and effect.key == UPGRADED
-        if only_here and row.created < room.record.moved_at:
+        if said == _INVITE_US and room.record.place is not None and row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="we are in the new room")
         while True:
             try:
-                await self._look_back(room, row, effect)
+                if row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
+                    await self._look_back(room, row, effect)
                 return await self._perform(room, row, effect)
             except ports.Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
@@ -147,14 +147,12 @@ class MatrixLane:
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
-                may_wait = error.code == FORBIDDEN and not isinstance(effect, EnterRoom)
-                if may_wait and await self._lets_nobody_speak(room, row):
-                    if only_here:
-                        return Done(outcome=Outcome.DISCARDED, detail=error.code)
+                if error.code == FORBIDDEN and not isinstance(effect, EnterRoom):
                     if room.record.upgrade is not None:
                         raise Shut from error
-                    await room.pause(NEWS_AFTER)
-                    continue
+                    if await self._is_being_replaced(room, row):
+                        await room.pause(NEWS_AFTER)
+                        continue
                 left = room.record.membership is Membership.LEFT
                 if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
@@ -166,9 +164,8 @@ class MatrixLane:
 
         An id is one room's: an agent's message may stand in the room that was replaced.
         """
-        record, places = room.record, []
-        if self._around.clock.now() - row.created >= REMEMBERED:
-            places.append((record.matrix_id, record.host))
+        record = room.record
+        places = [(record.matrix_id, record.host)]
         if isinstance(effect, model.Relay) and row.created < record.moved_at:
             former, ghost = record.room_at(row.created), self._matrix.ghost_of(effect.agent)
             places += [(former, record.host), (former, ghost)]
@@ -178,12 +175,10 @@ class MatrixLane:
             except ports.Refused as error:
                 _log.info("a room cannot be read", room=room.room_id, why=error.code)
 
-    async def _lets_nobody_speak(self, room: Room, row: EffectRow) -> bool:
-        """True if the room was upgraded, also if the homeserver has yet to tell us."""
-        record = room.record
-        if record.upgrade is not None or record.membership is not Membership.JOINED:
-            return record.upgrade is not None
-        if self._around.clock.now() - row.created >= NEWS_WITHIN:
+    async def _is_being_replaced(self, room: Room, row: EffectRow) -> bool:
+        """True if the room was upgraded, or may have been, and nobody has told us yet."""
+        record, late = room.record, self._around.clock.now() - row.created >= NEWS_WITHIN
+        if late or record.membership is not Membership.JOINED:
             return False
         try:
             return await self._matrix.is_replaced(record.matrix_id, record.host)
@@ -284,7 +279,7 @@ class MatrixLane:
 
         Not so the first: it may stand there since before a crash, which a repeat tells.
         """
-        anchor = f"card:{card.number}"
+        anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
             other = load_effect(other_row.effect) if other_row.seq > row.seq else None
@@ -366,7 +361,8 @@ class MatrixLane:
         host, where, done = room.record.host, room.record.matrix_id, Done()
         txn_id = self._transaction_id(room, row, host)
         for number, sign in enumerate((*wish.signs, *wish.gone)):
-            sign_id, anchor = f"{txn_id}.{number}", f"{sign}:{wish.event_id}"
+            sign_id = f"{txn_id}.{number}"
+            anchor = room.record.anchored(f"{sign}:{wish.event_id}")
             try:
                 if sign in wish.signs:
                     react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
@@ -422,7 +418,8 @@ class MatrixLane:
                 if not error.shut_out:
                     raise
                 outside.append(agent.name or agent.id)
-        done, anchor = Done(), f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        about = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
+        done, anchor = Done(), room.record.anchored(about)
         if outside and await room.anchor(anchor) is None:  # once a chat
             say = model.Say("agents.outside", {"names": tuple(outside)})
             done = await self._say(room, row, say)
@@ -480,20 +477,23 @@ class MatrixLane:
         return done
 
     async def _take_back(self, room: Room, row: EffectRow, taken: model.TakeBack) -> Done:
-        """Redact an agent's message, once; where it is not known which, say that there was one."""
+        """Redact an agent's message, once; else say that there was one.
+
+        It may not be known which, or it stands in a room that was replaced, which we have left.
+        """
         number = taken.message_id if len(taken.message_id) <= LONGEST_NUMBER else ""
         anchor = f"recalled:{number}" if number else None
         known = None if anchor is None else await room.anchor(anchor)
         await room.written()  # what its messages have become
         taken = replace(taken, message_id=number)
-        said = await said_by_agent(self._around, room.room_id, row.seq, taken)
+        said = await said_by_agent(self._around, room.record, row.seq, taken)
         if known is not None and (known in said or not said):
             return Done(outcome=Outcome.DISCARDED, detail="known already")
         ghost = self._matrix.ghost_of(taken.agent)
         txn_id = self._transaction_id(room, row, ghost)
         try:
+            where = room.record.matrix_id
             for place, event_id in enumerate(said):
-                where = room.record.matrix_id
                 await self._matrix.redact(where, ghost, event_id, f"{txn_id}.{place}")
         except ports.Refused as error:
             _log.info("a message is not taken back", why=error.code)

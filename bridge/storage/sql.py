@@ -403,7 +403,8 @@ EFFECT_OF = same(
 POSTED = same(
     "SELECT coalesce(event_id, key), coalesce(effect, body), received FROM journal "
     "WHERE seq >= $2 AND seq < $3 AND room_id = $1 AND coalesce(effect, body) IS NOT NULL "
-    "AND (event_id IS NOT NULL OR (lane IS NULL AND key IS NOT NULL)) ORDER BY seq DESC"
+    "AND (event_id IS NOT NULL OR (lane IS NULL AND key IS NOT NULL)) "
+    "AND coalesce(settled, received) >= $4 ORDER BY seq DESC"
 )
 
 

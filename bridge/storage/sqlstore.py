@@ -229,8 +229,10 @@ class SqlStore:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
         return body
 
-    async def posted(self, room_id: RoomId, before: EffectSeq) -> list[tuple[EventId, bytes, int]]:
-        rows = await self._read(sql.POSTED, room_id, before - REACH, before)
+    async def posted(
+        self, room_id: RoomId, before: EffectSeq, since: int
+    ) -> list[tuple[EventId, bytes, int]]:
+        rows = await self._read(sql.POSTED, room_id, before - REACH, before, since)
         return [(event_id, bytes(body), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:

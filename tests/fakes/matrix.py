@@ -204,7 +204,7 @@ class FakeMatrix:
     # --- sending ----------------------------------------------------------------------------
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
-        del reader
+        await self._request(f"is {room_id} replaced for {reader}")
         return room_id in self.replaced
 
     async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:

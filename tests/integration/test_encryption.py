@@ -16,8 +16,17 @@ from PIL import Image
 from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.client import room_call, set_state
-from tests.support.encrypted import Phones, key_material
-from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of, wording
+from tests.support.encrypted import Phones, both_ways, key_material
+from tests.support.talk import (
+    MEI,
+    Talk,
+    announced,
+    chatting,
+    in_html,
+    info_of,
+    upgraded,
+    wording,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -172,6 +181,46 @@ async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
     # The first event of each session: it began before they came, and anew after they left.
     assert set(sessions.values()) == {early["event_id"], event["event_id"]}
     assert before["event_id"] not in sessions.values()
+
+
+@pytest.mark.parametrize("preset", ["trusted_private_chat", "private_chat"])
+async def test_a_chat_goes_on_in_the_upgraded_room(
+    stage: Stage, phones: Phones, preset: str
+) -> None:
+    """All is encrypted in it, from the first word on; `preset`: if the bot may speak meanwhile.
+
+    In the first room nobody of us is left to take a message back.
+    """
+    phone = await phones.of(preset.replace("_", "-"))
+    talk = await Talk.open(stage, phone, "hello", preset=preset)
+    await talk.heard("hello")
+    await talk.accept()
+    await both_ways(talk, "the first room")
+    slip = await talk.desk("say", text="a slip")
+    await talk.reads("a slip", MEI)
+    there = await upgraded(talk)
+    await talk.say("still here")
+    await talk.heard("still here")
+    await talk.desk("say", text="in between")
+    for user in (MEI, stage.bot):
+        await room_call(phone, "invite", there.room, {"user_id": user})
+    await there.say("are you there?")
+    await there.heard("are you there?")
+    await there.reads("Connected: Mei", stage.bot)
+    if preset == "private_chat":
+        await there.reads("in between", MEI)
+    else:
+        await talk.reads("in between", stage.bot)
+    await both_ways(there, "the second room")
+    await talk.sees(membership(stage.bot, "leave"))
+    await talk.desk("recall", message=slip["n"])
+    await there.reads("The agent took back a message", stage.bot)
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    await both_ways(there, "us after all")
+    for room in (talk, there):
+        assert phone.unreadable(room.room) == []
+        assert [e for e in await room.history() if e["type"] == "m.room.message"] == []
 
 
 async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: Phones) -> None:

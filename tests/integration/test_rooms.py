@@ -12,7 +12,7 @@ from bridge.demo.matrix_user import PATIENCE, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.client import room_call, set_state
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, annotates, chatting, relation, wording
+from tests.support.talk import MEI, Talk, annotates, chatting, relation, upgraded, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -354,14 +354,6 @@ async def test_a_paused_room(stage: Stage) -> None:
     person = talk.person
     assert person is not None
     assert person.texts == ["now then"]
-
-
-async def upgraded(talk: Talk) -> Talk:
-    """The customer upgrades the room; what is said in the new one, and by whom."""
-    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
-    there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
-    there.login = talk.login
-    return there
 
 
 @pytest.mark.parametrize("preset", ["trusted_private_chat", "private_chat"])

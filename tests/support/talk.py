@@ -215,6 +215,14 @@ async def chatting(stage: Stage, name: str) -> Talk:
     return talk
 
 
+async def upgraded(talk: Talk) -> Talk:
+    """The customer upgrades the room; returns the new one, the bot not yet in it."""
+    new = await room_call(talk.customer, "upgrade", talk.room, {"new_version": "11"})
+    there = Talk(talk.stage, talk.customer, str(new["replacement_room"]))
+    there.login = talk.login
+    return there
+
+
 async def into(talk: Talk, who: Customer) -> None:
     """Bring somebody else into the room."""
     await room_call(talk.customer, "invite", talk.room, {"user_id": who.user_id})

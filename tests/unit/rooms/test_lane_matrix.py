@@ -698,6 +698,33 @@ async def test_after_a_restart_a_message_is_taken_back_with_all_its_parts(
 
 
 @pytest.mark.asyncio
+async def test_what_stands_in_a_room_that_was_replaced_is_not_taken_out_of_the_new_one() -> None:
+    """We have left it. A homeserver may take such a redaction, which then redacts nothing."""
+    second = RoomId("!second:example.org")
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for key, number in (("p1", "6"), ("p2", "7")):
+            await engine.pushed(ROOM, key, numbered(number, "the price is 12"))
+        await quiet()
+        await engine.pushed(ROOM, "p3", numbered("6"))
+        await world.clock.turn(1)
+        world.matrix.replaced.add(ROOM)
+        await engine.accept_events([world.event("upgraded", into=second)])
+        await engine.pushed(ROOM, "p4", numbered("8", "the price is 21"))
+        await quiet()
+        await engine.accept_events([world.invitation(second)])
+        await quiet()
+        for number in "6778":
+            await engine.pushed(ROOM, f"again {number}", numbered(number))
+            await quiet()
+    first, _, meanwhile = (one for one in world.matrix.posted if one.text.startswith("the price"))
+    assert meanwhile.room_id == second
+    assert world.matrix.redacted == [first.event_id, meanwhile.event_id]
+    assert world.matrix.texts(second).count("chat.recalled") == 1
+
+
+@pytest.mark.asyncio
 async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -> None:
     """Of equal words, the moment tells which are meant; what is not known is said once."""
     world = World()

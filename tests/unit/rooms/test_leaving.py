@@ -163,6 +163,19 @@ def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
     assert house.effects == [EnterRoom(BOT, ADA, into=NEW)]
 
 
+def test_who_is_put_out_and_not_let_into_the_new_room_either_has_no_chat_any_more() -> None:
+    house = House().served().chat()
+    house.receive(Upgraded(NEW))
+    followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
+    house.receive(MemberGone(BOT, ADA))
+    assert house.membership() is Membership.JOINED
+    entry_failed(house.visit)
+    passed(house.visit)
+    assert house.membership() is Membership.LEFT
+    assert isinstance(house.record.conversation.phase, Chatting)
+    assert house.record.conversation.phase.close
+
+
 @pytest.mark.parametrize("people", [(Person(ADA),), (Person(ADA), Person(BEN))])
 def test_in_the_new_room_all_goes_on(people: tuple[Person, ...]) -> None:
     """The chat, its login and its settings; what stood in the old room does not stand there."""

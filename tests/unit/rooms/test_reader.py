@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -514,6 +515,24 @@ async def test_a_room_that_we_know_is_no_successor() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_we_were_in_already_invites_us_again() -> None:
+    """Between homeservers an invitation may come before what replaces the former room."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await moves(world, engine)
+        await engine.accept_events([world.event("gone", room_id=SECOND, sender=BOT)])
+        await quiet()
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="here I am", room_id=SECOND)])
+        await quiet()
+    assert world.link.texts(ROOM) == ["here I am"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(("kind", "told"), [("gone", []), ("say", ["$e1"])])
 async def test_only_words_that_come_too_many_while_we_enter_are_answered(
     kind: str, told: list[str]
@@ -554,14 +573,79 @@ async def test_a_room_may_be_upgraded_again_and_again() -> None:
 
 
 @pytest.mark.asyncio
+async def test_nothing_goes_back_into_a_room_that_was_replaced() -> None:
+    """Who may still invite us there may be somebody who is not let into the new one."""
+    third = RoomId("!third:example.org")
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for old, new in pairwise((ROOM, SECOND, third)):
+            stone = world.event("upgraded", into=new, room_id=old)
+            await engine.accept_events([stone, world.invitation(new)])
+            await quiet()
+        for old in (ROOM, SECOND):
+            invited = world.event("invite", room_id=old, whom=BOT, sender=STRANGER)
+            await engine.accept_events([invited])
+            await quiet()
+            assert world.matrix.requests[-1].startswith(f"leave {old}")
+        await engine.pushed(ROOM, "1", said("for your eyes only"))
+        await quiet()
+    assert (await world.stored()).matrix_id == third
+    assert "for your eyes only" in world.matrix.texts(third)
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_upgraded_as_we_come_in_is_followed_as_any_other() -> None:
+    world = World()
+    world.matrix.gate.clear()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event("upgraded", into=SECOND)])
+        world.matrix.gate.set()
+        await quiet()
+        await engine.accept_events([world.event(text="hello")])
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+    assert (await world.stored()).matrix_id == SECOND
+
+
+@pytest.mark.asyncio
+async def test_an_upgrade_that_we_cannot_even_read_holds_nothing_up() -> None:
+    world = World()
+    await world.chatting()
+    stone = world.event("upgraded", into=SECOND)
+    world.matrix.poison.add(stone[1])
+    async with world.running() as engine:
+        await engine.accept_events([stone, world.event(text="hello")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["hello"]
+
+
+@pytest.mark.asyncio
+async def test_a_thread_of_the_old_room_is_none_in_the_new_one() -> None:
+    """A homeserver refuses a word in a thread that its room does not have, and it would be lost."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await moves(world, engine)
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        await engine.accept_events([world.event(text="late", thread="$root")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["late"]
+    assert (await world.stored()).thread is None
+
+
+@pytest.mark.asyncio
 async def test_words_are_kept_while_we_are_yet_to_hear_of_an_upgrade() -> None:
     """The homeserver knows of it, and lets nobody speak, before it tells us."""
     world = World()
     await world.chatting()
     world.matrix.replaced.add(ROOM)
+    world.matrix.trouble += [Refused("M_FORBIDDEN"), Unavailable("and it was away")] * 6
     async with world.running() as engine:
         await engine.pushed(ROOM, "1", said("hello"))
-        await world.clock.turn(3)
+        await world.clock.turn(60)
         await moves(world, engine)
         await world.clock.turn(3)
         await engine.accept_events([world.invitation(SECOND)])

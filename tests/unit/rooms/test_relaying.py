@@ -207,7 +207,7 @@ async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> Non
 @pytest.mark.asyncio
 async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
     world = World()
-    world.matrix.trouble += [Refused("M_FORBIDDEN")] * 2
+    world.matrix.trouble += [Refused("M_FORBIDDEN")] * 3
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
     assert len(await world.store.dead_letters()) == 1
 

@@ -279,10 +279,11 @@ async def test_what_lately_came_to_stand_in_a_room(open_any: Opener) -> None:
         commit = Commit(A, 3, entries=[Entry(part), said_to], settled=settled)
         (carried,) = (await one(store, commit)).effects
         await accept(store, [said("$other", room_id=B)], 4)
-        assert await store.posted(A, carried.seq) == [
+        assert await store.posted(A, carried.seq, 0) == [
             ("$part", b"part", 3),
             (EVENT, b"relay", 2),
         ]
-        assert await store.posted(A, relay.seq) == []
+        assert await store.posted(A, relay.seq, 0) == []
+        assert await store.posted(A, carried.seq, 1 << 50) == []
         await store.prune(bodies_before=9, rows_before=0)
-        assert await store.posted(A, carried.seq) == []
+        assert await store.posted(A, carried.seq, 0) == []
