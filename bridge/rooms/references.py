@@ -140,7 +140,8 @@ async def said_by_agent(
 ) -> tuple[EventId, ...]:
     """The events of the message that an agent takes back; none if nobody knows them here.
 
-    A push without a number is known by its words; of equal ones, that nearest to their moment.
+    A push without a number is known by its words, if it has any; of equal ones, that nearest to
+    their moment.
     """
     parts: defaultdict[EventId, list[EventId]] = defaultdict(list)
     alike: list[tuple[int, EventId]] = []
@@ -151,7 +152,8 @@ async def said_by_agent(
             case PartPosted(of=first):
                 parts[first].append(event_id)
             case model.Relay(message_id="", agent=agent, content=AgentText(html=words)):
-                if mark_of(agent.id, words).hex() == taken.mark:
+                mark = mark_of(agent.id, words)
+                if mark.hex() == taken.mark and mark != mark_of(agent.id, ""):
                     alike.append((abs(received - taken.at), event_id))
             case model.Relay(message_id=number) if number and number == taken.message_id:
                 return event_id, *parts[event_id]

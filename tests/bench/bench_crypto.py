@@ -66,8 +66,8 @@ async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
             phone.group = vodozemac.GroupSession()
             taken = await keys.take(Payload(ALICE, "c", "e", "m.room_key", phone.room_key()), 0)
             assert taken is not None
-            await vault.save(taken[1])
-            keys.forget(taken[0])
+            with keys.changing([taken[0]]):
+                await vault.save(taken[1])
         raws.append(phone.say(TEXT, f"${number}"))
 
     async def once(number: int) -> None:

@@ -89,6 +89,8 @@ class Arrivals:
         self._peers = peers
         self._room_keys = room_keys
         self._sharing = sharing
+        self._absorbing = asyncio.Lock()
+        """Held from the look at a stored key until a better copy of it is written."""
         self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
@@ -118,20 +120,19 @@ class Arrivals:
     async def absorb(self, own: OwnDevice, reply: Json, now: int) -> News:
         """Store the events of a /sync, with the token for the next one. The lock is held."""
         self._hear_of_devices(reply)
-        news = News()
         try:
-            await self._read(own, reply, news, now)
-            await self._vault.save(list(news.rows.values()))
+            async with self._absorbing:
+                news = await self._read(own, reply, now)
+                with self._room_keys.changing(news.rows):
+                    await self._vault.save(list(news.rows.values()))
         except BaseException:
             # The account in memory has used up keys that the stored one still has.
             self._upkeep.distrust(own.user)
             raise
-        finally:
-            for name in news.rows:  # whether it was written or not
-                self._room_keys.forget(name)
         return news
 
-    async def _read(self, own: OwnDevice, reply: Json, news: News, now: int) -> None:
+    async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
+        news = News()
         for event in objects(mapping(reply, "to_device"), "events"):
             try:
                 await self._take(own, event, news, now)
@@ -145,6 +146,7 @@ class Arrivals:
             news.add(own.row(self._vault))
         if token := text(reply, "next_batch"):
             news.add(self._vault.row(f"since/{own.user}", Position(token)))
+        return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
         """Begin a new olm session with a device whose messages one of ours cannot decrypt."""

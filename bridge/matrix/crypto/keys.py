@@ -4,8 +4,9 @@ A key is stored by room, session and sender: only the user who sent us a key can
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
 to the sender (`Owners`). It goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
-Sessions that were used lately stay unpickled in a cache; whoever writes another copy of a key has
-it `forget` the key. Where its copy is too old or cannot decrypt, the row is read again.
+Sessions that were used lately stay unpickled in a cache; another copy of a key is written in the
+context `changing`, so that no use of the former one is written after it. Where the cached copy is
+too old or cannot decrypt, the row is read again.
 
 A homeserver could send an encrypted message a second time as another event. So its index in the
 session is kept with the event's id as long as the key (`Replays`): written when a key is used for
@@ -14,6 +15,7 @@ the first time, after `AT_MOST` messages, and with each /sync; a kill forgets th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -48,7 +50,7 @@ FORWARDED = "m.forwarded_room_key"
 KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """The letters that bring keys."""
 MOST_CACHED = 2_000
-"""Sessions in the cache, about 2 KiB each."""
+"""Sessions in the cache, about 2 KiB each, and up to 14 KiB of replay notes."""
 _LONGEST = 600
 """Characters of the three ids that name a key; good ones are shorter."""
 NO_KEY = "unreadable.no_key"
@@ -98,7 +100,7 @@ class Seen(msgspec.Struct, weakref=True, eq=False):
     """When it goes: with the key, whose use keeps both."""
 
 
-class _Opened(msgspec.Struct):
+class _Opened(msgspec.Struct, eq=False):
     """A stored key, unpickled, with the replay notes of the message that it was used for last."""
 
     key: RoomKey
@@ -166,7 +168,7 @@ class RoomKeys:
         self._replays = replays = Replays(vault)
         self.save = replays.save
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        self.forget = self._cache.forget
+        self.changing = self._cache.changing
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.
@@ -417,6 +419,7 @@ class Replays:
         self._vault = vault
         self._live: WeakValueDictionary[str, Seen] = WeakValueDictionary()
         """All that somebody holds, so that there are never two of a name."""
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Seen] = {}
         self.waiting = 0
 
@@ -425,9 +428,10 @@ class Replays:
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
-            stored = await self._vault.load(name, Seen)
-            # Somebody else may have been faster.
-            found = self._live.setdefault(name, stored or Seen())
+            # What others note meanwhile could be stored and let go before the answer comes.
+            async with self._reading.setdefault(name, asyncio.Lock()):
+                found = self._live.get(name) or await self._vault.load(name, Seen) or Seen()
+                self._live[name] = found
         return name, found
 
     def is_one(self, notes: tuple[str, Seen], index: int, event_id: str, keep_until: int) -> bool:

@@ -74,8 +74,7 @@ class Peers:
                     self._log.warning("the devices of a user cannot be asked for", user=user)
                     continue
                 devices = self._unchanged(user, mapping(listed, user))
-                found[user] = Known(devices, read_identity(user, reply))
-                keep(user, found[user])
+                found[user] = keep(user, Known(devices, read_identity(user, reply)))
         return found
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:

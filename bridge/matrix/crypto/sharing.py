@@ -60,12 +60,13 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """Outbound session; `readers` have its key."""
+    """Outbound session; `readers` have its key, `given` have or may have it."""
 
     session: vodozemac.GroupSession
     session_id: str
     created: int
     readers: frozenset[Device] = frozenset()
+    given: frozenset[Device] = frozenset()
     complete: Readers | None = None
     """As they were found when all of them had the key."""
 
@@ -76,14 +77,12 @@ class _Outbound(msgspec.Struct, eq=False):
     def is_revoked(
         self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
     ) -> bool:
-        """True if somebody who has its key may not read any more.
+        """True if somebody who has or may have its key may not read any more.
 
         One whose homeserver cannot be asked just now, and so has no devices here, still may.
         """
         present = {device for known in devices.values() for device in known}
-        return any(
-            one.user in devices or one.user not in audience for one in self.readers - present
-        )
+        return any(one.user in devices or one.user not in audience for one in self.given - present)
 
 
 class Sharing:
@@ -94,7 +93,7 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
-        self._outbound: Recall[tuple[str, str, RoomId], _Outbound] = Recall(_MOST_SESSIONS)
+        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -148,7 +147,7 @@ class Sharing:
             found = _Outbound(session, session.session_id, now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound.put((own.user, own.device_id, room_id), found)
+            self._outbound[own.user, own.device_id, room_id] = found
         if missing := _missing(readers.devices, found):
             await self._share(own, found, missing, readers)
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
@@ -177,9 +176,11 @@ class Sharing:
             for device, channel in await self._channels(own, devices)
             if channel.open or channel.begin(device, readers.claimed.get(device, ""))
         ]
+        told = frozenset(device for device, _ in able)
+        found.given |= told  # before: only the homeserver's answer may be lost
         await self._tell(own, able, ("m.room_key", content), readers.now)
         self._log.debug("room key shared", room=readers.room_id, devices=len(able))
-        found.readers |= {device for device, _ in able}
+        found.readers |= told
 
     async def _channels(
         self, own: OwnDevice, devices: Iterable[Device]
@@ -353,8 +354,7 @@ class Places:
                 and (user := text(event, "state_key"))
                 and not self._users.is_ours(user)
             )
-            keep(room_id, audience)
-        return audience
+            return keep(room_id, audience)
 
 
 def _is_megolm(event: Json | None) -> bool:

@@ -9,7 +9,7 @@ place of another), the other is vodozemac's pickle key. The secret is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -115,13 +115,12 @@ class Recall(Generic[K, V]):
         self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: dict[object, set[K]] = {}
         """Each fetch under way -> the keys that were forgotten since it began."""
+        self._changes: dict[object, frozenset[K]] = {}
+        """Each change under way -> its keys."""
         # The cache's own, so that a hit costs one call.
         self.get: Callable[[K], V | None] = self._values.get
         self.at: Callable[[K], V] = self._values.__getitem__
         """As `get`, which looks twice; KeyError if there is nothing."""
-
-    def put(self, key: K, value: V) -> None:
-        self._values[key] = value
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
@@ -133,14 +132,32 @@ class Recall(Generic[K, V]):
         self._fetches.clear()
 
     @contextmanager
-    def fetching(self) -> Iterator[Callable[[K, V], None]]:
-        """Context of a fetch: a function that keeps an answer, unless it is outdated already."""
-        fetch = object()
-        self._fetches[fetch] = set()
+    def changing(self, keys: Iterable[K]) -> Iterator[None]:
+        """Context of a change: what is fetched while it lasts may be outdated, and is not kept."""
+        change = object()
+        self._changes[change] = frozenset(keys)
+        for key in self._changes[change]:
+            self.forget(key)
+        try:
+            yield
+        finally:
+            del self._changes[change]
 
-        def keep(key: K, value: V) -> None:
+    @contextmanager
+    def fetching(self) -> Iterator[Callable[[K, V], V]]:
+        """Context of a fetch: a function that keeps an answer, unless it is outdated already.
+
+        It returns the equal answer that was there, if any: what is not `is` the same has changed.
+        """
+        fetch = object()
+        self._fetches[fetch] = set().union(*self._changes.values())
+
+        def keep(key: K, value: V) -> V:
+            if self._values.get(key) == value:
+                return self._values[key]
             if fetch in self._fetches and key not in self._fetches[fetch]:
                 self._values[key] = value
+            return value
 
         try:
             yield keep

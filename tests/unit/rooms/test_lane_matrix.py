@@ -733,9 +733,12 @@ async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -
         for key in ("p1", "p2", "p3"):
             await engine.pushed(ROOM, key, numbered("", "12 yuan"))
             await world.clock.turn(60)
+        await engine.pushed(ROOM, "p4", numbered("", "[VIP] 12 yuan"))
+        await quiet()
     posted = [one.event_id for one in world.matrix.posted]
     mark, at = mark_of(MEI.id, "12 yuan").hex(), world.clock.now() - 120_000
-    for number, known in (("71", mark), ("71", mark), ("72", ""), ("72", "")):
+    picture = mark_of(MEI.id, "[image]").hex()  # as of all that has no words, or a bracket first
+    for number, known in 2 * (("71", mark), ("72", picture), ("73", "")):
         row = new_effect(TakeBack(MEI, number, known, at))
         stored = (await world.store.load(ROOM)).room
         assert row is not None
@@ -744,4 +747,4 @@ async def test_a_history_tells_that_messages_without_numbers_were_taken_back() -
         async with world.running():
             await quiet()
     assert world.matrix.redacted == [posted[1]]
-    assert world.matrix.texts(ROOM)[3:] == ["chat.recalled"]
+    assert world.matrix.texts(ROOM)[4:] == ["chat.recalled"] * 2

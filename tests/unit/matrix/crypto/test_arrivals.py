@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 import pytest_asyncio
@@ -12,13 +13,13 @@ from vodozemac import GroupSession
 from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
 from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import NO_KEY, RoomKeys, sealed_of
+from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Sharing
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
 from bridge.rooms.ports import Refused
 from bridge.rooms.record import Undecryptable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import SecretRow, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (
@@ -33,6 +34,11 @@ from tests.unit.matrix.crypto.world import (
     deaf,
     new_vault,
 )
+
+
+class Doubting(Believing):
+    async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
+        return False
 
 
 class Post:
@@ -96,6 +102,48 @@ async def test_a_key_comes_and_is_told_of(post: Post) -> None:
     assert isinstance(await post.opened(raw), dict)
     assert (await post.read()).keys == {}
     assert post.world.mailboxes[BOT, next(iter(post.world.devices[BOT]))] == []
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.asyncio
+async def test_the_first_use_of_a_key_does_not_undo_an_earlier_copy(
+    post: Post, cached: bool
+) -> None:
+    """The copy is being written as the one that is there is used, and would be written again."""
+    phone = Phone(post.world)
+    early = phone.write(BOT, "m.room_key", phone.room_key())
+    first = phone.say("first", "$1")
+    phone.send_key(BOT)
+    await post.read()
+    second, third = phone.say("second", "$2"), phone.say("third", "$3")
+    if cached:  # it is looked at, but nobody knows yet whose it is
+        post.keys._owners = Doubting()
+        assert isinstance(await post.opened(second), Undecryptable)
+        post.keys._owners = Believing()
+    post.post("m.room.encrypted", early)
+    save, writing, write = post.store.save_secrets, asyncio.Event(), asyncio.Event()
+
+    async def slow(rows: Sequence[SecretRow]) -> None:
+        if any(row.name.startswith("since/") for row in rows):
+            writing.set()
+            await write.wait()
+            post.store.save_secrets = save  # type: ignore[method-assign]  # in order
+            await save(rows)
+            for later in waiting:
+                await save(later)
+        else:
+            waiting.append(rows)
+
+    waiting: list[Sequence[SecretRow]] = []
+    post.store.save_secrets = slow  # type: ignore[method-assign]  # the same, one after the other
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(post.read())
+        await writing.wait()
+        assert isinstance(await post.opened(third), dict)
+        write.set()
+    assert isinstance(await post.opened(first), dict)
+    await post.start()  # and after a restart
+    assert isinstance(await post.opened(first), dict)
 
 
 @pytest.mark.asyncio

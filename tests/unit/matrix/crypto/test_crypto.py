@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import crypto
-from bridge.matrix.crypto.wire import MEGOLM, Json
+from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
-from bridge.rooms.store import StoreError
-from tests.unit.matrix.crypto.rig import BOT, Bridge
+from bridge.rooms.store import SecretRow, StoreError
+from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
 from tests.unit.matrix.crypto.test_places import event
 from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM
 
@@ -245,3 +246,56 @@ async def test_a_user_without_keys_is_no_reason_to_stop(bridge: Bridge) -> None:
         await bridge.crypto.ensure(UserId("@ghostb:here"))
     del bridge.world.fails["make_device"]
     await bridge.crypto.mend(UserId("@ghostb:here"))
+
+
+async def test_several_who_begin_at_once_spend_one_key_of_a_device_each(bridge: Bridge) -> None:
+    """Each asks anew who reads; an answer that is the same as another's is no change."""
+    ours = BOT, QUEUE, UserId("@ghost1:here")
+    for user in ours:
+        await bridge.crypto.ensure(user)
+    claim, there = bridge.server.claim, bridge.world.one_time["@alice:here", "PHONE"]
+
+    async def claim_slowly(user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+        found = await claim(user, wanted)
+        await asyncio.sleep(0)
+        return found
+
+    bridge.server.claim = claim_slowly  # type: ignore[method-assign]  # meanwhile others ask
+    before = len(there)
+    sealing = (bridge.crypto.seal(user, ROOM, "m.room.message", {"body": user}) for user in ours)
+    sealed = [content for _, content in await asyncio.gather(*sealing)]
+    assert before - len(there) == len(ours)
+    bridge.phone.fetch()
+    said = [mapping(bridge.phone.read(content), "content")["body"] for content in sealed]
+    assert said == list(ours)
+
+
+async def test_of_copies_that_come_to_two_hosts_at_once_the_earlier_stays(bridge: Bridge) -> None:
+    for host in (BOT, QUEUE):
+        await bridge.crypto.ensure(host)
+    early = bridge.phone.room_key()
+    first, second = bridge.phone.say("first", "$1"), bridge.phone.say("second", "$2")
+    late = bridge.phone.room_key()
+    for host, key in ((BOT, early), (QUEUE, late)):
+        (device_id,) = bridge.world.devices[host]
+        bridge.phone.sessions.clear()
+        content = bridge.phone.write(host, "m.room_key", key)
+        bridge.world.post(bridge.phone.user, host, device_id, "m.room.encrypted", content)
+    secret, save = bridge.store.secret, bridge.store.save_secrets
+
+    async def read(name: str) -> bytes | None:
+        found = await secret(name)
+        await asyncio.sleep(0.01)
+        return found
+
+    async def write(rows: Sequence[SecretRow]) -> None:
+        if any(row.name == f"since/{QUEUE}" for row in rows):
+            await asyncio.sleep(0.05)
+        await save(rows)
+
+    bridge.store.secret = read  # type: ignore[method-assign]  # others come in between
+    bridge.store.save_secrets = write  # type: ignore[method-assign]  # the later copy's comes last
+    async with bridge.running():
+        await bridge.caught_up()
+        assert isinstance(await bridge.crypto.open(first), dict)
+    assert isinstance(await bridge.crypto.open(second), dict)

@@ -5,10 +5,11 @@ from bridge.matrix.crypto.vault import Recall
 
 def test_the_longest_unused_goes_first() -> None:
     recall: Recall[str, int] = Recall(2)
-    recall.put("a", 1)
-    recall.put("b", 2)
-    assert recall.get("a") == 1
-    recall.put("c", 3)
+    with recall.fetching() as keep:
+        keep("a", 1)
+        keep("b", 2)
+        assert recall.get("a") == 1
+        keep("c", 3)
     assert (recall.get("a"), recall.get("b"), recall.get("c")) == (1, None, 3)
 
 
@@ -24,3 +25,33 @@ def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
         keep("c", 3)
     assert (recall.get("b"), recall.get("c")) == (None, None)
     recall.forget("never there")
+
+
+def test_nothing_is_kept_of_what_is_being_changed() -> None:
+    recall: Recall[str, int] = Recall(9)
+    with recall.fetching() as keep:
+        keep("a", 1)
+    with recall.fetching() as before, recall.changing(["b"]):
+        with recall.changing(["a", "b"]), recall.fetching() as during:
+            assert recall.get("a") is None
+            during("a", 1)
+            during("c", 3)
+        before("a", 1)
+        during("b", 2)
+    assert (recall.get("a"), recall.get("b"), recall.get("c")) == (None, None, 3)
+    with recall.fetching() as after:
+        after("a", 2)
+    assert recall.get("a") == 2
+
+
+def test_an_answer_that_changes_nothing_is_the_one_that_was_there() -> None:
+    """So it can be seen by identity whether anything was heard since."""
+    recall: Recall[str, list[int]] = Recall(9)
+    answers = [[1, 2] for _ in range(3)]
+    with recall.fetching() as one, recall.fetching() as other:
+        assert one("a", answers[0]) is answers[0]
+        assert other("a", answers[1]) is recall.get("a") is answers[0]
+        assert other("a", [3]) == recall.get("a") == [3]
+        recall.forget("a")
+        assert other("a", answers[2]) is answers[2]
+    assert recall.get("a") is None

@@ -79,3 +79,26 @@ async def test_two_at_once_share_a_row() -> None:
     seen = Replays(new_vault(store))
     asked = [is_one(seen, "key", 0, event, 9) for event in ("$1", "$2")]
     assert sorted(await asyncio.gather(*asked)) == [False, True]
+
+
+async def test_what_was_stored_and_let_go_during_a_slow_read_is_known() -> None:
+    store = MemoryStore()
+    secret, answer = store.secret, asyncio.Event()
+
+    async def slow(name: str) -> bytes | None:
+        store.secret = secret  # type: ignore[method-assign]  # the next is fast
+        found = await secret(name)
+        await answer.wait()
+        return found
+
+    store.secret = slow  # type: ignore[method-assign]
+    seen = Replays(new_vault(store))
+    async with asyncio.TaskGroup() as tasks:
+        replayed = tasks.create_task(is_one(seen, "key", 5, "$2", 9))
+        await asyncio.sleep(0)
+        first = tasks.create_task(is_one(seen, "key", 5, "$1", 9))
+        await asyncio.sleep(0)
+        if first.done():
+            await seen.save()
+        answer.set()
+    assert sorted([first.result(), replayed.result()]) == [False, True]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Device, Peers
@@ -223,6 +224,28 @@ async def test_who_leaves_reads_nothing_more(desk: Desk) -> None:
 async def test_a_removed_device_reads_nothing_more(desk: Desk) -> None:
     second = Phone(desk.world, device_id="TABLET")
     assert desk.can_read(second, await desk.say("before"))
+    del desk.world.devices[ALICE]["TABLET"]
+    desk.peers.cache.forget(ALICE)
+    content = await desk.say("after")
+    assert not desk.can_read(second, content)
+    assert desk.text(desk.phone, content) == "after"
+
+
+async def test_who_may_have_got_the_key_reads_nothing_more_either(desk: Desk) -> None:
+    """A homeserver delivered what it was given, but its answer was lost."""
+    await desk.say("before")
+    second = Phone(desk.world, device_id="TABLET")
+    desk.peers.cache.forget(ALICE)
+    send = desk.server.send_to_devices
+
+    async def lose(user: UserId, kind: str, messages: Json) -> None:
+        await send(user, kind, messages)
+        raise AWAY
+
+    desk.server.send_to_devices = lose  # type: ignore[method-assign]  # its answer is lost
+    with pytest.raises(Unavailable):
+        await desk.say("lost")
+    desk.server.send_to_devices = send  # type: ignore[method-assign]
     del desk.world.devices[ALICE]["TABLET"]
     desk.peers.cache.forget(ALICE)
     content = await desk.say("after")

@@ -1,0 +1,140 @@
+"""Random walk: people come and go, devices too, and answers are late or lost; who reads what?"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto.wire import Json
+from bridge.rooms.ports import Unavailable
+from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
+from tests.unit.matrix.crypto.test_places import event
+from tests.unit.matrix.crypto.world import ALICE, AWAY, ROOM, Phone
+
+pytestmark = pytest.mark.asyncio
+
+OURS = BOT, QUEUE, UserId("@ghost1:here")
+CAROL, FAR = "@carol:here", "@far:there"
+DEVICES = (ALICE, "TABLET"), (CAROL, "C1"), (CAROL, "C2"), (FAR, "F")
+
+
+class Walk:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - it is to be the same again
+        self.bridge = Bridge()
+        self.world, self.members = self.bridge.world, self.bridge.rooms.membership
+        self.phones = [self.bridge.phone, *(Phone(self.world, *one) for one in DEVICES)]
+        for phone in self.phones:
+            phone.publish(40)
+            self.members[phone.user] = "join"
+        self.turn = 0
+        self.absent: dict[Phone, int] = {}
+        """Since which turn a device may not read."""
+        self.said: list[tuple[Json, list[Phone]]] = []
+        """What was encrypted, and the devices that might not read all the while."""
+
+    def trouble(self) -> None:
+        """From now on the homeserver is slow, and its answers or even requests may be lost."""
+        server, rooms = self.bridge.server, self.bridge.rooms
+        query, claim, send = server.query, server.claim, server.send_to_devices
+        members = rooms.members
+
+        async def late(*, lost: float = 0.08) -> None:
+            for _ in range(self.random.randrange(4)):
+                await asyncio.sleep(0)
+            if self.random.random() < lost:
+                raise AWAY
+
+        async def query_late(asker: UserId, users: Sequence[str]) -> Json:
+            await late()
+            found = await query(asker, users)
+            await late()
+            return found
+
+        async def claim_late(user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+            await late()
+            return await claim(user, wanted)
+
+        async def send_late(user: UserId, kind: str, messages: Json) -> None:
+            await late()
+            await send(user, kind, messages)
+            await late()
+
+        async def members_late(user: UserId, room_id: RoomId) -> Sequence[Json]:
+            found = await members(user, room_id)
+            await late(lost=0)
+            return found
+
+        server.query, server.claim = query_late, claim_late  # type: ignore[method-assign]
+        server.send_to_devices = send_late  # type: ignore[method-assign]
+        rooms.members = members_late  # type: ignore[method-assign]
+
+    async def change(self) -> None:
+        for _ in range(self.random.randrange(8)):
+            await asyncio.sleep(0)
+        self.turn += 1
+        if self.random.random() < 0.5:
+            user = self.random.choice((ALICE, CAROL, FAR))
+            self.members[user] = self.random.choice(["join", "leave", "invite", "ban"])
+            self.bridge.crypto.heard(event("m.room.member", state_key=user))
+        else:
+            phone = self.random.choice(self.phones[:-1])  # of one who is away nobody hears
+            there = self.world.devices[phone.user]
+            if there.pop(phone.device_id, None) is None:
+                there[phone.device_id] = phone.device_keys()
+            self.bridge.crypto._peers.cache.forget(phone.user)
+        for phone in self.phones:
+            listed = phone.device_id in self.world.devices[phone.user]
+            if listed and self.members[phone.user] in {"join", "invite"}:
+                self.absent.pop(phone, None)
+            else:
+                self.absent.setdefault(phone, self.turn)
+
+    async def say(self, user: UserId) -> None:
+        before = dict(self.absent)
+        try:
+            _, content = await self.bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "x"})
+        except Unavailable:
+            return
+        never = [phone for phone, since in before.items() if self.absent.get(phone) == since]
+        self.said.append((content, never))
+
+    async def step(self) -> None:
+        happened = [self.say(self.random.choice(OURS)) for _ in range(self.random.randrange(1, 6))]
+        happened += [self.change() for _ in range(self.random.choice([0, 0, 1, 1, 3]))]
+        self.random.shuffle(happened)
+        await asyncio.gather(*happened)
+        self.world.away = {"there"} if self.random.random() < 0.15 else set()
+
+    def can_read(self, phone: Phone, content: Json) -> bool:
+        if content["session_id"] not in phone.room_keys:
+            return False
+        try:
+            phone.read(content)
+        except ValueError:  # from a later message on
+            return False
+        return True
+
+
+@pytest.mark.parametrize("seed", range(44, 60))
+async def test_nobody_reads_what_was_said_in_their_absence(seed: int) -> None:
+    walk = Walk(seed)
+    for user in OURS:
+        await walk.bridge.crypto.ensure(user)
+    walk.trouble()
+    for _ in range(25):
+        await walk.step()
+    for phone in walk.phones:
+        phone.fetch()
+    read = [
+        phone.device_id
+        for content, never in walk.said
+        for phone in never
+        if walk.can_read(phone, content)
+    ]
+    assert read == []
+    assert len({str(content["ciphertext"]) for content, _ in walk.said}) == len(walk.said)
