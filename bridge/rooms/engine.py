@@ -39,7 +39,16 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Answer, Commit, Lane, NewInput, StoreError, Unstorable
+from bridge.rooms.store import (
+    Answer,
+    Commit,
+    Committed,
+    Lane,
+    NewInput,
+    NotOwned,
+    StoreError,
+    Unstorable,
+)
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Signal, Ticket
 from bridge.webchat.codes import NoticeType
@@ -456,13 +465,17 @@ class Engine:
             StoreError: the database does not answer.
         """
         now = self._around.clock.now()
-        if self._others is not None and not self._is_ours(new.room_id):
-            try:
-                return await self._others.pass_on([new], now)
-            except Unstorable as error:
-                return error
-        (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
-        return answer if isinstance(answer, StoreError) else len(answer.waiting)
+        if self._is_ours(new.room_id):
+            (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
+            if isinstance(answer, Committed):
+                return len(answer.waiting)
+            if self._others is None or not isinstance(answer, NotOwned):
+                return answer
+        assert self._others is not None  # noqa: S101 - it is theirs, or has just become so
+        try:
+            return await self._others.pass_on([new], now)
+        except Unstorable as error:
+            return error
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""

@@ -147,9 +147,9 @@ class Upgrades:
         known = self.find(room_id)
         if room_id in self._met if known is None else known.ours:
             return
-        self._met[room_id] = None
         if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
             self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
+        self._met[room_id] = None  # not before: a database that is away has told nothing
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Note a tombstone. Which room a room replaces is never changed again."""

@@ -6,16 +6,17 @@ Rooms fall into 256 shards (`ids.shard_of`). Whoever writes for a room owns its 
 nothing but a lock of the session through which it writes. So PostgreSQL is the fence, and no clock
 has a part in it:
 
-- A commit, or the mark of an attempt, is sent only on a connection that holds the shards of all
-  its rooms, which is looked up in memory as it is sent (`Locks.check`). A session that is gone can
-  write nothing more, for its transaction dies with it; one that stands has its locks.
+- A commit, also one that only stores what came, or the mark of an attempt, is sent only on a
+  connection that holds the shards of all its rooms, which is looked up in memory as it is sent
+  (`Locks.check`). A session that is gone can write nothing more, for its transaction dies with it;
+  one that stands has its locks.
 - A connection made anew has none of them. Those held before are tried again, on that connection
   and before anything else is sent on it; what another process has by then is *lost*, and
   `Locks.changed` says so. A process that was paused or cut off, and wakes later, changes nothing.
-- What comes in for a room may be stored by anybody, as an input that waits (`pass_on`): the owner
-  handles it. The same statement raises the room's revision and tells the owner. An owner who has
-  the room in memory, and handles a later event before it hears of this one, has its commit refused
-  as stale, reads the room again, and goes on in the order in which things came.
+- What comes in for a room may be stored by anybody, as an input that waits, but only by `pass_on`:
+  the owner handles it. The same statement raises the room's revision and tells the owner. An owner
+  who has the room in memory, and handles a later event before it hears of this one, has its commit
+  refused as stale, reads the room again, and goes on in the order in which things came.
 
 Every replica also holds the claim on the database, shared with the others: a single bridge takes it
 for itself alone, so neither can start beside the other. The claim shows that a replica's session
@@ -81,7 +82,8 @@ _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
 _CHANNEL = f"SELECT 'matrix_webchat_' || (hashtext({_SCHEMA})::bigint & 4294967295)"
 _NOTIFY = "SELECT pg_notify($1, $2)"
 # A room without a row gets one, whose record is yet to be written (`sql.UNWRITTEN`). Rows are
-# locked in the order of the rooms' ids, as a commit does it, lest two wait for one another.
+# locked in the order of the rooms' ids, as a commit does it, lest two wait for one another: in that
+# of their bytes, which Python sorts by, and not in that of the database's language.
 _STORE = """
 WITH new AS (
   INSERT INTO journal (room_id, key, body, received)
@@ -90,7 +92,7 @@ WITH new AS (
 ), raised AS (
   INSERT INTO rooms (room_id, record, live, phase, customer, revision)
   SELECT room_id, '{}'::bytea, false, '', '', 1
-  FROM (SELECT DISTINCT room_id FROM new ORDER BY room_id) AS told
+  FROM (SELECT room_id FROM new GROUP BY room_id ORDER BY room_id COLLATE "C") AS told
   ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + 1 RETURNING room_id
 )
 SELECT (SELECT count(*) FROM new),

@@ -77,7 +77,7 @@ async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
         rooms = [one.row.room_id for one in attempts]
         queries.append(Together([Part(MARK_ATTEMPTED, marks)], rooms=rooms))
     if parts:
-        rooms = [one.room_id for one in commits if _changes(one)]
+        rooms = [one.room_id for one in commits]
         queries.append(Together(parts, WRITTEN, rooms))
     queries += others
     rows = await engine.commit(queries) if queries else []
@@ -192,12 +192,6 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (INSERT_WAITING, waiting, False, True),
     )
     return [Part(*part) for part in parts if part[1]]
-
-
-def _changes(commit: Commit) -> bool:
-    """False if what came is only stored, to be handled later by whoever may."""
-    new = commit.room or commit.entries or commit.chats
-    return bool(new or commit.settled or commit.handled or commit.buried)
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.ids import SHARDS, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
-from bridge.rooms.store import Commit, NewInput, Outcome, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, NewInput, NotOwned, Outcome, StoreError, Unstorable
 from bridge.rooms.surroundings import Upgrades
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -318,3 +318,34 @@ async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() 
         room, event_id, raw = world.event(text="one", room_id=new)
         await other.accept_events([(room, event_id, raw)])
         assert post.notices == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_a_room_is_looked_up_again_if_the_database_did_not_answer() -> None:
+    store, new = FlakyStore(), RoomId("!new:example.org")
+    noted, late = Upgrades(), Upgrades()
+    await noted.note(store, ROOM, new)
+    store.fail("fact", Fault.BEFORE)
+    with pytest.raises(StoreError):
+        await late.look(store, new)
+    await late.look(store, new)
+    assert late.find(new) == noted.find(new)
+
+
+@pytest.mark.asyncio
+async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stored without that, it would wait until the owner looks, and come after what is later."""
+    world = World()
+    await world.chatting()
+
+    async def refused(commits: Sequence[Commit]) -> list[Answer]:
+        return [NotOwned("it is another process's") for _ in commits]
+
+    async with two(world) as (one, _, post):
+        with monkeypatch.context() as patch:
+            patch.setattr(one._around.store, "commit", refused)
+            assert await one._stored(NewInput(ROOM, b"{}", "$late")) == 1
+        assert post.notices == [ROOM]
+        post.notices.clear()

@@ -120,8 +120,9 @@ async def test_a_commit_of_anothers_room_is_refused_alone(start: Start) -> None:
     assert isinstance(others, NotOwned)
     assert (await one.load(TWO)).room is None
     waiting = Commit(TWO, 5, waiting=[NewInput(TWO, b"{}", "$w")])
-    (stored,) = await one.commit([waiting])  # what only comes in may be stored by anybody
-    assert isinstance(stored, Committed)
+    (stored,) = await one.commit([waiting])
+    assert isinstance(stored, NotOwned)  # the owner would neither hear of it, nor keep its order
+    assert await shards_of(one).pass_on(waiting.waiting, 5) == 1
 
 
 @pytest.mark.asyncio
