@@ -33,6 +33,8 @@ __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
 _LARGEST_BODY = 128 * 1024 * 1024
 """Of one control operation: a file travels in it as base64."""
+_IDLE = 150.0
+"""Seconds after which a connection without a whole request ends."""
 _LONGEST_WAIT = 300.0
 """Seconds of a long poll for frames."""
 
@@ -98,7 +100,9 @@ class Simulator:
         app.router.add_get("/_sim/state", self._get_state)
         app.router.add_get("/_sim/frames", self._get_frames)
         app.router.add_post("/_sim/do", self._post_do)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE
+        )
         await runner.setup()
         running.push_async_callback(runner.cleanup)
         running.callback(self._board.hang_up_all, 1001)
