@@ -226,7 +226,8 @@ def _spoke(
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
     elif command is not None:
-        _commanded(visit, spoke, command, facts)
+        if not _excessive(visit, spoke.event_id, received):
+            _commanded(visit, spoke, command, facts)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
@@ -314,10 +315,12 @@ def _ordered_by(
         return []
     if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
         return []
+    if _excessive(visit, gesture.event_id, received):
+        return []
     ordered = cards.meant_by(visit, gesture)
     if ordered is not None:
         return ordered
-    if visit.record.settings.paused or _too_fast(visit, received):
+    if visit.record.settings.paused:
         return []
     return references.gestured(visit, gesture, earlier)
 
@@ -339,6 +342,19 @@ def _too_fast(visit: Visit, received: int) -> bool:
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
     return spoken > visit.rules.limits.messages_per_minute
+
+
+def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
+    """Count an order (a command or a gesture) as `_too_fast` does; answer the first one too many.
+
+    A message beyond the limit is answered each time, as its words go nowhere; an order has none.
+    """
+    if not _too_fast(visit, received):
+        return False
+    limit = visit.rules.limits.messages_per_minute
+    if visit.record.spoken == limit + 1:
+        visit.say("refused.too_fast", {"limit": limit}, reply_to=event_id)
+    return True
 
 
 # --- deadlines ------------------------------------------------------------------------------------
