@@ -13,6 +13,7 @@ import hashlib
 import io
 import math
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
@@ -214,7 +215,16 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        return self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
+        """The name under which an agent is shown; with their user's name if it passes for another's.
+
+        Agents are called as the call centre likes, also as the bot, or like a customer's user id.
+        """
+        shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
+        plain = unicodedata.normalize("NFKC", shown).casefold().strip()
+        like_a_user = plain.startswith("@") and ":" in plain
+        if like_a_user or plain == self.ghosts.bot_name.casefold():
+            shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
+        return shown
 
     # --- sending ----------------------------------------------------------------------------------
 

@@ -100,9 +100,7 @@ class Simulator:
         app.router.add_get("/_sim/state", self._get_state)
         app.router.add_get("/_sim/frames", self._get_frames)
         app.router.add_post("/_sim/do", self._post_do)
-        runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE
-        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE)
         await runner.setup()
         running.push_async_callback(runner.cleanup)
         running.callback(self._board.hang_up_all, 1001)

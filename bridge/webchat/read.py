@@ -25,6 +25,7 @@ import msgspec
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.words import name_line
 
 JsonObject = Mapping[str, object]
 _Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
@@ -292,7 +293,7 @@ def _agent(person: JsonObject) -> frames.Agent | None:
         return None
     return frames.Agent(
         AgentId(agent_id),
-        text_of(person, "name", "agentName"),
+        name_line(text_of(person, "name", "agentName")),
         text_of(person, "icon", "portraitUri"),
         text_of(person, "comments", "commonts"),
     )
