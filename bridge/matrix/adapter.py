@@ -215,7 +215,7 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        """The name under which an agent is shown; with their user's name if it passes for another's.
+        """The name that an agent is shown by; with their user's, if it could be taken for another's.
 
         Agents are called as the call centre likes, also as the bot, or like a customer's user id.
         """

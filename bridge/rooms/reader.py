@@ -226,8 +226,7 @@ def _spoke(
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
     elif command is not None:
-        if not _excessive(visit, spoke.event_id, received):
-            _commanded(visit, spoke, command, facts)
+        _commanded(visit, spoke, received, facts, command)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
@@ -270,8 +269,14 @@ def _goes_in_clear(command: Reading) -> bool:
 
 
 def _commanded(
-    visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed, facts: Facts
+    visit: Visit,
+    spoke: Spoke | Corrected,
+    received: int,
+    facts: Facts,
+    command: Parsed | Malformed,
 ) -> None:
+    if _excessive(visit, spoke.event_id, received):
+        return
     if isinstance(command, Malformed):
         commands.explain(visit, command, spoke.event_id)
         return
