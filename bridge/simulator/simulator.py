@@ -23,7 +23,7 @@ import structlog
 from aiohttp import web
 
 from bridge.simulator import operations, samples
-from bridge.simulator.desk_page import DeskSide, only_our_pages
+from bridge.simulator.desk_page import DeskSide
 from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Log, QueueRequest, Session, Wire
@@ -93,7 +93,7 @@ class Simulator:
         http = HttpSide(self._simulation, shelf, self._pulse, stopping)
         desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
         app = web.Application(
-            client_max_size=_LARGEST_BODY, middlewares=[only_our_pages, http.trouble]
+            client_max_size=_LARGEST_BODY, middlewares=[desk.only_our_pages, http.trouble]
         )
         app.add_routes([*http.routes(context), *desk.routes()])
         app.router.add_get(f"{context}/cws", self._board.serve)
