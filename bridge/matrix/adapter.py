@@ -215,7 +215,7 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        """The name that an agent is shown by; with their user's, if it could be taken for another's.
+        """The name that an agent is shown by; with their user's, if it looks like another's.
 
         Agents are called as the call centre likes, also as the bot, or like a customer's user id.
         """

@@ -75,6 +75,7 @@ from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
 from bridge.texts.languages import CLEAR, spoken
+from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -471,10 +472,14 @@ class Reader:
         if visit.record.membership is _JOINED:
             people.put_out(visit)
 
-    @staticmethod
-    def _simple(visit: Visit, stored: Stored) -> None:
+    def _simple(self, visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
         if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
+            if isinstance(stored, model.Pushed) and isinstance(stored.push, MessageReceived):
+                phase, named = visit.record.conversation.phase, stored.push.session_id
+                if isinstance(phase, model.Chatting) and named not in {0, phase.session_id}:
+                    # It came by this room's own link: does the server mix up its customers?
+                    self._log.warning("words of another session", here=phase.session_id, of=named)
             visit.step(stored)
             return
         match stored:
