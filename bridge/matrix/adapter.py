@@ -29,7 +29,7 @@ from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
 from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
@@ -169,7 +169,7 @@ class MatrixAdapter:
                     direct = mapping(event, "content").get("is_direct") is True
                     return found[::-1], direct
                 theirs = not self.is_ours(str(event.get("sender")))
-                if theirs and event.get("type") in events.CONTENT_EVENTS:
+                if theirs and text(event, "type") in events.CONTENT_EVENTS:
                     found.append(event | {"room_id": room_id})
             seen += len(page)
             if not before:
@@ -407,8 +407,8 @@ class MatrixAdapter:
         return self._upload_limit
 
 
-def _membership(event: Json) -> object:
-    return mapping(event, "content").get("membership")
+def _membership(event: Json) -> str:
+    return text(mapping(event, "content"), "membership")
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:
