@@ -112,7 +112,7 @@ async def test_nonsense_in_every_field_of_every_answer(name: str) -> None:
     saying: list[tuple[int, object]] = [(200, value) for value in VALUES]
     for field in FIELDS[name]:
         saying += [(200, {field: value}) for value in VALUES]
-    saying += [(status, {"errcode": value}) for value in VALUES for status in (400, 404, 500)]
+    saying += [(status, {"errcode": value}) for value in VALUES[::3] for status in (404, 500)]
     said: tuple[int, object] = (200, None)
 
     async def answer(_: web.Request) -> web.StreamResponse:
