@@ -104,8 +104,9 @@ class Replicas:
         connection = await asyncpg.connect(self.database)
         try:
             rows = await connection.fetch(
-                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE locktype "
-                "= 'advisory' AND granted AND objsubid = 2 AND classid <> 719224654"
+                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE "
+                "locktype = 'advisory' AND granted AND objsubid = 2 "
+                "AND classid NOT IN (719224654, 719224655)"
             )
         finally:
             await connection.close()

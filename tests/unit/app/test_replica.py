@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from bridge.app import replica as module
 from bridge.app.replica import Replica, share_of
@@ -89,7 +90,15 @@ class Process:
         await self.replica.leave(1)
 
 
-Start = Callable[[str], Any]
+Start = Callable[..., Any]
+
+
+def let_in(role: str, schema: str) -> str:
+    """SQL that makes a role which may use what is in a schema, and end no other role's sessions."""
+    return (
+        f"CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {schema} TO {role}; "
+        f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}"
+    )
 
 
 @pytest_asyncio.fixture
@@ -103,8 +112,11 @@ async def start(
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         processes: list[Process] = []
 
-        async def start(name: str) -> Process:
-            opening = open_store(url, SystemClock(), sole=True, shared=True)
+        async def start(name: str, role: str = "") -> Process:
+            if role:
+                postgres_server.sql(let_in(role, url.rpartition("=")[2]))
+            at = url.replace("//postgres@", f"//{role}@") if role else url
+            opening = open_store(at, SystemClock(), sole=True, shared=True)
             process = Process(await stack.enter_async_context(opening), name)
             process.task = tasks.create_task(process.run())
             processes.append(process)
@@ -187,6 +199,25 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
     await other.shards.beat("other", leaving=False)
     assert other.rooms.lost == before
     assert other.shards.locks.held == set()
+
+
+@pytest.mark.asyncio
+async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
+    start: Start,
+) -> None:
+    other = await start("other")
+    await until(shared(other))
+    one = await start("one", "nobody_else")
+    await until(shared(one, other))
+    other.task.cancel()
+    with capture_logs() as logs:
+        await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
+        shard = min(other.shards.locks.held)
+        await other.shards.give(shard)
+        await until(lambda: shard in one.rooms.shards)
+        await asyncio.sleep(0.3)
+    refused = [line for line in logs if "may not be ended" in line["event"]]
+    assert [(line["replica"], line["fix"]) for line in refused] == [("other", module.ONE_ROLE)]
 
 
 @pytest.mark.asyncio
