@@ -192,10 +192,10 @@ class SqlStore:
         return Token(*rows[0]) if rows else None
 
     async def save_token(self, token: Token) -> None:
-        await self._save(sql.SAVE_TOKEN, *astuple(token))
+        await self._write(Together([Part(sql.SAVE_TOKEN, [astuple(token)])], rooms=[token.room_id]))
 
     async def forget_token(self, room_id: RoomId) -> None:
-        await self._update(sql.FORGET_TOKEN, room_id)
+        await self._write(Together([Part(sql.FORGET_TOKEN, [(room_id,)])], rooms=[room_id]))
 
     async def fact(self, name: str) -> str | None:
         found: str | None = await self._value(sql.FACT, name)

@@ -26,6 +26,7 @@ from bridge.rooms.store import (
     NotOwned,
     Stale,
     StoredRoom,
+    Token,
 )
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
@@ -144,6 +145,22 @@ async def test_an_attempt_is_the_owners(start: Start) -> None:
     await one.mark_attempted(row, 6)
     (loaded,) = (await other.load(ONE)).effects
     assert loaded.attempts == 1
+
+
+@pytest.mark.asyncio
+async def test_a_token_is_the_owners(start: Start) -> None:
+    """A process that wakes in the middle of a login has one that is older than its new owner's."""
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    new, late = (Token(ONE, "mx-1", value, 5) for value in ("new", "late"))
+    await one.save_token(new)
+    with pytest.raises(NotOwned):
+        await other.save_token(late)
+    with pytest.raises(NotOwned):
+        await other.forget_token(ONE)
+    assert await other.token(ONE) == new
+    await one.forget_token(ONE)
+    assert await one.token(ONE) == replace(new, value="")
 
 
 @pytest.mark.asyncio
