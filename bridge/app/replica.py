@@ -127,6 +127,7 @@ class Replica:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._listen_to_ourselves())
+            tasks.create_task(self._listen_to_others())
             try:
                 while True:
                     self._wake.clear()
@@ -154,7 +155,6 @@ class Replica:
     async def _beat_once(self) -> None:
         try:
             await self._balance(await self._beat())
-            await self._shards.listen()
         except StoreError as error:
             say = LOG.debug if self._silenced else LOG.warning
             say("a sign of life was not taken", why=str(error))
@@ -237,6 +237,13 @@ class Replica:
             if self._alive > 1 and self.served and loop.time() - self._answered > DEAF:
                 LOG.warning("no answer from the database: the rooms are left to others")
                 self._engine.lose(list(self.served))
+
+    async def _listen_to_others(self) -> None:
+        """Keep the connection of the notices, beside the beats: it is not to hold them up."""
+        while True:
+            with suppress(StoreError):
+                await self._shards.listen()
+            await asyncio.sleep(BEAT)
 
     # --- notices --------------------------------------------------------------------------------
 

@@ -99,6 +99,8 @@ WITH new AS (
 SELECT (SELECT count(*) FROM new),
   (SELECT count(pg_notify($5, 'room ' || room_id)) FROM raised)
 """
+ASKED_SECONDS = 2.0
+"""How long the connection of the notices may take to answer that it stands."""
 LONGEST_NOTICE = 7_900
 """Bytes of a notice that PostgreSQL carries."""
 END_SESSION = (
@@ -245,9 +247,9 @@ class Shards:
             await connection.execute(_FORGET, list(members))
 
     async def listen(self) -> None:
-        """See to it that notices are heard."""
-        async with self._intake:
-            pass
+        """See to it that notices are heard: ask their connection, which may be cut silently."""
+        async with self._intake as connection:
+            await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
         """Tell all replicas, this one included; a notice may be lost."""
