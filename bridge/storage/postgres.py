@@ -1,7 +1,8 @@
 """PostgreSQL through asyncpg: one connection that writes, a few that read.
 
 While the server is away every call fails with Unreachable; whoever needs a lost connection next
-makes it anew, but not more often than the backoff allows.
+makes it anew, but not more often than the backoff allows. A URL may name several servers; the one
+of them that is no standby is used.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
 group therefore writes its number beside its rows, at no further round trip, and the writer asks for
@@ -16,8 +17,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
@@ -400,22 +403,32 @@ class Channel:
         if wait:
             raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                self._connection = await self._made()
+            self._connection = connection = await self._anew()
         except StoreError:
             self._backoff.failed()
             raise
-        except (*_LOST, asyncpg.PostgresError) as error:
-            self._backoff.failed()
-            raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
         self._backoff.succeeded()
-        return self._connection
+        return connection
+
+    async def _anew(self) -> asyncpg.Connection:
+        """A new connection to one of the servers; each gets its part of the time."""
+        servers = left = 1 + urlsplit(self._url).netloc.count(",")
+        while True:
+            left -= 1
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS / servers):
+                    return await self._made()
+            except (*_LOST, asyncpg.PostgresError) as error:
+                self._url = turned(self._url)
+                if not left:
+                    raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
 
     async def _made(self) -> asyncpg.Connection:
         """A new connection, durable and with the claim; none that could be used without them."""
         made = await asyncpg.connect(
             self._url,
             server_settings=self._settings,
+            target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
             command_timeout=self._seconds,
         )
@@ -471,6 +484,14 @@ class Channel:
             with suppress(*_LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
             self.drop()
+
+
+def turned(url: str) -> str:
+    """A URL with its first host last: one that does not answer at all uses up all the time."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    first, comma, others = hosts.partition(",")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{others},{first}")) if comma else url
 
 
 def refused(error: BaseException) -> bool:

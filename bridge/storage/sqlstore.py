@@ -352,7 +352,9 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
     if colon and scheme in {"postgres", "postgresql"}:
         try:
             parts = urlsplit(url)
-            named = rest.startswith("//") and (parts.netloc or parts.query) and parts.port != 0
+            servers = parts.netloc.rpartition("@")[2].split(",")
+            ports = [urlsplit(f"//{one}").port for one in servers]
+            named = rest.startswith("//") and (parts.netloc or parts.query) and 0 not in ports
         except ValueError:
             named = False
         if not named:
