@@ -73,6 +73,12 @@ _MEMBERS = (
     "ORDER BY id"
 )
 MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
+# `tcp_user_timeout` is 0 on a socket of the machine, and on systems that do not know it.
+SESSIONS = Statement(
+    "SELECT 1 WHERE false",
+    "SELECT ARRAY(SELECT DISTINCT usename::text FROM pg_stat_activity WHERE pid = ANY($1::int[])), "
+    "inet_server_addr() IS NULL OR current_setting('tcp_user_timeout') <> '0'",
+)
 _BEAT = (
     "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
     "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "

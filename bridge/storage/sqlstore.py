@@ -49,7 +49,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import MEMBERS, Member, Shards
+from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
 from bridge.storage.sql import Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -291,6 +291,11 @@ class SqlStore:
     async def members(self) -> list[Member]:
         """The processes that share the database; none of SQLite."""
         return [Member(*row) for row in await self._read(MEMBERS)]
+
+    async def sessions(self, members: Sequence[Member]) -> tuple[list[str], bool]:
+        """Roles of members' sessions; True: the server itself notices a host that has vanished."""
+        ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
+        return sorted(roles), notices
 
     # --- the database itself ----------------------------------------------------------------
 
