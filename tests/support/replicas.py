@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -140,9 +140,13 @@ class Replicas:
 
 @asynccontextmanager
 async def replicas(
-    folder: Path, database: str, count: int = 3, simulator: SimulatorOptions | None = None
+    folder: Path,
+    database: str,
+    count: int = 3,
+    simulator: SimulatorOptions | None = None,
+    ways: Sequence[str] = (),
 ) -> AsyncIterator[Replicas]:
-    """So many bridges that share the rooms, once they do."""
+    """So many bridges that share the rooms, once they do; `ways`: each one's database URL."""
     ports = [free_port() for _ in range(count)]
     options = StageOptions(
         database=database,
@@ -161,11 +165,18 @@ async def replicas(
             bridge.environment = os.environ | {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
                 "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
+                "MATRIX_WEBCHAT_DATABASE__URL": ways[index] if ways else database,
             }
             bridges.append(await stack.enter_async_context(bridge))
         shared = Replicas(replace(stage, bridge=bridges[0]), bridges, database)
         await shared.until_shared(count)
         yield shared
+
+
+LASTING = SimulatorOptions(
+    strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
+)
+"""A call centre that repeats what was not receipted; else nobody could promise anything."""
 
 
 @pytest_asyncio.fixture
@@ -176,10 +187,7 @@ async def three(
 ) -> AsyncIterator[Replicas]:
     folder = tmp_path_factory.mktemp("replicas")
     show_on_failure(request, *(folder / f"bridge{index}.log" for index in range(3)))
-    simulator = SimulatorOptions(
-        strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
-    )
-    async with replicas(folder, postgres_server.new_database(), simulator=simulator) as shared:
+    async with replicas(folder, postgres_server.new_database(), simulator=LASTING) as shared:
         yield shared
 
 
