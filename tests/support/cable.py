@@ -24,23 +24,30 @@ class Cable:
         self._server = server
         self._whole = asyncio.Event()
         self._whole.set()
-        self._ends: set[asyncio.StreamWriter] = set()
+        self._near: set[asyncio.StreamWriter] = set()
+        self._far: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
         self._whole.clear()
 
     def mend(self) -> None:
-        """Let new connections through; what was cut stays so, for its packets are lost."""
+        """Let new connections through; what was cut stays so, for its packets are lost.
+
+        The server is rid of its ends of it then, as TCP's keepalives would have it by themselves.
+        """
+        for end in self._far:
+            end.close()
+        self._far.clear()
         self._whole = asyncio.Event()
         self._whole.set()
 
     async def _connected(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         whole = self._whole
-        self._ends.add(back)
+        self._near.add(back)
         with suppress(OSError):
             if whole.is_set():
                 far, on = await asyncio.open_unix_connection(self._server / SOCKET)
-                self._ends.add(on)
+                self._far.add(on)
                 await asyncio.gather(_carry(near, on, whole), _carry(far, back, whole))
             else:
                 await near.read()  # until it is given up
@@ -66,6 +73,6 @@ async def cable(server: Path) -> AsyncIterator[Cable]:
         yield made
     finally:
         listening.close()
-        for end in made._ends:
+        for end in made._near | made._far:
             end.close()
         rmtree(made.directory)
