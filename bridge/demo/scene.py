@@ -185,7 +185,8 @@ class Scene:
 
     async def send_file(self, data: bytes, name: str, mime: str, kind: str, **more: object) -> str:
         content = await self.customer.upload(data, name, mime)
-        content |= {"msgtype": f"m.{kind}", "body": name, "info": {"mimetype": mime}, **more}
+        info = {"mimetype": mime, "size": len(data)}
+        content |= {"msgtype": f"m.{kind}", "body": name, "info": info, **more}
         return await self.send(f"[{kind}] {name}", **content)
 
     async def react(self, event: Event, sign: str) -> None:
