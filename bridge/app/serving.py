@@ -40,7 +40,7 @@ from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.ops.health import Health
 from bridge.ops.logging import configure_logging
-from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
+from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
@@ -262,7 +262,7 @@ class Serving:
 
     async def _open_port(self, endpoint: Endpoint) -> int:
         appservice = self._config.appservice
-        server = web.Server(endpoint.handle, access_log=None)
+        server = web.Server(endpoint.handle, access_log=None, keepalive_timeout=IDLE)
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

@@ -258,8 +258,13 @@ def _show(
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
-    elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
+    elif agent not in phase.agents and _is_new(agent, phase.agents):
         turn.enter(phase, agents=(*phase.agents, agent))
+
+
+def _is_new(agent: frames.Agent, agents: tuple[frames.Agent, ...]) -> bool:
+    """True for an agent whom the list lacks, and has room for."""
+    return len(agents) < frames.MOST_AGENTS and agent.id not in {one.id for one in agents}
 
 
 def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:

@@ -135,6 +135,14 @@ async def watch_loop_lag(
 # --- listening -----------------------------------------------------------------------------------
 
 
+IDLE = 150.0
+"""Seconds after which a connection without a whole request ends (`keepalive_timeout` of aiohttp).
+
+Longer than Synapse keeps one that it does not use (120), so that we close none that it is about to
+use; short enough for those that strangers leave half-open, each of which holds a descriptor.
+"""
+
+
 class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
@@ -161,7 +169,7 @@ async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIte
 
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, keepalive_timeout=IDLE)
     await runner.setup()
     try:
         yield await listen(runner, "metrics", hostname, port)

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
+from bridge.ops import metrics as module
 from bridge.ops.metrics import CannotListen, Metrics, metrics_server, watch_loop_lag
 from bridge.rooms.store import Backlog, Depth, Lane
 
@@ -141,6 +142,22 @@ async def test_metrics_are_served_and_nothing_else() -> None:
             assert "bridge_logged_in 1.0" in await response.text()
         async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
             assert response.status == 404
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: a\r\n", b"GET /me"])
+async def test_a_connection_without_a_whole_request_ends(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that was used before, and one that goes on a byte at a time."""
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(10):
+        for before in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(before + sent)
+            said = await reader.read()  # returns once the server has closed
+            assert said.startswith(b"HTTP/1.1 404" if before else b"")
+            writer.close()
 
 
 @pytest.mark.asyncio
