@@ -82,6 +82,7 @@ from bridge.rooms.visit import (
     Visit,
     entries_of,
     load_effect,
+    log_fields,
     recovered,
     unmark_calls,
 )
@@ -488,7 +489,7 @@ class Room:
             self._failed = row.seq, failures + 1 if seq == row.seq else 1
             if self._failed[1] < EFFECT_TRIES:
                 raise
-            self._log.exception("an effect is a dead letter now", seq=row.seq)
+            self._log.exception("an effect is a dead letter now", **log_fields(self.record, row))
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
         return bool(self._rows[lane])
@@ -511,7 +512,9 @@ class Room:
             if begin(self, row, partial(self._told, row)):
                 return True
         except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
-            self._log.exception("unexpected error, going the longer way", seq=row.seq)
+            self._log.exception(
+                "unexpected error, going the longer way", **log_fields(self.record, row)
+            )
         self._loops.end(row.lane)
         return False
 
@@ -523,7 +526,7 @@ class Room:
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
-            self._log.exception("an outcome could not be handled", seq=row.seq)
+            self._log.exception("an outcome could not be handled", **log_fields(self.record, row))
             self.behind = True
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()

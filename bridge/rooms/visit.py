@@ -179,6 +179,15 @@ def new_effect(effect: Effect) -> NewEffect | None:
     return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
 
 
+def log_fields(record: RoomRecord, row: EffectRow | None = None) -> dict[str, object]:
+    """Fields of a log line about a room, or about a row of its journal.
+
+    `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
+    """
+    place = {"room": record.room_id, "chat": record.conversation.number}
+    return place if row is None else place | {"event_id": row.cause, "seq": row.seq}
+
+
 # --- visit ----------------------------------------------------------------------------------------
 
 KEPT_CORRECTIONS = 50

@@ -7,6 +7,7 @@ metrics, exit codes, log messages. That config.example.yaml has every key is see
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ NOT_COMMANDS = frozenset({"org.matrix_webchat.room"})
 
 BY_MAKE = frozenset({"demo"})
 """Commands that people start as `make <command>`."""
+LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "bind"})
 
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -206,6 +208,20 @@ def test_log_messages_are_those_of_the_code() -> None:
     quoted = re.findall(r"\blog: `([^`…]+)", OPERATORS)
     assert quoted != []
     assert [message for message in quoted if message.strip() not in code] == []
+
+
+def test_fields_of_log_lines_have_one_name() -> None:
+    """`room`, `user`, `event_id`, as docs/operators.md says; `event` is the line's own text."""
+    calls = [
+        (node.func.attr, keyword.arg)
+        for path in sorted((ROOT / "bridge").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        for keyword in node.keywords
+    ]
+    fields = {field for method, field in calls if method in LOG_METHODS}
+    assert {"room", "user"} <= fields
+    assert fields & {"event", "mxid", "room_id", "user_id", "session_id", "ghost", "who"} == set()
 
 
 def test_a_wrong_command_line_is_noticed() -> None:
