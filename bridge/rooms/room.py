@@ -47,14 +47,12 @@ from bridge.rooms.record import (
     Membership,
     RoomRecord,
     changed_chats,
-    dump_chat,
     dump_record,
     kept_chats,
     load_record,
     taken,
 )
 from bridge.rooms.store import (
-    ChatRow,
     Commit,
     Committed,
     EffectRow,
@@ -353,8 +351,7 @@ class Room:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
-            for chat in changed_chats(old.chats, record.chats):
-                draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
+            draft.chats += tuple(changed_chats(old.chats, record.chats))
             if len(record.chats) > 1:
                 record = replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
@@ -600,7 +597,7 @@ class Room:
             draft.handled,
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
-            list({one.number: one for one in draft.chats}.values()) if draft.chats else (),
+            draft.chat_rows() if draft.chats else (),
         )
 
     def committed(self, answer: Committed) -> None:
@@ -630,6 +627,8 @@ class Room:
         for ticket in draft.tickets:
             ticket.known += known
             ticket.ended(self.room_id)
+        for was, chat in draft.chats:
+            self._around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
             self._note_phase(before.conversation, after.conversation, now)
         if draft.record is not None:
@@ -671,13 +670,11 @@ class Room:
 
     def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Tell log, metrics and waiting times of a conversation's new phase."""
-        old, new, waited = before.phase, after.phase, None
+        old, new = before.phase, after.phase
         self._around.waits.note(before, after, now)
         name = type(new).__name__
         self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        if isinstance(old, model.Requesting | model.Queued) and isinstance(new, model.Chatting):
-            waited = now - old.since
-        self._around.measures.phase_entered(name, waited)
+        self._around.measures.phase_entered(name)
 
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.
