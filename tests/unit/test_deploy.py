@@ -7,15 +7,22 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from bridge import __version__
+from bridge.cli.console import ExitCode
+from tests.shape.test_docs import _unknown
+from tests.support import chart
+from tests.support.chart import DEPLOY
 from tests.support.metric_table import metrics
+from tests.unit.config.configs import load
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = DEPLOY.parent
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
 DASHBOARD = DEPLOY / "grafana" / "matrix-webchat.json"
 KEYWORDS = frozenset({"absent", "by", "max", "min", "sum", "on", "or", "and", "unless", "vector"})
@@ -90,3 +97,115 @@ def test_prometheus_takes_the_rules_and_the_dashboard(tmp_path: Path) -> None:
             [promtool, action, "rules", str(path)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- systemd --------------------------------------------------------------------------------------
+
+UNIT = DEPLOY / "systemd" / "matrix-webchat.service"
+
+
+def settings(section: str) -> dict[str, str]:
+    parser = ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment]  # as typeshed has it
+    parser.read(UNIT)
+    return dict(parser[section])
+
+
+def test_the_unit_fits_the_program_and_the_page() -> None:
+    service, page = settings("Service"), (ROOT / "docs" / "operators.md").read_text("utf-8")
+    assert set(service["RestartPreventExitStatus"].split()) <= {
+        str(code.value) for code in ExitCode
+    }
+    assert float(service["TimeoutStopSec"]) > 10, "a stop takes as long"
+    program, home = service["ExecStart"].split()[0], service["WorkingDirectory"]
+    assert f"python3 -m venv {Path(program).parents[1]}" in page
+    assert f"useradd --system --home-dir {home} {service['User']}" in page
+    assert home == f"/var/lib/{service['StateDirectory']}"
+    assert f" {UNIT.relative_to(ROOT)} " in page
+
+
+def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
+    """By `systemd-analyze`, where that is at hand; 1.2 of 10 is what it counts, less is better."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze")
+    # The program is not installed here.
+    unit = tmp_path / UNIT.name
+    text = re.sub(
+        "^ExecStart=.*", "ExecStart=/bin/true", UNIT.read_text("utf-8"), flags=re.MULTILINE
+    )
+    unit.write_text(text, encoding="utf-8")
+    for action in (("verify", "--man=no"), ("security", "--offline=true", "--threshold=13")):
+        done = subprocess.run(  # noqa: S603 - our own file
+            [analyze, *action, str(unit)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- Kubernetes -----------------------------------------------------------------------------------
+
+
+def manifests() -> dict[str, Any]:
+    """What the chart makes, by kind and name."""
+    documents = YAML(typ="safe").load_all(chart.RENDERED)
+    return {f"{one['kind']} {one['metadata']['name']}": one for one in documents}
+
+
+def container() -> Any:
+    (found,) = manifests()[f"StatefulSet {chart.RELEASE}"]["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def test_the_manifests_are_those_of_the_chart() -> None:
+    """If not: `python -m tests.support.chart`."""
+    assert f"\n# {chart.digest()}\n" in chart.RENDERED.read_text(encoding="utf-8")
+
+
+def test_the_chart_is_of_this_version() -> None:
+    about = yaml(chart.CHART / "Chart.yaml")
+    assert about["version"] == about["appVersion"] == __version__
+    assert container()["image"] == f"matrix-webchat-bridge:{__version__}"
+
+
+def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
+    """ConfigMap, variables and the files of the Secret are a configuration that is valid."""
+    data = manifests()[f"ConfigMap {chart.RELEASE}"]["data"]
+    environment = {
+        one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
+        for one in container()["env"]
+    }
+    for secret in ("as_token", "hs_token", "database_url"):
+        value = "postgres://db/webchat" if secret == "database_url" else secret
+        (tmp_path / secret).write_text(f"{value}\n")
+    config = load(tmp_path, data["config.yaml"], environment)
+    assert config.appservice.hs_token.get_secret_value() == "hs_token"
+    assert config.database.url.get_secret_value() == "postgres://db/webchat"
+    assert config.bridge.replica == "matrix-webchat-0"
+    ports = {one["name"]: one["containerPort"] for one in container()["ports"]}
+    assert ports == {"appservice": config.appservice.port, "metrics": config.metrics.port}
+    assert config.appservice.address == f"http://{chart.RELEASE}:{config.appservice.port}"
+    assert _unknown(container()["args"]) == ""
+
+
+def test_a_pod_may_do_nothing_and_is_reached_by_whom_it_must() -> None:
+    pod = manifests()[f"StatefulSet {chart.RELEASE}"]["spec"]["template"]
+    about, spec = pod["metadata"], pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert not spec["automountServiceAccountToken"]
+    assert container()["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert f"USER {spec['securityContext']['runAsUser']}:" in recipe
+    names = {one["name"] for one in container()["ports"]}
+    for one in manifests().values():
+        if one["kind"] == "Service":
+            assert one["spec"]["selector"].items() <= about["labels"].items()
+            assert {port["targetPort"] for port in one["spec"]["ports"]} <= names
+        elif one["kind"] in {"NetworkPolicy", "PodDisruptionBudget"}:
+            key = "podSelector" if one["kind"] == "NetworkPolicy" else "selector"
+            assert one["spec"][key]["matchLabels"].items() <= about["labels"].items()
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container()[probe]["httpGet"] == {"path": "/_matrix/mau/live", "port": "appservice"}
