@@ -25,7 +25,7 @@ from tests.support import metric_table
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.md")),
 )
