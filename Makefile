@@ -23,13 +23,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench fuzz image image-check wheel release lock clean
+.PHONY: help demo test check check-all chaos bench fuzz image image-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it: about a minute'
+	@echo 'make check-all  that part on each Python from 3.11 to 3.14 that is at hand'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
@@ -50,6 +51,14 @@ check: $(VENV)/.test
 
 chaos: $(VENV)/.test
 	$(PY) -m pytest tests/chaos
+
+check-all:
+	@for version in 3.11 3.12 3.13 3.14; do \
+		python$$version -c 'import ensurepip, venv' 2>/dev/null \
+			|| { echo "== no Python $$version here"; continue; }; \
+		echo "== Python $$version"; \
+		$(MAKE) check PYTHON=python$$version VENV=.cache/python$$version || exit 1; \
+	done
 
 # Beside heisenbridge too, where ngircd is installed. The other programs of tests/bench run by name.
 bench: $(VENV)/.test
