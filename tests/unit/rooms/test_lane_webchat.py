@@ -65,6 +65,7 @@ async def test_a_call_is_answered() -> None:
     [(-7, "warning", "INVAILD_QUEUE_ID"), (-16, "info", "INVAILD_FILE_EXTENSION")],
 )
 async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, name: str) -> None:
+    """Table row 16, trap T30: the room is told by `result.-7`; the operator, as who can mend it."""
     world = World(FlakyStore())
     world.link.answers.append(Reply(110, code))
     with capture_logs() as logs:
