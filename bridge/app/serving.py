@@ -176,7 +176,7 @@ class Serving:
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
             waits.keep(store, self._clock, self._is_first),
-            measure(store, self._clock, self._metrics),
+            measure(store, self._clock, self._metrics, engine),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
@@ -435,9 +435,10 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
-    """Show in the metrics what waits in the database, for ever."""
+async def measure(store: StorePort, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+    """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
+        metrics.chats(engine.chats())
         try:
             metrics.backlog(await store.backlog(), clock.now())
         except StoreError as error:

@@ -368,7 +368,7 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
     told = reply.robot_type is not None and reply.session_id == phase.session_id
     alone = {agent.id for agent in phase.agents} <= robots
     if told and alone and not (phase.robot or phase.unwanted):
-        turn.enter(phase, robot=True)
+        turn.enter(phase, robot=True, unanswered=False)
         turn.ask(model.Offer("robot.person_offered"))
 
 

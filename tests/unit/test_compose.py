@@ -64,6 +64,26 @@ def test_a_password_may_hold_any_characters() -> None:
     assert odd not in bridge["MATRIX_WEBCHAT_DATABASE__URL"]
 
 
+def test_three_that_share_the_rooms_differ_in_their_names_only() -> None:
+    first = SERVICES["matrix-webchat"]
+    balanced = re.findall(
+        r"server ([\w-]+):29340 ", (ROOT / "docs/balancer.conf.template").read_text("utf-8")
+    )
+    assert balanced == ["matrix-webchat", "matrix-webchat-2", "matrix-webchat-3"]
+    assert "profiles" not in first
+    for name in (*balanced[1:], "balancer"):
+        assert SERVICES[name]["profiles"] == ["replicas"]
+    for name in balanced[1:]:
+        own = SERVICES[name]
+        for key in ("image", "volumes", "depends_on", "stop_grace_period", "restart"):
+            assert own[key] == first[key]
+        replica = own["environment"].pop("MATRIX_WEBCHAT_BRIDGE__REPLICA")
+        assert replica == name[-1]
+        assert own["environment"] == first["environment"]
+    mounted = SERVICES["balancer"]["volumes"][0].split(":")[0]
+    assert (ROOT / mounted).is_file()
+
+
 def test_another_database() -> None:
     file = "sqlite:////data/bridge.db"
     assert (
