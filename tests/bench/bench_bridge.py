@@ -59,6 +59,7 @@ ROUNDS = 5
 WORK = CACHE / "bench"
 """Where the JSON of a commit grows, part by part."""
 SATURATED = ("in1", "in10", "in100", "out")
+PLAIN = (*SATURATED, "in_paced", "out_paced")
 SLOW = ("writes",)
 """Parts that a quick run leaves out."""
 WARMING = {"in10": 1_000, "out": 500}
@@ -144,11 +145,13 @@ async def candidates(
         "L": Candidate(lambda folder: lean_forwarder(ROOMS, folder, "asyncio")),
         "L uvloop": Candidate(lambda folder: lean_forwarder(ROOMS, folder, "uvloop")),
         "D SQLite": Candidate(
-            lambda folder: lean_forwarder(ROOMS, folder, "uvloop", sqlite_in(folder))
+            lambda folder: lean_forwarder(ROOMS, folder, "uvloop", sqlite_in(folder)),
+            columns=PLAIN,
         ),
         "D PostgreSQL": Candidate(
             lambda folder: lean_forwarder(ROOMS, folder, "uvloop", cluster.new_database()),
             cluster.cpu,
+            PLAIN,
         ),
     }
     try:

@@ -67,8 +67,8 @@ COLUMNS = {
     "in10": Column("c→a, 10", "in", 4_000, batch=10),
     "in100": Column("c→a, 100", "in", 8_000, batch=100),
     "out": Column("a→c", "out", 4_000),
-    "in_paced": Column("c→a 100/s", "in", 700, rate=100),
-    "out_paced": Column("a→c 100/s", "out", 700, rate=100),
+    "in_paced": Column("c→a 100/s", "in", 500, rate=100),
+    "out_paced": Column("a→c 100/s", "out", 500, rate=100),
     "in_half": Column("c→a, half", "in", 20_000, half_of="in10"),
     "out_half": Column("a→c, half", "out", 20_000, half_of="out"),
 }

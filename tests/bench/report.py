@@ -445,7 +445,9 @@ def starts_table(report: Report) -> Iterator[str]:
     for name in report.starts:
         sizes = by_rooms(report, name)
         for rooms, one in sizes.items():
-            more = f"{(one.memory - sizes[0].memory) * 2**20 / rooms:.0f}" if rooms else ""
+            over = one.memory - sizes[0].memory
+            # Of two processes without a room, one may hold this much more.
+            more = "" if not rooms else "≈ 0" if over < 0.3 else f"{over * 2**20 / rooms:.0f}"
             cells = f"{one.ready:.2f} | {one.cpu:.2f} | {one.memory:.1f} | {more}"
             yield f"| {name} | {rooms:,} | {cells} |"
 

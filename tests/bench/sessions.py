@@ -23,7 +23,7 @@ QUICK = ((50, 100),)
 GROUP = 50
 """Rooms that are opened at once."""
 CALM = 40.0
-"""Seconds after the opening until nothing is left to do; a tenth for less than a hundred rooms."""
+"""Seconds after the opening until nothing is left to do; a tenth for less than 1,000 rooms."""
 IDLE = 10.0
 TURNS = 2
 """Texts of each room in a measurement."""

@@ -28,7 +28,7 @@ STEPS = (0, 100, 1_000, 5_000, 10_000)
 QUICK = (0, 1_000)
 TIMES = 3
 """Starts of each size; the medians count."""
-AFTER = 3.0
+AFTER = 1.5
 """Seconds after which memory is read."""
 
 
@@ -39,7 +39,7 @@ class Start(msgspec.Struct, frozen=True):
         rooms: in the database, at rest.
         ready: seconds from the start of the program until it says that it is ready.
         cpu: seconds of CPU until then.
-        memory: MiB of the process (RSS), three seconds later.
+        memory: MiB of the process (RSS), a moment later.
     """
 
     rooms: int

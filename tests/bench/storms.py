@@ -62,21 +62,24 @@ async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
         command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
         async with program(command, log, {"PYTHONPATH": str(ROOT)}) as process:
             await webchat.connected(sessions, PATIENCE)
+            await asyncio.sleep(QUIET)
             return await storms(webchat, sessions, process.pid, log, say, pause=QUIET)
 
 
 async def storms(
     webchat: StubWebChat, sessions: int, pid: int, log: Path, say: Say, *, pause: float = STABLE
 ) -> list[Storm]:
-    """One with the tokens kept, and one with them lost, each after a pause (seconds).
+    """One with the tokens kept, and one with them lost.
 
     Args:
-        pid: the process whose live sessions they are, all of which stand.
+        pid: the process whose live sessions they are, all of which have stood for `pause` seconds.
         log: what it writes.
+        pause: until the second.
     """
     found: list[Storm] = []
     for lost in (False, True):
-        await asyncio.sleep(pause)
+        if lost:
+            await asyncio.sleep(pause)
         warned, cpu = _warnings(log), process_cpu(pid)
         async with webchat.away(forgetful=lost):
             await asyncio.sleep(AWAY)
