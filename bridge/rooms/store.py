@@ -217,7 +217,7 @@ class SecretRow(msgspec.Struct, frozen=True):
     """None removes the row."""
     keep_until: int | None = None
     """ms since the epoch; after that `prune` may take it. None: for ever."""
-    was: bytes | None | msgspec.UnsetType = msgspec.UNSET
+    was: bytes | msgspec.UnsetType | None = msgspec.UNSET
     """The stored value that this one was made from (None: there was no row), and whose place alone
     it may take. A value is sealed with a random number, so no two are alike."""
 

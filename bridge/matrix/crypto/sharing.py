@@ -20,7 +20,7 @@ homeserver that says otherwise is not believed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -99,6 +99,14 @@ class Sharing:
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         return self._current(own, room_id, scheme, now) is None
+
+    def leave(self, ours: Callable[[str], bool]) -> None:
+        """Forget the sessions of rooms that are not ours any more: others write there meanwhile.
+
+        With one of before, somebody who has left could read what is said once they are ours again.
+        """
+        for key in [key for key in self._outbound if not ours(key[2])]:
+            del self._outbound[key]
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
         """Find out who is to read a message. May take long: the lock is not held."""
@@ -312,6 +320,11 @@ class Places:
             self._schemes.forget(room_id)
         elif kind in {"m.room.member", "m.room.history_visibility"}:
             self._audiences.forget(room_id)
+
+    def leave(self, ours: Callable[[str], bool]) -> None:
+        """Forget rooms that are not ours any more: of these we do not hear what changes."""
+        self._schemes.forget_where(lambda room_id, _: not ours(room_id))
+        self._audiences.forget_where(lambda room_id, _: not ours(room_id))
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
         """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""
