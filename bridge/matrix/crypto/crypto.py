@@ -260,8 +260,8 @@ class Crypto:
         await asyncio.sleep(0)  # one of those that come together does it for all
         if self._limited < asked:
             self._limited = self._limits
-            for part in (self._places, self._sharing, self._keys):
-                part.leave(ours)
+            self._places.leave(ours)
+            self._keys.leave(ours)
         left = [self._reading.pop(host) for host in [*self._reading] if not ours(host)]
         for task in left:
             task.cancel()
@@ -328,9 +328,10 @@ class Crypto:
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, mail, self._clock.now())
             self._caught_up.add(host)
-            notice = Notice([*news.keys.items()], news.users)
+            users = [user for user in news.users if user.isprintable()]  # others are nobody's ids
+            notice = Notice([*news.keys.items()], users)
             self._hear(notice)
-            if news.keys or news.users:
+            if notice != _MISSED:
                 await self._tell(notice)
             await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)

@@ -208,8 +208,8 @@ class Upkeep:
         there, mark = self._last or self._there, secrets.token_hex(8)
         former = () if marks is None else marks.possible
         kept = [one for one in former if one not in {there, self._older}]
-        possible = Marks((*kept, there, mark)[-MOST_MARKS:])
-        await self._vault.save([self._vault.row(MARKS, possible, was=stored)])
+        possible = tuple(filter(None, (*kept, there, mark)))[-MOST_MARKS:]
+        await self._vault.save([self._vault.row(MARKS, Marks(possible), was=stored)])
         return mark
 
     # --- bringing up ------------------------------------------------------------------------

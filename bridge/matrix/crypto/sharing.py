@@ -100,14 +100,6 @@ class Sharing:
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         return self._current(own, room_id, scheme, now) is None
 
-    def leave(self, ours: Callable[[str], bool]) -> None:
-        """Forget the sessions of rooms that are not ours any more: others write there meanwhile.
-
-        With one of before, somebody who has left could read what is said once they are ours again.
-        """
-        for key in [key for key in self._outbound if not ours(key[2])]:
-            del self._outbound[key]
-
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
         """Find out who is to read a message. May take long: the lock is not held."""
         audience = await self._places.audience(own.user, room_id)
@@ -322,7 +314,10 @@ class Places:
             self._audiences.forget(room_id)
 
     def leave(self, ours: Callable[[str], bool]) -> None:
-        """Forget rooms that are not ours any more: of these we do not hear what changes."""
+        """Forget rooms that are not ours any more: of these we do not hear what changes.
+
+        Who has left meanwhile is found once they are ours again, and their session given up.
+        """
         self._schemes.forget_where(lambda room_id, _: not ours(room_id))
         self._audiences.forget_where(lambda room_id, _: not ours(room_id))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -211,16 +211,16 @@ def _fields(body: bytes) -> dict[int, bytes | int]:
 class Process:
     """One of the processes; every way out of it may take long."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, kind: type[Server] | None = None) -> None:
         self.house = house
         self.awake = asyncio.Event()
         self.awake.set()
         self.dead = False
         self.doing: list[asyncio.Task[None]] = []
         self.heard: list[RoomId | None] = []
-        vault = Vault(Slow(house.store, self), Sealer("secret"))  # type: ignore[arg-type]
-        server = Server(house.world, self)
-        self.crypto = Crypto(server, house.rooms, USERS, vault, house.time, others=self)
+        vault = Vault(Slow(house.store, self.point), Sealer("secret"))  # type: ignore[arg-type]
+        self.server = (kind or Server)(house.world, self)
+        self.crypto = Crypto(self.server, house.rooms, USERS, vault, house.time, others=self)
         self.task: asyncio.Task[None]
 
     async def point(self) -> None:
@@ -267,22 +267,22 @@ class Process:
 
 
 class Slow:
-    """The part of a store that a vault uses."""
+    """The part of a store that a vault uses; before and after each call it waits at a point."""
 
-    def __init__(self, store: StorePort, process: Process) -> None:
-        self._store, self._process = store, process
+    def __init__(self, store: StorePort, point: Callable[[], Awaitable[None]]) -> None:
+        self._store, self._point = store, point
         self.secret_names = store.secret_names
 
     async def secret(self, name: str) -> bytes | None:
-        await self._process.point()
+        await self._point()
         found = await self._store.secret(name)
-        await self._process.point()
+        await self._point()
         return found
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
-        await self._process.point()
+        await self._point()
         await self._store.save_secrets(rows)
-        await self._process.point()
+        await self._point()
 
 
 class Server(FakeServer):
@@ -423,3 +423,83 @@ async def test_a_long_notice_is_cut_and_a_foreign_one_is_no_harm() -> None:
     assert len(house.notices) > 2
     assert all(len(notice) < 7_900 for notice in house.notices)
     other.crypto.told("nonsense")
+
+
+async def test_a_room_that_comes_back_is_written_to_anew() -> None:
+    """Who left while it was another process's reads nothing that is said then."""
+    house = House(0)
+    one = house.process()
+    await one.up()
+    _, first = await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    _, second = await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    assert first["session_id"] == second["session_id"]
+    await one.crypto.limit_to(lambda one: one == ROOM)
+    _, second = await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    assert first["session_id"] == second["session_id"]
+    house.fetch(house.phones[0])
+    await one.crypto.limit_to(lambda one: False)
+    house.rooms.membership[ALICE] = "leave"
+    await one.crypto.limit_to(lambda one: True)
+    _, third = await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    assert third["session_id"] != first["session_id"]
+    assert house.phones[0].fetch() == []
+
+
+async def test_what_was_opened_is_noted_before_a_room_is_given() -> None:
+    house = House(0)
+    one, other = house.process(), house.process()
+    await one.up()
+    await other.up()
+    async with reading(one):
+        phone = house.phones[0]
+        phone.send_key(BOT)
+        said = [phone.say("hello", f"${number}") for number in range(3)]
+        for raw in said:
+            assert not isinstance(await one.crypto.open(raw, 5.0), Undecryptable)
+    assert await other.crypto.open(said[-1] | {"event_id": "$copy"}) == Undecryptable(
+        "unreadable.repeated", later=False
+    )
+
+
+async def test_notes_of_two_are_made_one() -> None:
+    """Two have a room in memory, for a moment; each notes what it has opened."""
+    house = House(0)
+    one, other = house.process(), house.process()
+    await one.up()
+    await other.up()
+    phone = house.phones[0]
+    async with reading(one):
+        phone.send_key(BOT)
+        said = [phone.say("hello", f"${number}") for number in range(4)]
+        for process, raw in zip((one, other, one, other), said, strict=True):
+            assert not isinstance(await process.crypto.open(raw, 5.0), Undecryptable)
+    for process in (one, other):
+        await process.crypto.limit_to(lambda one: False)
+    for raw in said:
+        assert isinstance(
+            await house.process().crypto.open(raw | {"event_id": "$copy"}), Undecryptable
+        )
+
+
+async def test_a_homeserver_that_gives_tokens_is_asked_by_one_at_a_time() -> None:
+    """A second login would end the first one's token."""
+    house, lock = House(0), asyncio.Lock()
+    logins = 0
+
+    class Older(Server):
+        async def make_device(self, user: UserId, device_id: str) -> str:
+            nonlocal logins
+            await super().make_device(user, device_id)
+            logins += 1
+            return f"token {logins}"
+
+    class Waiting(Process):
+        @asynccontextmanager
+        async def alone(self, name: str) -> AsyncIterator[None]:
+            async with lock:
+                yield
+
+    made = [Waiting(house, Older) for _ in range(3)]
+    await asyncio.gather(*(one.crypto.upkeep.current(BOT) for one in made))
+    assert logins == 1
+    assert {one.server.tokens[BOT] for one in made} == {"token 1"}
