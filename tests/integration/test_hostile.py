@@ -245,9 +245,9 @@ def related(number: int, kind: str = "m.annotation") -> Json:
 
 
 async def one_agent(scene: Scene) -> None:
-    for number in range(60 * SCALE):
+    for number in range(40 * SCALE):
         await scene.said(f"spam {number}")
-    many = [{"id": f"Z{number}", "name": "\u202eWebChat"} for number in range(5 * SCALE)]
+    many = [{"id": f"Z{number}", "name": "\u202eWebChat"} for number in range(2 * SCALE)]
     await scene.push(204, agents=many)
 
 
