@@ -29,7 +29,7 @@ import structlog
 
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.store import NewInput, StoreError
+from bridge.rooms.store import NewInput, PassedOn, StoreError
 from bridge.storage.shards import Member, Shards
 
 BEAT = 2.0
@@ -59,6 +59,9 @@ def share_of(own: str, alive: Collection[str]) -> int:
 
 def is_alive(member: Member) -> bool:
     return member.present and member.age < SILENT
+
+
+_read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
 class _Typing(msgspec.Struct):
@@ -189,6 +192,7 @@ class Replica:
         if self._alive != len(alive):
             LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
         self._alive = len(alive)
+        self._beyond_us.difference_update(one.id for one in alive)
         return alive
 
     # --- balance --------------------------------------------------------------------------------
@@ -255,8 +259,10 @@ class Replica:
         kind, _, about = notice.partition(" ")
         if kind == "free":
             self._wake.set()
-        elif kind == "room":
-            self._engine.stored_elsewhere(RoomId(about))
+        elif kind == "rooms":
+            with suppress(msgspec.MsgspecError):
+                for one in _read_passed_on(about):
+                    self._engine.stored_elsewhere(one)
         elif kind == "keys":
             self._keys(about)
         elif kind == "connected":

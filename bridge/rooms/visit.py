@@ -14,7 +14,7 @@ its sender as undelivered may lie before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -366,6 +366,22 @@ class Came(msgspec.Struct, frozen=True):
 
 Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
 """Inputs that need not be stored: they would be noticed again after a restart."""
+
+
+def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
+    """The signals that wait, with one more; of a kind that tells of a state the newest counts.
+
+    The link was away for a moment only if it was so each time.
+    """
+    if happened in signals:
+        return [*signals]
+    if isinstance(happened, model.LinkRestored):
+        known = [one for one in signals if isinstance(one, model.LinkRestored)]
+        brief = happened.brief and all(one.brief for one in known)
+        happened = replace(happened, brief=brief)
+    if isinstance(happened, model.LinkRestored | model.TurnAwaited):
+        signals = [one for one in signals if not isinstance(one, type(happened))]
+    return [*signals, happened]
 
 
 class Done(msgspec.Struct):
