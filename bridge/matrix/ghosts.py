@@ -116,6 +116,7 @@ class Ghosts:
         """mxc addresses by the hash of the file."""
         self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
+        self.bot_name = ""
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
@@ -128,6 +129,7 @@ class Ghosts:
         our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
         application service answers for one of them (`TAKEN`).
         """
+        self.bot_name = bot.displayname
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
         await self._homeserver.check()

@@ -34,7 +34,7 @@ from cachetools import LRUCache
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
-from bridge.rooms.record import RoomRecord
+from bridge.rooms.record import Chat, RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
@@ -464,8 +464,11 @@ class Measures(Protocol):
     def delivery(self, lane: str, outcome: str, /) -> Observer:
         """Seconds from storing an effect to its outcome."""
 
-    def phase_entered(self, phase: str, waited: int | None) -> None:
-        """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
+    def phase_entered(self, phase: str) -> None:
+        """A conversation changed its phase."""
+
+    def chat_went_on(self, before: Chat | None, after: Chat) -> None:
+        """A chat began (None: it was not there), or something of it has changed."""
 
 
 class Surroundings(msgspec.Struct):

@@ -432,6 +432,10 @@ FORGET_BODY = same(
     "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
 
+EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
+"""SQLite's log keeps what was erased from the file until it is written over; a copy takes it along.
+Of PostgreSQL's nothing but time does that."""
+
 DEAD_LETTERS = same(
     "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
     "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"

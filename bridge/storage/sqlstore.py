@@ -250,6 +250,7 @@ class SqlStore:
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
+        await self._read(sql.EMPTY_LOG)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         letters = []

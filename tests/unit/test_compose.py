@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -13,15 +14,34 @@ SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["service
 
 
 def filled_in(value: str, environment: dict[str, str]) -> str:
-    """A value with `${NAME:-default}` replaced, as compose does it."""
-    return re.sub(
-        r"\$\{(\w+):-([^}]*)\}", lambda found: environment.get(found[1]) or found[2], value
-    )
+    """A value with `${NAME:-default}` and `${NAME:?error}` replaced, as compose does it."""
+
+    def found(variable: re.Match[str]) -> str:
+        name, otherwise, word = variable.groups()
+        if otherwise == "?" and not environment.get(name):
+            raise LookupError(word)
+        return environment.get(name) or word
+
+    return re.sub(r"\$\{(\w+):([-?])([^}]*)\}", found, value)
 
 
 def environment_of(service: str, **environment: str) -> dict[str, str]:
-    given = SERVICES[service]["environment"]
-    return {name: filled_in(value, environment) for name, value in given.items()}
+    given, known = SERVICES[service]["environment"], {"POSTGRES_PASSWORD": "x"} | environment
+    return {name: filled_in(value, known) for name, value in given.items()}
+
+
+@pytest.mark.parametrize("service", ["matrix-webchat", "postgres"])
+def test_no_password_is_known_to_everybody(service: str) -> None:
+    with pytest.raises(LookupError, match="first lines"):
+        environment_of(service, POSTGRES_PASSWORD="")
+
+
+def test_the_bridge_has_no_rights_that_it_does_not_need() -> None:
+    service = SERVICES["matrix-webchat"]
+    assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
+    for one in SERVICES.values():
+        assert one["security_opt"] == ["no-new-privileges:true"]
+    assert service["environment"]["TMPDIR"] == service["volumes"][0].partition(":")[2] == "/data"
 
 
 def test_the_bridge_uses_the_postgresql_beside_it() -> None:
