@@ -186,7 +186,6 @@ class Replica:
         if self._alive != len(alive):
             LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
         self._alive = len(alive)
-        self._beyond_us.difference_update(one.id for one in alive)
         return alive
 
     # --- balance --------------------------------------------------------------------------------
