@@ -181,13 +181,17 @@ def new_effect(effect: Effect) -> NewEffect | None:
     return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
 
 
-def log_fields(record: RoomRecord, row: EffectRow | None = None) -> dict[str, object]:
-    """Fields of a log line about a room, or about a row of its journal.
+def log_fields(
+    record: RoomRecord, row: EffectRow | None = None, what: object | None = None
+) -> dict[str, object]:
+    """Fields of a log line about a room, about a row of its journal, and what that was to do.
 
     `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
     """
-    place = {"room": record.room_id, "chat": record.conversation.number}
-    return place if row is None else place | {"event_id": row.cause, "seq": row.seq}
+    fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
+    if row is not None:
+        fields |= {"event_id": row.cause, "seq": row.seq}
+    return fields if what is None else fields | {"what": type(what).__name__}
 
 
 # --- visit ----------------------------------------------------------------------------------------
