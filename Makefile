@@ -23,7 +23,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench fuzz image image-check wheel clean
+.PHONY: help demo test check chaos bench fuzz mutants image image-check wheel clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
+	@echo 'make mutants  change the pure core in small ways; the tests should notice (SAMPLE=600)'
 	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make wheel    the wheel, and the list of all that it installs (SBOM), in dist/'
 	@echo 'make clean    remove all that the above made'
@@ -55,6 +56,9 @@ bench: $(VENV)/.test
 
 fuzz: $(VENV)/.fuzz
 	$(PY) -m tests.fuzz --minutes $(or $(MINUTES),10)
+
+mutants: $(VENV)/.test
+	$(PY) -m tests.mutation --sample $(or $(SAMPLE),600) --seed $(or $(SEED),1)
 
 image:
 	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))
