@@ -138,15 +138,15 @@ class Laboratory:
         return True
 
     def _run_once(self, items: Sequence[pytest.Item]) -> dict[str, float]:
-        """The seconds that each test takes; one that fails by itself is shown, and left out."""
+        """The seconds of CPU time that each test takes; one that fails by itself is shown, and left out."""
         took = {}
         for item in items:
             if item.get_closest_marker("asyncio"):
                 continue  # it has servers: slow, and not of the pure core
             self._coverage.switch_context(item.nodeid)
-            started = time.perf_counter()
+            started = time.process_time()
             reports = runtestprotocol(item, log=False, nextitem=None)
-            took[item.nodeid] = time.perf_counter() - started
+            took[item.nodeid] = time.process_time() - started
             if failed := [one for one in reports if one.failed]:
                 del took[item.nodeid]
                 say(f"fails without a mutant: {item.nodeid}\n{failed[0].longreprtext}")

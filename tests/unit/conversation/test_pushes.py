@@ -95,6 +95,17 @@ def test_a_session_that_is_over_does_not_start_again() -> None:
     assert scene.phase == "Chatting"
 
 
+def test_a_request_may_be_answered_with_the_session_that_is_over() -> None:
+    """Who asked for a chat since is there for it, whatever its number."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.phase == "Chatting"
+
+
 def test_a_202_without_people_says_nothing_new() -> None:
     scene = Scene()
     scene.begin(MEI)

@@ -344,6 +344,18 @@ def test_a_pre_message_that_is_refused_waits_for_the_chat(code: int) -> None:
     assert scene.delivered == ["$1", "$2"]
 
 
+def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
+    """-10 to a pre-message: an agent has it by now, or nobody; 102 would earn the same."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-10)
+    scene.cancel()
+    assert scene.sent(102) == []
+    scene.later(scene.policy.cancel_wait / 1000)
+    assert scene.card == ["queue.cancelled", "queue.dropped"]
+
+
 def test_a_pre_message_that_is_blank_to_the_server() -> None:
     scene = Scene()
     event = scene.text("\u200b")
