@@ -86,6 +86,17 @@ def test_without_an_outage_a_drop_is_the_end() -> None:
     assert scene.phase == "Idle"
 
 
+@pytest.mark.parametrize("status", [2, 3, 5, 6])
+def test_no_other_end_after_an_outage_is_laid_to_it(status: int) -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert scene.phase == "Idle"
+    assert scene.card[0] == f"status.{status}"
+
+
 def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:
     scene = Scene()
     scene.queue_up("one")

@@ -173,6 +173,8 @@ def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
     assert scene.phase == "Ended"
     assert scene.notices[-1] == "chat.ended_unheard"
     assert not scene.state.last_closed
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.phase == "Chatting", "WebChat never heard of the end"
 
 
 HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]

@@ -106,6 +106,25 @@ def test_a_request_may_be_answered_with_the_session_that_is_over() -> None:
     assert scene.phase == "Chatting"
 
 
+def test_news_of_the_agents_of_no_chat_changes_nothing() -> None:
+    """Nor does its end, a second time."""
+    scenes = [Scene() for _ in range(4)]
+    for number, scene in enumerate(scenes):
+        if number > 0:
+            scene.start()
+        if number > 1:
+            scene.reply(requestId=REQUEST)
+        if number > 2:
+            scene.push(202, sessionId=SESSION, agents=[MEI])
+            scene.push(205, sessionId=SESSION, agentId="K00017")
+        scene.forget()
+        before = scene.state
+        scene.push(204, sessionId=SESSION, agents=[JUN])
+        scene.push(205, sessionId=SESSION, agentId="K00017")
+        assert (scene.state, scene.effects) == (before, [])
+    assert [one.phase for one in scenes] == ["Idle", "Requesting", "Queued", "Ended"]
+
+
 def test_a_202_without_people_says_nothing_new() -> None:
     scene = Scene()
     scene.begin(MEI)

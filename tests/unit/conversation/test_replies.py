@@ -55,6 +55,7 @@ def test_an_answer_to_an_upload_changes_nothing() -> None:
     scene.image()
     before = scene.state
     scene.happen(Replied(scene.outstanding.call_id, Reply(FrameType.SEND_MESSAGE, 1)))
+    scene.happen(Uploaded(CallId(999), "http://h/a"))
     assert scene.state == before
 
 
