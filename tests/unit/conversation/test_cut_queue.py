@@ -97,6 +97,14 @@ def test_no_other_end_after_an_outage_is_laid_to_it(status: int) -> None:
     assert scene.card[0] == f"status.{status}"
 
 
+def test_a_place_that_is_named_while_we_ask_is_shown() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    assert (scene.card, scene.card_args) == (["queue.position"], {"queue": 7, "position": 2})
+
+
 def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:
     scene = Scene()
     scene.queue_up("one")

@@ -216,6 +216,16 @@ def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
     assert scene.delivered == ["$1"]
 
 
+def test_a_request_that_is_gone_needs_no_cancel() -> None:
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.cancel()
+    scene.reply(-10)
+    assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
+    assert scene.reported == {event: "queue.dropped"}
+    assert scene.notices == []
+
+
 def test_a_refused_close_leaves_the_chat() -> None:
     scene = Scene()
     scene.begin()
