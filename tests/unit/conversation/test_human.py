@@ -179,7 +179,7 @@ def test_the_robot_goes_on_if_nobody_is_there() -> None:
     for status, told in ((5, "robot.alone.-5"), (6, "robot.alone.-3"), (42, "robot.refused")):
         scene.push(201, requestStatus=status, sessionId=SESSION)
         assert scene.notices[-1] == told, "another message would go to the robot"
-    assert scene.filled("robot.refused") == [{"code": 42}]
+    assert scene.filled("robot.refused") == [{"code": -8}, {"code": 42}]
     scene.push(201, requestStatus=1, sessionId=SESSION)
     assert scene.phase == "Chatting"
     scene.text("robot?")
