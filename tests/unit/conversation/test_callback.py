@@ -71,6 +71,13 @@ def test_the_offer_names_the_opening() -> None:
     assert scene.card_args == {"queue": 7, "opens": opens, "count": 1}
 
 
+def test_other_ends_out_of_hours_are_not_laid_to_the_hour() -> None:
+    scene = with_hours()
+    scene.text("hello")
+    scene.reply(-7)
+    assert scene.card == ["result.-7", "queue.kept"]
+
+
 def test_where_nobody_is_called_back() -> None:
     scene = Scene(Policy(callback=False))
     scene.text("hello")
