@@ -354,7 +354,9 @@ SAVE_GHOST = for_rows(
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
 SAVE_TOKEN = for_rows(upsert("accounts", "room_id", _LOGIN), "text, text, text, bigint, text, text")
-FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
+FORGET_TOKEN = for_rows(
+    "UPDATE accounts SET token = '', cookies = '' WHERE room_id IN ({rows})", "text"
+)
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 FIRST_FACT = for_rows(
@@ -365,6 +367,16 @@ _NAMED = "WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 FACTS = same(f"SELECT value FROM facts {_NAMED}")  # noqa: S608
 SECRET_NAMES = same(f"SELECT name FROM secrets {_NAMED}")  # noqa: S608
 SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
+CHANGE_SECRETS = updating(
+    "UPDATE secrets SET value = {value}, keep_until = {keep_until} "
+    "WHERE name = {name} AND value = {was}",
+    "name text, value bytea, keep_until bigint, was bytea",
+)
+NEW_SECRETS = for_rows(
+    "INSERT INTO secrets (name, value, keep_until) {rows} "
+    "ON CONFLICT (name) DO NOTHING RETURNING name",
+    "text, bytea, bigint",
+)
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
@@ -429,6 +441,10 @@ FORGET_BODY = same(
     "WHERE (key = $1 OR cause = $1) AND room_id = $2 "
     "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
+
+EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
+"""SQLite's log keeps what was erased from the file until it is written over; a copy takes it along.
+Of PostgreSQL's nothing but time does that."""
 
 DEAD_LETTERS = same(
     "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "

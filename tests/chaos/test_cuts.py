@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
 from tests.support.ledger import (
     all_taken_in,
@@ -20,6 +19,7 @@ from tests.support.ledger import (
     in_order,
 )
 from tests.support.load import converse_until, open_chats
+from tests.support.stage import Stage
 
 ROOMS = 5
 CUTS = 30

@@ -12,7 +12,6 @@ import random
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.ledger import (
     all_handed_over,
     check_towards_the_agent,
@@ -22,6 +21,7 @@ from tests.support.ledger import (
     repeated_calls,
 )
 from tests.support.load import Chat, converse_until, open_chats
+from tests.support.stage import Stage
 
 KILLS = 20
 ROOMS = 5

@@ -322,7 +322,13 @@ def test_row_25_who_the_agents_are() -> None:
         scene.push(204, sessionId=SESSION, agents=agents, queueId=8, queueName="Returns")
         shown.append((came(scene), gone(scene)))
         scene.effects = [one for one in scene.effects if isinstance(one, Say)]
-    assert shown == [(["Jun"], []), (["Mei Li"], []), ([], ["K00021"]), ([], []), (["Jun"], ["K00017"])]
+    assert shown == [
+        (["Jun"], []),
+        (["Mei Li"], []),
+        ([], ["K00021"]),
+        ([], []),
+        (["Jun"], ["K00017"]),
+    ]
     assert scene.notices == ["chat.transferred"]
     assert scene.filled("chat.transferred") == [{"old": ("Mei Li",), "new": ("Jun",)}]
     assert isinstance(scene.state.phase, Chatting)

@@ -67,7 +67,9 @@ def test_row_32_the_same_session_goes_on() -> None:
     scene.push(202, sessionId=SESSION, agents=[JUN], continueLastSession=True)
     assert scene.notices == ["chat.transferred"]
     assert (scene.cards, scene.frames, scene.state.number) == ([], [], 1)
-    assert [one for one in scene.effects if isinstance(one, AgentsLeft)] == [AgentsLeft((AgentId("K00017"),))]
+    assert [one for one in scene.effects if isinstance(one, AgentsLeft)] == [
+        AgentsLeft((AgentId("K00017"),))
+    ]
     assert scene.ghosts == {"K00021"}
     scene.reply()
     assert scene.delivered == ["$1"]

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from bridge.demo.matrix_user import CustomerError, Event, content_of
-from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
+from tests.support.matrix_user import CustomerError, Event, content_of
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk, chatting, wording
 
 GHOSTS = "@webchat__"

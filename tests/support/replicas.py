@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,8 +18,6 @@ import pytest_asyncio
 from aiohttp import web
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.matrix_user import content_of
-from bridge.demo.stage import Stage, StageOptions, bridge_process, set_stage
 from bridge.ids import SHARDS, shard_of
 from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import SimulatorOptions
@@ -31,7 +29,9 @@ from tests.support.ledger import (
 )
 from tests.support.load import GHOSTS, Chat, converse_until, open_chats, timeline
 from tests.support.logs import show_on_failure
+from tests.support.matrix_user import content_of
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 from tests.support.staging import bridge_section
 
 PATIENCE = 3.0
@@ -104,8 +104,10 @@ class Replicas:
         connection = await asyncpg.connect(self.database)
         try:
             rows = await connection.fetch(
-                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE locktype "
-                "= 'advisory' AND granted AND objsubid = 2 AND classid <> 719224654"
+                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE "
+                "locktype = 'advisory' AND granted AND objsubid = 2 "
+                "AND classid NOT IN (719224654, 719224655) AND objid::bigint < $1",
+                SHARDS,
             )
         finally:
             await connection.close()
@@ -139,14 +141,18 @@ class Replicas:
 
 @asynccontextmanager
 async def replicas(
-    folder: Path, database: str, count: int = 3, simulator: SimulatorOptions | None = None
+    folder: Path,
+    database: str,
+    count: int = 3,
+    simulator: SimulatorOptions | None = None,
+    ways: Sequence[str] = (),
 ) -> AsyncIterator[Replicas]:
-    """So many bridges that share the rooms, once they do."""
+    """So many bridges that share the rooms, once they do; `ways`: each one's database URL."""
     ports = [free_port() for _ in range(count)]
     options = StageOptions(
         database=database,
         simulator=simulator or SimulatorOptions(strict=True, login_limit=0),
-        config={"bridge": bridge_section(encryption={"allow": False})},
+        config={"bridge": bridge_section()},
     )
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(set_stage(folder, options))
@@ -160,11 +166,18 @@ async def replicas(
             bridge.environment = os.environ | {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
                 "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
+                "MATRIX_WEBCHAT_DATABASE__URL": ways[index] if ways else database,
             }
             bridges.append(await stack.enter_async_context(bridge))
         shared = Replicas(replace(stage, bridge=bridges[0]), bridges, database)
         await shared.until_shared(count)
         yield shared
+
+
+LASTING = SimulatorOptions(
+    strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
+)
+"""A call centre that repeats what was not receipted; else nobody could promise anything."""
 
 
 @pytest_asyncio.fixture
@@ -175,10 +188,7 @@ async def three(
 ) -> AsyncIterator[Replicas]:
     folder = tmp_path_factory.mktemp("replicas")
     show_on_failure(request, *(folder / f"bridge{index}.log" for index in range(3)))
-    simulator = SimulatorOptions(
-        strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
-    )
-    async with replicas(folder, postgres_server.new_database(), simulator=simulator) as shared:
+    async with replicas(folder, postgres_server.new_database(), simulator=LASTING) as shared:
         yield shared
 
 

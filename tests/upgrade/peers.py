@@ -13,12 +13,12 @@ from yarl import URL
 
 from bridge.app.settings import login_keys
 from bridge.demo.child_process import free_port
-from bridge.demo.stage import bridge_process
 from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver
 from tests.bench.subjects import AS_TOKEN, Subject, client, write_config
 from tests.conformance.simulator_client import Site
+from tests.support.stage import bridge_process
 
 ROOMS = 3
 
@@ -124,7 +124,7 @@ async def bridge(
     async with client() as session, bridge_process(config, port, folder / "bridge.log") as process:
         assert process.pid is not None
         # What the desk hears is the simulator's to tell (`heard`).
-        yield Subject(process.url, process.pid, session, homeserver, Ledger(), say)
+        yield Subject([process.url], [process.pid], session, homeserver, Ledger(), say)
 
 
 def options(**changes: object) -> SimulatorOptions:

@@ -72,6 +72,8 @@ async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, na
         await one(world)
     (line,) = (log for log in logs if log["event"] == "WebChat refused a command")
     assert (line["log_level"], line["result"], line["name"]) == (level, code, name)
+    # By these a line of the log is found, and its message by `trace`.
+    assert (line["room"], line["chat"], line["event_id"]) == (ROOM, 1, "$e1")
 
 
 @pytest.mark.asyncio
