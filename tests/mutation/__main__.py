@@ -138,7 +138,7 @@ class Laboratory:
         return True
 
     def _run_once(self, items: Sequence[pytest.Item]) -> dict[str, float]:
-        """The seconds of CPU time that each test takes; one that fails by itself is shown, and left out."""
+        """Seconds of CPU time of each test; one that fails by itself is shown, and left out."""
         took = {}
         for item in items:
             if item.get_closest_marker("asyncio"):
