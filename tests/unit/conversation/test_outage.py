@@ -372,3 +372,11 @@ def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
     assert taken[0].at == came
     assert taken_back() == taken, "the lane tells what it has done"
     assert centre.words == []
+
+
+def test_a_picture_of_which_the_history_told_is_shown_when_it_comes() -> None:
+    """The history has but a placeholder of it."""
+    centre = after_an_outage("[图片]")
+    centre.tell()
+    centre.pushed_file("http://crm.example.org/webchat/cat.png")
+    assert centre.files == ["http://crm.example.org/webchat/cat.png"]
