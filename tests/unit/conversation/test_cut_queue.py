@@ -47,6 +47,7 @@ def test_dropped_after_an_outage_it_is_asked_for_once_more(told: dict[str, objec
     assert scene.notices == []
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.delivered == [event]
+    assert scene.texts == ["one"], "once, not twice"
 
 
 @pytest.mark.parametrize("told", ANSWERS)
