@@ -92,8 +92,6 @@ class Replica:
         """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
-        self._beyond_us: set[str] = set()
-        """Replicas of another role of the database's, whose sessions are not ours to end."""
         self._tasks: asyncio.TaskGroup | None = None
         """While it runs."""
 
@@ -173,17 +171,13 @@ class Replica:
         alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
         silent = [one for one in members if one.age >= SILENT and one not in alive]
         for one in silent:
-            if one.present and one.id not in self._beyond_us:
-                if await self._shards.end(one):
-                    LOG.warning("a silent replica's session is ended", replica=one.name)
-                    self._wake.set()
-                else:
-                    self._beyond_us.add(one.id)
-                    LOG.error(
-                        "a silent replica's session may not be ended",
-                        replica=one.name,
-                        fix=ONE_ROLE,
-                    )
+            if one.present and await self._shards.end(one):
+                LOG.warning("a silent replica's session is ended", replica=one.name)
+                self._wake.set()
+            elif one.present:
+                LOG.error(
+                    "a silent replica's session may not be ended", replica=one.name, fix=ONE_ROLE
+                )
         if gone := [one.id for one in silent if not one.present]:
             await self._shards.forget(gone)
         if self._alive != len(alive):

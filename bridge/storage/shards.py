@@ -61,7 +61,7 @@ _HELD = (
 # All the numbers are of our own making. The claim's second one tells schemas of a database apart.
 CLAIM = f"SELECT pg_try_advisory_lock(719224654, hashtext({_SCHEMA}))"
 SHARED_CLAIM = CLAIM.replace("lock(", "lock_shared(")
-MARK = "SELECT pg_try_advisory_lock(719224655, hashtext($1))"
+MARK = "SELECT pg_advisory_lock(719224655, hashtext($1))"
 _OF_ID = "class = 719224655 AND object = hashtext({id})::bigint & 4294967295"
 _PID = (
     f"SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM ({_HELD}) AS held "  # noqa: S608 - our own
