@@ -225,6 +225,8 @@ class Shards:
         self._writer = writer
         self._intake = intake
         self._channel = ""
+        self._alone = False
+        """At the last sign of life there was no other; one that came since serves no room yet."""
         self._started: datetime | None = None
         """By the server's clock; others may have deleted our row meanwhile."""
         intake.begin = self._listen
@@ -247,7 +249,9 @@ class Shards:
             ((pid, self._started),) = beat
             if pid != self.locks.pid:
                 raise Pooled
-            return [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
+            members = [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
+        self._alone = len(members) == 1
+        return members
 
     async def take(self, shards: Iterable[int]) -> set[int]:
         """Lock those of these shards that are free, and not ours; returns them."""
@@ -305,8 +309,8 @@ class Shards:
             await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
-        """Tell all replicas, this one included; a notice may be lost."""
-        if len(notice.encode("utf-8", "replace")) <= LONGEST_NOTICE:
+        """Tell all replicas, this one included, if there are others; a notice may be lost."""
+        if not self._alone and len(notice.encode("utf-8", "replace")) <= LONGEST_NOTICE:
             async with self._intake as connection:
                 await connection.execute(_NOTIFY, self._channel, notice)
 

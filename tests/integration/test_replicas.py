@@ -42,7 +42,7 @@ async def test_one_dies_one_stands_still_and_one_is_restarted(three: Replicas) -
 
 @pytest.mark.asyncio
 async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
-    """Their owner is killed, the reader of the bot's keys ends, and an owner stands still."""
+    """An owner is killed, the reader of the bot's keys ends, and the next one stands still."""
     bot = three.stage.bot
     async with AsyncExitStack() as closing:
         phones = Phones(three.stage, closing)
@@ -68,7 +68,7 @@ async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
         assert await three.bridges[reader].stop() == 0
         await everybody("read by another")
         await three.bridges[reader].start()
-        paused = await three.owner(chats[2][0].room)
+        paused = await three.owner(bot)
         three.signal(paused, signal.SIGSTOP)
         await everybody("paused")
         three.signal(paused, signal.SIGCONT)

@@ -395,3 +395,20 @@ async def test_one_at_a_time_does_what_it_does_alone(
     monkeypatch.setattr(module, "ALONE_SECONDS", 0.2)
     async with shards_of(one).alone("a"):
         await alone(other, "a")  # that is enough of waiting
+
+
+@pytest.mark.asyncio
+async def test_notices_are_for_others(start: Start) -> None:
+    one = shards_of(await start())
+    heard: list[str] = []
+    one.heard = heard.append
+    await one.beat("one", leaving=False)
+    await one.notify("nobody hears")
+    other = shards_of(await start())
+    await other.beat("other", leaving=False)
+    await one.beat("one", leaving=False)
+    await one.notify("somebody hears")
+    async with asyncio.timeout(5):
+        while not heard:  # noqa: ASYNC110 - the server's doing
+            await asyncio.sleep(0.01)
+    assert heard == ["somebody hears"]
