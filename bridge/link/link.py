@@ -31,7 +31,7 @@ import msgspec
 import structlog
 from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
@@ -278,7 +278,7 @@ class Link:
                 )
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
-        except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
+        except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
