@@ -30,7 +30,7 @@ help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it: about a minute'
-	@echo 'make chaos    kill the bridge again and again under load, and count'
+	@echo 'make chaos    faults of all kinds under load, and count (CHAOS_SEED=1: as that time)'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
@@ -46,8 +46,9 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(PY) -m tests.stages check
 
+# About half an hour; writes the report of docs/reliability.md. CHAOS_MESSAGES, CHAOS_FAULTS: how long.
 chaos: $(VENV)/.test
-	$(PY) -m pytest tests/chaos
+	$(PY) -m tests.chaos
 
 # Beside heisenbridge too, where ngircd is installed. The other programs of tests/bench run by name.
 bench: $(VENV)/.test

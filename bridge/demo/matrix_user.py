@@ -143,9 +143,12 @@ class Customer:
     async def say(self, room_id: str, text: str, **more: object) -> str:
         return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
 
-    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+    async def send(
+        self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
+        """Send an event; `txn` names one that may be a repetition."""
         self._counter += 1
-        path = in_room(room_id, "send", kind, f"c{self._counter}")
+        path = in_room(room_id, "send", kind, txn or f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
 
     async def send_file(
@@ -210,6 +213,10 @@ class Customer:
             for event in (*_events(room, "state"), *_events(room, "timeline")):
                 seen.setdefault(str(event["event_id"]), event)
         self._since = str(answer["next_batch"])
+
+    def opened(self, event: Event) -> Event:
+        """An event as the homeserver has it, as this client shows it."""
+        return event
 
     def events(self, room_id: str) -> list[Event]:
         return list(self._seen.get(room_id, {}).values())
@@ -337,10 +344,17 @@ class Phone(Customer):
         encrypted: Json = {"initial_state": [ENCRYPTION]}
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
-    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+    def opened(self, event: Event) -> Event:
+        return self._seen[str(event["room_id"])].get(str(event["event_id"]), event)
+
+    async def send(
+        self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
-        answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
+        answer = await self.nio.room_send(
+            room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
+        )
         _expect(RoomSendResponse, answer)
         return str(answer.event_id)
 

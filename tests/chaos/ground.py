@@ -1,0 +1,208 @@
+"""The installation on which chaos plays, with a wire on each of its links.
+
+What is real: the bridges, PostgreSQL and Synapse, each a process of its own. WebChat is the
+simulator, which runs in this process: it is killed by cutting all its wires and closing its port,
+and keeps its memory as a real server keeps its database; it is stopped by stalling its wires, which
+look from outside as those of a stopped process do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from bridge.demo.child_process import free_port
+from bridge.demo.stage import Stage
+from bridge.simulator.simulator import SimulatorOptions
+from tests.support.load import Chat
+from tests.support.postgres import PostgresServer
+from tests.support.replicas import Replicas, replicas
+from tests.support.wires import Wire
+
+Store = Literal["SQLite", "PostgreSQL", "three"]
+Server = Literal["receipts", "history", "plain"]
+Link = Literal["WebChat", "Synapse", "appservice", "PostgreSQL"]
+
+SERVERS: Mapping[Server, SimulatorOptions] = {
+    # Repeats what was not receipted, and keeps what nobody received.
+    "receipts": SimulatorOptions(
+        strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
+    ),
+    # Neither, but its history tells.
+    "history": SimulatorOptions(strict=True, login_limit=0, dialect="2019", receipts=False),
+    # Of 2016: what it says while no link stands is gone.
+    "plain": SimulatorOptions(strict=True, login_limit=0),
+}
+SIZE: Mapping[Store, str] = {"SQLite": "64m", "PostgreSQL": "480m", "three": "480m"}
+"""Of the disk that gets full, by who lives on it."""
+SMALL = "-c max_wal_size=64MB -c min_wal_size=32MB"
+SOCKET = ".s.PGSQL.5432"
+
+
+@dataclass(kw_only=True)
+class Ground:
+    """Everything that a fault can touch."""
+
+    store: Store
+    server: Server
+    shared: Replicas
+    wires: dict[Link, list[Wire]]
+    """One a bridge."""
+    postgres: PostgresServer | None
+    disk: Path | None
+    """What the database lies on; None where nothing may be mounted."""
+    clocks: list[Path]
+    """Each bridge's deviation, as libfaketime reads it; empty where that is not installed."""
+    resting: set[int] = field(default_factory=set)
+    """The bridges that are down on purpose."""
+    restarts: int = 0
+    """Of bridges that ended by themselves, as a service manager does."""
+    takeovers: list[tuple[str, float]] = field(default_factory=list)
+    """What had happened to the former owner, and seconds."""
+    chats: list[Chat] = field(default_factory=list)
+    alone: bool = True
+    """One fault at a time: what it does can be measured."""
+
+    @property
+    def stage(self) -> Stage:
+        return self.shared.stage
+
+    def mend(self) -> None:
+        """Have all wires carry again."""
+        for wire in (wire for wires in self.wires.values() for wire in wires):
+            wire.mend()
+
+    async def supervise(self) -> None:
+        """Start bridges that ended by themselves again after a second, for ever."""
+        while True:
+            await asyncio.sleep(1)
+            for index, bridge in enumerate(self.shared.bridges):
+                if index not in self.resting and not bridge.runs:
+                    self.restarts += 1
+                    await bridge.start(ready=False)
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path, store: Store, server: Server, *, encrypted: bool
+) -> AsyncIterator[Ground]:
+    """Start everything; a folder that exists takes logs and Synapse."""
+    async with AsyncExitStack() as stack:
+        disk = stack.enter_context(_small_disk(SIZE[store]))
+        postgres: PostgresServer | None = None
+        database = f"sqlite:///{disk or folder}/bridge.db"
+        if store != "SQLite":
+            postgres = PostgresServer(parent=disk, settings=SMALL)
+            stack.callback(postgres.remove)
+            postgres.start()
+            database = postgres.new_database()
+        sockets = Path(tempfile.mkdtemp(prefix="w-"))
+        stack.callback(shutil.rmtree, sockets)
+        wires: dict[Link, list[Wire]] = {
+            link: [] for link in ("WebChat", "Synapse", "appservice", "PostgreSQL")
+        }
+        clocks: list[Path] = []
+
+        @asynccontextmanager
+        async def wiring(stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
+            webchat = urlsplit(stage.simulator.base_url)
+            inner = free_port()
+            mine: dict[Link, Wire] = {
+                "WebChat": Wire(webchat.port or 0),
+                "Synapse": Wire(stage.synapse.port),
+                "appservice": Wire(inner, port),
+            }
+            environment = {
+                "MATRIX_WEBCHAT_WEBCHAT__BASE_URL": f"http://127.0.0.1:{mine['WebChat'].here}"
+                f"{webchat.path}",
+                "MATRIX_WEBCHAT_HOMESERVER__ADDRESS": f"http://127.0.0.1:{mine['Synapse'].here}",
+                "MATRIX_WEBCHAT_APPSERVICE__PORT": str(inner),
+            }
+            if postgres is not None:
+                own = sockets / f"r{index}"
+                own.mkdir()
+                mine["PostgreSQL"] = Wire(postgres.directory / SOCKET, own / SOCKET)
+                environment["MATRIX_WEBCHAT_DATABASE__URL"] = database.replace(
+                    str(postgres.directory), str(own)
+                )
+            if library := _faketime():
+                clocks.append(folder / f"clock{index}")
+                clocks[-1].write_text("+0")
+                environment |= _turnable(library, clocks[-1])
+            async with AsyncExitStack() as carrying:
+                for link, wire in mine.items():
+                    wires[link].append(await carrying.enter_async_context(wire.running()))
+                yield environment
+
+        count = 3 if store == "three" else 1
+        shared = await stack.enter_async_context(
+            replicas(folder, database, count, SERVERS[server], encryption=encrypted, wiring=wiring)
+        )
+        yield Ground(
+            store=store,
+            server=server,
+            shared=shared,
+            wires=wires,
+            postgres=postgres,
+            disk=disk,
+            clocks=clocks,
+        )
+
+
+@contextmanager
+def _small_disk(size: str) -> Iterator[Path | None]:
+    """A file system of its own, where we may mount one; else None."""
+    place = Path(tempfile.mkdtemp(prefix="d-"))
+    mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "chaos", str(place))
+    try:
+        yield place if mounted else None
+    finally:
+        if mounted:
+            _run("umount", "-l", str(place))
+        place.rmdir()
+
+
+def _run(*command: str) -> bool:
+    with suppress(OSError):
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own
+        return done.returncode == 0
+    return False
+
+
+def fill(disk: Path) -> None:
+    """Leave not one free byte, until the file `filling` goes."""
+    file = os.open(disk / "filling", os.O_WRONLY | os.O_CREAT)
+    try:
+        with suppress(OSError):
+            os.posix_fallocate(file, 0, shutil.disk_usage(disk).free)
+        os.lseek(file, 0, os.SEEK_END)
+        with suppress(OSError):
+            while os.write(file, bytes(4096)):
+                pass
+    finally:
+        os.close(file)
+
+
+def _faketime() -> Path | None:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return found[0] if found else None
+
+
+def _turnable(library: Path, clock: Path) -> Mapping[str, str]:
+    """The environment of a process whose clock of the day is turned by what a file says."""
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
