@@ -39,8 +39,8 @@ REPLICAS_ENCRYPT = False
 def acts() -> Sequence[Act]:
     """Each store with each server."""
     return [
-        Act(store, server) if REPLICAS_ENCRYPT or store != "three" else Act(store, server, 8, 0)
-        for store, server in product(SIZE, SERVERS)
+        Act(store, server) if REPLICAS_ENCRYPT or store != "three" else Act(store, server, 6, 0)
+        for server, store in product(SERVERS, SIZE)
     ]
 
 
@@ -72,6 +72,10 @@ async def run(seed: str, wanted: Sequence[str]) -> Report:
             say(f"== logs: {folder}")
             names = faults[act.name]
             report.played.append(await play(act, folder, f"{seed} {act.name}", names, texts))
+            if not wanted:  # after each act: what ends this must not take along what was found
+                RESULTS.mkdir(exist_ok=True)
+                (RESULTS / f"{report.machine['commit']}.json").write_bytes(report.encoded())
+                write(report)
     return report
 
 
@@ -80,10 +84,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all servers are stopped
     seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(1 << 32))
     report = asyncio.run(run(seed, sys.argv[1:]))
-    if not sys.argv[1:]:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{report.machine['commit']}.json").write_bytes(report.encoded())
-        write(report)
     failed: list[Played] = [one for one in report.played if one.failure]
     for one in failed:
         say(f"== FAILED: {one.act.name}, seed {report.seed}: {one.failure}")

@@ -205,4 +205,8 @@ def _turnable(library: Path, clock: Path) -> Mapping[str, str]:
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        # Without it each hand-over between two threads takes 20 ms (0.9.10), and a room ten times
+        # as much CPU.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        "NO_FAKE_STAT": "1",
     }

@@ -63,9 +63,9 @@ UNSURE = "may be missing here"
 class Act(msgspec.Struct, frozen=True):
     store: Store
     server: Server
-    clear: int = 4
+    clear: int = 3
     """Rooms."""
-    encrypted: int = 4
+    encrypted: int = 3
 
     @property
     def name(self) -> str:
@@ -110,9 +110,10 @@ def say(line: str) -> None:
 
 def dealt(store: Store, acts: int, each: int, rng: Random) -> list[list[str]]:
     """The names of faults for the acts on one store: each kind once before any comes again."""
+    kinds = [one.name for one in FAULTS if store != "SQLite" or "PostgreSQL" not in one.subject]
     names: list[str] = []
     while len(names) < acts * each:
-        names += rng.sample([fault.name for fault in FAULTS], k=len(FAULTS))
+        names += rng.sample(kinds, k=len(kinds))
     return [names[start * each : (start + 1) * each] for start in range(acts)]
 
 
@@ -200,17 +201,16 @@ async def _load(place: Ground) -> AsyncIterator[None]:
 async def _storm(
     place: Ground, rng: Random, names: Sequence[str], messages: int, played: Played
 ) -> None:
-    by_name = {fault.name: fault for fault in FAULTS}
-    deck = deque(by_name[name] for name in names)
+    possible = {fault.name: fault for fault in FAULTS if fault.there(place)}
+    # What this machine cannot do, another takes the place of.
+    deck = deque(possible.get(name) or rng.choice(list(possible.values())) for name in names)
     async with _load(place):
         await asyncio.sleep(2)
         while deck:
             together = [deck.popleft()]
             if deck and rng.random() < TWO and deck[0].subject != together[0].subject:
                 together.append(deck.popleft())
-            possible = [fault for fault in together if fault.there(place)]
-            if possible:
-                played.met.append(await _met(place, possible, rng))
+            played.met.append(await _met(place, together, rng))
             await asyncio.sleep(rng.uniform(0, 1))
         played.restarts, played.takeovers = place.restarts, place.takeovers
         for chat in place.chats:
