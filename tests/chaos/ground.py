@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 from bridge.demo.child_process import free_port
 from bridge.demo.stage import Stage
+from bridge.link.link import BRIEF
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
@@ -46,6 +48,37 @@ SIZE: Mapping[Store, str] = {"SQLite": "64m", "PostgreSQL": "480m", "three": "48
 """Of the disk that gets full, by who lives on it."""
 SMALL = "-c max_wal_size=64MB -c min_wal_size=32MB"
 SOCKET = ".s.PGSQL.5432"
+GLIMPSE = 0.05
+BEFORE = 0.5
+"""Seconds by which the call centre learns later than the bridge that a link is gone."""
+
+
+@dataclass
+class Absences:
+    """When a chat had no link, as the call centre sees it, and when the agent spoke."""
+
+    login: str
+    moments: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    async def watch(self, stage: Stage) -> None:
+        """Note each absence once it is over, for ever."""
+        since: float | None = None
+        while True:
+            await asyncio.sleep(GLIMPSE)
+            if not stage.simulator.customers[self.login].linked:
+                since = since or time.monotonic() - GLIMPSE
+            elif since is not None:
+                self.spans.append((since, time.monotonic()))
+                since = None
+
+    def brief(self, text: str) -> bool:
+        """True for what fell into an absence too short for a word, or into the socket before it."""
+        at = self.moments[text]
+        return any(
+            since - BEFORE <= at <= until and until - since < BRIEF + BEFORE
+            for since, until in self.spans
+        )
 
 
 @dataclass(kw_only=True)
@@ -69,6 +102,8 @@ class Ground:
     takeovers: list[tuple[str, float]] = field(default_factory=list)
     """What had happened to the former owner, and seconds."""
     chats: list[Chat] = field(default_factory=list)
+    absences: list[Absences] = field(default_factory=list)
+    """Of the chats, in their order."""
     alone: bool = True
     """One fault at a time: what it does can be measured."""
 

@@ -27,7 +27,7 @@ from bridge.demo.matrix_user import CustomerError, content_of
 from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.ground import Ground, Server, Store, ground
+from tests.chaos.ground import Absences, Ground, Server, Store, ground
 from tests.support.encrypted import Phones
 from tests.support.ledger import (
     all_taken_in,
@@ -58,6 +58,8 @@ LOOK = 0.1
 LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
 """Before what was found in a history."""
 UNSURE = "may be missing here"
+SOON = 12
+"""Messages of a room, both ways, within which it has to be said."""
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -92,6 +94,8 @@ class Played(msgspec.Struct):
     marked: int = 0
     told: int = 0
     """Texts that a server of 2016 lost and the customer was told of."""
+    brief: int = 0
+    """Texts that it lost in an absence too short for a word."""
     late: int = 0
     """Texts of customers that the homeserver never handed over, found by the bridge."""
     restarts: int = 0
@@ -127,7 +131,9 @@ async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages
                 ground(folder, act.store, act.server, encrypted=bool(act.encrypted))
             )
             place.chats = await _opened(place.stage, act, stack)
-            await _storm(place, Random(seed), names, messages, played)  # noqa: S311 - no secrets
+            place.absences = [Absences(chat.talk.login) for chat in place.chats]
+            rng = Random(seed)  # noqa: S311 - no secrets
+            await _storm(place, rng, names, messages, played)
             await _judge(place, played)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other acts are played
         found: BaseException = error
@@ -158,11 +164,12 @@ async def _asking(chat: Chat, stop: asyncio.Event) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def _answering(chat: Chat, stop: asyncio.Event) -> None:
+async def _answering(chat: Chat, absences: Absences, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with suppress(RuntimeError):  # the call centre is down, and so is its desk
             try:
                 await chat.answer()
+                absences.moments[chat.answered[-1]] = time.monotonic()
             except BadOpError as error:
                 raise AssertionError(f"the chat ended under load: {error}") from error
         behind = len(chat.answered) - _read(chat)
@@ -183,10 +190,11 @@ async def _load(place: Ground) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         always = [group.create_task(place.supervise())]
         always += [group.create_task(_looking(chat)) for chat in place.chats]
-        talking = [
-            group.create_task(way(chat, stop))
-            for chat in place.chats
-            for way in (_asking, _answering)
+        always += [group.create_task(one.watch(place.stage)) for one in place.absences]
+        talking = [group.create_task(_asking(chat, stop)) for chat in place.chats]
+        talking += [
+            group.create_task(_answering(chat, one, stop))
+            for chat, one in zip(place.chats, place.absences, strict=True)
         ]
         yield
         stop.set()
@@ -269,18 +277,21 @@ async def _judge(place: Ground, played: Played) -> None:
         played.asked += len(chat.asked)
         played.answered += len(chat.answered)
     await everything_settled(database, ARRIVAL)
-    for chat in place.chats:
+    for chat, absent in zip(place.chats, place.absences, strict=True):
         played.doubled += await check_towards_the_agent(chat, database, faults + place.restarts)
         played.marked += len(await repeated_calls(database, chat.talk.room))
         given = await handed_over(database, chat)
         played.late += len(given) - len(in_order(given, chat.asked))
-        played.told += await _towards_the_customer(place, chat)
+        told, brief = await _towards_the_customer(place, chat, absent)
+        played.told += told
+        played.brief += brief
         await _ghosts_are_agents(chat)
 
 
-async def _towards_the_customer(place: Ground, chat: Chat) -> int:
-    """See that each text of the agent's is there once and in order, or that it is said; how many
-    are only said.
+async def _towards_the_customer(place: Ground, chat: Chat, absences: Absences) -> tuple[int, int]:
+    """See that each text of the agent's is there once and in order, or that its loss is said.
+
+    Returns how many are only said, and how many were lost in so short an absence that they are not.
     """
     room = [
         LATE.sub("", wording(event)) if str(event.get("sender")).startswith(GHOSTS) else
@@ -291,17 +302,23 @@ async def _towards_the_customer(place: Ground, chat: Chat) -> int:
     read = [text for text in room if text.startswith("answer ")]
     if place.server != "plain":
         assert read == chat.answered, difference(chat.answered, read, f"in {chat.talk.room}")
-        return 0
+        return 0, 0
     there = set(read)
     assert read == [text for text in chat.answered if text in there], difference(
         chat.answered, read, f"in {chat.talk.room}"
     )
     lost = [text for text in chat.answered if text not in there]
+    brief = 0
     for text in lost:
-        before = [one for one in chat.answered[: chat.answered.index(text)] if one in there]
-        since = room.index(before[-1]) if before else 0
-        assert UNSURE in room[since:], f"{text} is lost, and nobody said so in {chat.talk.room}"
-    return len(lost)
+        # Said between its neighbours, or shortly after: the sentence waits for a question.
+        place_of = chat.answered.index(text)
+        before = [one for one in chat.answered[:place_of] if one in there]
+        after = [one for one in chat.answered[place_of:] if one in there]
+        said = room[room.index(before[-1]) if before else 0 : room.index(after[0]) + SOON]
+        if UNSURE not in said:
+            assert absences.brief(text), f"{text} is lost, and nobody said so in {chat.talk.room}"
+            brief += 1
+    return len(lost) - brief, brief
 
 
 async def _ghosts_are_agents(chat: Chat) -> None:
