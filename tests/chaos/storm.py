@@ -13,7 +13,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from math import ceil
 from pathlib import Path
@@ -38,12 +38,14 @@ from tests.support.ledger import (
     repeated_calls,
 )
 from tests.support.load import GHOSTS, Chat, difference, open_chats, timeline
-from tests.support.talk import wording
+from tests.support.talk import JUN, wording
 
 PAUSE = 0.8
 """Seconds between two texts of one person."""
 MANY = 8
 """Texts that the customer has not got: an agent who sees that waits."""
+COMPANY = 7
+"""Texts of an agent between a colleague's coming and going."""
 PATIENT = 3.0
 """Seconds for which the agent does: a slow machine would never catch up with an impatient one."""
 RECOVERY = 90.0
@@ -164,16 +166,29 @@ async def _asking(chat: Chat, stop: asyncio.Event) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def _answering(chat: Chat, absences: Absences, stop: asyncio.Event) -> None:
+async def _answering(chat: Chat, absences: Absences, company: bool, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with suppress(RuntimeError):  # the call centre is down, and so is its desk
             try:
                 await chat.answer()
                 absences.moments[chat.answered[-1]] = time.monotonic()
+                if company and len(chat.answered) % COMPANY == 0:
+                    await _come_or_go(chat)
             except BadOpError as error:
                 raise AssertionError(f"the chat ended under load: {error}") from error
         behind = len(chat.answered) - _read(chat)
         await asyncio.sleep(PAUSE if behind < MANY else PATIENT)
+
+
+async def _come_or_go(chat: Chat) -> None:
+    """Have a second agent come into the session, or leave it."""
+    person = chat.talk.person
+    assert person is not None
+    assert person.session is not None
+    if JUN in _ghosts_of(person.session):
+        await chat.talk.desk("leave", agent="A00002")
+    else:
+        await chat.talk.desk("conference", to="A00002")
 
 
 async def _looking(chat: Chat) -> None:
@@ -193,7 +208,8 @@ async def _load(place: Ground) -> AsyncIterator[None]:
         always += [group.create_task(one.watch(place.stage)) for one in place.absences]
         talking = [group.create_task(_asking(chat, stop)) for chat in place.chats]
         talking += [
-            group.create_task(_answering(chat, one, stop))
+            # Of other servers nobody hears who came or went while no link stood.
+            group.create_task(_answering(chat, one, place.server == "receipts", stop))
             for chat, one in zip(place.chats, place.absences, strict=True)
         ]
         yield
@@ -329,7 +345,11 @@ async def _ghosts_are_agents(chat: Chat) -> None:
     person = chat.talk.person
     assert person is not None
     assert person.session is not None, f"the chat of {chat.talk.room} has ended"
-    agents = person.session["agents"]
-    assert isinstance(agents, list)
-    expected = {f"@webchat__{str(agent).lower()}:localhost" for agent in agents}
+    expected = _ghosts_of(person.session)
     assert ghosts == expected, f"in {chat.talk.room}: {ghosts}, in the session: {expected}"
+
+
+def _ghosts_of(session: Mapping[str, object]) -> set[str]:
+    agents = session["agents"]
+    assert isinstance(agents, list)
+    return {f"@webchat__{str(agent).lower()}:localhost" for agent in agents}

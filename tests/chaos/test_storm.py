@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.storm import Act, dealt, play
 
-FAULTS = int(os.environ.get("CHAOS_FAULTS") or 7)
+FAULTS = int(os.environ.get("CHAOS_FAULTS") or 5)
 MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or 0)
 
 
