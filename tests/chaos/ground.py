@@ -126,6 +126,50 @@ class Ground:
                     await bridge.start(ready=False)
 
 
+@dataclass(kw_only=True)
+class Wiring:
+    """The wires of all bridges, laid as each is started; and their clocks."""
+
+    folder: Path
+    sockets: Path
+    """Of wires to PostgreSQL: short, as a socket's path may have 107 bytes."""
+    database: str
+    postgres: PostgresServer | None
+    wires: dict[Link, list[Wire]] = field(default_factory=dict)
+    clocks: list[Path] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def around(self, stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
+        """Lay the wires of one bridge, which the balancer finds at `port`; its environment."""
+        webchat, inner = urlsplit(stage.simulator.base_url), free_port()
+        mine: dict[Link, Wire] = {
+            "WebChat": Wire(webchat.port or 0),
+            "Synapse": Wire(stage.synapse.port),
+            "appservice": Wire(inner, port),
+        }
+        address = "http://127.0.0.1:{}".format
+        environment = {
+            "WEBCHAT__BASE_URL": address(mine["WebChat"].here) + webchat.path,
+            "HOMESERVER__ADDRESS": address(mine["Synapse"].here),
+            "APPSERVICE__PORT": str(inner),
+        }
+        if self.postgres is not None:
+            there, own = self.postgres.directory, self.sockets / f"r{index}"
+            own.mkdir()
+            mine["PostgreSQL"] = Wire(there / SOCKET, own / SOCKET)
+            environment["DATABASE__URL"] = self.database.replace(str(there), str(own))
+        environment = {f"MATRIX_WEBCHAT_{key}": value for key, value in environment.items()}
+        if library := _faketime():
+            self.clocks.append(self.folder / f"clock{index}")
+            self.clocks[-1].write_text("+0")
+            environment |= _turnable(library, self.clocks[-1])
+        async with AsyncExitStack() as carrying:
+            for link, wire in mine.items():
+                await carrying.enter_async_context(wire.running())
+                self.wires.setdefault(link, []).append(wire)
+            yield environment
+
+
 @asynccontextmanager
 async def ground(
     folder: Path, store: Store, server: Server, *, encrypted: bool
@@ -142,54 +186,25 @@ async def ground(
             database = postgres.new_database()
         sockets = Path(tempfile.mkdtemp(prefix="w-"))
         stack.callback(shutil.rmtree, sockets)
-        wires: dict[Link, list[Wire]] = {
-            link: [] for link in ("WebChat", "Synapse", "appservice", "PostgreSQL")
-        }
-        clocks: list[Path] = []
-
-        @asynccontextmanager
-        async def wiring(stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
-            webchat = urlsplit(stage.simulator.base_url)
-            inner = free_port()
-            mine: dict[Link, Wire] = {
-                "WebChat": Wire(webchat.port or 0),
-                "Synapse": Wire(stage.synapse.port),
-                "appservice": Wire(inner, port),
-            }
-            environment = {
-                "MATRIX_WEBCHAT_WEBCHAT__BASE_URL": f"http://127.0.0.1:{mine['WebChat'].here}"
-                f"{webchat.path}",
-                "MATRIX_WEBCHAT_HOMESERVER__ADDRESS": f"http://127.0.0.1:{mine['Synapse'].here}",
-                "MATRIX_WEBCHAT_APPSERVICE__PORT": str(inner),
-            }
-            if postgres is not None:
-                own = sockets / f"r{index}"
-                own.mkdir()
-                mine["PostgreSQL"] = Wire(postgres.directory / SOCKET, own / SOCKET)
-                environment["MATRIX_WEBCHAT_DATABASE__URL"] = database.replace(
-                    str(postgres.directory), str(own)
-                )
-            if library := _faketime():
-                clocks.append(folder / f"clock{index}")
-                clocks[-1].write_text("+0")
-                environment |= _turnable(library, clocks[-1])
-            async with AsyncExitStack() as carrying:
-                for link, wire in mine.items():
-                    wires[link].append(await carrying.enter_async_context(wire.running()))
-                yield environment
-
-        count = 3 if store == "three" else 1
+        wiring = Wiring(folder=folder, sockets=sockets, database=database, postgres=postgres)
         shared = await stack.enter_async_context(
-            replicas(folder, database, count, SERVERS[server], encryption=encrypted, wiring=wiring)
+            replicas(
+                folder,
+                database,
+                3 if store == "three" else 1,
+                SERVERS[server],
+                encryption=encrypted,
+                wiring=wiring.around,
+            )
         )
         yield Ground(
             store=store,
             server=server,
             shared=shared,
-            wires=wires,
+            wires=wiring.wires,
             postgres=postgres,
             disk=disk,
-            clocks=clocks,
+            clocks=wiring.clocks,
         )
 
 
