@@ -5,16 +5,19 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
+# Versions and hashes of all that is installed: `make lock` chooses them anew.
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock \
+    && python -m venv --without-pip /opt/bridge \
+    && /opt/build/bin/pip --python /opt/bridge install --no-cache-dir --only-binary :all: \
+        --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && python -m venv /opt/bridge \
-    && /opt/bridge/bin/pip install --no-cache-dir /wheels/*.whl \
-    && /opt/bridge/bin/pip uninstall --yes pip
-# What is in it, for scanners (CycloneDX); `make wheel` writes the same beside the wheel.
-RUN python -m venv /opt/sbom \
-    && /opt/sbom/bin/pip install --no-cache-dir 'cyclonedx-bom>=7' \
-    && /opt/sbom/bin/python -m cyclonedx_py environment --output-reproducible \
+# And what is in it, for scanners (CycloneDX); `make wheel` writes the same beside the wheel.
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/build/bin/pip --python /opt/bridge install --no-cache-dir --no-deps /wheels/*.whl \
+    && /opt/build/bin/python -m cyclonedx_py environment --output-reproducible \
         --output-file /opt/bridge/sbom.cdx.json /opt/bridge/bin/python
 
 FROM python:3.13-slim
@@ -23,6 +26,7 @@ ARG VERSION="" REVISION="" SOURCE=""
 LABEL org.opencontainers.image.title="matrix-webchat-bridge" \
       org.opencontainers.image.description="Carries Matrix rooms to an EliteCRM WebChat call centre" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="python:3.13-slim" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.source="$SOURCE"

@@ -23,18 +23,21 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench fuzz image image-check wheel clean
+.PHONY: help demo test check check-all chaos bench fuzz image image-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it: about a minute'
+	@echo 'make check-all  that part on each Python from 3.11 to 3.14 that is at hand'
 	@echo 'make chaos    faults of all kinds under load, and count (CHAOS_SEED=1: as that time)'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
-	@echo 'make wheel    the wheel, and the list of all that it installs (SBOM), in dist/'
+	@echo 'make wheel    sdist, wheel, and the list of all that it installs (SBOM), in dist/'
+	@echo 'make release  the same with checksums and notes, and the image, of a clean and noted version'
+	@echo 'make lock     choose the versions that the image has anew'
 	@echo 'make clean    remove all that the above made'
 
 demo: $(VENV)/.demo
@@ -50,6 +53,14 @@ check: $(VENV)/.test
 chaos: $(VENV)/.test
 	$(PY) -m tests.chaos
 
+check-all:
+	@for version in 3.11 3.12 3.13 3.14; do \
+		python$$version -c 'import ensurepip, venv' 2>/dev/null \
+			|| { echo "== no Python $$version here"; continue; }; \
+		echo "== Python $$version"; \
+		$(MAKE) check PYTHON=python$$version VENV=.cache/python$$version || exit 1; \
+	done
+
 # Beside heisenbridge too, where ngircd is installed. The other programs of tests/bench run by name.
 bench: $(VENV)/.test
 	$(PY) -m tests.bench.bench_bridge $(ROUNDS) $(if $(BEFORE),--before $(BEFORE))
@@ -59,7 +70,8 @@ fuzz: $(VENV)/.fuzz
 
 image:
 	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))
-	$(ENGINE) build $(IMAGE_FORMAT) $(IMAGE_LABELS) $(IMAGE_FLAGS) -t $(IMAGE) .
+	$(ENGINE) build $(if $(PLATFORM),--platform $(PLATFORM)) $(IMAGE_FORMAT) $(IMAGE_LABELS) \
+		$(IMAGE_FLAGS) -t $(IMAGE) .
 
 # A real Synapse, and the image from its first start to a conversation; needs docker or podman.
 image-check: $(VENV)/.test
@@ -67,17 +79,44 @@ image-check: $(VENV)/.test
 
 # The list is of a fresh installation and nothing else: no pip, nothing that makes the list, not the
 # place of the wheel on this machine. Of an earlier build, what was removed since would go along.
+BUILD := .cache/build/bin/python
 wheel:
 	$(need_python)
 	rm -rf build dist
-	$(PYTHON) -m venv --clear .cache/sbom
+	$(PYTHON) -m venv --clear .cache/build
 	$(PYTHON) -m venv --clear --without-pip .cache/wheel
-	.cache/sbom/bin/python -m pip install --quiet 'cyclonedx-bom>=7'
-	.cache/sbom/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	.cache/sbom/bin/python -m pip --python .cache/wheel install --quiet dist/*.whl
+	$(BUILD) -m pip install --quiet --require-hashes -r requirements-build.lock
+	$(BUILD) -c 'from setuptools.build_meta import build_sdist as build; build("dist")' >/dev/null
+	$(BUILD) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	$(BUILD) -m pip --python .cache/wheel install --quiet --require-hashes -r requirements.lock
+	$(BUILD) -m pip --python .cache/wheel install --quiet --no-deps dist/*.whl
 	rm .cache/wheel/lib/python*/site-packages/matrix_webchat_bridge-*/direct_url.json
-	.cache/sbom/bin/python -m cyclonedx_py environment --output-reproducible \
+	$(BUILD) -m cyclonedx_py environment --output-reproducible \
 		--output-file dist/sbom.cdx.json .cache/wheel/bin/python
+
+# Refuses a tree with changes and a version that CHANGELOG.md does not know. Publishes nothing.
+release:
+	$(need_python)
+	$(PYTHON) tests/release.py check
+	$(MAKE) wheel
+	$(PYTHON) tests/release.py finish
+	$(if $(ENGINE),$(MAKE) image IMAGE=$(IMAGE):$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' bridge/__init__.py),\
+		@echo 'No image: no working docker, podman or buildah.')
+
+# The image's versions, with the hashes of all their files: for Python 3.11 and later, any machine.
+# Then all wheels of Linux on both kinds of machine are fetched once, for there must be one of each.
+LOCK = .cache/lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal \
+	--python-version 3.11 --no-header --no-annotate --no-emit-index-url
+lock:
+	$(need_python)
+	$(PYTHON) -m venv --clear .cache/lock
+	.cache/lock/bin/python -m pip install --quiet uv
+	$(LOCK) -o requirements.lock pyproject.toml
+	printf '%s\n' 'cyclonedx-bom>=7' 'setuptools>=77' | $(LOCK) -o requirements-build.lock -
+	for machine in x86_64 aarch64; do .cache/lock/bin/python -m pip download --quiet --no-deps \
+		--require-hashes --only-binary :all: --python-version 313 -r requirements.lock \
+		--platform manylinux_2_28_$$machine --platform manylinux_2_17_$$machine \
+		--dest .cache/lock/$$machine || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .cache .demo .fuzz .coverage .hypothesis .mypy_cache \

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvloop
 
@@ -25,6 +27,8 @@ from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
+MOST_FILES = 65_536
+"""Open files and sockets for which the soft limit is raised, as far as the hard one lets it."""
 
 
 def run(config: Config, load: Load) -> int:
@@ -33,6 +37,7 @@ def run(config: Config, load: Load) -> int:
     Raises StoreError (no database, or it is lost before we serve) and CannotListen.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
+    raise_file_limit()
     return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 
@@ -63,6 +68,18 @@ async def _serve(config: Config, load: Load) -> int:
         return EXIT_HOMESERVER
     LOG.info("stopped")
     return 0
+
+
+def raise_file_limit() -> None:
+    """Use as many descriptors as we are allowed: each chat has a socket, and 1,024 are soon gone.
+
+    The usual soft limit is meant for programs that call `select`, which we do not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS has a limit below the one that it names
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect_seldom() -> None:

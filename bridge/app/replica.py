@@ -43,6 +43,10 @@ AT_ONCE = 16
 """Shards that are handed over at a time to keep the balance."""
 PATIENCE = 5.0
 """Seconds that their rooms get for what is under way."""
+ONE_ROLE = (
+    "let all replicas use one role in database.url; or, as a superuser, `GRANT pg_signal_backend TO"
+    " <role>` to each of theirs"
+)
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.replica")
 
@@ -84,6 +88,8 @@ class Replica:
         """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
+        self._beyond_us: set[str] = set()
+        """Replicas of another role of the database's, whose sessions are not ours to end."""
         self._tasks: asyncio.TaskGroup | None = None
         """While it runs."""
 
@@ -121,6 +127,7 @@ class Replica:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._listen_to_ourselves())
+            tasks.create_task(self._listen_to_others())
             try:
                 while True:
                     self._wake.clear()
@@ -148,7 +155,6 @@ class Replica:
     async def _beat_once(self) -> None:
         try:
             await self._balance(await self._beat())
-            await self._shards.listen()
         except StoreError as error:
             say = LOG.debug if self._silenced else LOG.warning
             say("a sign of life was not taken", why=str(error))
@@ -161,15 +167,20 @@ class Replica:
         members = await self._shards.beat(self.name, leaving=self._leaving)
         self._answered = asyncio.get_running_loop().time()
         alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
-        pids = {one.pid for one in alive}
         silent = [one for one in members if one.age >= SILENT and one not in alive]
         for one in silent:
-            # The server may have given the number of its process to somebody else's.
-            if one.present and one.pid not in pids:
-                LOG.warning("a silent replica's session is ended", replica=one.name)
-                await self._shards.end(one.pid)
-                self._wake.set()
-        if gone := [one.id for one in silent if not one.present or one.pid in pids]:
+            if one.present and one.id not in self._beyond_us:
+                if await self._shards.end(one):
+                    LOG.warning("a silent replica's session is ended", replica=one.name)
+                    self._wake.set()
+                else:
+                    self._beyond_us.add(one.id)
+                    LOG.error(
+                        "a silent replica's session may not be ended",
+                        replica=one.name,
+                        fix=ONE_ROLE,
+                    )
+        if gone := [one.id for one in silent if not one.present]:
             await self._shards.forget(gone)
         if self._alive != len(alive):
             LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
@@ -226,6 +237,13 @@ class Replica:
             if self._alive > 1 and self.served and loop.time() - self._answered > DEAF:
                 LOG.warning("no answer from the database: the rooms are left to others")
                 self._engine.lose(list(self.served))
+
+    async def _listen_to_others(self) -> None:
+        """Keep the connection of the notices, beside the beats: it is not to hold them up."""
+        while True:
+            with suppress(StoreError):
+                await self._shards.listen()
+            await asyncio.sleep(BEAT)
 
     # --- notices --------------------------------------------------------------------------------
 

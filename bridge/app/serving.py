@@ -40,7 +40,7 @@ from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.ops.health import Health
 from bridge.ops.logging import configure_logging
-from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
+from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
@@ -176,7 +176,7 @@ class Serving:
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
             waits.keep(store, self._clock, self._is_first),
-            measure(store, self._clock, self._metrics),
+            measure(store, self._clock, self._metrics, engine),
             self._catch_up(store, matrix, engine),
         ):
             self.keep(work)
@@ -262,7 +262,7 @@ class Serving:
 
     async def _open_port(self, endpoint: Endpoint) -> int:
         appservice = self._config.appservice
-        server = web.Server(endpoint.handle, access_log=None)
+        server = web.Server(endpoint.handle, access_log=None, keepalive_timeout=IDLE)
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -435,9 +435,10 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
-    """Show in the metrics what waits in the database, for ever."""
+async def measure(store: StorePort, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+    """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
+        metrics.chats(engine.chats())
         try:
             metrics.backlog(await store.backlog(), clock.now())
         except StoreError as error:

@@ -17,7 +17,14 @@ from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files
 from bridge.cli.findings import Finding, Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
-from bridge.cli.installation import READABLE, check_database, check_encryption, check_registration
+from bridge.cli.installation import (
+    READABLE,
+    check_database,
+    check_encryption,
+    check_registration,
+    check_replicas,
+    migrated_store,
+)
 from bridge.cli.running import lacks_tokens, slips
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
 from bridge.ops.logging import configure_logging
@@ -75,6 +82,8 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     for slip in slips(files, config):
         findings.add(slip)
     await findings.of("database", check_database(config))
+    async with migrated_store(config) as store:
+        await findings.of("replicas", check_replicas(store))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:
             known = await HomeserverChecks(findings, config, session).all()

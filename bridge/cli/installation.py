@@ -15,10 +15,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import perf_counter
 
+from bridge.app.replica import ONE_ROLE, is_alive
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.findings import Failed, Findings
 from bridge.config import Config
 from bridge.config.fields import SQLITE
+from bridge.ids import SHARDS
 from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
@@ -30,11 +32,11 @@ from bridge.matrix.registration import (
     load_registration,
 )
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.store import StoreError, StorePort
+from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt
-from bridge.storage.sqlstore import open_store, pending_migrations
+from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 
 MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""
@@ -100,8 +102,29 @@ async def check_database(config: Config) -> str:
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
+async def check_replicas(store: SqlStore | None) -> str | None:
+    """See whether the processes that share the database have all rooms between them."""
+    try:
+        there = [one for one in await store.members() if one.present] if store else []
+        if store is None or not there:
+            return None
+        roles, notices = await store.sessions(there)
+    except StoreError as error:
+        raise Failed(str(error), "look at the database's line first") from error
+    if len(roles) > 1:
+        raise Failed(f"they come as several roles: {', '.join(roles)}", ONE_ROLE)
+    if silent := [one.name for one in there if not is_alive(one)]:
+        fix = "another ends its session within seconds; see why that process or host stands still"
+        raise Failed(f"no sign of life: {', '.join(sorted(silent))}", fix)
+    if free := SHARDS - sum(len(one.shards) for one in there):
+        fix = "look again in half a minute; if it is so still, their logs (bridge.replica) say why"
+        raise Failed(f"{free} of {SHARDS} shards of the rooms are served by nobody", fix)
+    more = "" if notices else "; PostgreSQL's system has no tcp_user_timeout, 25 s take its place"
+    return f"{len(there)} alive, all {SHARDS} shards are served{more}"
+
+
 @asynccontextmanager
-async def migrated_store(config: Config) -> AsyncIterator[StorePort | None]:
+async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
     """The bridge's database; None while it cannot be used, which `check_database` has told."""
     url, clock = config.database.url.get_secret_value(), SystemClock()
     async with AsyncExitStack() as stack:

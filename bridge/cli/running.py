@@ -26,7 +26,7 @@ from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.findings import Finding, Verdict
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
-from bridge.config.environment import PICKLE_KEY, fill_secrets, set_by
+from bridge.config.environment import PICKLE_KEY, fill_secrets, filled, set_by
 from bridge.matrix.registration import RegistrationMissing, load_registration, save_registration
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
@@ -232,18 +232,17 @@ def container(context: click.Context, folder: Path) -> None:
 
 
 def _write_config(path: Path) -> None:
-    text = example_config(
-        {
-            ("homeserver", "address"): "http://synapse:8008",
-            ("appservice", "address"): "http://matrix-webchat:29340",
-            ("appservice", "hostname"): "0.0.0.0",  # noqa: S104 - the container's own network
-            ("database", "url"): f"sqlite:///{path.parent.resolve() / 'bridge.db'}",
-            ("metrics", "hostname"): "0.0.0.0",  # noqa: S104 - as above; published on purpose only
-        }
-    )
+    """Write the example, with what differs within a container."""
+    ours: dict[KeyPath, str] = {
+        ("homeserver", "address"): "http://synapse:8008",
+        ("appservice", "address"): "http://matrix-webchat:29340",
+        ("appservice", "hostname"): "0.0.0.0",  # noqa: S104 - the container's own network
+        ("database", "url"): f"sqlite:///{path.parent.resolve() / 'bridge.db'}",
+        ("metrics", "hostname"): "0.0.0.0",  # noqa: S104 - as above; published on purpose only
+    }
     try:
         path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(filled(example_config(), ours), encoding="utf-8")
     except OSError as error:
         stop(
             ExitCode.CONFIG_UNREADABLE,

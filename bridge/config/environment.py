@@ -166,7 +166,19 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """
     read_document(path)  # says what is wrong with it, and where
-    text = path.read_text(encoding="utf-8")
+    try:
+        replace_secret(path, filled(path.read_text(encoding="utf-8"), values))
+    except OSError as error:
+        raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
+    except KeyError as error:
+        raise ConfigUnreadable(f"{path}: {error.args[0]} must be a mapping") from error
+
+
+def filled(text: str, values: Mapping[KeyPath, str]) -> str:
+    """A configuration with some keys set; all else, comments too, stays as it is written.
+
+    Raises KeyError with the path that would have to be a mapping, and is something else.
+    """
     _, indent, offset = load_yaml_guess_indent(text)
     yaml = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
@@ -175,13 +187,10 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     tree = yaml.load(text)
     for key, value in values.items():
         if not _insert(tree, key, value):
-            raise ConfigUnreadable(f"{path}: {render_path(key[:-1])} must be a mapping")
+            raise KeyError(render_path(key[:-1]))
     out = io.StringIO()
     yaml.dump(tree, out)
-    try:
-        replace_secret(path, out.getvalue())
-    except OSError as error:
-        raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
+    return out.getvalue()
 
 
 def replace_secret(path: Path, text: str) -> None:

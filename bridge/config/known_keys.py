@@ -1,24 +1,21 @@
-"""The tree of known keys, read off the model: for variables, suggestions, example and JSON Schema.
-
-config.example.yaml and the schema are written from the same tree, so that neither can lack a key.
-"""
+"""The tree of known keys, read off the model: for variables, suggestions and the JSON Schema."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from importlib import resources
 from typing import get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.config.document import KeyPath, render_path
-from bridge.config.fields import MILLISECONDS, ONE_OR_MANY
+from bridge.config.fields import ONE_OR_MANY
 from bridge.config.model import Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
@@ -97,21 +94,10 @@ def advice(path: KeyPath) -> str:
 
 # --- config.example.yaml and its JSON Schema -----------------------------------------------------
 
-_WIDTH = 100
-_DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"}
-_MARKS = str.maketrans("", "", "-_/:.")
-_HEAD = """\
-# Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
-# the path joined by __ (MATRIX_WEBCHAT_HOMESERVER__ADDRESS), with _FILE at the end from a file.
-# Check it with: matrix-webchat check -c config.yaml
 
-"""
-
-
-def example_config(values: Mapping[KeyPath, object] | None = None) -> str:
-    """The text of config.example.yaml, with these values instead of the model's, by path."""
-    lines = list(_section(Config, (), 0, values or {}))
-    return _HEAD + "\n".join(lines) + "\n"
+def example_config() -> str:
+    """The text of config.example.yaml, which `tests.support.example_config` writes."""
+    return (resources.files("bridge.config") / "example.yaml").read_text("utf-8")
 
 
 def json_schema() -> str:
@@ -126,78 +112,3 @@ def json_schema() -> str:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "config.yaml of matrix-webchat"
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def _section(
-    model: type[BaseModel], above: KeyPath, depth: int, values: Mapping[KeyPath, object]
-) -> Iterator[str]:
-    for key in keys_of(model).values():
-        path = (*above, key.name)
-        indent = "  " * depth
-        if depth == 0 and path != ("homeserver",):
-            yield ""
-        comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
-        several = key.shape is Shape.SECTIONS and key.info.is_required()
-        if key.model is not None and (several or key.shape is Shape.SECTION):
-            yield from _comment(comment, indent)
-            yield f"{indent}{key.name}:"
-            # One mapping where that is allowed, else a list of one.
-            listed = several and not key.single
-            entry = list(_section(key.model, path, depth + (2 if listed else 1), values))
-            if listed:
-                entry[0] = f"{indent}  - " + entry[0].lstrip()
-            yield from entry
-        else:
-            default = key.info.examples[0] if key.info.examples else key.info.get_default()
-            yield from _line(key.name, values.get(path, default), comment, indent)
-
-
-def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
-    if isinstance(value, dict) and value:
-        yield from _comment(comment, indent)
-        yield f"{indent}{name}:"
-        for one, meaning in value.items():
-            yield f"{indent}  {json.dumps(one)}: {_scalar(meaning)}"
-        return
-    line = f"{indent}{name}: {_scalar(_readable(name, value))}"
-    beside = f"{line}  # {comment}"
-    if comment and len(beside) > _WIDTH:
-        yield from _comment(comment, indent)
-        yield line
-    else:
-        yield beside if comment else line
-
-
-def _comment(text: str, indent: str) -> list[str]:
-    mark = f"{indent}# "
-    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark)
-
-
-def _readable(name: str, value: object) -> object:
-    """Sizes and durations as people write them."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    if name in _DURATIONS:
-        unit = next(unit for unit in ("d", "h", "m", "s", "ms") if value % MILLISECONDS[unit] == 0)
-        return f"{value // MILLISECONDS[unit]}{unit}"
-    return f"{value // 1024**2}MiB" if value >= 1024**2 else value
-
-
-def _scalar(value: object) -> str:
-    """A value in YAML's flow style."""
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_scalar(entry) for entry in value) + "]"
-    if isinstance(value, str):
-        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value)
-
-
-def _is_plain(text: str) -> bool:
-    """True if YAML reads the unquoted text as this very text."""
-    words = text.translate(_MARKS).isalnum() and text[:1].isalnum() and not text.endswith(":")
-    known = {"true", "false", "null", "yes", "no", "on"}
-    return words and not text.isdecimal() and text.lower() not in known

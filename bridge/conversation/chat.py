@@ -48,7 +48,7 @@ def start_chat(
         turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None, vain=None)
     chat = model.Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
-    turn.enter(chat, request_id=request_id)
+    turn.enter(chat, request_id=request_id, unanswered=not robot)
     hand_over(turn)
     if unwanted:
         queue.show_cancelled(turn, "queue.cancelled")

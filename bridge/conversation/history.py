@@ -323,9 +323,9 @@ def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
 def relay(turn: Turn, said: model.Relay) -> None:
     """Show an agent's message; the first one of a chat rings, unless `chat.ping` did."""
     phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and phase.ping_at is not None:
-        turn.enter(phase, ping_at=None)
-        said = replace(said, ping=True)
+    if isinstance(phase, model.Chatting) and (phase.unanswered or phase.ping_at is not None):
+        turn.enter(phase, ping_at=None, unanswered=False)
+        said = replace(said, ping=phase.ping_at is not None)
     turn.effects.append(said)
 
 

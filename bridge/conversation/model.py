@@ -214,6 +214,8 @@ class Chatting(Value, frozen=True):
     """It began after the customer had left the queue (row 22): 103 goes before anything else."""
     ping_at: int | None = None
     """When the customer is told that an agent is there, should none have written by then."""
+    unanswered: bool = False
+    """No agent has written yet; never so with the robot, nor in rows of earlier versions."""
     human: bool = False
     """The customer asked the robot for a person: 302 goes after what they wrote before."""
     seeking: bool = False

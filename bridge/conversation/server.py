@@ -258,8 +258,13 @@ def _show(
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting):
         turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
-    elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
+    elif agent not in phase.agents and _is_new(agent, phase.agents):
         turn.enter(phase, agents=(*phase.agents, agent))
+
+
+def _is_new(agent: frames.Agent, agents: tuple[frames.Agent, ...]) -> bool:
+    """True for an agent whom the list lacks, and has room for."""
+    return len(agents) < frames.MOST_AGENTS and agent.id not in {one.id for one in agents}
 
 
 def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
@@ -363,7 +368,7 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
     told = reply.robot_type is not None and reply.session_id == phase.session_id
     alone = {agent.id for agent in phase.agents} <= robots
     if told and alone and not (phase.robot or phase.unwanted):
-        turn.enter(phase, robot=True)
+        turn.enter(phase, robot=True, unanswered=False)
         turn.ask(model.Offer("robot.person_offered"))
 
 

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from nio import DevicesResponse, JoinedRoomsResponse
 from rich.console import Console
 
 from bridge.demo.child_process import ServerError
-from bridge.demo.matrix_user import Customer, Phone, password_of
+from bridge.demo.phone import Phone, done, password_of
 from bridge.demo.scene import Scene, Transcript, expect
 from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
 from bridge.demo.stage import QUEUES, Stage, StageOptions, set_stage
@@ -86,14 +87,10 @@ async def _played(transcript: Transcript, dialect: Dialect) -> AsyncIterator[Sta
 
 
 async def _play(stage: Stage, transcript: Transcript) -> None:
-    phone = await Phone.log_in(stage.session, stage.synapse, "alice", stage.folder / "alice")
-    try:
-        scene = Scene(stage, transcript, phone)
-        bystander = Scene(stage, transcript, await stage.customer("bob"))
-        await play_first_chat(scene, bystander)
+    async with stage.phone("alice") as alice, stage.phone("bob") as bob:
+        scene = Scene(stage, transcript, alice)
+        await play_first_chat(scene, Scene(stage, transcript, bob))
         await play_second_chat(scene)
-    finally:
-        await phone.close()
     transcript.title("Your turn")
     async with transcript.step(f"a fresh account is ready for you: {VISITOR} has no device yet"):
         await _invite_visitor(stage)
@@ -103,22 +100,23 @@ async def _invite_visitor(stage: Stage) -> None:
     """Make the account of whoever sits at the keyboard, and log out again: of devices that it
     cannot verify, Element would warn.
     """
-    await stage.synapse.register(stage.session, VISITOR, password_of(VISITOR))
-    visitor = await Customer.sign_in(stage.session, stage.synapse, VISITOR)
-    devices = (await visitor.call("GET", "v3/devices"))["devices"]
-    rooms = (await visitor.call("GET", "v3/joined_rooms"))["joined_rooms"]
-    found = await _finds_bot(visitor, stage.bot)
-    await visitor.call("POST", "v3/logout", {})
-    expect(isinstance(devices, list) and len(devices) == 1, "no device but this one's")
+    async with stage.phone(VISITOR) as visitor:
+        devices = done(DevicesResponse, await visitor.nio.devices()).devices
+        rooms = done(JoinedRoomsResponse, await visitor.nio.joined_rooms()).rooms
+        found = await _finds_bot(visitor, stage.bot)
+        await visitor.nio.logout()
+    expect(len(devices) == 1, "no device but this one's")
     expect(rooms == [], "no rooms")
     expect(found, f"{stage.bot} is found by searching for webchat, with its picture")
 
 
-async def _finds_bot(visitor: Customer, bot: str) -> bool:
+async def _finds_bot(visitor: Phone, bot: str) -> bool:
     """Search as Element does; Synapse takes its time to put users into its directory."""
+    path, asked = "/_matrix/client/v3/user_directory/search", '{"search_term": "webchat"}'
+    headers = {"Authorization": f"Bearer {visitor.nio.access_token}"}
     for _ in range(DIRECTORY_SECONDS):
-        found = await visitor.call("POST", "v3/user_directory/search", {"search_term": "webchat"})
-        users: Any = found["results"]
+        async with await visitor.nio.send("POST", path, asked, headers) as found:
+            users: list[dict[str, str]] = (await found.json())["results"]
         if any(user["user_id"] == bot and user["avatar_url"] for user in users):
             return True
         await asyncio.sleep(1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from bridge.demo.matrix_user import Customer, CustomerError, Event, content_of
+from bridge.demo.phone import Event, Phone, RefusedError
 from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError, Simulator
 from bridge.simulator.state import Customer as AtDesk
@@ -67,7 +67,7 @@ class Transcript:
         still = asyncio.get_running_loop().call_later(SLOW, self.note, f"  …   {title}")
         try:
             yield
-        except (StepFailedError, TimeoutError, CustomerError, BadOpError) as error:
+        except (StepFailedError, TimeoutError, RefusedError, BadOpError) as error:
             self.failed.append(title)
             why = str(error) or "what was expected did not come in time"
             self._console.print(f"[bold red]FAIL[/]  {escape(title)} — {escape(why)}")
@@ -154,21 +154,21 @@ POLL = "org.matrix.msc3381.poll.start"
 class Scene:
     """Plays one customer, and prints what she sees."""
 
-    def __init__(self, stage: Stage, transcript: Transcript, customer: Customer) -> None:
+    def __init__(self, stage: Stage, transcript: Transcript, customer: Phone) -> None:
         self.stage = stage
         self.transcript = transcript
         self.customer = customer
         self.room = ""
-        self._name = customer.user_id[1:].partition(":")[0]
+        self._name = customer.nio.user_id[1:].partition(":")[0]
         self.desk = Desk(stage.simulator, transcript, self._name)
         self._told: set[str] = set()
 
-    async def open_dm(self, first: str) -> None:
+    async def open_dm(self, first: str, *, encrypted: bool = True) -> None:
         """As Element does: the room and the first message come together."""
-        self.room = await self.customer.create_dm(self.stage.bot, first)
+        self.room = await self.customer.create_dm(self.stage.bot, first, encrypted=encrypted)
 
     async def say(self, text: str) -> str:
-        return self._sent(await self.customer.say(self.room, text), text)
+        return await self.send(text, msgtype="m.text", body=text)
 
     async def tell(self, text: str, prefix: str = "") -> str:
         """Send a text and wait until the desk has it; returns its event id."""
@@ -177,36 +177,39 @@ class Scene:
         return sent
 
     async def send(self, shown: str, **content: object) -> str:
-        return self._sent(await self.customer.send(self.room, content), shown)
+        event_id = await self.customer.send(self.room, content)
+        # Printed when she sends it, not when it comes back by /sync.
+        self._told.add(event_id)
+        self.transcript.said(self._name, shown)
+        return event_id
 
     async def send_file(self, data: bytes, name: str, mime: str, kind: str, **more: object) -> str:
-        sent = await self.customer.send_file(self.room, data, name, mime, f"m.{kind}", **more)
-        return self._sent(sent, f"[{kind}] {name}")
+        content = await self.customer.upload(data, name, mime)
+        info = {"mimetype": mime, "size": len(data)}
+        content |= {"msgtype": f"m.{kind}", "body": name, "info": info, **more}
+        return await self.send(f"[{kind}] {name}", **content)
 
     async def react(self, event: Event, sign: str) -> None:
-        await self.customer.react(self.room, str(event["event_id"]), sign)
+        relation = {"rel_type": "m.annotation", "event_id": event["event_id"], "key": sign}
+        await self.customer.send(self.room, {"m.relates_to": relation}, "m.reaction")
         self.transcript.said(self._name, f"reacts with {sign}")
 
-    def _sent(self, event_id: str, text: str) -> str:
-        """Print what she sends when she sends it, not when it comes back by /sync."""
-        self._told.add(event_id)
-        self.transcript.said(self._name, text)
-        return event_id
+    async def vote(self, poll: Event, answer: str) -> None:
+        """Choose an answer of a poll (MSC3381)."""
+        kind = "org.matrix.msc3381.poll.response"
+        relation = {"rel_type": "m.reference", "event_id": poll["event_id"]}
+        content = {"m.relates_to": relation, kind: {"answers": [answer]}}
+        await self.customer.send(self.room, content, kind)
 
     async def sees(self, what: str, wanted: Callable[[Event], bool]) -> Event:
         """Wait for an event of the room; print what comes meanwhile."""
-        with self._in_time(what):
-            return await self.customer.wait_for(self.room, wanted, PATIENCE)
+        await self.notices(what, lambda: any(map(wanted, self.events)))
+        return next(filter(wanted, self.events))
 
     async def notices(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something holds of what the customer's client has been told."""
-        with self._in_time(what):
-            await self.customer.wait_until(holds, PATIENCE)
-
-    @contextmanager
-    def _in_time(self, what: str) -> Iterator[None]:
         try:
-            yield
+            await self.customer.wait_until(holds, PATIENCE)
         except TimeoutError as error:
             raise StepFailedError(f"{what} was not seen within {PATIENCE:.0f} s") from error
         finally:
@@ -216,24 +219,25 @@ class Scene:
         """Wait for a message that contains this text (the newest wording, if it was edited)."""
         return await self.sees(
             f"“{part}”",
-            lambda event: sender in {"", event.get("sender")} and part in wording(event),
+            lambda event: sender in {"", event["sender"]} and part in wording(event),
         )
 
+    @property
+    def events(self) -> list[Event]:
+        return self.customer.events(self.room)
+
     def _print_new(self) -> None:
-        for event in self.customer.events(self.room):
-            event_id = str(event.get("event_id"))
-            if event.get("type") not in {"m.room.message", POLL} or event_id in self._told:
-                continue
-            self._told.add(event_id)
-            who = self._named(str(event.get("sender")))
-            edited = " (edited in place)" if "m.new_content" in content_of(event) else ""
-            self.transcript.said(who, shown(event) + edited)
+        for event in self.events:
+            if event["type"] in {"m.room.message", POLL} and event["event_id"] not in self._told:
+                self._told.add(event["event_id"])
+                edited = " (edited in place)" if "m.new_content" in event["content"] else ""
+                self.transcript.said(self._named(event["sender"]), shown(event) + edited)
 
     def _named(self, user_id: str) -> str:
         """The name that clients show of a member."""
-        for event in reversed(self.customer.events(self.room)):
-            name = content_of(event).get("displayname")
-            if event.get("state_key") == user_id and event.get("type") == "m.room.member" and name:
+        for event in reversed(self.events):
+            name = event["content"].get("displayname")
+            if event["type"] == "m.room.member" and event["state_key"] == user_id and name:
                 return str(name)
         return user_id[1:].partition(":")[0]
 
@@ -250,31 +254,33 @@ def words(key: str, **args: str | int) -> str:
 
 def wording(event: Event) -> str:
     """The text that a client shows for an event; of an edit, the new text."""
-    content = content_of(event)
-    new = content.get("m.new_content")
-    body = new.get("body") if isinstance(new, dict) else content.get("body")
-    return body if isinstance(body, str) else ""
+    return str(event["content"].get("m.new_content", event["content"]).get("body", ""))
 
 
 def shown(event: Event) -> str:
-    if event.get("type") == POLL:
+    if event["type"] == POLL:
         return f"[poll] {', '.join(label for _, label in answers_of(event))}"
-    kind = str(content_of(event).get("msgtype"))
-    text = wording(event)
+    kind, text = event["content"].get("msgtype", ""), wording(event)
     return text if kind in {"m.text", "m.notice", "m.emote"} else f"[{kind[2:]}] {text}"
 
 
 def answers_of(poll: Event) -> list[tuple[str, str]]:
     """The answers of a poll: what to send, and what they are called."""
-    start = content_of(poll).get(POLL)
-    found = start.get("answers") if isinstance(start, dict) else None
-    text = "org.matrix.msc1767.text"
-    return [(str(one["id"]), str(one[text])) for one in found or []]
+    answers = poll["content"][POLL]["answers"]
+    return [(one["id"], one["org.matrix.msc1767.text"]) for one in answers]
 
 
 def from_agent(msgtype: str) -> Callable[[Event], bool]:
     """A message of this type from one of the bridge's users."""
     return lambda event: (
-        content_of(event).get("msgtype") == msgtype
-        and str(event.get("sender")).startswith("@webchat_")
+        event["content"].get("msgtype") == msgtype and event["sender"].startswith("@webchat_")
+    )
+
+
+def membership(user_id: str, value: str) -> Callable[[Event], bool]:
+    """A member event that says so."""
+    return lambda event: (
+        event["type"] == "m.room.member"
+        and event["state_key"] == user_id
+        and event["content"]["membership"] == value
     )

@@ -11,8 +11,17 @@ from typing import Any
 
 import av
 
-from bridge.demo.matrix_user import Phone, content_of, membership
-from bridge.demo.scene import POLL, Scene, answers_of, expect, from_agent, kind_is, wording, words
+from bridge.demo.scene import (
+    POLL,
+    Scene,
+    answers_of,
+    expect,
+    from_agent,
+    kind_is,
+    membership,
+    wording,
+    words,
+)
 from bridge.simulator.samples import picture
 
 
@@ -52,13 +61,12 @@ async def play_first_chat(scene: Scene, bystander: Scene) -> None:
 async def _wait(scene: Scene, bystander: Scene) -> None:
     transcript = scene.transcript
     async with transcript.step("somebody else is in the queue already"):
-        await bystander.open_dm("I was here first")
+        await bystander.open_dm("I was here first", encrypted=False)
         await bystander.reads("number 1")
     async with transcript.step("she opens an encrypted direct chat with the bot"):
         await scene.open_dm(f"ask {QUESTION}")
         await scene.sees("the bot", membership(scene.stage.bot, "join"))
-        encryption = await scene.customer.state(scene.room, "m.room.encryption")
-        expect("algorithm" in encryption, "the room is not encrypted")
+        expect(scene.customer.room(scene.room).encrypted, "the room is not encrypted")
     async with transcript.step("the call centre's knowledge base answers what she asks"):
         card = await scene.reads("nine to six", scene.stage.bot)
     async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
@@ -91,29 +99,30 @@ async def _talk(scene: Scene) -> None:
             "say", text='Hello /::) see <a href="https://example.org/faq">our FAQ</a>'
         )
         event = await scene.reads("Hello 🙂 see our FAQ", ghost)
-        html = str(content_of(event).get("formatted_body"))
+        html = event["content"].get("formatted_body", "")
         expect('href="https://example.org/faq"' in html, f"the link is missing in {html}")
-        expect(content_of(event).get("m.mentions") != {}, "her phone does not ring")
+        expect(event["content"].get("m.mentions") != {}, "her phone does not ring")
     async with transcript.step("her text reaches the agent; a read receipt tells her so"):
         sent = await scene.tell("Thanks, I read it. 谢谢！")
-        read = scene.customer.receipts
-        await scene.notices("the read receipt", lambda: read.get((scene.room, ghost)) == sent)
+        read = scene.customer.room(scene.room).read_receipts
+        await scene.notices(
+            "the read receipt", lambda: ghost in read and read[ghost].event_id == sent
+        )
         transcript.said("Mei", "✓ has read it")
 
 
 async def _type(scene: Scene) -> None:
     """Servers of 2016 have no sign for it."""
-    transcript, customer, ghost = scene.transcript, scene.customer, scene.ghost("A00001")
+    transcript, nio, ghost = scene.transcript, scene.customer.nio, scene.ghost("A00001")
     async with transcript.step("each sees that the other is typing"):
         await scene.desk.do("typing")
-        await scene.notices(
-            "the agent's typing", lambda: ghost in customer.typing.get(scene.room, ())
-        )
+        room = scene.customer.room(scene.room)
+        await scene.notices("the agent's typing", lambda: ghost in room.typing_users)
         transcript.said("Mei", "… types")
-        await customer.types(scene.room)
+        await nio.room_typing(scene.room)
         await scene.desk.until("her typing", lambda who: bool(who.history.signals))
         transcript.said("desk", "← she types …")
-        await customer.types(scene.room, typing=False)
+        await nio.room_typing(scene.room, typing_state=False)
 
 
 async def _exchange_files(scene: Scene) -> None:
@@ -142,9 +151,9 @@ async def _end_first_chat(scene: Scene) -> None:
         await scene.reads("The agent has ended the chat")
         await scene.sees("the agent's leaving", membership(scene.ghost("A00001"), "leave"))
     async with transcript.step("the customer rates with a tap on the poll"):
-        poll = await scene.sees("a poll", lambda event: event.get("type") == POLL)
+        poll = await scene.sees("a poll", lambda event: event["type"] == POLL)
         answer, label = answers_of(poll)[0]
-        await scene.customer.vote(scene.room, poll, answer)
+        await scene.vote(poll, answer)
         transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
         given = [rating["rating"] for rating in scene.desk.customer.history.ratings]
@@ -157,9 +166,8 @@ async def _end_first_chat(scene: Scene) -> None:
 
 def expect_readable(scene: Scene) -> None:
     """Fail the step if the customer's client could not decrypt something."""
-    if isinstance(scene.customer, Phone):
-        unread = scene.customer.unreadable(scene.room)
-        expect(not unread, f"{len(unread)} messages could not be decrypted")
+    unread = scene.customer.unreadable(scene.room)
+    expect(not unread, f"{len(unread)} messages could not be decrypted")
 
 
 # --- the second chat -----------------------------------------------------------------------------
@@ -180,7 +188,7 @@ async def play_second_chat(scene: Scene) -> None:
     scene.transcript.title("A second chat: voices and places, more agents")
     async with scene.transcript.step("the next word asks for a new chat"):
         await scene.tell("One more thing", "pre-message: ")
-        known = {event["event_id"] for event in scene.customer.events(scene.room)}
+        known = {event["event_id"] for event in scene.events}
         joined = membership(scene.ghost("A00001"), "join")
         await scene.desk.do("accept", agent="A00001")
         await scene.sees("Mei's return", lambda it: it["event_id"] not in known and joined(it))
@@ -202,7 +210,7 @@ async def _voices_and_places(scene: Scene) -> None:
     async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
         await scene.desk.do("voice", seconds=VOICE_SECONDS)
         event = await scene.sees("a voice message", from_agent("m.audio"))
-        expect("org.matrix.msc3245.voice" in content_of(event), "it is not marked as voice")
+        expect("org.matrix.msc3245.voice" in event["content"], "it is not marked as voice")
         data = await scene.customer.read_file(event)
         expect(data.startswith(b"OggS"), "it is not Ogg")
     async with scene.transcript.step("her place reaches the agent, in the coordinates of its map"):
@@ -216,7 +224,7 @@ async def _voices_and_places(scene: Scene) -> None:
         latitude, longitude = ORIENTAL_PEARL
         await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
         event = await scene.sees("a location", from_agent("m.location"))
-        uri = str(content_of(event).get("geo_uri"))
+        uri = event["content"].get("geo_uri", "")
         expect(uri.startswith("geo:31.24"), f"an address near 31.24 was expected, not {uri}")
 
 
@@ -267,6 +275,6 @@ async def _end_second_chat(scene: Scene) -> None:
             copies = texts.count(text)
             expect(copies == 1, f"the agent got “{text}” {copies} times")
         for text in WHILE_CUT:
-            seen = [one for one in scene.customer.events(scene.room) if text in wording(one)]
+            seen = [one for one in scene.events if text in wording(one)]
             expect(len(seen) <= 1, f"she got “{text}” {len(seen)} times")
         expect_readable(scene)

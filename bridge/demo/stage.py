@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.matrix_user import Customer
+from bridge.demo.phone import Phone, password_of
 from bridge.demo.synapse import SynapseServer
 from bridge.matrix.registration import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
@@ -55,8 +55,15 @@ class Stage:
     def bot(self) -> str:
         return f"@webchatbot:{self.synapse.domain}"
 
-    async def customer(self, name: str) -> Customer:
-        return await Customer.sign_up(self.session, self.synapse, name)
+    @asynccontextmanager
+    async def phone(self, name: str) -> AsyncIterator[Phone]:
+        """The client of a new user."""
+        await self.synapse.register(self.session, name, password_of(name))
+        phone = await Phone.log_in(self.synapse, name, self.folder / name)
+        try:
+            yield phone
+        finally:
+            await phone.close()
 
 
 @asynccontextmanager

@@ -137,6 +137,15 @@ class Connection(ClientConnection):
         self.on_message = lambda _: None
         self.on_end()
 
+    def pause_writing(self) -> None:
+        """Read nothing while the peer does not: our pongs to its pings would pile up for ever."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.transport.resume_reading()  # `Wire.pause` comes again with the next push, if need be
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.on_end()
@@ -379,7 +388,8 @@ class Wire:
         self._socket.transport.pause_reading()
 
     def resume(self) -> None:
-        self._socket.transport.resume_reading()
+        if not self._socket.paused:  # else it is read again once the peer reads
+            self._socket.transport.resume_reading()
 
     async def close(self) -> None:
         """End the socket, without a logout (row 87)."""

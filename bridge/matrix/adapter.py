@@ -13,6 +13,7 @@ import hashlib
 import io
 import math
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
@@ -28,7 +29,7 @@ from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
-from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
 from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
@@ -168,7 +169,7 @@ class MatrixAdapter:
                     direct = mapping(event, "content").get("is_direct") is True
                     return found[::-1], direct
                 theirs = not self.is_ours(str(event.get("sender")))
-                if theirs and event.get("type") in events.CONTENT_EVENTS:
+                if theirs and text(event, "type") in events.CONTENT_EVENTS:
                     found.append(event | {"room_id": room_id})
             seen += len(page)
             if not before:
@@ -214,7 +215,16 @@ class MatrixAdapter:
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
-        return self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
+        """The name that an agent is shown by; with their user's, if it looks like another's.
+
+        Agents are called as the call centre likes, also as the bot, or like a customer's user id.
+        """
+        shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
+        plain = unicodedata.normalize("NFKC", shown).casefold().strip()
+        like_a_user = plain.startswith("@") and ":" in plain
+        if like_a_user or plain == self.ghosts.bot_name.casefold():
+            shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
+        return shown
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -397,8 +407,8 @@ class MatrixAdapter:
         return self._upload_limit
 
 
-def _membership(event: Json) -> object:
-    return mapping(event, "content").get("membership")
+def _membership(event: Json) -> str:
+    return text(mapping(event, "content"), "membership")
 
 
 def _displayname(members: Sequence[Json], user: UserId) -> str:

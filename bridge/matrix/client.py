@@ -56,6 +56,10 @@ OWNER = "org.matrix_webchat.owner"
 """Account data of our users that anybody may register: the id of the service that serves them."""
 REQUEST_TIMEOUT = STALL_TIMEOUT = 60.0
 """Seconds for a whole request, and without a byte of an answer or a file."""
+FILE_TIMEOUT = 600.0
+"""Seconds for a whole file, either way, however steadily it drips."""
+LONGEST_ANSWER = 32 * 1024 * 1024
+"""Bytes of an answer that are read: a member of a room takes 500, a page of events 6 MB."""
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
@@ -90,7 +94,7 @@ async def translate_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     response = await handler(request)
-    if response.status >= 400:
+    if response.status >= 300:
         raise await _failure(response)
     return response
 
@@ -105,6 +109,10 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
     A refusal is believed only if it is the homeserver's own, that is, carries a Matrix error code.
     Anything else (a proxy's 404 page, a login form) is somebody in between, and may pass.
     """
+    if response.status < 400:
+        # Our tokens and people's words go to the address that the operator has named alone.
+        response.close()
+        return Unavailable(f"{response.method} is redirected: is homeserver.address the right one?")
     try:
         error = await _read_error(response)
     finally:
@@ -141,6 +149,24 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     return told / 1000 if told is not None and 0 <= told < 1e9 else None
 
 
+class _Answer(aiohttp.ClientResponse):
+    """An answer that is not read without end, nor unpacked; files are read from `content`."""
+
+    async def read(self) -> bytes:
+        """Read it whole. Raises Unavailable: it is longer than `LONGEST_ANSWER`."""
+        told = None if "Content-Encoding" in self.headers else self.content_length
+        if self._body is None and (told is None or told > LONGEST_ANSWER):
+            body = bytearray()
+            async for chunk in self.content.iter_any():
+                body += chunk
+                if len(body) > LONGEST_ANSWER:
+                    self.close()
+                    why = f"{self.method} answered more than {LONGEST_ANSWER} bytes"
+                    raise Unavailable(why, REQUEST_TIMEOUT)
+            self._body = bytes(body)
+        return await super().read()
+
+
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver; `limit`: of connections (0: none, for long requests)."""
     return aiohttp.ClientSession(
@@ -148,6 +174,7 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),
+        response_class=_Answer,
     )
 
 
@@ -246,7 +273,7 @@ class Homeserver:
     ) -> Json:
         """Send a request as the user's device, at the least cost; else as `request`.
 
-        `query` is quoted.
+        `query` is quoted. Half characters in the reply become U+FFFD, so that it can be stored.
         """
         self._check(user)
         exchange = self._exchange(method, path, content, user, query)
@@ -259,12 +286,10 @@ class Homeserver:
         url = URL(f"{self._address}/{path}?{acting}{query and '&'}{query}", encoded=True)
         body = None if content is None else _dump(content)
         async with self._session.request(
-            method, url, data=body, headers=headers, middlewares=()
+            method, url, data=body, headers=headers, middlewares=(), allow_redirects=False
         ) as response:
-            if response.status >= 400:
-                raise await _failure(response)
             if response.status >= 300:
-                raise ValueError("a redirection")
+                raise await _failure(response)
             read = await response.read()
         try:
             return msgspec.json.decode(read)
@@ -304,13 +329,14 @@ class Homeserver:
         """Upload a file of exactly `size` bytes and return its mxc address."""
         self._check(user)
         # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
+        request = self._session.post(
+            f"{self._address}/_matrix/media/v3/upload",
+            params={"user_id": user} | ({"filename": name} if name else {}),
+            headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
+            data=chunks,
+        )
         with self._naming("upload"):
-            async with self._session.post(
-                f"{self._address}/_matrix/media/v3/upload",
-                params={"user_id": user} | ({"filename": name} if name else {}),
-                headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
-                data=chunks,
-            ) as response:
+            async with asyncio.timeout(FILE_TIMEOUT), request as response:
                 reply: object = await response.json()
         mxc = reply.get("content_uri") if isinstance(reply, dict) else None
         if not isinstance(mxc, str) or not mxc.startswith("mxc://"):
@@ -329,11 +355,17 @@ class Homeserver:
                 raise
             # Before v1.11 of the specification there was only this one.
             response = await self._open(f"/_matrix/media/v3/download/{path}")
-        async with response:
-            if response.content_length is not None and response.content_length > limit:
-                raise TooBig(f"{response.content_length} bytes, {limit} allowed")
-            chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
-            yield Blob(chunks, response.content_length, response.content_type)
+        time = asyncio.timeout(FILE_TIMEOUT)
+        try:
+            async with time, response:
+                if response.content_length is not None and response.content_length > limit:
+                    raise TooBig(f"{response.content_length} bytes, {limit} allowed")
+                chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
+                yield Blob(chunks, response.content_length, response.content_type)
+        except TimeoutError as error:
+            if time.expired():
+                raise Unavailable(f"a download took {FILE_TIMEOUT:.0f} s") from error
+            raise
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         with self._naming("download"):
@@ -471,7 +503,7 @@ class Homeserver:
         """A whole state event with an empty state key, or None if there is none of that kind."""
         path = _room(room_id, "state", kind, "")
         try:
-            return await self.request("GET", path, user=user, query={"format": "event"})
+            return await self.fast_request("GET", path, None, user, "format=event")
         except Refused as error:
             if error.code == "M_NOT_FOUND":
                 return None
@@ -482,8 +514,9 @@ class Homeserver:
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
-        path, query = _room(room_id, "members"), {"not_membership": "leave"}
-        return objects(await self.request("GET", path, user=user, query=query), "chunk")
+        path = _room(room_id, "members")
+        reply = await self.fast_request("GET", path, None, user, "not_membership=leave")
+        return objects(reply, "chunk")
 
     async def page(
         self, user: UserId, room_id: RoomId, limit: int, start: str = "", way: str = "b"
@@ -491,7 +524,7 @@ class Homeserver:
         """The latest events from `start` on, newest first, and where to go on ("": no further);
         with the `way` "f" later ones, oldest first.
         """
-        query = {"dir": way, "limit": str(limit)} | ({"from": start} if start else {})
+        query = {"dir": way, "limit": str(limit)} | ({"from": clean(start)} if start else {})
         # By the short way: after an outage it is asked for in many rooms.
         path = _room(room_id, "messages")
         reply = await self.fast_request("GET", path, None, user, urlencode(query))

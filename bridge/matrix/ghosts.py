@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
@@ -38,6 +38,7 @@ from bridge.rooms.store import GhostRow, StorePort
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
 _MAX_ROWS = 2_000
+_ROWS_SECONDS = 600
 _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
@@ -109,11 +110,13 @@ class Ghosts:
     """ms since the epoch."""
 
     def __post_init__(self) -> None:
-        self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
+        # For a while only: of several processes each writes what it is the first to see.
+        self._rows: TTLCache[UserId, GhostRow] = TTLCache(_MAX_ROWS, _ROWS_SECONDS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
         """mxc addresses by the hash of the file."""
         self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
+        self.bot_name = ""
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
@@ -126,6 +129,7 @@ class Ghosts:
         our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
         application service answers for one of them (`TAKEN`).
         """
+        self.bot_name = bot.displayname
         # Asked every time, whatever the store remembers: nothing else works without the bot.
         await self._register(self._users.bot)
         await self._homeserver.check()
@@ -194,6 +198,9 @@ class Ghosts:
         """
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
+            if icon is not None or displayname.strip() not in {"", row.displayname}:
+                # What another process has written meanwhile need not be written again.
+                row = await self._profiles.ghost(user) or row
             name = (displayname.strip() or row.displayname or otherwise)[:_MAX_DISPLAYNAME]
             if name and name != row.displayname:
                 row = await self._set(row, "displayname", name, displayname=name)

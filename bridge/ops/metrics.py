@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from typing import cast
@@ -21,6 +21,8 @@ from prometheus_client import disable_created_metrics as disable_created
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.exposition import generate_latest
 
+from bridge.ids import QueueId
+from bridge.rooms.record import Chat
 from bridge.rooms.store import Backlog, Depth
 
 STOOD_STILL = 5.0
@@ -40,20 +42,31 @@ class Metrics:
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry, buckets=_FAST)
         # The homeserver, and all peers.
-        taking_in = "Seconds to take in one event of a transaction"
+        taking_in = "Seconds to take in one event of the homeserver's"
         self.matrix_event = histogram("bridge_matrix_event", taking_in, ["event_type"])
-        self.connected = gauge("bridge_connected", "1 while a peer answers", ["peer"])
+        answers = "1 while the peer (`database`, `homeserver`, `webchat`) answers"
+        self.connected = gauge("bridge_connected", answers, ["peer"])
         # The call centre.
-        self.links = gauge("bridge_logged_in", "WebChat links that stand")
-        self.logins = counter("webchat_logins", "Logins sent to WebChat", ["result"])
+        self.links = gauge("bridge_logged_in", "WebChat links that stand: chats alive")
+        logins = "Logins sent, by WebChat's result code (`none`: no answer)"
+        self.logins = counter("webchat_logins", logins, ["result"])
         self.connections = counter("webchat_ws_connects", "Links that were opened")
         self.reconnects = counter("webchat_ws_reconnects", "Links that were opened again")
         failures = "webchat_ws_connection_failures"
         self.connection_failures = counter(failures, "Links that could not be opened")
-        self.phases = counter("webchat_phases", "Phases that conversations entered", ["phase"])
-        self.queue_wait = histogram(
-            "webchat_queue_wait_seconds", "From the request to the agent", buckets=_HUMAN
-        )
+        # Chats.
+        there = "Rooms that are `Requesting`, `Queued` or `Chatting` here"
+        self.sessions = gauge("webchat_sessions", there, ["phase", "queue"])
+        self._counted: dict[tuple[str, QueueId], int] = {}
+        phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
+        self.phases = counter("webchat_phases", phases, ["phase"])
+        by_people = partial(histogram, buckets=_HUMAN)
+        waiting = "From the customer's request to an agent, or the robot, who takes it"
+        self.queue_wait = by_people("webchat_queue_wait_seconds", waiting)
+        replying = "From the customer's request to the first words of an agent"
+        self.first_reply = by_people("webchat_first_reply_seconds", replying, ["queue"])
+        ratings = "Ratings that WebChat took, by its id; one that is changed counts again"
+        self.ratings = counter("webchat_ratings", ratings, ["queue", "rating"])
         # The engine.
         self.handling = histogram("inbox_seconds", "From storing an input to having handled it")
         delivery = histogram(
@@ -63,12 +76,15 @@ class Metrics:
             buckets=(*_FAST, 30.0, 60.0, 300.0),
         )
         self.delivery = cache(delivery.labels)  # to look it up takes longer than its use
-        self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer")
-        self.shards = gauge("webchat_shards", "Parts of the rooms (of 256) that are served here")
+        lag = "How late the process wakes up: it is busy above 0.1"
+        self.loop_lag = histogram("event_loop_lag_seconds", lag)
+        shards = "Parts of the rooms (of 256) served here, where several processes serve"
+        self.shards = gauge("webchat_shards", shards)
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
-        self.outbox_depth = gauge("outbox_depth", "Effects not carried out yet", ["lane"])
+        unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"
+        self.outbox_depth = gauge("outbox_depth", unsent, ["lane"])
         oldest = "Age of the oldest of these effects"
         self.outbox_age = gauge("outbox_age_seconds", oldest, ["lane"])
         self.dead_letters = gauge("dead_letters", "What was given up and waits for the operator")
@@ -82,13 +98,27 @@ class Metrics:
             self.outbox_age.labels(lane.value).set(_age(depth, now))
         self.dead_letters.set(backlog.dead_letters)
 
+    def chats(self, counted: Mapping[tuple[str, QueueId], int]) -> None:
+        """Show how many there are in each phase and queue; none where there were some, is 0."""
+        self._counted = dict.fromkeys(self._counted, 0) | dict(counted)
+        for (phase, queue), number in self._counted.items():
+            self.sessions.labels(phase, queue).set(number)
+
     # --- rooms.surroundings.Measures --------------------------------------------------------
 
-    def phase_entered(self, phase: str, waited: int | None) -> None:
-        """A conversation changed its phase; `waited`: ms in the queue, once an agent is there."""
+    def phase_entered(self, phase: str) -> None:
         self.phases.labels(phase).inc()
-        if waited is not None:
-            self.queue_wait.observe(waited / 1000)
+
+    def chat_went_on(self, before: Chat | None, after: Chat) -> None:
+        """Measure what has come to be known; a chat that nobody asked for has no waiting time."""
+        before = before or Chat(after.number, after.queue_id, after.asked, after.started)
+        if before.started is None and after.started is not None:
+            self.queue_wait.observe((after.started - after.asked) / 1000)
+        if before.answered is None and after.answered is not None:
+            reply = self.first_reply.labels(after.queue_id)
+            reply.observe((after.answered - after.asked) / 1000)
+        if after.rating is not None and after.rating != before.rating:
+            self.ratings.labels(after.queue_id, after.rating).inc()
 
     # --- link.settings.LinkMetrics, which says what each means -------------------------------
 
@@ -135,6 +165,14 @@ async def watch_loop_lag(
 # --- listening -----------------------------------------------------------------------------------
 
 
+IDLE = 150.0
+"""Seconds after which a connection without a whole request ends (`keepalive_timeout` of aiohttp).
+
+Longer than Synapse keeps one that it does not use (120), so that we close none that it is about to
+use; short enough for those that strangers leave half-open, each of which holds a descriptor.
+"""
+
+
 class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
@@ -161,7 +199,7 @@ async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIte
 
     application = web.Application()
     application.add_routes([web.get("/metrics", scrape)])
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, keepalive_timeout=IDLE)
     await runner.setup()
     try:
         yield await listen(runner, "metrics", hostname, port)

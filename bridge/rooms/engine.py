@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -23,8 +23,17 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
-from bridge.ids import EventId, RoomId, UserId, shard_of
+from bridge.conversation.model import (
+    Chatting,
+    LinkLost,
+    LinkRestored,
+    Pushed,
+    Resumed,
+    Tick,
+    TurnAwaited,
+    Waiting,
+)
+from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
@@ -620,6 +629,12 @@ class Engine:
             if room.record.membership is Membership.JOINED
         )
         return list(islice(served, MOST_LIVELY))
+
+    def chats(self) -> Counter[tuple[str, QueueId]]:
+        """How many requests and chats of the rooms served here are in which phase and queue."""
+        phases = (room.durable.conversation.phase for room in self._rooms.values())
+        going_on = (phase for phase in phases if isinstance(phase, Waiting | Chatting))
+        return Counter((type(phase).__name__, phase.queue_id) for phase in going_on)
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:

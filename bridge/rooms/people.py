@@ -14,7 +14,6 @@ a room in clear is told what to do, and is not welcomed until it is encrypted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from math import ceil
@@ -46,6 +45,7 @@ from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts.durations import duration
+from bridge.webchat.words import name_line
 
 KEPT_PEOPLE = 200
 """Names of a room that are remembered; of the others the user id speaks."""
@@ -62,9 +62,7 @@ UPGRADE_PATIENCE = 4 * 3_600_000
 """ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
-LONGEST_NAME = 60
 
-_UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
 _WHY: Mapping[str, str] = {
     "refused.permission": "bridge.permissions gives none",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
@@ -377,7 +375,7 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
         return
     others = tuple(one for one in record.people if one.user != who)
     if not isinstance(news, MemberGone):
-        _note_people(visit, (*others, Person(who, _line(news.name))))
+        _note_people(visit, (*others, Person(who, name_line(news.name))))
         if isinstance(news, MemberJoined):
             _tell_agent(visit, who, news.event_id, "agent.joined")
         return
@@ -495,12 +493,7 @@ def _named(visit: Visit, who: UserId, text: str) -> str:
 
 def _name_of(visit: Visit, who: UserId) -> str:
     name = next((one.name for one in visit.record.people if one.user == who), "")
-    return name or _line(who[1:].partition(":")[0]) or who
-
-
-def _line(name: str) -> str:
-    line = " ".join(_UNFIT.sub(" ", name).split())
-    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+    return name or name_line(who[1:].partition(":")[0]) or who
 
 
 # --- leaving: the bridge's own, or everybody it serves --------------------------------------------

@@ -75,6 +75,7 @@ from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit, not_taken
 from bridge.texts.languages import CLEAR, spoken
+from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
@@ -226,7 +227,7 @@ def _spoke(
         key = "encrypting.refused_here" if encrypted else "encrypting.refused"
         visit.report(spoke.event_id, key)
     elif command is not None:
-        _commanded(visit, spoke, command, facts)
+        _commanded(visit, spoke, received, facts, command)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused")
     elif _too_fast(visit, received):
@@ -269,8 +270,14 @@ def _goes_in_clear(command: Reading) -> bool:
 
 
 def _commanded(
-    visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed, facts: Facts
+    visit: Visit,
+    spoke: Spoke | Corrected,
+    received: int,
+    facts: Facts,
+    command: Parsed | Malformed,
 ) -> None:
+    if _excessive(visit, spoke.event_id, received):
+        return
     if isinstance(command, Malformed):
         commands.explain(visit, command, spoke.event_id)
         return
@@ -314,10 +321,12 @@ def _ordered_by(
         return []
     if isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier):
         return []
+    if _excessive(visit, gesture.event_id, received):
+        return []
     ordered = cards.meant_by(visit, gesture)
     if ordered is not None:
         return ordered
-    if visit.record.settings.paused or _too_fast(visit, received):
+    if visit.record.settings.paused:
         return []
     return references.gestured(visit, gesture, earlier)
 
@@ -339,6 +348,19 @@ def _too_fast(visit: Visit, received: int) -> bool:
     spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
     visit.set(minute=minute, spoken=spoken)
     return spoken > visit.rules.limits.messages_per_minute
+
+
+def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
+    """Count an order (a command or a gesture) as `_too_fast` does; answer the first one too many.
+
+    A message beyond the limit is answered each time, as its words go nowhere; an order has none.
+    """
+    if not _too_fast(visit, received):
+        return False
+    limit = visit.rules.limits.messages_per_minute
+    if visit.record.spoken == limit + 1:
+        visit.say("refused.too_fast", {"limit": limit}, reply_to=event_id)
+    return True
 
 
 # --- deadlines ------------------------------------------------------------------------------------
@@ -450,10 +472,14 @@ class Reader:
         if visit.record.membership is _JOINED:
             people.put_out(visit)
 
-    @staticmethod
-    def _simple(visit: Visit, stored: Stored) -> None:
+    def _simple(self, visit: Visit, stored: Stored) -> None:
         """Let something happen that needs nothing but the record."""
         if isinstance(stored, (model.Replied, model.Pushed)):  # as nearly always
+            if isinstance(stored, model.Pushed) and isinstance(stored.push, MessageReceived):
+                phase, named = visit.record.conversation.phase, stored.push.session_id
+                if isinstance(phase, model.Chatting) and named not in {0, phase.session_id}:
+                    # It came by this room's own link: does the server mix up its customers?
+                    self._log.warning("words of another session", here=phase.session_id, of=named)
             visit.step(stored)
             return
         match stored:

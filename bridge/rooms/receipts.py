@@ -106,7 +106,7 @@ class Receipts(msgspec.Struct, eq=False):
                 await matrix.mark_read(room_id, agent, event_id)
             except Refused as error:
                 why = error.code
-                _log.debug("an agent's ghost cannot read", room=room_id, who=agent, why=why)
+                _log.debug("an agent's ghost cannot read", room=room_id, user=agent, why=why)
             else:
                 return
         await matrix.mark_read(room_id, self._room.durable.host, event_id)
@@ -184,7 +184,7 @@ class Typist(msgspec.Struct, eq=False):
                         await matrix.show_typing(room_id, ghost, seconds)
                 except (Unavailable, Refused, TimeoutError) as error:
                     why = str(error) or "no answer in time"
-                    _log.debug("typing not shown", room=room_id, ghost=ghost, why=why)
+                    _log.debug("typing not shown", room=room_id, user=ghost, why=why)
         finally:
             self._telling = False
 

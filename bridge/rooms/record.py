@@ -77,6 +77,8 @@ class Chat(Value, frozen=True):
     asked: int
     started: int | None = None
     """None: no session began (yet)."""
+    answered: int | None = None
+    """When an agent first wrote; None: nobody did (yet), or an earlier version did not note it."""
     ended: int | None = None
     ending: Ending | None = None
     session_id: SessionId | None = None
@@ -135,7 +137,7 @@ def note_chat(
         chat = known or _begun(after, phase, now, event)
         if isinstance(happened, Said):
             chat = replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-        by_number[chat.number] = chat if same and known else _gone_on(chat, phase, now)
+        by_number[chat.number] = chat if same and known else _gone_on(chat, before, phase, now)
     return tuple(by_number[number] for number in sorted(by_number))
 
 
@@ -145,13 +147,19 @@ def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
     return tuple(dict.fromkeys((*with_session, *chats[-1:])))
 
 
-def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
-    """Those that have to be written: `last` alone moves with every message and can wait."""
-    changed, known = [], {one.number: one for one in before}
+def changed_chats(
+    before: tuple[Chat, ...], after: tuple[Chat, ...]
+) -> list[tuple[Chat | None, Chat]]:
+    """Those that have to be written, as they were (None: there was none) and as they are.
+
+    `last` alone moves with every message and can wait.
+    """
+    changed: list[tuple[Chat | None, Chat]] = []
+    known = {one.number: one for one in before}
     for one in after:
         old = known.get(one.number)
         if old is None or (old is not one and replace(old, last=one.last) != one):
-            changed.append(one)
+            changed.append((old, one))
     return changed
 
 
@@ -169,14 +177,18 @@ def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: Even
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _gone_on(chat: Chat, phase: Waiting | Chatting, now: int) -> Chat:
+def _gone_on(chat: Chat, before: Conversation, phase: Waiting | Chatting, now: int) -> Chat:
     """The chat as it goes on; an agent may take up a request that was refused after all."""
     chat = replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
         return chat
+    former = before.phase
+    known = isinstance(former, Chatting) and not (former.unanswered or former.robot)
+    answered = not (known or phase.unanswered or phase.robot) and chat.answered is None
     return replace(
         chat,
         started=now if chat.started is None else chat.started,
+        answered=now if answered else chat.answered,
         session_id=phase.session_id,
         robot=chat.robot or phase.robot,
         agents=_joined(chat.agents, phase.agents),

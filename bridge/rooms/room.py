@@ -47,14 +47,12 @@ from bridge.rooms.record import (
     Membership,
     RoomRecord,
     changed_chats,
-    dump_chat,
     dump_record,
     kept_chats,
     load_record,
     taken,
 )
 from bridge.rooms.store import (
-    ChatRow,
     Commit,
     Committed,
     EffectRow,
@@ -82,6 +80,7 @@ from bridge.rooms.visit import (
     Visit,
     entries_of,
     load_effect,
+    log_fields,
     recovered,
     unmark_calls,
 )
@@ -352,8 +351,7 @@ class Room:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
-            for chat in changed_chats(old.chats, record.chats):
-                draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
+            draft.chats += tuple(changed_chats(old.chats, record.chats))
             if len(record.chats) > 1:
                 record = replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
@@ -488,7 +486,7 @@ class Room:
             self._failed = row.seq, failures + 1 if seq == row.seq else 1
             if self._failed[1] < EFFECT_TRIES:
                 raise
-            self._log.exception("an effect is a dead letter now", seq=row.seq)
+            self._log.exception("an effect is a dead letter now", **log_fields(self.record, row))
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
         return bool(self._rows[lane])
@@ -511,7 +509,9 @@ class Room:
             if begin(self, row, partial(self._told, row)):
                 return True
         except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
-            self._log.exception("unexpected error, going the longer way", seq=row.seq)
+            self._log.exception(
+                "unexpected error, going the longer way", **log_fields(self.record, row)
+            )
         self._loops.end(row.lane)
         return False
 
@@ -523,7 +523,7 @@ class Room:
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
-            self._log.exception("an outcome could not be handled", seq=row.seq)
+            self._log.exception("an outcome could not be handled", **log_fields(self.record, row))
             self.behind = True
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
@@ -597,7 +597,7 @@ class Room:
             draft.handled,
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
-            list({one.number: one for one in draft.chats}.values()) if draft.chats else (),
+            draft.chat_rows() if draft.chats else (),
         )
 
     def committed(self, answer: Committed) -> None:
@@ -627,6 +627,8 @@ class Room:
         for ticket in draft.tickets:
             ticket.known += known
             ticket.ended(self.room_id)
+        for was, chat in draft.chats:
+            self._around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
             self._note_phase(before.conversation, after.conversation, now)
         if draft.record is not None:
@@ -668,13 +670,11 @@ class Room:
 
     def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Tell log, metrics and waiting times of a conversation's new phase."""
-        old, new, waited = before.phase, after.phase, None
+        old, new = before.phase, after.phase
         self._around.waits.note(before, after, now)
         name = type(new).__name__
         self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        if isinstance(old, model.Requesting | model.Queued) and isinstance(new, model.Chatting):
-            waited = now - old.since
-        self._around.measures.phase_entered(name, waited)
+        self._around.measures.phase_entered(name)
 
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.

@@ -325,7 +325,8 @@ class StorePort(Protocol):
 
     async def token(self, room_id: RoomId) -> Token | None: ...
 
-    async def save_token(self, token: Token) -> None: ...
+    async def save_token(self, token: Token) -> None:
+        """Keep it; NotOwned if the room is another process's, which has a newer one."""
 
     async def forget_token(self, room_id: RoomId) -> None: ...
 

@@ -34,7 +34,7 @@ from cachetools import LRUCache
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
-from bridge.rooms.record import RoomRecord
+from bridge.rooms.record import Chat, RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
@@ -126,7 +126,7 @@ class Upgrades:
         self._known: dict[RoomId, Replacement] = {}
         self.find = self._known.get
         self._met: LRUCache[RoomId, None] = LRUCache(MOST_MET)
-        """Rooms that were looked up."""
+        """Rooms that are served as what they are, and can replace no other any more."""
 
     async def load(self, store: StorePort) -> None:
         for stored in await store.facts(_IN_PLACE):
@@ -141,15 +141,16 @@ class Upgrades:
     async def look(self, store: StorePort, room_id: RoomId) -> None:
         """Take over what another process has noted of a room, before what came in there is stored.
 
-        It has noted that before the homeserver went on. Each room is looked up once, and one that
-        is not ours yet each time.
+        It has noted that before the homeserver went on; but an event of the new room may have come
+        before the tombstone. So a room is looked up each time, until it is known for ours.
         """
         known = self.find(room_id)
         if room_id in self._met if known is None else known.ours:
             return
         if (stored := await store.fact(_IN_PLACE + room_id)) is not None:
             self._known[room_id] = msgspec.json.decode(stored, type=Replacement)
-        self._met[room_id] = None  # not before: a database that is away has told nothing
+        elif (room := (await store.load(room_id)).room) is not None and room.customer:
+            self._met[room_id] = None
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Note a tombstone. Which room a room replaces is never changed again."""
@@ -463,8 +464,11 @@ class Measures(Protocol):
     def delivery(self, lane: str, outcome: str, /) -> Observer:
         """Seconds from storing an effect to its outcome."""
 
-    def phase_entered(self, phase: str, waited: int | None) -> None:
-        """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
+    def phase_entered(self, phase: str) -> None:
+        """A conversation changed its phase."""
+
+    def chat_went_on(self, before: Chat | None, after: Chat) -> None:
+        """A chat began (None: it was not there), or something of it has changed."""
 
 
 class Surroundings(msgspec.Struct):

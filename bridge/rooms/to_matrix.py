@@ -52,6 +52,7 @@ from bridge.rooms.visit import (
     StoredEffect,
     can_be_sent_again,
     load_effect,
+    log_fields,
 )
 from bridge.texts.durations import clock_time, waiting_range
 from bridge.webchat import frames
@@ -139,11 +140,12 @@ class MatrixLane:
             except ports.Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
                 if self._around.clock.now() - waiting_since >= GIVE_UP_AFTER:
-                    return self._give_up(room, effect, str(error))
+                    return self._give_up(room, row, effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
-                about = {"room": room.room_id, "what": type(effect).__name__, "wait": pause}
-                _log.info("the homeserver did not take it yet", **about, why=str(error))
+                where, what = log_fields(room.record, row), type(effect).__name__
+                told = "the homeserver did not take it yet"
+                _log.info(told, **where, what=what, wait=pause, why=str(error))
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
@@ -157,7 +159,7 @@ class MatrixLane:
                 if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
                         await self._describe(room, row, effect)
-                return self._give_up(room, effect, error.code)
+                return self._give_up(room, row, effect, error.code)
 
     async def _look_back(self, room: Room, row: EffectRow, effect: StoredEffect) -> None:
         """Search for a row that is repeated, and whose transaction id may be forgotten.
@@ -173,7 +175,7 @@ class MatrixLane:
             try:
                 await self._matrix.look_back(room_id, reader, row.created)
             except ports.Refused as error:
-                _log.info("a room cannot be read", room=room.room_id, why=error.code)
+                _log.info("a room cannot be read", **log_fields(record, row), why=error.code)
 
     async def _is_being_replaced(self, room: Room, row: EffectRow) -> bool:
         """True if the room was upgraded, or may have been, and nobody has told us yet."""
@@ -187,14 +189,17 @@ class MatrixLane:
         except ports.Refused:
             return False
 
-    def _give_up(self, room: Room, effect: StoredEffect, why: str) -> Done:
+    def _give_up(self, room: Room, row: EffectRow, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        about = {"room": room.room_id, "what": type(effect).__name__, "why": why}
-        _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
+        told, what = (
+            "an effect is a dead letter now; see `dead-letters list`",
+            type(effect).__name__,
+        )
+        _log.error(told, **log_fields(room.record, row), what=what, why=why)
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
@@ -350,7 +355,7 @@ class MatrixLane:
             try:
                 event_id = await self._matrix.poll(room.record.matrix_id, record.host, poll, txn_id)
             except ports.Refused as error:
-                _log.info("no poll", room=room.room_id, why=error.code)
+                _log.info("no poll", **log_fields(room.record, row), why=error.code)
         if event_id is None:
             event_id = await self._notice(room, row, ports.NoticeText(text))
         card = OurCard(event_id, CardKind.RATING, ask.session_id, choices=tuple(options))
@@ -371,7 +376,7 @@ class MatrixLane:
                 elif (known := await room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)
             except ports.Refused as error:
-                _log.info("no sign", room=room.room_id, why=error.code)
+                _log.info("no sign", **log_fields(room.record, row), why=error.code)
         return done
 
     # --- coming and going ---------------------------------------------------------------------
@@ -441,7 +446,8 @@ class MatrixLane:
             except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
                 if opened and isinstance(error, ports.Refused):
                     raise  # the homeserver's refusal, not the file server's
-                _log.info("no picture for an agent", agent=agent.id, why=str(error))
+                told = "no picture for an agent"
+                _log.info(told, **log_fields(room.record), agent=agent.id, why=str(error))
         await matrix.welcome_agent(room.record.matrix_id, host, agent, None, "")
 
     # --- agents' messages -----------------------------------------------------------------------
@@ -496,7 +502,7 @@ class MatrixLane:
             for place, event_id in enumerate(said):
                 await self._matrix.redact(where, ghost, event_id, f"{txn_id}.{place}")
         except ports.Refused as error:
-            _log.info("a message is not taken back", why=error.code)
+            _log.info("a message is not taken back", **log_fields(room.record, row), why=error.code)
         else:
             if said:
                 return Done(said[0], anchor)
@@ -577,7 +583,8 @@ class MatrixLane:
         except ports.Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
-            _log.warning("an agent's file is too large for the homeserver", why=str(error))
+            told = "an agent's file is too large for the homeserver"
+            _log.warning(told, **log_fields(room.record), why=str(error))
             return ()
 
     async def _linked(
@@ -590,7 +597,8 @@ class MatrixLane:
                     fetching = self._around.link.fetch(media.url, limit)
                     blob = await opened.enter_async_context(fetching)
                 except ports.Refused as error:
-                    _log.info("an agent's file cannot be had", why=error.code)
+                    told = "an agent's file cannot be had"
+                    _log.info(told, **log_fields(room.record), why=error.code)
                     break
                 except ports.Unavailable:
                     if attempt + 1 < FETCH_TRIES:

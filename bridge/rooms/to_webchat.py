@@ -35,7 +35,7 @@ from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Done, load_effect
+from bridge.rooms.visit import Came, Done, load_effect, log_fields
 from bridge.webchat.codes import ResultCode, Verdict, meaning
 from bridge.webchat.frames import Reply
 
@@ -59,7 +59,7 @@ class WebChatLane:
 
         def told(answer: Reply | CallFailure) -> None:
             try:
-                came_of_it = _answered(room, effect, answer)
+                came_of_it = _answered(room, row, effect, answer)
             except Exception as error:  # noqa: BLE001 - as in `run`: the socket's reader goes on
                 came_of_it = _broken(room, row, error, attempted=True)
             done(came_of_it)
@@ -80,7 +80,7 @@ class WebChatLane:
             if isinstance(effect, CallWebChat):
                 return await self._call(room, row, effect, mark)
             if isinstance(effect, UploadMedia):
-                return await self._upload(room, effect)
+                return await self._upload(room, row, effect)
         except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
         wrong = TypeError(f"{type(effect).__name__} is no effect of this lane")
@@ -100,7 +100,7 @@ class WebChatLane:
             )
         except CallFailure as failure:
             answer = failure
-        return _answered(room, effect, answer)
+        return _answered(room, row, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
         """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
@@ -114,7 +114,9 @@ class WebChatLane:
             why = f"our own database: {error}"
             raise CallFailure(FailureReason.UNREACHABLE, why) from error
 
-    async def _upload(self, room: Room, effect: UploadMedia, *, token_may_end: bool = True) -> Done:
+    async def _upload(
+        self, room: Room, row: EffectRow, effect: UploadMedia, *, token_may_end: bool = True
+    ) -> Done:
         """Stream the file through; a repeat after a crash only leaves an unused copy behind.
 
         A token that ends now is nobody's trouble: a login is under way, and the file is read anew.
@@ -123,9 +125,9 @@ class WebChatLane:
             done = await self._stream(room, effect)
         except CallFailure as failure:
             if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
-                return await self._upload(room, effect, token_may_end=False)
-            about = {"room": room.room_id, "call": effect.call_id, "code": failure.code}
-            _log.info("upload failed", **about, why=failure.reason)
+                return await self._upload(room, row, effect, token_may_end=False)
+            why, code = failure.reason, failure.code
+            _log.info("upload failed", **log_fields(room.record, row), why=why, code=code)
             return _failed(effect.call_id, failure)
         return Done(came=(Came(done),), detail="" if done.url else "in the frame")
 
@@ -202,23 +204,24 @@ def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
     return asked.moot or asked.stale
 
 
-def _answered(room: Room, effect: CallWebChat, answer: Reply | CallFailure) -> Done:
+def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | CallFailure) -> Done:
     """The outcome of a call, for the ledger and for the conversation.
 
     A refusal is told to the operator by the vendor's name; loudly if nobody else can do anything.
     """
     if not isinstance(answer, CallFailure) and answer.ok:
         return Done(came=(Came(Replied(effect.call_id, answer)),), detail=str(answer.result))
-    about = {"room": room.room_id, "call": effect.call_id, "what": type(effect.command).__name__}
+    what, where = type(effect.command).__name__, log_fields(room.record, row)
     if isinstance(answer, CallFailure):
-        _log.info("call failed", **about, why=answer.reason, certain=answer.certain)
+        _log.info("call failed", **where, what=what, why=answer.reason, certain=answer.certain)
         return _failed(effect.call_id, answer)
     code = answer.result
     said = meaning(code)
     _log.log(
         logging.WARNING if said.verdict is Verdict.CONFIGURATION else logging.INFO,
         "WebChat refused a command",
-        **about,
+        **where,
+        what=what,
         result=code,
         name=said.name,
         meaning=said.says,
@@ -229,7 +232,7 @@ def _answered(room: Room, effect: CallWebChat, answer: Reply | CallFailure) -> D
 
 def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
     """The outcome of a call at which our own code failed."""
-    _log.error("a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error)
+    _log.error("a call could not be carried out", **log_fields(room.record, row), exc_info=error)
     reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
     failure = CallFailure(reason, type(error).__name__, certain=not attempted)
     return _failed(CallId(row.call_id or 0), failure)

@@ -25,12 +25,14 @@ from bridge.conversation.machine import step
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
+    Chat,
     OwnLogin,
     Raw,
     RoomRecord,
     Stored,
     Undecryptable,
     Undelivered,
+    dump_chat,
     dump_input,
     load_input,
     note_chat,
@@ -177,6 +179,15 @@ def new_effect(effect: Effect) -> NewEffect | None:
     if isinstance(effect, model.FetchHistory):
         return NewEffect(Lane.ASIDE, body)
     return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
+
+
+def log_fields(record: RoomRecord, row: EffectRow | None = None) -> dict[str, object]:
+    """Fields of a log line about a room, or about a row of its journal.
+
+    `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
+    """
+    place = {"room": record.room_id, "chat": record.conversation.number}
+    return place if row is None else place | {"event_id": row.cause, "seq": row.seq}
 
 
 # --- visit ----------------------------------------------------------------------------------------
@@ -419,13 +430,17 @@ class Draft(msgspec.Struct):
     handled: tuple[InputSeq, ...] = ()
     buried: tuple[tuple[InputSeq, str], ...] = ()
     ended: tuple[Ended, ...] = ()
-    chats: tuple[ChatRow, ...] = ()
-    """Of each chat, only the newest is written."""
+    chats: tuple[tuple[Chat | None, Chat], ...] = ()
+    """As `changed_chats` tells them; of each, only the newest is written."""
     signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
     """Before, after, and when, wherever a phase has changed."""
     tickets: tuple[Ticket, ...] = ()
+
+    def chat_rows(self) -> list[ChatRow]:
+        newest = {chat.number: chat for _, chat in self.chats}
+        return [ChatRow(number, dump_chat(chat)) for number, chat in newest.items()]
 
     @property
     def empty(self) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,13 +42,13 @@ _REST = 0.1
 """Seconds between two views at least, so that a busy centre does not drown its desks."""
 
 
-@web.middleware
-async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse control by pages of other sites: browsers name the page's origin, scripts none."""
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin and request.path.startswith(OURS) and urlsplit(origin).netloc != request.host:
-        return web.Response(status=403, text="Pages of another site cannot control the simulator.")
-    return await handler(request)
+def _is_our_name(host: str, public_origin: str) -> bool:
+    """True for a `Host` that no stranger's page can have."""
+    with suppress(ValueError):  # the last of these raises it for any other name
+        name = urlsplit(f"//{host}").hostname or "."
+        own = urlsplit(public_origin).hostname
+        return name == own or "." not in name or bool(ip_address(name))
+    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,21 @@ class DeskSide:
             web.get("/desk/voices/{number:\\d+}", self._voice),
             web.get("/desk/{name:[a-z]+\\.[a-z]+}", self._asset),
         ]
+
+    @web.middleware
+    async def only_our_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse control by pages of other sites: browsers name the page's origin, scripts none.
+
+        To a browser a page whose name leads here (DNS rebinding) is of our origin. So we want to be
+        called by an address, by a name without a dot, which strangers do not have, or by our own.
+        """
+        if request.path.startswith(OURS):
+            origin, public = request.headers.get(hdrs.ORIGIN), self._simulation.centre.options
+            ours = _is_our_name(request.host, public.public_origin)
+            if not ours or (origin and urlsplit(origin).netloc != request.host):
+                why = "Pages of another site cannot control the simulator."
+                return web.Response(status=403, text=why)
+        return await handler(request)
 
     async def _asset(self, request: web.Request) -> web.FileResponse:
         file = _PAGE / request.match_info.get("name", "index.html")

@@ -23,7 +23,7 @@ import structlog
 from aiohttp import web
 
 from bridge.simulator import operations, samples
-from bridge.simulator.desk_page import DeskSide, only_our_pages
+from bridge.simulator.desk_page import DeskSide
 from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Log, QueueRequest, Session, Wire
@@ -33,6 +33,8 @@ __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
 _LARGEST_BODY = 128 * 1024 * 1024
 """Of one control operation: a file travels in it as base64."""
+_IDLE = 150.0
+"""Seconds after which a connection without a whole request ends."""
 _LONGEST_WAIT = 300.0
 """Seconds of a long poll for frames."""
 
@@ -91,14 +93,14 @@ class Simulator:
         http = HttpSide(self._simulation, shelf, self._pulse, stopping)
         desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
         app = web.Application(
-            client_max_size=_LARGEST_BODY, middlewares=[only_our_pages, http.trouble]
+            client_max_size=_LARGEST_BODY, middlewares=[desk.only_our_pages, http.trouble]
         )
         app.add_routes([*http.routes(context), *desk.routes()])
         app.router.add_get(f"{context}/cws", self._board.serve)
         app.router.add_get("/_sim/state", self._get_state)
         app.router.add_get("/_sim/frames", self._get_frames)
         app.router.add_post("/_sim/do", self._post_do)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_IDLE)
         await runner.setup()
         running.push_async_callback(runner.cleanup)
         running.callback(self._board.hang_up_all, 1001)

@@ -1,7 +1,8 @@
 """PostgreSQL through asyncpg: one connection that writes, a few that read.
 
 While the server is away every call fails with Unreachable; whoever needs a lost connection next
-makes it anew, but not more often than the backoff allows.
+makes it anew, but not more often than the backoff allows. A URL may name several servers; the one
+of them that is no standby is used.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
 group therefore writes its number beside its rows, at no further round trip, and the writer asks for
@@ -16,8 +17,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
@@ -34,7 +37,7 @@ from bridge.storage.query import (
     as_one,
     for_rows,
 )
-from bridge.storage.shards import END_SESSION, Locks, Shards
+from bridge.storage.shards import CLAIM, END_SESSION, MARK, SHARED_CLAIM, Locks, Shards
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -42,6 +45,8 @@ DOUBT_SECONDS = 10.0
 """How long the writer tries to learn the fate of an interrupted COMMIT."""
 CLAIM_SECONDS = 10.0
 """How long the claim of a process that was killed is waited for."""
+FORMER_SECONDS = 2.0
+"""How long the end of our own former session is waited for."""
 READERS = 3
 FORGET_WRITER_MS = 30 * 24 * 3_600_000
 CONNECT_SECONDS = 5.0
@@ -123,7 +128,9 @@ class PostgresEngine:
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._locks = locks
-        self.shards = None if locks is None else Shards(locks, self._writer, self._intake)
+        self.shards = (
+            None if locks is None else Shards(self._writer.id, locks, self._writer, self._intake)
+        )
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -329,18 +336,13 @@ class Backoff:
         self._not_before = 0.0
 
 
-# Both numbers are of our own making; the second tells schemas of one database apart.
-_CLAIM = "SELECT pg_try_advisory_lock(719224654, hashtext(coalesce(current_schema(), '')))"
-_SHARED_CLAIM = _CLAIM.replace("lock(", "lock_shared(")
-
-
 class Channel:
     """One connection, made when it is wanted and made anew after it was lost.
 
     It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
     this database, but for those that share it (with `locks`). The server lets it go with the
     session. A session of ours that the server has not yet noticed to be dead is ended by the next
-    one. `settings` are those beside the usual ones.
+    one, which knows it by a lock made of our `id`. `settings` are those beside the usual ones.
     """
 
     def __init__(
@@ -361,8 +363,7 @@ class Channel:
         self.begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
         """Awaited with each new connection."""
         self._claims = False
-        self._claimed_by = 0
-        """Process of the server that holds the claim for us, or did."""
+        self.id = secrets.token_hex(6)
 
     async def __aenter__(self) -> asyncpg.Connection:
         """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
@@ -402,22 +403,32 @@ class Channel:
         if wait:
             raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                self._connection = await self._made()
+            self._connection = connection = await self._anew()
         except StoreError:
             self._backoff.failed()
             raise
-        except (*_LOST, asyncpg.PostgresError) as error:
-            self._backoff.failed()
-            raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
         self._backoff.succeeded()
-        return self._connection
+        return connection
+
+    async def _anew(self) -> asyncpg.Connection:
+        """A new connection to one of the servers; each gets its part of the time."""
+        servers = left = 1 + urlsplit(self._url).netloc.count(",")
+        while True:
+            left -= 1
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS / servers):
+                    return await self._made()
+            except (*_LOST, asyncpg.PostgresError) as error:
+                self._url = turned(self._url)
+                if not left:
+                    raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
 
     async def _made(self) -> asyncpg.Connection:
         """A new connection, durable and with the claim; none that could be used without them."""
         made = await asyncpg.connect(
             self._url,
             server_settings=self._settings,
+            target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
             command_timeout=self._seconds,
         )
@@ -450,14 +461,17 @@ class Channel:
                     await asyncio.sleep(0.2)
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
-        former, locks = self._claimed_by, self._locks
-        if former:
-            await connection.execute(END_SESSION, former)
-        if not await connection.fetchval(_CLAIM if locks is None else _SHARED_CLAIM):
+        await connection.execute(END_SESSION, self.id)
+        if not await connection.fetchval(CLAIM if self._locks is None else SHARED_CLAIM):
             raise AlreadyInUse
-        self._claimed_by = connection.get_server_pid()
-        if locks is not None:
-            await locks.begin(connection, former)
+        for _ in range(round(FORMER_SECONDS / 0.02)):
+            if await connection.fetchval(MARK, self.id):
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise Unreachable("PostgreSQL has not ended our former session yet")
+        if self._locks is not None:
+            await self._locks.begin(connection, self.id)
 
     def drop(self) -> None:
         """End the connection at once; the server rolls back what was not committed."""
@@ -470,6 +484,14 @@ class Channel:
             with suppress(*_LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
             self.drop()
+
+
+def turned(url: str) -> str:
+    """A URL with its first host last: one that does not answer at all uses up all the time."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    first, comma, others = hosts.partition(",")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{others},{first}")) if comma else url
 
 
 def refused(error: BaseException) -> bool:

@@ -19,9 +19,11 @@ has a part in it:
   refused as stale, reads the room again, and goes on in the order in which things came.
 
 Every replica also holds the claim on the database, shared with the others: a single bridge takes it
-for itself alone, so neither can start beside the other. The claim shows that a replica's session
-stands. That a replica is *silent* (`replicas.seen`, by the server's clock) raises only a suspicion;
-what follows from it is that its session is ended, and by that its locks are free.
+for itself alone, so neither can start beside the other. A third lock is the session's mark, made of
+the replica's id: it tells that the session stands, and which one it is. The number of the server's
+process would not: after a restart it may be another session's. That a replica is *silent*
+(`replicas.seen`, by the server's clock) raises only a suspicion; what follows from it is that its
+session is ended, and by that its locks are free.
 
 All that uses the writer's connection takes turns with the commits (`Channel`). What is passed on,
 and the notices, have a connection of their own, for they lock rows of rooms in an order of their
@@ -30,7 +32,6 @@ own; a notice may be lost, so every owner also looks for work every few seconds.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -43,9 +44,6 @@ from bridge.ids import RoomId, shard_of
 from bridge.rooms.store import NewInput, NotOwned
 from bridge.storage.query import Pooled, Statement
 
-FORMER_SECONDS = 2.0
-"""How long the locks of our own former session are waited for."""
-
 _SCHEMA = "coalesce(current_schema(), '')"
 _LOCK = f"hashtext('shards of ' || {_SCHEMA})"
 _CLASS = f"({_LOCK}::bigint & 4294967295)"
@@ -55,23 +53,32 @@ _HELD = (
     "WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_CLAIMED = f"class = 719224654 AND object = hashtext({_SCHEMA})::bigint & 4294967295"
+# All the numbers are of our own making. The claim's second one tells schemas of a database apart.
+CLAIM = f"SELECT pg_try_advisory_lock(719224654, hashtext({_SCHEMA}))"
+SHARED_CLAIM = CLAIM.replace("lock(", "lock_shared(")
+MARK = "SELECT pg_try_advisory_lock(719224655, hashtext($1))"
+_OF_ID = "class = 719224655 AND object = hashtext({id})::bigint & 4294967295"
 _PID = (
     f"SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM ({_HELD}) AS held "  # noqa: S608 - our own
-    f"WHERE {_CLAIMED} AND pid = pg_backend_pid())"
+    f"WHERE {_OF_ID.format(id='$1')} AND pid = pg_backend_pid())"
 )
-_STANDS = f"SELECT EXISTS (SELECT 1 FROM ({_HELD}) AS held WHERE pid = $1)"  # noqa: S608
 _TRY = f"SELECT shard FROM unnest($1::int[]) AS shard WHERE pg_try_advisory_lock({_LOCK}, shard)"  # noqa: S608
 _GIVE = f"SELECT pg_advisory_unlock({_LOCK}, $1), pg_notify($2, 'free')"
 _MEMBERS = (
     f"WITH held AS MATERIALIZED ({_HELD}) "  # noqa: S608
-    "SELECT id, name, pid, (extract(epoch FROM started) * 1000)::bigint, "
-    "extract(epoch FROM clock_timestamp() - seen)::float8, leaving, "
-    f"EXISTS (SELECT 1 FROM held WHERE held.pid = replicas.pid AND {_CLAIMED}), "
-    "ARRAY(SELECT object FROM held WHERE held.pid = replicas.pid "
-    f"AND class = {_CLASS} ORDER BY object) FROM replicas ORDER BY id"
+    "SELECT id, name, replicas.pid, (extract(epoch FROM started) * 1000)::bigint, "
+    "extract(epoch FROM clock_timestamp() - seen)::float8, leaving, own.pid IS NOT NULL, "
+    f"ARRAY(SELECT object FROM held WHERE held.pid = own.pid AND class = {_CLASS} ORDER BY object) "
+    f"FROM replicas LEFT JOIN held AS own ON own.pid = replicas.pid AND {_OF_ID.format(id='id')} "
+    "ORDER BY id"
 )
 MEMBERS = Statement("SELECT 1 WHERE false", _MEMBERS)
+# `tcp_user_timeout` is 0 on a socket of the machine, and on systems that do not know it.
+SESSIONS = Statement(
+    "SELECT 1 WHERE false",
+    "SELECT ARRAY(SELECT DISTINCT usename::text FROM pg_stat_activity WHERE pid = ANY($1::int[])), "
+    "inet_server_addr() IS NULL OR current_setting('tcp_user_timeout') <> '0'",
+)
 _BEAT = (
     "INSERT INTO replicas (id, name, pid, started, seen, leaving) "
     "VALUES ($1, $2, pg_backend_pid(), coalesce($4, clock_timestamp()), clock_timestamp(), $3) "
@@ -98,13 +105,14 @@ WITH new AS (
 SELECT (SELECT count(*) FROM new),
   (SELECT count(pg_notify($5, 'room ' || room_id)) FROM raised)
 """
+ASKED_SECONDS = 2.0
+"""How long the connection of the notices may take to answer that it stands."""
 LONGEST_NOTICE = 7_900
 """Bytes of a notice that PostgreSQL carries."""
 END_SESSION = (
-    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid = $1 AND pid <> "
-    "pg_backend_pid() AND locktype = 'advisory' AND classid = 719224654 AND granted"
+    f"SELECT pg_terminate_backend(pid) FROM ({_HELD}) AS held "  # noqa: S608
+    f"WHERE {_OF_ID.format(id='$1')} AND pid <> pg_backend_pid()"
 )
-"""Only of a session that holds a claim of ours."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -140,24 +148,18 @@ class Locks:
             if shard_of(room_id) not in self.held:
                 raise NotOwned("the room is another process's by now")
 
-    async def begin(self, connection: asyncpg.Connection, former: int) -> None:
-        """Take over with a new session, which has the claim; `former`: that of the one before.
+    async def begin(self, connection: asyncpg.Connection, id_: str) -> None:
+        """Take over with a new session, which has the claim and the mark of this id.
 
         Pooled: what was locked a statement ago is not locked any more, or by somebody else.
         """
         pid = await connection.fetchval("SELECT pg_backend_pid()")
-        ((now, claimed),) = await connection.fetch(_PID)
-        if now != pid or not claimed:
+        ((now, marked),) = await connection.fetch(_PID, id_)
+        if now != pid or not marked:
             raise Pooled
         self.pid = pid
         if not self.held:
             return
-        # It was told to end, and does so in a moment.
-        waits = range(round(FORMER_SECONDS / 0.02)) if former != pid else ()
-        for _ in waits:
-            if not await connection.fetchval(_STANDS, former):
-                break
-            await connection.execute("SELECT pg_sleep(0.02)")
         before, self.held = self.held, await _tried(connection, self.held)
         self.changed(before - self.held, frozenset(self.held))
 
@@ -180,18 +182,19 @@ class Shards:
     """What a replica does about shards and about the others. Every method raises StoreError.
 
     Attributes:
-        id: of this process.
+        id: of this process: that of its writer.
         locks: those of its writer's session.
         heard: is told each notice.
     """
 
     def __init__(
         self,
+        id_: str,
         locks: Locks,
         writer: AbstractAsyncContextManager[asyncpg.Connection],
         intake: Session,
     ) -> None:
-        self.id = secrets.token_hex(6)
+        self.id = id_
         self.locks = locks
         self.heard: Callable[[str], None] = lambda notice: None
         self._writer = writer
@@ -235,10 +238,14 @@ class Shards:
         async with self._writer as connection:
             await connection.fetch(_GIVE, shard, self._channel)
 
-    async def end(self, pid: int) -> None:
-        """End the session of a silent replica, and with it its locks."""
+    async def end(self, member: Member) -> bool:
+        """End a silent replica's session, as it was seen, with its locks; False: we may not."""
         async with self._writer as connection:
-            await connection.execute(END_SESSION, pid)
+            try:
+                await connection.execute(f"{END_SESSION} AND pid = $2", member.id, member.pid)
+            except asyncpg.InsufficientPrivilegeError:
+                return False
+            return True
 
     async def forget(self, members: Sequence[str]) -> None:
         """Delete the rows of replicas that are gone."""
@@ -246,9 +253,9 @@ class Shards:
             await connection.execute(_FORGET, list(members))
 
     async def listen(self) -> None:
-        """See to it that notices are heard."""
-        async with self._intake:
-            pass
+        """See to it that notices are heard: ask their connection, which may be cut silently."""
+        async with self._intake as connection:
+            await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
         """Tell all replicas, this one included; a notice may be lost."""

@@ -354,7 +354,9 @@ SAVE_GHOST = for_rows(
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
 SAVE_TOKEN = for_rows(upsert("accounts", "room_id", _LOGIN), "text, text, text, bigint, text, text")
-FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
+FORGET_TOKEN = for_rows(
+    "UPDATE accounts SET token = '', cookies = '' WHERE room_id IN ({rows})", "text"
+)
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 FIRST_FACT = for_rows(
@@ -429,6 +431,10 @@ FORGET_BODY = same(
     "WHERE (key = $1 OR cause = $1) AND room_id = $2 "
     "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
+
+EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
+"""SQLite's log keeps what was erased from the file until it is written over; a copy takes it along.
+Of PostgreSQL's nothing but time does that."""
 
 DEAD_LETTERS = same(
     "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "

@@ -49,7 +49,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import MEMBERS, Member, Shards
+from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
 from bridge.storage.sql import Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -192,10 +192,10 @@ class SqlStore:
         return Token(*rows[0]) if rows else None
 
     async def save_token(self, token: Token) -> None:
-        await self._save(sql.SAVE_TOKEN, *astuple(token))
+        await self._write(Together([Part(sql.SAVE_TOKEN, [astuple(token)])], rooms=[token.room_id]))
 
     async def forget_token(self, room_id: RoomId) -> None:
-        await self._update(sql.FORGET_TOKEN, room_id)
+        await self._write(Together([Part(sql.FORGET_TOKEN, [(room_id,)])], rooms=[room_id]))
 
     async def fact(self, name: str) -> str | None:
         found: str | None = await self._value(sql.FACT, name)
@@ -250,6 +250,7 @@ class SqlStore:
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
+        await self._read(sql.EMPTY_LOG)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         letters = []
@@ -291,6 +292,11 @@ class SqlStore:
     async def members(self) -> list[Member]:
         """The processes that share the database; none of SQLite."""
         return [Member(*row) for row in await self._read(MEMBERS)]
+
+    async def sessions(self, members: Sequence[Member]) -> tuple[list[str], bool]:
+        """Roles of members' sessions; True: the server itself notices a host that has vanished."""
+        ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
+        return sorted(roles), notices
 
     # --- the database itself ----------------------------------------------------------------
 
@@ -352,7 +358,9 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
     if colon and scheme in {"postgres", "postgresql"}:
         try:
             parts = urlsplit(url)
-            named = rest.startswith("//") and (parts.netloc or parts.query) and parts.port != 0
+            servers = parts.netloc.rpartition("@")[2].split(",")
+            ports = [urlsplit(f"//{one}").port for one in servers]
+            named = rest.startswith("//") and (parts.netloc or parts.query) and 0 not in ports
         except ValueError:
             named = False
         if not named:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import difflib
 import string
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from types import MappingProxyType
-from typing import Any
 
-from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
+from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, data, listed
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
@@ -38,13 +35,9 @@ def placeholders(sentence: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in parts if name is not None)
 
 
-def _data(name: str) -> dict[str, Any]:
-    return tomllib.loads((resources.files("bridge.texts") / f"{name}.toml").read_text("utf-8"))
-
-
 def shipped(language: str) -> dict[str, str]:
     """Key -> sentence, as the data file of a language has them."""
-    return dict(_flat(_data(language)))
+    return dict(_flat(data(language)))
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
@@ -65,7 +58,7 @@ CATALOGUE: Catalogue = MappingProxyType(
 )
 
 
-WORDS: Mapping[str, Sequence[str]] = _data("words")
+WORDS: Mapping[str, Sequence[str]] = data("words")
 """What people say that means one thing by itself, by kind."""
 
 

@@ -8,23 +8,11 @@ what a queue needs, and it is ten megabytes for two patterns of a date.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
+from bridge.texts.languages import LOCALES
+
 _HOUR = 60
-_Words = Mapping[str, str]
-"""Language -> pattern."""
-_SECONDS: _Words = {"zh-CN": "{n} 秒", "zh-TW": "{n} 秒", "en": "{n} seconds", "ja": "{n}秒"}
-_MINUTES: _Words = {"zh-CN": "{n} 分钟", "zh-TW": "{n} 分鐘", "en": "{n} minutes", "ja": "{n}分"}
-_HOURS: _Words = {"zh-CN": "{n} 小时", "zh-TW": "{n} 小時", "en": "{n} hours", "ja": "{n}時間"}
-_ABOUT: _Words = {"zh-CN": "约 {n}", "zh-TW": "約 {n}", "en": "about {n}", "ja": "約{n}"}
-_UP_TO: _Words = {"zh-CN": "{n}以内", "zh-TW": "{n}以內", "en": "up to {n}", "ja": "{n}以内"}
-_UNDER_A_MINUTE: _Words = {
-    "zh-CN": "不到 1 分钟",
-    "zh-TW": "不到 1 分鐘",
-    "en": "less than a minute",
-    "ja": "1分未満",
-}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -35,31 +23,29 @@ def waiting_range(language: str, low_seconds: float, high_seconds: float) -> str
     minutes", "about 4 minutes", "up to 10 minutes", "less than a minute", "1.5–3 hours". A high end
     below the low one is taken as that.
     """
+    words = LOCALES[language]
     low = max(low_seconds, 0.0) / 60
     high = max(high_seconds / 60, low)
     if high < 1:
-        return _UNDER_A_MINUTE[language]
+        return words.under_a_minute
     if high > 90:  # nobody counts "135 minutes"
-        pattern, step, ends = _HOURS, 0.5, (low / _HOUR, high / _HOUR)
+        pattern, step, ends = words.hours, 0.5, (low / _HOUR, high / _HOUR)
     else:
-        pattern, step, ends = _MINUTES, 1.0 if high <= 10 else 5.0, (low, high)
+        pattern, step, ends = words.minutes, 1.0 if high <= 10 else 5.0, (low, high)
     least, most = math.floor(ends[0] / step) * step, math.ceil(ends[1] / step) * step
     if least in {0, most}:
-        words = _ABOUT if least else _UP_TO
-        return words[language].format(n=_amount(language, pattern, most))
-    dash = "–" if language == "en" else "～"
-    return pattern[language].format(n=f"{least:g}{dash}{most:g}")
+        return (words.about if least else words.up_to).format(n=_amount(pattern, most))
+    return pattern.format(n=f"{least:g}{words.dash}{most:g}")
 
 
 def duration(language: str, seconds: float) -> str:
     """A duration in words, rounded down: "45 seconds", "3 minutes", "1 hour 20 minutes"."""
-    whole = max(int(seconds), 0)
+    words, whole = LOCALES[language], max(int(seconds), 0)
     if whole < 60:
-        return _amount(language, _SECONDS, whole)
+        return _amount(words.seconds, whole)
     hours, minutes = divmod(whole // 60, _HOUR)
-    amounts = ((_HOURS, hours), (_MINUTES, minutes))
-    parts = (_amount(language, pattern, amount) for pattern, amount in amounts if amount)
-    return ("" if language == "ja" else " ").join(parts)
+    amounts = ((words.hours, hours), (words.minutes, minutes))
+    return words.and_.join(_amount(pattern, amount) for pattern, amount in amounts if amount)
 
 
 def clock_time(
@@ -83,6 +69,6 @@ def clock_time(
     return f"{year}{moment.month}月{moment.day}日 {time}"
 
 
-def _amount(language: str, pattern: _Words, n: float) -> str:
-    text = pattern[language].format(n=f"{n:g}")
-    return text.removesuffix("s") if language == "en" and n == 1 else text
+def _amount(pattern: str, n: float) -> str:
+    text = pattern.format(n=f"{n:g}")
+    return text.removesuffix("s") if n == 1 else text

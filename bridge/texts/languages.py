@@ -7,37 +7,52 @@ understands all of these, and nothing that could be a word of a sentence.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
 
-LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
+import msgspec
+
+
+class Locale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is said of a language in `languages.toml`, which explains it."""
+
+    names: tuple[str, ...]
+    fallbacks: tuple[str, ...]
+    comma: str
+    dash: str
+    and_: str = msgspec.field(name="and")
+    seconds: str
+    minutes: str
+    hours: str
+    about: str
+    up_to: str
+    under_a_minute: str
+
+
+def data(name: str) -> dict[str, Any]:
+    """A data file of this package, without its ending."""
+    return tomllib.loads((resources.files("bridge.texts") / f"{name}.toml").read_text("utf-8"))
+
+
+LOCALES: Mapping[str, Locale] = msgspec.convert(data("languages"), dict[str, Locale])
+LANGUAGES = tuple(LOCALES)
 DEFAULT_LANGUAGE = "zh-CN"
-
-_FALLBACKS: Mapping[str, tuple[str, ...]] = {
-    "zh-CN": ("zh-TW", "en"),
-    "zh-TW": ("zh-CN", "en"),
-    "en": ("zh-CN",),
-    "ja": ("en", "zh-CN"),
-}
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "zh-CN": ("cn", "chinese", "中文", "简体", "简体中文", "簡體", "簡體中文"),
-    "zh-TW": ("tw", "繁體", "繁體中文", "繁体", "繁体中文", "正體", "正體中文"),
-    "en": ("english", "英文", "英语", "英語"),
-    "ja": ("jp", "japanese", "日本語", "日语", "日語", "日文"),
-}
 _TRADITIONAL = frozenset({"hant", "tw", "hk", "mo"})
 """Subtags of Chinese that say its script, or a place where that script is written."""
 
 
 def listed(language: str, values: Iterable[str]) -> str:
-    """Several values in one sentence; Chinese and Japanese have a comma of their own for it."""
-    return (", " if language == "en" else "、").join(values)
+    """Several values in one sentence."""
+    return LOCALES[language].comma.join(values)
 
 
 def nearest(word: str) -> str | None:
     """The one of LANGUAGES that somebody means, letter case aside; None if it is none of them."""
     wanted = word.strip().casefold().replace("_", "-")
-    for language, names in _NAMES.items():
-        if wanted in names:
+    for language, known in LOCALES.items():
+        if wanted in known.names:
             return language
     primary, *rest = wanted.split("-")
     if not all(part.isascii() and part.isalnum() for part in rest):
@@ -49,7 +64,7 @@ def nearest(word: str) -> str | None:
 
 def fallbacks(language: str) -> tuple[str, ...]:
     """Languages to look in, this one first, where an operator wrote less than all of them."""
-    return (language, *_FALLBACKS[language])
+    return (language, *LOCALES[language].fallbacks)
 
 
 CLEAR = 4

@@ -174,6 +174,10 @@ Command = (
 # --- what the server sends ---------------------------------------------------------------------
 
 
+MOST_AGENTS = 50
+"""Agents of one session: each becomes a user on the homeserver, which no one can remove again."""
+
+
 class Agent(Frame, frozen=True):
     """One entry of a 202/204 people list."""
 

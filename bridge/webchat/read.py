@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,7 @@ import msgspec
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.words import name_line
 
 JsonObject = Mapping[str, object]
 _Id = TypeVar("_Id", CallId, QueueId, RequestId, SessionId)
@@ -267,7 +269,8 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
 
     The customer is the entry with our own client id; failing that, one without `comments` whose id
-    is as long as a GUID (reference 5), unless that empties a list that is called `agents`.
+    is as long as a GUID (reference 5), unless that empties a list that is called `agents`. Those
+    beyond `MOST_AGENTS` are left out.
     """
     by_name = sequence(frame.get("agents"))
     sure: dict[str, frames.Agent] = {}
@@ -283,7 +286,8 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
             guessed.add(agent.id)
     if by_name and guessed >= sure.keys():
         guessed.clear()
-    return tuple(agent for agent in sure.values() if agent.id not in guessed)
+    agents = (agent for agent in sure.values() if agent.id not in guessed)
+    return tuple(islice(agents, frames.MOST_AGENTS))
 
 
 def _agent(person: JsonObject) -> frames.Agent | None:
@@ -292,7 +296,7 @@ def _agent(person: JsonObject) -> frames.Agent | None:
         return None
     return frames.Agent(
         AgentId(agent_id),
-        text_of(person, "name", "agentName"),
+        name_line(text_of(person, "name", "agentName")),
         text_of(person, "icon", "portraitUri"),
         text_of(person, "comments", "commonts"),
     )

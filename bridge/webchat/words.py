@@ -6,6 +6,7 @@
 * Splitting: a frame that is too long costs the link (trap T23), so a text is cut beforehand: at a
   line end in reach, else after a sentence or at a space, else anywhere but inside what the eye sees
   as one character. No piece is blank, for the server refuses such (-17).
+* Names of people, which others choose: one short line that changes nothing around it.
 * Escapes, off unless an operator has seen the trouble: `escaped` for a desk that takes texts for
   HTML (trap T35), `guarded` for a server that takes `[1]` or `null` for JSON (trap T24).
 """
@@ -228,3 +229,30 @@ def guarded(text: str) -> str:
     words = text.strip()
     json_like = words == "null" or words[:1] + words[-1:] in {"[]", "{}"}
     return f"{_GUARD}{text}" if json_like else text
+
+
+# --- names --------------------------------------------------------------------------------------
+
+LONGEST_NAME = 60
+"""Characters of a person's name."""
+_JOINERS = "\u200c\u200d"
+"""Format characters that names of some scripts need, and emoji."""
+
+
+def name_line(name: str) -> str:
+    """Return a person's name on one line, cut at `LONGEST_NAME`; "" if nothing of it can be seen.
+
+    Without control and format characters: they break the line, turn the reading direction of what
+    follows, or make two names look the same.
+    """
+    name = name[: 10 * LONGEST_NAME]
+    kinds = ((char, unicodedata.category(char)) for char in name)
+    seen = (
+        " " if kind in {"Cc", "Zl", "Zp"} else char
+        for char, kind in kinds
+        if kind != "Cf" or char in _JOINERS
+    )
+    line = " ".join("".join(seen).split())
+    if is_unseen(line):
+        return ""
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"

@@ -32,9 +32,9 @@ import vodozemac
 from rich.console import Console
 from rich.table import Table
 
-from bridge.demo.stage import Stage, StageOptions, set_stage
 from bridge.ops.logging import configure_logging
 from tests.support.encrypted import Phones
+from tests.support.stage import Stage, StageOptions, set_stage
 from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.talk import MEI, Talk, chatting
 

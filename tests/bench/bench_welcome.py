@@ -21,8 +21,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bridge.demo.matrix_user import Customer, Event
-from bridge.demo.stage import Stage, StageOptions, set_stage
+from tests.support.matrix_user import Customer, Event
+from tests.support.stage import Stage, StageOptions, set_stage
 
 ENCRYPTED = {
     "type": "m.room.encryption",

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 
 __all__ = ["postgres_server"]

@@ -22,12 +22,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bridge.demo.child_process import free_port
-from bridge.demo.stage import Stage
 from bridge.link.link import BRIEF
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import Replicas, replicas
+from tests.support.stage import Stage
 from tests.support.wires import Wire
 
 Store = Literal["SQLite", "PostgreSQL", "three"]

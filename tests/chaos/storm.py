@@ -23,8 +23,6 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from bridge.demo.matrix_user import CustomerError, content_of
-from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ground import Absences, Ground, Server, Store, ground
@@ -38,6 +36,8 @@ from tests.support.ledger import (
     repeated_calls,
 )
 from tests.support.load import GHOSTS, Chat, difference, open_chats, timeline
+from tests.support.matrix_user import CustomerError, content_of
+from tests.support.stage import Stage
 from tests.support.talk import JUN, wording
 
 PAUSE = 0.8

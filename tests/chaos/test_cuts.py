@@ -9,7 +9,6 @@ from collections import Counter
 
 import pytest
 
-from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
 from tests.support.ledger import (
     all_taken_in,
@@ -21,6 +20,7 @@ from tests.support.ledger import (
     in_order,
 )
 from tests.support.load import converse_until, open_chats
+from tests.support.stage import Stage
 
 ROOMS = 5
 CUTS = int(os.environ.get("CHAOS_CUTS") or 30)

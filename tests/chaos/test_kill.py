@@ -13,7 +13,6 @@ import random
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.ledger import (
     all_handed_over,
     check_towards_the_agent,
@@ -23,6 +22,7 @@ from tests.support.ledger import (
     repeated_calls,
 )
 from tests.support.load import Chat, converse_until, open_chats
+from tests.support.stage import Stage
 
 KILLS = int(os.environ.get("CHAOS_KILLS") or 20)
 ROOMS = 5

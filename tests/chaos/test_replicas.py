@@ -1,37 +1,119 @@
 """Three bridges on one PostgreSQL: killed, paused, cut off and restarted under load.
 
 Nothing is lost or doubled, and the order of each room is kept; towards the agent a message may come
-twice where the ledger marks it, as after a kill of a single bridge.
+twice where the ledger marks it, as after a kill of a single bridge. TAKEOVERS=20 has so many of
+either kind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from contextlib import AsyncExitStack
 from statistics import median
 from urllib.parse import urlsplit
 
 import pytest
 
+from bridge.demo.child_process import free_port
+from tests.support.cable import cable
 from tests.support.postgres import PostgresServer
-from tests.support.replicas import Replicas, judge, now, say, taken_over, three, under_load
+from tests.support.replicas import (
+    LASTING,
+    Replicas,
+    judge,
+    now,
+    replicas,
+    say,
+    taken_over,
+    three,
+    under_load,
+)
 
 __all__ = ["three"]
+
+TAKEOVERS = int(os.environ.get("TAKEOVERS") or 0)
+
+
+def told(after: str, times: list[float]) -> None:
+    p50, most = median(times), max(times)
+    rounded = [round(one, 2) for one in times]
+    say(f"{len(times)} takeovers after {after}: p50 {p50:.2f} s, max {most:.2f} s: {rounded}")
 
 
 @pytest.mark.asyncio
 async def test_killed_one_after_the_other(three: Replicas) -> None:
     times = []
     async with under_load(three) as (chats, _):
-        for number in range(6):
+        for number in range(TAKEOVERS or 6):
             index = number % 3
             owned = [chat for chat in chats if await three.owner(chat.talk.room) == index]
             await three.bridges[index].kill()
             times.append(await taken_over(three, owned, index))
             await three.bridges[index].start()
             await three.until_shared(3)
-    await judge(three, chats, 6)
-    say(f"takeover after kill -9: p50 {median(times):.2f} s, max {max(times):.2f} s: {times}")
+    await judge(three, chats, len(times))
+    told("kill -9", times)
+
+
+@pytest.mark.asyncio
+async def test_cut_off_silently_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> None:
+    """As if the network dropped every packet between a host and the database's."""
+    folder, times = tmp_path_factory.mktemp("cut"), []
+    url = postgres_server.new_database()
+    async with AsyncExitStack() as stack:
+        server = postgres_server.directory
+        cables = [await stack.enter_async_context(cable(server)) for _ in range(3)]
+        ways = [url.replace(str(server), str(one.directory)) for one in cables]
+        making = replicas(folder, url, simulator=LASTING, ways=ways)
+        shared = await stack.enter_async_context(making)
+        async with under_load(shared) as (chats, _):
+            for number in range(TAKEOVERS or 3):
+                index = number % 3
+                owned = [chat for chat in chats if await shared.owner(chat.talk.room) == index]
+                cables[index].cut()
+                times.append(await taken_over(shared, owned, index))
+                cables[index].mend()
+                await shared.until_shared(3, 60)
+        await judge(shared, chats, len(times))
+    told("a cut", times)
+
+
+@pytest.mark.asyncio
+async def test_the_standby_takes_over(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The primary is killed; whatever it acknowledged is on the standby, which is promoted."""
+    folder, ports = tmp_path_factory.mktemp("failover"), [free_port(), free_port()]
+    first = PostgresServer(port=ports[0])
+    first.start()
+    second = PostgresServer(port=ports[1], of=first)
+    second.start()
+    try:
+        at, both = (f"127.0.0.1:{port}" for port in ports), "127.0.0.1:{},127.0.0.1:{}"
+        url = first.new_database().replace(next(at), both.format(*ports))
+        url += "?target_session_attrs=primary"  # for these tests' own eyes
+        async with replicas(folder, url, simulator=LASTING) as shared:
+            async with under_load(shared) as (chats, gaps):
+                began = now()
+                await asyncio.sleep(8)
+                killed = now()
+                first.kill()
+                await asyncio.sleep(1)  # in which a manager such as Patroni would decide
+                await asyncio.to_thread(second.promote)
+                promoted = now()
+                await shared.until_shared(3)
+                shared_again = now()
+                await asyncio.sleep(8)
+                last = now()
+            await judge(shared, chats, 1)
+            say(f"promoted {promoted - killed:.1f} s, shared {shared_again - killed:.1f} s after")
+            say(f"longest gap to agent and customer before: {await gaps.longest(began, killed)} s")
+            say(f"in the failover: {await gaps.longest(killed, last)} s")
+    finally:
+        second.remove()
+        first.remove()
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,15 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, FailureReason, Human, Queued
+from bridge.conversation.model import (
+    AgentsCame,
+    AgentsLeft,
+    Chatting,
+    FailureReason,
+    Human,
+    Queued,
+    Say,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
@@ -300,13 +308,76 @@ def test_row_24_the_same_session_again() -> None:
         assert len(scene.sent(110)) == 1
 
 
-def test_row_25_204_names_the_queue() -> None:
-    """The agents' pictures may depend on it (reference 3.9)."""
+def test_row_25_who_the_agents_are() -> None:
+    """Who comes, goes or has another name is seen in the room; a handing over is said (trap T17).
+
+    The queue that a 204 names counts from then on: the agents' pictures may depend on it.
+    """
     scene = Scene()
-    scene.begin()
-    scene.push(204, sessionId=5150, agents=[JUN], queueId=8, queueName="Returns")
+    scene.begin(MEI)
+    scene.forget()
+    renamed = {**MEI, "name": "Mei Li"}
+    shown: list[tuple[list[str], list[str]]] = []
+    for agents in ([MEI, JUN], [renamed, JUN], [renamed], [], [JUN]):
+        scene.push(204, sessionId=SESSION, agents=agents, queueId=8, queueName="Returns")
+        shown.append((came(scene), gone(scene)))
+        scene.effects = [one for one in scene.effects if isinstance(one, Say)]
+    assert shown == [
+        (["Jun"], []),
+        (["Mei Li"], []),
+        ([], ["K00021"]),
+        ([], []),
+        (["Jun"], ["K00017"]),
+    ]
+    assert scene.notices == ["chat.transferred"]
+    assert scene.filled("chat.transferred") == [{"old": ("Mei Li",), "new": ("Jun",)}]
     assert isinstance(scene.state.phase, Chatting)
     assert scene.state.phase.queue_id == 8
+    assert [agent.name for agent in scene.state.phase.agents] == ["Jun"]
+
+
+def came(scene: Scene) -> list[str]:
+    """The names of the agents who are brought in, or shown under another name."""
+    shown = (one.agents for one in scene.effects if isinstance(one, AgentsCame))
+    return [agent.name for agents in shown for agent in agents]
+
+
+def gone(scene: Scene) -> list[str]:
+    left = (one.agents for one in scene.effects if isinstance(one, AgentsLeft))
+    return [agent for agents in left for agent in agents]
+
+
+def test_row_25_a_person_after_the_robot_rings() -> None:
+    """Who takes over from the robot, or joins with a note of the call centre's, is announced."""
+    scene = with_robot()
+    scene.forget()
+    scene.push(204, sessionId=SESSION, agents=[BOT, MEI])
+    assert (scene.notices, scene.pings) == (["chat.agent_joined"], ["chat.agent_joined"])
+    noted = Scene(Policy(queue_id=QueueId(7), show_comments=True))
+    noted.begin(MEI)
+    noted.forget()
+    noted.push(204, sessionId=SESSION, agents=[MEI, JUN])
+    assert (noted.filled("chat.agent_joined"), noted.pings) == ([{"names": ("Jun (lead)",)}], [])
+
+
+def test_row_28_asked_for_a_rating_once() -> None:
+    """A 203 asks in the chat, and so does the later notice, which need not name the session.
+
+    A second one does not, nor one for a session that nobody here had.
+    """
+    scene = Scene()
+    scene.begin()
+    scene.push(203, sessionId=5151, agentId="K00017")
+    assert scene.asked == []
+    for _ in range(2):
+        scene.push(203, sessionId=SESSION, agentId="K00017")
+        assert scene.asked == [SESSION]
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.asked == [SESSION]
+    other = Scene()
+    other.begin()
+    other.push(210, agentId="K00017", msg={"type": 99, "noticeType": 2, "content": "rate"})
+    assert other.asked == [SESSION]
 
 
 def test_row_28_203_after_the_end() -> None:

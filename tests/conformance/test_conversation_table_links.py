@@ -6,8 +6,9 @@ What section 7 has no test for; see `test_conversation_table.py`.
 from __future__ import annotations
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Queued
-from tests.support.scene import JUN, MEI, Scene, message
+from bridge.conversation.model import AgentsLeft, Queued
+from bridge.ids import AgentId
+from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 
 def test_row_30_the_former_request_still_stands() -> None:
@@ -55,6 +56,26 @@ def test_row_32_another_session_goes_on() -> None:
     assert scene.notices[-1] == "chat.started"
     scene.text("one")
     assert scene.last == message("one", 5151)
+
+
+def test_row_32_the_same_session_goes_on() -> None:
+    """A 202 with the id that is known tells who is there by now, and begins nothing."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.text("one")
+    scene.forget()
+    scene.push(202, sessionId=SESSION, agents=[JUN], continueLastSession=True)
+    assert scene.notices == ["chat.transferred"]
+    assert (scene.cards, scene.frames, scene.state.number) == ([], [], 1)
+    assert [one for one in scene.effects if isinstance(one, AgentsLeft)] == [
+        AgentsLeft((AgentId("K00017"),))
+    ]
+    assert scene.ghosts == {"K00021"}
+    scene.reply()
+    assert scene.delivered == ["$1"]
+    scene.forget()
+    scene.push(202, sessionId=SESSION, continueLastSession=True)
+    assert scene.effects == [], "it names nobody: nothing is new"
 
 
 def test_row_33_unanswered_messages_go_again_under_their_ids() -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, expect
@@ -293,6 +294,15 @@ async def test_other_sites_cannot_play_the_agent() -> None:
             strange = {"Origin": "https://example.org"}
             async with http.request(method, origin + path, headers=strange) as response:
                 assert response.status == 403, path
+        port = urlsplit(origin).port
+        for name, status in (("evil.example", 403), ("localhost", 200), ("[::1]", 200)):
+            # A name that was made to lead here: to the browser that is one origin.
+            own = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
+            for path in ("/_sim/state", "/desk"):
+                async with http.get(origin + path, headers=own) as response:
+                    assert response.status == status, name
+            async with http.get(origin + "/_sim/state", headers={"Host": own["Host"]}) as response:
+                assert response.status == status, name
         for path in ("/desk/none.js", "/desk/app.py", "/desk/files/1/x", "/desk/voices/1"):
             async with http.get(origin + path) as response:
                 assert response.status == 404, path

@@ -14,7 +14,7 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Others
-from bridge.rooms.record import TOMBSTONE, Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.record import TOMBSTONE, Chat, Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Upgrades
@@ -64,11 +64,13 @@ class Counts:
     Attributes:
         settled_rows: lane and outcome of each row.
         phases: those entered.
+        chats: each as it was and as it is, as they changed.
     """
 
     def __init__(self) -> None:
         self.settled_rows: list[tuple[str, ...]] = []
         self.phases: list[str] = []
+        self.chats: list[tuple[Chat | None, Chat]] = []
         self.inputs = 0
 
     @property
@@ -85,9 +87,11 @@ class Counts:
     def observe(self, amount: float) -> None:
         assert amount >= 0
 
-    def phase_entered(self, phase: str, waited: int | None) -> None:
-        del waited
+    def phase_entered(self, phase: str) -> None:
         self.phases.append(phase)
+
+    def chat_went_on(self, before: Chat | None, after: Chat) -> None:
+        self.chats.append((before, after))
 
 
 class World:

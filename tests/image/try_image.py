@@ -25,11 +25,11 @@ import aiohttp
 
 from bridge.config import load_config
 from bridge.demo.child_process import free_port
-from bridge.demo.matrix_user import Customer
 from bridge.demo.synapse import SynapseServer
 from bridge.ops.logging import configure_logging
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.client import said
+from tests.support.matrix_user import Customer
 from tests.support.postgres import PostgresServer
 
 NAME = "matrix-webchat-try"

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones
 from tests.support.postgres import postgres_server
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 
 __all__ = ["postgres_server"]

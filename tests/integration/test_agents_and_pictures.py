@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bridge.demo.matrix_user import Event, content_of, membership
-from bridge.demo.stage import Stage
 from bridge.matrix.ghosts import SERVICE_MEMBERS
+from tests.support.matrix_user import Event, content_of, membership
+from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

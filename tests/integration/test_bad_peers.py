@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.child_process import free_port
-from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
 from tests.support.ledger import (
@@ -21,6 +20,7 @@ from tests.support.ledger import (
 )
 from tests.support.load import GHOSTS, Chat, open_chats
 from tests.support.proxy import Proxy, running, sends_into
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import Talk, chatting
 

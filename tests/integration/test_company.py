@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from bridge.demo.matrix_user import Customer, Event, content_of, membership
-from bridge.demo.stage import Stage
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones
+from tests.support.matrix_user import Customer, Event, content_of, membership
+from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk, chatting, into, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

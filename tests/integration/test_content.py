@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from bridge.demo.matrix_user import Event, content_of
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import Event, content_of
 from tests.support.sounds import codec_of, seconds_of, tone
+from tests.support.stage import Stage
 from tests.support.talk import MEI, DeskMessage, Talk, chatting, info_of, relation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,8 +8,8 @@ import io
 import pytest
 from PIL import Image
 
-from bridge.demo.matrix_user import Json, content_of, membership
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import Json, content_of, membership
+from tests.support.stage import Stage
 from tests.support.talk import (
     JUN,
     MEI,

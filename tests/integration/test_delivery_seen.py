@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.sounds import film
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk, chatting
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage
 from tests.support.operator import examined
+from tests.support.stage import Stage
 from tests.support.staging import staged
 
 

@@ -13,10 +13,10 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from bridge.demo.matrix_user import Event, content_of, membership
-from bridge.demo.stage import Stage
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
+from tests.support.matrix_user import Event, content_of, membership
+from tests.support.stage import Stage
 from tests.support.talk import (
     MEI,
     Talk,

@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.matrix_user import Customer, Json, content_of
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.client import set_state
 from tests.support.encrypted import Phones, both_ways, key_material
+from tests.support.matrix_user import Customer, Json, content_of
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, announced
 

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones
 from tests.support.operator import Backup, crypto_reset
 from tests.support.sides import (
@@ -25,6 +24,7 @@ from tests.support.sides import (
     StrictSide,
     account,
 )
+from tests.support.stage import Stage
 from tests.support.strict import strict_client
 from tests.support.talk import Talk
 

@@ -9,9 +9,9 @@ import asyncio
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.operator import Backup, crypto_reset, examined, failures, operate
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

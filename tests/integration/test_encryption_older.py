@@ -15,12 +15,12 @@ import pytest_asyncio
 from aiohttp import web
 
 from bridge.demo.child_process import free_port
-from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.registration import load_registration
 from tests.support.client import restart
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, failures
 from tests.support.proxy import Proxy, running
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI
 

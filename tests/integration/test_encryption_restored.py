@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import Backup, failures
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

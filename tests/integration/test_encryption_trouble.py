@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.client import said
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, operate
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, wording
 

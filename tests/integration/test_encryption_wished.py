@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from bridge.demo.matrix_user import Customer, Event, content_of
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.client import set_state
 from tests.support.encrypted import Phones, both_ways
+from tests.support.matrix_user import Customer, Event, content_of
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk
 

@@ -14,11 +14,11 @@ import aiohttp
 import msgspec
 import pytest
 
-from bridge.demo.matrix_user import membership
-from bridge.demo.stage import Stage
 from bridge.simulator.options import SimulatorOptions
 from bridge.texts import Texts
+from tests.support.matrix_user import membership
 from tests.support.sounds import codec_of, tone
+from tests.support.stage import Stage
 from tests.support.staging import UNLIMITED
 from tests.support.talk import MEI, Talk, chatting, reply_to, wording
 

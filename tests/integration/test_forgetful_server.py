@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.matrix_user import membership
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import membership
+from tests.support.stage import Stage
 from tests.support.talk import MEI, DeskPerson, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.matrix_user import PATIENCE
-from bridge.demo.stage import Stage, StageOptions
 from bridge.link.login import room_key
 from tests.support.client import room_call
 from tests.support.ledger import heard_at_last
+from tests.support.matrix_user import PATIENCE
 from tests.support.operator import Backup, examined
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from bridge.texts import LANGUAGES, Texts
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk, wording
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.load import check_arrivals, converse, open_chats
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

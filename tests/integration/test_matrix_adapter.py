@@ -12,7 +12,6 @@ import pytest_asyncio
 
 from bridge.config.model import Bot
 from bridge.conversation.model import CustomerText
-from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import Homeserver
@@ -21,6 +20,7 @@ from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
 from tests.fakes.memory import MemoryStore
 from tests.support.client import room_call, set_state
 from tests.support.matrix_rig import Rig, running_rig
+from tests.support.matrix_user import PATIENCE, CustomerError, content_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from bridge.config.model import Bot
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.matrix_user import CustomerError, Event, content_of, membership
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
@@ -26,6 +25,7 @@ from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent, AgentText
 from tests.support.client import room_call, said, set_state
 from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig
+from tests.support.matrix_user import CustomerError, Event, content_of, membership
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

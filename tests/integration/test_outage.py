@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.simulator import SimulatorOptions
 from bridge.simulator.state import Wire
 from tests.support.load import timeline
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording
 

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.matrix_user import Customer, Event, content_of
-from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
 from bridge.rooms.surroundings import SystemClock
 from bridge.rooms.transcripts import Transcript
 from bridge.simulator.simulator import SimulatorOptions
 from bridge.storage.sqlstore import open_store
 from tests.support.encrypted import EncryptedCustomer, Phones
+from tests.support.matrix_user import Customer, Event, content_of
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, wording
 

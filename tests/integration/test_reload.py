@@ -9,8 +9,8 @@ import signal
 import pytest
 from ruamel.yaml import YAML
 
-from bridge.demo.matrix_user import PATIENCE
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import PATIENCE
+from tests.support.stage import Stage
 from tests.support.staging import bridge_section
 from tests.support.talk import Talk
 

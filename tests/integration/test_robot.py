@@ -9,9 +9,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.matrix_user import Event, content_of, membership
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones
+from tests.support.matrix_user import Event, content_of, membership
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, relation
 

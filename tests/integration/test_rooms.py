@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.matrix_user import PATIENCE, content_of, membership
-from bridge.demo.stage import Stage, StageOptions
 from tests.support.client import room_call, set_state
+from tests.support.matrix_user import PATIENCE, content_of, membership
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, annotates, chatting, relation, upgraded, wording
 

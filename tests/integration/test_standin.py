@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.matrix_user import content_of, membership
-from bridge.demo.stage import Stage
 from tests.support.client import room_call, set_state
+from tests.support.matrix_user import content_of, membership
+from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

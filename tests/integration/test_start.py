@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.stage import Stage, StageOptions
 from bridge.matrix.registration import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
@@ -28,6 +27,7 @@ from tests.support.ledger import (
 )
 from tests.support.load import converse_until, open_chats
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_like, bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

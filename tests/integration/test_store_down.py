@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.load import check_arrivals, open_chats
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

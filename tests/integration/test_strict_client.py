@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.stage import Stage
 from tests.support.encrypted import keys_of
 from tests.support.operator import operate
+from tests.support.stage import Stage
 from tests.support.strict import CLEAN, strict_client
 from tests.support.talk import JUN, MEI, Talk
 

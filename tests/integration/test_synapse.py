@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from bridge.demo.child_process import ServerError
-from bridge.demo.matrix_user import Customer
 from bridge.demo.synapse import SynapseServer
 from tests.support.client import restart
+from tests.support.matrix_user import Customer
 from tests.support.postgres import PostgresServer
 
 

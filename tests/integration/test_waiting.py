@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.matrix_user import content_of
-from bridge.demo.stage import Stage, StageOptions
+from tests.support.matrix_user import content_of
+from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, annotates, relation, wording
 

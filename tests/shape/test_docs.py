@@ -15,17 +15,20 @@ from urllib.parse import unquote
 
 import click
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.cli.console import ExitCode
 from bridge.cli.program import program
 from bridge.config.document import render_path
 from bridge.config.known_keys import known_paths
-from bridge.ops.metrics import Metrics
 from bridge.rooms.commands import COMMANDS
+from tests.support import metric_table
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
+)
 OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 USING = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
 USAGE_ERROR = 2
@@ -40,6 +43,9 @@ _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
+_LOG_CALL = re.compile(
+    r"log\.(?:debug|info|warning|error|exception|bind)\(((?:[^()]|\([^()]*\))*)\)", re.IGNORECASE
+)
 _COMMAND = re.compile(r"(?:^|^\$ |\S/bin/|`)matrix-webchat((?: [^\s#|>`…;&]+)*)", re.MULTILINE)
 
 
@@ -178,15 +184,8 @@ def test_keys_of_the_configuration_exist(page: Path) -> None:
 
 
 def test_metrics() -> None:
-    families = text_string_to_metric_families(Metrics().render().decode())
-    exposed = {one.name + ("_total" if one.type == "counter" else "") for one in families}
-    table = OPERATORS.partition("## Metrics")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    named = {code for row in rows for code in _CODE.findall(row)}
-    beside = {name for name in exposed if name.startswith("process_")}
-    assert named - {"process_*"} == exposed - beside
-    alarms = re.findall(r"\b[a-z]+_[a-z_]+(?= ==| >|\{)", table)
-    assert set(alarms) - exposed == set()
+    """Their page is what `python -m tests.support.metric_table` writes."""
+    assert metric_table.TARGET.read_text(encoding="utf-8") == metric_table.page()
 
 
 def test_exit_codes() -> None:
@@ -206,6 +205,14 @@ def test_log_messages_are_those_of_the_code() -> None:
     quoted = re.findall(r"\blog: `([^`…]+)", OPERATORS)
     assert quoted != []
     assert [message for message in quoted if message.strip() not in code] == []
+
+
+def test_fields_of_log_lines_have_one_name() -> None:
+    """`room`, `user`, `event_id`, as docs/operators.md says; `event` is the line's own text."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bridge").rglob("*.py"))
+    fields = {field for call in _LOG_CALL.findall(code) for field in re.findall(r"(\w+)=", call)}
+    assert {"room", "user"} <= fields
+    assert fields & {"event", "mxid", "room_id", "user_id", "session_id", "ghost", "who"} == set()
 
 
 def test_a_wrong_command_line_is_noticed() -> None:

@@ -36,13 +36,12 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"
 LONG_FILES: Mapping[str, str] = {}
 LONG_FUNCTIONS: Mapping[str, str] = {}
 _HOOK = "the library's way to have a method of its own replaced"
-_CLIENT = "the demo's client, which can do all that the plainer one can, and more"
 HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
-    "bridge/demo/matrix_user.py:Phone": _CLIENT,
     "bridge/link/link.py:_Connect": _HOOK,
     "bridge/link/socket.py:Connection": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
+    "bridge/matrix/client.py:_Answer": _HOOK,
     "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""

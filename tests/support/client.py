@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.demo.matrix_user import Customer, Event, Json, content_of, in_room
 from bridge.demo.synapse import SynapseServer
+from tests.support.matrix_user import Customer, Event, Json, content_of, in_room
 
 
 async def room_call(

@@ -1,4 +1,4 @@
-"""Customers whose clients encrypt: `bridge.demo.matrix_user`, and what tests do to such a client.
+"""Customers whose clients encrypt: `tests.support.matrix_user`, and what tests do to such a client.
 
 A `Talk` works with either kind of customer.
 """
@@ -16,8 +16,6 @@ import msgspec
 from nio import JoinResponse, Response, ShareGroupSessionResponse
 from vodozemac import InboundGroupSession
 
-from bridge.demo.matrix_user import PATIENCE, Customer, Phone
-from bridge.demo.stage import Stage
 from bridge.matrix.crypto.devices import OwnState
 from bridge.matrix.crypto.keys import RoomKey
 from bridge.matrix.crypto.olm import _Sessions
@@ -25,6 +23,8 @@ from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import from_base64
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
+from tests.support.matrix_user import PATIENCE, Customer, Phone
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk
 
 

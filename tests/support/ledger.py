@@ -15,8 +15,8 @@ from contextlib import closing
 import asyncpg
 
 from bridge.config import load_config
-from bridge.demo.stage import Stage
 from tests.support.load import Chat, difference
+from tests.support.stage import Stage
 from tests.support.talk import Talk
 
 _LOOKS = 60

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import aiohttp
 from nio.exceptions import LocalProtocolError
 
-from bridge.demo.matrix_user import CustomerError, Event, content_of
-from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
+from tests.support.matrix_user import CustomerError, Event, content_of
+from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk, chatting, wording
 
 GHOSTS = "@webchat__"
@@ -178,7 +178,7 @@ async def timeline(talk: Talk) -> list[Event]:
         reply = await talk.customer.call("GET", path, query=query)
         chunk = reply["chunk"]
         assert isinstance(chunk, list)
-        events += map(talk.customer.opened, chunk)
+        events += talk.customer.opened(talk.room, chunk)
         since = str(reply.get("end") or "")
         if not since or not chunk:
             return events

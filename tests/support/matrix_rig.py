@@ -15,7 +15,6 @@ from aiohttp import web
 from PIL import Image
 
 from bridge.config.model import Bot, Queue
-from bridge.demo.matrix_user import PATIENCE, Customer
 from bridge.ids import RoomId, UserId
 from bridge.matrix import client
 from bridge.matrix.adapter import MatrixAdapter
@@ -24,6 +23,7 @@ from bridge.rooms.ports import Blob, MatrixPort
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore
+from tests.support.matrix_user import PATIENCE, Customer
 from tests.support.synapse import Homeserver, running_homeserver
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from bridge.demo.matrix_user import Json
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import Json
+from tests.support.stage import Stage
 
 
 async def crypto_reset(stage: Stage, expected: int = 0) -> str:

@@ -36,12 +36,21 @@ class PostgresServer:
     Args:
         durable: False trades safety at a power cut for speed; a killed server loses nothing either
             way.
+        port: it listens on that port of 127.0.0.1 too, and `url` names that.
+        of: the running server whose standby it is to be. From its start on nothing is acknowledged
+            there that is not here as well.
         parent: where to make its directory, as `/tmp` is: a socket's path may have 107 bytes.
         settings: more options for the server's command line.
     """
 
     def __init__(
-        self, *, durable: bool = False, parent: Path | None = None, settings: str = ""
+        self,
+        *,
+        durable: bool = False,
+        port: int = 0,
+        of: PostgresServer | None = None,
+        parent: Path | None = None,
+        settings: str = "",
     ) -> None:
         self._user = _unprivileged()
         # Open to the other user.
@@ -50,20 +59,42 @@ class PostgresServer:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         self._bin = self._programs()
         self._numbers = itertools.count(1)
-        self._options = (
-            f"-k {self.directory} -c listen_addresses='' -c max_connections=60 {settings}"
-        )
+        self._port, self._of = port, of
+        listen = "127.0.0.1" if port else ""
+        self._options = f"-k {self.directory} -c listen_addresses='{listen}' -c max_connections=60"
+        self._options += f" {settings}"
+        if port:
+            self._options += f" -p {port}"
         if not durable:
             self._options += " -c fsync=off"
+        if of is not None:
+            self._run("pg_basebackup", "-D", "data", "-R", "-X", "stream", "-c", "fast",
+                      "--no-sync", *of._at())  # fmt: skip
+            return
         self._run("initdb", "-D", "data", "-U", _SUPERUSER, "--auth=trust", "-E", "UTF8",
                   "--no-locale", "--no-sync")  # fmt: skip
 
     def url(self, database: str = "postgres") -> str:
+        if self._port:
+            return f"postgresql://{_SUPERUSER}@127.0.0.1:{self._port}/{database}"
         return f"postgresql://{_SUPERUSER}@/{database}?host={self.directory}"
 
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-t", "60", "-D", "data", "-l", "log",
                   "-o", self._options)  # fmt: skip
+        if self._of is not None:
+            self._of.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            self._of.sql("SELECT pg_reload_conf()")
+
+    def kill(self) -> None:
+        """Kill -9, for good; its processes for the connections end with it."""
+        os.kill(self.postmaster(), signal.SIGKILL)
+        (self.directory / "data" / "postmaster.pid").unlink()
+
+    def promote(self) -> None:
+        """Make a standby the server."""
+        self._of = None
+        self._run("pg_ctl", "promote", "-w", "-t", "60", "-D", "data")
 
     def stop(self, *, crash: bool = False) -> None:
         """Stop; `crash` does it without any farewell, so that the next start has to recover."""
@@ -97,14 +128,18 @@ class PostgresServer:
         """
         name = f"test_{next(self._numbers)}"
         self.sql(f"CREATE SCHEMA {name}")
-        return f"{self.url()}&search_path={name}"
+        return f"{self.url()}{'?' if self._port else '&'}search_path={name}"
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement through psql; return what it prints."""
         return self._run(
-            "psql", "-h", str(self.directory), "-U", _SUPERUSER, "-d", database,
+            "psql", *self._at(), "-d", database,
             "-v", "ON_ERROR_STOP=1", "-qAtc", statement,
         )  # fmt: skip
+
+    def _at(self) -> list[str]:
+        """Where PostgreSQL's programs find this server, and as whom they come."""
+        return ["-h", str(self.directory), "-p", str(self._port or 5432), "-U", _SUPERUSER]
 
     def postmaster(self) -> int:
         """The process id of the running server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -23,8 +23,6 @@ import pytest_asyncio
 from aiohttp import web
 
 from bridge.demo.child_process import ChildProcess, free_port
-from bridge.demo.matrix_user import content_of
-from bridge.demo.stage import Stage, StageOptions, bridge_process, set_stage
 from bridge.ids import SHARDS, shard_of
 from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import SimulatorOptions
@@ -36,7 +34,9 @@ from tests.support.ledger import (
 )
 from tests.support.load import GHOSTS, Chat, converse_until, open_chats, timeline
 from tests.support.logs import show_on_failure
+from tests.support.matrix_user import content_of
 from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 from tests.support.staging import bridge_section
 
 PATIENCE = 3.0
@@ -138,8 +138,9 @@ class Replicas:
         connection = await asyncpg.connect(self.database)
         try:
             rows = await connection.fetch(
-                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE locktype "
-                "= 'advisory' AND granted AND objsubid = 2 AND classid <> 719224654"
+                "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE "
+                "locktype = 'advisory' AND granted AND objsubid = 2 "
+                "AND classid NOT IN (719224654, 719224655)"
             )
         finally:
             await connection.close()
@@ -185,6 +186,7 @@ async def replicas(
     database: str,
     count: int = 3,
     simulator: SimulatorOptions | None = None,
+    ways: Sequence[str] = (),
     *,
     encryption: bool = False,
     wiring: Wiring = _unwired,
@@ -192,6 +194,7 @@ async def replicas(
     """So many bridges that share the rooms, once they do; also one alone, then on any database.
 
     Args:
+        ways: each one's database URL.
         wiring: by stage, index and the port at which the balancer finds it: what stands between
             each bridge and the others, and its environment by that.
     """
@@ -215,6 +218,7 @@ async def replicas(
             own = {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
                 "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
+                "MATRIX_WEBCHAT_DATABASE__URL": ways[index] if ways else database,
             }
             bridge.environment = {**os.environ, **own, **wires}
             bridges.append(await stack.enter_async_context(bridge))
@@ -222,6 +226,12 @@ async def replicas(
         if count > 1:
             await shared.until_shared(count)
         yield shared
+
+
+LASTING = SimulatorOptions(
+    strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
+)
+"""A call centre that repeats what was not receipted; else nobody could promise anything."""
 
 
 @pytest_asyncio.fixture
@@ -232,10 +242,7 @@ async def three(
 ) -> AsyncIterator[Replicas]:
     folder = tmp_path_factory.mktemp("replicas")
     show_on_failure(request, *(folder / f"bridge{index}.log" for index in range(3)))
-    simulator = SimulatorOptions(
-        strict=True, login_limit=0, receipts=True, missed_pushes="kept", resend_seconds=2.0
-    )
-    async with replicas(folder, postgres_server.new_database(), simulator=simulator) as shared:
+    async with replicas(folder, postgres_server.new_database(), simulator=LASTING) as shared:
         yield shared
 
 

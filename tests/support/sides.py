@@ -16,8 +16,8 @@ from typing import Protocol
 import msgspec
 from PIL import Image
 
-from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of
 from tests.support.encrypted import EncryptedCustomer
+from tests.support.matrix_user import PATIENCE, Customer, Event, content_of
 from tests.support.sounds import tone
 from tests.support.strict import CLEAN, StrictClient
 from tests.support.talk import MEI, Talk, announced

@@ -10,9 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from bridge.demo.child_process import ChildProcess
-from bridge.demo.stage import Stage, StageOptions, bridge_process, set_stage
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.logs import show_on_failure
+from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 
 PATIENT_LIMITS = {
     "messages_per_minute": 100_000,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.demo.matrix_user import Customer
-from bridge.demo.stage import Stage
+from tests.support.matrix_user import Customer
+from tests.support.stage import Stage
 
 SOURCE = Path(__file__).parents[1] / "integration" / "js"
 INSTALLED = Path(sys.prefix) / "strict-client"

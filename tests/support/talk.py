@@ -16,11 +16,11 @@ import msgspec
 
 from bridge.app.settings import encryption_secret_of, login_keys
 from bridge.config import load_config
-from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of, membership
-from bridge.demo.stage import Stage
 from bridge.ids import RoomId
 from bridge.simulator.state import Wire
 from tests.support.client import room_call
+from tests.support.matrix_user import PATIENCE, Customer, Event, content_of, membership
+from tests.support.stage import Stage
 
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from bridge.app import process
-from bridge.app.process import reload_whenever, reloaded
+from bridge.app.process import MOST_FILES, raise_file_limit, reload_whenever, reloaded
 from bridge.config import Config, ConfigUnreadable, Problem
 from tests.unit.config.configs import SMALLEST, edited, load
 
@@ -141,3 +142,16 @@ async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
         await applied.wait()
         running.cancel()
     assert len(operator.applied) == 1
+
+
+async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        for _ in range(2):
+            raise_file_limit()
+            raised, unchanged = resource.getrlimit(resource.RLIMIT_NOFILE)
+            assert raised == MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+            assert unchanged == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from bridge.app import replica as module
 from bridge.app.replica import Replica, share_of
@@ -19,8 +21,10 @@ from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.store import NewInput, StoreError
 from bridge.rooms.surroundings import SystemClock
+from bridge.storage import shards
 from bridge.storage.shards import Shards
 from bridge.storage.sqlstore import SqlStore, open_store
+from tests.support.cable import cable
 from tests.support.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server"]
@@ -89,7 +93,15 @@ class Process:
         await self.replica.leave(1)
 
 
-Start = Callable[[str], Any]
+Start = Callable[..., Any]
+
+
+def let_in(role: str, schema: str) -> str:
+    """SQL that makes a role which may use what is in a schema, and end no other role's sessions."""
+    return (
+        f"CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {schema} TO {role}; "
+        f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}"
+    )
 
 
 @pytest_asyncio.fixture
@@ -103,8 +115,13 @@ async def start(
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         processes: list[Process] = []
 
-        async def start(name: str) -> Process:
-            opening = open_store(url, SystemClock(), sole=True, shared=True)
+        async def start(name: str, role: str = "", through: Path | None = None) -> Process:
+            if role:
+                postgres_server.sql(let_in(role, url.rpartition("=")[2]))
+            at = url.replace("//postgres@", f"//{role}@") if role else url
+            if through is not None:
+                at = at.replace(str(postgres_server.directory), str(through))
+            opening = open_store(at, SystemClock(), sole=True, shared=True)
             process = Process(await stack.enter_async_context(opening), name)
             process.task = tasks.create_task(process.run())
             processes.append(process)
@@ -190,6 +207,25 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
 
 
 @pytest.mark.asyncio
+async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
+    start: Start,
+) -> None:
+    other = await start("other")
+    await until(shared(other))
+    one = await start("one", "nobody_else")
+    await until(shared(one, other))
+    other.task.cancel()
+    with capture_logs() as logs:
+        await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
+        shard = min(other.shards.locks.held)
+        await other.shards.give(shard)
+        await until(lambda: shard in one.rooms.shards)
+        await asyncio.sleep(0.3)
+    refused = [line for line in logs if "may not be ended" in line["event"]]
+    assert [(line["replica"], line["fix"]) for line in refused] == [("other", module.ONE_ROLE)]
+
+
+@pytest.mark.asyncio
 async def test_one_that_hears_nothing_leaves_its_rooms(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +296,38 @@ async def test_notices_reach_all(start: Start) -> None:
     await one.shards.notify("free")
     await asyncio.sleep(0.1)
     assert len(other.rooms.heard) == 2
+
+
+@pytest.mark.asyncio
+async def test_notices_are_heard_again_after_a_silent_cut(
+    start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing ends a connection on which nothing is said: it has to be asked."""
+    monkeypatch.setattr(shards, "ASKED_SECONDS", 0.2)
+    async with cable(postgres_server.directory) as intake:
+        other = await start("other")
+        one = await start("one", through=intake.directory)
+        await until(shared(one, other))
+        one.writer._url = other.writer._url
+        one.writer.drop()  # it goes another way from now on
+        await until(shared(one, other))
+        intake.cut()
+        await asyncio.sleep(0.2)
+        intake.mend()
+        await asyncio.sleep(1)
+        await other.shards.notify(f"room {ROOM}")
+        await until(lambda: ROOM in one.rooms.heard)
+
+
+@pytest.mark.asyncio
+async def test_a_connection_of_notices_that_hangs_does_not_silence_us(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await start("one"), await start("other")
+    monkeypatch.setattr(one.shards, "listen", asyncio.Event().wait)
+    await until(shared(one, other))
+    await asyncio.sleep(1)
+    assert (one.told[0], one.rooms.lost) == (2, set())
 
 
 @pytest.mark.asyncio

@@ -40,6 +40,7 @@ from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.clock import START, ManualClock, quiet
+from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.config.configs import SMALLEST, load
 
@@ -194,12 +195,14 @@ async def test_of_several_processes_one_prunes() -> None:
 
 @pytest.mark.asyncio
 async def test_what_waits_is_counted() -> None:
-    ledger, clock = Ledger(), ManualClock()
-    async with asyncio.TaskGroup() as tasks:
-        measuring = tasks.create_task(measure(ledger, clock, Metrics()))
+    ledger, clock, metrics, world = Ledger(), ManualClock(), Metrics(), World()
+    await world.chatting()
+    async with world.running() as engine, asyncio.TaskGroup() as tasks:
+        measuring = tasks.create_task(measure(ledger, clock, metrics, engine))
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
+    assert b'webchat_sessions{phase="Chatting",queue="1"} 1.0' in metrics.render()
 
 
 class Server:

@@ -40,7 +40,7 @@ def test_the_example(folder: Folder, command: str) -> None:
 
 
 def test_the_demo_without_its_extra(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("bridge.demo.play", "bridge.demo.matrix_user"):
+    for name in ("bridge.demo.play", "bridge.demo.phone"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "nio", None)
     result = folder.run("demo", "--check")

@@ -50,6 +50,7 @@ KINDS: dict[str, TypeAdapter[object]] = {
         ("database", "sqlite:////data/bridge.db"),
         ("database", "postgres://u:p@host/name"),
         ("database", "postgresql://host/name"),
+        ("database", "postgres://u:p@one:5432,two:5432/name"),
         ("database", "postgresql:///name?host=/run/postgresql"),
         ("localpart", "a.b_c-d=e/f+1"),
         ("ghost", "webchat_{agent}"),

@@ -9,8 +9,10 @@ import pytest
 
 from bridge.config import example_config, json_schema, load_config
 from bridge.config.document import read_document, render_path
+from bridge.config.environment import filled
 from bridge.config.known_keys import Shape, advice, keys_of, known_paths, section_at
 from bridge.config.model import AccountEntry, Config, Login
+from tests.support import example_config as written
 from tests.unit.config.configs import load
 
 
@@ -62,9 +64,10 @@ def test_advice() -> None:
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_file_is_what_the_model_writes() -> None:
-    text = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
-    assert text == example_config(), "run: matrix-webchat example-config > config.example.yaml"
+def test_the_file_is_what_the_model_says() -> None:
+    texts = {file.read_text(encoding="utf-8") for file in written.TARGETS}
+    assert texts == {written.example_config()}, "run: python -m tests.support.example_config"
+    assert texts == {example_config()}
 
 
 def test_the_file_is_valid() -> None:
@@ -124,7 +127,7 @@ def test_the_values_are_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["a b", "yes", "*", "1", 'say "hi"', "x: y", "# no", "中文", ""])
 def test_other_values_survive_being_written(tmp_path: Path, value: str) -> None:
-    text = example_config({("appservice", "bot", "displayname"): value})
+    text = filled(example_config(), {("appservice", "bot", "displayname"): value})
     assert load(tmp_path, text).appservice.bot.displayname == value
 
 

@@ -157,6 +157,20 @@ def test_out_of_hours_only_the_opening_counts() -> None:
     assert moments.count(nine) == 2
 
 
+def test_an_opening_that_is_near_comes_before_the_usual_pause() -> None:
+    """At 08:57 on a Monday it is the opening that counts, and pauses are short anew after it."""
+    scene = with_hours()
+    scene.later(DAY + 8 * HOUR + 57 * MINUTE)
+    wished(scene)
+    scene.later(3 * MINUTE - 1)
+    assert scene.frames == []
+    scene.later(1 * MINUTE)
+    assert scene.sent(101) == [ASK]
+    scene.reply(CLOSED)
+    scene.later(5 * MINUTE)
+    assert scene.sent(101) == [ASK, ASK]
+
+
 def test_a_paused_room_is_not_called_back_into() -> None:
     scene = wished(Scene())
     scene.policy = Policy(queue_id=QueueId(7), paused=True)
@@ -262,11 +276,14 @@ def test_a_word_brings_a_quiet_request_to_light() -> None:
 def test_an_agent_who_accepts_at_once() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)
+    number = scene.state.number
     scene.reply(requestId=REQUEST)
     scene.push(201, requestId=REQUEST, requestStatus=1)
     assert scene.cards == ["queue.accepted"]
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.pings == ["chat.started"]
+    assert scene.cards == ["queue.accepted", "queue.joined"]
+    assert scene.state.number == number + 1, "one card, edited"
 
 
 def test_a_chat_that_begins_without_a_queue() -> None:

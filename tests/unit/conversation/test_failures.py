@@ -65,7 +65,7 @@ def test_a_file_that_the_server_fails_to_take_is_tried_a_few_times(
     assert scene.notices == []
 
 
-@pytest.mark.parametrize("code", [302, 400, 403, 415])
+@pytest.mark.parametrize("code", [300, 302, 400, 403, 415, 499])
 def test_a_file_that_is_surely_not_taken_is_answered_at_once(code: int) -> None:
     scene = Scene()
     scene.begin()

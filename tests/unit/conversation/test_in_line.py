@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Card, FailureReason, TurnAwaited
+from bridge.conversation.model import Card, FailureReason, TurnAwaited, Withdrawn
 from tests.support.scene import ASK, SESSION, Scene, message
 
 
@@ -67,6 +67,30 @@ def test_a_call_that_could_wait_no_longer_is_made_again() -> None:
     scene.reply(requestId=9001)
     scene.reply()
     assert [one.event_id for one in scene.state.phase.pre_sent] == [event]  # type: ignore[union-attr]
+
+
+def test_a_call_that_could_wait_no_longer_lets_the_others_go_first() -> None:
+    """Made again at once it would only fill the line anew."""
+    scene = Scene()
+    scene.text("hello")
+    scene.fail(FailureReason.NO_TURN)
+    scene.later(0.9)
+    assert scene.sent(101) == [ASK]
+    scene.later(0.1)
+    assert scene.sent(101) == [ASK, ASK]
+
+
+def test_a_wait_that_is_over_is_no_reason_to_be_silent_about_the_next() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    for _ in range(2):
+        event = scene.text("are you there?")
+        waits(scene, 4000)
+        scene.fail(FailureReason.NO_TURN)
+        scene.happen(Withdrawn(event))  # nothing is wanted of WebChat any more
+        scene.later(1)
+    assert scene.notices == ["trouble.turn"] * 2
 
 
 def test_no_card_is_written_of_what_is_not_seen() -> None:

@@ -141,6 +141,19 @@ def test_a_word_of_somebody_who_is_not_in_the_list(agent: str) -> None:
     assert len(scene.state.phase.agents) == (2 if agent else 1)
 
 
+def test_a_server_that_makes_up_agents_fills_no_list() -> None:
+    """Each that is listed would be brought into the room, and each would be stored with it."""
+    scene = Scene()
+    scene.begin(MEI)
+    many = [{"id": f"A{number}", "name": "A"} for number in range(400)]
+    scene.push(204, sessionId=SESSION, agents=many)
+    for number in range(400, 800):
+        scene.push(210, sessionId=SESSION, agentId=f"A{number}", msg=HELLO)
+    assert isinstance(scene.state.phase, Chatting)
+    assert len(scene.state.phase.agents) == frames.MOST_AGENTS
+    assert len(scene.relayed) == 400
+
+
 def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:
     scene = Scene()
     scene.push(210, sessionId=SESSION, msg=HELLO)

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import (
+    CallFailed,
     Chatting,
+    Consulted,
     FailureReason,
     Outstanding,
     Queued,
@@ -15,7 +17,7 @@ from bridge.conversation.model import (
     UploadMedia,
 )
 from bridge.conversation.policy import Policy
-from bridge.ids import CallId
+from bridge.ids import CallId, EventId
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import Logout, Reply
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
@@ -29,6 +31,22 @@ def test_an_answer_to_another_call_changes_nothing() -> None:
     scene.happen(Uploaded(CallId(999), "http://h/a"))
     scene.happen(Uploaded(scene.outstanding.call_id, "http://h/a"))
     assert scene.state == before
+
+
+def test_an_outcome_that_nothing_waits_for_changes_nothing() -> None:
+    """It may be told again after a crash (design, recovery)."""
+    for happened in (
+        Replied(CallId(1), Reply(FrameType.SEND_MESSAGE, 1)),
+        Uploaded(CallId(1), "http://h/a"),
+        CallFailed(CallId(1), FailureReason.UNREACHABLE),
+        Consulted(EventId("$1"), note="try turning it on"),
+    ):
+        scene = Scene()
+        scene.begin()
+        scene.forget()
+        before = scene.state
+        scene.happen(happened)
+        assert (scene.state, scene.effects) == (before, [])
 
 
 def test_an_answer_to_an_upload_changes_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.demo.matrix_user import Customer, CustomerError
+from tests.support.matrix_user import Customer, CustomerError
 
 
 @pytest.mark.asyncio

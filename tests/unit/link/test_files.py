@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -723,3 +724,44 @@ async def test_the_own_server_may_be_private_on_its_own_port_only() -> None:
     with pytest.raises(AddressRefused):
         await resolver.resolve("crm.example.org", 9000)
     await resolver.close()
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_leads_elsewhere_the_second_time() -> None:
+    """DNS rebinding: each connection goes to an address that was checked for it, whatever before.
+
+    127.0.0.2 plays a public address (it is listed), 127.0.0.1 what is not to be reached.
+    """
+    hits: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hits.append(writer.get_extra_info("sockname")[0])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
+        writer.close()
+
+    shown = await asyncio.start_server(serve, "127.0.0.2", 0)
+    port = shown.sockets[0].getsockname()[1]
+    hidden = await asyncio.start_server(serve, "127.0.0.1", port)
+    settings = settings_for(
+        "http://crm.example.org/webchat", allowed_media_hosts=(f"cdn.example:{port}", "127.0.0.2")
+    )
+    async with shown, hidden, started(settings) as fetcher:
+        assert fetcher._session is not None
+        connector = fetcher._session.connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        resolver = connector._resolver
+        assert isinstance(resolver, GuardedResolver)
+        url = f"http://cdn.example:{port}/a"
+        for addresses, reached in ((("127.0.0.2",), True), (("127.0.0.1",), False)):
+            resolver._inner = Names(*addresses)
+            connector.clear_dns_cache()  # as after ten seconds
+            if reached:
+                assert await read(fetcher, url) == b"x"
+            else:
+                with pytest.raises(Refused, match="not public"):
+                    await read(fetcher, url)
+        resolver._inner = Names("127.0.0.1", "127.0.0.2")
+        connector.clear_dns_cache()
+        assert await read(fetcher, url) == b"x"
+    assert set(hits) == {"127.0.0.2"}

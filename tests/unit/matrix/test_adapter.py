@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from bridge.config.model import Bot
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
@@ -69,6 +70,28 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
         *("<Mei>", "send"),
         *("<>", "send"),
         *("<Mei Lin>", "displayname", "send"),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_them() -> None:
+    named: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/displayname"):
+            named.append((await request.json())["displayname"])
+        return web.json_response({"event_id": "$e"})
+
+    async with adapting(answer) as adapter:
+        await adapter.ghosts.prepare([], Bot(displayname="WebChat"))
+        named.clear()
+        for name in ("webchat", "@alice:a", "\uff20alice\uff1aa", "Mei: sales", "WebChat Mei"):
+            agent = Agent(AgentId("a1"), name)
+            await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{name}")
+    own = "(webchat_a1)"
+    assert named == [
+        *(f"webchat {own}", f"@alice:a {own}", f"\uff20alice\uff1aa {own}"),
+        *("Mei: sales", "WebChat Mei"),
     ]
 
 

@@ -132,6 +132,17 @@ async def test_user_is_made_once_and_named_on_change() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_another_process_has_written_is_not_written_again() -> None:
+    async with running() as rig:
+        other = Ghosts(rig.transport, cast(StorePort, rig), USERS, PlainDevices(rig.transport))
+        for ghosts in (rig.ghosts, other):
+            await ghosts.ensure(GHOST, "Ann")
+        for ghosts in (rig.ghosts, other):
+            await ghosts.ensure(GHOST, "Anna", blob(picture()), "there")
+        assert (rig.count("displayname"), rig.count("upload"), rig.count("avatar_url")) == (2, 1, 1)
+
+
+@pytest.mark.asyncio
 async def test_nameless_user_gets_the_other_name_until_one_is_known() -> None:
     async with running() as rig:
         await rig.ghosts.ensure(GHOST, "", otherwise="a1")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from aiohttp import ClientSession
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from bridge.ids import QueueId
+from bridge.ops import metrics as module
 from bridge.ops.metrics import CannotListen, Metrics, metrics_server, watch_loop_lag
+from bridge.rooms.record import Chat
 from bridge.rooms.store import Backlog, Depth, Lane
 
 
@@ -26,20 +31,59 @@ def test_the_names() -> None:
     metrics.connected.labels("database").set(1)
     metrics.handling.observe(0.003)
     metrics.delivery("webchat", "delivered").observe(0.25)
-    metrics.phase_entered("Requesting", None)
-    metrics.phase_entered("Chatting", 12_000)
+    metrics.phase_entered("Requesting")
+    metrics.phase_entered("Chatting")
     text = metrics.render().decode()
     for line in (
         'bridge_matrix_event_count{event_type="m.room.message"} 1.0',
         'bridge_connected{peer="database"} 1.0',
         'webchat_phases_total{phase="Requesting"} 1.0',
-        "webchat_queue_wait_seconds_count 1.0",
-        "webchat_queue_wait_seconds_sum 12.0",
         'delivery_seconds_sum{lane="webchat",outcome="delivered"} 0.25',
         "inbox_seconds_count 1.0",
     ):
         assert line in text, line
     assert "process_resident_memory_bytes" in text
+
+
+def test_a_chat_is_measured_as_it_goes_on() -> None:
+    metrics = Metrics()
+    asked = Chat(1, QueueId(7), 1_000)
+    taken = replace(asked, started=13_000)
+    answered = replace(taken, answered=16_000)
+    rated = replace(answered, ended=60_000, rating=5)
+    chats = (
+        None,
+        asked,
+        taken,
+        answered,
+        rated,
+        replace(rated, rating=4),
+        replace(rated, rating=4),
+    )
+    for before, after in pairwise(chats):
+        assert after is not None
+        metrics.chat_went_on(before, after)
+    metrics.chat_went_on(None, Chat(2, QueueId(8), 5_000, started=5_000))  # of an agent's making
+    text = metrics.render().decode()
+    for line in (
+        "webchat_queue_wait_seconds_count 1.0",
+        "webchat_queue_wait_seconds_sum 12.0",
+        'webchat_first_reply_seconds_count{queue="7"} 1.0',
+        'webchat_first_reply_seconds_sum{queue="7"} 15.0',
+        'webchat_ratings_total{queue="7",rating="5"} 1.0',
+        'webchat_ratings_total{queue="7",rating="4"} 1.0',
+    ):
+        assert line in text, line
+    assert 'queue="8"' not in text
+
+
+def test_chats_are_counted_by_phase_and_queue() -> None:
+    metrics = Metrics()
+    metrics.chats({("Queued", QueueId(1)): 2, ("Chatting", QueueId(1)): 5})
+    metrics.chats({("Chatting", QueueId(1)): 4})
+    text = metrics.render().decode()
+    assert 'webchat_sessions{phase="Queued",queue="1"} 0.0' in text
+    assert 'webchat_sessions{phase="Chatting",queue="1"} 4.0' in text
 
 
 def test_links_count_themselves() -> None:
@@ -141,6 +185,22 @@ async def test_metrics_are_served_and_nothing_else() -> None:
             assert "bridge_logged_in 1.0" in await response.text()
         async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
             assert response.status == 404
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: a\r\n", b"GET /me"])
+async def test_a_connection_without_a_whole_request_ends(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that was used before, and one that goes on a byte at a time."""
+    monkeypatch.setattr(module, "IDLE", 0.2)
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(10):
+        for before in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(before + sent)
+            said = await reader.read()  # returns once the server has closed
+            assert said.startswith(b"HTTP/1.1 404" if before else b"")
+            writer.close()
 
 
 @pytest.mark.asyncio

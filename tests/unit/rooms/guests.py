@@ -38,7 +38,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
-from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
 NEXT = RoomId("!next:example.org")
 
@@ -136,9 +136,11 @@ class Guests:
             assert heard or answered, f"{meaning} fell on deaf ears"
 
     def was_command(self, spoke: Spoke) -> bool:
-        """Commands are answered: in words, or by what the conversation does."""
+        """Commands are answered: in words, or by what the conversation does; the excess once."""
         if not isinstance(spoke.content, CustomerText) or spoke.plain in {"hello", " "}:
             return False
+        if self.house.record.spoken > RULES.limits.messages_per_minute:
+            return True
         return bool(self.house.effects) or spoke.plain in {"close", "cancel", "rate 5 thanks"}
 
     def render(self) -> None:

@@ -41,10 +41,13 @@ from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import (
     Agent,
     AgentsUpdated,
+    AgentText,
     ChatStarted,
+    MessageReceived,
     QueueStatus,
     RateSession,
     Reply,
+    RobotMessage,
     SessionClosed,
 )
 from tests.unit.conversation.test_walk import Walk
@@ -115,6 +118,45 @@ def test_a_chat_from_the_first_word_to_the_rating() -> None:
     while room.house.record.conversation.rating is not None:
         room.replies()
     assert room.chat == msgspec.structs.replace(ended, rating=4)
+
+
+def test_when_an_agent_first_wrote() -> None:
+    room = Room()
+    assert room.chatting().answered is None
+    assert room.says("$2").answered is None
+    hello = Pushed(MessageReceived(SESSION, MEI.id, AgentText("hello")))
+    answered = room.happens(hello)
+    assert answered.answered == room.house.visit.now
+    assert room.happens(hello) == answered
+    # With whom nobody spoke.
+    silent = Room()
+    silent.chatting()
+    silent.happens(Tick())
+    assert silent.happens(Pushed(SessionClosed(SESSION, MEI.id))).answered is None
+    # A message tells of the chat, whose beginning got lost.
+    late = Room()
+    late.queued()
+    assert late.happens(hello).answered == late.house.visit.now
+
+
+def test_a_robot_is_no_agent_who_answers() -> None:
+    room = Room()
+    room.queued()
+    room.replies()
+    room.happens(Pushed(ChatStarted(SESSION, (), robot=True)))
+    assert room.happens(Pushed(RobotMessage(SESSION, None, "Ask me."))).answered is None
+    person = room.happens(Pushed(ChatStarted(SessionId(5151), (MEI,))))
+    assert person.answered is None
+    hello = Pushed(MessageReceived(SessionId(5151), MEI.id, AgentText("hello")))
+    assert room.happens(hello).answered == room.house.visit.now
+
+
+def test_of_a_chat_of_an_earlier_version_the_first_answer_is_not_known() -> None:
+    phase = Chatting(SESSION, 5, QueueId(1), (MEI,))
+    before, after = Conversation(phase, 1), Conversation(msgspec.structs.replace(phase), 1)
+    chats = (Chat(1, QueueId(1), 2, started=5, session_id=SESSION),)
+    (found,) = note_chat(chats, before, after, Tick(), 9, queue=QueueId(1))
+    assert found.answered is None
 
 
 def test_the_next_one_begins_with_its_own_first_word() -> None:
@@ -269,7 +311,8 @@ def test_what_is_kept_and_what_is_written() -> None:
     moved = msgspec.structs.replace(newest, last=EventId("$2"))
     assert changed_chats((newest,), (moved,)) == []
     ended = msgspec.structs.replace(moved, ended=9)
-    assert changed_chats((rated, newest), (rated, ended)) == [ended]
+    assert changed_chats((rated, newest), (rated, ended)) == [(newest, ended)]
+    assert changed_chats((), (newest,)) == [(None, newest)]
 
 
 def test_a_chat_survives_storage() -> None:
@@ -291,7 +334,7 @@ def test_whatever_happens_every_chat_is_noted(seed: int) -> None:
         walk.take(happened)
         after, former = walk.state, chats
         chats = note_chat(former, before, after, happened, walk.now, queue=QueueId(1))
-        for chat in changed_chats(former, chats):
+        for _, chat in changed_chats(former, chats):
             stored[chat.number] = chat
             assert load_chat(dump_chat(chat)) == chat
         chats = kept_chats(chats)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.conversation.model import FailureReason, Pushed
-from bridge.ids import AgentId, RoomId, UserId
+from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import Membership, load_input
 from bridge.webchat.frames import AgentText, MessageReceived, Received
@@ -38,6 +39,22 @@ async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
     bodies = [row["body"] for row in world.store.rows("journal")]
     stored = [load_input(body) for body in bodies if body is not None]
     assert stored == [Pushed(push, came, numbered=bool(rs_id))]
+
+
+@pytest.mark.asyncio
+async def test_words_of_another_session_are_shown_and_an_operator_is_told() -> None:
+    """They came by this room's own link: a server that does so mixes up its customers."""
+    world = World()
+    await world.chatting()
+    with capture_logs() as logs:
+        async with world.running() as engine:
+            for number, session in enumerate((SESSION, SessionId(0), SessionId(4711))):
+                push = MessageReceived(session, MEI.id, AgentText(f"hi {number}"))
+                await engine.pushed(ROOM, f"p{number}", Received(push))
+            await world.clock.turn(60)
+    assert [one.text for one in world.matrix.posted] == ["hi 0", "hi 1", "hi 2"]
+    told = [line for line in logs if line["event"] == "words of another session"]
+    assert [(line["of"], line["here"], line["room"]) for line in told] == [(4711, SESSION, ROOM)]
 
 
 @pytest.mark.asyncio

@@ -167,9 +167,12 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
     await world.chatting()
     async with world.running() as engine:
         world.matrix.trouble.append(Refused("M_FORBIDDEN"))
-        await engine.pushed(ROOM, "p", said("one"))
-        await engine.pushed(ROOM, "q", said("two"))
-        await quiet()
+        with capture_logs() as logs:
+            await engine.pushed(ROOM, "p", said("one"))
+            await engine.pushed(ROOM, "q", said("two"))
+            await quiet()
+    (line,) = (log for log in logs if log["log_level"] == "error")
+    assert (line["room"], line["chat"], line["event_id"], line["seq"]) == (ROOM, 1, "p", 1)
     assert world.matrix.texts(ROOM) == ["chat.unknown", "two"], "the customer knows of it"
     (letter,) = await world.store.dead_letters()
     assert letter.why == "M_FORBIDDEN"

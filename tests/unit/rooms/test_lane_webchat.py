@@ -65,12 +65,15 @@ async def test_a_call_is_answered() -> None:
     [(-7, "warning", "INVAILD_QUEUE_ID"), (-16, "info", "INVAILD_FILE_EXTENSION")],
 )
 async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, name: str) -> None:
+    """Table row 16, trap T30: the room is told by `result.-7`; the operator, as who can mend it."""
     world = World(FlakyStore())
     world.link.answers.append(Reply(110, code))
     with capture_logs() as logs:
         await one(world)
     (line,) = (log for log in logs if log["event"] == "WebChat refused a command")
     assert (line["log_level"], line["result"], line["name"]) == (level, code, name)
+    # By these a line of the log is found, and its message by `trace`.
+    assert (line["room"], line["chat"], line["event_id"]) == (ROOM, 1, "$e1")
 
 
 @pytest.mark.asyncio

@@ -424,11 +424,11 @@ def test_history_and_transcript() -> None:
     ]
     house.say("transcript")
     assert answer(house) == ("transcript.too_soon", {})
-    house.visit.now += TRANSCRIPT_EVERY
+    house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
     fourth = house.say("transcript")
     assert house.effects[-1] == SendTranscript(fourth)
     for words, number in (("transcript json", None), ("!wc transcript 3 JSON", 3)):
-        house.visit.now += TRANSCRIPT_EVERY
+        house.now = house.visit.now = house.now + TRANSCRIPT_EVERY
         asked = house.say(words)
         assert house.effects[-1] == SendTranscript(asked, number, json=True)
 

@@ -26,6 +26,7 @@ from bridge.rooms.record import (
     MemberGone,
     Membership,
     Nothing,
+    Reacted,
     RoomConfigured,
     RoomSettings,
     Spoke,
@@ -360,6 +361,28 @@ def test_too_fast() -> None:
     assert house.reported == {events[5]: "undelivered.too_fast"}
     house.now += 60_000
     assert house.say("later") in house.carried
+
+
+def test_commands_that_come_too_fast_are_answered_once_a_minute() -> None:
+    house = House().served()
+    for _ in range(2):
+        house.visit.effects.clear()
+        for _ in range(20):
+            house.say("status")
+        told = [one.key for one in house.effects if isinstance(one, Say)]
+        assert (len(told), told[-1]) == (6, "refused.too_fast")
+        assert house.reported == {}
+        assert house.say("words") in house.reported
+        house.now += 60_000
+
+
+def test_gestures_that_come_too_fast_are_answered_once_a_minute() -> None:
+    house = House().served()
+    asked = house.say("hello")
+    house.visit.effects.clear()
+    for number in range(20):
+        house.receive(Reacted(EventId(f"$r{number}"), ADA, asked, "👍"))
+    assert [one.key for one in house.effects if isinstance(one, Say)] == ["refused.too_fast"]
 
 
 @pytest.mark.parametrize(("whom", "direct"), [(SALES_USER, True), (BOT, False)])

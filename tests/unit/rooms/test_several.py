@@ -333,6 +333,23 @@ async def test_a_room_is_looked_up_again_if_the_database_did_not_answer() -> Non
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_was_looked_up_before_the_tombstone_is_looked_up_again() -> None:
+    """Between homeservers an invitation may overtake it; a served room is looked up once."""
+    world, new = World(), RoomId("!new:example.org")
+    await world.chatting()
+    noted, late = Upgrades(), Upgrades()
+    await late.look(world.store, new)
+    await late.look(world.store, ROOM)
+    await noted.note(world.store, ROOM, new)
+    await late.look(world.store, new)
+    assert (found := late.find(new)) is not None
+    assert found == noted.find(new)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.store, "fact", None, raising=False)
+        await late.look(world.store, ROOM)
+
+
+@pytest.mark.asyncio
 async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -190,4 +190,5 @@ async def test_a_connection_whose_claim_was_not_answered_is_never_used(
         assert hung.ended
         async with writer as connection:
             held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1"
-            assert await connection.fetchval(held, connection.get_server_pid()) == 1
+            # The claim, and the mark by which the session is known.
+            assert await connection.fetchval(held, connection.get_server_pid()) == 2

@@ -331,3 +331,16 @@ async def test_what_is_erased_does_not_go_on_lying_in_the_file(tmp_path: Path) -
     async with open_store(url, FixedClock()) as store:
         await store.forget_body(A, EventId("$5"))
     assert secret[:19] not in (tmp_path / "b.db").read_bytes()
+
+
+@pytest.mark.asyncio
+async def test_what_is_erased_does_not_go_on_lying_in_the_log(tmp_path: Path) -> None:
+    """Nor while the bridge runs: a backup by copying, or a kill, would keep it."""
+    secret = b"s3cret-in-a-message" * 20
+    async with open_store(f"sqlite:///{tmp_path / 'b.db'}", FixedClock()) as store:
+        (row,) = await accept(store, [NewInput(A, secret, "$5")], 1)
+        await step(store, StoredRoom(A, b"", live=False, phase="Idle"), [row.seq], now=2)
+        assert secret in (tmp_path / "b.db-wal").read_bytes()
+        await store.forget_body(A, EventId("$5"))
+        for name in ("b.db", "b.db-wal", "b.db-shm"):
+            assert secret[:19] not in (tmp_path / name).read_bytes(), name

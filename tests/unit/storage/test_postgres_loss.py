@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.rooms.store import (
     Commit,
@@ -26,7 +29,7 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage.postgres import PostgresEngine
+from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable
 from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
 from tests.fakes.flow import accept, open_inputs
@@ -62,6 +65,35 @@ async def soon(store: SqlStore, key: str) -> None:
                 await asyncio.sleep(0.05)
             else:
                 return
+
+
+@pytest.mark.asyncio
+async def test_of_several_servers_the_one_that_is_no_standby_is_used() -> None:
+    """And the other one once that is dead; one that answers nothing is not asked first again."""
+    first, ports = PostgresServer(port=free_port()), [free_port(), free_port()]
+    with socket.create_server(("127.0.0.1", ports[1])):  # takes connections, and no word
+        first.start()
+        second = PostgresServer(port=ports[0], of=first)
+        second.start()
+        try:
+            (own,) = re.findall(r"127\.0\.0\.1:\d+", first.url())
+            names = f"127.0.0.1:{ports[1]},127.0.0.1:{ports[0]},{own}"
+            url = first.url().replace(own, names)
+            async with open_store(url, FixedClock()) as store:
+                await accepted(store, "before")
+                first.kill()
+                second.promote()
+                await soon(store, "after")
+                assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
+        finally:
+            second.remove()
+            first.remove()
+
+
+def test_a_url_is_turned_by_its_servers() -> None:
+    assert turned("postgres://u:p@h1:5432,h2/db?x=1") == "postgres://u:p@h2,h1:5432/db?x=1"
+    for alone in ("postgres://u:p@h/db", "postgresql:///db?host=/run/postgresql"):
+        assert turned(alone) == alone
 
 
 @pytest.mark.asyncio

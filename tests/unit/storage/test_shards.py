@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from bridge.ids import SHARDS, EventId, RoomId, shard_of
 from bridge.rooms.store import (
@@ -25,10 +26,11 @@ from bridge.rooms.store import (
     NotOwned,
     Stale,
     StoredRoom,
+    Token,
 )
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
-from bridge.storage.shards import Shards
+from bridge.storage.shards import Member, Shards
 from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -61,6 +63,11 @@ def shards_of(store: SqlStore) -> Shards:
 def writer_of(store: SqlStore) -> Any:
     assert isinstance(store._engine, PostgresEngine)
     return store._engine._writer
+
+
+async def seen(by: Shards, whom: Shards) -> Member:
+    """What one replica sees of another, but for how long ago it gave a sign of life."""
+    return next(replace(m, age=0) for m in await by.beat("", leaving=False) if m.id == whom.id)
 
 
 @pytest.fixture
@@ -141,6 +148,22 @@ async def test_an_attempt_is_the_owners(start: Start) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_token_is_the_owners(start: Start) -> None:
+    """A process that wakes in the middle of a login has one that is older than its new owner's."""
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    new, late = (Token(ONE, "mx-1", value, 5) for value in ("new", "late"))
+    await one.save_token(new)
+    with pytest.raises(NotOwned):
+        await other.save_token(late)
+    with pytest.raises(NotOwned):
+        await other.forget_token(ONE)
+    assert await other.token(ONE) == new
+    await one.forget_token(ONE)
+    assert await one.token(ONE) == replace(new, value="")
+
+
+@pytest.mark.asyncio
 async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
     """So it is with a process that was paused, and whose session was ended meanwhile."""
     one, other = await start(), await start()
@@ -151,7 +174,8 @@ async def test_a_lost_connection_loses_what_another_takes(start: Start) -> None:
         told.append((set(lost), set(kept)))
 
     shards_of(one).locks.changed = changed
-    await shards_of(other).end(shards_of(one).locks.pid)
+    await shards_of(one).beat("one", leaving=False)
+    assert await shards_of(other).end(await seen(shards_of(other), shards_of(one)))
     async with asyncio.timeout(5):
         while not await shards_of(other).take({1}):  # noqa: ASYNC110 - a server's doing
             await asyncio.sleep(0.02)
@@ -218,8 +242,8 @@ async def test_replicas_see_one_another(start: Start) -> None:
     assert (mine.present, mine.leaving, mine.shards) == (True, False, [5, 6])
     assert mine.age < 5
     assert seen["other"].leaving
-    pid, id_ = shards_of(one).locks.pid, shards_of(one).id
-    await shards_of(other).end(pid)
+    id_ = shards_of(one).id
+    await shards_of(other).end(mine)
     async with asyncio.timeout(5):
         while any(  # noqa: ASYNC110 - as above
             m.present and m.id == id_ for m in await shards_of(other).beat("", leaving=False)
@@ -227,6 +251,27 @@ async def test_replicas_see_one_another(start: Start) -> None:
             await asyncio.sleep(0.02)
     await shards_of(other).forget([id_])
     assert [m.name for m in await shards_of(other).beat("other", leaving=False)] == ["other"]
+
+
+@pytest.mark.asyncio
+async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody(
+    start: Start, postgres_server: PostgresServer, url: str
+) -> None:
+    """As after a restart of the server: what a replica's row says of its session is outdated."""
+    one, other = shards_of(await start()), shards_of(await start())
+    await one.beat("one", leaving=False)
+    await other.beat("other", leaving=False)
+    schema, gone = url.rpartition("=")[2], "000000000000"
+    postgres_server.sql(
+        f"INSERT INTO {schema}.replicas SELECT '{gone}', 'gone', pid, started, seen, leaving "  # noqa: S608
+        f"FROM {schema}.replicas WHERE name = 'other'"
+    )
+    members = {member.name: member for member in await one.beat("one", leaving=False)}
+    assert {name for name, member in members.items() if member.present} == {"one", "other"}
+    assert await one.end(members["gone"])
+    await asyncio.sleep(0.1)
+    await other.beat("other", leaving=False)
+    assert other.locks.pid == members["other"].pid  # its session stands
 
 
 @pytest.mark.asyncio

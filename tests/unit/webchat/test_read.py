@@ -244,6 +244,13 @@ def test_an_agent_s_picture_under_its_other_name() -> None:
     assert started == ChatStarted(SESSION, (Agent(AgentId("K00017"), icon="head/mei.png"),))
 
 
+def test_an_agent_s_name_is_one_line() -> None:
+    people = [{"id": "A00001", "name": "\u202eMei\n \u200bLin", "comments": ""}]
+    told = push(type=204, sessionId=1, users=people)
+    assert isinstance(told, AgentsUpdated)
+    assert [agent.name for agent in told.agents] == ["Mei Lin"]
+
+
 def test_rating_and_end() -> None:
     agent = AgentId("K00017")
     assert push(type=203, sessionId=5150, agentId="K00017") == RatingPushed(SESSION, agent)

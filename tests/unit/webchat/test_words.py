@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from bridge.webchat.words import (
     FACES,
+    LONGEST_NAME,
     decode_emoji,
     encode_emoji,
     escaped,
     frame_bytes,
     guarded,
     is_unseen,
+    name_line,
     qqemoji,
     split_text,
 )
@@ -277,3 +279,20 @@ def test_what_shows_nothing() -> None:
     assert is_unseen("")
     assert is_unseen(" \t\n\u200b\u3000")
     assert not is_unseen("\u200b.")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("  Mei  Lin ", "Mei Lin"),
+        ("Mei\n\r\x1b[31mLin", "Mei [31mLin"),
+        ("\u202eniL ieM\u2066", "niL ieM"),
+        ("M\u200be\u2060i\ufeff", "Mei"),
+        ("\u200b\u200d \u2028\x00", ""),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("Mei 👩\u200d💻", "Mei 👩\u200d💻"),
+        ("x" * 100_000, f"{'x' * (LONGEST_NAME - 1)}…"),
+    ],
+)
+def test_a_name_is_one_line_that_changes_nothing_around_it(name: str, shown: str) -> None:
+    assert name_line(name) == shown

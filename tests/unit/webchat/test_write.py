@@ -280,6 +280,18 @@ def test_call_id_fits_into_an_int(call_id: int) -> None:
         dump(Logout(), call_id)
 
 
+def test_numbers_of_a_text_fit_into_what_the_server_keeps() -> None:
+    """The commonest command is written in a way of its own, up to the same limits."""
+
+    def written(call_id: int, time_ms: int, session_id: int) -> str:
+        return dump(SendMessage(SessionId(session_id), Text("hi")), call_id, time_ms)
+
+    assert json.loads(written(2**31 - 1, 2**63 - 1, 2**63 - 1))["time"] == 2**63 - 1
+    for beyond in ((2**31, START, 1), (-1, START, 1), (1, 2**63, 1), (1, START, 2**63)):
+        with pytest.raises(LocalProtocolError):
+            written(*beyond)
+
+
 def test_halves_of_surrogate_pairs_are_replaced() -> None:
     written = dump(SendMessage(SESSION, Text("a\ud83d b \ud83d\ude00")))
     written.encode()

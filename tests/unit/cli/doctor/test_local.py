@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,9 +15,11 @@ from bridge.cli.installation import (
     check_clock,
     check_database,
     check_registration,
+    check_replicas,
     differences,
 )
 from bridge.config import Config
+from bridge.demo.child_process import free_port
 from bridge.matrix.registration import (
     Namespaces,
     Registration,
@@ -25,8 +27,13 @@ from bridge.matrix.registration import (
     save_registration,
 )
 from bridge.rooms.store import StoreError
-from bridge.storage.query import Unreachable
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.query import Query, Statement, Unreachable
+from bridge.storage.sqlstore import SqlStore, open_store
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
+
+__all__ = ["postgres_server"]
 
 
 def registered(config: Config) -> Registration:
@@ -105,9 +112,6 @@ async def test_database_before_the_first_start(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_database_that_works(tmp_path: Path) -> None:
-    from bridge.rooms.surroundings import SystemClock
-    from bridge.storage.sqlstore import open_store
-
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
         # The bridge may be running at the same time.
@@ -171,9 +175,6 @@ async def test_database_role_without_rights(
 
 @pytest.mark.asyncio
 async def test_database_of_a_later_version(tmp_path: Path) -> None:
-    from bridge.rooms.surroundings import SystemClock
-    from bridge.storage.sqlstore import open_store
-
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
         pass
@@ -214,3 +215,67 @@ def test_clock_of_a_server_that_tells_no_time(date: str) -> None:
     findings = Findings()
     check_clock(findings, date, "them")
     assert told(findings) == ["SKIP clock, against them"]
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_replicas(postgres_server: PostgresServer) -> None:
+    url, clock = postgres_server.new_schema(), SystemClock()
+    schema = url.rpartition("=")[2]
+
+    async def line(store: SqlStore) -> str:
+        """The verdict, and a failure's fix."""
+        findings = Findings()
+        await findings.of("replicas", check_replicas(store))
+        return next((f"{one.verdict} {one.detail} {one.fix}" for one in findings.all), "")
+
+    async with AsyncExitStack() as stack:
+        look = await stack.enter_async_context(open_store(url, clock))
+        assert await line(look) == ""  # it is alone, or does not run
+        ours = []
+        for name in ("one", "other"):
+            store = await stack.enter_async_context(open_store(url, clock, sole=True, shared=True))
+            assert store.shards is not None
+            await store.shards.beat(name, leaving=False)
+            ours.append(store.shards)
+        await ours[0].take(range(100))
+        assert (await line(look)).startswith("FAIL 156 of 256 shards of the rooms are served by")
+        await ours[1].take(range(256))
+        assert await line(look) == "PASS 2 alive, all 256 shards are served "
+        aged = f"UPDATE {schema}.replicas SET seen = seen - interval '9 s' WHERE name = 'other'"  # noqa: S608
+        postgres_server.sql(aged)
+        assert (await line(look)).startswith("FAIL no sign of life: other another ends")
+        postgres_server.sql(
+            f"CREATE ROLE stranger LOGIN; GRANT ALL ON SCHEMA {schema} TO stranger; "
+            f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO stranger"
+        )
+        theirs = url.replace("//postgres@", "//stranger@")
+        third = await stack.enter_async_context(open_store(theirs, clock, sole=True, shared=True))
+        assert third.shards is not None
+        await third.shards.beat("third", leaving=False)
+        several = "FAIL they come as several roles: postgres, stranger let all replicas use one"
+        assert (await line(look)).startswith(several)
+
+
+@pytest.mark.asyncio
+async def test_replicas_of_a_database_that_cannot_be_used() -> None:
+    assert await check_replicas(None) is None
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_told_when_a_host_counts_as_gone() -> None:
+    """Its own settings are two hours and never, in which a vanished host's locks stay."""
+    server = PostgresServer(port=free_port())
+    try:
+        server.start()
+        async with open_store(server.url(), SystemClock()) as store:
+            assert await store.sessions([]) == ([], True)
+            asked = "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"
+            rows = await store._engine.read(
+                Query(Statement("", "SELECT current_setting(unnest($1::text[]))"), (list(asked),))
+            )
+            assert [value for (value,) in rows] == ["10", "5", "3"]
+    finally:
+        server.remove()

@@ -1,32 +1,23 @@
-"""A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
+"""A customer's Matrix client: a few calls, and waiting with a bound.
 
 `Customer` shares no code with the bridge, so that both sides of a conversation cannot be wrong in
-the same way. `Phone` is one that encrypts, by matrix-nio, whose crypto code is not the bridge's.
+the same way. `Phone` is one that encrypts, by the demo's client.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
-from nio import (
-    AsyncClient,
-    AsyncClientConfig,
-    LoginResponse,
-    MegolmEvent,
-    RoomSendResponse,
-    SyncResponse,
-    UploadResponse,
-)
-from nio.crypto import decrypt_attachment
-from nio.exceptions import EncryptionError
 
+from bridge.demo import phone
+from bridge.demo.phone import RefusedError, password_of
 from bridge.demo.synapse import SynapseServer
 
 # --- in clear ------------------------------------------------------------------------------------
@@ -36,11 +27,6 @@ Json = dict[str, object]
 
 PATIENCE = 30.0
 """Seconds after which something awaited is held not to come."""
-
-
-def password_of(localpart: str) -> str:
-    """Of everybody on the demo's homeserver, which no other machine can reach."""
-    return f"{localpart}-secret"
 
 
 class CustomerError(Exception):
@@ -214,9 +200,9 @@ class Customer:
                 seen.setdefault(str(event["event_id"]), event)
         self._since = str(answer["next_batch"])
 
-    def opened(self, event: Event) -> Event:
-        """An event as the homeserver has it, as this client shows it."""
-        return event
+    def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
+        """Events as the homeserver has them, as this client shows them."""
+        return events
 
     def events(self, room_id: str) -> list[Event]:
         return list(self._seen.get(room_id, {}).values())
@@ -263,22 +249,16 @@ def _events(room: object, part: str) -> list[Event]:
 
 # --- encrypted -----------------------------------------------------------------------------------
 
-ENCRYPTION: Json = {
-    "type": "m.room.encryption",
-    "state_key": "",
-    "content": {"algorithm": "m.megolm.v1.aes-sha2"},
-}
-
 
 class Phone(Customer):
-    """One device of one user; what it shows of a room is decrypted."""
+    """One device of one user; what it shows of a room is decrypted. The demo's, with more to do."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str, nio: AsyncClient) -> None:
-        super().__init__(session, address, nio.user_id, nio.access_token)
-        self.nio = nio
-        """The client; unverified devices are encrypted for, as in Element by default."""
-        self._sealed: dict[str, tuple[str, MegolmEvent]] = {}
-        """Events whose key has not come, by event id, with their room."""
+    def __init__(self, session: aiohttp.ClientSession, address: str, device: phone.Phone) -> None:
+        super().__init__(session, address, device.nio.user_id, device.nio.access_token)
+        self.nio = device.nio
+        self.close = device.close
+        self.unreadable = device.unreadable
+        self._device = device
 
     @classmethod
     async def log_in(
@@ -291,90 +271,40 @@ class Phone(Customer):
         new: bool = True,
     ) -> Self:
         """A new device, with its keys in a new folder; with `new` of a new user."""
-        password = password_of(localpart)
-        user_id = f"@{localpart}:{server.domain}"
         if new:
-            user_id = await server.register(session, localpart, password)
-        await asyncio.to_thread(folder.mkdir, parents=True)
-        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
-        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        _expect(LoginResponse, await nio.login(password))
-        phone = cls(session, server.address, nio)
-        await phone.sync()
-        return phone
-
-    async def close(self) -> None:
-        """Log nothing out, but let go of connections and of the key store."""
-        await self.nio.close()
-        if self.nio.store is not None:
-            # nio leaves that to the garbage collector, of which Python 3.13 complains.
-            self.nio.store.database.close()
+            await server.register(session, localpart, password_of(localpart))
+        return cls(session, server.address, await phone.Phone.log_in(server, localpart, folder))
 
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new, decrypt it, and see to our keys."""
-        answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
-        _expect(SyncResponse, answer)
+        try:
+            answer = await self._device.sync(timeout_ms)
+        except RefusedError as error:
+            raise CustomerError(0, "", str(error)) from error
         self._take_in(await answer.transport_response.json())
-        if self.nio.should_upload_keys:
-            await self.nio.keys_upload()
-        if self.nio.should_query_keys:
-            await self.nio.keys_query()
-        if self.nio.should_claim_keys:
-            await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
-        await self.nio.send_to_device_messages()
-        for room_id, room in answer.rooms.join.items():
-            for event in room.timeline.events:
-                if isinstance(event, MegolmEvent):
-                    self._sealed[event.event_id] = (room_id, event)
-                else:  # opened by nio, or in clear
-                    self._seen[room_id][event.event_id] = event.source
-        for event_id, (room_id, event) in list(self._sealed.items()):
-            try:
-                opened = self.nio.decrypt_event(event)
-            except EncryptionError:
-                continue
-            self._seen[room_id][event_id] = opened.source
-            del self._sealed[event_id]
 
-    def unreadable(self, room_id: str) -> list[Event]:
-        return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
+    def events(self, room_id: str) -> list[Event]:
+        return self._device.events(room_id)
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
         """As Element: encrypted from the start, and the first words come at once."""
-        encrypted: Json = {"initial_state": [ENCRYPTION]}
+        encrypted: Json = {"initial_state": [phone.ENCRYPTION]}
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
-    def opened(self, event: Event) -> Event:
-        return self._seen[str(event["room_id"])].get(str(event["event_id"]), event)
+    def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
+        shown = {event["event_id"]: event for event in self.events(room_id)}
+        return [shown.get(event["event_id"], event) for event in events]
 
     async def send(
         self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
     ) -> str:
-        while room_id not in self.nio.rooms:
-            await self.sync(timeout_ms=1_000)
-        answer = await self.nio.room_send(
-            room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
-        )
-        _expect(RoomSendResponse, answer)
-        return str(answer.event_id)
+        try:
+            return await self._device.send(room_id, content, kind, txn=txn)
+        except RefusedError as error:
+            raise CustomerError(0, "", str(error)) from error
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
-        """Encrypt and upload a file."""
-        answer, keys = await self.nio.upload(
-            lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
-        )
-        _expect(UploadResponse, answer)
-        return {"file": keys | {"url": answer.content_uri}}
+        return await self._device.upload(data, name, mime)
 
     async def read_file(self, event: Event) -> bytes:
-        file: Any = content_of(event)["file"]
-        sealed = await self.download(str(file["url"]))
-        return bytes(
-            decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
-        )
-
-
-def _expect(kind: type[object], answer: object) -> None:
-    """Refuse an answer of nio's that tells of an error."""
-    if not isinstance(answer, kind):
-        raise CustomerError(0, "", str(answer))
+        return await self._device.read_file(event)

@@ -1,0 +1,167 @@
+"""The demo's customer: a Matrix client that encrypts, by matrix-nio.
+
+Neither its crypto code nor anything else of it is the bridge's, so that both sides of a
+conversation cannot be wrong in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nio import (
+    AsyncClient,
+    AsyncClientConfig,
+    DownloadResponse,
+    LoginResponse,
+    MatrixRoom,
+    MegolmEvent,
+    RoomCreateResponse,
+    RoomPreset,
+    RoomSendResponse,
+    SyncResponse,
+    UploadResponse,
+)
+from nio.crypto import decrypt_attachment
+from nio.exceptions import EncryptionError
+
+from bridge.demo.synapse import SynapseServer
+
+Event = dict[str, Any]
+"""A Matrix event as JSON, decrypted if the client could."""
+ENCRYPTION: Event = {
+    "type": "m.room.encryption",
+    "state_key": "",
+    "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+}
+_Answer = TypeVar("_Answer")
+
+
+class RefusedError(Exception):
+    """The homeserver refused a call; the message is its own."""
+
+
+def done(kind: type[_Answer], answer: object) -> _Answer:
+    """An answer of nio's, which is of that kind unless it tells of an error: RefusedError."""
+    if not isinstance(answer, kind):
+        raise RefusedError(str(answer))
+    return answer
+
+
+def password_of(localpart: str) -> str:
+    """Of everybody on the demo's homeserver, which no other machine can reach."""
+    return f"{localpart}-secret"
+
+
+class Phone:
+    """One device of one user. What `sync` sees is kept per room, in order, once."""
+
+    def __init__(self, nio: AsyncClient) -> None:
+        self.nio = nio
+        """The client; unverified devices are encrypted for, as in Element by default."""
+        self._seen: dict[str, dict[str, Event]] = {}
+        self._sealed: dict[str, MegolmEvent] = {}
+        """Events whose key has not come, by event id."""
+
+    @classmethod
+    async def log_in(cls, server: SynapseServer, localpart: str, folder: Path) -> Phone:
+        """A new device of somebody who is registered, with its keys in a new folder."""
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
+        user_id = f"@{localpart}:{server.domain}"
+        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
+        done(LoginResponse, await nio.login(password_of(localpart)))
+        phone = cls(nio)
+        await phone.sync()
+        return phone
+
+    async def close(self) -> None:
+        """Log nothing out, but let go of connections and of the key store."""
+        await self.nio.close()
+        if self.nio.store is not None:
+            # nio leaves that to the garbage collector, of which Python 3.13 complains.
+            self.nio.store.database.close()
+
+    # --- what comes -------------------------------------------------------------------------------
+
+    async def sync(self, timeout_ms: int = 0) -> SyncResponse:
+        """Take in what is new, decrypt it, and see to our keys."""
+        first = not self.nio.next_batch
+        answer = done(SyncResponse, await self.nio.sync(timeout=timeout_ms, full_state=first))
+        if self.nio.should_upload_keys:
+            await self.nio.keys_upload()
+        if self.nio.should_query_keys:
+            await self.nio.keys_query()
+        if self.nio.should_claim_keys:
+            await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
+        await self.nio.send_to_device_messages()
+        for room_id, room in answer.rooms.join.items():
+            seen = self._seen.setdefault(room_id, {})
+            for event in (*room.state, *room.timeline.events):
+                seen.setdefault(event.source["event_id"], event.source)
+                if isinstance(event, MegolmEvent):
+                    self._sealed[event.event_id] = event
+        for event_id, sealed in list(self._sealed.items()):
+            try:
+                opened = self.nio.decrypt_event(sealed)
+            except EncryptionError:
+                continue
+            self._seen[sealed.room_id][event_id] = opened.source
+            del self._sealed[event_id]
+        return answer
+
+    def room(self, room_id: str) -> MatrixRoom:
+        """The state of a room that a client shows: who types, who has read what."""
+        return self.nio.rooms[room_id]
+
+    def events(self, room_id: str) -> list[Event]:
+        return list(self._seen.get(room_id, {}).values())
+
+    def unreadable(self, room_id: str) -> list[Event]:
+        return [one for one in self.events(room_id) if one["type"] == "m.room.encrypted"]
+
+    async def wait_until(self, holds: Callable[[], bool], patience: float) -> None:
+        """Sync until something holds of what has been seen, or raise TimeoutError."""
+        async with asyncio.timeout(patience):
+            while not holds():
+                await self.sync(timeout_ms=2_000)
+
+    async def read_file(self, event: Event) -> bytes:
+        file = event["content"]["file"]
+        sealed = done(DownloadResponse, await self.nio.download(file["url"])).body
+        key, digest = file["key"]["k"], file["hashes"]["sha256"]
+        return bytes(decrypt_attachment(sealed, key, digest, file["iv"]))
+
+    # --- what she does ----------------------------------------------------------------------------
+
+    async def create_dm(self, whom: str, first_text: str, *, encrypted: bool = True) -> str:
+        """Make a direct room with somebody, as Element does: the first words come at once."""
+        state = [ENCRYPTION] if encrypted else []
+        preset = RoomPreset.trusted_private_chat
+        answer = await self.nio.room_create(
+            preset=preset, is_direct=True, invite=[whom], initial_state=state
+        )
+        room_id = str(done(RoomCreateResponse, answer).room_id)
+        await self.send(room_id, {"msgtype": "m.text", "body": first_text})
+        return room_id
+
+    async def send(
+        self, room_id: str, content: Event, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
+        """Send an event; `txn` names one that may be a repetition."""
+        while room_id not in self.nio.rooms:
+            await self.sync(timeout_ms=1_000)
+        answer = await self.nio.room_send(
+            room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
+        )
+        return str(done(RoomSendResponse, answer).event_id)
+
+    async def upload(self, data: bytes, name: str, mime: str) -> Event:
+        """Encrypt and upload a file; returns what an event says of where it lies."""
+        answer, keys = await self.nio.upload(
+            lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
+        )
+        return {"file": (keys or {}) | {"url": done(UploadResponse, answer).content_uri}}

@@ -1,0 +1,177 @@
+"""A WebChat server that sends for ever: nothing of ours grows with it, and other links go on.
+
+Frames with odd contents are `tests/fuzz`'s; what a server says of its own accord is told of in
+`test_socket`. Here it is about bytes: pings that nobody reads the answers of, fragments and frames
+without end, answers that unpack to more than they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiohttp import web
+from websockets.asyncio.client import connect
+
+from bridge.conversation.model import FailureReason
+from bridge.link.http_client import LONGEST_ANSWER
+from bridge.link.socket import Connection
+from bridge.rooms.ports import CallFailure, TooBig, Unavailable
+from tests.unit.link.rig import WildServer, eventually, rig, settings_for
+from tests.unit.link.simulated import ADA, ASK
+from tests.unit.link.test_files import fetching
+
+pytestmark = pytest.mark.asyncio
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+LONGEST = 1_000_000
+"""Bytes of a message that are read."""
+
+
+@asynccontextmanager
+async def facing(play: Callable[[*Streams], Awaitable[None]]) -> AsyncIterator[Connection]:
+    """A socket to a server that plays so, once the handshake is over."""
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (key,) = (one for one in head.split(b"\r\n") if one.startswith(b"Sec-WebSocket-Key"))
+        word = key.partition(b": ")[2] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accepted = base64.b64encode(hashlib.sha1(word).digest())  # noqa: S324 - RFC 6455
+        writer.write(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        writer.write(b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n")
+        try:
+            await play(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, asyncio.timeout(20):
+        socket = await connect(
+            url,
+            create_connection=Connection,
+            ping_interval=None,
+            compression=None,
+            max_size=LONGEST,
+        )
+        assert isinstance(socket, Connection)
+        yield socket
+        socket.transport.abort()
+
+
+async def test_pings_that_nobody_reads_the_answers_of() -> None:
+    """Each is answered; while the answers are not read, nothing more is read either."""
+    read, flood = asyncio.Event(), (b"\x89\x7d" + b"x" * 125) * 1000
+    given = 0
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal given
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.pause_reading()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                while True:
+                    writer.write(flood)
+                    await writer.drain()
+                    given += len(flood)
+        writer.transport.resume_reading()
+        read.set()
+        while await reader.read(65536):
+            pass
+
+    async with facing(play) as socket:
+        most = 0
+        while not read.is_set():
+            most = max(most, socket.transport.get_write_buffer_size())
+            await asyncio.sleep(0.01)
+        assert given > 200_000
+        assert most < 500_000
+        await eventually(lambda: not socket.transport.get_write_buffer_size())
+        assert socket.transport.is_reading()  # and all goes on
+
+
+@pytest.mark.parametrize("size", [0, 1, 60_000])
+async def test_fragments_without_end(size: int) -> None:
+    """They are put together up to the longest message, and then the link ends (1009)."""
+    mark = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    piece = b"\x00" + mark + b"x" * size
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x01\x01x")
+        for _ in range(3000 if size < 2 else 100):
+            writer.write(piece)
+            await writer.drain()
+        await reader.read(1)
+
+    async with facing(play) as socket:
+        heard: list[object] = []
+        ended = asyncio.Event()
+        socket.hand_over(heard.append, ended.set)
+        if size > 1:
+            await ended.wait()
+            assert socket.protocol.close_sent is not None
+            assert socket.protocol.close_sent.code == 1009
+        else:
+            await eventually(lambda: len(socket._fragments) == 1 + 3000 * size)
+        assert heard == []
+        assert len(socket._fragments) <= LONGEST
+
+
+async def test_a_frame_that_says_it_has_64_mib() -> None:
+    """Its header is enough: nothing of it is kept."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x81\x7f" + (64 << 20).to_bytes(8, "big") + b"x" * 100)
+        await reader.read(1)
+
+    async with facing(play) as socket:
+        ended = asyncio.Event()
+        socket.hand_over(lambda _: None, ended.set)
+        await ended.wait()
+        assert socket.protocol.close_sent is not None
+        assert socket.protocol.close_sent.code == 1009
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_answer_to_a_login_that_never_ends(packed: bool) -> None:
+    zipped, given = gzip.compress(bytes(2**24), 1), 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal given
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"} if packed else {})
+        await response.prepare(request)
+        while given < 1000:
+            await response.write(zipped if packed else b" " * 65_536)
+            given += 1
+        return response
+
+    server = WildServer()
+    server.login = endless
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        with pytest.raises(CallFailure, match="without WebChat's JSON") as caught:
+            await rigged.call(ADA, 1, ASK)
+    assert caught.value.reason is FailureReason.UNREACHABLE
+    assert given < 1000 > LONGEST_ANSWER // 65_536
+
+
+async def test_a_file_that_unpacks_to_more_than_is_allowed() -> None:
+    async def bomb(request: web.Request) -> web.StreamResponse:
+        packed = gzip.compress(bytes(2**24))
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    async with fetching(bomb) as (fetcher, _), fetcher.fetch("up/a", 1_000_000) as file:
+        assert file.size is None
+        read = 0
+        try:
+            async for chunk in file.chunks:
+                read += len(chunk)
+        except (TooBig, Unavailable):
+            assert read <= 1_000_000
+        else:
+            pytest.fail("the whole of it was read")

@@ -1,0 +1,267 @@
+"""A homeserver that answers nonsense, for ever, or elsewhere: no call hangs, grows or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import pytest
+from aiohttp import web
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix import client
+from bridge.matrix.client import Homeserver
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Entered, MatrixEvent, dump_input, load_input
+from tests.unit.matrix.test_adapter import adapting
+from tests.unit.matrix.test_transport import ALL, BOTH, GHOST, USERS, Call, always, homeserver
+
+pytestmark = pytest.mark.asyncio
+ROOM, EVENT = RoomId("!r:a"), EventId("$e")
+
+VALUES: tuple[object, ...] = (None, True, -1, 1e400, "\ud83d", "x\0" * 99, [], [None, 1, [{}]], {})
+"""What may stand in any field."""
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "check": ("user_id",),
+    "register": ("user_id",),
+    "devices": ("devices",),
+    "owner": ("appservice",),
+    "set_owner": (),
+    "make_device": (),
+    "set_profile": (),
+    "join": ("room_id",),
+    "invite": (),
+    "leave": (),
+    "send": ("event_id",),
+    "state": ("content", "sender", "type", "event_id"),
+    "set_state": ("event_id",),
+    "members": ("chunk",),
+    "page": ("chunk", "end"),
+    "timeline": ("event", "end", "chunk"),
+    "redact": ("event_id",),
+    "show_typing": (),
+    "mark_read": (),
+    "upload_limit": ("m.upload.size",),
+    "ping": ("duration_ms",),
+    "keys: make_device": ("access_token",),
+    "keys: devices": ("devices",),
+    "keys: query": ("device_keys", "master_keys", "failures"),
+    "keys: claim": ("one_time_keys", "failures"),
+    "keys: upload_keys": ("one_time_key_counts",),
+    "keys: upload_identity": (),
+    "keys: upload_signatures": ("failures",),
+    "keys: mark": ("mark",),
+    "keys: sync": ("next_batch", "to_device", "device_one_time_keys_count"),
+}
+"""The fields that are read of each call's answer."""
+
+
+async def listed(events: AsyncIterator[object]) -> list[object]:
+    found = []
+    async for event in events:  # one that never ends would go on for ever
+        found.append(event)
+        if len(found) > 500:
+            break
+    return found
+
+
+def call(made: Homeserver, name: str) -> Awaitable[object]:
+    keys = KeyServer(made, made)
+    calls: Mapping[str, Callable[[], Awaitable[object]]] = {
+        "check": made.check,
+        "register": lambda: made.register(GHOST),
+        "devices": lambda: made.devices(GHOST),
+        "owner": lambda: made.owner(GHOST),
+        "set_owner": lambda: made.set_owner(GHOST, "webchat"),
+        "make_device": lambda: made.make_device(GHOST),
+        "set_profile": lambda: made.set_profile(GHOST, "displayname", "Mei"),
+        "join": lambda: made.join(GHOST, ROOM),
+        "invite": lambda: made.invite(GHOST, ROOM, USERS.bot),
+        "leave": lambda: made.leave(GHOST, ROOM),
+        "send": lambda: made.send(GHOST, ROOM, "m.room.message", {}, "t"),
+        "state": lambda: made.state(GHOST, ROOM, "m.room.topic"),
+        "set_state": lambda: made.set_state(GHOST, ROOM, "m.room.topic", {}),
+        "members": lambda: made.members(GHOST, ROOM),
+        "page": lambda: made.page(GHOST, ROOM, 9),
+        "timeline": lambda: listed(made.timeline(ROOM, GHOST, EVENT)),
+        "redact": lambda: made.redact(GHOST, ROOM, EVENT, "t"),
+        "show_typing": lambda: made.show_typing(ROOM, GHOST, 5),
+        "mark_read": lambda: made.mark_read(ROOM, GHOST, EVENT),
+        "upload_limit": made.upload_limit,
+        "ping": lambda: made.ping("webchat"),
+        "keys: make_device": lambda: keys.make_device(GHOST, "D"),
+        "keys: devices": lambda: keys.devices(GHOST),
+        "keys: query": lambda: keys.query(GHOST, [GHOST]),
+        "keys: claim": lambda: keys.claim(GHOST, {}),
+        "keys: upload_keys": lambda: keys.upload_keys(GHOST, {}),
+        "keys: upload_identity": lambda: keys.upload_identity(GHOST, {}),
+        "keys: upload_signatures": lambda: keys.upload_signatures(GHOST, {}),
+        "keys: mark": lambda: keys.mark(GHOST),
+        "keys: sync": lambda: keys.sync(GHOST, "s", wait=False),
+    }
+    return calls[name]()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+async def test_nonsense_in_every_field_of_every_answer(name: str) -> None:
+    """Each call gives a value of its type, or one of the two errors that all callers expect."""
+    saying: list[tuple[int, object]] = [(200, value) for value in VALUES]
+    for field in FIELDS[name]:
+        saying += [(200, {field: value}) for value in VALUES]
+    saying += [(status, {"errcode": value}) for value in VALUES[::3] for status in (404, 500)]
+    said: tuple[int, object] = (200, None)
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(said[1], status=said[0])
+
+    async with homeserver(answer) as transport, asyncio.timeout(20):
+        for said in saying:
+            try:
+                found = await call(transport, name)
+            except (Unavailable, Refused):
+                continue
+            assert len(str(found)) < 10_000, said
+
+
+@ALL
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_answer_without_end_is_given_up(
+    call: Call, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LONGEST_ANSWER", 100_000)
+    piece = b'{"a":"' + b" " * 65_536
+    zipped, given = gzip.compress(bytes(2**24), 1), 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal given
+        await request.read()
+        head = {"Content-Type": "application/json"}
+        response = web.StreamResponse(
+            headers=head | ({"Content-Encoding": "gzip"} if packed else {})
+        )
+        await response.prepare(request)
+        while True:  # until the connection is closed
+            await response.write(zipped if packed else piece)
+            given += 1
+            assert given < 1000
+
+    async with homeserver(answer) as transport, asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="100000 bytes"):
+            await call(transport, {})
+
+
+@BOTH
+async def test_an_answer_at_the_limit_is_read(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_ANSWER", 100_000)
+    body = json.dumps({"a": "x" * (100_000 - len('{"a": ""}'))})
+    chunked = True
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.Response(text=body, content_type="application/json")
+        if chunked:
+            response.enable_chunked_encoding()
+        return response
+
+    async with homeserver(answer) as transport:
+        assert len(str((await call(transport, {}))["a"])) > 99_000
+        chunked = False
+        assert len(str((await call(transport, {}))["a"])) > 99_000
+        body += " "
+        with pytest.raises(Unavailable):
+            await call(transport, {})
+
+
+@ALL
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_nobody_is_told_our_words_by_a_redirect(call: Call, status: int) -> None:
+    """Neither the token nor a message goes to an address that the homeserver names."""
+    told: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        told.append(await request.text())
+        return web.json_response({"event_id": "$e"})
+
+    async with homeserver(elsewhere) as other:
+        leads = {"Location": f"{other._address}/x"}
+        async with homeserver(always(status, "{}", leads)) as transport:
+            with pytest.raises(Unavailable, match=r"homeserver\.address"):
+                await call(transport, {})
+    assert told == []
+
+
+async def test_a_file_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FILE_TIMEOUT", 0.3)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if request.method == "POST":
+            await asyncio.sleep(5)  # it takes the file, and does not say so
+        await response.prepare(request)
+        for _ in range(100):
+            await response.write(b"x")
+            await asyncio.sleep(0.05)
+        return response
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async with homeserver(answer) as transport, asyncio.timeout(4):
+        with pytest.raises(Unavailable, match="took"):
+            async with transport.download("mxc://a/b", 1000) as found:
+                _ = [chunk async for chunk in found.chunks]
+        with pytest.raises(Unavailable, match="upload"):
+            await transport.upload(chunks(), 1, "text/plain", "x", GHOST)
+        with pytest.raises(TimeoutError):  # the reader's own
+            async with transport.download("mxc://a/b", 1000):
+                raise TimeoutError
+
+
+async def test_nonsense_in_every_field_of_a_room_that_we_enter() -> None:
+    """What is found there can be stored, whoever wrote it."""
+    field, value = "", object()
+
+    def event(**more: object) -> dict[str, object]:
+        honest: dict[str, object] = {
+            "type": "m.room.member",
+            "state_key": "@ada:a",
+            "sender": "@ada:a",
+            "event_id": "$e",
+            "content": {"membership": "join", "displayname": "Ada"},
+            "origin_server_ts": 1,
+        }
+        told = honest | more
+        if field in told:
+            told[field] = value
+        content = told["content"]
+        if isinstance(content, dict) and field in content:
+            told["content"] = content | {field: value}
+        return told
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/state/" in request.path:
+            content = {"algorithm": "m.x", "join_rule": "invite", "queue": 1}
+            told = event(type="x", content=content, state_key="")
+        else:
+            kind = "m.room.message" if request.path.endswith("/messages") else "m.room.member"
+            told = {"chunk": [event(type=kind), 1, None], "end": "e", "event_id": "$e"}
+            if field in told:
+                told[field] = value
+        return web.Response(text=json.dumps(told), content_type="application/json")
+
+    names = ("state_key", "sender", "content", "event_id", "type", "origin_server_ts", "chunk")
+    async with adapting(answer) as adapter, asyncio.timeout(30):
+        fields = (*names, "membership", "displayname", "queue", "join_rule", "end")
+        for field, value in itertools.product(fields, (None, -1, "\ud83d", [[]])):  # noqa: B007
+            entry = await adapter.enter(ROOM, USERS.bot, UserId("@ada:a"), encrypt=True)
+            stored = load_input(dump_input(entry.found))
+            assert isinstance(stored, Entered)
+            assert len(stored.people) == len(entry.found.people)
+            for raw in entry.earlier:
+                dump_input(MatrixEvent(raw))
+                adapter.interpret(raw)
+            await adapter.power_levels(ROOM, USERS.bot, (USERS.bot,))
+            await adapter.is_replaced(ROOM, USERS.bot)
