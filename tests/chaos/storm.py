@@ -269,13 +269,13 @@ def _heard(place: Ground, chat: Chat) -> int:
     """The number of the newest text that the agent has."""
     found = place.stage.simulator.customers[chat.talk.login].history.messages
     texts = (str(message["text"]) for message in reversed(found))
-    return next((int(t.split()[1]) for t in texts if t.startswith("question ")), 0)
+    return next((_number(text) for text in texts if text.startswith("question ")), 0)
 
 
 def _read(chat: Chat) -> int:
     """The number of the newest text that the customer has."""
     texts = (LATE.sub("", wording(event)) for event in reversed(chat.talk.messages()))
-    return next((int(t.split()[1]) for t in texts if t.startswith("answer ")), 0)
+    return next((_number(text) for text in texts if text.startswith("answer ")), 0)
 
 
 # --- the judgement --------------------------------------------------------------------------------
@@ -309,13 +309,21 @@ async def _towards_the_customer(place: Ground, chat: Chat, absences: Absences) -
 
     Returns how many are only said, and how many were lost in so short an absence that they are not.
     """
-    room = [
-        LATE.sub("", wording(event)) if str(event.get("sender")).startswith(GHOSTS) else
+    bodies = [
+        wording(event) if str(event.get("sender")).startswith(GHOSTS) else
         UNSURE if UNSURE in wording(event) else ""
         for event in await timeline(chat.talk)
         if "body" in content_of(event)
     ]  # fmt: skip
+    room = [LATE.sub("", body) for body in bodies]
     read = [text for text in room if text.startswith("answer ")]
+    if place.server == "history":
+        # What was found there has its time before it, and may stand behind what came since.
+        late = [text for body, text in zip(bodies, room, strict=True) if body != text]
+        prompt = [text for text in read if text not in set(late)]
+        assert late == sorted(late, key=_number), f"in {chat.talk.room}: {late}"
+        assert prompt == sorted(prompt, key=_number), f"in {chat.talk.room}: {prompt}"
+        read.sort(key=_number)
     if place.server != "plain":
         assert read == chat.answered, difference(chat.answered, read, f"in {chat.talk.room}")
         return 0, 0
@@ -335,6 +343,10 @@ async def _towards_the_customer(place: Ground, chat: Chat, absences: Absences) -
             assert absences.brief(text), f"{text} is lost, and nobody said so in {chat.talk.room}"
             brief += 1
     return len(lost) - brief, brief
+
+
+def _number(text: str) -> int:
+    return int(text.split()[1])
 
 
 async def _ghosts_are_agents(chat: Chat) -> None:

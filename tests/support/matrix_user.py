@@ -15,6 +15,9 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from nio import Event as SealedEvent
+from nio import MegolmEvent
+from nio.exceptions import EncryptionError
 
 from bridge.demo import phone
 from bridge.demo.phone import RefusedError, password_of
@@ -292,8 +295,18 @@ class Phone(Customer):
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
     def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
-        shown = {event["event_id"]: event for event in self.events(room_id)}
-        return [shown.get(event["event_id"], event) for event in events]
+        """Also those that no /sync has shown, as it leaves out what is older than ten events."""
+        return [self._opened(room_id, event) for event in events]
+
+    def _opened(self, room_id: str, event: Event) -> Event:
+        sealed = SealedEvent.parse_event(event)
+        if not isinstance(sealed, MegolmEvent):
+            return event
+        sealed.room_id = room_id
+        try:
+            return dict(self.nio.decrypt_event(sealed).source)
+        except EncryptionError:
+            return event
 
     async def send(
         self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
