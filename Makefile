@@ -23,7 +23,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check check-all chaos bench fuzz image image-check wheel release lock clean
+.PHONY: help demo test check check-all chaos bench soak fuzz image image-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,7 +32,8 @@ help:
 	@echo 'make check    the fast part of it: about a minute'
 	@echo 'make check-all  that part on each Python from 3.11 to 3.14 that is at hand'
 	@echo 'make chaos    faults of all kinds under load, and count (CHAOS_SEED=1: as that time)'
-	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
+	@echo 'make bench    what a message costs, into docs/performance.md (ROUNDS=1: quickly, for you)'
+	@echo 'make soak     an even load for an hour (HOURS=24): memory has to stay flat'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make wheel    sdist, wheel, and the list of all that it installs (SBOM), in dist/'
@@ -61,9 +62,15 @@ check-all:
 		$(MAKE) check PYTHON=python$$version VENV=.cache/python$$version || exit 1; \
 	done
 
-# Beside heisenbridge too, where ngircd is installed. The other programs of tests/bench run by name.
+# Beside heisenbridge too, where ngircd is installed. ONLY=columns,sessions: those parts alone;
+# BEFORE=path: beside another checkout; ACCEPT=1: ratios may be worse than in the last run of git.
+# The other programs of tests/bench run by name.
 bench: $(VENV)/.test
-	$(PY) -m tests.bench.bench_bridge $(ROUNDS) $(if $(BEFORE),--before $(BEFORE))
+	$(PY) -m tests.bench.bench_bridge $(ROUNDS) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(BEFORE),--before $(BEFORE)) $(if $(ACCEPT),--accept)
+
+soak: $(VENV)/.test
+	$(PY) -m tests.bench.soak --hours $(or $(HOURS),1)
 
 fuzz: $(VENV)/.fuzz
 	$(PY) -m tests.fuzz --minutes $(or $(MINUTES),10)

@@ -71,9 +71,13 @@ class _Typing(msgspec.Struct):
 class Replica:
     """See the module. Implements `ports.Others`; `name` is for people."""
 
-    def __init__(self, shards: Shards, name: str) -> None:
+    def __init__(
+        self, shards: Shards, name: str, keys: Callable[[str | None], None] = lambda _: None
+    ) -> None:
         self.name = name
         self._shards = shards
+        self._keys = keys
+        """Told notices about keys (`Crypto.told`); None: some may have got lost."""
         self._engine: Engine
         self.served: set[int] = set()
         """The shards whose rooms are served here: the engine's own set."""
@@ -253,6 +257,10 @@ class Replica:
             self._wake.set()
         elif kind == "room":
             self._engine.stored_elsewhere(RoomId(about))
+        elif kind == "keys":
+            self._keys(about)
+        elif kind == "connected":
+            self._keys(None)
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):
                 told = msgspec.json.decode(about, type=_Typing)

@@ -133,12 +133,10 @@ class Serving:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
-        # The keys of encryption are one process's so far.
-        clear = not config.bridge.encryption.allow
-        store = await enter(open_store(url, self._clock, sole=True, shared=clear))
-        self._replica = self._one_of_several(store)
+        store = await enter(open_store(url, self._clock, sole=True, shared=True))
         users = self._users
         matrix = await self._matrix(store)
+        self._replica = self._one_of_several(store, matrix)
         shared = Shared(
             settings.link_settings_of(config),
             tokens=store,
@@ -199,11 +197,13 @@ class Serving:
             pages=health.pages(),
         )
 
-    def _one_of_several(self, store: SqlStore) -> Replica | None:
+    def _one_of_several(self, store: SqlStore, matrix: MatrixAdapter) -> Replica | None:
         """This process as one of those that share the database; None: it is alone by its nature."""
         if store.shards is None:
             return None
-        return Replica(store.shards, self._config.bridge.replica or f"{gethostname()}:{getpid()}")
+        name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
+        told = () if matrix.crypto is None else (matrix.crypto.told,)
+        return Replica(store.shards, name, *told)
 
     def _shared_by(self, links: Links, replicas: int, shards: int) -> None:
         """So many processes share the rooms, and so many of the shards are served here."""
@@ -214,7 +214,7 @@ class Serving:
         """True if what is done once for all rooms is done here."""
         return self._replica is None or self._replica.first
 
-    async def _matrix(self, store: StorePort) -> MatrixAdapter:
+    async def _matrix(self, store: SqlStore) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
         config, users, crypto = self._config, self._users, None
         homeserver = await self._homeserver()
@@ -222,7 +222,7 @@ class Serving:
             # What stays open long has connections of its own.
             keys = KeyServer(homeserver, await self._homeserver(limit=0))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
-            crypto = Crypto(keys, homeserver, users, vault, self._clock)
+            crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()
         return MatrixAdapter(
             homeserver,

@@ -14,7 +14,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
@@ -93,6 +93,10 @@ class MatrixAdapter:
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
+
+    async def limit_to(self, ours: Callable[[str], bool]) -> None:
+        if self.crypto is not None:
+            await self.crypto.limit_to(ours)
 
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self.users)

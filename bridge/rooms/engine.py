@@ -273,6 +273,11 @@ class Engine:
         shards = self.shards
         return shards is None or room_id in self._rooms or shard_of(room_id) in shards
 
+    def _has_shard_of(self, one: str) -> bool:
+        """True for a room (by its id on Matrix) or a user whose shard is served here."""
+        shards = self.shards
+        return shards is None or shard_of(self._around.upgrades.record_of(RoomId(one))) in shards
+
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and go on with what their last owner left undone.
 
@@ -287,6 +292,7 @@ class Engine:
         except StoreError:
             self.lose(shards)
             raise
+        await self._around.matrix.limit_to(self._has_shard_of)
         self._recover(undone, shards)
 
     async def hand_over(self, shard: int, patience: float) -> None:
@@ -309,6 +315,7 @@ class Engine:
             if rooms:
                 await asyncio.sleep(DRAIN_LOOK)
         await self._around.link.leave(left)
+        await self._around.matrix.limit_to(self._has_shard_of)
 
     def lose(self, shards: Collection[int]) -> None:
         """Leave the rooms of these shards at once: they are, or may be, another process's."""
@@ -316,8 +323,10 @@ class Engine:
         self.shards.difference_update(shards)
         rooms = [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
         self._abandon(rooms)
-        if rooms and self._tasks is not None:
-            self.spawn(self._around.link.leave([room.room_id for room in rooms]))
+        if self._tasks is not None:
+            self.spawn(self._around.matrix.limit_to(self._has_shard_of))
+            if rooms:
+                self.spawn(self._around.link.leave([room.room_id for room in rooms]))
 
     def look_again(self, shards: Collection[int]) -> None:
         """Read the rooms of these shards again: for a moment they may have been another's."""
@@ -356,7 +365,7 @@ class Engine:
         by_room: dict[RoomId, list[Came]] = {}
         # To open what is not encrypted takes no time, and tells encryption at once who has left.
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
-        opened = {event_id: await self._opened(raw) for _, event_id, raw in first}
+        opened = {event_id: await self._opened(room_id, raw) for room_id, event_id, raw in first}
         upgrades = self._around.upgrades
         for room_id, event_id, raw in events:
             if self._others is not None:
@@ -430,8 +439,14 @@ class Engine:
             ticket.failed.update(dict.fromkeys(rooms, error))
             return 0
 
-    async def _opened(self, raw: Raw) -> Raw | Undecryptable | None:
-        """Plaintext of an event whose key is there; a transaction does not wait for one."""
+    async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | Undecryptable | None:
+        """Plaintext of an event whose key is there; a transaction does not wait for one.
+
+        Those of other processes' rooms are theirs to open, for that is noted (replay detection).
+        """
+        sealed = raw.get("type") == "m.room.encrypted"
+        if sealed and not self._is_ours(self._around.upgrades.record_of(room_id)):
+            return None
         try:
             return await self._around.matrix.open(raw, ask=False)
         except Exception:  # noqa: BLE001 - logged whole; its room tries again, and may bury it
@@ -500,8 +515,13 @@ class Engine:
         if room is not None:
             room.typist.people_type(users)
 
-    async def key_came(self, room_id: RoomId) -> None:
-        self._room(self._around.upgrades.record_of(room_id)).key_came()
+    def key_came(self, room_id: RoomId | None) -> None:
+        """Have a room try again what could not be read; None: all rooms."""
+        if room_id is None:
+            for room in [*self._rooms.values()]:
+                room.key_came()
+        elif self._is_ours(record := self._around.upgrades.record_of(room_id)):
+            self._room(record).key_came()
 
     # --- the call centre ----------------------------------------------------------------------
 

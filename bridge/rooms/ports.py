@@ -335,6 +335,12 @@ class MatrixPort(Protocol):
         long. Raises StoreError, as the database holds the keys.
         """
 
+    async def limit_to(self, ours: Callable[[str], bool]) -> None:
+        """Serve these rooms alone from now on, and read the keys of these users, by their ids.
+
+        What is known of others is forgotten; what must not be is written when this returns.
+        """
+
     def interpret(self, raw: Raw) -> Meaning:
         """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
 

@@ -217,6 +217,9 @@ class SecretRow(msgspec.Struct, frozen=True):
     """None removes the row."""
     keep_until: int | None = None
     """ms since the epoch; after that `prune` may take it. None: for ever."""
+    was: bytes | msgspec.UnsetType | None = msgspec.UNSET
+    """The stored value that this one was made from (None: there was no row), and whose place alone
+    it may take. A value is sealed with a random number, so no two are alike."""
 
 
 class TraceRow(msgspec.Struct, frozen=True):
@@ -265,7 +268,7 @@ class Stale(StoreError):
     """The commit was made from what is not (any more) so in the store; nothing was changed.
 
     The room has another revision, an input or an effect has ended already, or an input among
-    `entries` is known.
+    `entries` is known; or a secret is not what it `was`.
     """
 
 
@@ -347,7 +350,7 @@ class StorePort(Protocol):
         """The names that begin so, sorted; for a rare look at all of them."""
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
-        """Write or remove rows, all or none."""
+        """Write or remove rows, all or none; Stale: not in the place of what one was made from."""
 
     async def drop_secrets(self) -> int:
         """Remove every row; returns how many there were."""

@@ -258,9 +258,8 @@ class AlreadyInUse(Unreachable):
     def __init__(
         self,
         message: str = "another bridge is at work on this database, and only one may be: "
-        "stop that one first, or give this one a database of its own. Only on PostgreSQL and with "
-        "`bridge.encryption.allow: false` in all of them do several share the rooms: several "
-        "processes serve clear rooms only so far (docs/scaling.md)",
+        "stop that one first, or give this one a database of its own. Only on PostgreSQL do "
+        "several bridges, all of this version, share the rooms (docs/scaling.md)",
     ) -> None:
         super().__init__(message)
 

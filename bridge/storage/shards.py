@@ -32,8 +32,9 @@ own; a notice may be lost, so every owner also looks for work every few seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -41,8 +42,12 @@ import asyncpg
 import msgspec
 
 from bridge.ids import RoomId, shard_of
-from bridge.rooms.store import NewInput, NotOwned
+from bridge.rooms.store import NewInput, NotOwned, StoreError
 from bridge.storage.query import Pooled, Statement
+
+ALONE_SECONDS = 15.0
+"""How long another process is waited for that does the same."""
+ALONE_PAUSE = 0.05
 
 _SCHEMA = "coalesce(current_schema(), '')"
 _LOCK = f"hashtext('shards of ' || {_SCHEMA})"
@@ -63,6 +68,9 @@ _PID = (
     f"WHERE {_OF_ID.format(id='$1')} AND pid = pg_backend_pid())"
 )
 _TRY = f"SELECT shard FROM unnest($1::int[]) AS shard WHERE pg_try_advisory_lock({_LOCK}, shard)"  # noqa: S608
+_NAMED = f"hashtext('names of ' || {_SCHEMA}), hashtext($1)"
+_TRY_ALONE = f"SELECT pg_try_advisory_lock({_NAMED})"
+_NO_LONGER_ALONE = f"SELECT pg_advisory_unlock({_NAMED})"
 _GIVE = f"SELECT pg_advisory_unlock({_LOCK}, $1), pg_notify($2, 'free')"
 _MEMBERS = (
     f"WITH held AS MATERIALIZED ({_HELD}) "  # noqa: S608
@@ -184,7 +192,7 @@ class Shards:
     Attributes:
         id: of this process: that of its writer.
         locks: those of its writer's session.
-        heard: is told each notice.
+        heard: is told each notice, and `connected` where those before it may have been missed.
     """
 
     def __init__(
@@ -238,6 +246,28 @@ class Shards:
         async with self._writer as connection:
             await connection.fetch(_GIVE, shard, self._channel)
 
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Do something of that name while no other process does the same.
+
+        It spares work, and is no fence: after `ALONE_SECONDS` nobody waits for another any more,
+        and a session that ends has no locks.
+        """
+        loop = asyncio.get_running_loop()
+        end, had = loop.time() + ALONE_SECONDS, False
+        while not had and loop.time() < end:
+            async with self._writer as connection:
+                had = await connection.fetchval(_TRY_ALONE, name)
+            if not had:
+                await asyncio.sleep(ALONE_PAUSE)
+        try:
+            yield
+        finally:
+            if had:
+                with suppress(StoreError):
+                    async with self._writer as connection:
+                        await connection.execute(_NO_LONGER_ALONE, name)
+
     async def end(self, member: Member) -> bool:
         """End a silent replica's session, as it was seen, with its locks; False: we may not."""
         async with self._writer as connection:
@@ -273,6 +303,7 @@ class Shards:
     async def _listen(self, connection: asyncpg.Connection) -> None:
         self._channel = await connection.fetchval(_CHANNEL)
         await connection.add_listener(self._channel, self._notified)
+        self.heard("connected")
 
     def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self.heard(str(payload))

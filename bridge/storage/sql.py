@@ -367,6 +367,16 @@ _NAMED = "WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 FACTS = same(f"SELECT value FROM facts {_NAMED}")  # noqa: S608
 SECRET_NAMES = same(f"SELECT name FROM secrets {_NAMED}")  # noqa: S608
 SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
+CHANGE_SECRETS = updating(
+    "UPDATE secrets SET value = {value}, keep_until = {keep_until} "
+    "WHERE name = {name} AND value = {was}",
+    "name text, value bytea, keep_until bigint, was bytea",
+)
+NEW_SECRETS = for_rows(
+    "INSERT INTO secrets (name, value, keep_until) {rows} "
+    "ON CONFLICT (name) DO NOTHING RETURNING name",
+    "text, bytea, bigint",
+)
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
 from msgspec.structs import astuple
 
 from bridge.ids import EffectSeq, EventId, RoomId
@@ -221,10 +222,25 @@ class SqlStore:
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         # One statement must not meet a name twice; of two values the later one counts.
-        newest = {row.name: row for row in rows}.values()
-        kept = [(row.name, row.value, row.keep_until) for row in newest if row.value is not None]
-        gone = [(row.name,) for row in newest if row.value is None]
-        parts = [Part(sql.SAVE_SECRETS, kept), Part(sql.DROP_SECRETS, gone)]
+        newest = {row.name: row for row in rows}
+        kept, new, changed, gone = [], [], [], []
+        # In one order for all processes, lest they wait for one another.
+        for _, row in sorted(newest.items()):
+            columns = row.name, row.value, row.keep_until
+            if row.value is None:
+                gone.append((row.name,))
+            elif row.was is UNSET:
+                kept.append(columns)
+            elif row.was is None:
+                new.append(columns)
+            else:
+                changed.append((*columns, row.was))
+        parts = (
+            Part(sql.CHANGE_SECRETS, changed, strict=True),
+            Part(sql.NEW_SECRETS, new, strict=True),
+            Part(sql.SAVE_SECRETS, kept),
+            Part(sql.DROP_SECRETS, gone),
+        )
         if rows:
             await self._write(Together([part for part in parts if part.rows]))
 

@@ -1,15 +1,20 @@
-"""What a message costs: the bridge beside a lean forwarder and beside heisenbridge, in one run.
+"""What a message costs: the bridge beside lean forwarders and beside heisenbridge, in one run.
 
 `make bench` runs it; `python -m tests.bench.bench_bridge --help` tells what else it can do. Each
-subject is a process with its peers around it: stubs in this process, a durable PostgreSQL (fsync
+subject is a program with its peers around it: stubs in this process, a durable PostgreSQL (fsync
 on). All subjects of a round are up together, and the columns go from subject to subject, so that
 whatever else the machine does falls on all of them; figures are medians of the rounds, ratios are
-taken within a round. What comes out is a JSON file with every measurement, and the tables made from
-it.
+taken within a round. What is measured once comes after: live sessions and their return, starts,
+large files, encryption, writes.
 
-The subjects: `L`, the lean forwarder that stores nothing, on asyncio, and the same on uvloop; `H`,
-heisenbridge, which stores nothing either; the bridge on SQLite and on PostgreSQL; and, as "before",
-the bridge of another checkout on both.
+The subjects: `L`, the lean forwarder that stores nothing, on asyncio (and, if asked for, on
+uvloop); `D`, the same with each message stored first, in SQLite and in PostgreSQL; `H`,
+heisenbridge, which stores nothing either; the bridge on SQLite and on PostgreSQL, there with one
+process, two and three; and, as "before", the bridge of another checkout on both.
+
+Every measurement goes into a JSON file of its commit below `.cache/bench/`, part by part: parts
+that are measured alone (`--only`) replace those that are there. A whole run ends with
+`tests.bench.publish`, which compares it with the last one in git; a quick one (one round) does not.
 """
 
 from __future__ import annotations
@@ -19,11 +24,12 @@ import os
 import platform
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,17 +39,29 @@ from pathlib import Path
 import uvloop
 
 from bridge.ops.logging import configure_logging
-from tests.bench import heisenbridge, sessions, storms, writes
+from tests.bench import bench_encrypted, files, heisenbridge, sessions, starts, storms, writes
 from tests.bench.columns import COLUMNS, QUICK, Column, Figure, measure
 from tests.bench.profile import CACHE, sampling, summary
-from tests.bench.report import Report, Row, tables
-from tests.bench.subjects import ROOT, Subject, bridge, lean_forwarder, process_cpu
+from tests.bench.publish import last_committed, publish, read
+from tests.bench.report import PARTS, Part, Report, Row, tables
+from tests.bench.subjects import (
+    ROOT,
+    Subject,
+    bridge,
+    lean_forwarder,
+    process_cpu,
+    silent_bridge,
+)
 from tests.support.postgres import PostgresServer
 
 ROOMS = 100
 ROUNDS = 5
-RESULTS = Path(__file__).with_name("results")
-TABLES = Path(__file__).with_name("results.md")
+WORK = CACHE / "bench"
+"""Where the JSON of a commit grows, part by part."""
+SATURATED = ("in1", "in10", "in100", "out")
+PLAIN = (*SATURATED, "in_paced", "out_paced")
+SLOW = ("writes",)
+"""Parts that a quick run leaves out."""
 WARMING = {"in10": 1_000, "out": 500}
 """Messages before the first measurement of a process."""
 VERSIONS = ("aiohttp", "websockets", "uvloop", "asyncpg", "mautrix", "msgspec", "vodozemac")
@@ -58,10 +76,12 @@ class Candidate:
     Attributes:
         opened: opens it in a folder.
         database: µs of CPU of its database's processes so far; None where it has no server.
+        columns: those that it is measured in.
     """
 
     opened: Open
     database: Callable[[], float] | None = None
+    columns: Collection[str] = tuple(COLUMNS)
 
 
 class Cluster:
@@ -103,32 +123,58 @@ def _children(parent: int) -> Iterator[int]:
             yield int(stat.parent.name)
 
 
-async def candidates(cluster: Cluster, before: Path | None) -> tuple[dict[str, Candidate], str]:
-    """All subjects of this machine by name, and the version of H or why it is missing."""
+async def candidates(
+    cluster: Cluster, before: Path | None, wanted: Sequence[str]
+) -> tuple[dict[str, Candidate], str]:
+    """The subjects of this machine by name, and the version of H or why it is missing.
+
+    Args:
+        wanted: names; empty: all but L on uvloop.
+    """
 
     def on_sqlite(checkout: Path) -> Candidate:
-        return Candidate(
-            lambda folder: bridge(ROOMS, folder, f"sqlite:///{folder}/bridge.db", checkout)
-        )
+        return Candidate(lambda folder: bridge(ROOMS, folder, sqlite_in(folder), checkout))
 
-    def on_postgres(checkout: Path) -> Candidate:
+    def on_postgres(checkout: Path, processes: int = 1) -> Candidate:
         return Candidate(
-            lambda folder: bridge(ROOMS, folder, cluster.new_database(), checkout), cluster.cpu
+            lambda folder: bridge(ROOMS, folder, cluster.new_database(), checkout, processes),
+            cluster.cpu,
         )
 
     found = {
         "L": Candidate(lambda folder: lean_forwarder(ROOMS, folder, "asyncio")),
         "L uvloop": Candidate(lambda folder: lean_forwarder(ROOMS, folder, "uvloop")),
+        "D SQLite": Candidate(
+            lambda folder: lean_forwarder(ROOMS, folder, "uvloop", sqlite_in(folder)),
+            columns=PLAIN,
+        ),
+        "D PostgreSQL": Candidate(
+            lambda folder: lean_forwarder(ROOMS, folder, "uvloop", cluster.new_database()),
+            cluster.cpu,
+            PLAIN,
+        ),
     }
     try:
         peer = await heisenbridge.available()
         found["H"] = Candidate(lambda folder: heisenbridge.heisenbridge(ROOMS, folder))
     except heisenbridge.HeisenbridgeMissing as error:
         peer = str(error)
-    found |= {"SQLite": on_sqlite(ROOT), "PostgreSQL": on_postgres(ROOT)}
+    found |= {
+        "SQLite": on_sqlite(ROOT),
+        "PostgreSQL": on_postgres(ROOT),
+        "PostgreSQL ×2": replace(on_postgres(ROOT, 2), columns=SATURATED),
+        "PostgreSQL ×3": on_postgres(ROOT, 3),
+    }
     if before is not None:
         found |= {"SQLite before": on_sqlite(before), "PostgreSQL before": on_postgres(before)}
-    return found, peer
+    if wanted:
+        return {name: found[name] for name in wanted}, peer
+    return {name: one for name, one in found.items() if name != "L uvloop"}, peer
+
+
+def sqlite_in(folder: Path) -> str:
+    """The URL of a SQLite database in a folder."""
+    return f"sqlite:///{folder}/bridge.db"
 
 
 async def one_round(
@@ -147,12 +193,22 @@ async def one_round(
         for place, (key, column) in enumerate(columns.items()):
             first = (number + place) % len(names)
             for name in names[first:] + names[:first]:
-                database = subjects[name].database
-                figure = await measure(opened[name], column, f"{key}x".replace("_", ""), ROOMS,
-                                       database)  # fmt: skip
+                candidate, asked = subjects[name], column
+                if key not in candidate.columns:
+                    continue
+                if column.half_of:
+                    asked = column.at_half(_rate(rows, name, column.half_of))
+                figure = await measure(opened[name], asked, f"{key}x".replace("_", ""), ROOMS,
+                                       candidate.database)  # fmt: skip
                 rows.append(Row(number, name, key, figure))
                 say(f"round {number}: {column.title:10} {name:18} {_brief(figure)}")
     return rows
+
+
+def _rate(rows: Sequence[Row], name: str, column: str) -> float:
+    """What a subject carried in this round, messages a second; 1,000 where that was left out."""
+    found = (row.figure.rate for row in rows if (row.subject, row.column) == (name, column))
+    return next(found, 1_000.0)
 
 
 async def warm(subject: Subject, columns: Mapping[str, Column]) -> None:
@@ -179,7 +235,7 @@ async def profile(candidate: Candidate, name: str, column: Column, stacks: Path)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with candidate.opened(Path(folder)) as subject:
             await warm(subject, COLUMNS)
-            async with sampling(subject.pid, stacks):
+            async with sampling(subject.pids[0], stacks):
                 figure = await measure(subject, column, "profile", ROOMS, candidate.database)
     say(f"{name}, {column.title}: {_brief(figure)}")
     say(summary(stacks, figure.cpu))
@@ -194,21 +250,22 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("rounds", nargs="?", type=int, default=ROUNDS, help="1: a quick one, columns only")
+    add("rounds", nargs="?", type=int, default=ROUNDS, help="1: a quick one, in six minutes")
     add("--before", type=Path, help="another checkout, to be measured beside this one")
-    add("--subjects", help="only these, with commas between")
+    add("--subjects", default="", help="only these, with commas between")
     add("--columns", help=f"only these, with commas between: {', '.join(COLUMNS)}")
     add("--messages", type=int, help="in a measurement, instead of the column's number")
-    add(
-        "--only",
-        choices=["columns", "writes", "sessions", "storms", "crypto"],
-        help="leave the other parts out",
-    )
-    add("--output", type=Path, help="the JSON; a quick run's is not kept otherwise")
+    add("--only", default="", help=f"only these parts, with commas between: {', '.join(PARTS)}")
+    add("--accept", action="store_true", help="publish it even if a ratio got worse")
+    add("--output", type=Path, help="the JSON, instead of .cache/bench/COMMIT.json")
     add("--profile", choices=COLUMNS, help="sample one column of one subject instead")
     add("--database", choices=["sqlite", "postgres"], default="postgres", help="of a profile")
     add("--stacks", type=Path, default=CACHE / "profile.stacks", help="of a profile")
     asked = parser.parse_args()
+    asked.subjects = [name for name in asked.subjects.split(",") if name]
+    asked.only = [name for name in asked.only.split(",") if name] or list(PARTS)
+    if unknown := set(asked.only) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if asked.before is not None:
         asked.before = asked.before.resolve()
     return asked
@@ -226,90 +283,134 @@ def asked_columns(asked: argparse.Namespace) -> Mapping[str, Column]:
     }
 
 
-async def run(asked: argparse.Namespace, cluster: Cluster) -> None:
-    """All parts that are asked for; the report is written after each, lest a late fault cost it."""
-    subjects, peer = await candidates(cluster, asked.before)
+async def run(asked: argparse.Namespace, cluster: Cluster) -> int:
+    """All parts that are asked for; returns the exit code.
+
+    The JSON is written after each part and round, lest a late fault cost what was measured.
+    """
+    subjects, peer = await candidates(cluster, asked.before, asked.subjects)
     if asked.profile:
         name = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[asked.database]
         name += " before" if asked.before is not None else ""
         column = replace(COLUMNS[asked.profile], messages=asked.messages or 5_000)
         CACHE.mkdir(exist_ok=True)
         await profile(subjects[name], name, column, asked.stacks)
-        return
-    if asked.subjects:
-        subjects = {name: subjects[name] for name in asked.subjects.split(",")}
-    report = Report(machine(asked.before, cluster, peer), asked.rounds, ROOMS)
-    kept = kept_at(asked, report)
-    columns, began = asked_columns(asked), time.monotonic()
-    if asked.only in (None, "columns"):
-        for number in range(1, asked.rounds + 1):
-            report.rows += await one_round(number, subjects, columns)
+        return 0
+    facts = machine(asked.before, cluster, peer)
+    kept, whole = kept_at(asked, facts["commit"])
+    report = read(kept) if whole and kept.exists() else Report(facts, asked.rounds, ROOMS)
+    began = time.monotonic()
+    for part in PARTS:
+        if part not in asked.only or (asked.rounds == 1 and part in SLOW):
+            continue
+        say(f"== {part}, after {(time.monotonic() - began) / 60:.1f} min")
+        newer = Report(facts, asked.rounds, ROOMS)
+        load, at, when = os.getloadavg()[0], time.monotonic(), datetime.now(tz=UTC)
+        async for _ in measured(part, asked, cluster, subjects, newer):
+            minutes = (time.monotonic() - at) / 60
+            told = when.isoformat(timespec="seconds")
+            newer.parts = {part: Part(told, facts["commit"], load, minutes)}
+            report.take(newer)
             kept.write_bytes(report.encoded())
-            left = (time.monotonic() - began) / number * (asked.rounds - number)
-            say(f"round {number} of {asked.rounds} is done, about {left / 60:.0f} min for the rest")
-    if asked.rounds > 1 or asked.only:
-        checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
-        for suffix, checkout in checkouts.items():
-            await other_parts(asked, cluster, report, suffix, checkout)
-            kept.write_bytes(report.encoded())
-    text = tables(report, kept.name)
-    if kept.parent == RESULTS:
-        TABLES.write_text(text, encoding="utf-8")
-    say(f"\n{text}\nevery measurement: {kept}")
+    say(f"\n{tables(report, kept.name)}\nevery measurement: {kept}")
+    if not whole or set(report.parts) != set(PARTS):
+        return 0
+    return publish(report, last_committed(report), accept=asked.accept, say=say)
 
 
-def kept_at(asked: argparse.Namespace, report: Report) -> Path:
-    """The JSON file."""
-    kept = RESULTS / f"{report.machine['commit'].rstrip('+')}.json"
-    if asked.rounds == 1 or asked.only or asked.subjects or asked.columns:
-        kept = CACHE / "bench.json"
+def kept_at(asked: argparse.Namespace, commit: str) -> tuple[Path, bool]:
+    """The JSON file, and whether what is measured may go into its commit's."""
+    some = asked.rounds == 1 or asked.subjects or asked.columns or asked.messages
+    kept = WORK / ("trial.json" if some else f"{commit.rstrip('+')}.json")
     found: Path = asked.output.resolve() if asked.output else kept
     found.parent.mkdir(parents=True, exist_ok=True)
-    return found
+    return found, not some
 
 
-async def other_parts(
-    asked: argparse.Namespace, cluster: Cluster, report: Report, suffix: str, checkout: Path
-) -> None:
-    """What is measured once: writes, live sessions, their return, encryption."""
-    if asked.only in (None, "writes"):
+async def measured(
+    part: str,
+    asked: argparse.Namespace,
+    cluster: Cluster,
+    subjects: Mapping[str, Candidate],
+    report: Report,
+) -> AsyncIterator[None]:
+    """Measure a part into the report; comes back whenever there is something to be kept."""
+    quick = asked.rounds == 1
+    if part == "columns":
+        columns, began = asked_columns(asked), time.monotonic()
+        for number in range(1, asked.rounds + 1):
+            report.rows += await one_round(number, subjects, columns)
+            yield
+            left = (time.monotonic() - began) / number * (asked.rounds - number)
+            say(f"round {number} of {asked.rounds} is done, about {left / 60:.0f} min for the rest")
+        return
+    checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
+    for suffix, checkout in checkouts.items():
+        if part == "sessions":
+            steps = sessions.QUICK if quick else sessions.STEPS
+            await live_sessions(cluster, report, suffix, checkout, steps)
+        elif part == "writes":
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                report.writes[f"PostgreSQL{suffix}"] = await writes.count(
+                    cluster.server, Path(folder), checkout, ROOMS, say
+                )
+        elif part == "crypto":
+            report.crypto[suffix.strip()] = crypto(checkout, 200 if quick else 2_000)
+    if part == "starts":
+        await all_starts(cluster, report, quick=quick)
+    elif part == "files":
+        size, times = (files.QUICK, 1) if quick else (files.MEGABYTES, files.TIMES)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            say(f"writes: PostgreSQL{suffix}")
-            report.writes[f"PostgreSQL{suffix}"] = await writes.count(
-                cluster.server, Path(folder), checkout, ROOMS, say
-            )
-    if asked.only in (None, "sessions"):
-        steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
-        for name in ("SQLite", "PostgreSQL"):
+            url = sqlite_in(Path(folder))
+            report.files = await files.carry(Path(folder), url, size, times, say)
+    elif part == "encrypted":
+        report.encrypted = await bench_encrypted.encrypted(100 if quick else 600, say)
+    yield
+
+
+async def all_starts(cluster: Cluster, report: Report, *, quick: bool) -> None:
+    """Both databases, with ever more rooms at rest."""
+    sizes, times = (starts.QUICK, 1) if quick else (starts.STEPS, starts.TIMES)
+    for name in ("SQLite", "PostgreSQL"):
+        for rooms in sizes:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 url = database_of(name, folder, cluster)
+                found = await starts.starts(Path(folder), url, rooms, times, say)
+            report.starts.setdefault(name, []).extend(found)
+
+
+async def live_sessions(
+    cluster: Cluster,
+    report: Report,
+    suffix: str,
+    checkout: Path,
+    steps: Sequence[Sequence[int]],
+) -> None:
+    """Processes that grow to so many sessions, whose call centre then goes away and comes back."""
+    for name in ("SQLite", "PostgreSQL"):
+        for sizes in steps:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 say(f"sessions: {name}{suffix}")
-                found = await sessions.grow(Path(folder), url, checkout, steps, say)
-                report.sessions[f"{name}{suffix}"] = found
-    if asked.only in (None, "storms") and not suffix:
-        await storms_of_all(cluster, report, storms.QUICK if asked.rounds == 1 else storms.STEPS)
-    if asked.only in (None, "crypto"):
-        messages = 200 if asked.rounds == 1 else 2_000
-        report.crypto[suffix.strip()] = crypto(checkout, messages)
+                place = Path(folder)
+                url = database_of(name, folder, cluster)
+                async with silent_bridge(place, url, checkout) as (subject, webchat):
+                    grown = await sessions.grow(subject, webchat, sizes, say)
+                    stormed = await storms.storms(
+                        webchat, sizes[-1], subject.pids[0], place / "bridge.log", say
+                    )
+            report.sessions.setdefault(f"{name}{suffix}", []).extend(grown)
+            report.storms.setdefault(f"{name}{suffix}", []).extend(stormed)
+    if not suffix:
+        for sizes in steps:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                say("sessions: bare client")
+                stormed = await storms.bare_storms(Path(folder), sizes[-1], say)
+            report.storms.setdefault("bare client", []).extend(stormed)
 
 
 def database_of(name: str, folder: str, cluster: Cluster) -> str:
     """The URL of a new database, of SQLite or PostgreSQL."""
-    return cluster.new_database() if name == "PostgreSQL" else f"sqlite:///{folder}/bridge.db"
-
-
-async def storms_of_all(cluster: Cluster, report: Report, steps: tuple[int, ...]) -> None:
-    """The call centre goes away and comes back: a bare client, and the bridge on both databases."""
-    for number in steps:
-        for name in ("bare client", "SQLite", "PostgreSQL"):
-            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                say(f"storms: {name}")
-                if name == "bare client":
-                    found = await storms.bare_storms(Path(folder), number, say)
-                else:
-                    url = database_of(name, folder, cluster)
-                    found = await storms.bridge_storms(Path(folder), url, number, say)
-            report.storms.setdefault(name, []).extend(found)
+    return cluster.new_database() if name == "PostgreSQL" else sqlite_in(Path(folder))
 
 
 def crypto(checkout: Path, messages: int) -> dict[str, float]:
@@ -338,6 +439,7 @@ def machine(before: Path | None, cluster: Cluster, peer: str) -> dict[str, str]:
         "cpu": model.partition(":")[2].strip(),
         "cores": str(os.cpu_count()),
         "load before": f"{os.getloadavg()[0]:.2f}",
+        "fsync ms": f"{fsync():.2f}",
         "system": platform.platform(),
         "python": platform.python_version(),
         "postgresql": cluster.version(),
@@ -347,6 +449,19 @@ def machine(before: Path | None, cluster: Cluster, peer: str) -> dict[str, str]:
     if before is not None:
         found["commit before"] = _commit(before)
     return found | {name: version(name) for name in VERSIONS}
+
+
+def fsync() -> float:
+    """Milliseconds that a write to the disk takes, where the databases are: the median of many."""
+    took = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1000
 
 
 def _commit(checkout: Path) -> str:
@@ -367,9 +482,10 @@ def main() -> None:
     asked = options()
     cluster = Cluster()
     try:
-        uvloop.run(run(asked, cluster))
+        code = uvloop.run(run(asked, cluster))
     finally:
         cluster.close()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

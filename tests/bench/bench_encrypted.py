@@ -1,13 +1,13 @@
 """CPU of the whole bridge per message in an encrypted room, beside a clear one in the same run.
 
-Run it as a program: `python -m tests.bench.bench_encrypted [messages]`. A real Synapse (SQLite),
-the simulator and the bridge run on this machine; what is measured is the bridge's process, all of
-its threads. The customer's client is matrix-nio, with one device, which begins a session every
-hundred messages, as the bridge does. Each direction has a go in both rooms, by turns, so that
-whatever else the machine does falls on both. What the bridge does anyway in each second (reading
-mailboxes, asking whether the homeserver is there) is measured first and taken off, for the two
-clients take unlike long for a message; "added" is the median of the turns' differences, with their
-quartiles.
+`make bench` has it as a part; alone: `python -m tests.bench.bench_encrypted [messages]`. A real
+Synapse (SQLite), the simulator and the bridge run on this machine; what is measured is the bridge's
+process, all of its threads. The customer's client is matrix-nio, with one device, which begins a
+session every hundred messages, as the bridge does. Each direction has a go in both rooms, by turns,
+so that whatever else the machine does falls on both. What the bridge does anyway in each second
+(reading mailboxes, asking whether the homeserver is there) is measured first and taken off, for the
+two clients take unlike long for a message; "added" is the median of the turns' differences, with
+their quartiles.
 
 What is added is split: "vodozemac" is the cipher alone, in this process and at the messages' pace,
 for its code and its data have to be fetched into the processor's caches anew each time: 50-90 µs,
@@ -43,6 +43,7 @@ IDLE = 20.0
 """Seconds for which the bridge is looked at while nobody speaks."""
 PATIENCE = 300.0
 TEXT = "x" * 200
+TO_AGENT, TO_CUSTOMER = "to the agent", "to the customer"
 
 Alone = Callable[[], None]
 Go = Callable[[Talk, str, int, Alone], Awaitable[None]]
@@ -102,9 +103,27 @@ async def to_customer(talk: Talk, name: str, messages: int, alone: Alone) -> Non
             alone()
 
 
-async def main(messages: int) -> None:
-    configure_logging("ERROR", "text")
-    table = Table("CPU µs a message", "clear", "encrypted", "added", "of it vodozemac", "ours")
+class Added(msgspec.Struct, frozen=True):
+    """What encryption adds one way; µs of CPU a message, medians of the turns.
+
+    Attributes:
+        way: TO_AGENT or TO_CUSTOMER.
+        added: of the differences within each turn; `least` and `most` are their quartiles.
+        cipher: of it vodozemac.
+    """
+
+    way: str
+    clear: float
+    encrypted: float
+    added: float
+    least: float
+    most: float
+    cipher: float
+
+
+async def encrypted(messages: int, say: Callable[[str], None]) -> list[Added]:
+    """So many messages in a clear and in an encrypted room, each way."""
+    found = []
     options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
     each = messages // TURNS
     with tempfile.TemporaryDirectory() as folder:
@@ -116,8 +135,8 @@ async def main(messages: int) -> None:
             idle = (cpu(stage) - began) / IDLE
             opening, sealing = Cipher(), Cipher()
             ways: dict[str, tuple[Go, Cipher, Alone]] = {
-                "to the agent": (to_agent, opening, opening.open),
-                "to the customer": (to_customer, sealing, sealing.seal),
+                TO_AGENT: (to_agent, opening, opening.open),
+                TO_CUSTOMER: (to_customer, sealing, sealing.seal),
             }
             for way, (go, cipher, alone) in ways.items():
                 used: dict[str, list[float]] = {"clear": [], "encrypted": []}
@@ -128,21 +147,32 @@ async def main(messages: int) -> None:
                         await go(talk, f"{way} {turn}", each, alone)
                         anyway = (time.monotonic() - at) * idle
                         used[kind].append((cpu(stage) - began - anyway) / each)
-                table.add_row(way, *_columns(used, statistics.median(cipher.spent)))
-    Console(width=120).print(table, f"taken off: {idle:.0f} µs a second")
+                found.append(_added(way, used, statistics.median(cipher.spent)))
+                say(f"{found[-1]}; taken off: {idle:.0f} µs a second")
+    return found
 
 
-def _columns(used: dict[str, list[float]], alone: float) -> list[str]:
+def _added(way: str, used: dict[str, list[float]], alone: float) -> Added:
     plain, secret = used["clear"], used["encrypted"]
     added = [more - less for less, more in zip(plain, secret, strict=True)]
     least, middle, most = statistics.quantiles(added, n=4)
-    return [
-        f"{statistics.median(plain):.0f}",
-        f"{statistics.median(secret):.0f}",
-        f"{middle:+.0f} ({least:+.0f} to {most:+.0f})",
-        f"{alone:.0f}",
-        f"{middle - alone:+.0f}",
-    ]
+    clear, sealed = statistics.median(plain), statistics.median(secret)
+    return Added(way, clear, sealed, middle, least, most, alone)
+
+
+async def main(messages: int) -> None:
+    configure_logging("ERROR", "text")
+    table = Table("CPU µs a message", "clear", "encrypted", "added", "of it vodozemac", "ours")
+    for one in await encrypted(messages, lambda _: None):
+        table.add_row(
+            one.way,
+            f"{one.clear:.0f}",
+            f"{one.encrypted:.0f}",
+            f"{one.added:+.0f} ({one.least:+.0f} to {one.most:+.0f})",
+            f"{one.cipher:.0f}",
+            f"{one.added - one.cipher:+.0f}",
+        )
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Saturated: transactions one after the other, as a homeserver sends them, or agents that speak as
 fast as they are carried, a bounded number of texts under way. Paced: texts at random times (Poisson
-arrivals), a hundred a second; customers' texts that have come meanwhile wait for the transaction
-that is under way and go together in the next, as a homeserver does it.
+arrivals), a hundred a second or half of what the subject carried when it was saturated; customers'
+texts that have come meanwhile wait for the transaction that is under way and go together in the
+next, as a homeserver does it.
 
 A second after the last text has arrived the CPU is read, so what a subject still has to do for
 them (marks in a database, read receipts) is in it.
@@ -16,7 +17,7 @@ import gc
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -25,6 +26,8 @@ from tests.bench.stubs import Ledger, wording
 from tests.bench.subjects import Subject
 
 SETTLING = 1.0
+HALF_LASTS = 2.5
+"""Seconds for which texts come at half of the saturated rate."""
 UNDER_WAY = 400
 """Texts of agents that have been said and not yet shown."""
 LARGEST_TRANSACTION = 100
@@ -38,7 +41,8 @@ class Column:
     Attributes:
         batch: customers' texts in a transaction; 0: not by the batch.
         rate: texts a second; 0: as fast as they are carried.
-        messages: in a measurement.
+        half_of: the saturated column at half of whose rate the texts come.
+        messages: in a measurement; of a half, at most.
     """
 
     title: str
@@ -46,6 +50,16 @@ class Column:
     messages: int
     batch: int = 0
     rate: float = 0
+    half_of: str = ""
+
+    @property
+    def paced(self) -> bool:
+        return bool(self.rate or self.half_of)
+
+    def at_half(self, saturated: float) -> Column:
+        """The column at half of a rate (messages a second), for `HALF_LASTS`."""
+        rate = max(saturated / 2, 1.0)
+        return replace(self, rate=rate, messages=min(self.messages, int(rate * HALF_LASTS) + 1))
 
 
 COLUMNS = {
@@ -53,8 +67,10 @@ COLUMNS = {
     "in10": Column("c→a, 10", "in", 4_000, batch=10),
     "in100": Column("c→a, 100", "in", 8_000, batch=100),
     "out": Column("a→c", "out", 4_000),
-    "in_paced": Column("c→a 100/s", "in", 1_000, rate=100),
-    "out_paced": Column("a→c 100/s", "out", 1_000, rate=100),
+    "in_paced": Column("c→a 100/s", "in", 500, rate=100),
+    "out_paced": Column("a→c 100/s", "out", 500, rate=100),
+    "in_half": Column("c→a, half", "in", 20_000, half_of="in10"),
+    "out_half": Column("a→c, half", "out", 20_000, half_of="out"),
 }
 QUICK = 5
 """Quick measurements have so many times fewer messages."""

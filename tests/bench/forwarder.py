@@ -1,10 +1,12 @@
-"""The lean forwarder L: what carrying a message costs at the very least, in Python.
+"""The lean forwarders L and D: what carrying a message costs at the very least, in Python.
 
-aiohttp towards Matrix, websockets towards WebChat, nothing stored, nothing known: a message that is
-under way when it stops is lost, a repeated transaction is carried twice. It is the measure for the
-bridge (`bench_bridge`), run as a program of its own: `python -m tests.bench.forwarder LOOP PORT
-ROOMS HOMESERVER WEBCHAT`; the loop is `asyncio` or `uvloop`, and a room's number is appended to the
-last address.
+aiohttp towards Matrix, websockets towards WebChat, nothing known. L stores nothing: a message that
+is under way when it stops is lost, a repeated transaction is carried twice. D, the durable one,
+writes each message to a journal before it acknowledges or carries it, and nothing more: no outcome,
+no recovery. They are the measure for the bridge (`bench_bridge`), run as a program of their own:
+`python -m tests.bench.forwarder LOOP PORT ROOMS HOMESERVER WEBCHAT [DATABASE]`; the loop is
+`asyncio` or `uvloop`, a room's number is appended to the address of WebChat, and with a database's
+URL it is D.
 """
 
 from __future__ import annotations
@@ -12,24 +14,34 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 
 import aiohttp
 import uvloop
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.bench.journal import Journal, journal_in
+
 
 class Forwarder:
     """Room `!N:localhost` belongs to the socket of the token N."""
 
-    def __init__(self, session: aiohttp.ClientSession, homeserver: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, homeserver: str, journal: Journal | None
+    ) -> None:
         self.sockets: dict[str, ClientConnection] = {}
         self._session = session
         self._homeserver = homeserver
+        self._journal = journal
         self._calls = 0
 
     async def transaction(self, request: web.Request) -> web.Response:
-        for event in json.loads(await request.read())["events"]:
+        events = json.loads(await request.read())["events"]
+        if self._journal is not None:
+            rows = [(event["event_id"], json.dumps(event).encode()) for event in events]
+            await self._journal.keep(rows)
+        for event in events:
             if event["type"] == "m.room.message":
                 self._calls += 1
                 text = event["content"]["body"]
@@ -47,6 +59,8 @@ class Forwarder:
             frame = json.loads(message)
             if frame["type"] == 210:
                 self._calls += 1
+                if self._journal is not None:
+                    await self._journal.keep([(f"push {self._calls}", str(message).encode())])
                 content = {"msgtype": "m.text", "body": frame["msg"]["content"]}
                 path = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/L{self._calls}"
                 async with self._session.put(
@@ -58,9 +72,12 @@ class Forwarder:
                     await response.json()
 
 
-async def main(port: int, rooms: int, homeserver: str, webchat: str) -> None:
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        forwarder = Forwarder(session, homeserver)
+async def main(port: int, rooms: int, homeserver: str, webchat: str, database: str) -> None:
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(journal_in(database)) if database else None
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        forwarder = Forwarder(session, homeserver, journal)
         for number in range(rooms):
             room = f"!{number}:localhost"
             forwarder.sockets[room] = await connect(f"{webchat}{number}", compression=None)
@@ -76,6 +93,6 @@ async def main(port: int, rooms: int, homeserver: str, webchat: str) -> None:
 
 
 if __name__ == "__main__":
-    loop, port, rooms, homeserver, webchat = sys.argv[1:]
+    loop, port, rooms, homeserver, webchat, *more = sys.argv[1:]
     run = uvloop.run if loop == "uvloop" else asyncio.run
-    run(main(int(port), int(rooms), homeserver, webchat))
+    run(main(int(port), int(rooms), homeserver, webchat, more[0] if more else ""))

@@ -121,7 +121,7 @@ async def heisenbridge(rooms: int, folder: Path) -> AsyncIterator[Subject]:
         url = f"http://127.0.0.1:{listening}"
         await answering(session, url, process, log)
         await speakers.until_joined(rooms)
-        yield Subject(url, process.pid, session, homeserver, heard, speakers.say, OWNER)
+        yield Subject([url], [process.pid], session, homeserver, heard, speakers.say, OWNER)
 
 
 # --- its homeserver -----------------------------------------------------------------------------

@@ -1,26 +1,39 @@
-"""The bench's report: every measurement as JSON, and the tables made from it.
+"""The bench's report: every measurement as JSON, and the long tables made from it.
 
-As a program it makes `results.md` anew from a JSON file: `python -m tests.bench.report FILE`.
+`tests.bench.publish` compares it with the run before, and writes the tables and the page.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
+from tests.bench.bench_encrypted import TO_AGENT, Added
 from tests.bench.columns import COLUMNS, Figure
+from tests.bench.files import Carried
 from tests.bench.sessions import Size
+from tests.bench.starts import Start
 from tests.bench.storms import AWAY, Storm, told
 from tests.bench.writes import Written
 
-TABLES = Path(__file__).with_name("results.md")
 Pick = Callable[[Figure], float]
-BRIDGES = ("SQLite", "PostgreSQL", "SQLite before", "PostgreSQL before")
-SUBJECTS = ("L", "L uvloop", "H", *BRIDGES)
+OURS = ("SQLite", "PostgreSQL", "PostgreSQL ×2", "PostgreSQL ×3")
+BRIDGES = (*OURS, "SQLite before", "PostgreSQL before")
+SUBJECTS = ("L", "L uvloop", "D SQLite", "D PostgreSQL", "H", *BRIDGES)
+
+
+PARTS = {
+    "columns": ("rows", "rounds", "rooms"),
+    "sessions": ("sessions", "storms"),
+    "starts": ("starts",),
+    "files": ("files",),
+    "encrypted": ("encrypted",),
+    "writes": ("writes",),
+    "crypto": ("crypto",),
+}
+"""The parts of a run, in order, and the fields of the report that hold what they measured."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -32,8 +45,22 @@ class Row(msgspec.Struct, frozen=True):
     figure: Figure
 
 
+class Part(msgspec.Struct, frozen=True):
+    """When a part of a run was measured, and on which commit.
+
+    Attributes:
+        load: of the machine before it (processes that want to run).
+        minutes: that it took.
+    """
+
+    when: str
+    commit: str
+    load: float
+    minutes: float
+
+
 class Report(msgspec.Struct):
-    """One run."""
+    """One run, or the parts of several."""
 
     machine: dict[str, str]
     rounds: int
@@ -43,8 +70,20 @@ class Report(msgspec.Struct):
     """By subject and column."""
     sessions: dict[str, list[Size]] = {}
     storms: dict[str, list[Storm]] = {}
+    starts: dict[str, list[Start]] = {}
+    files: list[Carried] = []
+    encrypted: list[Added] = []
     crypto: dict[str, dict[str, float]] = {}
     """By checkout (empty: this one): µs of CPU to open and to seal a message."""
+    parts: dict[str, Part] = {}
+
+    def take(self, newer: Report) -> None:
+        """Replace the parts that a newer run has by that run's."""
+        for part in newer.parts:
+            for name in PARTS[part]:
+                setattr(self, name, getattr(newer, name))
+        self.parts |= newer.parts
+        self.machine = newer.machine
 
     def encoded(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
@@ -63,6 +102,11 @@ class Report(msgspec.Struct):
             for row in self.rows
             if (row.subject, row.column) == (subject, column)
         }
+
+    def median(self, subject: str, column: str, pick: Pick) -> float | None:
+        """Of all rounds; None if there is none."""
+        values = self.values(subject, column, pick).values()
+        return statistics.median(values) if values else None
 
     def ratios(self, subject: str, other: str, column: str, pick: Pick) -> list[float]:
         """A subject by another one, within each round."""
@@ -137,8 +181,10 @@ GOALS = (
 """Issue 9's, of the columns."""
 
 
-def _goals(report: Report) -> Iterator[str]:
-    bridges = [name for name in BRIDGES if name in report.subjects()]
+def goals(report: Report) -> Iterator[str]:
+    """How one process stands to each of them."""
+    known = {*report.subjects(), *report.sessions, *report.starts}
+    bridges = [name for name in BRIDGES if name in known and "×" not in name]
     yield f"| | must | goal | {' | '.join(bridges)} |"
     yield f"|---|---|---|{'---|' * len(bridges)}"
     for goal in GOALS:
@@ -166,24 +212,78 @@ def _standing(report: Report, goal: Goal, column: str, name: str) -> str:
 
 
 def _other_goals(report: Report, bridges: Sequence[str]) -> Iterator[str]:
-    """Those of sessions and of encryption, which are measured once."""
-    memory, among, opening = Limit(40, 28), Limit(1.15, 1), Limit(120, 90)
-    kib, spread, added = [], [], []
-    for name in bridges:
-        sizes = {size.rooms: size for size in report.sessions.get(name, ())}
-        kib.append(memory.standing(sizes[1_000].kib) if 1_000 in sizes else "")
-        both = 1_500 in sizes and 2_600 in sizes
-        spread.append(among.standing(sizes[2_600].cpu / sizes[1_500].cpu) if both else "")
-        costs = report.crypto.get("before" if name.endswith("before") else "", {})
-        cost = costs.get("decrypt SQLite") if name.startswith("SQLite") else None
-        added.append("" if cost is None else opening.standing(cost))
-    for title, limit, cells in (
-        ("KiB a live session, of 1,000", memory, kib),
-        ("CPU a message, 2,600 live / 1,500 live", among, spread),
-        ("encrypted: added µs of a message in", opening, added),
-    ):
-        if any(cells):
+    """Issue 9's and 11's, of what is measured once."""
+    sized = {name: {one.rooms: one for one in report.sessions.get(name, ())} for name in bridges}
+    started = {name: report.starts.get(name, ()) for name in bridges}
+    goals: list[tuple[str, Limit, list[float | None]]] = [
+        (
+            "KiB a live session, of 1,000",
+            Limit(40, 28),
+            [sizes[1_000].kib if 1_000 in sizes else None for sizes in sized.values()],
+        ),
+        (
+            "CPU a message, 5,000 live / 1,000 live",
+            Limit(1.15, 1),
+            [
+                sizes[5_000].cpu / sizes[1_000].cpu if {1_000, 5_000} <= sizes.keys() else None
+                for sizes in sized.values()
+            ],
+        ),
+        (
+            "MiB with 5,000 live sessions",
+            Limit(250, 250),
+            [sizes[5_000].memory if 5_000 in sizes else None for sizes in sized.values()],
+        ),
+        (
+            "5,000 live and idle, % of a core",
+            Limit(4, 4),
+            [sizes[5_000].idle if 5_000 in sizes else None for sizes in sized.values()],
+        ),
+        (
+            "start with 10,000 rooms, s",
+            Limit(3, 3),
+            [
+                statistics.median([one.ready for one in starts if one.rooms == 10_000] or [0.0])
+                or None
+                for starts in started.values()
+            ],
+        ),
+        *(
+            (
+                f"{number:,} sessions back, tokens {'lost' if lost else 'kept'}",
+                Limit(1.5, 1.5),
+                [against_bare(report, name, number, lost=lost) for name in bridges],
+            )
+            for number in (1_000, 5_000)
+            for lost in (False, True)
+        ),
+        (
+            "encrypted: added µs of a message in",
+            Limit(120, 90),
+            [
+                next((one.added for one in report.encrypted if one.way == TO_AGENT), None)
+                if name == "SQLite"
+                else None
+                for name in bridges
+            ],
+        ),
+    ]
+    for title, limit, values in goals:
+        if any(values):
+            cells = ["" if value is None else limit.standing(value) for value in values]
             yield f"| {title} | ≤ {limit.must:g} | ≤ {limit.good:g} | {' | '.join(cells)} |"
+
+
+def against_bare(report: Report, name: str, number: int, *, lost: bool) -> float | None:
+    """How many times as long a return took as the bare client's."""
+    found = {
+        who: one.whole
+        for who in (name, "bare client")
+        for one in report.storms.get(who, ())
+        if (one.sessions, one.lost) == (number, lost)
+    }
+    ours, theirs = found.get(name), found.get("bare client")
+    return ours / theirs if ours and theirs else None
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -191,7 +291,7 @@ def _other_goals(report: Report, bridges: Sequence[str]) -> Iterator[str]:
 
 def tables(report: Report, source: str) -> str:
     """The report in Markdown."""
-    lines = ["# What a message costs", "", _conditions(report, source)]
+    lines = ["# Every figure of the bench", "", _conditions(report, source)]
     if report.rows:
         titles = [COLUMNS[key].title for key in report.columns()]
         head = f"| | {' | '.join(titles)} |"
@@ -200,31 +300,46 @@ def tables(report: Report, source: str) -> str:
         lines += [_costs(report, name) for name in report.subjects()]
         lines += ["", "## CPU, ratios", "", head, rule, *_ratios(report)]
         lines += ["", "## Rate, messages a second", "", *_rates(report)]
-        if any(COLUMNS[key].rate for key in report.columns()):
-            lines += ["", "## Delay at 100/s, p50 / p99 ms", "", *_delays(report)]
-        lines += ["", "## Goals", "", *_goals(report)]
-        lines += ["", "## Lost, doubled, disordered", "", _faults(report)]
+        if any(COLUMNS[key].paced for key in report.columns()):
+            lines += ["", "## Delay, p50 / p99 ms", "", *_delays(report)]
+        lines += ["", "## Lost, doubled, disordered", "", faults(report)]
+    lines += ["", "## Goals", "", *goals(report)]
     if report.writes:
         lines += ["", "## Writes to PostgreSQL, a message", "", *_writes(report)]
     if report.sessions:
-        lines += ["", "## Live sessions", "", *_sessions(report)]
+        lines += ["", "## Live sessions", "", *sessions_table(report)]
     if report.storms:
         title = f"## All sessions back after {AWAY:.0f} s without WebChat"
-        lines += ["", title, "", *_storms(report)]
+        lines += ["", title, "", *storms_table(report)]
+    if report.starts:
+        lines += ["", "## Start, and rooms at rest", "", *starts_table(report)]
+    if report.files:
+        lines += ["", "## Large files", "", *files_table(report)]
+    if report.encrypted:
+        lines += ["", "## An encrypted room beside a clear one, CPU µs a message", ""]
+        lines += encrypted_table(report)
     if report.crypto:
-        lines += ["", "## Encryption, CPU µs a message", "", *_crypto(report)]
+        lines += ["", "## Opening and sealing alone, CPU µs a message", "", *_crypto(report)]
     return "\n".join(lines) + "\n"
 
 
 def _conditions(report: Report, source: str) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in report.machine.items())
+    parts = "; ".join(
+        f"{name} {part.when} at {part.commit}, load before {part.load:.2f}, {part.minutes:.0f} min"
+        for name, part in report.parts.items()
+    )
     return (
-        f"Made by `make bench` from [{source}](results/{source}), which has every measurement. "
+        f"Made by `make bench` from [{source}](results/{source}), which has every measurement; "
+        "[what it means](../../docs/performance.md). "
         f"{report.rooms} rooms, texts of 80 characters, medians of {report.rounds} interleaved "
         "rounds with their range; ratios within a round. c→a: customer to agent, by so many in a "
-        "transaction; a→c: agents as fast as they are carried; 100/s: Poisson arrivals. L: lean "
-        "forwarder, H: heisenbridge without pacing (with ngircd); neither stores anything. "
+        "transaction; a→c: agents as fast as they are carried; 100/s: Poisson arrivals; half: at "
+        "half of the subject's own rate in tens, and of agents'. L: lean forwarder, D: the same "
+        "with each message stored first, H: heisenbridge without pacing (with ngircd); L and H "
+        "store nothing. ×3: three processes on one PostgreSQL, their CPU together. "
         f"Everything shared the cores of one machine: {facts}."
+        + (f" Parts: {parts}." if parts else "")
     )
 
 
@@ -241,7 +356,8 @@ def _costs(report: Report, name: str) -> str:
 def _ratios(report: Report) -> Iterator[str]:
     known = report.subjects()
     pairs = [(name, other) for other in ("L", "L uvloop", "H") for name in known if name in BRIDGES]
-    pairs += [("H", "L"), ("L uvloop", "L")]
+    pairs += [(name, "L") for name in ("H", "L uvloop", "D SQLite", "D PostgreSQL")]
+    pairs += [("SQLite", "D SQLite"), ("PostgreSQL", "D PostgreSQL")]
     pairs += [(name, f"{name} before") for name in BRIDGES]
     for name, other in pairs:
         if name in known and other in known:
@@ -252,34 +368,34 @@ def _ratios(report: Report) -> Iterator[str]:
 
 
 def _rates(report: Report) -> Iterator[str]:
-    columns = [key for key in report.columns() if not COLUMNS[key].rate]
+    columns = [key for key in report.columns() if not COLUMNS[key].paced]
     yield f"| | {' | '.join(COLUMNS[key].title for key in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name in report.subjects():
         cells = []
         for column in columns:
-            found = statistics.median(report.values(name, column, rate).values())
+            found = report.median(name, column, rate)
             by = report.ratios(name, "H", column, rate) if name in BRIDGES else []
-            cells.append(f"{found:.0f}" + (f" ({statistics.median(by):.2f} H)" if by else ""))
+            more = f" ({statistics.median(by):.2f} H)" if by else ""
+            cells.append("" if found is None else f"{found:.0f}{more}")
         yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _delays(report: Report) -> Iterator[str]:
-    columns = [key for key in report.columns() if COLUMNS[key].rate]
+    columns = [key for key in report.columns() if COLUMNS[key].paced]
     yield f"| | {' | '.join(COLUMNS[key].title for key in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name in report.subjects():
         cells = []
         for column in columns:
-            middle = statistics.median(report.values(name, column, p50).values())
-            tail = statistics.median(report.values(name, column, p99).values())
+            middle, tail = (report.median(name, column, pick) for pick in (p50, p99))
             by = report.ratios(name, "L", column, p50) if name in BRIDGES else []
             more = f" ({statistics.median(by):.1f} L)" if by else ""
-            cells.append(f"{middle:.1f}{more} / {tail:.0f}")
+            cells.append("" if middle is None else f"{middle:.1f}{more} / {tail:.0f}")
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _faults(report: Report) -> str:
+def faults(report: Report) -> str:
     wrong = []
     for name in report.subjects():
         figures = [row.figure for row in report.rows if row.subject == name]
@@ -309,18 +425,70 @@ def _writes(report: Report) -> Iterator[str]:
             )
 
 
-def _sessions(report: Report) -> Iterator[str]:
-    yield "| | live | KiB each | ms CPU to open | idle, % of a core | c→a, 10: µs a message |"
-    yield "|---|---|---|---|---|---|"
+def sessions_table(report: Report) -> Iterator[str]:
+    yield (
+        "| | live | KiB each | MiB in all | ms CPU to open | idle, % of a core "
+        "| c→a, 10: µs a message |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     for name, sizes in report.sessions.items():
         for size in sizes:
             yield (
-                f"| {name} | {size.rooms:,} | {size.kib:.1f} | {size.opening:.1f} "
-                f"| {size.idle:.1f} | {size.cpu:.0f} |"
+                f"| {name} | {size.rooms:,} | {size.kib:.1f} | {size.memory:.0f} "
+                f"| {size.opening:.1f} | {size.idle:.1f} | {size.cpu:.0f} |"
             )
 
 
-def _storms(report: Report) -> Iterator[str]:
+def starts_table(report: Report) -> Iterator[str]:
+    yield "| | rooms at rest | ready after, s | s CPU | MiB | bytes of memory a room |"
+    yield "|---|---|---|---|---|---|"
+    for name in report.starts:
+        sizes = by_rooms(report, name)
+        for rooms, one in sizes.items():
+            over = one.memory - sizes[0].memory
+            # Of two processes without a room, one may hold this much more.
+            more = "" if not rooms else "≈ 0" if over < 0.3 else f"{over * 2**20 / rooms:.0f}"
+            cells = f"{one.ready:.2f} | {one.cpu:.2f} | {one.memory:.1f} | {more}"
+            yield f"| {name} | {rooms:,} | {cells} |"
+
+
+def by_rooms(report: Report, name: str) -> dict[int, Start]:
+    """The medians of the starts of each size."""
+    starts = report.starts[name]
+    return {
+        rooms: Start(
+            rooms,
+            *(
+                statistics.median(getattr(one, field) for one in starts if one.rooms == rooms)
+                for field in ("ready", "cpu", "memory")
+            ),
+        )
+        for rooms in dict.fromkeys(one.rooms for one in starts)
+    }
+
+
+def files_table(report: Report) -> Iterator[str]:
+    yield "| | MB | s | s CPU | memory at most, over before, MiB |"
+    yield "|---|---|---|---|---|"
+    for one in report.files:
+        way = "customer → agent" if one.to_agent else "agent → customer"
+        yield (
+            f"| {way} | {one.megabytes} | {one.seconds:.2f} | {one.cpu:.2f} | {one.memory:+.1f} |"
+        )
+
+
+def encrypted_table(report: Report) -> Iterator[str]:
+    yield "| | clear | encrypted | added (quartiles) | of it vodozemac | ours |"
+    yield "|---|---|---|---|---|---|"
+    for one in report.encrypted:
+        yield (
+            f"| {one.way} | {one.clear:.0f} | {one.encrypted:.0f} | {one.added:+.0f} "
+            f"({one.least:+.0f} to {one.most:+.0f}) | {one.cipher:.0f} "
+            f"| {one.added - one.cipher:+.0f} |"
+        )
+
+
+def storms_table(report: Report) -> Iterator[str]:
     yield "| sessions, tokens | | half back, s | all back, s | ms CPU each | warnings |"
     yield "|---|---|---|---|---|---|"
     bare = {(one.sessions, one.lost): one for one in report.storms.get("bare client", ())}
@@ -358,13 +526,3 @@ def _spread(values: Sequence[float]) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
-
-
-def main() -> None:
-    source = Path(sys.argv[1])
-    report = msgspec.json.decode(source.read_bytes(), type=Report)
-    TABLES.write_text(tables(report, source.name), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,26 +1,29 @@
 """What live sessions cost a bridge: memory, CPU while nothing is said, and a message among many.
 
 One process grows from no room to thousands; at each size it is looked at. Each room is in a chat,
-with its record, its socket and a text each way.
+with its record, its socket and a text each way. "Idle" is measured once the work that follows the
+opening of rooms is done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
 from tests.bench.columns import COLUMNS, measure
 from tests.bench.stubs import StubWebChat, wording
-from tests.bench.subjects import Subject, open_chats, silent_bridge
+from tests.bench.subjects import Subject, open_chats
 
-STEPS = (1_000, 1_500, 2_600)
-QUICK = (100, 150)
+STEPS = ((100, 1_000), (5_000,))
+"""Sizes of each process; after the last of them its call centre goes away (`storms`)."""
+QUICK = ((50, 100),)
 GROUP = 50
 """Rooms that are opened at once."""
+CALM = 40.0
+"""Seconds after the opening until nothing is left to do; a tenth for less than 1,000 rooms."""
 IDLE = 10.0
 TURNS = 2
 """Texts of each room in a measurement."""
@@ -34,6 +37,7 @@ class Size(msgspec.Struct, frozen=True):
         opening: ms of CPU that a room took from its invitation to its agent's first text.
         idle: share of a core, in percent, while nothing is said.
         cpu: µs a customer's message, ten in a transaction, all rooms by turns.
+        memory: MiB of the whole process (RSS), while nothing is said.
     """
 
     rooms: int
@@ -41,33 +45,32 @@ class Size(msgspec.Struct, frozen=True):
     opening: float
     idle: float
     cpu: float
+    memory: float = 0.0
 
 
 async def grow(
-    folder: Path, database: str, checkout: Path, steps: tuple[int, ...], say: Callable[[str], None]
+    subject: Subject, webchat: StubWebChat, sizes: Sequence[int], say: Callable[[str], None]
 ) -> list[Size]:
-    """Look at a bridge at several sizes."""
-    sizes: list[Size] = []
-    async with silent_bridge(folder, database, checkout) as (subject, webchat):
-        await asyncio.sleep(2)
-        empty, rooms = subject.memory(), 0
-        for number in steps:
-            before = subject.cpu()
-            await fill(subject, webchat, range(rooms, number))
-            opening = (subject.cpu() - before) / (number - rooms) / 1000
-            rooms = number
-            await asyncio.sleep(2)
-            kib = (subject.memory() - empty) / rooms
-            idle = await _idle(subject)
-            column = replace(COLUMNS["in10"], messages=rooms * TURNS)
-            figure = await measure(subject, column, f"among{rooms}", rooms, None)
-            size = Size(rooms, kib, opening, idle, figure.cpu)
-            say(
-                f"{rooms} live: {kib:.1f} KiB each, {opening:.1f} ms to open, {idle:.1f} % idle, "
-                f"{figure.cpu:.0f} µs a message"
-            )
-            sizes.append(size)
-    return sizes
+    """Look at a bridge, which has no room yet, at several sizes."""
+    found: list[Size] = []
+    await asyncio.sleep(2)
+    empty, rooms = subject.memory(), 0
+    for number in sizes:
+        before = subject.cpu()
+        await fill(subject, webchat, range(rooms, number))
+        opening = (subject.cpu() - before) / (number - rooms) / 1000
+        rooms = number
+        await asyncio.sleep(CALM if rooms >= 1_000 else CALM / 10)
+        memory, idle = subject.memory(), await _idle(subject)
+        column = replace(COLUMNS["in10"], messages=rooms * TURNS)
+        figure = await measure(subject, column, f"among{rooms}", rooms, None)
+        kib = (memory - empty) / rooms
+        found.append(Size(rooms, kib, opening, idle, figure.cpu, memory / 1024))
+        say(
+            f"{rooms} live: {kib:.1f} KiB each, {memory / 1024:.0f} MiB, {opening:.1f} ms to open, "
+            f"{idle:.1f} % idle, {figure.cpu:.0f} µs a message"
+        )
+    return found
 
 
 async def fill(subject: Subject, webchat: StubWebChat, rooms: range) -> None:

@@ -23,12 +23,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bridge.link.http_client import Backoff
 from bridge.link.settings import LinkSettings, Timing
-from tests.bench.sessions import fill
 from tests.bench.stubs import StubWebChat
-from tests.bench.subjects import ROOT, process_cpu, program, silent_bridge
+from tests.bench.subjects import ROOT, process_cpu, program
 
-STEPS = (1_000, 5_000)
-QUICK = (50, 100)
 AWAY = 3.0
 """Seconds without a call centre."""
 PATIENCE = 300.0
@@ -58,15 +55,6 @@ class Storm(msgspec.Struct, frozen=True):
     warnings: int = 0
 
 
-async def bridge_storms(folder: Path, database: str, sessions: int, say: Say) -> list[Storm]:
-    """The storms of a new bridge: tokens kept, and lost."""
-    async with silent_bridge(folder, database) as (subject, webchat):
-        await fill(subject, webchat, range(sessions))
-        return await _storms(
-            webchat, sessions, subject.pid, folder / "bridge.log", say, pause=STABLE
-        )
-
-
 async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
     """The storms of a bare client."""
     webchat, log = StubWebChat(), folder / "bare.log"
@@ -74,16 +62,24 @@ async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
         command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
         async with program(command, log, {"PYTHONPATH": str(ROOT)}) as process:
             await webchat.connected(sessions, PATIENCE)
-            return await _storms(webchat, sessions, process.pid, log, say, pause=QUIET)
+            await asyncio.sleep(QUIET)
+            return await storms(webchat, sessions, process.pid, log, say, pause=QUIET)
 
 
-async def _storms(
-    webchat: StubWebChat, sessions: int, pid: int, log: Path, say: Say, *, pause: float
+async def storms(
+    webchat: StubWebChat, sessions: int, pid: int, log: Path, say: Say, *, pause: float = STABLE
 ) -> list[Storm]:
-    """One with the tokens kept, and one with them lost, each after a pause (seconds)."""
-    storms: list[Storm] = []
+    """One with the tokens kept, and one with them lost.
+
+    Args:
+        pid: the process whose live sessions they are, all of which have stood for `pause` seconds.
+        log: what it writes.
+        pause: until the second.
+    """
+    found: list[Storm] = []
     for lost in (False, True):
-        await asyncio.sleep(pause)
+        if lost:
+            await asyncio.sleep(pause)
         warned, cpu = _warnings(log), process_cpu(pid)
         async with webchat.away(forgetful=lost):
             await asyncio.sleep(AWAY)
@@ -92,9 +88,9 @@ async def _storms(
         whole = await _back(webchat, sessions, began)
         await asyncio.sleep(2)
         each = (process_cpu(pid) - cpu) / sessions / 1000
-        storms.append(Storm(sessions, lost, half, whole, each, _warnings(log) - warned))
-        say(_brief(storms[-1]))
-    return storms
+        found.append(Storm(sessions, lost, half, whole, each, _warnings(log) - warned))
+        say(_brief(found[-1]))
+    return found
 
 
 async def _back(webchat: StubWebChat, number: int, began: float) -> float | None:

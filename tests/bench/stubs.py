@@ -12,7 +12,7 @@ import itertools
 import re
 import time
 from collections import Counter as Counting
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -72,6 +72,10 @@ class Ledger:
             while self.count(run) < number:
                 self._more.clear()
                 await asyncio.wait_for(self._more.wait(), STALLED)
+
+    def forget(self, run: str) -> None:
+        """Give up what a run's arrivals hold in memory."""
+        self._arrivals.pop(run, None)
 
     def times(self, run: str) -> dict[int, float]:
         """When each number of a run arrived first."""
@@ -260,11 +264,13 @@ class StubWebChat:
     Attributes:
         base_url: for the bridge's configuration.
         heard: what customers said.
+        files: what they sent that is no text.
     """
 
     def __init__(self) -> None:
         self.base_url = ""
         self.heard = Ledger()
+        self.files = Counter()
         self._seats: dict[int, _Seat] = {}
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
@@ -278,6 +284,12 @@ class StubWebChat:
         """The agent of a room says something."""
         seat = self._seats[room]
         await seat.socket.send_str(_PUSHED % (seat.session, text))
+
+    async def push(self, room: int, message: dict[str, object]) -> None:
+        """The agent of a room sends a `msg` of any type."""
+        seat = self._seats[room]
+        frame = {"type": 210, "sessionId": seat.session, "agentId": "A00001", "msg": message}
+        await seat.socket.send_str(msgspec.json.encode(frame).decode())
 
     def seated(self) -> int:
         """How many rooms have a socket."""
@@ -341,13 +353,19 @@ class StubWebChat:
                     room = int(mark[2])
                     self._seats[room] = seat
                 self.heard.note(room, text)
+                if frame.msg.get("type", 1) != 1:
+                    self.files.add()
             await socket.send_str(_REPLY % (frame.messageId, frame.type))
             if frame.type == 101:
                 await socket.send_str(_ACCEPTED % seat.session)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[StubWebChat]:
+    async def running(
+        self, more: Iterable[web.AbstractRouteDef] = ()
+    ) -> AsyncIterator[StubWebChat]:
+        """Listen, with some more routes where they are wanted."""
         application = web.Application()
+        application.add_routes(more)
         application.router.add_post("/webchat/tpi", self._login)
         application.router.add_get("/webchat/cws", self._serve)
         runner = self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)

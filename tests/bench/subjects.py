@@ -1,7 +1,8 @@
-"""Programs under measurement, each a process of its own with its peers around it in this one.
+"""Programs under measurement, processes of their own with their peers around them in this one.
 
 The bridge is used as an operator uses it: its program, its configuration, its ports. So another
-checkout's bridge can stand beside ours in the same run.
+checkout's bridge can stand beside ours in the same run. Where several processes share a database
+their balancer is `Subject.put`, which asks them by turns, so that it costs none of them anything.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import aiohttp
 from ruamel.yaml import YAML
 
 from bridge.demo.child_process import die_with_parent, free_port
+from bridge.ids import SHARDS
+from bridge.ops.health import READY
 from tests.bench.stubs import Ledger, StubHomeserver, StubWebChat, wording
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +38,11 @@ Event = dict[str, object]
 
 @dataclass(eq=False)
 class Subject:
-    """One process under measurement.
+    """One program under measurement; several processes where it is the bridge's replicas.
 
     Attributes:
-        url: where it takes transactions.
-        pid: its process.
+        urls: where its processes take transactions.
+        pids: its processes.
         session: what plays the homeserver towards it.
         homeserver: where agents' messages arrive.
         heard: what customers said, as the other side got it.
@@ -47,8 +50,8 @@ class Subject:
         customer: who speaks in a room; the customer of its number when empty.
     """
 
-    url: str
-    pid: int
+    urls: list[str]
+    pids: list[int]
     session: aiohttp.ClientSession
     homeserver: StubHomeserver
     heard: Ledger
@@ -57,22 +60,27 @@ class Subject:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def cpu(self) -> float:
-        """Microseconds of CPU that the process has used, all of its threads."""
-        return process_cpu(self.pid)
+        """Microseconds of CPU that all processes have used, all of their threads."""
+        return sum(process_cpu(pid) for pid in self.pids)
 
-    def memory(self) -> int:
-        """KiB of memory that the process holds (RSS)."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmRSS:")[2].split()[0])
+    def memory(self, what: str = "VmRSS") -> int:
+        """KiB of memory that all processes hold; with `VmHWM` what they have held at most."""
+        return sum(process_memory(pid, what) for pid in self.pids)
 
     def text(self, room: int, event_id: str, body: str) -> Event:
         """A message of the customer of a room."""
         return text(room, event_id, body, self.customer)
 
+    def forget_peak(self) -> None:
+        """Have the most that was held (`VmHWM`) begin anew with what is held now."""
+        for pid in self.pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
     async def put(self, events: Sequence[Event]) -> None:
         """One transaction, as the homeserver sends it; returns when it is acknowledged."""
+        number = next(self._numbers)
         async with self.session.put(
-            f"{self.url}/_matrix/app/v1/transactions/{next(self._numbers)}",
+            f"{self.urls[number % len(self.urls)]}/_matrix/app/v1/transactions/{number}",
             json={"events": list(events)},
             headers={"Authorization": f"Bearer {TOKEN}"},
         ) as response:
@@ -83,6 +91,12 @@ class Subject:
 def process_cpu(pid: int) -> float:
     """Microseconds of CPU of a process, by its own clock: threads that have ended included."""
     return time.clock_gettime((~pid << 3) | 2) * 1e6  # CPUCLOCK_SCHED of clock_getcpuclockid(3)
+
+
+def process_memory(pid: int, what: str = "VmRSS") -> int:
+    """KiB of a process, by a key of its status."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition(f"{what}:")[2].split()[0])
 
 
 def text(room: int, event_id: str, body: str, customer: str = "") -> Event:
@@ -163,18 +177,20 @@ def client() -> aiohttp.ClientSession:
 
 
 @asynccontextmanager
-async def lean_forwarder(rooms: int, folder: Path, loop: str) -> AsyncIterator[Subject]:
-    """L, connected for so many rooms, on `asyncio` or `uvloop`."""
+async def lean_forwarder(
+    rooms: int, folder: Path, loop: str, database: str = ""
+) -> AsyncIterator[Subject]:
+    """L, connected for so many rooms, on `asyncio` or `uvloop`; with a database's URL it is D."""
     homeserver, webchat, port = StubHomeserver(), StubWebChat(), free_port()
     async with homeserver.running(), webchat.running(), client() as session:
         socket = webchat.base_url.replace("http", "ws", 1) + "/cws?token="
         command = [sys.executable, "-m", "tests.bench.forwarder", loop, str(port), str(rooms)]
-        environment = {"PYTHONPATH": str(ROOT)}
+        command += [homeserver.address, socket, *filter(None, [database])]
         log = folder / "forwarder.log"
-        async with program([*command, homeserver.address, socket], log, environment) as process:
+        async with program(command, log, {"PYTHONPATH": str(ROOT)}) as process:
             url = f"http://127.0.0.1:{port}"
             await answering(session, url, process, log)
-            yield Subject(url, process.pid, session, homeserver, webchat.heard, webchat.say)
+            yield Subject([url], [process.pid], session, homeserver, webchat.heard, webchat.say)
 
 
 # --- the bridge ---------------------------------------------------------------------------------
@@ -182,31 +198,71 @@ async def lean_forwarder(rooms: int, folder: Path, loop: str) -> AsyncIterator[S
 
 @asynccontextmanager
 async def bridge(
-    rooms: int, folder: Path, database: str, checkout: Path = ROOT
+    rooms: int, folder: Path, database: str, checkout: Path = ROOT, processes: int = 1
 ) -> AsyncIterator[Subject]:
     """The bridge of a checkout with its durable database, in a chat in each of so many rooms."""
-    async with silent_bridge(folder, database, checkout) as (subject, webchat):
+    async with silent_bridge(folder, database, checkout, processes) as (subject, webchat):
         await open_chats(subject, webchat, range(rooms))
         yield subject
 
 
 @asynccontextmanager
 async def silent_bridge(
-    folder: Path, database: str, checkout: Path = ROOT
+    folder: Path, database: str, checkout: Path = ROOT, processes: int = 1
 ) -> AsyncIterator[tuple[Subject, StubWebChat]]:
-    """The bridge of a checkout, without a room."""
-    homeserver, webchat, port = StubHomeserver(), StubWebChat(), free_port()
+    """The bridge of a checkout, without a room; several processes share the shards evenly."""
+    homeserver, webchat = StubHomeserver(), StubWebChat()
     async with homeserver.running(), webchat.running(), client() as session:
-        config = write_config(folder, homeserver.address, webchat.base_url, port, database)
-        command = [sys.executable, "-m", "bridge", "run", "-c", str(config)]
-        # Safe path: our own folder does not go before the checkout's.
-        environment = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
-        log = folder / "bridge.log"
-        async with program(command, log, environment) as process:
-            url = f"http://127.0.0.1:{port}"
-            await answering(session, f"{url}/_matrix/mau/ready", process, log, [200])
-            subject = Subject(url, process.pid, session, homeserver, webchat.heard, webchat.say)
+        config = write_config(folder, homeserver.address, webchat.base_url, free_port(), database)
+        async with bridge_program(config, session, checkout, processes) as (urls, pids):
+            subject = Subject(urls, pids, session, homeserver, webchat.heard, webchat.say)
             yield subject, webchat
+
+
+@asynccontextmanager
+async def bridge_program(
+    config: Path, session: aiohttp.ClientSession, checkout: Path = ROOT, processes: int = 1
+) -> AsyncIterator[tuple[list[str], list[int]]]:
+    """So many processes of the bridge with one configuration, ready: their addresses and ids.
+
+    Logs go beside the configuration; that of the first is `bridge.log`.
+    """
+    command = [sys.executable, "-m", "bridge", "run", "-c", str(config)]
+    urls, pids = [], []
+    async with contextlib.AsyncExitStack() as stack:
+        started = []
+        for number in range(processes):
+            # Safe path: our own folder does not go before the checkout's.
+            environment = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
+            port, log = free_port(), config.parent / f"bridge{number or ''}.log"
+            environment |= {
+                "MATRIX_WEBCHAT_APPSERVICE__PORT": str(port),
+                "MATRIX_WEBCHAT_METRICS__PORT": str(free_port()),
+            }
+            if processes > 1:
+                environment["MATRIX_WEBCHAT_BRIDGE__REPLICA"] = f"r{number}"
+            process = await stack.enter_async_context(program(command, log, environment))
+            started.append((process, log))
+            urls.append(f"http://127.0.0.1:{port}")
+            pids.append(process.pid)
+        for url, (process, log) in zip(urls, started, strict=True):
+            await answering(session, url + READY, process, log, [200])
+        if processes > 1:
+            await _evenly_shared(session, urls)
+        yield urls, pids
+
+
+async def _evenly_shared(session: aiohttp.ClientSession, urls: Sequence[str]) -> None:
+    """Wait until all shards are served, about as many by each process."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            served = []
+            for url in urls:
+                async with session.get(url + READY) as response:
+                    served.append(int((await response.json())["shards"]))
+            if sum(served) == SHARDS and max(served) - min(served) <= 1:
+                return
+            await asyncio.sleep(0.1)
 
 
 async def open_chats(subject: Subject, webchat: StubWebChat, rooms: Sequence[int]) -> None:
@@ -235,6 +291,7 @@ def write_config(
     database: str,
     *,
     encryption: bool = False,
+    largest_file: str = "50MiB",
 ) -> Path:
     """The bridge's configuration for two addresses and a database."""
     config = {
@@ -252,7 +309,7 @@ def write_config(
         "bridge": {
             "permissions": {"localhost": "customer"},
             "encryption": {"allow": encryption},
-            "limits": {"messages_per_minute": 1_000_000},
+            "limits": {"messages_per_minute": 1_000_000, "file": largest_file},
         },
         "metrics": {"port": free_port()},
     }

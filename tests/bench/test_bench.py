@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
 from tests.bench.columns import COLUMNS, Figure, measure
-from tests.bench.report import Report, Row, tables
+from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, worse
+from tests.bench.report import Part, Report, Row, cpu, tables
+from tests.bench.sessions import Size
+from tests.bench.soak import Look, Soak
 from tests.bench.storms import Storm
 from tests.bench.stubs import Faults, Ledger, wording
 from tests.bench.subjects import bridge, lean_forwarder
@@ -54,16 +60,108 @@ def test_a_storm_without_an_end_can_be_read_back() -> None:
     assert "| 50, kept | SQLite | 1.5 | > 300 | 4.0 | 0 |" in tables(again, "abc.json")
 
 
+def made_up(costs: Mapping[str, float], *, rate: float = 100, kib: float = 30) -> Report:
+    """One round of one column, and one size of live sessions on SQLite."""
+    report = Report({"commit": "abc", "when": "2026-11-27"}, rounds=1, rooms=ROOMS)
+    for name, cost in costs.items():
+        carried = rate if name == "SQLite" else 100
+        figure = Figure(100, cost, None, carried, 0, 0, 0, 0, 0, 0, 0)
+        report.rows.append(Row(1, name, "in10", figure))
+    report.sessions = {"SQLite": [Size(1_000, kib, 1, 1, 1)]}
+    return report
+
+
+BEFORE = {"L": 10.0, "H": 50.0, "SQLite": 30.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (made_up(BEFORE), []),
+        (made_up(BEFORE | {"SQLite": 35.0}, rate=85, kib=35), []),
+        (
+            made_up(BEFORE | {"SQLite": 37.0}),
+            ["CPU, c→a, 10, SQLite: 3 × L before, 3.7 × L now"],
+        ),
+        # It is the other program that has changed.
+        (made_up(BEFORE | {"L": 5.0}), []),
+        (
+            made_up(BEFORE, rate=80),
+            ["rate, c→a, 10, SQLite: 1 × L before, 0.8 × L now"],
+        ),
+        (
+            made_up(BEFORE, kib=37),
+            ["KiB a session of 1,000, SQLite: 30 before, 37 now"],
+        ),
+        # What was not measured before cannot have got worse.
+        (made_up(BEFORE | {"PostgreSQL": 500.0}), []),
+    ],
+)
+def test_a_ratio_that_got_worse_by_more_than_a_fifth_is_named(
+    now: Report, expected: list[str]
+) -> None:
+    assert worse(made_up(BEFORE), now) == expected
+
+
+def test_a_run_with_worse_ratios_is_published_only_if_it_is_accepted(tmp_path: Path) -> None:
+    page, before, said = tmp_path / PAGE, made_up(BEFORE), list[str]()
+    for place in (RESULTS, IMAGES):
+        (tmp_path / place).mkdir(parents=True)
+    page.write_text("# Fast\n\n<!-- figures: costs -->\nold\n<!-- end -->\n", encoding="utf-8")
+    slow = made_up(BEFORE | {"SQLite": 40.0})
+    assert publish(slow, before, accept=False, say=said.append, root=tmp_path) == 1
+    assert said[0] == "CPU, c→a, 10, SQLite: 3 × L before, 4 × L now"
+    assert "old" in page.read_text(encoding="utf-8")
+    assert publish(slow, before, accept=True, say=said.append, root=tmp_path) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "| SQLite | 40 |" in text
+    assert "old" not in text
+    chart = ElementTree.parse(tmp_path / IMAGES / "performance-costs.svg").getroot()  # noqa: S314
+    assert chart.get("role") == "img"
+    assert "SQLite" in [found.text for found in chart.iter("{http://www.w3.org/2000/svg}text")]
+    # What was published is what the next run is compared with, and its page is the same.
+    again = read(tmp_path / RESULTS / "abc.json")
+    assert worse(again, slow) == []
+    assert publish(again, slow, accept=False, say=said.append, root=tmp_path) == 0
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_parts_of_another_run_replace_those_that_are_there() -> None:
+    first, second = made_up(BEFORE), made_up(BEFORE | {"SQLite": 60.0}, kib=50)
+    part = Part("2026-11-27", "abc", load=0.1, minutes=1)
+    later = msgspec.structs.replace(part, minutes=2)
+    first.parts = {"columns": part, "sessions": part}
+    second.parts = {"sessions": later}
+    first.take(second)
+    assert first.sessions["SQLite"][0].kib == 50
+    assert first.values("SQLite", "in10", cpu) == {1: 30.0}
+    assert first.parts == {"columns": part, "sessions": later}
+
+
+def test_memory_that_grows_in_a_soak_is_noticed() -> None:
+    def soak(*memory: float) -> Soak:
+        looks = [Look(number + 1, one, 5, 100, 0) for number, one in enumerate(memory)]
+        return Soak("SQLite", 1, looks)
+
+    assert soak(90, 100, 101, 103).flat()
+    assert soak(10, 20, 22, 23).flat()  # within what a process varies by
+    assert not soak(100, 101, 104, 112).flat()
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", ["L", "bridge"])
+@pytest.mark.parametrize("name", ["L", "D", "bridge"])
 async def test_a_subject_carries_both_ways(name: str, tmp_path: Path) -> None:
-    if name == "L":
-        subject = lean_forwarder(ROOMS, tmp_path, "asyncio")
+    url = f"sqlite:///{tmp_path}/bridge.db"
+    if name == "bridge":
+        subject = bridge(ROOMS, tmp_path, url)
     else:
-        subject = bridge(ROOMS, tmp_path, f"sqlite:///{tmp_path}/bridge.db")
+        subject = lean_forwarder(ROOMS, tmp_path, "asyncio", url if name == "D" else "")
     async with subject as opened:
         for key in ("in10", "out", "in_paced"):
             column = replace(COLUMNS[key], messages=30)
             figure = await measure(opened, column, key.replace("_", ""), ROOMS, None)
             assert (figure.lost, figure.doubled, figure.disordered, figure.astray) == (0, 0, 0, 0)
             assert figure.cpu > 0
+    if name == "D":
+        stored = sqlite3.connect(tmp_path / "bridge.db").execute("SELECT count(*) FROM journal")
+        assert stored.fetchone() == (90,)

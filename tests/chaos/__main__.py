@@ -32,16 +32,11 @@ FAULTS = int(os.environ.get("CHAOS_FAULTS") or 100)
 MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or 10_000)
 RESULTS = Path(__file__).with_name("results")
 VERSIONS = ("matrix-synapse", "asyncpg", "aiohttp", "websockets", "vodozemac", "matrix-nio")
-REPLICAS_ENCRYPT = False
-"""Whether several processes may serve encrypted rooms."""
 
 
 def acts() -> Sequence[Act]:
     """Each store with each server."""
-    return [
-        Act(store, server) if REPLICAS_ENCRYPT or store != "three" else Act(store, server, 6, 0)
-        for server, store in product(SERVERS, SIZE)
-    ]
+    return [Act(store, server) for server, store in product(SERVERS, SIZE)]
 
 
 def machine() -> dict[str, str]:

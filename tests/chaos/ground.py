@@ -171,9 +171,7 @@ class Wiring:
 
 
 @asynccontextmanager
-async def ground(
-    folder: Path, store: Store, server: Server, *, encrypted: bool
-) -> AsyncIterator[Ground]:
+async def ground(folder: Path, store: Store, server: Server) -> AsyncIterator[Ground]:
     """Start everything; a folder that exists takes logs and Synapse."""
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(_small_disk(SIZE[store]))
@@ -193,7 +191,6 @@ async def ground(
                 database,
                 3 if store == "three" else 1,
                 SERVERS[server],
-                encryption=encrypted,
                 wiring=wiring.around,
             )
         )

@@ -129,9 +129,7 @@ async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages
     say(f"== {act.name}, seed {seed}")
     try:
         async with AsyncExitStack() as stack:
-            place = await stack.enter_async_context(
-                ground(folder, act.store, act.server, encrypted=bool(act.encrypted))
-            )
+            place = await stack.enter_async_context(ground(folder, act.store, act.server))
             place.chats = await _opened(place.stage, act, stack)
             place.absences = [Absences(chat.talk.login) for chat in place.chats]
             rng = Random(seed)  # noqa: S311 - no secrets

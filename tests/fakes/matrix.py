@@ -74,6 +74,7 @@ class FakeMatrix:
         gate: requests wait while it is not set.
         disturb: awaited before and after each request.
         poison: events that make the reader fail.
+        ours: true for the rooms and users that are served.
         earlier: what is found in a room when it is entered.
         config: how the room is configured when it is entered, and by whom.
         members: who of ours is in which room.
@@ -102,6 +103,7 @@ class FakeMatrix:
         self.disturb = disturb
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
+        self.ours: Callable[[str], bool] = lambda one: True
         self.members: set[tuple[RoomId, UserId]] = set()
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
@@ -136,6 +138,9 @@ class FakeMatrix:
         del patience, ask
         await self.disturb()
         return raw
+
+    async def limit_to(self, ours: Callable[[str], bool]) -> None:
+        self.ours = ours
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
         event_id = EventId(str(raw["event_id"]))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 
 import pytest
 
-from bridge.demo.child_process import ServerError
+from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.postgres import postgres_server
 from tests.support.replicas import Replicas, judge, say, taken_over, three, under_load
+from tests.support.talk import MEI, Talk
 
 __all__ = ["postgres_server", "three"]
 
@@ -39,12 +41,43 @@ async def test_one_dies_one_stands_still_and_one_is_restarted(three: Replicas) -
 
 
 @pytest.mark.asyncio
-async def test_with_encryption_one_more_is_refused(three: Replicas) -> None:
-    """It would take no part in the others' locks; it says what would let it."""
-    bridge = three.bridges[2]
-    assert await bridge.stop() == 0
-    assert bridge.environment is not None
-    bridge.environment = {**bridge.environment, "MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__ALLOW": "true"}
-    with pytest.raises(ServerError, match="ended with 14"):
-        await bridge.start()
-    assert "`bridge.encryption.allow: false`" in bridge.log_file.read_text(encoding="utf-8")
+async def test_encrypted_chats_whoever_serves_them(three: Replicas) -> None:
+    """Their owner is killed, the reader of the bot's keys ends, and an owner stands still."""
+    bot = three.stage.bot
+    async with AsyncExitStack() as closing:
+        phones = Phones(three.stage, closing)
+        chats = [await phones.chatting(f"sealed{number}") for number in range(3)]
+        said = ["before", "killed", "read by another", "paused", "awake"]
+
+        async def both(talk: Talk, phone: EncryptedCustomer, word: str) -> None:
+            # A new key each time, which the bot's mailbox has to bring.
+            phone.nio.olm.outbound_group_sessions.clear()
+            await both_ways(talk, word)
+
+        async def everybody(word: str) -> None:
+            await asyncio.gather(*(both(*chat, word) for chat in chats))
+
+        await everybody("before")
+        phone = chats[0][1]
+        keys = await keys_of(phone, [bot, MEI])
+        killed = await three.owner(chats[0][0].room)
+        await three.bridges[killed].kill()
+        await everybody("killed")
+        await three.bridges[killed].start()
+        reader = await three.owner(bot)
+        assert await three.bridges[reader].stop() == 0
+        await everybody("read by another")
+        await three.bridges[reader].start()
+        paused = await three.owner(chats[2][0].room)
+        three.signal(paused, signal.SIGSTOP)
+        await everybody("paused")
+        three.signal(paused, signal.SIGCONT)
+        await everybody("awake")
+        assert await keys_of(phone, [bot, MEI]) == keys
+        for talk, phone in chats:
+            assert phone.unreadable(talk.room) == []
+            person = talk.person
+            assert person is not None
+            heard = [one.text for one in person.messages if not one.repeat]
+            assert heard == ["hello", *(f"can you read {word}?" for word in said)]
+            assert [e for e in await talk.history() if e["type"] == "m.room.message"] == []

@@ -154,7 +154,7 @@ async def serving(
             with patch("bridge.rooms.receipts.PAUSE", 0.0):
                 async with Serving(load_config(config, {})):
                     url, pid = f"http://127.0.0.1:{port}", os.getpid()
-                    subject = Subject(url, pid, session, homeserver, webchat.heard, webchat.say)
+                    subject = Subject([url], [pid], session, homeserver, webchat.heard, webchat.say)
                     served = Served(subject, walker, database)
                     await open_chats(subject, webchat, range(1))
                     await served.answered()  # nobody waits for the agent's first words any more

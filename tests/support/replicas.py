@@ -140,7 +140,8 @@ class Replicas:
             rows = await connection.fetch(
                 "SELECT name, objid::bigint FROM replicas JOIN pg_locks USING (pid) WHERE "
                 "locktype = 'advisory' AND granted AND objsubid = 2 "
-                "AND classid NOT IN (719224654, 719224655)"
+                "AND classid NOT IN (719224654, 719224655) AND objid::bigint < $1",
+                SHARDS,
             )
         finally:
             await connection.close()
@@ -188,7 +189,6 @@ async def replicas(
     simulator: SimulatorOptions | None = None,
     ways: Sequence[str] = (),
     *,
-    encryption: bool = False,
     wiring: Wiring = _unwired,
 ) -> AsyncIterator[Replicas]:
     """So many bridges that share the rooms, once they do; also one alone, then on any database.
@@ -202,7 +202,7 @@ async def replicas(
     options = StageOptions(
         database=database,
         simulator=simulator or SimulatorOptions(strict=True, login_limit=0),
-        config={"bridge": bridge_section(encryption={"allow": encryption})},
+        config={"bridge": bridge_section()},
     )
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(set_stage(folder, options))

@@ -124,7 +124,7 @@ async def bridge(
     async with client() as session, bridge_process(config, port, folder / "bridge.log") as process:
         assert process.pid is not None
         # What the desk hears is the simulator's to tell (`heard`).
-        yield Subject(process.url, process.pid, session, homeserver, Ledger(), say)
+        yield Subject([process.url], [process.pid], session, homeserver, Ledger(), say)
 
 
 def options(**changes: object) -> SimulatorOptions:

@@ -219,7 +219,7 @@ async def test_a_sealed_event_is_delivered_when_its_key_comes(url: str) -> None:
         _, _, opened = message("$sealed", "secret words")
         life.matrix.keys["$sealed"] = opened
         for _ in range(2):
-            await life.engine.key_came(ROOM)
+            life.engine.key_came(ROOM)
             await life.rest()
         assert life.heard() == [(6, "secret words")]
 

@@ -54,9 +54,20 @@ class Position(msgspec.Struct, frozen=True):
     token: str
 
 
+class Mail(msgspec.Struct, frozen=True):
+    """Answer of a /sync, and the row of the position that it was asked from."""
+
+    reply: Json
+    was: bytes | None
+
+
 class News(msgspec.Struct):
     """Rows and news of one /sync."""
 
+    letters: bool = False
+    """There were some, readable or not."""
+    users: list[str] = []
+    """Those whose devices have changed."""
     rows: dict[str, SecretRow] = {}
     keys: dict[str, RoomId] = {}
     """Names of the keys that came or were refused -> their room."""
@@ -98,42 +109,41 @@ class Arrivals:
 
     async def last_look(self, own: OwnDevice, now: int) -> News:
         """Read what lies in the mailbox of a device that is about to go."""
-        since = await self._position(own.user)
+        since, was = await self._position(own.user)
         # A homeserver that gave the device a token knows it by that alone.
         device = "" if own.state.token else own.device_id
         reply = await self._server.sync(own.user, since, wait=False, device=device)
-        return await self.absorb(own, reply, now)
+        return await self.absorb(own, Mail(reply, was), now)
 
-    async def fetch(self, user: UserId, *, wait: bool) -> Json:
+    async def fetch(self, user: UserId, *, wait: bool) -> Mail:
         """Call /sync; a token that the homeserver does not know is dropped."""
-        since = await self._position(user)
+        since, was = await self._position(user)
         try:
-            return await self._server.sync(user, since, wait=wait)
+            return Mail(await self._server.sync(user, since, wait=wait), was)
         except Refused as refusal:
             if not since or refusal.code not in _STALE:
                 raise
             self._log.warning("the homeserver forgot where we were, reading anew", user=user)
             # What changed in between is not told any more.
             self._peers.cache.forget_all()
-            return await self._server.sync(user, "", wait=False)
+            return Mail(await self._server.sync(user, "", wait=False), was)
 
-    async def absorb(self, own: OwnDevice, reply: Json, now: int) -> News:
-        """Store the events of a /sync, with the token for the next one. The lock is held."""
-        self._hear_of_devices(reply)
-        try:
-            async with self._absorbing:
-                news = await self._read(own, reply, now)
-                with self._room_keys.changing(news.rows):
-                    await self._vault.save(list(news.rows.values()))
-        except BaseException:
-            # The account in memory has used up keys that the stored one still has.
-            self._upkeep.distrust(own.user)
-            raise
+    async def absorb(self, own: OwnDevice, mail: Mail, now: int) -> News:
+        """Store the events of a /sync, with the token for the next one. The lock is held.
+
+        Stale: another process has read this mailbox meanwhile, or the device is not as stored.
+        """
+        users = self._hear_of_devices(mail.reply)
+        async with self._absorbing:
+            news = await self._read(own, mail, now)
+            with self._room_keys.changing(news.rows):
+                await self._vault.save(list(news.rows.values()))
+        news.users = users
         return news
 
-    async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
+    async def _read(self, own: OwnDevice, mail: Mail, now: int) -> News:
         news = News()
-        for event in objects(mapping(reply, "to_device"), "events"):
+        for event in objects(mapping(mail.reply, "to_device"), "events"):
             try:
                 await self._take(own, event, news, now)
             except StoreError:
@@ -142,10 +152,11 @@ class Arrivals:
                 self._log.exception("an event for a device could not be handled", user=own.user)
         for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
-        if news.channels:
+        if news.letters:
+            # Also if none could be read: perhaps with keys of which only another process knows.
             news.add(own.row(self._vault))
-        if token := text(reply, "next_batch"):
-            news.add(self._vault.row(f"since/{own.user}", Position(token)))
+        if token := text(mail.reply, "next_batch"):
+            news.add(self._vault.row(f"since/{own.user}", Position(token), was=mail.was))
         return news
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
@@ -164,17 +175,24 @@ class Arrivals:
                     if await self._sharing.renew(own, device, claimed.get(device, ""), now):
                         self._renewed[broken] = now
 
-    async def _position(self, user: UserId) -> str:
-        found = await self._vault.load(f"since/{user}", Position)
-        return found.token if found is not None else ""
+    async def _position(self, user: UserId) -> tuple[str, bytes | None]:
+        """The token of the user's last /sync ("": none), and its row."""
+        found, stored = await self._vault.read(f"since/{user}", Position)
+        return found.token if found is not None else "", stored
 
-    def _hear_of_devices(self, reply: Json) -> None:
+    def _hear_of_devices(self, reply: Json) -> list[str]:
         lists = mapping(reply, "device_lists")
-        for part in ("changed", "left"):
-            users = lists.get(part)
-            for user in users if isinstance(users, list) else ():
-                if isinstance(user, str):
-                    self._peers.cache.forget(user)
+        told = [lists.get(part) for part in ("changed", "left")]
+        changed = [
+            user
+            for users in told
+            if isinstance(users, list)
+            for user in users
+            if isinstance(user, str)
+        ]
+        for user in changed:
+            self._peers.cache.forget(user)
+        return changed
 
     async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
         kind = text(event, "type")
@@ -183,6 +201,7 @@ class Arrivals:
         letter = letter_of(own, event) if kind == "m.room.encrypted" else None
         if letter is None:
             return
+        news.letters = True
         sender, device = letter.sender, (letter.sender, letter.sender_key)
         channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):

@@ -14,15 +14,21 @@
   other. Each of our hosts asks, for the room does not say which of them had it.
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
+- Several processes may share the database (`storage.shards`). Any of them writes as any of our
+  users, and the rows decide who goes on from what (`vault`). A host's mailbox is read by the one
+  that serves the shard of the host's id. It tells the others of keys and of changed devices; what
+  may have got lost on that way is asked for anew (`Notice`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 from cachetools import LRUCache
 
@@ -30,16 +36,17 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
-from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Vault, again
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Undecryptable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Stale, StoreError
 
-OnKey = Callable[[RoomId], Awaitable[None]]
+OnKey = Callable[[RoomId | None], None]
+"""Told the room of a key that came, or None: keys of any room may have come."""
 
 _MAILBOX_MS = 600_000
 """How often at most a ghost looks into its mailbox."""
@@ -56,6 +63,33 @@ AFTER = 2.0
 """Seconds that a key is waited for before it is requested."""
 _AGAIN_MS = 60_000
 """How often at most one is; the answer may have been unreadable, too, until the session was new."""
+_LOST = 0.2
+"""Seconds until a mailbox is read again, of which another process has just read."""
+_LONGEST_NOTICE = 7_000
+"""Bytes of a notice; PostgreSQL carries some more."""
+
+
+class Notice(msgspec.Struct, omit_defaults=True, array_like=True):
+    """What the reader of a mailbox tells the other processes."""
+
+    keys: Sequence[tuple[str, RoomId]] = ()
+    """Names of keys that came or were refused, and their rooms."""
+    users: Sequence[str] = ()
+    """Those whose devices have changed."""
+
+
+_MISSED = Notice()
+"""Some notices may have got lost."""
+
+
+class Others(Protocol):
+    """The other processes that share the database; every method raises StoreError."""
+
+    async def notify(self, notice: str) -> None:
+        """Tell them something, which comes to each one's `Crypto.told`."""
+
+    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Do something while no other process does the same, as far as that can be had."""
 
 
 class Crypto:
@@ -66,13 +100,28 @@ class Crypto:
     """
 
     def __init__(
-        self, server: KeyServer, rooms: RoomState, users: Users, vault: Vault, clock: Clock
+        self,
+        server: KeyServer,
+        rooms: RoomState,
+        users: Users,
+        vault: Vault,
+        clock: Clock,
+        *,
+        others: Others | None = None,
     ) -> None:
+        self._others = others
+        self._ours: Callable[[str], bool] = lambda one: others is None
+        """True for the rooms that are served here, and the hosts whose mailboxes are."""
+        self._limits = self._limited = 0
+        """How often `limit_to` was called, and of these, how many are done."""
+        self._reading: dict[UserId, asyncio.Task[None]] = {}
+        self._on_key: OnKey = lambda room_id: None
         self._hosts = users.hosts()
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
-        self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look)
+        alone = None if others is None else others.alone
+        self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look, alone=alone)
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.bot))
@@ -133,7 +182,7 @@ class Crypto:
         """Wait for a key, and for the device that sent it to be known."""
         writer = sealed.room_id, sealed.sender
         last = self._in_vain.get(writer)
-        if not self._caught_up.issuperset(self._hosts):
+        if not self._caught_up.issuperset(self._readable()):
             patience = max(patience, CATCHING_UP)
         elif last is not None and 0 <= self._clock.now() - last < _IN_VAIN_MS:
             patience = 0.0
@@ -190,27 +239,78 @@ class Crypto:
 
     async def run(self, on_key: OnKey) -> None:
         """Read the hosts' mailboxes; `on_key` is told of a key or a refusal once it is durable."""
+        self._on_key = on_key
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._mending.group = tasks
-                for host in self._hosts:
-                    tasks.create_task(self._follow(host, on_key))
+                self._read_ours()
+                if self._others is not None:
+                    tasks.create_task(self._keep_up())
         finally:
             self._mending.group = None
+            self._reading.clear()
             with suppress(StoreError):
                 await self._keys.save()
 
-    async def _follow(self, host: UserId, on_key: OnKey) -> None:
+    async def limit_to(self, ours: Callable[[str], bool]) -> None:
+        """Serve these rooms alone, and read the mailboxes of these hosts (by their ids)."""
+        self._ours = ours
+        self._limits += 1
+        asked = self._limits
+        await asyncio.sleep(0)  # one of those that come together does it for all
+        if self._limited < asked:
+            self._limited = self._limits
+            self._places.leave(ours)
+            self._keys.leave(ours)
+        left = [self._reading.pop(host) for host in [*self._reading] if not ours(host)]
+        for task in left:
+            task.cancel()
+        self._read_ours()
+        if left:
+            await asyncio.wait(left)
+        with suppress(StoreError):
+            await again(self._keys.save)
+
+    def _read_ours(self) -> None:
+        """Begin to read the mailboxes of hosts that have become ours."""
+        for host in self._readable():
+            if self._mending.group is not None and host not in self._reading:
+                self._caught_up.discard(host)
+                self._reading[host] = self._mending.group.create_task(self._follow(host))
+
+    def _readable(self) -> list[UserId]:
+        """The hosts whose mailboxes are read here."""
+        return [host for host in self._hosts if self._ours(host)]
+
+    async def _keep_up(self) -> None:
+        """What else comes with each /sync, for a process that reads no mailbox."""
+        while True:
+            await self._clock.sleep(SYNC_SECONDS)
+            try:
+                await again(self._keys.save)
+                await self.upkeep.follow()
+            except (Unavailable, Refused, StoreError) as error:
+                self._log.info("replay notes and mark are to be saved later", why=str(error))
+
+    async def _follow(self, host: UserId) -> None:
         await self.upkeep.ready[host].wait()
-        pause = _FIRST_PAUSE
+        pause, told = _FIRST_PAUSE, False
         while True:
             try:
-                await self._read_mailbox(host, on_key)
+                if not told:
+                    # Whoever read it before may have died before it told of what it read.
+                    await self._tell(_MISSED)
+                    told = True
+                await self._read_mailbox(host)
                 pause = _FIRST_PAUSE
+                continue
+            except Stale:
+                await self._clock.sleep(_LOST)
                 continue
             except (Unavailable, Refused, StoreError) as error:
                 later = error.retry_after if isinstance(error, Unavailable) else None
                 why, wait = str(error), later or pause
+                told = told and not isinstance(error, StoreError)
             except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
                 self._log.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
@@ -218,23 +318,56 @@ class Crypto:
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 
-    async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
+    async def _read_mailbox(self, host: UserId) -> None:
         try:
-            reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
+            mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
         except Refused as refusal:
             if refusal.code == "M_UNKNOWN_DEVICE":
                 await self.mend(host)
             raise
         async with self.upkeep.holding(host) as own:
-            news = await self._arrivals.absorb(own, reply, self._clock.now())
+            news = await self._arrivals.absorb(own, mail, self._clock.now())
             self._caught_up.add(host)
-            self._wake(news.keys)
-            for room_id in set(news.keys.values()):
-                await on_key(room_id)
-            await self.upkeep.replenish(own, reply)
+            users = [user for user in news.users if user.isprintable()]  # others are nobody's ids
+            notice = Notice([*news.keys.items()], users)
+            self._hear(notice)
+            if notice != _MISSED:
+                await self._tell(notice)
+            await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)
-        await self._keys.save()
+        await again(self._keys.save)
         await self.upkeep.follow()
+
+    # --- other processes ----------------------------------------------------------------------
+
+    async def _tell(self, notice: Notice) -> None:
+        """Tell the other processes; this one hears it as well."""
+        if self._others is None:
+            return
+        text, count = msgspec.json.encode(notice), len(notice.keys) + len(notice.users)
+        if count < 2 or len(text) <= _LONGEST_NOTICE:
+            await self._others.notify(f"keys {text.decode()}")
+            return
+        keys, users = (len(notice.keys) + 1) // 2, (len(notice.users) + 1) // 2
+        await self._tell(Notice(notice.keys[:keys], notice.users[:users]))
+        await self._tell(Notice(notice.keys[keys:], notice.users[users:]))
+
+    def told(self, notice: str | None) -> None:
+        """Take over a notice of a process's; None: some may have got lost."""
+        with suppress(msgspec.MsgspecError):
+            found = _MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
+            for user in found.users:
+                self._peers.cache.forget(user)
+            if found == _MISSED:
+                self._peers.cache.forget_all()
+                self._wake([*self._waited_for])
+                self._on_key(None)
+            self._hear(found)
+
+    def _hear(self, notice: Notice) -> None:
+        self._wake(name for name, _ in notice.keys)
+        for room_id in {room_id for _, room_id in notice.keys}:
+            self._on_key(room_id)
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -252,8 +385,14 @@ class Crypto:
             return kind, content
         own, now, event = await self.upkeep.current(sender), self._clock.now(), (kind, content)
         sealed = self._sharing.encrypt_at_once(own, room_id, scheme, now, event)
-        if sealed is not None:
-            return "m.room.encrypted", sealed
+        if sealed is None:
+            sealed = await again(lambda: self._share_and_encrypt(sender, room_id, scheme, event))
+        return "m.room.encrypted", sealed
+
+    async def _share_and_encrypt(
+        self, sender: UserId, room_id: RoomId, scheme: Scheme, event: tuple[str, Json]
+    ) -> Json:
+        """Encrypt an event, once everybody who may read it has the key."""
         await self._empty_mailbox(sender, room_id, scheme)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
@@ -261,7 +400,7 @@ class Crypto:
             async with self.upkeep.holding(sender) as own:
                 if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
                     continue
-                return "m.room.encrypted", await self._sharing.encrypt(own, readers, event)
+                return await self._sharing.encrypt(own, readers, event)
         raise AssertionError  # the last round returned
 
     async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
@@ -274,9 +413,13 @@ class Crypto:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
             self._mailboxes[user] = now
-            reply = await self._arrivals.fetch(user, wait=False)
-            news = await self._arrivals.absorb(own, reply, now)
-            await self.upkeep.replenish(own, reply)
+            mail = await self._arrivals.fetch(user, wait=False)
+            try:
+                news = await self._arrivals.absorb(own, mail, now)
+            except Stale:
+                del self._mailboxes[user]
+                raise
+            await self.upkeep.replenish(own, mail.reply)
         begun = self._mending.begin(user, news.broken)
         if begun:
             await asyncio.wait(begun, timeout=_MENDING)

@@ -29,7 +29,7 @@ import secrets
 import string
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from enum import StrEnum
 from typing import Any, Self
 
@@ -41,7 +41,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Vault, again
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
@@ -50,6 +50,8 @@ PREFIX = "WEBCHAT"
 """How the ids of our devices begin."""
 EVERY = 60_000
 """ms. A copy that is younger than this may not be told from the newest state."""
+MOST_MARKS = 64
+"""Each life of a process has three at most, so twenty can pass between the two writes of one."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
 
 
@@ -80,7 +82,10 @@ class Fit(StrEnum):
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Row: all marks that may stand on the homeserver: a crash may come between the two writes."""
+    """Row: the marks that may stand on the homeserver, oldest first, `MOST_MARKS` of them.
+
+    Each process writes its next one here before it sets it, and may be interrupted in between.
+    """
 
     possible: tuple[str, ...]
 
@@ -95,14 +100,18 @@ class Upkeep:
         bot: UserId,
         clock: Clock,
         last_look: Callable[[OwnDevice], Awaitable[None]],
+        *,
+        alone: Callable[[str], AbstractAsyncContextManager[None]] | None = None,
     ) -> None:
         self._vault = vault
         self._server = server
         self._bot = bot
         self._clock = clock
         self._last_look = last_look
-        self._there = self._next = ""
-        """The mark that is known to stand on the homeserver, and one that may have got there."""
+        self._alone = alone or (lambda name: nullcontext())
+        self._there = self._older = self._last = self._next = ""
+        """The mark that stood on the homeserver at the start; and ours: the two that were set last,
+        and one that may be on its way."""
         self._marking = asyncio.Lock()
         self._moved = self._turns = 0
         """Of the last change of the mark: when it was (ms since the epoch), and `Vault.turns`."""
@@ -110,6 +119,8 @@ class Upkeep:
         self._settled = False
         self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
+        self._offered: set[UserId] = set()
+        """Those whose device, with one-time keys, the homeserver was given since our start."""
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
         """Set once the user's device is published."""
@@ -117,12 +128,16 @@ class Upkeep:
 
     async def begin(self) -> None:
         """Read or draw the device id of this database."""
-        epoch = await self._vault.load(EPOCH, Epoch)
+        await again(self._read_epoch)
+
+    async def _read_epoch(self) -> bytes | None:
+        """Read or draw the device id of this database; returns its row."""
+        epoch, stored = await self._vault.read(EPOCH, Epoch)
         if epoch is None:
-            await self._draw(Epoch.draw())
-        else:
-            self._epoch = epoch
-            self._server.use_device(epoch.device_id)
+            return await self._draw(Epoch.draw(), stored)
+        self._epoch = epoch
+        self._server.use_device(epoch.device_id)
+        return stored
 
     @property
     def device_id(self) -> str:
@@ -130,12 +145,22 @@ class Upkeep:
 
     @asynccontextmanager
     async def holding(self, user: UserId) -> AsyncIterator[OwnDevice]:
-        """Lock the user's device, made, published and checked, to change it or its olm sessions."""
+        """Lock the user's device, made, published and checked, to change it or its olm sessions.
+
+        It is locked for this process; another may change it meanwhile, and ours is Stale then.
+        """
         async with self._locks[user]:
-            if not self.ready[user].is_set():
-                await self._bring_up(user)
-                self.ready[user].set()
-            yield self._devices[user]
+            try:
+                if not self.ready[user].is_set():
+                    await again(lambda: self._bring_up(user))
+                    self.ready[user].set()
+                yield self._devices[user]
+            except (Unavailable, Refused):
+                raise  # what was changed before is stored
+            except BaseException:
+                # The one in memory may differ from the stored one, which is read again.
+                self.ready[user].clear()
+                raise
 
     async def current(self, user: UserId) -> OwnDevice:
         """The user's device, to be read only."""
@@ -144,16 +169,10 @@ class Upkeep:
         async with self.holding(user) as own:
             return own
 
-    def distrust(self, user: UserId) -> None:
-        """Drop the device in memory, which may differ from the stored one: it is loaded again."""
-        self._devices.pop(user, None)
-        self.ready[user].clear()
-
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
         self._log.warning("a device is gone, making it again", user=user)
-        if (own := self._devices.get(user)) is not None:
-            own.offered = False  # its one-time keys are gone with it
+        self._offered.discard(user)  # its one-time keys are gone with it
         self.ready[user].clear()
         await self.current(user)
 
@@ -161,6 +180,7 @@ class Upkeep:
 
     async def check(self) -> bool:
         """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
+        # In this order: a mark stands in the row before it is set.
         self._there = await read_mark(self._server, self._bot)
         return is_newest(await self._vault.load(MARKS, Marks), self._there)
 
@@ -172,16 +192,25 @@ class Upkeep:
             if not due and not at_once:
                 return
             self._moved = now
-            if not self._next:
-                self._next = secrets.token_hex(8)
-                marks = Marks((self._there, self._next))
-                await self._vault.save([self._vault.row(MARKS, marks)])
             try:
+                if not self._next:
+                    self._next = await again(self._announce)
                 await self._server.set_mark(self._bot, self._next)
             except (Unavailable, Refused) as error:
                 self._log.info("the mark cannot be set yet", why=str(error))
             else:
-                self._there, self._next, self._turns = self._next, "", turns
+                self._older, self._last, self._next = self._last, self._next, ""
+                self._turns = turns
+
+    async def _announce(self) -> str:
+        """Draw the next mark, and write it beside those that may stand on the homeserver."""
+        marks, stored = await self._vault.read(MARKS, Marks)
+        there, mark = self._last or self._there, secrets.token_hex(8)
+        former = () if marks is None else marks.possible
+        kept = [one for one in former if one not in {there, self._older}]
+        possible = tuple(filter(None, (*kept, there, mark)))[-MOST_MARKS:]
+        await self._vault.save([self._vault.row(MARKS, Marks(possible), was=stored)])
+        return mark
 
     # --- bringing up ------------------------------------------------------------------------
 
@@ -190,51 +219,82 @@ class Upkeep:
         async with self._settling:
             if self._settled:
                 return
-            if not await self.check():
-                self._log.warning(
-                    "the database was restored from an older copy: all our devices are replaced, "
-                    "nothing is encrypted with the old ones any more"
-                )
-                await self._draw(Epoch.draw(replace=self._epoch.replace))
-            await self.follow(at_once=True)
+            async with self._alone(EPOCH):
+                await again(self._find_out)
             self._settled = True
 
-    async def _draw(self, epoch: Epoch) -> None:
-        await self._vault.save([self._vault.row(EPOCH, epoch)])
+    async def _find_out(self) -> None:
+        stored = await self._read_epoch()
+        if not await self.check():
+            self._log.warning(
+                "the database was restored from an older copy: all our devices are replaced, "
+                "nothing is encrypted with the old ones any more"
+            )
+            await self._draw(Epoch.draw(replace=self._epoch.replace), stored)
+        await self.follow(at_once=True)
+        await self._read_epoch()  # if we stood still, another process may have drawn one
+
+    async def _draw(self, epoch: Epoch, stored: bytes | None) -> bytes | None:
+        row = self._vault.row(EPOCH, epoch, was=stored)
+        await self._vault.save([row])
         self._epoch = epoch
         self._server.use_device(epoch.device_id)
+        return row.value
 
     async def _bring_up(self, user: UserId) -> None:
+        """Load the user's device, and make of it and publish what is missing."""
         await self._settle()
-        own = self._devices.get(user) or await OwnDevice.load(self._vault, user)
-        if own is not None and own.state.token:
+        if not await self._is_up(user):
+            async with self._alone(own_name(user)):
+                # Another process may have done it by now.
+                if not await self._is_up(user):
+                    await self._publish(user)
+
+    async def _is_up(self, user: UserId) -> bool:
+        """Load the user's device, if there is one; True if there is nothing to publish of it."""
+        own = await OwnDevice.load(self._vault, user)
+        if own is None:
+            return False
+        if own.state.token:
             self._server.use_token(user, own.state.token)
-        if own is None or own.device_id != self._epoch.device_id:
-            own = await self._draw_device(user, own)
         self._devices[user] = own
-        if not own.state.published:
-            await self._make_device(own)
+        if own.device_id != self._epoch.device_id or not own.state.published:
+            return False
         fit = compare(own, await self._server.query(user, [user]))
-        foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
-        if own.state.published and not foreign and fit is not Fit.GOOD:
-            self._log.warning("keys are missing at the homeserver, publishing them", user=user)
-            await self._make_device(own)
+        return fit is Fit.GOOD or self._is_kept_out(own, fit)
+
+    def _is_kept_out(self, own: OwnDevice, fit: Fit) -> bool:
+        """True if the homeserver has foreign keys that ours may not replace."""
         # Only a device that was made after the operator's reset may replace others.
+        foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
         kept_out = foreign and (own.state.published or not self._epoch.replace)
         if kept_out:
             self._log.error(
                 "the keys at the homeserver are not those of this database; customers may be "
                 "unable to read or to be read in encrypted rooms",
-                user=user,
+                user=own.user,
                 found=fit.value,
                 mend=HINT,
             )
-        if fit is Fit.GOOD or (kept_out and (own.state.published or fit is Fit.FOREIGN_DEVICE)):
-            return
-        if not own.offered:
+        return kept_out
+
+    async def _publish(self, user: UserId) -> None:
+        own = self._devices.get(user)
+        if own is None or own.device_id != self._epoch.device_id:
+            own = self._devices[user] = await self._draw_device(user, own)
+        kept_out = False
+        if own.state.published:
+            self._log.warning("keys are missing at the homeserver, publishing them", user=user)
+        await self._make_device(own)
+        if not own.state.published:
+            fit = compare(own, await self._server.query(user, [user]))
+            kept_out = self._is_kept_out(own, fit)
+            if fit is Fit.GOOD or (kept_out and fit is Fit.FOREIGN_DEVICE):
+                return
+        if user not in self._offered:
             own.replenish({}, [])  # once: a homeserver does not take any number of them
         await self._upload(own, {"device_keys": own.keys()})
-        own.offered = True
+        self._offered.add(user)
         if not kept_out:
             await self._publish_identity(own)
 
@@ -372,31 +432,34 @@ class OwnState(msgspec.Struct):
 class OwnDevice:
     """Device of one of our users, in memory; it is changed under its lock only."""
 
-    def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
+    def __init__(
+        self, user: UserId, state: OwnState, account: vodozemac.Account, stored: bytes | None
+    ) -> None:
         self.user = user
         self.state = state
+        self.stored = stored
+        """The row as it was read, or written last."""
         self.account = account
         self.device_id = state.device_id
         self.curve25519 = account.curve25519_key.to_base64()
         self.ed25519 = account.ed25519_key.to_base64()
         self._fallback: Any = account  # vodozemac's type stubs lack the fallback key
-        self.offered = False
-        """Since our start the homeserver was given the device's keys, with one-time keys."""
 
     @classmethod
     def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
         """A new device, not stored yet; it keeps the identity of the one whose place it takes."""
         identity = Identity.draw() if former is None else former.state.identity
         state = OwnState(device_id, "", identity, successor=former is not None)
-        return cls(user, state, vodozemac.Account())
+        stored = None if former is None else former.stored
+        return cls(user, state, vodozemac.Account(), stored)
 
     @classmethod
     async def load(cls, vault: Vault, user: UserId) -> OwnDevice | None:
-        state = await vault.load(own_name(user), OwnState)
+        state, stored = await vault.read(own_name(user), OwnState)
         if state is None:
             return None
         account = vodozemac.Account.from_pickle(state.account, vault.pickle_key)
-        return cls(user, state, account)
+        return cls(user, state, account, stored)
 
     def owns(self, device_id: str) -> bool:
         """True if what was stored for a device of this id is this one's.
@@ -407,7 +470,9 @@ class OwnDevice:
 
     def row(self, vault: Vault) -> SecretRow:
         self.state.account = self.account.pickle(vault.pickle_key)
-        return vault.row(own_name(self.user), self.state)
+        row = vault.row(own_name(self.user), self.state, was=self.stored)
+        self.stored = row.value
+        return row
 
     # --- what it publishes ------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
@@ -32,10 +32,10 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Known, Peers, read_device
-from bridge.matrix.crypto.vault import Recall, Vault
+from bridge.matrix.crypto.vault import Recall, Vault, again
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
-from bridge.rooms.store import SecretRow
+from bridge.rooms.store import SecretRow, Stale
 
 KEPT = 90 * 86_400_000
 """ms that a key outlives its last use."""
@@ -89,7 +89,7 @@ class Withheld(msgspec.Struct, frozen=True):
     code: str
 
 
-class Seen(msgspec.Struct, weakref=True, eq=False):
+class Seen(msgspec.Struct):
     """Row: index of the message -> hash of the event's id; in memory the id, until it is stored.
 
     So they are hashed all at once: each by itself would cost as much as all else about a message.
@@ -100,13 +100,23 @@ class Seen(msgspec.Struct, weakref=True, eq=False):
     """When it goes: with the key, whose use keeps both."""
 
 
+class Notes(msgspec.Struct, weakref=True, eq=False):
+    """Replay notes of a part of a key's messages: their row, its name, and how it is stored."""
+
+    name: str
+    seen: Seen
+    stored: bytes | None
+
+
 class _Opened(msgspec.Struct, eq=False):
     """A stored key, unpickled, with the replay notes of the message that it was used for last."""
 
+    room_id: str
     key: RoomKey
+    stored: bytes | None
     session: vodozemac.InboundGroupSession
     part: int = -1  # which none is
-    notes: tuple[str, Seen] = "", Seen()
+    notes: Notes = msgspec.field(default_factory=lambda: Notes("", Seen(), None))
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -184,7 +194,7 @@ class RoomKeys:
         if session is None or session.session_id != session_id:
             return None
         name = key_name(room_id, session_id, payload.sender)
-        known = await self._vault.load(name, RoomKey)
+        known, was = await self._vault.read(name, RoomKey)
         if known is not None:
             made = payload.sender_key, payload.ed25519
             if not known.unproven and (known.sender_key, known.ed25519) != made:
@@ -202,7 +212,7 @@ class RoomKeys:
             unproven=True,
             device_keys=proof,
         )
-        return name, [self._vault.row(name, row, row.keep_until)]
+        return name, [self._vault.row(name, row, row.keep_until, was)]
 
     def refusal(self, event: wire.Json, now: int) -> tuple[str, list[SecretRow]] | None:
         """The name of the key that will not come, by m.room_key.withheld, and the row to store."""
@@ -233,7 +243,7 @@ class RoomKeys:
             opened.part, opened.notes = index // IN_A_ROW, notes
         repeated = self._replays.is_one(opened.notes, index, event_id, key.keep_until)
         if self._replays.waiting >= AT_MOST:
-            await self._replays.save()
+            await again(self._replays.save)
         if not used:
             await self._store(sealed.key_name, opened, key)
         if repeated:
@@ -259,9 +269,9 @@ class RoomKeys:
         """Decrypt with the stored key, or say why there is none."""
         name = sealed.key_name
         with self._cache.fetching() as keep:
-            key = await self._vault.load(name, RoomKey)
+            key, stored = await self._vault.read(name, RoomKey)
             if key is not None:
-                opened = _Opened(key, self._unpickled(key))
+                opened = _Opened(sealed.room_id, key, stored, self._unpickled(key))
                 keep(name, opened)
                 plain = _decrypt(opened.session, sealed)
                 return plain if isinstance(plain, Undecryptable) else (opened, plain)
@@ -283,8 +293,17 @@ class RoomKeys:
         """Store a key as it is after its use, with all replay notes: one commit for both."""
         if self._cache.get(name) is not opened:
             return  # another copy came meanwhile, and stays; it will be proven when it is used
-        await self._replays.save([self._vault.row(name, key, key.keep_until)])
-        opened.key = key
+        row = self._vault.row(name, key, key.keep_until, opened.stored)
+        try:
+            await self._replays.save([row])
+        except Stale:
+            self._cache.forget(name)  # another process has stored such a copy
+        else:
+            opened.key, opened.stored = key, row.value
+
+    def leave(self, ours: Callable[[str], bool]) -> None:
+        """Forget what is cached of the rooms that are not ours any more."""
+        self._cache.forget_where(lambda _, opened: not ours(opened.room_id))
 
 
 class _Plain(msgspec.Struct):
@@ -417,47 +436,68 @@ class Replays:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._live: WeakValueDictionary[str, Seen] = WeakValueDictionary()
+        self._live: WeakValueDictionary[str, Notes] = WeakValueDictionary()
         """All that somebody holds, so that there are never two of a name."""
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._unsaved: dict[str, Seen] = {}
+        self._unsaved: dict[str, Notes] = {}
         self.waiting = 0
 
-    async def notes(self, key_name: str, part: int) -> tuple[str, Seen]:
-        """Name and row of a part of a key's messages."""
+    async def notes(self, key_name: str, part: int) -> Notes:
+        """The notes of a part of a key's messages."""
         name = f"seen/{part}/{key_name}"
         found = self._live.get(name)
         if found is None:
             # What others note meanwhile could be stored and let go before the answer comes.
             async with self._reading.setdefault(name, asyncio.Lock()):
-                found = self._live.get(name) or await self._vault.load(name, Seen) or Seen()
-                self._live[name] = found
-        return name, found
+                found = self._live.get(name)
+                if found is None:
+                    seen, stored = await self._vault.read(name, Seen)
+                    found = self._live[name] = Notes(name, seen or Seen(), stored)
+        return found
 
-    def is_one(self, notes: tuple[str, Seen], index: int, event_id: str, keep_until: int) -> bool:
+    def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
         """Replay check: True if another event carried this message before; else it is noted."""
-        name, seen = notes
+        seen = notes.seen
         count = len(seen.events)
         known = seen.events.setdefault(index, event_id)
         if len(seen.events) > count or seen.until < keep_until:
             seen.until = max(seen.until, keep_until)
-            self._unsaved[name] = seen
+            self._unsaved[notes.name] = notes
             self.waiting += 1
         return known != (event_id if isinstance(known, str) else _digest(event_id))
 
     async def save(self, others: Sequence[SecretRow] = ()) -> None:
-        """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
+        """Store the notes that are not stored yet, together with other rows (`Vault.save`).
+
+        Stale: another process was faster with one of these; notes are made one with its.
+        """
         unsaved, self._unsaved, self.waiting = self._unsaved, {}, 0
-        rows = []
-        for name, seen in unsaved.items():
-            for index, known in seen.events.items():
-                if isinstance(known, str):
-                    seen.events[index] = _digest(known)
-            rows.append(self._vault.row(name, seen, seen.until))
-        if not rows and not others:
+        saved = [(notes, notes.stored, self._row(notes)) for notes in unsaved.values()]
+        if not saved and not others:
             return
         try:
-            await self._vault.save([*others, *rows])
-        except BaseException:
+            await self._vault.save([*others, *(row for _, _, row in saved)])
+        except BaseException as error:
             self._unsaved = unsaved | self._unsaved
+            for notes, was, row in saved:
+                if notes.stored == row.value:
+                    notes.stored = was
+            if isinstance(error, Stale):
+                for notes in unsaved.values():
+                    await self._read_again(notes)
             raise
+
+    def _row(self, notes: Notes) -> SecretRow:
+        seen = notes.seen
+        for index, known in seen.events.items():
+            if isinstance(known, str):
+                seen.events[index] = _digest(known)
+        row = self._vault.row(notes.name, seen, seen.until, notes.stored)
+        notes.stored = row.value  # what is saved next comes in the place of this
+        return row
+
+    async def _read_again(self, notes: Notes) -> None:
+        there, notes.stored = await self._vault.read(notes.name, Seen)
+        if there is not None:
+            notes.seen.events |= there.events
+            notes.seen.until = max(notes.seen.until, there.until)

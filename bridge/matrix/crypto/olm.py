@@ -2,7 +2,8 @@
 
 A `Channel` is the few sessions that the two have had, newest first; it is one row. Whoever uses one
 holds the lock of our device, and stores the row before what was encrypted leaves: a ratchet that
-went backwards would use a key twice.
+went backwards would use a key twice. Another process may use the same channel; of two that read the
+same row, one saves it, and the other has to read it again (`Vault`).
 """
 
 from __future__ import annotations
@@ -49,13 +50,15 @@ class Channel:
         self._name = f"olm/{own.user}/{user}/{curve25519}"
         self._former_name = f"olm/{own.user}/{curve25519}"
         self._sessions: list[vodozemac.Session] = []
+        self._stored: bytes | None = None
+        """The row as it was read, or written last."""
         self._former = False
         """It was stored by a version that did not name the user, and still is."""
 
     @classmethod
     async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
         channel = cls(own, user, curve25519)
-        found = await vault.load(channel._name, _Sessions)
+        found, channel._stored = await vault.read(channel._name, _Sessions)
         if found is None:
             found = await vault.load(channel._former_name, _Sessions)
             channel._former = found is not None
@@ -67,7 +70,9 @@ class Channel:
 
     def rows(self, vault: Vault, now: int) -> list[SecretRow]:
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
-        row = vault.row(self._name, _Sessions(pickles, self.own.device_id), now + _UNUSED_MS)
+        sessions = _Sessions(pickles, self.own.device_id)
+        row = vault.row(self._name, sessions, now + _UNUSED_MS, self._stored)
+        self._stored = row.value
         return [row, SecretRow(self._former_name, None)] if self._former else [row]
 
     @property

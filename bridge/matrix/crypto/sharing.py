@@ -20,7 +20,7 @@ homeserver that says otherwise is not believed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -312,6 +312,14 @@ class Places:
             self._schemes.forget(room_id)
         elif kind in {"m.room.member", "m.room.history_visibility"}:
             self._audiences.forget(room_id)
+
+    def leave(self, ours: Callable[[str], bool]) -> None:
+        """Forget rooms that are not ours any more: of these we do not hear what changes.
+
+        Who has left meanwhile is found once they are ours again, and their session given up.
+        """
+        self._schemes.forget_where(lambda room_id, _: not ours(room_id))
+        self._audiences.forget_where(lambda room_id, _: not ours(room_id))
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
         """The room's settings. Refused: it is encrypted with an `M_UNSUPPORTED_ALGORITHM`."""

@@ -4,13 +4,18 @@ Nothing of encryption lies in the database in clear. The operator's secret gives
 SHA-256): one seals rows (AES-256-GCM, bound to the row's name, so that no row can be put in the
 place of another), the other is vodozemac's pickle key. The secret is
 `bridge.encryption.pickle_key`; without it the as_token serves, which is kept secret anyway.
+
+Several processes may share the rows. A row that goes on from what was read (a ratchet, a position)
+is written by compare and swap: with `was`, the bytes that were read, and Stale if another process
+was faster. Whatever depends on such a row leaves only after it was saved, so no two processes ever
+act on the same state of a ratchet. The one that was refused reads again and tries again (`again`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 import msgspec
@@ -20,9 +25,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.rooms.store import SecretRow, StoreError, StorePort
+from bridge.rooms.store import SecretRow, Stale, StoreError, StorePort
 
 T = TypeVar("T", bound=msgspec.Struct)
+A = TypeVar("A")
+
+_TRIES = 5
+"""How often something is done anew because another process was faster."""
 
 _RATCHETS = ("olm/", "own/")
 """Rows that must never go back to what they were."""
@@ -39,23 +48,49 @@ class Vault:
         self._rows = rows
         self._sealer = sealer
 
-    async def load(self, name: str, kind: type[T]) -> T | None:
-        """Read a row. Raises Unsealable: it is of another secret, or another layout."""
+    async def read(self, name: str, kind: type[T]) -> tuple[T | None, bytes | None]:
+        """Read a row, and its bytes, for the row that takes its place (`was`); None: no row.
+
+        Raises Unsealable: it is of another secret, or another layout.
+        """
         sealed = await self._rows.secret(name)
         if sealed is None:
-            return None
+            return None, None
         try:
-            return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
+            return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind), sealed
         except msgspec.DecodeError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
-    def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
-        return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
+    async def load(self, name: str, kind: type[T]) -> T | None:
+        """Read a row as `read`, but not to change it."""
+        return (await self.read(name, kind))[0]
+
+    def row(
+        self,
+        name: str,
+        value: msgspec.Struct,
+        keep_until: int | None = None,
+        was: bytes | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> SecretRow:
+        """A row to be saved; `was`: see `SecretRow`, without it whatever is stored is replaced."""
+        sealed = self._sealer.seal(name, msgspec.msgpack.encode(value))
+        return SecretRow(name, sealed, keep_until, was)
 
     async def save(self, rows: Sequence[SecretRow]) -> None:
-        """Write all rows or none, durably."""
+        """Write all rows or none, durably. Stale: none, for one is not what it `was` any more."""
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
         await self._rows.save_secrets(rows)
+
+
+async def again(work: Callable[[], Awaitable[A]]) -> A:
+    """Do what another process may have been faster in, anew from what is stored by then.
+
+    Raises Stale if that happens time and again.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(Stale):
+            return await work()
+    return await work()
 
 
 # --- sealing --------------------------------------------------------------------------------------
@@ -126,6 +161,10 @@ class Recall(Generic[K, V]):
         self._values.pop(key, None)
         for outdated in self._fetches.values():
             outdated.add(key)
+
+    def forget_where(self, unwanted: Callable[[K, V], bool]) -> None:
+        for key in [key for key, value in self._values.items() if unwanted(key, value)]:
+            self.forget(key)
 
     def forget_all(self) -> None:
         self._values.clear()

@@ -76,7 +76,8 @@ class Process:
         assert store.shards is not None
         self.shards: Shards = store.shards
         self.rooms = Rooms()
-        self.replica = Replica(store.shards, name)
+        self.keys: list[str | None] = []
+        self.replica = Replica(store.shards, name, self.keys.append)
         self.told: tuple[int, int] = (0, 0)
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
@@ -291,6 +292,10 @@ async def test_notices_reach_all(start: Start) -> None:
     assert await one.replica.pass_on([NewInput(ROOM, b"{}", "$1")], 5) == 1
     await until(lambda: len(other.rooms.heard) == 2)
     assert sorted(map(str, other.rooms.heard)) == sorted(map(str, [(ROOM, tuple(users)), ROOM]))
+    await one.shards.notify("keys [1]")
+    await until(lambda: [*one.keys, *other.keys] == ["[1]"] * 2)
+    other.replica._shards._intake.drop()
+    await until(lambda: None in other.keys)  # what was told meanwhile may be missed
     await one.shards.notify("typing nonsense")
     await one.shards.notify("typing " + "x" * 9_000)
     await one.shards.notify("free")

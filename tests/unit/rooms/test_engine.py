@@ -377,10 +377,10 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
     world = World(store)
     await world.chatting()
     async with world.running() as engine:
-        await engine.key_came(OTHER)
+        engine.key_came(OTHER)
         await quiet()
         store.calls.clear()
-        await engine.key_came(ROOM)
+        engine.key_came(ROOM)
         await quiet()
         assert store.calls == []
         await engine.restored(ROOM)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
 
-from bridge.ids import SHARDS, RoomId, UserId, shard_of
+from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
+from bridge.rooms.record import Raw
 from bridge.rooms.store import Answer, Commit, NewInput, NotOwned, Outcome, StoreError, Unstorable
 from bridge.rooms.surroundings import Upgrades
 from tests.fakes.clock import quiet
@@ -149,11 +151,13 @@ async def test_handed_over_once_all_is_finished() -> None:
             await one.accept_events([world.event(text="two")])  # stored, for whoever is next
             world.link.gate.set()
         assert world.link.kept == set()
+        assert not world.matrix.ours(ROOM)
         await one.accept_events([world.event(text="three")])  # not its room any more
         assert post.notices == [ROOM]
         assert world.link.texts(ROOM) == ["one"]
         await other.gain([SHARD])
         await quiet()
+        assert world.matrix.ours(ROOM)
         assert world.link.kept == {ROOM}
     assert world.link.texts(ROOM) == ["one", "two", "three"]
     assert not any(row.repeat for row in await world.open_rows())
@@ -197,6 +201,7 @@ async def test_what_is_not_finished_is_in_doubt_for_the_next(how: str) -> None:
         world.link.gate.set()
         await quiet()
         assert world.link.kept == set()
+        assert not world.matrix.ours(ROOM)
         await other.gain([SHARD])
         await quiet()
     assert world.link.texts(ROOM) == ["one", "one"]  # the second under the same id, and marked
@@ -366,3 +371,38 @@ async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
             assert await one._stored(NewInput(ROOM, b"{}", "$late")) == 1
         assert post.notices == [ROOM]
         post.notices.clear()
+
+
+@pytest.mark.asyncio
+async def test_what_is_encrypted_is_opened_by_the_owner_alone() -> None:
+    """It notes what it has opened; but who has left is heard of wherever it comes in."""
+    world = World()
+    await world.chatting()
+    opened: list[str] = []
+    plain = world.matrix.open
+
+    async def noting(raw: Raw, patience: float | None = None, *, ask: bool = True) -> Any:
+        opened.append(str(raw.get("type")))
+        return await plain(raw, patience, ask=ask)
+
+    async with two(world) as (_, other, post):
+        world.matrix.open = noting  # type: ignore[method-assign]
+        room_id, event_id, raw = world.event(text="one")
+        left = {**raw, "type": "m.room.member", "event_id": "$left"}
+        sealed = room_id, event_id, {**raw, "type": "m.room.encrypted"}
+        await other.accept_events([sealed, (room_id, EventId("$left"), left)])
+        assert opened == ["m.room.member"]
+        await post.deliver()
+        assert sorted(opened) == ["m.room.encrypted", "m.room.member", "m.room.member"]
+
+
+@pytest.mark.asyncio
+async def test_keys_wake_the_rooms_that_are_served_here() -> None:
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, _):
+        await one.accept_events([world.event(text="one")])
+        for engine in (one, other):
+            engine.key_came(ROOM)
+            engine.key_came(None)
+        assert not other._rooms

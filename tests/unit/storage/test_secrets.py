@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.rooms.store import SecretRow, StoreError
+from bridge.rooms.store import SecretRow, Stale, StoreError
 from tests.unit.storage.conftest import Opener
 
 pytestmark = pytest.mark.asyncio
@@ -51,6 +51,49 @@ async def test_all_or_none(open_any: Opener) -> None:
         with pytest.raises(StoreError):
             await store.save_secrets([SecretRow("a", b"1"), SecretRow("\ud800", b"2")])
         assert await store.secret("a") is None
+
+
+async def test_a_value_takes_the_place_of_what_it_was_made_from_alone(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.save_secrets([SecretRow("a", b"1", was=None), SecretRow("b", b"1", was=None)])
+        await store.save_secrets([SecretRow("a", b"2", was=b"1"), SecretRow("b", b"2", was=b"1")])
+        for wrong in (None, b"1", b""):
+            with pytest.raises(Stale):
+                await store.save_secrets(
+                    [SecretRow("b", b"3", 5, was=b"2"), SecretRow("a", b"3", was=wrong)]
+                )
+            with pytest.raises(Stale):
+                await store.save_secrets([SecretRow("c", b"3"), SecretRow("a", b"3", was=wrong)])
+        with pytest.raises(Stale):
+            await store.save_secrets([SecretRow("c", b"3", was=b"2")])
+        found = [await store.secret(name) for name in "abc"]
+        assert found == [b"2", b"2", None]
+
+
+async def test_a_refused_value_does_not_hold_up_its_neighbours(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.save_secrets([SecretRow("a", b"1")])
+        rows = [SecretRow(f"n{n}", b"x", was=None if n else b"?") for n in range(9)]
+        told = await asyncio.gather(
+            *(store.save_secrets([row]) for row in rows), return_exceptions=True
+        )
+        assert [type(one) for one in told] == [Stale, *[type(None)] * 8]
+        assert await store.secret_names("n") == [f"n{n}" for n in range(1, 9)]
+
+
+async def test_of_two_that_read_the_same_one_writes(open_any: Opener) -> None:
+    async with open_any() as store:
+        for was, values in ((None, (b"0", b"1")), (b"0", (b"2", b"3"))):
+            names = [f"a{n}" for n in range(5)]
+            told = await asyncio.gather(
+                *(
+                    store.save_secrets([SecretRow(name, value, was=was)])
+                    for name in names
+                    for value in values
+                ),
+                return_exceptions=True,
+            )
+            assert [type(one) for one in told] == [type(None), Stale] * 5
 
 
 async def test_pruning_takes_only_what_is_over(open_any: Opener) -> None:

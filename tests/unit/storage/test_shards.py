@@ -28,6 +28,7 @@ from bridge.rooms.store import (
     StoredRoom,
     Token,
 )
+from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
 from bridge.storage.shards import Member, Shards
@@ -280,7 +281,7 @@ async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, ur
         alone = OpenStore(
             PostgresEngine(url, CLOCK, claim_seconds=0.0, shared=True), CLOCK, sole=True
         )
-        with pytest.raises(AlreadyInUse, match=r"bridge\.encryption\.allow: false"):
+        with pytest.raises(AlreadyInUse, match="all of this version"):
             await alone.__aenter__()
     await start()
     await start()
@@ -337,3 +338,28 @@ async def test_the_first_word_counts(start: Start) -> None:
     assert await one.first_fact("instance", "a") == "a"
     assert await other.first_fact("instance", "b") == "a"
     assert await other.body_of(ONE, EventId("$1")) is None
+
+
+@pytest.mark.asyncio
+async def test_one_at_a_time_does_what_it_does_alone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await start(), await start()
+    done: list[str] = []
+
+    async def alone(store: SqlStore, name: str) -> None:
+        async with shards_of(store).alone(name):
+            done.append(f"begin {name}")
+            await asyncio.sleep(0.1)
+            done.append(f"end {name}")
+
+    await asyncio.gather(alone(one, "a"), alone(other, "a"))
+    assert done == ["begin a", "end a"] * 2
+    await asyncio.gather(alone(one, "b"), alone(other, "c"))
+    assert {*done[4:6]} == {"begin b", "begin c"}
+    async with shards_of(one).alone("a"):
+        writer_of(one).drop()  # its session ends, and the lock with it
+        await alone(other, "a")
+    monkeypatch.setattr(module, "ALONE_SECONDS", 0.2)
+    async with shards_of(one).alone("a"):
+        await alone(other, "a")  # that is enough of waiting

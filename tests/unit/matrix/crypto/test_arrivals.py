@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from vodozemac import GroupSession
 
 from bridge.matrix.crypto import arrivals
-from bridge.matrix.crypto.arrivals import Arrivals, News
+from bridge.matrix.crypto.arrivals import Arrivals, Mail, News
 from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
@@ -67,10 +67,10 @@ class Post:
         await self.upkeep.current(BOT)
 
     async def read(self) -> News:
-        reply = await self.arrivals.fetch(BOT, wait=False)
+        mail = await self.arrivals.fetch(BOT, wait=False)
         async with self.upkeep.holding(BOT) as own:
-            news = await self.arrivals.absorb(own, reply, self.now)
-            await self.upkeep.replenish(own, reply)
+            news = await self.arrivals.absorb(own, mail, self.now)
+            await self.upkeep.replenish(own, mail.reply)
         for sender, curve25519 in news.broken:
             await self.arrivals.renew(BOT, sender, curve25519, self.now)
         return news
@@ -171,15 +171,18 @@ async def test_a_key_is_not_lost_when_the_database_is_away(
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
-    reply = await post.arrivals.fetch(BOT, wait=False)
+    mail = await post.arrivals.fetch(BOT, wait=False)
 
     async def away(_: object) -> None:
         raise StoreError("away")
 
-    async with post.upkeep.holding(BOT) as own:
-        monkeypatch.setattr(post.store, broken, away)
-        with pytest.raises(StoreError):
-            await post.arrivals.absorb(own, reply, 0)
+    async def absorb() -> None:
+        async with post.upkeep.holding(BOT) as own:
+            monkeypatch.setattr(post.store, broken, away)
+            await post.arrivals.absorb(own, mail, 0)
+
+    with pytest.raises(StoreError):
+        await absorb()
     monkeypatch.undo()
     await post.read()
     assert isinstance(await post.opened(raw), dict)
@@ -440,6 +443,6 @@ async def test_a_reply_without_sense_is_survived(post: Post) -> None:
             {},
             {"to_device": {"events": 5}, "device_lists": {"changed": 5, "left": [5]}},
         ):
-            news = await post.arrivals.absorb(own, reply, 0)
+            news = await post.arrivals.absorb(own, Mail(reply, None), 0)
             await post.upkeep.replenish(own, reply)
             assert news.keys == {}

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import random
+from functools import partial
+
 import pytest
 
+from bridge.ids import UserId
 from bridge.matrix.crypto.devices import EVERY, Marks, OwnDevice, Upkeep, is_newest
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Sealer, Vault, again
 from tests.fakes.memory import MemoryStore
+from tests.unit.matrix.crypto.test_processes import Slow
 from tests.unit.matrix.crypto.world import (
     AWAY,
     BOT,
@@ -32,7 +38,8 @@ class Witnessed:
         self.upkeep = Upkeep(self.vault, FakeServer(self.world), BOT, self.clock, deaf)
 
     async def turn(self) -> None:
-        await self.vault.save([OwnDevice.draw(BOT, "D").row(self.vault)])
+        own = await OwnDevice.load(self.vault, BOT) or OwnDevice.draw(BOT, "D")
+        await self.vault.save([own.row(self.vault)])
 
     @property
     def mark(self) -> str:
@@ -124,7 +131,66 @@ async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> N
     house.start()
     await house.upkeep.check()
     await house.upkeep.follow(at_once=True)
-    assert await possible(house) == (mine, house.mark)
+    # An earlier process may be about to set its own.
+    assert await possible(house) == (before, mine, house.mark)
+
+
+class Turns(FakeServer):
+    """Each of its calls may be overtaken."""
+
+    def __init__(self, world: World, seed: random.Random) -> None:
+        super().__init__(world)
+        self._random = seed
+
+    async def point(self) -> None:
+        for _ in range(self._random.randrange(5)):
+            await asyncio.sleep(0)
+
+    async def mark(self, user: UserId) -> str:
+        await self.point()
+        found = await super().mark(user)
+        await self.point()
+        return found
+
+    async def set_mark(self, user: UserId, mark: str) -> None:
+        await self.point()
+        await super().set_mark(user, mark)
+        await self.point()
+
+
+@asynchronous
+async def test_a_neighbour_that_sets_marks_is_no_newer_database() -> None:
+    """Whoever looks while others set theirs finds the homeserver's mark among those it knows."""
+    for seed in range(20):
+        house, chance = Witnessed(), random.Random(seed)  # noqa: S311 - the same again
+        server = Turns(house.world, chance)
+
+        async def live(house: Witnessed = house, server: Turns = server) -> None:
+            vault = Vault(Slow(house.store, server.point), Sealer("secret"))  # type: ignore[arg-type]
+            upkeep = Upkeep(vault, server, BOT, house.clock, deaf)
+            for _ in range(30):
+                assert await upkeep.check()
+                await again(partial(upkeep.follow, at_once=True))
+
+        await asyncio.gather(*(live() for _ in range(4)))
+        assert len(await possible(house)) <= 12  # each has three at most
+
+
+@asynchronous
+async def test_one_that_stood_still_before_it_set_its_mark_is_known_for_twenty_lives() -> None:
+    house = Witnessed()
+    house.world.fails["set_mark"] = AWAY
+    await house.upkeep.follow(at_once=True)
+    del house.world.fails["set_mark"]
+    (late,) = await possible(house)
+    for _ in range(20):
+        house.start()
+        for _ in range(9):
+            assert await house.upkeep.check()
+            await house.upkeep.follow(at_once=True)
+    house.world.marks[BOT] = late
+    house.start()
+    assert await house.upkeep.check()
 
 
 async def possible(house: Witnessed) -> tuple[str, ...]:

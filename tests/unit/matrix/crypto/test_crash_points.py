@@ -162,10 +162,10 @@ class Life:
         self.said.append(self.phone.say(f"word {number}", f"${number}"))
 
     async def read(self) -> None:
-        reply = await self.arrivals.fetch(BOT, wait=False)
+        mail = await self.arrivals.fetch(BOT, wait=False)
         async with self.upkeep.holding(BOT) as own:
-            news = await self.arrivals.absorb(own, reply, 1_000)
-            await self.upkeep.replenish(own, reply)
+            news = await self.arrivals.absorb(own, mail, 1_000)
+            await self.upkeep.replenish(own, mail.reply)
         assert not news.broken
 
     async def opened(self, raw: Json) -> object:
@@ -200,9 +200,9 @@ class Life:
             self.phone.group = GroupSession()
             self.phone.send_key(BOT)
             raw = self.phone.say("with this key", f"$key{self.phone.group.session_id}")
-            reply = await self.arrivals.fetch(BOT, wait=False)
+            mail = await self.arrivals.fetch(BOT, wait=False)
             async with self.upkeep.holding(BOT) as own:
-                await self.arrivals.absorb(own, reply, 1_000)
+                await self.arrivals.absorb(own, mail, 1_000)
             assert await self.opened(raw) == "with this key"
 
 
