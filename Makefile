@@ -23,7 +23,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check check-all chaos bench soak fuzz image image-check wheel release lock clean
+.PHONY: help demo test check check-all chaos bench soak fuzz mutants image image-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench    what a message costs, into docs/performance.md (ROUNDS=1: quickly, for you)'
 	@echo 'make soak     an even load for an hour (HOURS=24): memory has to stay flat'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
+	@echo 'make mutants  change the pure core in small ways; the tests should notice (SAMPLE=600)'
 	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make wheel    sdist, wheel, and the list of all that it installs (SBOM), in dist/'
 	@echo 'make release  the same with checksums and notes, and the image, of a clean and noted version'
@@ -74,6 +75,9 @@ soak: $(VENV)/.test
 
 fuzz: $(VENV)/.fuzz
 	$(PY) -m tests.fuzz --minutes $(or $(MINUTES),10)
+
+mutants: $(VENV)/.test
+	$(PY) -m tests.mutation --sample $(or $(SAMPLE),600) --seed $(or $(SEED),1)
 
 image:
 	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))

@@ -29,7 +29,7 @@ import structlog
 
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.store import NewInput, StoreError
+from bridge.rooms.store import NewInput, PassedOn, StoreError
 from bridge.storage.shards import Member, Shards
 
 BEAT = 2.0
@@ -59,6 +59,9 @@ def share_of(own: str, alive: Collection[str]) -> int:
 
 def is_alive(member: Member) -> bool:
     return member.present and member.age < SILENT
+
+
+_read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
 class _Typing(msgspec.Struct):
@@ -92,8 +95,6 @@ class Replica:
         """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
-        self._beyond_us: set[str] = set()
-        """Replicas of another role of the database's, whose sessions are not ours to end."""
         self._tasks: asyncio.TaskGroup | None = None
         """While it runs."""
 
@@ -173,17 +174,13 @@ class Replica:
         alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
         silent = [one for one in members if one.age >= SILENT and one not in alive]
         for one in silent:
-            if one.present and one.id not in self._beyond_us:
-                if await self._shards.end(one):
-                    LOG.warning("a silent replica's session is ended", replica=one.name)
-                    self._wake.set()
-                else:
-                    self._beyond_us.add(one.id)
-                    LOG.error(
-                        "a silent replica's session may not be ended",
-                        replica=one.name,
-                        fix=ONE_ROLE,
-                    )
+            if one.present and await self._shards.end(one):
+                LOG.warning("a silent replica's session is ended", replica=one.name)
+                self._wake.set()
+            elif one.present:
+                LOG.error(
+                    "a silent replica's session may not be ended", replica=one.name, fix=ONE_ROLE
+                )
         if gone := [one.id for one in silent if not one.present]:
             await self._shards.forget(gone)
         if self._alive != len(alive):
@@ -255,8 +252,10 @@ class Replica:
         kind, _, about = notice.partition(" ")
         if kind == "free":
             self._wake.set()
-        elif kind == "room":
-            self._engine.stored_elsewhere(RoomId(about))
+        elif kind == "rooms":
+            with suppress(msgspec.MsgspecError):
+                for one in _read_passed_on(about):
+                    self._engine.stored_elsewhere(one)
         elif kind == "keys":
             self._keys(about)
         elif kind == "connected":

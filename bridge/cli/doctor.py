@@ -23,7 +23,6 @@ from bridge.cli.installation import (
     check_encryption,
     check_registration,
     check_replicas,
-    migrated_store,
 )
 from bridge.cli.running import lacks_tokens, slips
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable
@@ -82,8 +81,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     for slip in slips(files, config):
         findings.add(slip)
     await findings.of("database", check_database(config))
-    async with migrated_store(config) as store:
-        await findings.of("replicas", check_replicas(store))
+    await findings.of("replicas", check_replicas(config))
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:
             known = await HomeserverChecks(findings, config, session).all()

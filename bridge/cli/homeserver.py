@@ -27,7 +27,7 @@ from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import LIVE
-from bridge.rooms.ports import describe
+from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
 
 _CLIENT = "/_matrix/client/v3"
@@ -311,6 +311,6 @@ class HomeserverChecks:
 
 def homeserver_session(config: Config) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=config.homeserver.verify_ssl),
+        connector=aiohttp.TCPConnector(ssl=tls_context(verify=config.homeserver.verify_ssl)),
         timeout=aiohttp.ClientTimeout(total=20),
     )

@@ -102,15 +102,16 @@ async def check_database(config: Config) -> str:
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
-async def check_replicas(store: SqlStore | None) -> str | None:
-    """See whether the processes that share the database have all rooms between them."""
-    try:
-        there = [one for one in await store.members() if one.present] if store else []
-        if store is None or not there:
-            return None
-        roles, notices = await store.sessions(there)
-    except StoreError as error:
-        raise Failed(str(error), "look at the database's line first") from error
+async def check_replicas(config: Config) -> str | None:
+    """See whether the processes that share the database, if any, have all rooms between them."""
+    async with migrated_store(config) as store:
+        try:
+            there = [one for one in await store.members() if one.present] if store else []
+            if store is None or not there:
+                return None
+            roles, notices = await store.sessions(there)
+        except StoreError as error:
+            raise Failed(str(error), "let the bridge's role read the database's tables") from error
     if len(roles) > 1:
         raise Failed(f"they come as several roles: {', '.join(roles)}", ONE_ROLE)
     if silent := [one.name for one in there if not is_alive(one)]:

@@ -320,7 +320,7 @@ class Limits(Section):
     file: Annotated[Bytes, Field(ge=1024)] = 50 * 1024 * 1024
     """Largest file carried, either way."""
     messages_per_minute: Annotated[int, Field(ge=1)] = 60
-    """Per room."""
+    """Per room; commands and gestures count too."""
     rooms_per_user: Annotated[int, Field(ge=1)] = 5
     """Rooms that one customer may have served at a time."""
     new_rooms_per_hour: Annotated[int, Field(ge=1)] = 10

@@ -379,7 +379,8 @@ def _take_uploading(
 
 def person_acts(turn: Turn) -> None:
     """Retry at once what waits for a person to act (`_hopeless`): the customer does something."""
-    if (turn.state.retry_at or 0) > turn.now + turn.policy.backoff_last:
+    retry_at = turn.state.retry_at
+    if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 

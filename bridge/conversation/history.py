@@ -251,7 +251,7 @@ def _agents(turn: Turn) -> tuple[Agent, ...]:
 
 def recalled(turn: Turn, came: model.Recalled) -> None:
     """Show what was missed, or try again, or say that something may be missing."""
-    recall = turn.state.recall or model.Recall(came.since, came.session_id, asked=True)
+    recall = turn.state.recall or model.Recall(came.since, came.session_id)
     if came.failed and recall.tries + 1 >= TRIES:
         turn.say("outage.unsure")
     elif came.failed:

@@ -87,8 +87,7 @@ def _apply(turn: Turn, happened: model.Input) -> None:
 
 
 def _customer_did(turn: Turn, happened: model.CustomerAct) -> None:
-    if turn.state.retry_at is not None:
-        calls.person_acts(turn)
+    calls.person_acts(turn)
     match happened:
         case model.Said():
             customer.said(turn, happened)

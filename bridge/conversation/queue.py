@@ -253,7 +253,7 @@ def place_named(turn: Turn, position: int | None, words: str = "") -> None:
     moved, ahead = position not in {None, phase.position}, max(position or 0, 0)
     reworded = words not in {"", phase.words}
     known = phase.next_told or phase.accepted or hidden(phase)
-    next_now = moved and ahead == 1 and (phase.position or 0) > 1 and not known
+    next_now = ahead == 1 and (phase.position or 0) > 1 and not known
     if moved:
         turn.enter(
             phase,

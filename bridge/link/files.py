@@ -34,7 +34,15 @@ from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
 from bridge.link.learnt import Learnt
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, LinkSettings
 from bridge.rooms.blobs import PIECE, at_most, keep
-from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable, describe
+from bridge.rooms.ports import (
+    Blob,
+    CallFailure,
+    Refused,
+    TooBig,
+    Unavailable,
+    describe,
+    tls_context,
+)
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
@@ -330,7 +338,8 @@ class Fetcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, resolver=GuardedResolver(self._hosts))
+        tls, resolver = tls_context(verify=True), GuardedResolver(self._hosts)
+        connector = aiohttp.TCPConnector(limit=0, ssl=tls, resolver=resolver)
         # "identity": what is counted against the limit is then what the source says it sends.
         async with new_session(connector, **{"Accept-Encoding": "identity"}) as self._session:
             yield

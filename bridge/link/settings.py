@@ -10,6 +10,7 @@ from typing import Protocol
 from bridge import __version__
 from bridge.config.model import WebChat
 from bridge.ids import RoomId
+from bridge.rooms.ports import tls_context
 from bridge.rooms.store import Token
 
 USER_AGENT = f"matrix-webchat-bridge/{__version__}"
@@ -103,15 +104,13 @@ def unverified(server: WebChat) -> str:
 
 def trusted_by(server: WebChat) -> ssl.SSLContext:
     """The TLS context for the server. ValueError: `ca_file` holds no certificates."""
-    context = ssl.create_default_context()
+    context = tls_context(verify=server.verify_ssl)
     try:
         if server.ca_file:
             context.load_verify_locations(server.ca_file)
     except OSError as error:
         why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ValueError(f"ca_file cannot be used: {server.ca_file}: {why}") from error
-    if not server.verify_ssl:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 

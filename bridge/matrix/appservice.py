@@ -46,6 +46,8 @@ COUNTED_TYPES = frozenset(
     {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
 )
 """Types of events that the metrics tell apart: foreign ones must not make as many labels."""
+WARN_EVERY = 10.0
+"""Seconds from one line in the log about a wrong token to the next."""
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
@@ -126,6 +128,7 @@ class Endpoint:
         self._token = self.hs_token.encode()
         self.heard = 0.0
         """When the homeserver called last, by `perf_counter`."""
+        self._quiet_until = 0.0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # structlog takes as long to drop a line as the endpoint for a whole event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
@@ -241,9 +244,15 @@ class Endpoint:
             raise Refusal(401, "M_UNAUTHORIZED", "The hs_token is missing.")
         given = token.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._token):
-            self._log.warning("call with a wrong hs_token", remote=request.remote)
+            self._warn(request.remote)
             raise Refusal(403, "M_FORBIDDEN", "The hs_token is wrong.")
         self.heard = perf_counter()
+
+    def _warn(self, remote: str | None) -> None:
+        """Log that somebody tries tokens, now and then: anybody who reaches the port may do so."""
+        if (now := perf_counter()) >= self._quiet_until:
+            self._quiet_until = now + WARN_EVERY
+            self._log.warning("call with a wrong hs_token", remote=remote)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Read the body, within our limit."""

@@ -39,7 +39,7 @@ from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe, tls_context
 from bridge.webchat.read import clean
 
 T = TypeVar("T")
@@ -170,7 +170,7 @@ class _Answer(aiohttp.ClientResponse):
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver; `limit`: of connections (0: none, for long requests)."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
+        connector=aiohttp.TCPConnector(limit=limit, ssl=tls_context(verify=verify_tls)),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),

@@ -55,6 +55,7 @@ from bridge.rooms.store import (
     Lane,
     NewInput,
     NotOwned,
+    PassedOn,
     StoreError,
     Unstorable,
 )
@@ -334,10 +335,10 @@ class Engine:
             if shard_of(room_id) in shards:
                 room.look()
 
-    def stored_elsewhere(self, room_id: RoomId) -> None:
-        """Another process has stored an input for a room, perhaps one of ours."""
-        if self._is_ours(room_id):
-            self._room(room_id).look()
+    def stored_elsewhere(self, told: PassedOn) -> None:
+        """Another process has stored inputs for a room, perhaps one of ours."""
+        if self._is_ours(told.room):
+            self._room(told.room).stored_elsewhere(told)
 
     def _abandon(self, left: Sequence[Room]) -> None:
         """Forget rooms, and end their tasks."""
@@ -479,7 +480,8 @@ class Engine:
                 raise answer
             else:
                 known += not answer
-        self.stored_elsewhere(room_id)
+        if self._is_ours(room_id):
+            self._room(room_id).look()
         return known
 
     async def _stored(self, new: NewInput) -> int | StoreError:

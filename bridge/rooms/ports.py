@@ -50,6 +50,19 @@ def describe(error: BaseException) -> str:
     return name
 
 
+def tls_context(*, verify: bool) -> ssl.SSLContext:
+    """The TLS context for a peer, with the system's authorities or those of `SSL_CERT_FILE`.
+
+    Not "strict", as Python is by itself since 3.13: that refuses most authorities that people make
+    for themselves, since `openssl req` writes no key usage into them.
+    """
+    context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 CHANGED_FILE = "M_BAD_FILE"
 """Our own code for an encrypted file that is not what its sender encrypted."""
 

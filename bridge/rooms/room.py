@@ -62,6 +62,7 @@ from bridge.rooms.store import (
     Loaded,
     NotOwned,
     Outcome,
+    PassedOn,
     Settlement,
     Stale,
     StoredRoom,
@@ -82,6 +83,7 @@ from bridge.rooms.visit import (
     load_effect,
     log_fields,
     recovered,
+    remembered,
     unmark_calls,
 )
 
@@ -209,13 +211,24 @@ class Room:
                 if self._handled(visit, [happened]):
                     self._engine.commit_soon(self, urgent=bool(visit.effects))
                 return
-        self._remember(happened)
+        self._signals = remembered(self._signals, happened)
         self.go_on()
 
     def look(self) -> None:
         """Read the store again: it may hold work for this room that nobody has told us of."""
         self.behind = True
         self.go_on()
+
+    def stored_elsewhere(self, told: PassedOn) -> None:
+        """Take over inputs that another process has stored, or read them if more may be missing."""
+        rows = told.inputs if told.revision == self._revision + 1 else ()
+        unsure = self.behind or self._ended is not None or self._on_its_way or self._draft.waiting
+        if rows and not unsure and max(self._inputs, default=0) < rows[0].seq:
+            self._revision = told.revision
+            self._inputs.update((row.seq, row) for row in rows)
+            self.go_on()
+        elif told.revision > self._revision:
+            self.look()
 
     def key_came(self) -> None:
         """Retry of events that could not be read: a key has come."""
@@ -648,25 +661,10 @@ class Room:
             effects = [one.effect for one in draft.entries if one.effect is not None]
             self._unsent |= {(one.call_id, one.repeat) for one in effects if one.attempted}
             for signal in draft.signals:
-                self._remember(signal)
+                self._signals = remembered(self._signals, signal)
             for ticket in draft.tickets:
                 ticket.ended(self.room_id, error)
         self.go_on()
-
-    def _remember(self, happened: Signal) -> None:
-        """Keep a signal for later; of a kind that tells of a state only the newest counts.
-
-        The link was away for a moment only if it was so each time.
-        """
-        if happened in self._signals:
-            return
-        if isinstance(happened, model.LinkRestored | model.TurnAwaited):
-            if isinstance(happened, model.LinkRestored):
-                known = [one for one in self._signals if isinstance(one, model.LinkRestored)]
-                brief = happened.brief and all(one.brief for one in known)
-                happened = replace(happened, brief=brief)
-            self._signals = [one for one in self._signals if not isinstance(one, type(happened))]
-        self._signals.append(happened)
 
     def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Tell log, metrics and waiting times of a conversation's new phase."""

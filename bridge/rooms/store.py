@@ -66,6 +66,16 @@ class InputRow(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+class PassedOn(msgspec.Struct, frozen=True):
+    """What another process has stored for a room, as its owner is told."""
+
+    room: RoomId
+    revision: int
+    """Of the room since then: one more than before."""
+    inputs: tuple[InputRow, ...] = ()
+    """Oldest first; none: they are too long for a notice, and have to be read."""
+
+
 class NewEffect(msgspec.Struct, frozen=True):
     lane: Lane
     effect: bytes

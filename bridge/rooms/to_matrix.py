@@ -143,9 +143,8 @@ class MatrixLane:
                     return self._give_up(room, row, effect, str(error))
                 asked = error.retry_after
                 pause = wait if asked is None else min(asked, MOST_ASKED)
-                where, what = log_fields(room.record, row), type(effect).__name__
-                told = "the homeserver did not take it yet"
-                _log.info(told, **where, what=what, wait=pause, why=str(error))
+                about = log_fields(room.record, row, effect)
+                _log.info("the homeserver did not take it yet", **about, wait=pause, why=str(error))
                 await room.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except ports.Refused as error:
@@ -195,11 +194,8 @@ class MatrixLane:
         left = room.record.membership is Membership.LEFT
         if left or isinstance(effect, LeaveRoom | model.AgentsLeft):
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        told, what = (
-            "an effect is a dead letter now; see `dead-letters list`",
-            type(effect).__name__,
-        )
-        _log.error(told, **log_fields(room.record, row), what=what, why=why)
+        about = log_fields(room.record, row, effect)
+        _log.error("an effect is a dead letter now; see `dead-letters list`", **about, why=why)
         return Done(outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:

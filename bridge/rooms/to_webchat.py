@@ -211,17 +211,16 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
     """
     if not isinstance(answer, CallFailure) and answer.ok:
         return Done(came=(Came(Replied(effect.call_id, answer)),), detail=str(answer.result))
-    what, where = type(effect.command).__name__, log_fields(room.record, row)
+    about = log_fields(room.record, row, effect.command)
     if isinstance(answer, CallFailure):
-        _log.info("call failed", **where, what=what, why=answer.reason, certain=answer.certain)
+        _log.info("call failed", **about, why=answer.reason, certain=answer.certain)
         return _failed(effect.call_id, answer)
     code = answer.result
     said = meaning(code)
     _log.log(
         logging.WARNING if said.verdict is Verdict.CONFIGURATION else logging.INFO,
         "WebChat refused a command",
-        **where,
-        what=what,
+        **about,
         result=code,
         name=said.name,
         meaning=said.says,

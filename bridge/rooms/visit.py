@@ -14,7 +14,7 @@ its sender as undelivered may lie before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -181,13 +181,17 @@ def new_effect(effect: Effect) -> NewEffect | None:
     return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
 
 
-def log_fields(record: RoomRecord, row: EffectRow | None = None) -> dict[str, object]:
-    """Fields of a log line about a room, or about a row of its journal.
+def log_fields(
+    record: RoomRecord, row: EffectRow | None = None, what: object | None = None
+) -> dict[str, object]:
+    """Fields of a log line about a room, about a row of its journal, and what that was to do.
 
     `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
     """
-    place = {"room": record.room_id, "chat": record.conversation.number}
-    return place if row is None else place | {"event_id": row.cause, "seq": row.seq}
+    fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
+    if row is not None:
+        fields |= {"event_id": row.cause, "seq": row.seq}
+    return fields if what is None else fields | {"what": type(what).__name__}
 
 
 # --- visit ----------------------------------------------------------------------------------------
@@ -366,6 +370,22 @@ class Came(msgspec.Struct, frozen=True):
 
 Signal = model.Tick | model.LinkLost | model.LinkRestored | model.TurnAwaited | model.Resumed
 """Inputs that need not be stored: they would be noticed again after a restart."""
+
+
+def remembered(signals: Sequence[Signal], happened: Signal) -> list[Signal]:
+    """The signals that wait, with one more; of a kind that tells of a state the newest counts.
+
+    The link was away for a moment only if it was so each time.
+    """
+    if happened in signals:
+        return [*signals]
+    if isinstance(happened, model.LinkRestored):
+        known = [one for one in signals if isinstance(one, model.LinkRestored)]
+        brief = happened.brief and all(one.brief for one in known)
+        happened = replace(happened, brief=brief)
+    if isinstance(happened, model.LinkRestored | model.TurnAwaited):
+        signals = [one for one in signals if not isinstance(one, type(happened))]
+    return [*signals, happened]
 
 
 class Done(msgspec.Struct):

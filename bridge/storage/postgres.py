@@ -464,12 +464,8 @@ class Channel:
         await connection.execute(END_SESSION, self.id)
         if not await connection.fetchval(CLAIM if self._locks is None else SHARED_CLAIM):
             raise AlreadyInUse
-        for _ in range(round(FORMER_SECONDS / 0.02)):
-            if await connection.fetchval(MARK, self.id):
-                break
-            await asyncio.sleep(0.02)
-        else:
-            raise Unreachable("PostgreSQL has not ended our former session yet")
+        # Held by our former session until that has ended.
+        await connection.execute(MARK, self.id, timeout=FORMER_SECONDS)
         if self._locks is not None:
             await self._locks.begin(connection, self.id)
 

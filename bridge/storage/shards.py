@@ -61,7 +61,7 @@ _HELD = (
 # All the numbers are of our own making. The claim's second one tells schemas of a database apart.
 CLAIM = f"SELECT pg_try_advisory_lock(719224654, hashtext({_SCHEMA}))"
 SHARED_CLAIM = CLAIM.replace("lock(", "lock_shared(")
-MARK = "SELECT pg_try_advisory_lock(719224655, hashtext($1))"
+MARK = "SELECT pg_advisory_lock(719224655, hashtext($1))"
 _OF_ID = "class = 719224655 AND object = hashtext({id})::bigint & 4294967295"
 _PID = (
     f"SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM ({_HELD}) AS held "  # noqa: S608 - our own
@@ -96,27 +96,44 @@ _BEAT = (
 _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
 _CHANNEL = f"SELECT 'matrix_webchat_' || (hashtext({_SCHEMA})::bigint & 4294967295)"
 _NOTIFY = "SELECT pg_notify($1, $2)"
+LONGEST_NOTICE = 7_900
+"""Bytes of a notice that PostgreSQL carries."""
+_HALF = LONGEST_NOTICE // 2 - 10
+"""Of what one notice tells of a room: so what is bundled until it exceeds this is short enough."""
 # A room without a row gets one, whose record is yet to be written (`sql.UNWRITTEN`). Rows are
 # locked in the order of the rooms' ids, as a commit does it, lest two wait for one another: in that
-# of their bytes, which Python sorts by, and not in that of the database's language.
-_STORE = """
+# of their bytes, which Python sorts by, and not in that of the database's language. The notices
+# carry the inputs (`PassedOn`), of several rooms each, so that an owner need not read them.
+_STORE = f"""
 WITH new AS (
   INSERT INTO journal (room_id, key, body, received)
   SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])
-  ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING room_id
+  ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+  RETURNING seq, room_id, key, body, received
 ), raised AS (
   INSERT INTO rooms (room_id, record, live, phase, customer, revision)
-  SELECT room_id, '{}'::bytea, false, '', '', 1
+  SELECT room_id, '{{}}'::bytea, false, '', '', 1
   FROM (SELECT room_id FROM new GROUP BY room_id ORDER BY room_id COLLATE "C") AS told
-  ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + 1 RETURNING room_id
+  ON CONFLICT (room_id) DO UPDATE SET revision = rooms.revision + 1 RETURNING room_id, revision
+), whole AS (
+  SELECT room_id, revision, json_build_object('room', room_id, 'revision', revision,
+    'inputs', json_agg(json_build_object('seq', seq, 'room_id', room_id, 'key', key,
+      'received', received, 'body', translate(encode(body, 'base64'), chr(10), ''))
+      ORDER BY seq))::text AS notice
+  FROM raised JOIN new USING (room_id) GROUP BY room_id, revision
+), fitting AS (
+  SELECT CASE WHEN octet_length(notice) < {_HALF} THEN notice
+    ELSE json_build_object('room', room_id, 'revision', revision)::text END AS notice
+  FROM whole
+), bundled AS (
+  SELECT notice, sum(octet_length(notice) + 1) OVER (ORDER BY notice) / {_HALF} AS bundle
+  FROM fitting
 )
-SELECT (SELECT count(*) FROM new),
-  (SELECT count(pg_notify($5, 'room ' || room_id)) FROM raised)
-"""
+SELECT (SELECT count(*) FROM new), (SELECT count(pg_notify($5, 'rooms [' || notices || ']'))
+  FROM (SELECT string_agg(notice, ',') AS notices FROM bundled GROUP BY bundle) AS told)
+"""  # noqa: S608 - our own
 ASKED_SECONDS = 2.0
 """How long the connection of the notices may take to answer that it stands."""
-LONGEST_NOTICE = 7_900
-"""Bytes of a notice that PostgreSQL carries."""
 END_SESSION = (
     f"SELECT pg_terminate_backend(pid) FROM ({_HELD}) AS held "  # noqa: S608
     f"WHERE {_OF_ID.format(id='$1')} AND pid <> pg_backend_pid()"

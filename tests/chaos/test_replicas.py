@@ -18,6 +18,7 @@ import pytest
 
 from bridge.demo.child_process import free_port
 from tests.support.cable import cable
+from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import (
     LASTING,
@@ -36,6 +37,15 @@ __all__ = ["three"]
 TAKEOVERS = int(os.environ.get("TAKEOVERS") or 0)
 
 
+async def owner_and_owned(
+    shared: Replicas, chats: list[Chat], number: int
+) -> tuple[int, list[Chat]]:
+    """The bridge that owns one of the chats, by turns, and all the chats that it owns."""
+    owners = [await shared.owner(chat.talk.room) for chat in chats]
+    index = owners[number % len(chats)]
+    return index, [chat for chat, owner in zip(chats, owners, strict=True) if owner == index]
+
+
 def told(after: str, times: list[float]) -> None:
     p50, most = median(times), max(times)
     rounded = [round(one, 2) for one in times]
@@ -47,8 +57,7 @@ async def test_killed_one_after_the_other(three: Replicas) -> None:
     times = []
     async with under_load(three) as (chats, _):
         for number in range(TAKEOVERS or 6):
-            index = number % 3
-            owned = [chat for chat in chats if await three.owner(chat.talk.room) == index]
+            index, owned = await owner_and_owned(three, chats, number)
             await three.bridges[index].kill()
             times.append(await taken_over(three, owned, index))
             await three.bridges[index].start()
@@ -72,8 +81,7 @@ async def test_cut_off_silently_one_after_the_other(
         shared = await stack.enter_async_context(making)
         async with under_load(shared) as (chats, _):
             for number in range(TAKEOVERS or 3):
-                index = number % 3
-                owned = [chat for chat in chats if await shared.owner(chat.talk.room) == index]
+                index, owned = await owner_and_owned(shared, chats, number)
                 cables[index].cut()
                 times.append(await taken_over(shared, owned, index))
                 cables[index].mend()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from typing import Any, TypeVar
+from weakref import finalize
 
 from bridge.rooms.store import Unstorable
 from bridge.storage.group import GroupWriter, Ticket
@@ -53,7 +54,11 @@ class _Engine:
     def __init__(self) -> None:
         self.down = ""
         """Why every call fails; empty while none does."""
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        # Closed with the object, which a thread may be the last to know (Python 3.13 wants it so).
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        finalize(self, self._connection.close)
         self._connection.deserialize(_empty())
 
     async def open(self) -> None:
@@ -122,13 +127,13 @@ def _check(values: object) -> None:
 @cache
 def _empty() -> bytes:
     """A database of the newest schema, as its file would be."""
-    connection = sqlite3.connect(":memory:")
-    connection.executescript(
-        "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, name TEXT, applied BIGINT);"
-    )
-    for migration in known(Dialect.SQLITE):
-        connection.executescript(migration.script)
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(
+            "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, name TEXT, applied BIGINT);"
+        )
+        for migration in known(Dialect.SQLITE):
+            connection.executescript(migration.script)
+        return connection.serialize()
 
 
 class MemoryStore(SqlStore):

@@ -78,6 +78,37 @@ async def test_a_stranger_who_writes_to_our_devices_stops_nobody(
     assert "Traceback" not in log
 
 
+async def test_who_asks_for_the_keys_of_a_room_gets_none(stage: Stage, phones: Phones) -> None:
+    """Neither a stranger who names the session, nor one who brings keys that nobody asked for."""
+    talk, phone = await phones.chatting("curious")
+    await talk.desk("say", text="in secret")
+    await talk.reads("in secret", MEI)
+    sent = next(e for e in await talk.history() if e["sender"] == MEI)
+    session = str(content_of(sent)["session_id"])
+    mallory = await stage.customer("mallory2")
+    body = {"algorithm": "m.megolm.v1.aes-sha2", "room_id": talk.room, "session_id": session}
+    asked: Json = {
+        "action": "request",
+        "request_id": "1",
+        "requesting_device_id": "X",
+        "body": body,
+    }
+    brought: Json = body | {"session_key": "AgAAAA", "forwarding_curve25519_key_chain": []}
+    for user in (MEI, stage.bot):
+        await to_device(mallory, user, "m.room_key_request", [asked] * 20)
+        await to_device(mallory, user, "m.forwarded_room_key", [brought])
+        await to_device(mallory, user, "m.room_key", [brought])
+    await both_ways(talk, "what comes after")
+    reply = await mallory.call("GET", "v3/sync")
+    assert "to_device" not in reply
+    # What claims to be theirs, but is not encrypted by their device, is no word of theirs.
+    forged = content_of(sent) | {"sender_key": "A" * 43, "device_id": "FORGED"}
+    wrong = await phone.send(talk.room, forged, "m.room.encrypted")
+    await talk.reads_reply("", wrong)
+    person = await talk.at_desk(lambda _: True)
+    assert "in secret" not in person.texts
+
+
 async def identity_keys(customer: Customer, user: str) -> list[str]:
     """The curve25519 keys of a user's devices."""
     reply = await customer.call("POST", "v3/keys/query", {"device_keys": {user: []}})

@@ -277,6 +277,8 @@ class Scene:
                 present |= {agent.id for agent in effect.agents}
             elif isinstance(effect, AgentsLeft):
                 present -= set(effect.agents)
+            elif isinstance(effect, Relay):
+                present.add(effect.agent.id)  # whoever speaks is let in
         return present
 
     @property

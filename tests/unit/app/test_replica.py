@@ -19,7 +19,7 @@ from bridge.app import replica as module
 from bridge.app.replica import Replica, share_of
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.store import NewInput, StoreError
+from bridge.rooms.store import NewInput, PassedOn, StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage import shards
 from bridge.storage.shards import Shards
@@ -62,8 +62,8 @@ class Rooms:
     def look_again(self, shards: Collection[int]) -> None:
         self.again |= set(shards)
 
-    def stored_elsewhere(self, room_id: RoomId) -> None:
-        self.heard.append(room_id)
+    def stored_elsewhere(self, told: PassedOn) -> None:
+        self.heard.append(told.room)
 
     def heard_typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         self.heard.append((room_id, tuple(users)))
@@ -213,17 +213,17 @@ async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
 ) -> None:
     other = await start("other")
     await until(shared(other))
-    one = await start("one", "nobody_else")
-    await until(shared(one, other))
-    other.task.cancel()
-    with capture_logs() as logs:
+    with capture_logs() as logs:  # on a busy machine it may seem silent before it is
+        one = await start("one", "nobody_else")
+        await until(shared(one, other))
+        other.task.cancel()
         await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
         shard = min(other.shards.locks.held)
         await other.shards.give(shard)
         await until(lambda: shard in one.rooms.shards)
         await asyncio.sleep(0.3)
     refused = [line for line in logs if "may not be ended" in line["event"]]
-    assert [(line["replica"], line["fix"]) for line in refused] == [("other", module.ONE_ROLE)]
+    assert {(line["replica"], line["fix"]) for line in refused} == {("other", module.ONE_ROLE)}
 
 
 @pytest.mark.asyncio
@@ -297,6 +297,7 @@ async def test_notices_reach_all(start: Start) -> None:
     other.replica._shards._intake.drop()
     await until(lambda: None in other.keys)  # what was told meanwhile may be missed
     await one.shards.notify("typing nonsense")
+    await one.shards.notify("rooms nonsense")
     await one.shards.notify("typing " + "x" * 9_000)
     await one.shards.notify("free")
     await asyncio.sleep(0.1)
@@ -320,7 +321,7 @@ async def test_notices_are_heard_again_after_a_silent_cut(
         await asyncio.sleep(0.2)
         intake.mend()
         await asyncio.sleep(1)
-        await other.shards.notify(f"room {ROOM}")
+        await other.shards.notify(f'rooms [{{"room": "{ROOM}", "revision": 1}}]')
         await until(lambda: ROOM in one.rooms.heard)
 
 

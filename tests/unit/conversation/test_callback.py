@@ -71,6 +71,13 @@ def test_the_offer_names_the_opening() -> None:
     assert scene.card_args == {"queue": 7, "opens": opens, "count": 1}
 
 
+def test_other_ends_out_of_hours_are_not_laid_to_the_hour() -> None:
+    scene = with_hours()
+    scene.text("hello")
+    scene.reply(-7)
+    assert scene.card == ["result.-7", "queue.kept"]
+
+
 def test_where_nobody_is_called_back() -> None:
     scene = Scene(Policy(callback=False))
     scene.text("hello")
@@ -134,7 +141,8 @@ def test_vain_attempts_grow_rare_and_say_nothing() -> None:
 def test_a_request_that_ends_as_soon_as_it_stands_is_not_shown_either() -> None:
     scene = wished(Scene(), NOBODY)
     scene.later(5 * MINUTE)
-    scene.reply(requestId=REQUEST, queueLength=0)
+    scene.reply(requestId=REQUEST, queueLength=2)
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
     scene.later(2)
     scene.push(201, requestId=REQUEST, requestStatus=5)
     assert (scene.cards, scene.notices, scene.promises) == ([], [], [])
@@ -160,10 +168,10 @@ def test_out_of_hours_only_the_opening_counts() -> None:
 def test_an_opening_that_is_near_comes_before_the_usual_pause() -> None:
     """At 08:57 on a Monday it is the opening that counts, and pauses are short anew after it."""
     scene = with_hours()
-    scene.later(DAY + 8 * HOUR + 57 * MINUTE)
+    scene.later(DAY + 8 * HOUR + 56 * MINUTE + 40)
     wished(scene)
-    scene.later(3 * MINUTE - 1)
-    assert scene.frames == []
+    scene.later(3 * MINUTE + 20)
+    assert scene.frames == [], "not all callers in the second in which it opens, and none before"
     scene.later(1 * MINUTE)
     assert scene.sent(101) == [ASK]
     scene.reply(CLOSED)

@@ -105,6 +105,17 @@ def test_more_than_may_wait_is_not_taken() -> None:
     assert scene.reported == {third: "undelivered.too_many"}
 
 
+def test_what_the_queue_was_given_already_counts_among_what_waits() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_held=2))
+    scene.queue_up("one")
+    two = scene.text("two")
+    scene.reply()
+    three = scene.text("three")
+    assert scene.reported == {three: "undelivered.too_many"}
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.delivered == ["$1", two]
+
+
 def test_start_where_a_chat_is_asked_for_already() -> None:
     scene = Scene()
     scene.start()

@@ -47,6 +47,7 @@ def test_dropped_after_an_outage_it_is_asked_for_once_more(told: dict[str, objec
     assert scene.notices == []
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.delivered == [event]
+    assert scene.texts == ["one"], "once, not twice"
 
 
 @pytest.mark.parametrize("told", ANSWERS)
@@ -84,6 +85,25 @@ def test_without_an_outage_a_drop_is_the_end() -> None:
     scene.queue_up("one")
     scene.push(201, requestId=REQUEST, requestStatus=4)
     assert scene.phase == "Idle"
+
+
+@pytest.mark.parametrize("status", [2, 3, 5, 6])
+def test_no_other_end_after_an_outage_is_laid_to_it(status: int) -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert scene.phase == "Idle"
+    assert scene.card[0] == f"status.{status}"
+
+
+def test_a_place_that_is_named_while_we_ask_is_shown() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    assert (scene.card, scene.card_args) == (["queue.position"], {"queue": 7, "position": 2})
 
 
 def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:

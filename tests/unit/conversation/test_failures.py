@@ -125,6 +125,13 @@ def test_pauses_grow_and_the_customer_is_told_once() -> None:
     assert scene.notices[-1] == "trouble.over"
 
 
+def test_who_only_asked_for_a_chat_is_told_too() -> None:
+    scene = Scene()
+    scene.start()
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.notices == ["trouble.unreachable"]
+
+
 def test_a_cut_link_is_no_news_until_it_happens_again() -> None:
     scene = Scene()
     scene.begin()
@@ -147,7 +154,7 @@ def test_after_the_hold_everything_is_given_back() -> None:
         doubtful: "undelivered.uncertain",
         certain: "undelivered.expired",
     }
-    assert scene.notices[-1] == "rating.failed"
+    assert scene.notices[1:] == ["trouble.unreachable", "rating.failed"]
     assert scene.phase == "Chatting"
 
 
@@ -173,6 +180,8 @@ def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
     assert scene.phase == "Ended"
     assert scene.notices[-1] == "chat.ended_unheard"
     assert not scene.state.last_closed
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.phase == "Chatting", "WebChat never heard of the end"
 
 
 HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
@@ -312,6 +321,8 @@ def test_a_refused_message_is_answered_with_the_reason(code: int, key: str) -> N
     event = scene.text("one")
     scene.reply(code)
     assert scene.reported == {event: key}
+    (told,) = (one for one in scene.effects if isinstance(one, Reported))
+    assert told.args == ({"code": code} if key == "undelivered.refused" else {})
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
+def test_the_answer_about_another_session_hands_nobody_over() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.push(202, sessionId=SESSION + 1, robotMode=1, agents=[])
+    scene.forget()
+    scene.reply()
+    assert not seeking(scene)
+    assert scene.notices == []
+
+
 def test_the_call_centre_s_words_for_a_place_behind_the_robot() -> None:
     """The answer to the hand-over and 201 may have them (HTTP guide by 2020-08), as in a queue."""
     scene = with_robot()
@@ -169,6 +179,7 @@ def test_the_robot_goes_on_if_nobody_is_there() -> None:
     for status, told in ((5, "robot.alone.-5"), (6, "robot.alone.-3"), (42, "robot.refused")):
         scene.push(201, requestStatus=status, sessionId=SESSION)
         assert scene.notices[-1] == told, "another message would go to the robot"
+    assert scene.filled("robot.refused") == [{"code": -8}, {"code": 42}]
     scene.push(201, requestStatus=1, sessionId=SESSION)
     assert scene.phase == "Chatting"
     scene.text("robot?")

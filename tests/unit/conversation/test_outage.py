@@ -73,6 +73,18 @@ def test_the_clocks_need_not_agree(skew: int) -> None:
     assert centre.relayed[-1].posted == centre.entries[-1].posted
 
 
+def test_what_the_history_told_is_suppressed_once_and_no_more() -> None:
+    """The server pushes it late; said anew after that, it is a message of its own."""
+    centre = after_an_outage("wait")
+    centre.tell()
+    assert centre.words == ["hello", "wait"]
+    centre.pushed("wait")
+    assert centre.words == ["hello", "wait"]
+    centre.tell()
+    centre.pushed("wait")
+    assert centre.words == ["hello", "wait", "wait"]
+
+
 def test_nothing_is_asked_while_nobody_talks() -> None:
     centre = Centre()
     centre.link_back()
@@ -360,3 +372,11 @@ def test_what_was_shown_and_is_taken_back_in_the_history() -> None:
     assert taken[0].at == came
     assert taken_back() == taken, "the lane tells what it has done"
     assert centre.words == []
+
+
+def test_a_picture_of_which_the_history_told_is_shown_when_it_comes() -> None:
+    """The history has but a placeholder of it."""
+    centre = after_an_outage("[图片]")
+    centre.tell()
+    centre.pushed_file("http://crm.example.org/webchat/cat.png")
+    assert centre.files == ["http://crm.example.org/webchat/cat.png"]

@@ -95,6 +95,52 @@ def test_a_session_that_is_over_does_not_start_again() -> None:
     assert scene.phase == "Chatting"
 
 
+def test_a_request_may_be_answered_with_the_session_that_is_over() -> None:
+    """Who asked for a chat since is there for it, whatever its number."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.phase == "Chatting"
+
+
+def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
+    scene = Scene()
+    for number in (1, 2):
+        scene.push(202, sessionId=SESSION + number, agents=[MEI])
+        assert (scene.phase, scene.state.number) == ("Chatting", number)
+        scene.push(205, sessionId=SESSION + number, agentId="K00017")
+
+
+def test_a_request_that_webchat_cancels_is_answered_like_our_own_cancel() -> None:
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.push(201, requestId=REQUEST, requestStatus=7)
+    assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
+    assert scene.reported == {event: "queue.dropped"}
+
+
+def test_news_of_the_agents_of_no_chat_changes_nothing() -> None:
+    """Nor does its end, a second time."""
+    scenes = [Scene() for _ in range(4)]
+    for number, scene in enumerate(scenes):
+        if number > 0:
+            scene.start()
+        if number > 1:
+            scene.reply(requestId=REQUEST)
+        if number > 2:
+            scene.push(202, sessionId=SESSION, agents=[MEI])
+            scene.push(205, sessionId=SESSION, agentId="K00017")
+        scene.forget()
+        before = scene.state
+        scene.push(204, sessionId=SESSION, agents=[JUN])
+        scene.push(205, sessionId=SESSION, agentId="K00017")
+        assert (scene.state, scene.effects) == (before, [])
+    assert [one.phase for one in scenes] == ["Idle", "Requesting", "Queued", "Ended"]
+
+
 def test_a_202_without_people_says_nothing_new() -> None:
     scene = Scene()
     scene.begin(MEI)

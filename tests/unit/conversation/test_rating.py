@@ -362,6 +362,17 @@ def test_words_that_are_taken_back_do_not_go() -> None:
     assert len(scene.sent(104)) == 1
 
 
+def test_words_of_the_first_rating_that_are_taken_back_do_not_go() -> None:
+    """The rating itself does: nobody has had it yet."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.happen(Rate(2, "too slow", event_id=WORDS))
+    scene.happen(Withdrawn(WORDS))
+    scene.reply()
+    assert scene.last["rating"] == {"id": 2, "comments": ""}
+
+
 def test_another_rating_still_goes_when_the_words_are_taken_back() -> None:
     scene = asked_why()
     add(scene)

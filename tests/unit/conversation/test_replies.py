@@ -55,6 +55,7 @@ def test_an_answer_to_an_upload_changes_nothing() -> None:
     scene.image()
     before = scene.state
     scene.happen(Replied(scene.outstanding.call_id, Reply(FrameType.SEND_MESSAGE, 1)))
+    scene.happen(Uploaded(CallId(999), "http://h/a"))
     assert scene.state == before
 
 
@@ -215,6 +216,16 @@ def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
     assert scene.delivered == ["$1"]
 
 
+def test_a_request_that_is_gone_needs_no_cancel() -> None:
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.cancel()
+    scene.reply(-10)
+    assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
+    assert scene.reported == {event: "queue.dropped"}
+    assert scene.notices == []
+
+
 def test_a_refused_close_leaves_the_chat() -> None:
     scene = Scene()
     scene.begin()
@@ -342,6 +353,18 @@ def test_a_pre_message_that_is_refused_waits_for_the_chat(code: int) -> None:
     scene.reply()
     assert scene.texts == ["one", "one", "two"]
     assert scene.delivered == ["$1", "$2"]
+
+
+def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
+    """-10 to a pre-message: an agent has it by now, or nobody; 102 would earn the same."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-10)
+    scene.cancel()
+    assert scene.sent(102) == []
+    scene.later(scene.policy.cancel_wait / 1000)
+    assert scene.card == ["queue.cancelled", "queue.dropped"]
 
 
 def test_a_pre_message_that_is_blank_to_the_server() -> None:

@@ -77,13 +77,15 @@ def test_what_was_typed_in_between_is_new_to_it() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), start_on_message=False))
     scene.start()
     scene.reply(requestId=REQUEST)
-    scene.text("one")
+    first = scene.text("one")
     scene.reply()
     scene.push(201, requestId=REQUEST, requestStatus=2)
-    scene.text("two")
+    second = scene.text("two")
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
     scene.reply()
     assert scene.texts == ["one", "two"]
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.delivered == [first, second]
 
 
 @pytest.mark.parametrize(

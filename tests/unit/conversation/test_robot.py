@@ -63,6 +63,9 @@ def test_markup_around_proposals_stays() -> None:
     scene = named()
     said(scene, proposing("returns", content="<b>Well?</b>"))
     assert shown(scene) == ["<b>Well?</b><ol><li>returns</li></ol>"]
+    scene.forget()
+    said(scene, proposing("returns", content="<b>Well?</b>\nor not"))
+    assert shown(scene) == ["<b>Well?</b><br>or not<ol><li>returns</li></ol>"]
 
 
 @pytest.mark.parametrize(

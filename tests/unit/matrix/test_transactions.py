@@ -259,6 +259,17 @@ async def test_body_that_is_no_transaction_is_400(body: bytes) -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_tries_tokens_does_not_fill_the_log() -> None:
+    async with running() as rig:
+        with capture_logs() as logs:
+            for number in range(20):
+                head = {"Authorization": f"Bearer guess{number}"}
+                async with rig.client.put(PATH, json={"events": []}, headers=head) as response:
+                    assert response.status == 403
+    assert [line["event"] for line in logs] == ["call with a wrong hs_token"]
+
+
+@pytest.mark.asyncio
 async def test_body_limit() -> None:
     async with running(max_body=2_000) as rig:
         assert (await rig.put({"events": [event(content="x" * 1_000)]})).status == 200

@@ -11,11 +11,16 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from bridge.conversation.model import Idle
 from bridge.ids import QueueId
 from bridge.ops import metrics as module
 from bridge.ops.metrics import CannotListen, Metrics, metrics_server, watch_loop_lag
 from bridge.rooms.record import Chat
 from bridge.rooms.store import Backlog, Depth, Lane
+from bridge.webchat.frames import ChatStarted, Received
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.store import Fault, FlakyStore
 
 
 def test_two_bridges_have_metrics_of_their_own() -> None:
@@ -75,6 +80,35 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
     ):
         assert line in text, line
     assert 'queue="8"' not in text
+
+
+@pytest.mark.asyncio
+async def test_a_whole_chat_is_measured_once() -> None:
+    """In the engine, with a commit that fails in the middle: what was not stored, has not been."""
+    metrics, world = Metrics(), World(FlakyStore())
+    world.around.measures = metrics
+    assert isinstance(world.store, FlakyStore)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await world.clock.turn(20)
+        await engine.pushed(ROOM, "p1", Received(ChatStarted(SESSION, (MEI,))))
+        await world.clock.turn(5)
+        world.store.fail("commit", Fault.BEFORE)
+        await engine.pushed(ROOM, "p2", said("hello"))
+        await world.clock.turn(5)
+        await engine.pushed(ROOM, "p3", said("how can I help you?"))
+        await quiet()
+        metrics.chats(engine.chats())
+    text = metrics.render().decode()
+    for line in (
+        "webchat_queue_wait_seconds_count 1.0",
+        "webchat_queue_wait_seconds_sum 20.0",
+        'webchat_first_reply_seconds_count{queue="2"} 1.0',
+        'webchat_first_reply_seconds_sum{queue="2"} 25.0',
+        'webchat_sessions{phase="Chatting",queue="2"} 1.0',
+    ):
+        assert line in text, line
 
 
 def test_chats_are_counted_by_phase_and_queue() -> None:

@@ -9,11 +9,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
 from bridge.rooms.record import Raw
-from bridge.rooms.store import Answer, Commit, NewInput, NotOwned, Outcome, StoreError, Unstorable
+from bridge.rooms.store import (
+    Answer,
+    Commit,
+    Loaded,
+    NewInput,
+    NotOwned,
+    Outcome,
+    PassedOn,
+    StoreError,
+    Unstorable,
+)
 from bridge.rooms.surroundings import Upgrades
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -34,8 +45,10 @@ class Post:
     def __init__(self, world: World) -> None:
         self._world = world
         self.engines: list[Engine] = []
-        self.notices: list[RoomId] = []
+        self.notices: list[PassedOn] = []
         """Those that were not delivered yet."""
+        self.long = False
+        """What is passed on is too long for a notice."""
         self.typed: list[tuple[RoomId, tuple[UserId, ...]]] = []
         self.trouble: StoreError | None = None
 
@@ -51,7 +64,10 @@ class Post:
             if answer.waiting:
                 new += 1
                 self._world.store._memory.write(_RAISED, (one.room_id,))
-                self.notices.append(one.room_id)
+                room = (await self._world.store.load(one.room_id)).room
+                assert room is not None
+                told = PassedOn(one.room_id, room.revision, tuple(answer.waiting))
+                self.notices.append(replace(told, inputs=()) if self.long else told)
         return new
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
@@ -60,8 +76,8 @@ class Post:
     async def deliver(self) -> None:
         notices, self.notices = self.notices, []
         for engine in self.engines:
-            for room_id in notices:
-                engine.stored_elsewhere(room_id)
+            for told in notices:
+                engine.stored_elsewhere(told)
         await quiet()
 
 
@@ -113,6 +129,44 @@ async def test_the_order_is_that_in_which_things_were_taken_in() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_what_the_notice_carries_is_not_read(
+    missed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But if one was missed, or one is too long to be carried, the room is read."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="zero")])
+        await quiet()
+        read: list[RoomId] = []
+        load = world.store.load
+
+        async def loading(room_id: RoomId) -> Loaded:
+            read.append(room_id)
+            return await load(room_id)
+
+        await other.accept_events([world.event(text="one")])
+        await other.accept_events([world.event(text="two"), world.event(text="three")])
+        notices = post.notices[missed:]
+        post.notices = notices[:]
+        monkeypatch.setattr(world.store, "load", loading)
+        await post.deliver()
+        assert world.link.texts(ROOM) == ["zero", "one", "two", "three"]
+        assert bool(read) == bool(missed)
+        read.clear()
+        post.notices = notices  # once more, and late
+        await post.deliver()
+        assert read == []
+        post.long = True
+        await other.accept_events([world.event(text="long")])
+        await post.deliver()
+        assert world.link.texts(ROOM)[4:] == ["long"]
+        assert read
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_a_room_that_is_new_is_begun_by_its_owner() -> None:
     """Nothing is stored of it but what came."""
     world = World()
@@ -153,7 +207,7 @@ async def test_handed_over_once_all_is_finished() -> None:
         assert world.link.kept == set()
         assert not world.matrix.ours(ROOM)
         await one.accept_events([world.event(text="three")])  # not its room any more
-        assert post.notices == [ROOM]
+        assert [told.room for told in post.notices] == [ROOM]
         assert world.link.texts(ROOM) == ["one"]
         await other.gain([SHARD])
         await quiet()
@@ -322,7 +376,7 @@ async def test_a_room_that_replaces_another_is_known_to_all_once_one_knows_it() 
         other._around.upgrades = Upgrades()  # as one that has not heard of it
         room, event_id, raw = world.event(text="one", room_id=new)
         await other.accept_events([(room, event_id, raw)])
-        assert post.notices == [ROOM]
+        assert [told.room for told in post.notices] == [ROOM]
 
 
 @pytest.mark.asyncio
@@ -369,7 +423,7 @@ async def test_what_came_for_a_room_that_was_just_lost_is_told_to_its_owner(
         with monkeypatch.context() as patch:
             patch.setattr(one._around.store, "commit", refused)
             assert await one._stored(NewInput(ROOM, b"{}", "$late")) == 1
-        assert post.notices == [ROOM]
+        assert [told.room for told in post.notices] == [ROOM]
         post.notices.clear()
 
 

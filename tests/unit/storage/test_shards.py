@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from bridge.rooms.store import (
     NewEffect,
     NewInput,
     NotOwned,
+    PassedOn,
     Stale,
     StoredRoom,
     Token,
@@ -31,7 +33,7 @@ from bridge.rooms.store import (
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
-from bridge.storage.shards import Member, Shards
+from bridge.storage.shards import LONGEST_NOTICE, Member, Shards
 from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -116,6 +118,12 @@ async def test_a_shard_is_held_by_one(start: Start) -> None:
     await one.give(2)
     assert await other.take({2}) == {2}
     assert (one.locks.held, other.locks.held) == ({1}, {2, 3})
+
+
+def notices(notice: str) -> list[PassedOn]:
+    kind, _, about = notice.partition(" ")
+    assert kind == "rooms"
+    return msgspec.json.decode(about, type=list[PassedOn])
 
 
 @pytest.mark.asyncio
@@ -217,9 +225,33 @@ async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: 
     assert new.room is not None
     assert (new.room.record, new.room.revision) == (b"", 1)
     async with asyncio.timeout(5):
-        while len(heard) < 2:  # noqa: ASYNC110 - as above
+        while not heard:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
-    assert sorted(heard) == sorted([f"room {ONE}", f"room {TWO}"])
+    told = {room.room: room for notice in heard for room in notices(notice)}
+    assert told == {
+        ONE: PassedOn(ONE, 2, tuple(loaded.inputs)),
+        TWO: PassedOn(TWO, 1, tuple(new.inputs)),
+    }
+
+
+@pytest.mark.asyncio
+async def test_notices_are_few_and_never_too_long(start: Start) -> None:
+    one, other = await start(), await start()
+    heard: list[str] = []
+    shards_of(one).heard = heard.append
+    bodies = [b'\0\xff"' * size for size in (100, 1, 950, 1_000, 3_000, 150, 40, 700, 990)]
+    rooms = [RoomId(f'!\u623f"{number}:example.org') for number in range(len(bodies))]
+    inputs = [NewInput(*both) for both in zip(rooms, bodies, strict=True)]
+    assert await shards_of(other).pass_on([*inputs, inputs[1]], 6) == len(inputs) + 1
+    async with asyncio.timeout(5):
+        while sum(len(notices(each)) for each in heard) < len(rooms):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    told = {each.room: each.inputs for notice in heard for each in notices(notice)}
+    for name, body in zip(rooms, bodies, strict=True):
+        carried = [] if len(body) > 2_600 else [body] * (1 + (name == rooms[1]))
+        assert [row.body for row in told[name]] == carried
+    assert len(heard) < len(rooms)
+    assert max(len(each.encode()) for each in heard) <= LONGEST_NOTICE
 
 
 @pytest.mark.asyncio

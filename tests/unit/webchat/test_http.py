@@ -4,7 +4,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.ids import AgentId
@@ -395,6 +395,7 @@ def test_bad_bases_raise_nothing_but_value_error(base: str) -> None:
             assert Endpoints(attempt).login.endswith("/tpi")
 
 
+@example("half a pair \ud83d")
 @given(st.text(st.characters()))
 def test_what_the_server_says_raises_nothing(path: str) -> None:
     SERVER.absolute(path)

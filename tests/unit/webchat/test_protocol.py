@@ -91,6 +91,7 @@ def test_a_reply_that_nobody_awaits_is_ignored() -> None:
     assert protocol.receive(reply(110, 9)) == Ignored("reply 110 that nobody awaits")
     assert protocol.receive("nonsense") == Ignored("not JSON")
     assert protocol.waiting == (1,)
+    assert not protocol.token_refused
 
 
 def test_a_repeated_reply_settles_no_other_call() -> None:
@@ -264,13 +265,17 @@ def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
 
 
 def test_so_many_settled_calls_are_remembered() -> None:
+    """The 256 newest; one that was made again is among the newest again."""
     protocol = Protocol("T")
-    for number in range(1, 259):
+
+    def beat(number: int) -> Answered | Received | Ignored:
         protocol.send(Heartbeat(), CallId(number), 0)
-        protocol.receive(json.dumps({"type": 10, "messageId": number, "result": 1}))
-    protocol.send(Heartbeat(), CallId(999), 0)
-    repeated = protocol.receive('{"type":10,"messageId":258,"result":1}')
-    assert isinstance(repeated, Ignored)
-    forgotten = protocol.receive('{"type":10,"messageId":1,"result":1}')
-    assert isinstance(forgotten, Answered)
-    assert forgotten.call_id == 999
+        return protocol.receive(reply(10, number))
+
+    for number in (*range(1, 259), 3):
+        assert answered(beat(number)) == number
+    beat(259)
+    send(protocol, Heartbeat(), 999)
+    for known in (5, 259, 3):
+        assert isinstance(protocol.receive(reply(10, known)), Ignored)
+    assert answered(protocol.receive(reply(10, 4))) == 999

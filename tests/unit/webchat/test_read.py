@@ -112,6 +112,7 @@ def test_reply_minimal_and_full() -> None:
         queueLength="3",
         sessionId=5150.0,
         continueLastSession=1,
+        positionInQueueMessage="third",
     ) == Reply(
         101,
         1,
@@ -121,6 +122,7 @@ def test_reply_minimal_and_full() -> None:
         3,
         SESSION,
         continued=True,
+        place="third",
     )
 
 

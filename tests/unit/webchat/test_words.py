@@ -126,6 +126,7 @@ def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
     [
         ("👍🏽 and ❤", "/:strong and /:heart"),
         ("❤️x", "/:heart x"),
+        ("🙂x", "/::)x"),
         ("👨‍❤️‍👨", "👨‍❤️‍👨"),
         ("🦊 has none", "🦊 has none"),
         ("no face", "no face"),
@@ -219,6 +220,10 @@ def test_what_looks_like_one_character_stays_whole(drawn: list[str]) -> None:
         (" " * 30 + "a", 10, (" " * 30 + "a",)),
         (" " * 30 + "ab", 10, (" " * 30 + "a", "b")),
         ("ab", 0, ("a", "b")),
+        # A border in the first half is not worth so short a piece.
+        ("abc\ndefghijkl", 10, ("abc\ndefgh", "ijkl")),
+        ("abcdefgh\r\nij", 10, ("abcdefgh", "\r\nij")),
+        (FLAG * 3, 20, (FLAG * 2, FLAG)),
     ],
 )
 def test_examples(text: str, max_bytes: int, parts: tuple[str, ...]) -> None:
@@ -249,6 +254,12 @@ def test_escaped_text_is_read_as_it_was_typed(text: str) -> None:
     assert html.unescape(shown) == html.unescape(html.escape(text, quote=False))
     assert "<" not in shown
     assert ">" not in shown
+
+
+def test_escapes_are_counted_as_long_as_they_are() -> None:
+    assert split_text("&&", 10, html=True) == ("&&",)
+    assert split_text("&&", 9, html=True) == ("&", "&")
+    assert split_text("<>", 8, html=True) == ("<>",)
 
 
 def test_what_escaping_leaves_alone() -> None:

@@ -145,9 +145,6 @@ async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) ->
 async def test_database_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    from bridge.rooms.surroundings import SystemClock
-    from bridge.storage.sqlstore import SqlStore, open_store
-
     async def full(_store: SqlStore, _name: str, _value: str) -> None:
         raise Unreachable(said)
 
@@ -221,19 +218,21 @@ def test_clock_of_a_server_that_tells_no_time(date: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_replicas(postgres_server: PostgresServer) -> None:
+async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None:
     url, clock = postgres_server.new_schema(), SystemClock()
     schema = url.rpartition("=")[2]
+    config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
 
-    async def line(store: SqlStore) -> str:
+    async def line() -> str:
         """The verdict, and a failure's fix."""
         findings = Findings()
-        await findings.of("replicas", check_replicas(store))
+        await findings.of("replicas", check_replicas(config))
         return next((f"{one.verdict} {one.detail} {one.fix}" for one in findings.all), "")
 
     async with AsyncExitStack() as stack:
-        look = await stack.enter_async_context(open_store(url, clock))
-        assert await line(look) == ""  # it is alone, or does not run
+        assert await line() == ""  # nothing is there
+        await stack.enter_async_context(open_store(url, clock))
+        assert await line() == ""  # it is alone, or does not run
         ours = []
         for name in ("one", "other"):
             store = await stack.enter_async_context(open_store(url, clock, sole=True, shared=True))
@@ -241,12 +240,12 @@ async def test_replicas(postgres_server: PostgresServer) -> None:
             await store.shards.beat(name, leaving=False)
             ours.append(store.shards)
         await ours[0].take(range(100))
-        assert (await line(look)).startswith("FAIL 156 of 256 shards of the rooms are served by")
+        assert (await line()).startswith("FAIL 156 of 256 shards of the rooms are served by")
         await ours[1].take(range(256))
-        assert await line(look) == "PASS 2 alive, all 256 shards are served "
+        assert await line() == "PASS 2 alive, all 256 shards are served "
         aged = f"UPDATE {schema}.replicas SET seen = seen - interval '9 s' WHERE name = 'other'"  # noqa: S608
         postgres_server.sql(aged)
-        assert (await line(look)).startswith("FAIL no sign of life: other another ends")
+        assert (await line()).startswith("FAIL no sign of life: other another ends")
         postgres_server.sql(
             f"CREATE ROLE stranger LOGIN; GRANT ALL ON SCHEMA {schema} TO stranger; "
             f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO stranger"
@@ -256,12 +255,7 @@ async def test_replicas(postgres_server: PostgresServer) -> None:
         assert third.shards is not None
         await third.shards.beat("third", leaving=False)
         several = "FAIL they come as several roles: postgres, stranger let all replicas use one"
-        assert (await line(look)).startswith(several)
-
-
-@pytest.mark.asyncio
-async def test_replicas_of_a_database_that_cannot_be_used() -> None:
-    assert await check_replicas(None) is None
+        assert (await line()).startswith(several)
 
 
 @pytest.mark.asyncio

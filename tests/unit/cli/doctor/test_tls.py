@@ -56,18 +56,16 @@ FAULTS: dict[str, tuple[Signed | None, str, str]] = {
 }
 
 
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our authority is known, so that its certificates' own faults come out."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(cadata=AUTHORITY.pem().decode())
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
-
-
 def known(folder: Path) -> str:
     """Our authority's certificate as a file; its name, beside config.yaml."""
     (folder / "ca.pem").write_bytes(AUTHORITY.pem())
     return "ca.pem"
+
+
+@pytest.fixture
+def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our authority is known, so that its certificates' own faults come out."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / known(tmp_path)))
 
 
 async def found(folder: Path, kind: str, peer: str) -> Finding:

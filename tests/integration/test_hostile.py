@@ -1,0 +1,363 @@
+"""Attacks on a running bridge, one after the other, while another room's chat goes on.
+
+Each attack has a moment's memory, the longest delay of the other room's words, and what is left
+behind as its figures; `-s` prints them, and docs/security.md has those of a run with
+`HOSTILE=4`, which makes the floods four times as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.child_process import free_port
+from tests.support.encrypted import both_ways
+from tests.support.ledger import database_of, everything_settled
+from tests.support.matrix_user import Json
+from tests.support.postgres import PostgresServer
+from tests.support.sounds import film_of, png, silence
+from tests.support.stage import Stage, StageOptions
+from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
+from tests.support.talk import Talk, chatting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SCALE = int(os.environ.get("HOSTILE", "1"))
+MOST_MEMORY = 512 * 1024
+"""KiB that the bridge may ever have had: a body of 60 MiB is read whole, and is decoded once."""
+LONGEST_DELAY = 15.0
+"""Seconds of the other room's words, there and back, in the worst moment, on a busy machine."""
+PATIENCE = 60.0 * SCALE
+METRICS = free_port()
+DEEP = 100_000
+ODD: tuple[object, ...] = (
+    *(None, True, -1, 1.5, 10**30, float("inf"), "", "\0", "\ud83d", "x" * 60_000, [], {}, [[]]),
+    *({"": None}, ["\ud83d", {"a": [1]}], "@:", "!", "mxc://", "geo:a", "\u202e"),
+)
+"""What may stand in any field of an event."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: PostgresServer,
+) -> AsyncIterator[Stage]:
+    """A bridge on PostgreSQL, with the limits of messages as shipped."""
+    limits = PATIENT_LIMITS | {"messages_per_minute": 60}
+    options = StageOptions(
+        database=postgres_server.new_database(),
+        simulator=UNLIMITED,
+        config={
+            "bridge": bridge_section(limits=limits),
+            "metrics": {"enabled": True, "hostname": "127.0.0.1", "port": METRICS},
+        },
+    )
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+class Scene:
+    """The attacked bridge, the attacker's room, and another room in which all goes on."""
+
+    def __init__(self, stage: Stage, mallory: Talk, alice: Talk) -> None:
+        self.stage, self.mallory, self.alice = stage, mallory, alice
+        self.count = 0
+        self.transactions = 0
+        self.port = urlsplit(stage.bridge.url).port or 0
+        assert mallory.person is not None
+        assert mallory.person.session is not None
+        self.session = mallory.person.session["id"]
+
+    @asynccontextmanager
+    async def goes_on(self, name: str) -> AsyncIterator[None]:
+        """Have the other room's chat go on meanwhile, and look at what the attack has cost."""
+        worst, over = 0.0, asyncio.Event()
+
+        async def talk() -> None:
+            nonlocal worst
+            while not over.is_set():
+                began = time.monotonic()
+                self.count += 1
+                await self.alice.say(f"alice {self.count}")
+                await self.alice.heard(f"alice {self.count}")
+                await self.alice.desk("say", text=f"agent {self.count}")
+                await self.alice.reads_exactly(f"agent {self.count}", "")
+                worst = max(worst, time.monotonic() - began)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), 1.1)  # 60 a minute are allowed
+
+        process = Path(f"/proc/{self.stage.bridge.pid}")
+        (process / "clear_refs").write_text("5")  # its memory's mark is as it is now
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            talking = group.create_task(talk())
+            await asyncio.sleep(0.05)
+            yield
+            # Until all of it is dealt with.
+            await self.said(f"after {name}")
+            await self.mallory.reads(f"after {name}", patience=PATIENCE)
+            took = time.monotonic() - began
+            over.set()
+            await talking
+        high = next(
+            int(line.split()[1])
+            for line in (process / "status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+        print(  # noqa: T201 - a figure
+            f"{name}: {took:.1f} s, memory at most {high // 1024} MiB,"
+            f" the other room's words there and back in {worst:.2f} s at most"
+        )
+        assert high < MOST_MEMORY
+        assert worst < LONGEST_DELAY
+
+    async def transaction(self, body: bytes, token: str = "demo-hs-token") -> int:  # noqa: S107
+        """What the homeserver might say; the status of the answer."""
+        self.transactions += 1
+        path = f"{self.stage.bridge.url}/_matrix/app/v1/transactions/h{self.transactions}"
+        head = {"Authorization": f"Bearer {token}"}
+        with suppress(ConnectionError):
+            async with self.stage.session.put(path, data=io.BytesIO(body), headers=head) as answer:
+                return answer.status
+        return 0  # closed before it was all written
+
+    async def events(self, *events: object) -> None:
+        text = json.dumps({"events": events})
+        assert await self.transaction(text.encode()) == 200
+
+    def event(self, number: int, content: Json, kind: str = "m.room.message") -> Json:
+        return {
+            "event_id": f"$h{kind}{number}",
+            "type": kind,
+            "room_id": self.mallory.room,
+            "sender": self.mallory.customer.user_id,
+            "origin_server_ts": 1_800_000_000_000,
+            "content": {"msgtype": "m.text", "body": f"flood {number}"} | content,
+        }
+
+    async def push(self, kind: object, **frame: object) -> None:
+        """A frame of the server's to the attacked room's link."""
+        whole = {"type": kind, "sessionId": self.session, "agentId": "A00001", **frame}
+        await self.mallory.desk("push", frame=whole)
+
+    async def said(self, content: object, number: int = 1) -> None:
+        """A message of the agent's, of that wire type."""
+        await self.push(210, msg={"type": number, "content": content})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(stage: Stage) -> Scene:
+    return Scene(stage, await chatting(stage, "mallory"), await chatting(stage, "alice"))
+
+
+# --- the attacks ----------------------------------------------------------------------------------
+
+
+def odd_events(scene: Scene) -> Iterator[Json]:
+    """Events of each kind with each value in each field."""
+    about: Json = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍"}
+    media: Json = {"msgtype": "m.file", "url": "mxc://a/b", "info": {"size": 1}, "filename": "a"}
+    kinds: Mapping[str, Json] = {
+        "m.room.message": media | {"m.relates_to": about, "formatted_body": "<b>", "format": "x"},
+        "m.reaction": {"m.relates_to": about},
+        "m.room.member": {"membership": "join", "displayname": "M", "is_direct": True},
+        "m.room.encrypted": {"algorithm": "a", "session_id": "s", "ciphertext": "c"},
+        "m.room.redaction": {"redacts": "$x"},
+        "m.room.tombstone": {"replacement_room": "!x:y"},
+        "m.room.encryption": {"algorithm": "x"},
+        "m.poll.response": {"answers": ["1"], "m.relates_to": about},
+        "org.matrix_webchat.room": {"queue": 1, "paused": False},
+    }
+    number = 0
+    for kind, content in kinds.items():
+        for value in ODD:
+            for field in (*content, "event_id", "state_key", "sender", "origin_server_ts", "type"):
+                number += 1
+                event = scene.event(number, content, kind)
+                changed = content | {field: value} if field in content else content
+                event |= {"content": changed} if field in content else {field: value}
+                # The attacked room answers each of its own; others only have to be read.
+                yield event if number % 40 == 0 else event | {"room_id": "!odd:localhost"}
+            yield scene.event(number, content, kind) | {"content": value}
+
+
+async def malformed(scene: Scene) -> None:
+    odd = list(odd_events(scene))
+    for start in range(0, len(odd), 200):
+        await scene.events(*odd[start : start + 200])
+    for body in (b"", b"[]", b"{", b"\xff", b'{"events":1}', b'{"events":' + b"[" * DEEP):
+        assert await scene.transaction(body) == 400
+    deep = b'{"events":[' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b"]}"
+    assert await scene.transaction(deep) in {200, 400}
+
+
+async def huge_bodies(scene: Scene) -> None:
+    assert await scene.transaction(b" " * (65 << 20)) == 413
+    assert await scene.transaction(b"x" * (65 << 20), token="wrong") in {0, 403}
+    assert await scene.transaction(b'{"events":[{"a":"' + b"a" * (60 << 20) + b'"}]}') == 200
+
+
+async def nested_html(scene: Scene) -> None:
+    for number, depth in enumerate((400, 5_000, DEEP)):
+        for tag in ("b", "blockquote", "ul><li", "table><tr><td"):
+            html = f"<{tag}>" * depth + "x"
+            content: Json = {"format": "org.matrix.custom.html", "formatted_body": html}
+            await scene.events(scene.event(depth + number, content | {"body": tag}))
+            if depth <= 5_000:
+                await scene.said(html)
+
+
+async def one_user(scene: Scene) -> None:
+    """Many more words, edits, gestures and signs than a minute may have."""
+    for start in range(1, 30 * SCALE, 30):
+        numbers = range(start, start + 30)
+        new: Json = {"m.new_content": {"msgtype": "m.text", "body": "x"}}
+        await scene.events(*(scene.event(10_000 + n, {}) for n in numbers))
+        await scene.events(*(scene.event(n, related(n), "m.reaction") for n in numbers))
+        edits = (scene.event(20_000 + n, new | related(n, "m.replace")) for n in numbers)
+        await scene.events(*edits)
+        await scene.events(*(scene.event(30_000 + n, {"body": "!wc status"}) for n in numbers))
+        for number in numbers:
+            users = [scene.mallory.customer.user_id] if number % 2 else []
+            typing = {"type": "m.typing", "room_id": scene.mallory.room}
+            signs = [
+                typing | {"content": {"user_ids": users}},
+                {"type": "m.receipt", "content": {}},
+            ]
+            body = json.dumps({"events": [], "ephemeral": signs * 20})
+            assert await scene.transaction(body.encode()) == 200
+
+
+def related(number: int, kind: str = "m.annotation") -> Json:
+    target = f"$hm.room.message{10_000 + number}"
+    return {"m.relates_to": {"rel_type": kind, "event_id": target, "key": "👍"}}
+
+
+async def one_agent(scene: Scene) -> None:
+    for number in range(60 * SCALE):
+        await scene.said(f"spam {number}")
+    many = [{"id": f"Z{number}", "name": "\u202eWebChat"} for number in range(5 * SCALE)]
+    await scene.push(204, agents=many)
+
+
+async def nonsense_frames(scene: Scene) -> None:
+    values = [one for one in ODD if "\\ud83d" not in json.dumps(one)]  # no frame can hold it
+    for _ in range(SCALE):
+        for value in values:
+            for kind in (0, 110, 200, 201, 203, 204, 206, 301, 302, 999, value):
+                odd: Json = {"msg": value, "rsId": value, "users": value, "agents": value}
+                await scene.push(kind, **odd, requestId=value, requestStatus=value)
+        for number in range(0, 100, 5):
+            await scene.said(values[number % len(values)], number)
+    await scene.said("x" * (17 << 20))  # ends the link, which is opened again
+    await scene.mallory.at_desk(lambda person: not person.linked)
+    await scene.mallory.at_desk(lambda person: person.linked)
+
+
+async def media_bombs(scene: Scene) -> None:
+    mallory, bomb = scene.mallory, await asyncio.to_thread(png, 9_000)
+    film = await asyncio.to_thread(film_of, bomb, 9_000)
+    voice: Json = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"duration": 1}}
+    for data, name, mime, more in (
+        (bomb, "a.png", "image/png", {}),
+        (silence(10), "a.flac", "audio/flac", voice),
+        (silence(1), "b.flac", "audio/ogg", voice),
+        (film, "a.avi", "video/mp4", {"msgtype": "m.video"}),
+    ):
+        found = await mallory.customer.upload(data, name, mime)
+        kind = {"image": "m.image", "audio": "m.audio"}.get(mime.partition("/")[0], "m.video")
+        content = {"msgtype": kind, "body": name, "info": {"mimetype": mime, "size": len(data)}}
+        await mallory.customer.send(mallory.room, content | found | more)
+    for data, number in ((bomb, 2), (silence(60), 5), (film, 6)):
+        text = base64.b64encode(data).decode()
+        await scene.said(text, number)
+
+
+async def addresses(scene: Scene) -> None:
+    """An agent's files at what only the bridge can reach: nobody is asked."""
+    hits: list[object] = []
+
+    async def canary(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hits.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    server = await asyncio.start_server(canary, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        for host in ("127.0.0.1", "localhost", "0.0.0.0", "2130706433", "[::ffff:127.0.0.1]"):  # noqa: S104
+            url = f"http://{host}:{port}/a.png"
+            file = {"imgUrl": url, "url": url, "name": "a.png", "size": 1}
+            for number in (2, 3):
+                await scene.said(file, number)
+            await scene.said(f"<img src='{url}'>")
+        await scene.said("after the files")
+        await scene.mallory.reads("after the files", patience=PATIENCE)
+    assert hits == []
+
+
+async def half_open(scene: Scene) -> None:
+    """Connections on which no request is ever whole, on both ports."""
+    opened = []
+    for number in range(300 * SCALE):
+        port = (scene.port, METRICS)[number % 2]
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"PUT /_matrix/app/v1/transactions/1 HTTP/1.1\r\nHost: a\r\nX: ")
+            opened.append(writer)
+    await asyncio.sleep(1)
+    async with scene.stage.session.get(f"http://127.0.0.1:{METRICS}/metrics") as answer:
+        assert answer.status == 200
+    for writer in opened:
+        writer.close()
+
+
+async def without_a_token(scene: Scene) -> None:
+    """Whoever reaches the port learns nothing, however often it is tried."""
+    for number in range(200 * SCALE):
+        assert await scene.transaction(b"{}", token=f"guess{number}") == 403
+
+
+ATTACKS: Mapping[str, Callable[[Scene], Awaitable[None]]] = {
+    "malformed events": malformed,
+    "bodies of 65 MiB": huge_bodies,
+    "nested HTML": nested_html,
+    "flood of one user": one_user,
+    "flood of one agent": one_agent,
+    "nonsense frames": nonsense_frames,
+    "pictures, voices and films": media_bombs,
+    "addresses within": addresses,
+    "half-open connections": half_open,
+    "wrong tokens": without_a_token,
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_another_room_does_not_notice(scene: Scene, name: str) -> None:
+    async with scene.goes_on(name), asyncio.timeout(PATIENCE):
+        await ATTACKS[name](scene)
+    await both_ways(scene.alice, name)
+
+
+async def test_afterwards_the_attacked_room_lives_and_all_is_settled(scene: Scene) -> None:
+    stage, alice = scene.stage, scene.alice
+    await both_ways(await chatting(stage, "newcomer"), "a new chat")
+    await everything_settled(database_of(stage), 60)
+    person = alice.person
+    assert person is not None
+    ours = [text for text in person.texts if text.startswith("alice ")]
+    assert ours == [f"alice {number}" for number in range(1, scene.count + 1)]
+    log = stage.bridge.log_file.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+    assert "flood" not in log
+    print(f"the log has {log.count(chr(10))} lines")  # noqa: T201 - a figure
