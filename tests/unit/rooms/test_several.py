@@ -195,6 +195,24 @@ async def test_a_notice_does_not_pass_what_is_about_to_be_written(
 
 
 @pytest.mark.asyncio
+async def test_encryption_hears_at_once_who_has_left() -> None:
+    """Though the room, which waits for something else, handles it later."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        left, says = world.event("gone", state_key="@eve:example.org"), world.event(text="two")
+        await other.accept_events([says, left])
+        world.matrix.told.clear()
+        for told in post.notices:
+            one.stored_elsewhere(told)
+        assert world.matrix.told == [left[1]]
+        await quiet()
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_a_room_that_is_new_is_begun_by_its_owner() -> None:
     """Nothing is stored of it but what came."""
     world = World()
