@@ -94,6 +94,10 @@ class MatrixAdapter:
     ) -> Json | Undecryptable:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
+    def heard(self, raw: Json) -> None:
+        if self.crypto is not None:
+            self.crypto.heard(raw)
+
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         if self.crypto is not None:
             await self.crypto.limit_to(ours)
@@ -145,9 +149,9 @@ class MatrixAdapter:
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
-        if found.encrypted and self.crypto is not None:
+        if found.encrypted:
             # Events of our own do not come back to us, and it may have been a clear room before.
-            self.crypto.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
+            self.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
