@@ -198,8 +198,14 @@ def _replace_agents(
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
-    human, seeking = phase.human and robot, phase.seeking and robot
-    changes = replace(phase, agents=tuple(new.values()), robot=robot, human=human, seeking=seeking)
+    changes = replace(
+        phase,
+        agents=tuple(new.values()),
+        robot=robot,
+        human=phase.human and robot,
+        seeking=phase.seeking and robot,
+        unanswered=phase.unanswered or person,
+    )
     turn.enter(changes)
     if not phase.unwanted:
         if person:
