@@ -224,9 +224,9 @@ class MatrixAdapter:
         Agents are called as the call centre likes, also as the bot, or like a customer's user id.
         """
         shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
-        plain = unicodedata.normalize("NFKC", shown).casefold().strip()
+        plain = _as_it_looks(shown)
         like_a_user = plain.startswith("@") and ":" in plain
-        if like_a_user or plain == self.ghosts.bot_name.casefold():
+        if like_a_user or plain == _as_it_looks(self.ghosts.bot_name):
             shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
         return shown
 
@@ -409,6 +409,12 @@ class MatrixAdapter:
             except ports.Refused:
                 return None  # A homeserver without this endpoint.
         return self._upload_limit
+
+
+def _as_it_looks(name: str) -> str:
+    """A name without what sets it apart but for people: width, letter case, what is not seen."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
 
 
 def _membership(event: Json) -> str:

@@ -83,16 +83,14 @@ async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_th
         return web.json_response({"event_id": "$e"})
 
     async with adapting(answer) as adapter:
-        await adapter.ghosts.prepare([], Bot(displayname="WebChat"))
+        await adapter.ghosts.prepare([], Bot(displayname="WebChat\uff01"))
         named.clear()
-        for name in ("webchat", "@alice:a", "\uff20alice\uff1aa", "Mei: sales", "WebChat Mei"):
+        alike = ("webchat!", "Web\u200cChat!", "@alice:a", "\uff20alice\uff1aa")
+        for name in (*alike, "Mei: sales", "WebChat! Mei"):
             agent = Agent(AgentId("a1"), name)
             await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{name}")
     own = "(webchat_a1)"
-    assert named == [
-        *(f"webchat {own}", f"@alice:a {own}", f"\uff20alice\uff1aa {own}"),
-        *("Mei: sales", "WebChat Mei"),
-    ]
+    assert named == [*(f"{name} {own}" for name in alike), "Mei: sales", "WebChat! Mei"]
 
 
 @pytest.mark.asyncio

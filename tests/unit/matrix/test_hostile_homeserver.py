@@ -203,9 +203,11 @@ async def test_a_file_may_lie_elsewhere_which_is_not_told_our_token(status: int)
 
     async with homeserver(elsewhere) as other:
         leads = {"Location": f"{other._address}/kept/1?signed=x"}
-        async with homeserver(always(status, "", leads)) as transport:
-            async with transport.download("mxc://a/b", 1000) as found:
-                assert b"".join([chunk async for chunk in found.chunks]) == b"file"
+        async with (
+            homeserver(always(status, "", leads)) as transport,
+            transport.download("mxc://a/b", 1000) as found,
+        ):
+            assert b"".join([chunk async for chunk in found.chunks]) == b"file"
     (request,) = told
     assert request.path_qs == "/kept/1?signed=x"
     assert "Authorization" not in request.headers
