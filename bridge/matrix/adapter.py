@@ -21,7 +21,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache, partial
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
@@ -30,7 +30,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
-from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
+from bridge.matrix.ghosts import KNOWN_SECONDS, UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -75,7 +75,7 @@ class MatrixAdapter:
         self.name_service_members = self.ghosts.name_service_members
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
-        self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
+        self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
