@@ -174,12 +174,16 @@ def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
         one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
         for one in container()["env"]
     }
-    for secret in ("as_token", "hs_token", "database_url"):
+    page = (DEPLOY / "helm" / "README.md").read_text(encoding="utf-8")
+    for secret in ("as_token", "hs_token", "database_url", "pickle_key"):
         value = "postgres://db/webchat" if secret == "database_url" else secret
         (tmp_path / secret).write_text(f"{value}\n")
+        assert f"--from-file={secret} " in page
     config = load(tmp_path, data["config.yaml"], environment)
     assert config.appservice.hs_token.get_secret_value() == "hs_token"
     assert config.database.url.get_secret_value() == "postgres://db/webchat"
+    # `register` writes it into config.yaml; it is not to lie in a ConfigMap.
+    assert config.bridge.encryption.pickle_key.get_secret_value() == "pickle_key"
     assert config.bridge.replica == "matrix-webchat-0"
     ports = {one["name"]: one["containerPort"] for one in container()["ports"]}
     assert ports == {"appservice": config.appservice.port, "metrics": config.metrics.port}
