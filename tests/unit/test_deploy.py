@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from bridge import __version__
 from bridge.cli.console import ExitCode
+from bridge.config.document import render_path
+from bridge.config.environment import PICKLE_KEY
 from tests.shape.test_docs import _unknown
 from tests.support import chart
 from tests.support.chart import DEPLOY
@@ -174,17 +176,28 @@ def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
         one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
         for one in container()["env"]
     }
-    for secret in ("as_token", "hs_token", "database_url"):
+    for secret in ("as_token", "hs_token", "pickle_key", "database_url"):
         value = "postgres://db/webchat" if secret == "database_url" else secret
         (tmp_path / secret).write_text(f"{value}\n")
     config = load(tmp_path, data["config.yaml"], environment)
     assert config.appservice.hs_token.get_secret_value() == "hs_token"
+    assert config.bridge.encryption.pickle_key.get_secret_value() == "pickle_key"
     assert config.database.url.get_secret_value() == "postgres://db/webchat"
     assert config.bridge.replica == "matrix-webchat-0"
     ports = {one["name"]: one["containerPort"] for one in container()["ports"]}
     assert ports == {"appservice": config.appservice.port, "metrics": config.metrics.port}
     assert config.appservice.address == f"http://{chart.RELEASE}:{config.appservice.port}"
     assert _unknown(container()["args"]) == ""
+
+
+def test_what_register_draws_is_in_the_secret_and_no_config_map() -> None:
+    """The page that says how to make the Secret names each of its files."""
+    secret = yaml(chart.CHART / "values.yaml")["secret"]["keys"]
+    drawn = {"appservice.as_token", "appservice.hs_token", render_path(PICKLE_KEY)}
+    assert drawn <= set(secret)
+    page = (chart.CHART.parent / "README.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"--from-file=(\S+)", page))
+    assert files == {*secret.values(), "registration.yaml"}
 
 
 def test_a_pod_may_do_nothing_and_is_reached_by_whom_it_must() -> None:
