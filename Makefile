@@ -31,7 +31,7 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it: about a minute'
 	@echo 'make check-all  that part on each Python from 3.11 to 3.14 that is at hand'
-	@echo 'make chaos    kill the bridge again and again under load, and count'
+	@echo 'make chaos    faults of all kinds under load, and count (CHAOS_SEED=1: as that time)'
 	@echo 'make bench    what a message costs, into docs/performance.md (ROUNDS=1: quickly, for you)'
 	@echo 'make soak     an even load for an hour (HOURS=24): memory has to stay flat'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
@@ -51,8 +51,9 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(PY) -m tests.stages check
 
+# About half an hour; writes the report of docs/reliability.md. CHAOS_MESSAGES, CHAOS_FAULTS: how long.
 chaos: $(VENV)/.test
-	$(PY) -m pytest tests/chaos
+	$(PY) -m tests.chaos
 
 check-all:
 	@for version in 3.11 3.12 3.13 3.14; do \

@@ -85,7 +85,9 @@ _LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
 _FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
 # They measure time.
 _ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py")
-_CHAOS = ("tests/chaos/test_kill.py", "tests/chaos/test_cuts.py")
+_CHAOS = ("tests/chaos/test_storm.py", "tests/chaos/test_kill.py", "tests/chaos/test_cuts.py")
+# At their full length in `make chaos`, with the replicas' tests and the storm's long form.
+_SHORT = (("CHAOS_KILLS", "5"), ("CHAOS_CUTS", "10"))
 _SIDE_BY_SIDE = (
     "tests",
     # The core's own tests run in the stage of its coverage.
@@ -98,7 +100,7 @@ SETS: Mapping[str, Sequence[Round]] = {
         [
             # The longest first, as each waits for most of its time; the shortest fill the end.
             *(
-                Stage(Path(test).stem.replace("test_", "chaos: "), (*PYTEST, test))
+                Stage(Path(test).stem.replace("test_", "chaos: "), (*PYTEST, test), _SHORT)
                 for test in _CHAOS
             ),
             *parts("unit, conformance, integration", 3, "--durations=10", *_SIDE_BY_SIDE),

@@ -57,6 +57,10 @@ class ChildProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, *, ready: bool = True) -> None:
         """Start it; with `ready`, return once it can serve, as `wait_until` does."""
         # The handle may be closed once the child has it.

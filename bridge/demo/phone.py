@@ -148,10 +148,15 @@ class Phone:
         await self.send(room_id, {"msgtype": "m.text", "body": first_text})
         return room_id
 
-    async def send(self, room_id: str, content: Event, kind: str = "m.room.message") -> str:
+    async def send(
+        self, room_id: str, content: Event, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
+        """Send an event; `txn` names one that may be a repetition."""
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
-        answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
+        answer = await self.nio.room_send(
+            room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
+        )
         return str(done(RoomSendResponse, answer).event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Event:

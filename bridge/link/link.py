@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import random
 import secrets
 from collections.abc import Callable
@@ -31,7 +32,7 @@ import msgspec
 import structlog
 from websockets.asyncio.client import connect
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
@@ -118,6 +119,17 @@ class Shared:
         self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
+        self.woke = -math.inf
+        """When the process last went on after it had stood still, in loop time."""
+
+    async def watch(self) -> None:
+        """Note, for ever, when the process stands still (SIGSTOP, a machine that is paused)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            slept = loop.time()
+            await asyncio.sleep(BRIEF / 3)
+            if loop.time() - slept >= BRIEF:
+                self.woke = loop.time()
 
     def backoff(self) -> Backoff:
         timing = self.settings.timing
@@ -204,6 +216,7 @@ class Link:
             except TokenRefused as refusal:
                 await self._token_refused(str(refusal), at_door=True)
             else:
+                self._lost_at -= loss.unheard
                 await self._lost(loss)
 
     async def _rest(self) -> None:
@@ -278,7 +291,7 @@ class Link:
                 )
         except InvalidStatus as error:
             raise self._turned_away(error.response.status_code) from None
-        except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
+        except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
         for side in (socket.request, socket.response):
@@ -338,7 +351,9 @@ class Link:
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
             away = asyncio.get_running_loop().time() - self._lost_at
-            self._deliveries.restored(brief=again and away < BRIEF)
+            # Found lost just after the process stood still, it may have been away all that time.
+            asleep = self._lost_at < self._around.woke + BRIEF
+            self._deliveries.restored(brief=again and away < BRIEF and not asleep)
         self.gate.open(wire)
 
     # --- what goes wrong ---------------------------------------------------------------------

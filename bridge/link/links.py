@@ -110,6 +110,7 @@ class Links:
         await self.door.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
             learning = tasks.create_task(self.learnt.run())
+            watching = tasks.create_task(self._shared.watch())
             self._tasks, self._shared.events, self._runs = tasks, events, True
             try:
                 yield
@@ -118,6 +119,7 @@ class Links:
             finally:
                 await self.aclose()
                 learning.cancel()
+                watching.cancel()
                 await self.learnt.save()
         if failure is not None:
             raise failure

@@ -81,6 +81,8 @@ class Loss(msgspec.Struct, frozen=True):
     """The server took at least one command with this token."""
     unread: bool
     """We ended it over a frame that cannot be read; what it said is lost."""
+    unheard: float = 0.0
+    """Seconds for which nothing had come when we gave it up as silent."""
 
 
 class Connection(ClientConnection):
@@ -186,6 +188,7 @@ class Wire:
         """The server has pushed something, or never will."""
         self._opened = self._heard = self._loop.time()
         self._up_since: float | None = None
+        self._unheard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """Goes off at `_due`, no later than the first reply is overdue: one for all that wait."""
         self._due = math.inf
@@ -444,7 +447,8 @@ class Wire:
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
         sent = self._socket.protocol.close_sent
         unread = code is None and sent is not None and sent.code in UNREADABLE
-        return Loss(code, self._refused or thrown_out, stood, self._proven, unread)
+        refused = self._refused or thrown_out
+        return Loss(code, refused, stood, self._proven, unread, self._unheard)
 
     # --- keepalive -----------------------------------------------------------------------------
 
@@ -464,6 +468,7 @@ class Wire:
             await asyncio.sleep(max(0.001, due - self._loop.time()))
             if not await self._lives():
                 _LOG.info("webchat link is silent: closing it")
+                self._unheard = self._loop.time() - self._heard
                 # A peer that does not answer a ping would not answer a close either.
                 self._socket.transport.abort()
                 return

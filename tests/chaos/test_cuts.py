@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 
@@ -22,7 +23,7 @@ from tests.support.load import converse_until, open_chats
 from tests.support.stage import Stage
 
 ROOMS = 5
-CUTS = 30
+CUTS = int(os.environ.get("CHAOS_CUTS") or 30)
 PAUSE = 0.3
 PATIENCE = 90.0
 CODES = (1001, 1006, 1011, 1006, 4000)

@@ -8,6 +8,7 @@ and marked in the ledger. A run is repeated by its seed, as far as two processes
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 
 import pytest
@@ -23,7 +24,7 @@ from tests.support.ledger import (
 from tests.support.load import Chat, converse_until, open_chats
 from tests.support.stage import Stage
 
-KILLS = 20
+KILLS = int(os.environ.get("CHAOS_KILLS") or 20)
 ROOMS = 5
 PAUSE = 0.4
 """Seconds between two texts of one person."""

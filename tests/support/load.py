@@ -13,6 +13,7 @@ from itertools import pairwise
 from urllib.parse import quote
 
 import aiohttp
+from nio.exceptions import LocalProtocolError
 
 from bridge.simulator.simulator import BadOpError
 from tests.support.matrix_user import CustomerError, Event, content_of
@@ -45,21 +46,21 @@ class Chat:
         """The customer says the next text; repeated until the homeserver has it, once."""
         number = len(self.asked) + 1
         text = f"question {number}"
-        path = f"v3/rooms/{quote(self.talk.room, safe='')}/send/m.room.message/load{number}"
+        content: Event = {"msgtype": "m.text", "body": text}
         while True:
             try:
-                reply = await self.talk.customer.call(
-                    "PUT", path, {"msgtype": "m.text", "body": text}
+                event_id = await self.talk.customer.send(
+                    self.talk.room, content, txn=f"load{number}"
                 )
-            except (aiohttp.ClientError, TimeoutError, OSError):
+            except (aiohttp.ClientError, TimeoutError, OSError, LocalProtocolError):
                 await asyncio.sleep(RETRY)
             except CustomerError as error:
-                if error.status < 500:
+                if 0 < error.status < 500:
                     raise
                 await asyncio.sleep(RETRY)
             else:
                 self.asked.append(text)
-                self.events[text] = str(reply["event_id"])
+                self.events[text] = event_id
                 self._asked_one.set()
                 return
 
@@ -169,7 +170,7 @@ async def converse_until(chats: Sequence[Chat], stop: asyncio.Event, pause: floa
 
 
 async def timeline(talk: Talk) -> list[Event]:
-    """All events of a room, oldest first, as the homeserver has them."""
+    """All events of a room, oldest first, as the homeserver has them; opened if sealed."""
     events: list[Event] = []
     path, since = f"v3/rooms/{quote(talk.room, safe='')}/messages", ""
     while True:
@@ -177,7 +178,7 @@ async def timeline(talk: Talk) -> list[Event]:
         reply = await talk.customer.call("GET", path, query=query)
         chunk = reply["chunk"]
         assert isinstance(chunk, list)
-        events += chunk
+        events += talk.customer.opened(talk.room, chunk)
         since = str(reply.get("end") or "")
         if not since or not chunk:
             return events

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from nio import Event as SealedEvent
+from nio import MegolmEvent
+from nio.exceptions import EncryptionError
 
 from bridge.demo import phone
-from bridge.demo.phone import password_of
+from bridge.demo.phone import RefusedError, password_of
 from bridge.demo.synapse import SynapseServer
 
 # --- in clear ------------------------------------------------------------------------------------
@@ -129,9 +132,12 @@ class Customer:
     async def say(self, room_id: str, text: str, **more: object) -> str:
         return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
 
-    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+    async def send(
+        self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
+        """Send an event; `txn` names one that may be a repetition."""
         self._counter += 1
-        path = in_room(room_id, "send", kind, f"c{self._counter}")
+        path = in_room(room_id, "send", kind, txn or f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
 
     async def send_file(
@@ -196,6 +202,10 @@ class Customer:
             for event in (*_events(room, "state"), *_events(room, "timeline")):
                 seen.setdefault(str(event["event_id"]), event)
         self._since = str(answer["next_batch"])
+
+    def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
+        """Events as the homeserver has them, as this client shows them."""
+        return events
 
     def events(self, room_id: str) -> list[Event]:
         return list(self._seen.get(room_id, {}).values())
@@ -270,7 +280,10 @@ class Phone(Customer):
 
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new, decrypt it, and see to our keys."""
-        answer = await self._device.sync(timeout_ms)
+        try:
+            answer = await self._device.sync(timeout_ms)
+        except RefusedError as error:
+            raise CustomerError(0, "", str(error)) from error
         self._take_in(await answer.transport_response.json())
 
     def events(self, room_id: str) -> list[Event]:
@@ -281,8 +294,27 @@ class Phone(Customer):
         encrypted: Json = {"initial_state": [phone.ENCRYPTION]}
         return await super().create_dm(whom, first_text, **(encrypted | options))
 
-    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        return await self._device.send(room_id, content, kind)
+    def opened(self, room_id: str, events: Sequence[Event]) -> Sequence[Event]:
+        """Also those that no /sync has shown, as it leaves out what is older than ten events."""
+        return [self._opened(room_id, event) for event in events]
+
+    def _opened(self, room_id: str, event: Event) -> Event:
+        sealed = SealedEvent.parse_event(event)
+        if not isinstance(sealed, MegolmEvent):
+            return event
+        sealed.room_id = room_id
+        try:
+            return dict(self.nio.decrypt_event(sealed).source)
+        except EncryptionError:
+            return event
+
+    async def send(
+        self, room_id: str, content: Json, kind: str = "m.room.message", *, txn: str = ""
+    ) -> str:
+        try:
+            return await self._device.send(room_id, content, kind, txn=txn)
+        except RefusedError as error:
+            raise CustomerError(0, "", str(error)) from error
 
     async def upload(self, data: bytes, name: str, mime: str) -> Json:
         return await self._device.upload(data, name, mime)

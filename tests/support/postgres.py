@@ -17,6 +17,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -38,14 +39,22 @@ class PostgresServer:
         port: it listens on that port of 127.0.0.1 too, and `url` names that.
         of: the running server whose standby it is to be. From its start on nothing is acknowledged
             there that is not here as well.
+        parent: where to make its directory, as `/tmp` is: a socket's path may have 107 bytes.
+        settings: more options for the server's command line.
     """
 
     def __init__(
-        self, *, durable: bool = False, port: int = 0, of: PostgresServer | None = None
+        self,
+        *,
+        durable: bool = False,
+        port: int = 0,
+        of: PostgresServer | None = None,
+        parent: Path | None = None,
+        settings: str = "",
     ) -> None:
         self._user = _unprivileged()
-        # Short, because a socket's path may have 107 bytes, and open to the other user.
-        self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
+        # Open to the other user.
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         self._bin = self._programs()
@@ -53,6 +62,7 @@ class PostgresServer:
         self._port, self._of = port, of
         listen = "127.0.0.1" if port else ""
         self._options = f"-k {self.directory} -c listen_addresses='{listen}' -c max_connections=60"
+        self._options += f" {settings}"
         if port:
             self._options += f" -p {port}"
         if not durable:
@@ -90,6 +100,20 @@ class PostgresServer:
         """Stop; `crash` does it without any farewell, so that the next start has to recover."""
         mode = "immediate" if crash else "fast"
         self._run("pg_ctl", "stop", "-w", "-t", "60", "-D", "data", "-m", mode)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the server at once; to none, where it has ended."""
+        with suppress(OSError):
+            main = self.postmaster()
+            children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+            for pid in (main, *map(int, children)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def runs(self) -> bool:
+        with suppress(OSError, IndexError, ValueError):
+            return " Z " not in Path(f"/proc/{self.postmaster()}/stat").read_text()
+        return False
 
     def new_database(self) -> str:
         """Make an empty database; return its URL."""

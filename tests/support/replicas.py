@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,15 +40,25 @@ from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 from tests.support.staging import bridge_section
 
 PATIENCE = 3.0
-"""Seconds after which the balancer asks another bridge."""
+"""Seconds after which the balancer asks another bridge, where there is one."""
+ONE = 50.0
+"""The same where there is none: the homeserver itself gives up after a minute."""
 REST = 2.0
 """Seconds for which one that did not answer is left alone."""
 
 
 class Balancer:
-    """A reverse proxy: a request goes to the next bridge, or to another if that does not answer."""
+    """A reverse proxy: a request goes to the next bridge, or to another if that does not answer.
+
+    Attributes:
+        doubled: so many transactions will be handed over twice, at the same time.
+        repeated: so many will come once more after one that is newer.
+        played: how many of these did.
+    """
 
     def __init__(self, port: int, targets: list[str]) -> None:
+        self.doubled = self.repeated = self.played = 0
+        self._former: tuple[web.Request, bytes] | None = None
         self._port = port
         self._targets = targets
         self._next = 0
@@ -64,7 +79,25 @@ class Balancer:
                 await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
-        body, now = await request.read(), asyncio.get_running_loop().time()
+        """Hand a request on; of transactions, which come one after the other, copies as well."""
+        body = await request.read()
+        if request.method != "PUT" or not (self.doubled or self.repeated):
+            return await self._pass_on(request, body)
+        if self.doubled:
+            self.doubled, self.played = self.doubled - 1, self.played + 1
+            both = await asyncio.gather(self._pass_on(request, body), self._pass_on(request, body))
+            return max(both, key=lambda answer: answer.status)
+        answer = await self._pass_on(request, body)
+        if self._former is None:
+            self._former = request, body
+        elif answer.status < 300:
+            self.repeated, self.played = self.repeated - 1, self.played + 1
+            await self._pass_on(*self._former)
+            self._former = None
+        return answer
+
+    async def _pass_on(self, request: web.Request, body: bytes) -> web.Response:
+        now = asyncio.get_running_loop().time()
         self._next += 1
         turns = [
             self._targets[(self._next + turn) % len(self._targets)]
@@ -78,7 +111,7 @@ class Balancer:
                     f"{target}{request.rel_url}",
                     data=body,
                     headers={"Authorization": request.headers.get("Authorization", "")},
-                    timeout=aiohttp.ClientTimeout(total=PATIENCE),
+                    timeout=aiohttp.ClientTimeout(PATIENCE if len(turns) > 1 else ONE),
                 ) as answer:
                     told = await answer.read()
                     if answer.status < 500:
@@ -98,6 +131,7 @@ class Replicas:
     stage: Stage
     bridges: list[ChildProcess]
     database: str
+    balancer: Balancer
 
     async def holders(self) -> dict[str, set[int]]:
         """The shards that each replica holds, by its name, as the server's locks tell it."""
@@ -139,6 +173,14 @@ class Replicas:
             os.kill(pid, number)
 
 
+Wiring = Callable[[Stage, int, int], AbstractAsyncContextManager[Mapping[str, str]]]
+
+
+@asynccontextmanager
+async def _unwired(stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
+    yield {}
+
+
 @asynccontextmanager
 async def replicas(
     folder: Path,
@@ -146,8 +188,16 @@ async def replicas(
     count: int = 3,
     simulator: SimulatorOptions | None = None,
     ways: Sequence[str] = (),
+    *,
+    wiring: Wiring = _unwired,
 ) -> AsyncIterator[Replicas]:
-    """So many bridges that share the rooms, once they do; `ways`: each one's database URL."""
+    """So many bridges that share the rooms, once they do; also one alone, then on any database.
+
+    Args:
+        ways: each one's database URL.
+        wiring: by stage, index and the port at which the balancer finds it: what stands between
+            each bridge and the others, and its environment by that.
+    """
     ports = [free_port() for _ in range(count)]
     options = StageOptions(
         database=database,
@@ -159,18 +209,22 @@ async def replicas(
         await stage.bridge.stop()  # in whose place come several, and the balancer at its address
         port = int(stage.bridge.url.rpartition(":")[2])
         targets = [f"http://127.0.0.1:{one}" for one in ports]
-        await stack.enter_async_context(Balancer(port, targets).running())
+        balancer = Balancer(port, targets)
+        await stack.enter_async_context(balancer.running())
         bridges = []
         for index, one in enumerate(ports):
             bridge = bridge_process(stage.config, one, folder / f"bridge{index}.log")
-            bridge.environment = os.environ | {
+            wires = await stack.enter_async_context(wiring(stage, index, one))
+            own = {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
                 "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
                 "MATRIX_WEBCHAT_DATABASE__URL": ways[index] if ways else database,
             }
+            bridge.environment = {**os.environ, **own, **wires}
             bridges.append(await stack.enter_async_context(bridge))
-        shared = Replicas(replace(stage, bridge=bridges[0]), bridges, database)
-        await shared.until_shared(count)
+        shared = Replicas(replace(stage, bridge=bridges[0]), bridges, database, balancer)
+        if count > 1:
+            await shared.until_shared(count)
         yield shared
 
 

@@ -17,7 +17,7 @@ from bridge.conversation.history import (
     mark_of,
     shown_lately,
 )
-from bridge.conversation.model import Conversation, Pushed, Recalled, Say
+from bridge.conversation.model import Conversation, Pushed, Recalled, Resumed, Say
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry
@@ -214,6 +214,21 @@ def test_a_server_that_keeps_no_history_has_lost_what_was_missed() -> None:
     silent.link_back()
     nothing_kept(silent)
     assert told_unsure(silent) == 1
+
+
+def test_what_was_missed_while_nobody_had_the_room_is_told_of() -> None:
+    """Found by `make chaos` (seed 20261127, three, plain): a room changed hands while the customer
+    wrote, so that its new link was opened for a call, and told of no loss.
+    """
+    centre = talk("hello")
+    nothing_kept(centre)
+    centre.state = msgspec.structs.replace(centre.state, linked_at=0)
+    told = told_unsure(centre)
+    centre.now += 60_000
+    centre.happen(Resumed())
+    centre.later(60)
+    nothing_kept(centre)
+    assert told_unsure(centre) == told + 1
 
 
 @pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,57 @@ async def test_a_kept_link_stays_until_it_is_released() -> None:
         rigged.links.release(account("unknown").room_id)
         await eventually(lambda: up(rigged) == {})
         assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_loss_is_not_brief_when_the_process_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by `make chaos` (seed 20261127, PostgreSQL, plain): stopped for ten seconds while the
+    call centre was killed, the bridge said nothing of what the agents had said meanwhile.
+    """
+    monkeypatch.setattr("bridge.link.link.BRIEF", 0.6)
+    opened: list[web.WebSocketResponse] = []
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        opened.append(socket)
+        await answer_everything(socket)
+
+    async with (
+        WildServer(socket=serve).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await rigged.events.until(lambda: len(rigged.events.brief) == 1)
+        await opened[-1].close()
+        await rigged.events.until(lambda: len(rigged.events.brief) == 2)
+        time.sleep(1.0)  # noqa: ASYNC251 - that is what is tried
+        await opened[-1].close()
+        await rigged.events.until(lambda: len(rigged.events.brief) == 3)
+    assert rigged.events.brief == [False, True, False]
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_fell_silent_has_been_away_since_it_was_last_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.link.link.BRIEF", 0.3)
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        if len(server.sockets) == 1:
+            await asyncio.sleep(0.1)
+            assert socket._req is not None
+            assert socket._req.transport is not None
+            socket._req.transport.pause_reading()
+            await asyncio.sleep(2)
+        await answer_everything(socket)
+
+    server = WildServer(socket=serve)
+    timing = replace(FAST, ping_after=0.2, ping_wait=0.3)
+    async with server.running(), rig(settings_for(server.base_url, timing=timing)) as rigged:
+        rigged.links.keep(ADA)
+        await rigged.events.until(lambda: len(rigged.events.brief) == 2)
+    assert rigged.events.brief == [False, False]
 
 
 @pytest.mark.asyncio

@@ -210,6 +210,28 @@ async def test_a_redirect_of_the_socket_to_elsewhere_is_not_followed(locations: 
 
 
 @pytest.mark.asyncio
+async def test_a_connection_that_is_lost_before_the_request_is_a_failed_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by `make chaos` (SQLite, seed 1): the link crashed, and rested for a minute."""
+    made = Connection.connection_made
+
+    def lost(self: Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+        monkeypatch.undo()
+
+    monkeypatch.setattr(Connection, "connection_made", lost)
+    async with WildServer().running() as server:
+        with capture_logs() as logs:
+            async with rig(settings_for(server.base_url)) as rigged:
+                assert await outcome(rigged, 1) == 1
+    failures = [log["why"] for log in logs if log["event"] == "webchat link not opened"]
+    assert failures == ["handshake: ConnectionClosedError"]
+
+
+@pytest.mark.asyncio
 async def test_a_redirect_of_the_socket_on_the_server_is_followed() -> None:
     agents: set[str] = set()
 

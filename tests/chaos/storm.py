@@ -1,0 +1,365 @@
+"""One act of chaos: chats under load, faults in random order, and the judgement from outside.
+
+Of a text that was acknowledged by its homeserver, or by the call centre, none may be lost; towards
+customers none may come twice, towards agents only where the ledger marks it; order is kept in each
+room and direction; afterwards the agents in the room are those of the session, and a last text goes
+through each way. What a server of 2016 lost while no link stood cannot be had again: it has to be
+said in the room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import ceil
+from pathlib import Path
+from random import Random
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from bridge.simulator.simulator import BadOpError
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.ground import Absences, Ground, Server, Store, ground
+from tests.support.encrypted import Phones
+from tests.support.ledger import (
+    all_taken_in,
+    check_towards_the_agent,
+    everything_settled,
+    handed_over,
+    in_order,
+    repeated_calls,
+)
+from tests.support.load import GHOSTS, Chat, difference, open_chats, timeline
+from tests.support.matrix_user import CustomerError, content_of
+from tests.support.stage import Stage
+from tests.support.talk import JUN, wording
+
+PAUSE = 0.8
+"""Seconds between two texts of one person."""
+MANY = 8
+"""Texts that the customer has not got: an agent who sees that waits."""
+COMPANY = 7
+"""Texts of an agent between a colleague's coming and going."""
+PATIENT = 3.0
+"""Seconds for which the agent does: a slow machine would never catch up with an impatient one."""
+RECOVERY = 90.0
+"""Seconds after a fault in which each room has to carry what is said then, both ways."""
+ARRIVAL = 120.0
+"""Seconds after the last fault in which the last text has to arrive."""
+TWO = 0.2
+"""How often two faults come together."""
+GLANCE = 0.4
+"""Seconds between two looks at a room: clients that answer at once would be half of the load."""
+LOOK = 0.1
+LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
+"""Before what was found in a history."""
+UNSURE = "may be missing here"
+SOON = 12
+"""Messages of a room, both ways, within which it has to be said."""
+
+
+class Act(msgspec.Struct, frozen=True):
+    store: Store
+    server: Server
+    clear: int = 3
+    """Rooms."""
+    encrypted: int = 3
+
+    @property
+    def name(self) -> str:
+        return f"{self.store}, {self.server}"
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Faults that came together, and the seconds from their end until all rooms talked again."""
+
+    faults: list[str]
+    recovery: float
+
+
+class Played(msgspec.Struct):
+    """What came of an act."""
+
+    act: Act
+    seed: str
+    met: list[Met] = []
+    asked: int = 0
+    answered: int = 0
+    doubled: int = 0
+    """Texts that came to an agent twice, all of them marked."""
+    marked: int = 0
+    told: int = 0
+    """Texts that a server of 2016 lost and the customer was told of."""
+    brief: int = 0
+    """Texts that it lost in an absence too short for a word."""
+    late: int = 0
+    """Texts of customers that the homeserver never handed over, found by the bridge."""
+    restarts: int = 0
+    takeovers: list[tuple[str, float]] = []
+    seconds: float = 0
+    failure: str = ""
+
+    @property
+    def messages(self) -> int:
+        return self.asked + self.answered
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - shown by pytest on failure, and with -s
+
+
+def dealt(store: Store, acts: int, each: int, rng: Random) -> list[list[str]]:
+    """The names of faults for the acts on one store: each kind once before any comes again."""
+    kinds = [one.name for one in FAULTS if store != "SQLite" or "PostgreSQL" not in one.subject]
+    names: list[str] = []
+    while len(names) < acts * each:
+        names += rng.sample(kinds, k=len(kinds))
+    return [names[start * each : (start + 1) * each] for start in range(acts)]
+
+
+async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages: int) -> Played:
+    """Play an act to its end, with at least so many messages; a failure is part of what is told."""
+    played, began = Played(act, seed), time.monotonic()
+    say(f"== {act.name}, seed {seed}")
+    try:
+        async with AsyncExitStack() as stack:
+            place = await stack.enter_async_context(ground(folder, act.store, act.server))
+            place.chats = await _opened(place.stage, act, stack)
+            place.absences = [Absences(chat.talk.login) for chat in place.chats]
+            rng = Random(seed)  # noqa: S311 - no secrets
+            await _storm(place, rng, names, messages, played)
+            await _judge(place, played)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other acts are played
+        found: BaseException = error
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        played.failure = f"{type(found).__name__}: {found}"
+        say(f"== FAILED: {played.failure}")
+    played.seconds = time.monotonic() - began
+    say(f"== {played.messages} texts, {len(played.met)} times faults, {played.seconds:.0f} s")
+    return played
+
+
+async def _opened(stage: Stage, act: Act, stack: AsyncExitStack) -> list[Chat]:
+    chats = await open_chats(stage, act.clear, "clear")
+    phones = Phones(stage, stack)
+    for number in range(act.encrypted):
+        talk, _ = await phones.chatting(f"sealed-{number}")
+        chats.append(Chat(talk))
+    return chats
+
+
+# --- load -----------------------------------------------------------------------------------------
+
+
+async def _asking(chat: Chat, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await chat.ask()
+        await asyncio.sleep(PAUSE)
+
+
+async def _answering(chat: Chat, absences: Absences, company: bool, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        with suppress(RuntimeError):  # the call centre is down, and so is its desk
+            try:
+                await chat.answer()
+                absences.moments[chat.answered[-1]] = time.monotonic()
+                if company and len(chat.answered) % COMPANY == 0:
+                    await _come_or_go(chat)
+            except BadOpError as error:
+                raise AssertionError(f"the chat ended under load: {error}") from error
+        behind = len(chat.answered) - _read(chat)
+        await asyncio.sleep(PAUSE if behind < MANY else PATIENT)
+
+
+async def _come_or_go(chat: Chat) -> None:
+    """Have a second agent come into the session, or leave it."""
+    person = chat.talk.person
+    assert person is not None
+    assert person.session is not None
+    if JUN in _ghosts_of(person.session):
+        await chat.talk.desk("leave", agent="A00002")
+    else:
+        await chat.talk.desk("conference", to="A00002")
+
+
+async def _looking(chat: Chat) -> None:
+    """The customer's client, which is open all the time."""
+    while True:
+        with suppress(aiohttp.ClientError, OSError, TimeoutError, CustomerError):
+            await chat.talk.customer.sync(timeout_ms=5_000)
+        await asyncio.sleep(GLANCE)
+
+
+@asynccontextmanager
+async def _load(place: Ground) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        always = [group.create_task(place.supervise())]
+        always += [group.create_task(_looking(chat)) for chat in place.chats]
+        always += [group.create_task(one.watch(place.stage)) for one in place.absences]
+        talking = [group.create_task(_asking(chat, stop)) for chat in place.chats]
+        talking += [
+            # Of other servers nobody hears who came or went while no link stood.
+            group.create_task(_answering(chat, one, place.server == "receipts", stop))
+            for chat, one in zip(place.chats, place.absences, strict=True)
+        ]
+        yield
+        stop.set()
+        await asyncio.wait(talking)
+        for task in always:
+            task.cancel()
+
+
+# --- faults ---------------------------------------------------------------------------------------
+
+
+async def _storm(
+    place: Ground, rng: Random, names: Sequence[str], messages: int, played: Played
+) -> None:
+    possible = {fault.name: fault for fault in FAULTS if fault.there(place)}
+    # What this machine cannot do, another takes the place of.
+    deck = deque(possible.get(name) or rng.choice(list(possible.values())) for name in names)
+    async with _load(place):
+        await asyncio.sleep(2)
+        while deck:
+            together = [deck.popleft()]
+            if deck and rng.random() < TWO and deck[0].subject != together[0].subject:
+                together.append(deck.popleft())
+            played.met.append(await _met(place, together, rng))
+            await asyncio.sleep(rng.uniform(0, 1))
+        played.restarts, played.takeovers = place.restarts, place.takeovers
+        for chat in place.chats:
+            await chat.until_asked(ceil(messages / len(place.chats) / 2))
+
+
+async def _met(place: Ground, faults: Sequence[Fault], rng: Random) -> Met:
+    names = [fault.name for fault in faults]
+    place.alone = len(faults) == 1
+    say(f"{time.strftime('%H:%M:%S')} {' + '.join(names)}")
+    await asyncio.gather(*(fault.play(place, rng) for fault in faults))
+    place.mend()
+    began = time.monotonic()
+    marks = [(len(chat.asked), len(chat.answered)) for chat in place.chats]
+    while True:
+        silent = [
+            chat
+            for chat, (asked, answered) in zip(place.chats, marks, strict=True)
+            if _heard(place, chat) <= asked or _read(chat) <= answered
+        ]
+        took = time.monotonic() - began
+        if not silent:
+            say(f"   talking again after {took:.1f} s")
+            return Met(names, round(took, 2))
+        if took > RECOVERY:
+            rooms = [(c.talk.room, _heard(place, c), _read(c)) for c in silent]
+            raise AssertionError(f"{names}: silent for {RECOVERY} s: {rooms} after {marks}")
+        await asyncio.sleep(LOOK)
+
+
+def _heard(place: Ground, chat: Chat) -> int:
+    """The number of the newest text that the agent has."""
+    found = place.stage.simulator.customers[chat.talk.login].history.messages
+    texts = (str(message["text"]) for message in reversed(found))
+    return next((_number(text) for text in texts if text.startswith("question ")), 0)
+
+
+def _read(chat: Chat) -> int:
+    """The number of the newest text that the customer has."""
+    texts = (LATE.sub("", wording(event)) for event in reversed(chat.talk.messages()))
+    return next((_number(text) for text in texts if text.startswith("answer ")), 0)
+
+
+# --- the judgement --------------------------------------------------------------------------------
+
+
+async def _judge(place: Ground, played: Played) -> None:
+    database, faults = place.shared.database, sum(len(met.faults) for met in played.met)
+    for chat in place.chats:
+        await chat.talk.at_desk(lambda person: person.linked, ARRIVAL)
+        await chat.ask()
+        await chat.answer()
+        await all_taken_in(database, chat, ARRIVAL)
+    for chat in place.chats:
+        await chat.everything_arrived(ARRIVAL)
+        played.asked += len(chat.asked)
+        played.answered += len(chat.answered)
+    await everything_settled(database, ARRIVAL)
+    for chat, absent in zip(place.chats, place.absences, strict=True):
+        played.doubled += await check_towards_the_agent(chat, database, faults + place.restarts)
+        played.marked += len(await repeated_calls(database, chat.talk.room))
+        given = await handed_over(database, chat)
+        played.late += len(given) - len(in_order(given, chat.asked))
+        told, brief = await _towards_the_customer(place, chat, absent)
+        played.told += told
+        played.brief += brief
+        await _ghosts_are_agents(chat)
+
+
+async def _towards_the_customer(place: Ground, chat: Chat, absences: Absences) -> tuple[int, int]:
+    """See that each text of the agent's is there once and in order, or that its loss is said.
+
+    Returns how many are only said, and how many were lost in so short an absence that they are not.
+    """
+    bodies = [
+        wording(event) if str(event.get("sender")).startswith(GHOSTS) else
+        UNSURE if UNSURE in wording(event) else ""
+        for event in await timeline(chat.talk)
+        if "body" in content_of(event)
+    ]  # fmt: skip
+    room = [LATE.sub("", body) for body in bodies]
+    read = [text for text in room if text.startswith("answer ")]
+    if place.server == "history":
+        # What was found there has its time before it, and may stand behind what came since.
+        late = [text for body, text in zip(bodies, room, strict=True) if body != text]
+        prompt = [text for text in read if text not in set(late)]
+        assert late == sorted(late, key=_number), f"in {chat.talk.room}: {late}"
+        assert prompt == sorted(prompt, key=_number), f"in {chat.talk.room}: {prompt}"
+        read.sort(key=_number)
+    if place.server != "plain":
+        assert read == chat.answered, difference(chat.answered, read, f"in {chat.talk.room}")
+        return 0, 0
+    there = set(read)
+    assert read == [text for text in chat.answered if text in there], difference(
+        chat.answered, read, f"in {chat.talk.room}"
+    )
+    lost = [text for text in chat.answered if text not in there]
+    brief = 0
+    for text in lost:
+        # Said between its neighbours, or shortly after: the sentence waits for a question.
+        place_of = chat.answered.index(text)
+        before = [one for one in chat.answered[:place_of] if one in there]
+        after = [one for one in chat.answered[place_of:] if one in there]
+        said = room[room.index(before[-1]) if before else 0 : room.index(after[0]) + SOON]
+        if UNSURE not in said:
+            assert absences.brief(text), f"{text} is lost, and nobody said so in {chat.talk.room}"
+            brief += 1
+    return len(lost) - brief, brief
+
+
+def _number(text: str) -> int:
+    return int(text.split()[1])
+
+
+async def _ghosts_are_agents(chat: Chat) -> None:
+    path = f"v3/rooms/{quote(chat.talk.room, safe='')}/joined_members"
+    joined = (await chat.talk.customer.call("GET", path))["joined"]
+    assert isinstance(joined, dict)
+    ghosts = {user for user in joined if user.startswith(GHOSTS)}
+    person = chat.talk.person
+    assert person is not None
+    assert person.session is not None, f"the chat of {chat.talk.room} has ended"
+    expected = _ghosts_of(person.session)
+    assert ghosts == expected, f"in {chat.talk.room}: {ghosts}, in the session: {expected}"
+
+
+def _ghosts_of(session: Mapping[str, object]) -> set[str]:
+    agents = session["agents"]
+    assert isinstance(agents, list)
+    return {f"@webchat__{str(agent).lower()}:localhost" for agent in agents}
