@@ -183,10 +183,14 @@ def _want(turn: Turn, since: int, at: int, *, brief: bool) -> None:
 
 
 def _heard_until(turn: Turn) -> int:
-    """Return the moment up to which nothing was missed: the link delivers in order."""
+    """Return the moment up to which nothing was missed: the link delivers in order.
+
+    What lies in the future tells nothing: our clock was ahead then, and has been set back.
+    """
     phase = turn.state.phase
     began = phase.since if isinstance(phase, model.Waiting | model.Chatting) else 0
-    return max([began, *(one.at for one in shown_lately(turn.state))])
+    moments = [began, *(one.at for one in shown_lately(turn.state))]
+    return max((at for at in moments if at <= turn.now), default=0)
 
 
 # --- what comes by push ---------------------------------------------------------------------------
@@ -500,7 +504,8 @@ def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clock
         return True
     if len(heard) < MOST_HEARD:
         return False
-    return any(begin < line.entry.posted < heard[0].at + clocks.usual for line in lines)
+    first = min(one.at for one in heard) + clocks.usual
+    return any(begin < line.entry.posted < first for line in lines)
 
 
 def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
@@ -540,7 +545,7 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """Return the lines that are not older than the marks, and not known by their id."""
     told = {one.id for one in heard if one.id}
-    first = heard[0].at if heard else since
+    first = min((one.at for one in heard), default=since)  # the clock may have been set since
     horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
         horizon = first + clocks.usual  # what is older was forgotten, and not missed

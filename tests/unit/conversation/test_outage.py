@@ -23,6 +23,7 @@ from bridge.conversation.model import (
     Pushed,
     Recalled,
     Resumed,
+    Say,
     TakeBack,
 )
 from bridge.ids import AgentId, SessionId
@@ -52,6 +53,34 @@ def test_row_31_missed_words_are_fetched_and_say_when_they_were_said() -> None:
     centre.link_back()
     centre.tell()
     assert centre.words == ["hello", "one", "two"]
+
+
+HOURS = 4 * 3_600_000
+
+
+@pytest.mark.parametrize("then", [0, 1, MOST_HEARD - 1, MOST_HEARD])
+@pytest.mark.parametrize("words", ["ahead", "again"])
+@pytest.mark.parametrize("ahead", [HOURS, -HOURS])
+def test_missed_words_are_fetched_though_our_clock_was_wrong(
+    then: int, words: str, ahead: int
+) -> None:
+    """And was set right: what was shown meanwhile has a moment that is yet to come, or too old."""
+    centre = chat()
+    centre.said("again")
+    centre.now += ahead + 1_000
+    centre.said(words, skew=-ahead)
+    centre.now -= ahead
+    for number in range(then):
+        centre.now += 1_000
+        centre.said(f"then {number}")
+    shown = centre.words
+    centre.now += 20_000
+    centre.said("lost", heard=False)
+    centre.now += 20_000
+    centre.link_back()
+    centre.tell()
+    assert centre.words == [*shown, "lost"]
+    assert not any(one.key == "outage.unsure" for one in centre.effects if isinstance(one, Say))
 
 
 def test_that_it_is_over_is_said_once() -> None:
