@@ -126,6 +126,24 @@ def test_the_unit_fits_the_program_and_the_page() -> None:
     assert f" {UNIT.relative_to(ROOT)} " in page
 
 
+def test_several_by_systemd_differ_in_what_has_to_differ(tmp_path: Path) -> None:
+    """Each in its name and ports; they are those that the page names for the balancer."""
+    drop_in = (UNIT.parent / "replicas.conf").read_text("utf-8")
+    given = re.findall(r"^Environment=(\w+)=(.*)$", drop_in, flags=re.MULTILINE)
+    page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    ports = set()
+    for number in "123":
+        own = {key: value.replace("%i", number).replace("%l", "host") for key, value in given}
+        config = load(
+            tmp_path, manifests()[f"ConfigMap {chart.RELEASE}"]["data"]["config.yaml"], own
+        )
+        assert config.bridge.replica == f"host-{number}"
+        ports |= {config.appservice.port, config.metrics.port}
+        assert f"matrix-webchat@{number}" in page
+    assert ports == {29341, 29342, 29343, 8001, 8002, 8003}
+    assert "29341 to 29343, with metrics on 8001 to 8003" in page
+
+
 def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
     """By `systemd-analyze`, where that is at hand; 1.2 of 10 is what it counts, less is better."""
     analyze = shutil.which("systemd-analyze")
