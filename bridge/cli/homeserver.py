@@ -171,7 +171,8 @@ class HomeserverChecks:
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
         """Somebody answers at our port: yields who; `Failed` if nobody of ours can."""
-        appservice, who = self._config.appservice, "the doctor in the bridge's place"
+        appservice = self._config.appservice
+        who = appservice.address  # a balancer there may have led it to a bridge
         runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
         await runner.setup()
         try:

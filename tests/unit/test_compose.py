@@ -71,6 +71,7 @@ def test_three_that_share_the_rooms_differ_in_their_names_only() -> None:
     )
     assert balanced == ["matrix-webchat", "matrix-webchat-2", "matrix-webchat-3"]
     assert "profiles" not in first
+    assert first["environment"].pop("MATRIX_WEBCHAT_BRIDGE__REPLICA") == "1"
     for name in (*balanced[1:], "balancer"):
         assert SERVICES[name]["profiles"] == ["replicas"]
     for name in balanced[1:]:

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from bridge import __version__
 from bridge.cli.console import ExitCode
+from bridge.config.document import render_path
+from bridge.config.environment import PICKLE_KEY
 from tests.shape.test_docs import _unknown
 from tests.support import chart
 from tests.support.chart import DEPLOY
@@ -124,6 +126,24 @@ def test_the_unit_fits_the_program_and_the_page() -> None:
     assert f" {UNIT.relative_to(ROOT)} " in page
 
 
+def test_several_by_systemd_differ_in_what_has_to_differ(tmp_path: Path) -> None:
+    """Each in its name and ports; they are those that the page names for the balancer."""
+    drop_in = (UNIT.parent / "replicas.conf").read_text("utf-8")
+    given = re.findall(r"^Environment=(\w+)=(.*)$", drop_in, flags=re.MULTILINE)
+    page = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    ports = set()
+    for number in "123":
+        own = {key: value.replace("%i", number).replace("%l", "host") for key, value in given}
+        config = load(
+            tmp_path, manifests()[f"ConfigMap {chart.RELEASE}"]["data"]["config.yaml"], own
+        )
+        assert config.bridge.replica == f"host-{number}"
+        ports |= {config.appservice.port, config.metrics.port}
+        assert f"matrix-webchat@{number}" in page
+    assert ports == {29341, 29342, 29343, 8001, 8002, 8003}
+    assert "29341 to 29343, with metrics on 8001 to 8003" in page
+
+
 def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
     """By `systemd-analyze`, where that is at hand; 1.2 of 10 is what it counts, less is better."""
     analyze = shutil.which("systemd-analyze")
@@ -175,20 +195,29 @@ def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
         for one in container()["env"]
     }
     page = (DEPLOY / "helm" / "README.md").read_text(encoding="utf-8")
-    for secret in ("as_token", "hs_token", "database_url", "pickle_key"):
+    for secret in ("as_token", "hs_token", "pickle_key", "database_url"):
         value = "postgres://db/webchat" if secret == "database_url" else secret
         (tmp_path / secret).write_text(f"{value}\n")
         assert f"--from-file={secret} " in page
     config = load(tmp_path, data["config.yaml"], environment)
     assert config.appservice.hs_token.get_secret_value() == "hs_token"
-    assert config.database.url.get_secret_value() == "postgres://db/webchat"
-    # `register` writes it into config.yaml; it is not to lie in a ConfigMap.
     assert config.bridge.encryption.pickle_key.get_secret_value() == "pickle_key"
+    assert config.database.url.get_secret_value() == "postgres://db/webchat"
     assert config.bridge.replica == "matrix-webchat-0"
     ports = {one["name"]: one["containerPort"] for one in container()["ports"]}
     assert ports == {"appservice": config.appservice.port, "metrics": config.metrics.port}
     assert config.appservice.address == f"http://{chart.RELEASE}:{config.appservice.port}"
     assert _unknown(container()["args"]) == ""
+
+
+def test_what_register_draws_is_in_the_secret_and_no_config_map() -> None:
+    """The page that says how to make the Secret names each of its files."""
+    secret = yaml(chart.CHART / "values.yaml")["secret"]["keys"]
+    drawn = {"appservice.as_token", "appservice.hs_token", render_path(PICKLE_KEY)}
+    assert drawn <= set(secret)
+    page = (chart.CHART.parent / "README.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"--from-file=(\S+)", page))
+    assert files == {*secret.values(), "registration.yaml"}
 
 
 def test_a_pod_may_do_nothing_and_is_reached_by_whom_it_must() -> None:

@@ -41,7 +41,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "PASS media on the homeserver",
     ]
     detail = the(findings, "homeserver to bridge").detail
-    assert detail == "it called the doctor in the bridge's place and was answered in 7 ms"
+    assert detail == f"it called http://127.0.0.1:{fake.bridge_port} and was answered in 7 ms"
     # Events that come meanwhile stay with the homeserver.
     assert fake.seen == [
         "webchatbot",
