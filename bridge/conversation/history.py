@@ -146,8 +146,10 @@ def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
-    if isinstance(turn.state.phase, model.Waiting | model.Chatting) and turn.state.recall is None:
-        turn.set(linked_at=turn.now)  # what the chat is older than; the link itself may not tell
+    phase = turn.state.phase
+    if isinstance(phase, model.Waiting | model.Chatting) and turn.state.recall is None:
+        if phase.since < turn.now:  # else nobody can have said anything yet
+            turn.set(linked_at=turn.now)  # the link itself may not tell
         _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
 
 

@@ -231,7 +231,12 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
     for room in ROOMS:
         assert world.link.texts(room) == []
         offset = ROOMS.index(room) * WORDS + 1
-        told = [(one.text, one.reply_to) for one in world.matrix.posted if one.room_id == room]
+        told = [
+            (one.text, one.reply_to)
+            for one in world.matrix.posted
+            # After each life: this call centre keeps no history.
+            if one.room_id == room and one.text != "outage.unsure"
+        ]
         wanted: list[tuple[str, EventId | None]] = [("encrypting.not_shown", None)] * WORDS
         wanted += [("encrypting.refused", EventId(f"$e{offset + n}")) for n in range(WORDS)]
         assert Counter(told) == Counter(wanted)
