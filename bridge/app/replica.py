@@ -260,6 +260,8 @@ class Replica:
             self._keys(about)
         elif kind == "connected":
             self._keys(None)
+            # `Engine` looks for work only where none is known.
+            self._engine.look_again(self.served)
         elif kind == "typing":
             with suppress(msgspec.MsgspecError):
                 told = msgspec.json.decode(about, type=_Typing)

@@ -198,8 +198,14 @@ def _replace_agents(
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
-    human, seeking = phase.human and robot, phase.seeking and robot
-    changes = replace(phase, agents=tuple(new.values()), robot=robot, human=human, seeking=seeking)
+    changes = replace(
+        phase,
+        agents=tuple(new.values()),
+        robot=robot,
+        human=phase.human and robot,
+        seeking=phase.seeking and robot,
+        unanswered=phase.unanswered or person,
+    )
     turn.enter(changes)
     if not phase.unwanted:
         if person:
@@ -256,15 +262,12 @@ def _show(
     said = model.Relay(agent, content, push.session_id, message_id=push.message_id)
     history.relay(turn, said)
     phase = turn.state.phase
-    if not isinstance(phase, model.Chatting):
-        turn.ask(model.AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
-    elif agent not in phase.agents and _is_new(agent, phase.agents):
+    if isinstance(phase, model.Chatting) and any(one.id == agent.id for one in phase.agents):
+        return
+    if isinstance(phase, model.Chatting) and len(phase.agents) < frames.MOST_AGENTS:
         turn.enter(phase, agents=(*phase.agents, agent))
-
-
-def _is_new(agent: frames.Agent, agents: tuple[frames.Agent, ...]) -> bool:
-    """True for an agent whom the list lacks, and has room for."""
-    return len(agents) < frames.MOST_AGENTS and agent.id not in {one.id for one in agents}
+    else:  # a word after the end, or of one too many: the ghost does not stay
+        turn.ask(model.AgentsLeft((agent.id,)))
 
 
 def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:

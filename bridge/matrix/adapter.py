@@ -21,7 +21,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache, partial
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
@@ -30,7 +30,7 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
-from bridge.matrix.ghosts import UNREGISTERED, Ghosts, PlainDevices
+from bridge.matrix.ghosts import KNOWN_SECONDS, UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -75,7 +75,7 @@ class MatrixAdapter:
         self.name_service_members = self.ghosts.name_service_members
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
-        self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
+        self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
@@ -93,6 +93,10 @@ class MatrixAdapter:
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
+
+    def heard(self, raw: Json) -> None:
+        if self.crypto is not None:
+            self.crypto.heard(raw)
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         if self.crypto is not None:
@@ -145,9 +149,9 @@ class MatrixAdapter:
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
-        if found.encrypted and self.crypto is not None:
+        if found.encrypted:
             # Events of our own do not come back to us, and it may have been a clear room before.
-            self.crypto.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
+            self.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
@@ -224,9 +228,9 @@ class MatrixAdapter:
         Agents are called as the call centre likes, also as the bot, or like a customer's user id.
         """
         shown = self.displayname_template.replace("{id}", agent.id).replace("{name}", name)
-        plain = unicodedata.normalize("NFKC", shown).casefold().strip()
+        plain = _as_it_looks(shown)
         like_a_user = plain.startswith("@") and ":" in plain
-        if like_a_user or plain == self.ghosts.bot_name.casefold():
+        if like_a_user or plain == _as_it_looks(self.ghosts.bot_name):
             shown = f"{shown} ({self.ghost_of(agent)[1:].partition(':')[0]})"
         return shown
 
@@ -409,6 +413,12 @@ class MatrixAdapter:
             except ports.Refused:
                 return None  # A homeserver without this endpoint.
         return self._upload_limit
+
+
+def _as_it_looks(name: str) -> str:
+    """A name without what sets it apart but for people: width, letter case, what is not seen."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
 
 
 def _membership(event: Json) -> str:

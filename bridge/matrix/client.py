@@ -368,12 +368,19 @@ class Homeserver:
             raise
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
+        """Begin a download. It may be redirected, to where a server keeps its files (MSC3916); our
+        token does not go there.
+        """
         with self._naming("download"):
-            return await self._session.get(
+            response = await self._session.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
                 headers=self._authorization,
+                middlewares=(),
             )
+            if response.status >= 300:
+                raise await _failure(response)
+            return response
 
     def _check(self, user: UserId) -> None:
         if user in self.foreign:

@@ -38,7 +38,8 @@ from bridge.rooms.store import GhostRow, StorePort
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
 _MAX_ROWS = 2_000
-_ROWS_SECONDS = 600
+KNOWN_SECONDS = 600
+"""How long a ghost is taken to be as we have left it: each process writes what it sees first."""
 _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
@@ -110,8 +111,7 @@ class Ghosts:
     """ms since the epoch."""
 
     def __post_init__(self) -> None:
-        # For a while only: of several processes each writes what it is the first to see.
-        self._rows: TTLCache[UserId, GhostRow] = TTLCache(_MAX_ROWS, _ROWS_SECONDS)
+        self._rows: TTLCache[UserId, GhostRow] = TTLCache(_MAX_ROWS, KNOWN_SECONDS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
         """mxc addresses by the hash of the file."""
         self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
@@ -362,7 +362,9 @@ class Ghosts:
             await self._set(seen, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def _row(self, user: UserId) -> GhostRow | None:
-        row = self._rows.get(user) or await self._profiles.ghost(user)
+        if (known := self._rows.get(user)) is not None:
+            return known
+        row = await self._profiles.ghost(user)
         if row is not None:
             self._rows[user] = row
         return row

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -45,6 +46,7 @@ from bridge.rooms.record import (
     Raw,
     Undecryptable,
     Upgraded,
+    load_input,
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
@@ -338,7 +340,17 @@ class Engine:
     def stored_elsewhere(self, told: PassedOn) -> None:
         """Another process has stored inputs for a room, perhaps one of ours."""
         if self._is_ours(told.room):
+            for row in told.inputs:
+                if b'"state_key"' in row.body:
+                    self._hear(row.body)
             self._room(told.room).stored_elsewhere(told)
+
+    def _hear(self, body: bytes) -> None:
+        """Tell encryption at once who has left, for its room may handle that in a while only."""
+        with suppress(msgspec.DecodeError):
+            stored = load_input(body)
+            if isinstance(stored, MatrixEvent):
+                self._around.matrix.heard(stored.raw)
 
     def _abandon(self, left: Sequence[Room]) -> None:
         """Forget rooms, and end their tasks."""

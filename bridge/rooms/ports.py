@@ -348,6 +348,9 @@ class MatrixPort(Protocol):
         long. Raises StoreError, as the database holds the keys.
         """
 
+    def heard(self, raw: Raw) -> None:
+        """Heed who has joined or left by an event that is not encrypted, before its turn comes."""
+
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         """Serve these rooms alone from now on, and read the keys of these users, by their ids.
 

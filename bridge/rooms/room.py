@@ -220,10 +220,14 @@ class Room:
         self.go_on()
 
     def stored_elsewhere(self, told: PassedOn) -> None:
-        """Take over inputs that another process has stored, or read them if more may be missing."""
-        rows = told.inputs if told.revision == self._revision + 1 else ()
-        unsure = self.behind or self._ended is not None or self._on_its_way or self._draft.waiting
-        if rows and not unsure and max(self._inputs, default=0) < rows[0].seq:
+        """Take over inputs that another process has stored, or read them if more may be missing.
+
+        What was made without them, and is yet to be written, has to be refused as stale.
+        """
+        rows, draft = told.inputs if told.revision == self._revision + 1 else (), self._draft
+        unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
+        made = draft.record is not None and not draft.implied
+        if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
             self._revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()

@@ -17,6 +17,7 @@ import msgspec
 from bridge.ids import AgentId
 from bridge.webchat import read
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
+from bridge.webchat.words import name_line
 from bridge.webchat.write import LocalProtocolError, encode
 
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
@@ -265,7 +266,7 @@ def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
     return HistoryEntry(
         number,
         AgentId(read.text_of(row, "userId").strip()),
-        read.text_of(row, "userName"),
+        name_line(read.text_of(row, "userName")),
         read.integer(row.get("userType")) or 0,
         html,
         posted if 0 < posted <= _LATEST else 0,

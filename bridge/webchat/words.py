@@ -237,22 +237,26 @@ LONGEST_NAME = 60
 """Characters of a person's name."""
 _JOINERS = "\u200c\u200d"
 """Format characters that names of some scripts need, and emoji."""
+_TAGGED = "\U0001f3f4"
+"""The flag that tags follow."""
 
 
 def name_line(name: str) -> str:
     """Return a person's name on one line, cut at `LONGEST_NAME`; "" if nothing of it can be seen.
 
     Without control and format characters: they break the line, turn the reading direction of what
-    follows, or make two names look the same.
+    follows, or make two names look the same. Those of a flag stay (England's is spelled in tags).
     """
     name = name[: 10 * LONGEST_NAME]
     kinds = ((char, unicodedata.category(char)) for char in name)
     seen = (
         " " if kind in {"Cc", "Zl", "Zp"} else char
         for char, kind in kinds
-        if kind != "Cf" or char in _JOINERS
+        if kind != "Cf" or char in _JOINERS or (ord(char) in _TAGS and _TAGGED in name)
     )
     line = " ".join("".join(seen).split())
     if is_unseen(line):
         return ""
-    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+    if len(line) <= LONGEST_NAME:
+        return line
+    return f"{line[: _cut(line, 1, LONGEST_NAME - 1)].rstrip()}…"

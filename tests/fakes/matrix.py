@@ -104,6 +104,7 @@ class FakeMatrix:
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
         self.ours: Callable[[str], bool] = lambda one: True
+        self.told: list[str] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
@@ -138,6 +139,9 @@ class FakeMatrix:
         del patience, ask
         await self.disturb()
         return raw
+
+    def heard(self, raw: dict[str, object]) -> None:
+        self.told.append(str(raw["event_id"]))
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         self.ours = ours

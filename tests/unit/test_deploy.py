@@ -194,9 +194,11 @@ def test_a_pod_begins_with_its_configuration(tmp_path: Path) -> None:
         one["name"]: one.get("value", "matrix-webchat-0").replace("/secrets/", f"{tmp_path}/")
         for one in container()["env"]
     }
+    page = (DEPLOY / "helm" / "README.md").read_text(encoding="utf-8")
     for secret in ("as_token", "hs_token", "pickle_key", "database_url"):
         value = "postgres://db/webchat" if secret == "database_url" else secret
         (tmp_path / secret).write_text(f"{value}\n")
+        assert f"--from-file={secret} " in page
     config = load(tmp_path, data["config.yaml"], environment)
     assert config.appservice.hs_token.get_secret_value() == "hs_token"
     assert config.bridge.encryption.pickle_key.get_secret_value() == "pickle_key"

@@ -23,7 +23,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -34,7 +34,7 @@ from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import keys
-from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending
+from bridge.matrix.crypto.arrivals import Arrivals, Budget, Mending, News
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
 from bridge.matrix.crypto.peers import Peers
@@ -69,12 +69,12 @@ _LONGEST_NOTICE = 7_000
 """Bytes of a notice; PostgreSQL carries some more."""
 
 
-class Notice(msgspec.Struct, omit_defaults=True, array_like=True):
+class Notice(msgspec.Struct, frozen=True, array_like=True):
     """What the reader of a mailbox tells the other processes."""
 
-    keys: Sequence[tuple[str, RoomId]] = ()
+    keys: tuple[tuple[str, RoomId], ...] = ()
     """Names of keys that came or were refused, and their rooms."""
-    users: Sequence[str] = ()
+    users: tuple[str, ...] = ()
     """Those whose devices have changed."""
 
 
@@ -186,17 +186,28 @@ class Crypto:
             patience = max(patience, CATCHING_UP)
         elif last is not None and 0 <= self._clock.now() - last < _IN_VAIN_MS:
             patience = 0.0
-        await _within(min(patience, AFTER), arrival)
-        found = await self._keys.open(raw, sealed, self._clock.now())
+        found = await self._once_it_came(raw, sealed, arrival, min(patience, AFTER))
         if not _may_come(found):
             return found
-        if isinstance(found, Undecryptable) and found.key == keys.NO_KEY:
+        if _lacks_key(found):
             await self._request(raw, sealed)
-        await _within(patience - AFTER, arrival)
-        found = await self._keys.open(raw, sealed, self._clock.now())
+        found = await self._once_it_came(raw, sealed, arrival, patience - AFTER)
         if patience and _may_come(found):
             self._in_vain[writer] = self._clock.now()
         return found
+
+    async def _once_it_came(
+        self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, seconds: float
+    ) -> Json | Undecryptable:
+        """Decrypt an event after a key's arrival, of which one may be told in vain (`_MISSED`)."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            told = await _within(end - loop.time(), arrival)
+            arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
+            found = await self._keys.open(raw, sealed, self._clock.now())
+            if not (told and _lacks_key(found)):
+                return found
 
     def _wake(self, names: Iterable[str]) -> None:
         """Wake those who wait for keys that came, or will not come."""
@@ -250,7 +261,7 @@ class Crypto:
             self._mending.group = None
             self._reading.clear()
             with suppress(StoreError):
-                await self._keys.save()
+                await again(self._keys.save)
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         """Serve these rooms alone, and read the mailboxes of these hosts (by their ids)."""
@@ -305,6 +316,8 @@ class Crypto:
                 pause = _FIRST_PAUSE
                 continue
             except Stale:
+                # Of what another process has read meanwhile, perhaps nobody has been told.
+                told = False
                 await self._clock.sleep(_LOST)
                 continue
             except (Unavailable, Refused, StoreError) as error:
@@ -328,17 +341,21 @@ class Crypto:
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, mail, self._clock.now())
             self._caught_up.add(host)
-            users = [user for user in news.users if user.isprintable()]  # others are nobody's ids
-            notice = Notice([*news.keys.items()], users)
-            self._hear(notice)
-            if notice != _MISSED:
-                await self._tell(notice)
+            await self._pass_on(news)
             await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)
         await again(self._keys.save)
         await self.upkeep.follow()
 
     # --- other processes ----------------------------------------------------------------------
+
+    async def _pass_on(self, news: News) -> None:
+        """Tell all processes what was read and is durable."""
+        users = [user for user in news.users if user.isprintable()]  # others are nobody's ids
+        notice = Notice(tuple(news.keys.items()), tuple(users))
+        self._hear(notice)
+        if notice != _MISSED:
+            await self._tell(notice)
 
     async def _tell(self, notice: Notice) -> None:
         """Tell the other processes; this one hears it as well."""
@@ -425,15 +442,20 @@ class Crypto:
             await asyncio.wait(begun, timeout=_MENDING)
 
     async def _last_look(self, own: OwnDevice) -> None:
-        news = await self._arrivals.last_look(own, self._clock.now())
-        self._wake(news.keys)
+        await self._pass_on(await self._arrivals.last_look(own, self._clock.now()))
 
 
 def _may_come(found: Json | Undecryptable) -> bool:
     return isinstance(found, Undecryptable) and found.key in {keys.NO_KEY, keys.UNKNOWN_DEVICE}
 
 
-async def _within(seconds: float, arrival: asyncio.Event) -> None:
+def _lacks_key(found: Json | Undecryptable) -> bool:
+    return isinstance(found, Undecryptable) and found.key == keys.NO_KEY
+
+
+async def _within(seconds: float, arrival: asyncio.Event) -> bool:
+    """Wait for an arrival; False if there was none."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
-            await arrival.wait()
+            return await arrival.wait()
+    return False

@@ -163,12 +163,13 @@ class Recall(Generic[K, V]):
             outdated.add(key)
 
     def forget_where(self, unwanted: Callable[[K, V], bool]) -> None:
+        """Forget these answers; those on their way are not kept, for who knows what they are."""
         for key in [key for key, value in self._values.items() if unwanted(key, value)]:
-            self.forget(key)
+            del self._values[key]
+        self._fetches.clear()
 
     def forget_all(self) -> None:
-        self._values.clear()
-        self._fetches.clear()
+        self.forget_where(lambda _key, _value: True)
 
     @contextmanager
     def changing(self, keys: Iterable[K]) -> Iterator[None]:

@@ -296,6 +296,7 @@ async def test_notices_reach_all(start: Start) -> None:
     await until(lambda: [*one.keys, *other.keys] == ["[1]"] * 2)
     other.replica._shards._intake.drop()
     await until(lambda: None in other.keys)  # what was told meanwhile may be missed
+    assert other.rooms.again == other.rooms.shards
     await one.shards.notify("typing nonsense")
     await one.shards.notify("rooms nonsense")
     await one.shards.notify("typing " + "x" * 9_000)

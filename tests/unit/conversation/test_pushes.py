@@ -198,6 +198,9 @@ def test_a_server_that_makes_up_agents_fills_no_list() -> None:
     assert isinstance(scene.state.phase, Chatting)
     assert len(scene.state.phase.agents) == frames.MOST_AGENTS
     assert len(scene.relayed) == 400
+    # Those beyond it have come with their words, and would not leave with the others.
+    left = [one.agents for one in scene.effects if isinstance(one, AgentsLeft)]
+    assert left[1:] == [(f"A{number}",) for number in range(400, 800)]
 
 
 def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:

@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from aiohttp import web
+from cachetools import TTLCache
 
 from bridge.config.model import Bot
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
+from bridge.matrix.ghosts import KNOWN_SECONDS
 from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.memory import MemoryStore
@@ -74,6 +77,33 @@ async def test_a_ghost_is_seen_to_when_its_agent_is_new_or_has_another_name() ->
 
 
 @pytest.mark.asyncio
+async def test_a_name_that_another_process_wrote_meanwhile_is_put_right_in_time() -> None:
+    """It heard that the agent was called otherwise for a while; we did not."""
+    named: list[str] = []
+    now = 0.0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/displayname"):
+            named.append((await request.json())["displayname"])
+        return web.json_response({"event_id": "$e"})
+
+    async with adapting(answer) as adapter:
+        for owner, cache in ((adapter, "_dressed_as"), (adapter.ghosts, "_rows")):
+            setattr(owner, cache, TTLCache(10, KNOWN_SECONDS, timer=lambda: now))
+        for number in range(5):
+            now = number * KNOWN_SECONDS / 2
+            agent = Agent(AgentId("a1"), "Mei")
+            await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{number}")
+            await adapter.icon_known(agent, "")
+            if number == 1:
+                row = await adapter.ghosts._profiles.ghost(adapter.ghost_of(agent))
+                assert row is not None
+                other = msgspec.structs.replace(row, displayname="Mei Lin")
+                await adapter.ghosts._profiles.save_ghost(other)
+    assert named == ["Mei", "Mei"]
+
+
+@pytest.mark.asyncio
 async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_them() -> None:
     named: list[str] = []
 
@@ -83,16 +113,14 @@ async def test_an_agent_who_is_called_like_the_bot_or_a_customer_is_told_from_th
         return web.json_response({"event_id": "$e"})
 
     async with adapting(answer) as adapter:
-        await adapter.ghosts.prepare([], Bot(displayname="WebChat"))
+        await adapter.ghosts.prepare([], Bot(displayname="WebChat\uff01"))
         named.clear()
-        for name in ("webchat", "@alice:a", "\uff20alice\uff1aa", "Mei: sales", "WebChat Mei"):
+        alike = ("webchat!", "Web\u200cChat!", "@alice:a", "\uff20alice\uff1aa")
+        for name in (*alike, "Mei: sales", "WebChat! Mei"):
             agent = Agent(AgentId("a1"), name)
             await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{name}")
     own = "(webchat_a1)"
-    assert named == [
-        *(f"webchat {own}", f"@alice:a {own}", f"\uff20alice\uff1aa {own}"),
-        *("Mei: sales", "WebChat Mei"),
-    ]
+    assert named == [*(f"{name} {own}" for name in alike), "Mei: sales", "WebChat! Mei"]
 
 
 @pytest.mark.asyncio

@@ -193,6 +193,31 @@ async def test_nobody_is_told_our_words_by_a_redirect(call: Call, status: int) -
     assert told == []
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_file_may_lie_elsewhere_which_is_not_told_our_token(status: int) -> None:
+    told: list[web.BaseRequest] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        told.append(request)
+        return web.Response(body=b"file", content_type="image/png")
+
+    async with homeserver(elsewhere) as other:
+        leads = {"Location": f"{other._address}/kept/1?signed=x"}
+        async with (
+            homeserver(always(status, "", leads)) as transport,
+            transport.download("mxc://a/b", 1000) as found,
+        ):
+            assert b"".join([chunk async for chunk in found.chunks]) == b"file"
+    (request,) = told
+    assert request.path_qs == "/kept/1?signed=x"
+    assert "Authorization" not in request.headers
+    for leads in ({}, {"Location": "/round"}):
+        async with homeserver(always(status, "", leads)) as transport:
+            with pytest.raises(Unavailable):
+                async with transport.download("mxc://a/b", 1000):
+                    pass
+
+
 async def test_a_file_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "FILE_TIMEOUT", 0.3)
 

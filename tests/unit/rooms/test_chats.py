@@ -151,6 +151,16 @@ def test_a_robot_is_no_agent_who_answers() -> None:
     assert room.happens(hello).answered == room.house.visit.now
 
 
+def test_a_person_who_takes_over_from_the_robot_has_not_written_yet() -> None:
+    room = Room()
+    room.queued()
+    room.replies()
+    room.happens(Pushed(ChatStarted(SESSION, (), robot=True)))
+    assert room.happens(Pushed(AgentsUpdated(SESSION, (MEI,)))).answered is None
+    hello = Pushed(MessageReceived(SESSION, MEI.id, AgentText("hello")))
+    assert room.happens(hello).answered == room.house.visit.now
+
+
 def test_of_a_chat_of_an_earlier_version_the_first_answer_is_not_known() -> None:
     phase = Chatting(SESSION, 5, QueueId(1), (MEI,))
     before, after = Conversation(phase, 1), Conversation(msgspec.structs.replace(phase), 1)

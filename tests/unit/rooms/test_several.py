@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
 from bridge.rooms.engine import SWEEP_SHARED, Engine
 from bridge.rooms.record import Raw
+from bridge.rooms.room import Room
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -26,6 +27,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import Upgrades
+from bridge.rooms.visit import Came, Ticket
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.fakes.store import Fault, FlakyStore
@@ -163,6 +165,50 @@ async def test_what_the_notice_carries_is_not_read(
         await post.deliver()
         assert world.link.texts(ROOM)[4:] == ["long"]
         assert read
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_notice_does_not_pass_what_is_about_to_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The later event has happened in memory already when the owner hears of the earlier one."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="zero")])
+        await quiet()
+        await other.accept_events([world.event(text="one")])
+        (told,) = post.notices
+        take = Room.take
+
+        def taking(room: Room, came: Sequence[Came], ticket: Ticket) -> None:
+            take(room, came, ticket)
+            one.stored_elsewhere(told)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "take", taking)
+            await one.accept_events([world.event(text="two")])
+        await quiet()
+        assert world.link.texts(ROOM) == ["zero", "one", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_encryption_hears_at_once_who_has_left() -> None:
+    """Though the room, which waits for something else, handles it later."""
+    world = World()
+    await world.chatting()
+    async with two(world) as (one, other, post):
+        await one.accept_events([world.event(text="one")])
+        await quiet()
+        left, says = world.event("gone", state_key="@eve:example.org"), world.event(text="two")
+        await other.accept_events([says, left])
+        world.matrix.told.clear()
+        for told in post.notices:
+            one.stored_elsewhere(told)
+        assert world.matrix.told == [left[1]]
+        await quiet()
     assert await world.nothing_left()
 
 

@@ -223,7 +223,7 @@ def test_history_newest_last() -> None:
         {
             "id": 12,
             "userId": "K00017",
-            "userName": "Mei",
+            "userName": "Mei\u202e\n",
             "userType": 2,
             "text": "<b>hello</b>",
             "messageType": 0,

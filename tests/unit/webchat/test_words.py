@@ -303,6 +303,11 @@ def test_what_shows_nothing() -> None:
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("Mei 👩\u200d💻", "Mei 👩\u200d💻"),
         ("x" * 100_000, f"{'x' * (LONGEST_NAME - 1)}…"),
+        (f"{'x' * 58}👩\u200d👩\u200d👧", f"{'x' * 58}…"),
+        (f"{'x' * 57}🇩🇪🇫🇷", f"{'x' * 57}🇩🇪…"),
+        (f"{'王' * 40} {'李' * 40}", f"{'王' * 40}…"),
+        ("Ann 🏴\U000e0067\U000e0062\U000e007f", "Ann 🏴\U000e0067\U000e0062\U000e007f"),
+        ("Ann\U000e0067", "Ann"),
     ],
 )
 def test_a_name_is_one_line_that_changes_nothing_around_it(name: str, shown: str) -> None:

@@ -289,6 +289,7 @@ class Server(FakeServer):
     def __init__(self, world: World, process: Process) -> None:
         super().__init__(world)
         self.process = process
+        self.syncs = 0
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -310,6 +311,7 @@ class Server(FakeServer):
             await asyncio.sleep(0)
         await self.process.point()
         reply = await super().sync(user, since, wait=wait, device=device)
+        self.syncs += 1
         await self.process.point()
         return reply
 
@@ -411,6 +413,43 @@ async def test_what_the_reader_of_a_mailbox_learns_reaches_the_others() -> None:
     assert other.crypto._peers.cache.get(CAROL) is None
 
 
+async def test_who_begins_to_read_a_mailbox_has_all_look_again() -> None:
+    """Whoever read it before may not have told of what came. Where nothing came, nobody is told."""
+    house = House(0)
+    one, other = house.process(), house.process()
+    await one.up()
+    await other.up()
+    await other.crypto._peers.known(BOT, [CAROL])
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(other.crypto.run(other.heard.append))
+        async with reading(one):
+            for _ in range(2):
+                read, house.world.counter = one.server.syncs, house.world.counter + 1
+                while one.server.syncs < read + 2:  # noqa: ASYNC110 - no time passes here
+                    await asyncio.sleep(0)
+        writing.cancel()
+    assert None in other.heard
+    assert other.crypto._peers.cache.get(CAROL) is None
+    assert len(house.notices) == len(USERS.hosts())
+
+
+async def test_who_waits_for_a_key_waits_on_if_one_may_have_been_missed() -> None:
+    house = House(0)
+    one = house.process()
+    await one.up()
+    phone = house.phones[0]
+    async with reading(one), asyncio.TaskGroup() as tasks:
+        opening = tasks.create_task(one.crypto.open(phone.say("hello"), 60.0))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            one.crypto.told(None)
+        key = phone.room_key() | {"session_key": phone.first_key.to_base64()}
+        (device,) = house.world.devices[BOT]
+        letter = phone.write(BOT, "m.room_key", key)
+        house.world.post(ALICE, BOT, device, "m.room.encrypted", letter)
+        assert not isinstance(await opening, Undecryptable)
+
+
 async def test_a_long_notice_is_cut_and_a_foreign_one_is_no_harm() -> None:
     house = House(0)
     one, other = house.process(), house.process()
@@ -418,7 +457,7 @@ async def test_a_long_notice_is_cut_and_a_foreign_one_is_no_harm() -> None:
     await other.up()
     await other.crypto._peers.known(BOT, users)
     assert all(other.crypto._peers.cache.get(user) for user in users)
-    await one.crypto._tell(Notice((), users))
+    await one.crypto._tell(Notice((), tuple(users)))
     assert not any(other.crypto._peers.cache.get(user) for user in users)
     assert len(house.notices) > 2
     assert all(len(notice) < 7_900 for notice in house.notices)

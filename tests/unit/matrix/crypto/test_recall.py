@@ -24,6 +24,12 @@ def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
         recall.forget_all()
         keep("c", 3)
     assert (recall.get("b"), recall.get("c")) == (None, None)
+    with recall.fetching() as keep:
+        keep("d", 4)
+        keep("e", 5)
+        recall.forget_where(lambda key, value: (key, value) == ("d", 4))
+        keep("f", 6)
+    assert (recall.get("d"), recall.get("e"), recall.get("f")) == (None, 5, None)
     recall.forget("never there")
 
 
