@@ -343,11 +343,13 @@ def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
 
 
 def _too_fast(visit: Visit, received: int) -> bool:
-    """Count a message in its minute (`received`: ms); True if it is one more than is allowed."""
-    minute = received // 60_000
-    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
-    visit.set(minute=minute, spoken=spoken)
-    return spoken > visit.rules.limits.messages_per_minute
+    """Count a message in its minute (`received`: ms); True if no more are allowed there."""
+    minute, record = received // 60_000, visit.record
+    spoken = record.spoken if minute == record.minute else 0
+    if spoken >= visit.rules.limits.messages_per_minute:
+        return True
+    visit.set(minute=minute, spoken=spoken + 1)
+    return False
 
 
 def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
@@ -358,7 +360,8 @@ def _excessive(visit: Visit, event_id: EventId, received: int) -> bool:
     if not _too_fast(visit, received):
         return False
     limit = visit.rules.limits.messages_per_minute
-    if visit.record.spoken == limit + 1:
+    if visit.record.spoken == limit:
+        visit.set(spoken=limit + 1)
         visit.say("refused.too_fast", {"limit": limit}, reply_to=event_id)
     return True
 

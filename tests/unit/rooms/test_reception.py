@@ -376,6 +376,16 @@ def test_commands_that_come_too_fast_are_answered_once_a_minute() -> None:
         house.now += 60_000
 
 
+def test_a_command_behind_too_many_messages_is_answered_all_the_same() -> None:
+    house = House().served()
+    for number in range(20):
+        house.say(f"word {number}")
+    house.visit.effects.clear()
+    for _ in range(2):
+        house.say("close")
+    assert [one.key for one in house.effects if isinstance(one, Say)] == ["refused.too_fast"]
+
+
 def test_gestures_that_come_too_fast_are_answered_once_a_minute() -> None:
     house = House().served()
     asked = house.say("hello")
