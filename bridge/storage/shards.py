@@ -33,6 +33,7 @@ own; a notice may be lost, so every owner also looks for work every few seconds.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
@@ -94,7 +95,10 @@ _BEAT = (
     "leaving = excluded.leaving RETURNING pid, started"
 )
 _FORGET = "DELETE FROM replicas WHERE id = ANY($1::text[])"
-_CHANNEL = f"SELECT 'matrix_webchat_' || (hashtext({_SCHEMA})::bigint & 4294967295)"
+# Notices hold customers' words, and every role that may connect to the database may listen and
+# send. So the channel has a name that only those know who may read the table.
+_NAME_CHANNEL = "INSERT INTO facts (name, value) VALUES ('channel', $1) ON CONFLICT DO NOTHING"
+_CHANNEL = "SELECT value FROM facts WHERE name = 'channel'"
 _NOTIFY = "SELECT pg_notify($1, $2)"
 LONGEST_NOTICE = 7_900
 """Bytes of a notice that PostgreSQL carries."""
@@ -229,16 +233,20 @@ class Shards:
         """At the last sign of life there was no other; one that came since serves no room yet."""
         self._started: datetime | None = None
         """By the server's clock; others may have deleted our row meanwhile."""
-        intake.begin = self._listen
 
     async def prove(self) -> None:
-        """Raise Pooled unless each of our connections is a session of its own."""
+        """Raise Pooled unless each of our connections is a session of its own.
+
+        The schema may be made or upgraded only after that: the next one to pass on is to listen.
+        """
         async with self._intake as other:
             await other.execute("BEGIN")
             others = await other.fetchval("SELECT pg_backend_pid()")
             async with self._writer as connection:
                 own = await connection.fetchval("SELECT pg_backend_pid()")
             await other.execute("ROLLBACK")
+            self._intake.begin = self._listen
+            await other.close(timeout=ASKED_SECONDS)
         if others == own or own != self.locks.pid:
             raise Pooled
 
@@ -322,6 +330,7 @@ class Shards:
             return int(new)
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
+        await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
         await connection.add_listener(self._channel, self._notified)
         self.heard("connected")

@@ -98,6 +98,8 @@ class OpenStore:
             if self._sole:
                 await engine.claim()
             await migrate(engine, self._clock.now())
+            if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                await engine.shards.listen()
         except BaseException:
             await engine.close()
             raise

@@ -217,8 +217,10 @@ class Arrivals:
         payload = read_payload(own, letter, plain)
         if payload is None:
             self._log.warning("a letter that is not for us", user=sender)
-        elif payload.kind in KEY_KINDS and (taken := await self._room_keys.take(payload, now)):
-            self._keep(news, sender, payload.content, taken, now)
+        elif payload.kind in KEY_KINDS:
+            taken = await self._room_keys.take(payload, now, news.rows)
+            if taken is not None:
+                self._keep(news, sender, payload.content, taken, now)
 
     def _refused(self, event: Json, news: News, now: int) -> None:
         content, sender = mapping(event, "content"), id_text(event, "sender")

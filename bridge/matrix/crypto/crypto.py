@@ -112,8 +112,8 @@ class Crypto:
         self._others = others
         self._ours: Callable[[str], bool] = lambda one: others is None
         """True for the rooms that are served here, and the hosts whose mailboxes are."""
-        self._limits = self._limited = 0
-        """How often `limit_to` was called, and of these, how many are done."""
+        self._limiting = False
+        """What is not ours any more is yet to be forgotten."""
         self._reading: dict[UserId, asyncio.Task[None]] = {}
         self._on_key: OnKey = lambda room_id: None
         self._hosts = users.hosts()
@@ -265,12 +265,10 @@ class Crypto:
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         """Serve these rooms alone, and read the mailboxes of these hosts (by their ids)."""
-        self._ours = ours
-        self._limits += 1
-        asked = self._limits
+        self._ours, self._limiting = ours, True
         await asyncio.sleep(0)  # one of those that come together does it for all
-        if self._limited < asked:
-            self._limited = self._limits
+        if self._limiting:
+            self._limiting = False
             self._places.leave(ours)
             self._keys.leave(ours)
         left = [self._reading.pop(host) for host in [*self._reading] if not ours(host)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
@@ -180,9 +180,12 @@ class RoomKeys:
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
         self.changing = self._cache.changing
 
-    async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
+    async def take(
+        self, payload: Payload, now: int, coming: Mapping[str, SecretRow]
+    ) -> tuple[str, list[SecretRow]] | None:
         """Check a key that came; its name and the rows to store, or None if it is no good.
 
+        A copy of it may be among those that came just before, and are yet to be stored (`coming`).
         It may have come again because we asked (m.forwarded_room_key), which is believed only of
         the device that made the session.
         """
@@ -195,6 +198,8 @@ class RoomKeys:
             return None
         name = key_name(room_id, session_id, payload.sender)
         known, was = await self._vault.read(name, RoomKey)
+        if name in coming:
+            known = self._vault.opened(name, coming[name].value, RoomKey)
         if known is not None:
             made = payload.sender_key, payload.ed25519
             if not known.unproven and (known.sender_key, known.ed25519) != made:

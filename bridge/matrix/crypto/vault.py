@@ -54,10 +54,14 @@ class Vault:
         Raises Unsealable: it is of another secret, or another layout.
         """
         sealed = await self._rows.secret(name)
+        return self.opened(name, sealed, kind), sealed
+
+    def opened(self, name: str, sealed: bytes | None, kind: type[T]) -> T | None:
+        """What the bytes of a row say, as `read`."""
         if sealed is None:
-            return None, None
+            return None
         try:
-            return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind), sealed
+            return msgspec.msgpack.decode(self._sealer.open(name, sealed), type=kind)
         except msgspec.DecodeError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 

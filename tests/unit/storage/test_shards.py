@@ -235,6 +235,39 @@ async def test_what_is_passed_on_comes_before_what_the_owner_takes_later(start: 
 
 
 @pytest.mark.asyncio
+async def test_notices_are_nothing_to_others_who_may_connect(
+    start: Start, postgres_server: PostgresServer, url: str
+) -> None:
+    """Every role may connect to a new database, listen there and send notices; ours hold words."""
+    one, other = await start(), await start()
+    heard: list[str] = []
+    shards_of(one).heard = heard.append
+    schema = url.rpartition("=")[2]
+    postgres_server.sql(f"CREATE ROLE stranger_{schema} LOGIN")
+    address = url.replace("postgres@", f"stranger_{schema}@")
+    stranger = await asyncpg.connect(address, server_settings={"search_path": "public"})
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await stranger.fetch(f"SELECT value FROM {schema}.facts")  # noqa: S608
+        guess = await stranger.fetchval(
+            "SELECT 'matrix_webchat_' || (hashtext($1)::bigint & 4294967295)", schema
+        )
+        overheard: list[object] = []
+        await stranger.add_listener(guess, lambda *notice: overheard.append(notice[-1]))
+        await stranger.execute("SELECT pg_notify($1, 'forged')", guess)
+        await shards_of(other).pass_on([NewInput(ONE, b'"secret"', "$1")], 6)
+        async with asyncio.timeout(5):
+            while not heard or not overheard:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        await stranger.fetch("SELECT 1")
+        assert overheard == ["forged"]
+        assert [notices(each)[0].room for each in heard] == [ONE]
+    finally:
+        await stranger.close()
+        postgres_server.sql(f"DROP ROLE stranger_{schema}")
+
+
+@pytest.mark.asyncio
 async def test_notices_are_few_and_never_too_long(start: Start) -> None:
     one, other = await start(), await start()
     heard: list[str] = []

@@ -163,6 +163,16 @@ async def test_an_earlier_copy_of_a_key_is_read_from_then_on(post: Post) -> None
 
 
 @pytest.mark.asyncio
+async def test_of_two_copies_in_one_go_the_earlier_one_is_kept(post: Post) -> None:
+    phone = Phone(post.world)
+    phone.send_key(BOT)
+    first = phone.say("first", "$1")
+    phone.send_key(BOT)
+    await post.read()
+    assert isinstance(await post.opened(first), dict)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("broken", ["secret", "save_secrets"])
 async def test_a_key_is_not_lost_when_the_database_is_away(
     post: Post, broken: str, monkeypatch: pytest.MonkeyPatch

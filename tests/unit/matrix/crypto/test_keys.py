@@ -42,7 +42,7 @@ class Keys:
         self, content: Json, sender: str = ALICE, now: int = 0, kind: str = "m.room_key"
     ) -> str | None:
         payload = Payload(sender, "curve", "ed", kind, content)
-        taken = await self.keys.take(payload, now)
+        taken = await self.keys.take(payload, now, {})
         if taken is None:
             return None
         name, rows = taken
@@ -195,7 +195,7 @@ async def test_a_key_counts_once_its_device_is_the_senders() -> None:
     one.keys = RoomKeys(one.vault, owners)
     device_keys: Json = {"device_id": "PHONE"}
     payload = Payload(ALICE, "curve", "ed", "m.room_key", one.phone.room_key(), device_keys)
-    taken = await one.keys.take(payload, 0)
+    taken = await one.keys.take(payload, 0, {})
     assert taken is not None
     await one.vault.save(taken[1])
     raw = one.phone.say("hello")
@@ -216,7 +216,7 @@ async def test_a_proven_key_is_replaced_by_none_of_another_device() -> None:
     assert isinstance(await one.open(raw), dict)
     forged = one.phone.again() | {"sender_key": "other"}
     payload = Payload(ALICE, "other", "ed", keys.FORWARDED, forged)
-    assert await one.keys.take(payload, 0) is None
+    assert await one.keys.take(payload, 0, {}) is None
     assert isinstance(await one.open(raw), dict)
     assert await one.open(first) == Undecryptable(NO_KEY, later=True)
 
@@ -226,7 +226,7 @@ async def test_a_proof_that_is_too_long_is_not_kept() -> None:
     one.keys = RoomKeys(one.vault, owners)
     endless: Json = {"device_id": "x" * 10_000}
     payload = Payload(ALICE, "curve", "ed", "m.room_key", one.phone.room_key(), endless)
-    taken = await one.keys.take(payload, 0)
+    taken = await one.keys.take(payload, 0, {})
     assert taken is not None
     await one.vault.save(taken[1])
     await one.open(one.phone.say("x"))
