@@ -265,17 +265,17 @@ def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
 
 
 def test_so_many_settled_calls_are_remembered() -> None:
-    """The 256 newest; one that was made again is among the newest again."""
+    """The 64 newest; one that was made again is among the newest again."""
     protocol = Protocol("T")
 
     def beat(number: int) -> Answered | Received | Ignored:
         protocol.send(Heartbeat(), CallId(number), 0)
         return protocol.receive(reply(10, number))
 
-    for number in (*range(1, 259), 3):
+    for number in (*range(1, 67), 3):
         assert answered(beat(number)) == number
-    beat(259)
+    beat(67)
     send(protocol, Heartbeat(), 999)
-    for known in (5, 259, 3):
+    for known in (5, 67, 3):
         assert isinstance(protocol.receive(reply(10, known)), Ignored)
     assert answered(protocol.receive(reply(10, 4))) == 999
