@@ -64,7 +64,7 @@ async def opening(rows: StorePort, messages: int) -> tuple[float, float]:
     for number in range(messages):
         if number % 100 == 0:
             phone.group = vodozemac.GroupSession()
-            taken = await keys.take(Payload(ALICE, "c", "e", "m.room_key", phone.room_key()), 0)
+            taken = await keys.take(Payload(ALICE, "c", "e", "m.room_key", phone.room_key()), 0, {})
             assert taken is not None
             with keys.changing([taken[0]]):
                 await vault.save(taken[1])
