@@ -146,11 +146,15 @@ def link_restored(turn: Turn, at: int, *, brief: bool) -> None:
 
 def resumed(turn: Turn) -> None:
     """Ask for the history after a restart of the bridge, once the link stands again."""
-    phase = turn.state.phase
-    if isinstance(phase, model.Waiting | model.Chatting) and turn.state.recall is None:
-        if phase.since < turn.now:  # else nobody can have said anything yet
-            turn.set(linked_at=turn.now)  # the link itself may not tell
+    phase, recall = turn.state.phase, turn.state.recall
+    if not isinstance(phase, model.Waiting | model.Chatting):
+        return
+    if phase.since < turn.now:  # else nobody can have said anything yet
+        turn.set(linked_at=turn.now)  # the link itself may not tell
+    if recall is None:
         _want(turn, _heard_until(turn), turn.now + SETTLING, brief=False)
+    else:  # of an outage shortly before
+        turn.set(recall=replace(recall, brief=False))
 
 
 def pursue(turn: Turn, recall: model.Recall) -> None:

@@ -30,7 +30,13 @@ from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, Json, mapping, text
-from bridge.matrix.ghosts import KNOWN_SECONDS, UNREGISTERED, Ghosts, PlainDevices
+from bridge.matrix.ghosts import (
+    KNOWN_SECONDS,
+    MAX_DISPLAYNAME,
+    UNREGISTERED,
+    Ghosts,
+    PlainDevices,
+)
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
 from bridge.media.types import OCTETS
@@ -417,7 +423,7 @@ class MatrixAdapter:
 
 def _as_it_looks(name: str) -> str:
     """A name without what sets it apart but for people: width, letter case, what is not seen."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    folded = unicodedata.normalize("NFKC", name[:MAX_DISPLAYNAME]).casefold()
     return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
 
 

@@ -46,7 +46,7 @@ _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
 _DRAWN = "drawn"
 """Source of a picture of our own (`media.pictures`)."""
-_MAX_DISPLAYNAME = 256
+MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
 SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
@@ -201,7 +201,7 @@ class Ghosts:
             if icon is not None or displayname.strip() not in {"", row.displayname}:
                 # What another process has written meanwhile need not be written again.
                 row = await self._profiles.ghost(user) or row
-            name = (displayname.strip() or row.displayname or otherwise)[:_MAX_DISPLAYNAME]
+            name = (displayname.strip() or row.displayname or otherwise)[:MAX_DISPLAYNAME]
             if name and name != row.displayname:
                 row = await self._set(row, "displayname", name, displayname=name)
             if icon is not None:

@@ -231,6 +231,24 @@ def test_what_was_missed_while_nobody_had_the_room_is_told_of() -> None:
     assert told_unsure(centre) == told + 1
 
 
+@pytest.mark.parametrize("before", ["resumed", "brief"])
+def test_a_room_that_changes_hands_while_its_history_is_wanted(before: str) -> None:
+    """As in a rolling restart: of the second time it is told as well."""
+    centre = talk("hello")
+    nothing_kept(centre)
+    told = told_unsure(centre)
+    if before == "brief":
+        centre.link_back(brief=True)
+    else:
+        centre.happen(Resumed())
+        centre.state = msgspec.structs.replace(centre.state, linked_at=0)
+    centre.now += 1_000
+    centre.happen(Resumed())
+    centre.later(60)
+    nothing_kept(centre)
+    assert told_unsure(centre) == told + 1
+
+
 @pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])
 def test_losses_that_follow_one_another_are_told_of_once(losses: tuple[bool, ...]) -> None:
     centre = chat()
