@@ -29,6 +29,7 @@ from tests.chaos.ground import Absences, Ground, Server, Store, ground
 from tests.support.encrypted import Phones
 from tests.support.ledger import (
     all_taken_in,
+    are_in_order,
     check_towards_the_agent,
     everything_settled,
     handed_over,
@@ -292,7 +293,8 @@ async def _judge(place: Ground, played: Played) -> None:
         played.answered += len(chat.answered)
     await everything_settled(database, ARRIVAL)
     for chat, absent in zip(place.chats, place.absences, strict=True):
-        played.doubled += await check_towards_the_agent(chat, database, faults + place.restarts)
+        disturbed, late = faults + place.restarts, _keys_late(place, chat)
+        played.doubled += await check_towards_the_agent(chat, database, disturbed, keys_late=late)
         played.marked += len(await repeated_calls(database, chat.talk.room))
         given = await handed_over(database, chat)
         played.late += len(given) - len(in_order(given, chat.asked))
@@ -300,6 +302,16 @@ async def _judge(place: Ground, played: Played) -> None:
         played.told += told
         played.brief += brief
         await _ghosts_are_agents(chat)
+
+
+def _keys_late(place: Ground, chat: Chat) -> bool:
+    """True if a key of the room's was missing: after 10 s later texts do not wait for it any more.
+
+    Then its bridge has asked for it, and says so.
+    """
+    logs = (bridge.log_file.read_text(errors="replace") for bridge in place.shared.bridges)
+    lines = (line for log in logs for line in log.splitlines() if chat.talk.room in line)
+    return any("a key is asked for" in line for line in lines)
 
 
 def _woken(place: Ground, played: Played) -> bool:
@@ -332,13 +344,15 @@ async def _towards_the_customer(
         late = [text for body, text in zip(bodies, room, strict=True) if body != text]
         prompt = [text for text in read if text not in set(late)]
         assert late == sorted(late, key=_number), f"in {chat.talk.room}: {late}"
-        assert _in_order(prompt, woken=woken), f"in {chat.talk.room}: {prompt}"
+        assert are_in_order(map(_number, prompt), two_lines=woken), f"in {chat.talk.room}: {prompt}"
         read.sort(key=_number)
     if place.server != "plain":
         assert read == chat.answered, difference(chat.answered, read, f"in {chat.talk.room}")
         return 0, 0
     there = set(read)
-    assert _in_order(read, woken=woken), difference(chat.answered, read, f"in {chat.talk.room}")
+    assert are_in_order(map(_number, read), two_lines=woken), difference(
+        chat.answered, read, f"in {chat.talk.room}"
+    )
     assert sorted(read, key=_number) == [text for text in chat.answered if text in there], (
         difference(chat.answered, read, f"in {chat.talk.room}")
     )
@@ -354,19 +368,6 @@ async def _towards_the_customer(
             assert absences.brief(text), f"{text} is lost, and nobody said so in {chat.talk.room}"
             brief += 1
     return len(lost) - brief, brief
-
-
-def _in_order(texts: Sequence[str], *, woken: bool) -> bool:
-    """True if the texts stand in their order; or, where one has `woken`, in two lines of order."""
-    front = behind = 0
-    for number in map(_number, texts):
-        if number >= front:
-            front = number
-        elif woken and number >= behind:
-            behind = number
-        else:
-            return False
-    return True
 
 
 def _number(text: str) -> int:

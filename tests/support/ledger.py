@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 import asyncpg
@@ -157,7 +157,22 @@ async def everything_settled(database: str, patience: float) -> None:
         raise AssertionError(f"left undone: {left}") from None
 
 
-async def check_towards_the_agent(chat: Chat, database: str, disturbances: int) -> int:
+def are_in_order(numbers: Iterable[int], *, two_lines: bool = False) -> bool:
+    """True if the numbers grow; or, with `two_lines`, are two such lines merged into one."""
+    front = behind = -1
+    for number in numbers:
+        if number >= front:
+            front = number
+        elif two_lines and number >= behind:
+            behind = number
+        else:
+            return False
+    return True
+
+
+async def check_towards_the_agent(
+    chat: Chat, database: str, disturbances: int, *, keys_late: bool = False
+) -> int:
     """See that nothing is missing or out of order, and that each double is marked in the ledger.
 
     Args:
@@ -165,6 +180,7 @@ async def check_towards_the_agent(chat: Chat, database: str, disturbances: int) 
         database: the bridge's.
         disturbances: how often the bridge or this chat's link was cut off; each may have left one
             message in doubt.
+        keys_late: texts have waited for their key, while later ones went on.
 
     Returns:
         How many messages the desk got twice.
@@ -181,7 +197,11 @@ async def check_towards_the_agent(chat: Chat, database: str, disturbances: int) 
     room = chat.talk.room
     sent = await handed_over(database, chat)
     assert sorted(sent) == sorted(chat.asked), "the homeserver has kept something back"
-    assert list(seen) == sent, difference(sent, list(seen), f"to the agent in {room}")
+    assert sorted(seen) == sorted(sent), difference(sent, list(seen), f"to the agent in {room}")
+    places = (sent.index(text) for text in seen)
+    assert are_in_order(places, two_lines=keys_late), difference(
+        sent, list(seen), f"to the agent in {room}"
+    )
     marked = await repeated_calls(database, room)
     for message in doubles:
         assert message.repeat, f"{message.text!r} came twice under different call ids in {room}"
