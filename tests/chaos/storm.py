@@ -315,12 +315,12 @@ def _keys_late(place: Ground, chat: Chat) -> bool:
 
 
 def _woken(place: Ground, played: Played) -> bool:
-    """True if one of several bridges has stood still for long, and was replaced meanwhile.
+    """True if one of several bridges has stood still, and may have been replaced meanwhile.
 
     What lay in its sockets comes when it wakes: behind what its successor has shown by then.
     """
     faults = {fault for met in played.met for fault in met.faults}
-    return place.store == "three" and "bridge: SIGSTOP, long" in faults
+    return place.store == "three" and any(one.startswith("bridge: SIGSTOP") for one in faults)
 
 
 async def _towards_the_customer(

@@ -88,6 +88,12 @@ class Process:
 
         await self.replica.run(cast(Engine, self.rooms), told)
 
+    async def stand_still(self) -> None:
+        """Do nothing any more. A statement that is cut short would end the writer's session."""
+        async with self.writer:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
@@ -200,7 +206,7 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
     one, other = await start("one"), await start("other")
     await until(shared(one, other))
     before = set(other.rooms.shards)
-    other.task.cancel()  # nothing of it moves, and its connection stands
+    await other.stand_still()
     await until(shared(one))
     await other.shards.beat("other", leaving=False)
     assert other.rooms.lost >= before  # on a busy machine it may have lost some before that
@@ -216,7 +222,7 @@ async def test_of_another_role_a_silent_one_is_reported_and_the_balance_kept(
     with capture_logs() as logs:  # on a busy machine it may seem silent before it is
         one = await start("one", "nobody_else")
         await until(shared(one, other))
-        other.task.cancel()
+        await other.stand_still()
         await until(lambda: one.told[0] == 1)  # its session stands, and it does not count
         shard = min(other.shards.locks.held)
         await other.shards.give(shard)
