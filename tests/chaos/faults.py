@@ -191,7 +191,12 @@ async def _frames(fault: Mapping[str, object], ground: Ground, rng: Random) -> N
         for chat in rng.sample(ground.chats, k=max(1, len(ground.chats) // 2))
         for kind in kinds
     ]
-    await ground.stage.simulator.do({"op": "set", "faults": planned})
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(RuntimeError):  # another fault has stopped it
+                await ground.stage.simulator.do({"op": "set", "faults": planned})
+                break
+            await asyncio.sleep(0.2)
     await asyncio.sleep(rng.uniform(*WHILE))
     with suppress(RuntimeError):  # it is down
         await ground.stage.simulator.do({"op": "set", "faults": []})

@@ -61,8 +61,9 @@ LOOK = 0.1
 LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
 """Before what was found in a history."""
 UNSURE = "may be missing here"
-SOON = 12
-"""Messages of a room, both ways, within which it has to be said."""
+SOON = 60
+"""Messages of a room, both ways, within which it has to be said: a room that changed hands asks for
+the history after 15 s."""
 
 
 class Act(msgspec.Struct, frozen=True):
