@@ -28,7 +28,7 @@ from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import Replicas, replicas
 from tests.support.stage import Stage
-from tests.support.wires import Wire
+from tests.support.wires import SOCKET, Wire
 
 Store = Literal["SQLite", "PostgreSQL", "three"]
 Server = Literal["receipts", "history", "plain"]
@@ -47,7 +47,6 @@ SERVERS: Mapping[Server, SimulatorOptions] = {
 SIZE: Mapping[Store, str] = {"SQLite": "64m", "PostgreSQL": "480m", "three": "480m"}
 """Of the disk that gets full, by who lives on it."""
 SMALL = "-c max_wal_size=64MB -c min_wal_size=32MB"
-SOCKET = ".s.PGSQL.5432"
 GLIMPSE = 0.05
 BEFORE = 0.5
 """Seconds by which the call centre learns later than the bridge that a link is gone."""

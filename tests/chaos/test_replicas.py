@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from statistics import median
 from urllib.parse import urlsplit
 
 import pytest
 
 from bridge.demo.child_process import free_port
-from tests.support.cable import cable
 from tests.support.load import Chat
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import (
@@ -31,6 +31,7 @@ from tests.support.replicas import (
     three,
     under_load,
 )
+from tests.support.wires import Wire, wire_to_postgres
 
 __all__ = ["three"]
 
@@ -72,19 +73,22 @@ async def test_cut_off_silently_one_after_the_other(
 ) -> None:
     """As if the network dropped every packet between a host and the database's."""
     folder, times = tmp_path_factory.mktemp("cut"), []
-    url = postgres_server.new_database()
-    async with AsyncExitStack() as stack:
-        server = postgres_server.directory
-        cables = [await stack.enter_async_context(cable(server)) for _ in range(3)]
-        ways = [url.replace(str(server), str(one.directory)) for one in cables]
-        making = replicas(folder, url, simulator=LASTING, ways=ways)
-        shared = await stack.enter_async_context(making)
+    url, server = postgres_server.new_database(), postgres_server.directory
+    wires: list[Wire] = []
+
+    @asynccontextmanager
+    async def wiring(*_: object) -> AsyncIterator[Mapping[str, str]]:
+        async with wire_to_postgres(server) as (wire, here):
+            wires.append(wire)
+            yield {"MATRIX_WEBCHAT_DATABASE__URL": url.replace(str(server), str(here))}
+
+    async with replicas(folder, url, simulator=LASTING, wiring=wiring) as shared:
         async with under_load(shared) as (chats, _):
             for number in range(TAKEOVERS or 3):
                 index, owned = await owner_and_owned(shared, chats, number)
-                cables[index].cut()
+                wires[index].lose()
                 times.append(await taken_over(shared, owned, index))
-                cables[index].mend()
+                wires[index].mend()
                 await shared.until_shared(3, 60)
         await judge(shared, chats, len(times))
     told("a cut", times)

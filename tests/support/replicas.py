@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -38,6 +39,7 @@ from tests.support.matrix_user import content_of
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 from tests.support.staging import bridge_section
+from tests.support.wires import take_no_more
 
 PATIENCE = 3.0
 """Seconds after which the balancer asks another bridge, where there is one."""
@@ -71,11 +73,13 @@ class Balancer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
+        listener = socket.create_server(("127.0.0.1", self._port))
         async with aiohttp.ClientSession() as self._session:
-            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+            await web.SockSite(runner, listener).start()
             try:
                 yield
             finally:
+                await take_no_more(listener.fileno())
                 await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
@@ -187,14 +191,12 @@ async def replicas(
     database: str,
     count: int = 3,
     simulator: SimulatorOptions | None = None,
-    ways: Sequence[str] = (),
     *,
     wiring: Wiring = _unwired,
 ) -> AsyncIterator[Replicas]:
     """So many bridges that share the rooms, once they do; also one alone, then on any database.
 
     Args:
-        ways: each one's database URL.
         wiring: by stage, index and the port at which the balancer finds it: what stands between
             each bridge and the others, and its environment by that.
     """
@@ -218,7 +220,7 @@ async def replicas(
             own = {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),
                 "MATRIX_WEBCHAT_BRIDGE__REPLICA": f"r{index}",
-                "MATRIX_WEBCHAT_DATABASE__URL": ways[index] if ways else database,
+                "MATRIX_WEBCHAT_DATABASE__URL": database,
             }
             bridge.environment = {**os.environ, **own, **wires}
             bridges.append(await stack.enter_async_context(bridge))

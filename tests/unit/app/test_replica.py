@@ -24,8 +24,8 @@ from bridge.rooms.surroundings import SystemClock
 from bridge.storage import shards
 from bridge.storage.shards import Shards
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.support.cable import cable
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.wires import wire_to_postgres
 
 __all__ = ["postgres_server"]
 
@@ -317,14 +317,14 @@ async def test_notices_are_heard_again_after_a_silent_cut(
 ) -> None:
     """Nothing ends a connection on which nothing is said: it has to be asked."""
     monkeypatch.setattr(shards, "ASKED_SECONDS", 0.2)
-    async with cable(postgres_server.directory) as intake:
+    async with wire_to_postgres(postgres_server.directory) as (intake, here):
         other = await start("other")
-        one = await start("one", through=intake.directory)
+        one = await start("one", through=here)
         await until(shared(one, other))
         one.writer._url = other.writer._url
         one.writer.drop()  # it goes another way from now on
         await until(shared(one, other))
-        intake.cut()
+        intake.lose()
         await asyncio.sleep(0.2)
         intake.mend()
         await asyncio.sleep(1)
