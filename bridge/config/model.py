@@ -31,6 +31,7 @@ from bridge.config.fields import (
     Localpart,
     Milliseconds,
     MxcUri,
+    OptionalUrl,
     Port,
     QueueTemplate,
     Section,
@@ -419,6 +420,19 @@ class Metrics(Section):
     """Port to listen on."""
 
 
+class Console(Section):
+    """Console for operators (/admin) and page for room admins, on a port of their own."""
+
+    enabled: bool = False
+    """Serve them; `matrix-webchat console-link` prints a link to sign in."""
+    hostname: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 29341
+    """Port to listen on."""
+    public_url: OptionalUrl = ""
+    """Where browsers reach that port (a proxy with TLS); empty: only here, and no room page."""
+
+
 class Logging(Section):
     """Logs, on the standard output."""
 
@@ -446,6 +460,7 @@ class Config(Section):
     """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
+    console: Console = Console()
     logging: Logging = Logging()
 
     @property
