@@ -197,6 +197,10 @@ class MatrixAdapter:
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
 
+    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
+        content = render.panel_content(host, url, name)
+        await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
+
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
         return bool(mapping(stone or {}, "content").get("replacement_room"))

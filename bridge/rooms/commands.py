@@ -35,7 +35,7 @@ from bridge.rooms.people import lead, shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
-from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
+from bridge.rooms.visit import Conceal, SendTranscript, ShowPanel, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
@@ -447,6 +447,13 @@ def _resume(visit: Visit, call: Call) -> None:
     _change("paused", done, visit, call, "false")
 
 
+def _panel(visit: Visit, call: Call) -> None:
+    if visit.rules.panel_url:
+        visit.ask(ShowPanel(call.event_id))
+    else:
+        _answer(visit, call, "panel.off")
+
+
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
     try:
@@ -624,6 +631,7 @@ COMMANDS: Mapping[str, Command] = {
     "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
+    "panel": _ForAdmins(_panel, _no_words, "面板 面板 パネル 控制台", "widget page 页面 頁面 ページ"),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
         _no_words, "版本 版本 バージョン", "about", in_clear=True),

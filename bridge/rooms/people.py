@@ -43,7 +43,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowPanel, Visit
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -233,6 +233,8 @@ def entered(
     else:
         if not visit.record.direct:
             _welcome(visit, words_came=bool(parked))
+            if rules.panel_url:
+                visit.ask(ShowPanel())
         elif not parked and record.came_from is None:
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:

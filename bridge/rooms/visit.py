@@ -133,6 +133,13 @@ class Conceal(RoomWish, frozen=True):
     event_id: EventId
 
 
+class ShowPanel(RoomWish, frozen=True):
+    """Put the room page's widget into the room; the answer is said only to a command."""
+
+    event_id: EventId | None = None
+    """The command; None: we have just come in."""
+
+
 class Decline(RoomWish, frozen=True):
     """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
@@ -145,7 +152,7 @@ class Decline(RoomWish, frozen=True):
 
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
 """The lane to Matrix."""
-Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+Aside = model.ToAside | TellHistory | SendTranscript | ShowPanel | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""

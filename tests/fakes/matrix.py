@@ -212,6 +212,9 @@ class FakeMatrix:
 
     # --- sending ----------------------------------------------------------------------------
 
+    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
+        await self._request(f"panel {room_id} {host} {url} {name}")
+
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         await self._request(f"is {room_id} replaced for {reader}")
         return room_id in self.replaced
