@@ -26,6 +26,7 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.administration import By, change
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -41,7 +42,7 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadSetting, settings_of_event
+from bridge.rooms.rules import BadOrder, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts.durations import duration
@@ -220,7 +221,7 @@ def entered(
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -315,7 +316,9 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
+def configured(
+    visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
+) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -326,7 +329,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)
-    except BadSetting as bad:
+    except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
@@ -335,7 +338,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        visit.set(settings=settings)
+        change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
