@@ -19,7 +19,7 @@ from collections.abc import Callable
 import nh3
 from selectolax.lexbor import LexborNode
 
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse

@@ -26,6 +26,7 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.administration import By, change
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -41,7 +42,7 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadSetting, settings_of_event
+from bridge.rooms.rules import BadOrder, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowPanel, Visit
 from bridge.texts.durations import duration
@@ -220,7 +221,7 @@ def entered(
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -233,8 +234,6 @@ def entered(
     else:
         if not visit.record.direct:
             _welcome(visit, words_came=bool(parked))
-            if rules.panel_url:
-                visit.ask(ShowPanel())
         elif not parked and record.came_from is None:
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
@@ -312,12 +311,16 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     unknown = not record.language[0] and record.settings.language is None and not words_came
     also = "room.languages" if unknown else ""
     visit.ask(model.Say(inviting(key, policy), args, also=also))
+    if visit.rules.panel_url and not record.direct:
+        visit.ask(ShowPanel())
 
 
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
+def configured(
+    visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
+) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -328,7 +331,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)
-    except BadSetting as bad:
+    except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
@@ -337,7 +340,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        visit.set(settings=settings)
+        change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 

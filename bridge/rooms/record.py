@@ -417,6 +417,8 @@ class RoomRecord(Value, frozen=True):
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
+    former: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Settings as they were before each of the newest changes, the latest last, for `undo`."""
 
     @property
     def matrix_id(self) -> RoomId:
@@ -582,6 +584,17 @@ class LookedUp(InboxEntry, frozen=True):
     args: Args = {}
 
 
+class Order(InboxEntry, frozen=True):
+    """A command from outside the room, with an admin's rights (`commands.check_order`)."""
+
+    actor: str
+    """A Matrix user, or a name such as `operator`."""
+    way: str
+    """`console`, `api`, `cli` or `widget`."""
+    words: str
+    """As it would be typed, without prefix."""
+
+
 class LoginTried(InboxEntry, frozen=True):
     """The call centre was asked whether it takes a customer's account."""
 
@@ -594,7 +607,7 @@ class LoginTried(InboxEntry, frozen=True):
 
 
 _Posted = Entered | EntryFailed | CardPosted | PartPosted
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode

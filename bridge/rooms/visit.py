@@ -40,6 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
+    Change,
     ChatRow,
     EffectRow,
     Entry,
@@ -207,8 +208,8 @@ KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
 with the message all of them are taken back."""
 
-Mark = tuple[RoomRecord, int]
-"""The record, and how many effects had been asked for."""
+Mark = tuple[RoomRecord, int, int]
+"""The record, how many effects had been asked for, and how many changes made."""
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -225,18 +226,21 @@ class Visit(msgspec.Struct, eq=False):
     """Messages that are to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
     """Members who may configure the room, as far as was asked for this step."""
+    changes: list[Change] = []
+    """For the audit."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
-        return self.record, len(self.effects)
+        return self.record, len(self.effects), len(self.changes)
 
     def undo(self, mark: Mark) -> None:
         """Roll back to the mark: our own code failed in the midst of something."""
-        self.record, kept = mark
-        del self.effects[kept:]
+        self.record, effects, changes = mark
+        del self.effects[effects:]
+        del self.changes[changes:]
         self.again.clear()
 
     def take_again(self) -> list[EventId]:
@@ -459,6 +463,7 @@ class Draft(msgspec.Struct):
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """As `changed_chats` tells them; of each, only the newest is written."""
+    changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
