@@ -49,7 +49,7 @@ def program(
 for command in (
     *(running.run, running.check, running.register, running.example, running.container),
     *(database.trace, database.migrate, database.crypto, database.dead_letters),
-    *(database.replicas, ordering.order, ordering.changes),
+    *(database.replicas, database.console_link, ordering.order, ordering.changes),
 ):
     program.add_command(command)
 
