@@ -115,8 +115,7 @@ class Pages:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let no other site's page call us; turn what goes wrong into JSON."""
         try:
-            if "/api/" in request.path and not self._is_our_page(request):
-                raise NotLetIn(403, "notOurPage")
+            self._admit(request)
             answer = await handler(request)
         except NotLetIn as error:
             answer = _json(
@@ -140,10 +139,12 @@ class Pages:
             raise answer
         return answer
 
-    def _is_our_page(self, request: web.Request) -> bool:
-        origin = request.headers.get(hdrs.ORIGIN)
+    def _admit(self, request: web.Request) -> None:
+        """Refuse a call that is not our own pages' or a script's."""
         ours = {None, self._origin, f"{request.scheme}://{request.host}"}
-        return OUR_HEADER in request.headers and origin in ours
+        told = OUR_HEADER in request.headers and request.headers.get(hdrs.ORIGIN) in ours
+        if "/api/" in request.path and not told:
+            raise NotLetIn(403, "notOurPage")
 
     def _spend(self, what: str, rate: tuple[int, float]) -> None:
         budget = self._budgets.get(what)

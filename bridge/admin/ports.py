@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -68,12 +68,6 @@ class Overview(Protocol):
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
 
-    async def busy(self) -> Mapping[tuple[str, str, QueueId], int]:
-        """How many rooms there are of each call centre, phase and queue, of all processes.
-
-        Only those whose link is wanted.
-        """
-
     async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...
 
     async def forget_account(self, room_id: RoomId) -> bool:
@@ -119,6 +113,11 @@ class Bridge(msgspec.Struct, frozen=True):
     """Of this process."""
     enterprises: Callable[[], Mapping[str, Rules]]
     """The rules of each call centre; of the only one under the empty name."""
+    busy: Callable[[], Awaitable[Mapping[tuple[str, str, QueueId], int]]]
+    """How many rooms of all processes there are of each call centre, phase and queue.
+
+    Only those whose link is wanted.
+    """
     recent: Callable[[], Iterable[tuple[str, Chat]]]
     """The newest chats of this process whose wait has ended, and their call centres."""
     advice: Callable[[str], str] = lambda _: ""

@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 from cachetools import TTLCache
 
+from bridge.admin.ports import ApiError, Bridge
+from bridge.admin.views import room_of, rules_of
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
-from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import ADMIN_LEVEL
-from bridge.rooms.record import Membership, RoomRecord, load_record
-from bridge.rooms.rules import Rules
-from bridge.rooms.store import StorePort
-from bridge.rooms.surroundings import Upgrades
+from bridge.rooms.record import Membership, RoomRecord
 
 SESSION_LIFE = 3_600_000
 REMEMBERED = 60_000
@@ -71,23 +70,15 @@ class NotLetIn(Exception):
 class RoomAdmins:
     """Who is signed in to the room page, and which room they may configure."""
 
-    def __init__(  # noqa: PLR0917 - as its owner has them
-        self,
-        witness: Witness,
-        store: StorePort,
-        upgrades: Upgrades,
-        rules: Callable[[], Rules],
-        clock: Clock,
-        key: bytes,
-    ) -> None:
+    def __init__(self, witness: Witness, bridge: Bridge, domain: str, key: bytes) -> None:
+        """`domain`: of our homeserver; `key` signs sessions."""
         self._witness = witness
-        self._store = store
-        self._upgrades = upgrades
-        self._rules = rules
-        self._clock = clock
+        self._bridge = bridge
+        self._domain = domain
         self._key = key
+        self._clock = bridge.around.clock
         self._known: TTLCache[tuple[UserId, RoomId], bool] = TTLCache(
-            _KEPT, REMEMBERED, timer=clock.now
+            _KEPT, REMEMBERED, timer=self._clock.now
         )
 
     async def sign_in(self, openid_token: str, room: RoomId) -> str:
@@ -101,7 +92,7 @@ class RoomAdmins:
         except Unavailable as error:
             raise NotLetIn(502, "noOpenId") from error
         # It answers for its own users alone; a homeserver that does not is not ours.
-        if user.partition(":")[2] != self._rules().bot.partition(":")[2]:
+        if user.partition(":")[2] != self._domain:
             raise NotLetIn(401, "notYours")
         session = RoomSession(user, room, self._clock.now() + SESSION_LIFE)
         await self.room_of(session)
@@ -123,12 +114,11 @@ class RoomAdmins:
 
     async def room_of(self, session: RoomSession) -> RoomRecord:
         """The room that this session is for, if we serve it and its user may configure it now."""
-        await self._upgrades.look(self._store, session.room)
-        stored = (await self._store.load(self._upgrades.record_of(session.room))).room
-        if stored is None or not stored.customer:
-            raise NotLetIn(404, "notHere")
-        record = load_record(stored.record)
-        if record.membership is not Membership.JOINED:
+        try:
+            row, record = await room_of(self._bridge, session.room)
+        except ApiError as error:
+            raise NotLetIn(404, "notHere") from error
+        if not row.customer or record.membership is not Membership.JOINED:
             raise NotLetIn(404, "notHere")
         # Only where it is now: who stayed in a room that was replaced may not be in the new one.
         if record.matrix_id != session.room:
@@ -147,7 +137,7 @@ class RoomAdmins:
         room_id, host = record.matrix_id, record.host
         if not await self._witness.is_joined(room_id, host, user):
             return False
-        if self._rules().permission(user) is Permission.ADMIN:
+        if rules_of(self._bridge, record).permission(user) is Permission.ADMIN:
             return True
         levels = await self._witness.power_levels(room_id, host, [user])
         return levels[user] >= ADMIN_LEVEL

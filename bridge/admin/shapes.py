@@ -1,11 +1,12 @@
 """The values that operations take and give, as JSON.
 
 What an operation is asked is one struct: fields that its path names come from there, the others
-from the query, or from the body where there is one. Lists are given in pages: `next` of an answer
-is the `after` of the question for the page behind it, and null on the last one. A page may hold
-fewer entries than were asked for, even none, and have a next one: so no question is costly.
+from the query, or from the body where there is one. The docstrings are the descriptions in the
+OpenAPI document.
 
-The docstrings are the descriptions in the OpenAPI document. All times are ms since the epoch.
+Lists come in pages: `next` of an answer is the `after` of the question for the page behind it, and
+null on the last one. A page may hold fewer entries than were asked for, even none, and still have a
+next one: so no question is costly. All times are ms since the epoch.
 """
 
 from __future__ import annotations

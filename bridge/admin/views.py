@@ -102,7 +102,7 @@ async def list_enterprises(
 
 async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked) -> shapes.Queues:
     """The queues with their load, whether they are open, and how long a wait takes."""
-    busy, wanted = await bridge.overview.busy(), asked.enterprise
+    busy, wanted = await bridge.busy(), asked.enterprise
     if caller.room is not None:  # a room admin sees their own call centre's
         _, record = await room_of(bridge, caller.room)
         wanted = enterprise_of(record)

@@ -74,6 +74,8 @@ class MatrixAdapter:
         self.is_ours = self.users.is_ours
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
+        self.is_joined = homeserver.is_joined
+        self.openid_user = homeserver.openid_user
         self.mark_read = homeserver.mark_read
         devices = self.crypto or PlainDevices(homeserver)
         self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)

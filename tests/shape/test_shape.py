@@ -48,7 +48,7 @@ HEIRS: Mapping[str, str] = {
 HIGH_FOLDERS: Mapping[str, str] = {}
 """They may only get lower: an exception names the height."""
 REPEATED_NAMES: Mapping[str, str] = {
-    "operations": "of the bridge (`admin`), and of the simulator at /_sim/do: each is the field's word"
+    "operations": "of the bridge (`admin`) and of the simulator: each is the field's word"
 }
 MAY_REPEAT = {"__init__", "ports", "settings", "model"}
 """File names that every package may have."""
