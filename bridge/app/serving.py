@@ -23,8 +23,8 @@ import structlog
 from aiohttp import web
 
 from bridge.admin.dispatch import Dispatcher
-from bridge.admin.ports import Bridge
 from bridge.admin.pages import Pages
+from bridge.admin.ports import Bridge
 from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.admin.room_page import RoomAdmins
 from bridge.admin.signin import SignIn

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from bridge.admin.ports import Bridge
 from bridge.admin.room_page import REMEMBERED, SESSION_LIFE, NotLetIn, RoomAdmins
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId
@@ -60,7 +63,10 @@ class Rig:
         self.upgrades = Upgrades()
         permissions = {OPERATOR: Permission.ADMIN}
         rules = replace(RULES, permission=lambda user: permissions.get(user, Permission.CUSTOMER))
-        self.admins = RoomAdmins(self.house, store, self.upgrades, lambda: rules, clock, b"key")
+        around = SimpleNamespace(store=store, upgrades=self.upgrades, clock=clock)
+        bridge = SimpleNamespace(around=around, overview=store, enterprises=lambda: {"": rules})
+        self.bridge = cast(Bridge, bridge)
+        self.admins = RoomAdmins(self.house, self.bridge, "example.org", b"key")
 
     async def room(self, revision: int = 1, **changes: object) -> None:
         record = replace(RoomRecord(ROOM, membership=Membership.JOINED, host=BOT), **changes)
@@ -130,9 +136,7 @@ async def test_what_somebody_may_is_looked_up_again_and_again(rig: Rig) -> None:
 async def test_a_session_cannot_be_made_up_and_ends(rig: Rig) -> None:
     token = await rig.admins.sign_in(f"token-{MODERATOR}", ROOM)
     body, _, mac = token.partition(".")
-    others = RoomAdmins(
-        rig.house, rig.store, rig.upgrades, lambda: RULES, rig.clock, b"another key"
-    )
+    others = RoomAdmins(rig.house, rig.bridge, "example.org", b"another key")
     foreign = await others.sign_in(f"token-{MODERATOR}", ROOM)
     for wrong in ("", ".", "a.b", f"{body}.", f"{body}x.{mac}", f"{body}.{mac}0", foreign, "é.é"):
         with pytest.raises(NotLetIn, match="signedOut"):
