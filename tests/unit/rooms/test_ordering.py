@@ -43,7 +43,7 @@ def by_operator(words: str) -> Order:
         ("from TV", "config.bad_value"),
         ("queue set", "usage.queue"),
         ("frobnicate", "command.unknown"),
-        ("stats all", "command.unknown_near"),
+        ("statos", "command.unknown_near"),
         ("login ada secret", "order.inside"),
         ("ask why", "order.inside"),
         ("", "order.inside"),
