@@ -44,6 +44,7 @@ from bridge.rooms.record import (
     LoginTried,
     LookedUp,
     MatrixEvent,
+    Order,
     OwnLogin,
     Stored,
     dump_input,
@@ -52,6 +53,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane
 from bridge.rooms.visit import (
+    AskQueue,
     Conceal,
     Decline,
     Effect,
@@ -61,7 +63,10 @@ from bridge.rooms.visit import (
     SendTranscript,
     ShowAnswer,
     ShowPanel,
+    ShowSettings,
     StoredEffect,
+    TellChanges,
+    TellFigures,
     TellHistory,
     TryLogin,
     load_effect,
@@ -80,6 +85,7 @@ INPUTS: list[Stored] = [
     EntryFailed("M_FORBIDDEN"),
     LookedUp(EVENT, "history.list", {"list": "1. …"}),
     LoginTried(EVENT, OwnLogin("ada", b"\x00sealed"), "login.refused", -20),
+    Order("operator", "api", "queue set 2"),
     Said(EVENT, CustomerText("hello")),
     Said(EVENT, MEDIA),
     Pushed(QueueStatus(RequestId(9001), 0, 2)),
@@ -106,6 +112,8 @@ MATRIX: list[Effect] = [
     Reported(EVENT, "undelivered.blank"),
     ShowAnswer(EVENT, "how?", "robot.nothing", {}),
     PutSigns(EVENT, ("👍",)),
+    ShowSettings(),
+    AskQueue(EventId("")),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
 ]
@@ -114,6 +122,8 @@ ASIDE: list[Effect] = [
     AskRobot(EVENT, "how?", first=True),
     FetchHistory(SessionId(5150), 7),
     TellHistory(EVENT, 20),
+    TellChanges(EVENT, 20),
+    TellFigures(EVENT, 7),
     SendTranscript(EVENT, 3),
     ShowPanel(EVENT),
     TryLogin(EVENT, OwnLogin("ada", b"\x00sealed")),
