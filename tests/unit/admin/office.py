@@ -73,7 +73,7 @@ async def office() -> AsyncIterator[Office]:
     now = world.clock.now()
     async with world.running() as engine:
         bridge = Bridge(
-            world.around,
+            {"": world.around},
             overview=world.store,
             orders=engine,
             health=health,
@@ -81,7 +81,6 @@ async def office() -> AsyncIterator[Office]:
                 LinkState(ROOM, "up", now),
                 LinkState(QUEUED, "waiting", now, "handshake: HTTP 502"),
             ],
-            enterprises=lambda: {"": world.around.rules},
             busy=world.store.busy,
             recent=lambda: [("", chat(1)), ("", replace(chat(2), started=None))],
             advice=lambda why: "load it" if why == "not loaded" else "",
