@@ -2,7 +2,10 @@
 
 Whichever way a setting is changed (a command, the state event, an order from outside), it comes
 through `change`: the record has the new settings, the audit (`store.Change`) a row for each, both
-written in one commit.
+written in one commit. The record is the truth. The state event `org.matrix_webchat.room` follows it
+(`ShowSettings`) where our host may write it; where it may not, the event stays as somebody wrote
+it, and counts again once somebody writes it anew. What we write ourselves is no change: the
+homeserver's echo of it is dropped, as of all that our users send.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from typing import NamedTuple
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.rules import Rules, set_by_name, unset
 from bridge.rooms.store import Change
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import ShowSettings, Visit
 
 MOST_UNDONE = 10
 """Changes of a room that can be undone, one after the other."""
+
+USUAL_DAYS, MOST_DAYS = 7, 90
+"""Days that figures are of."""
 
 
 class By(NamedTuple):
@@ -38,8 +44,22 @@ def written(settings: RoomSettings) -> dict[str, str]:
         "language": settings.language,
         "start": settings.start,
         "paused": "true" if settings.paused else None,
+        "hours": settings.hours,
+        **{f"text.{name}": sentence for name, sentence in settings.texts},
     }
     return {key: value for key, value in chosen.items() if value is not None}
+
+
+def state_of(settings: RoomSettings) -> dict[str, object]:
+    """The same as content of the state event `org.matrix_webchat.room`."""
+    content: dict[str, object] = {
+        key: value for key, value in written(settings).items() if not key.startswith("text.")
+    }
+    if settings.queue is not None:
+        content["queue"] = settings.queue
+    if settings.paused:
+        content["paused"] = True
+    return content | ({"texts": dict(settings.texts)} if settings.texts else {})
 
 
 def change(visit: Visit, settings: RoomSettings, by: By) -> None:
@@ -51,6 +71,7 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     if keys:
         former = tuple((key, before.get(key, "")) for key in keys)
         visit.set(settings=settings, former=(*record.former, former)[-MOST_UNDONE:])
+        visit.ask(ShowSettings())
 
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:

@@ -31,7 +31,7 @@ from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.rooms import administration, cards
-from bridge.rooms.administration import By
+from bridge.rooms.administration import MOST_DAYS, USUAL_DAYS, By
 from bridge.rooms.people import lead, shown_settings
 from bridge.rooms.record import (
     LoginTried,
@@ -42,8 +42,17 @@ from bridge.rooms.record import (
     RoomSettings,
 )
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name
-from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
+from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name, unset
+from bridge.rooms.visit import (
+    AskQueue,
+    Conceal,
+    SendTranscript,
+    TellChanges,
+    TellFigures,
+    TellHistory,
+    TryLogin,
+    Visit,
+)
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
@@ -60,6 +69,11 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def for_admins(self) -> bool:
         return COMMANDS[self.verb].for_admins(self.words)
+
+    @property
+    def lists_all(self) -> bool:
+        """It lists the commands, of which admins have more."""
+        return self.verb == "help" and bool(self.words)
 
 
 class Malformed(msgspec.Struct, frozen=True):
@@ -87,6 +101,8 @@ class Call(msgspec.Struct, frozen=True):
     """The undelivered message that `target`, a message of ours, is about."""
     by: By = By()
     """Who gave it, and how."""
+    admin: bool = False
+    """An admin gave it."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -266,11 +282,30 @@ def _number_and_form(words: list[str]) -> Words | None:
 
 
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
-    """`show` or the other word alone, or `set` and a value, behind so many keys."""
+    """`show` or the other word alone, or `set` and a value, behind so many keys.
+
+    `reset` may name one of the keys.
+    """
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
+    if action == other == "reset" and len(rest) <= keys:
+        return ("reset", *map(folded, rest))
     return (action,) if action in {"show", other} and not rest else None
+
+
+def _queue_words(words: list[str]) -> Words | None:
+    return _action("list", 0, words) if words else ()
+
+
+_DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
+
+
+def _maybe_days(words: list[str]) -> Words | None:
+    if not words:
+        return (str(USUAL_DAYS),)
+    found = _DAYS.fullmatch(folded(words[0])) if len(words) == 1 else None
+    return (found[1],) if found is not None and 0 < int(found[1]) <= MOST_DAYS else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
@@ -380,7 +415,8 @@ def _help(visit: Visit, call: Call) -> None:
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
     now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
     if call.words:
-        now, verbs = "help.all", list(COMMANDS)
+        mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
+        now, verbs = "help.all", list(mine)
     elif isinstance(phase, model.Chatting):
         first = "human" if phase.robot else "status"
         now, verbs[:3] = "help.chatting", (first, "close", "transcript")
@@ -470,15 +506,54 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
-    match call.words[0]:
-        case "list":
+    match call.words[:1]:
+        case ():
+            _offer_queues(visit, call)
+        case ("list",):
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
-        case "set":
+        case ("set",):
             _change("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
+
+
+def _offer_queues(visit: Visit, call: Call) -> None:
+    """Offer the queues as a poll, where there is something to choose."""
+    if len(visit.rules.queues) > 1:
+        visit.ask(AskQueue(call.event_id))
+    else:
+        _queue(visit, replace(call, words=("show",)))
+
+
+def _hours(visit: Visit, call: Call) -> None:
+    match call.words[0]:
+        case "set":
+            _change("hours", "hours.shown", visit, call)
+        case "reset":
+            administration.change(visit, unset("hours", visit.record.settings), call.by)
+            _answer(visit, call, "hours.shown", **shown_settings(visit))
+        case _:
+            _answer(visit, call, "hours.shown", **shown_settings(visit))
+
+
+def _undo(visit: Visit, call: Call) -> None:
+    done = administration.undo(visit, call.by)
+    key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
+    _answer(visit, call, key, **args)
+
+
+def _audit(visit: Visit, call: Call) -> None:
+    visit.ask(TellChanges(call.event_id, *map(int, call.words or ("0",))))
+
+
+def _stats(visit: Visit, call: Call) -> None:
+    if visit.now - visit.record.figures_at < TRANSCRIPT_EVERY:
+        _answer(visit, call, "stats.too_soon")
+    else:
+        visit.set(figures_at=visit.now)
+        visit.ask(TellFigures(call.event_id, int(call.words[0])))
 
 
 def _config(visit: Visit, call: Call) -> None:
@@ -486,7 +561,10 @@ def _config(visit: Visit, call: Call) -> None:
         case "set":
             _change(call.words[1], "config.taken", visit, call)
         case "reset":
-            administration.change(visit, RoomSettings(), call.by)
+            settings = RoomSettings()
+            for key in call.words[1:]:
+                settings = unset(key, visit.record.settings)
+            administration.change(visit, settings, call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))
@@ -657,9 +735,9 @@ COMMANDS: Mapping[str, Command] = {
     "callback": Command(partial(_step, model.CallBack), _no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts"),
-    "queue": _Setting(_queue, partial(_action, "list", 0), "队列 佇列 窓口 キュー",
+    "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
-        makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
+        makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
         "语言 語言 言語", "language", for_admins=lambda _: True,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
@@ -668,6 +746,13 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
+    "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
+        "opening schedule", for_admins=_changes),
+    "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
+        makes_sense=lambda visit, _: bool(visit.record.former)),
+    "audit": _ForAdmins(_audit, _maybe_number, "变更记录 變更紀錄 変更履歴", "changes"),
+    "stats": Command(_stats, _maybe_days, "统计 統計 統計", "statistics figures report",
+        for_admins=lambda _: True, outside="tells"),
     "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True,
         outside="tells"),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",

@@ -104,6 +104,30 @@ class PutSigns(RoomWish, frozen=True):
     """Those to be taken away again."""
 
 
+class ShowSettings(RoomWish, frozen=True):
+    """Make the room's state event say what its settings are, where our host may write it."""
+
+
+class AskQueue(RoomWish, frozen=True):
+    """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+
+
+class TellChanges(RoomWish, frozen=True):
+    """List who changed what in the room, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+    limit: int
+
+
+class TellFigures(RoomWish, frozen=True):
+    """Show the figures of the room's chats of the last days, in words and as a picture."""
+
+    event_id: EventId
+    days: int
+
+
 class TellHistory(RoomWish, frozen=True):
     """List the room's chats, as a reply to the event."""
 
@@ -144,9 +168,10 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer | ShowSettings | AskQueue
 """The lane to Matrix."""
-Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+_Told = TellHistory | TellChanges | TellFigures | SendTranscript
+Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
@@ -174,12 +199,16 @@ def new_effect(effect: Effect) -> NewEffect | None:
             about = effect.reply_to
         elif isinstance(effect, model.Reported | ShowAnswer):
             about = effect.event_id
+        elif isinstance(effect, AskQueue):
+            about = effect.event_id or None
         return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
     if isinstance(effect, model.FetchHistory):
         return NewEffect(Lane.ASIDE, body)
-    return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
+    return (
+        NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
+    )
 
 
 def log_fields(
