@@ -286,6 +286,8 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
             language=settings.language,
             start=settings.start,
             paused=settings.paused,
+            hours=settings.hours,
+            texts=dict(settings.texts),
         ),
         phase=type(phase).__name__,
         since=phase.since or None,

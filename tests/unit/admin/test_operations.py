@@ -103,6 +103,7 @@ async def test_a_room_shows_who_is_there() -> None:
         assert room["own_account"] is True
         assert room["settings"] == {
             "queue": None, "from": None, "language": None, "start": None, "paused": False,
+            "hours": None, "texts": {},
         }  # fmt: skip
         assert (await there.get("/rooms/!queued%3Aexample.org"))["position"] == 3
         status, answer = await there.ask("GET", "/rooms/!nowhere:example.org")
