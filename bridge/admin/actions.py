@@ -107,6 +107,6 @@ async def _audit_letter(bridge: Bridge, caller: Caller, key: str, letter: DeadLe
 async def _audit(
     bridge: Bridge, caller: Caller, key: str, record: RoomRecord, about: str = ""
 ) -> None:
-    now, enterprise = bridge.around.clock.now(), enterprise_of(record)
+    now, enterprise = bridge.around.clock.now(), enterprise_of(bridge, record)
     done = Change(now, caller.actor, caller.way, key, about, "", record.room_id, enterprise)
     await bridge.around.store.record_changes([done])

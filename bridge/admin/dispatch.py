@@ -124,30 +124,26 @@ def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) 
 
 def _asked(operation: Operation, values: dict[str, str], request: Request) -> Any:
     """What is asked, checked by the operation's own struct."""
-    if operation.has_body:
+    in_body = operation.has_body
+    beside: dict[str, Any] = dict(request.query)
+    if len(beside) < len(request.query):
+        raise ApiError(400, "M_INVALID_PARAM", "Give each parameter of the query once.")
+    _know(() if in_body else operation.beside, beside, "M_INVALID_PARAM")
+    if in_body:
         beside = _body(request.body)
-        _no_more(operation, (name for name, _ in request.query), "in the query")
-    else:
-        beside = dict(request.query)
-        if len(beside) < len(request.query):
-            raise ApiError(400, "M_INVALID_PARAM", "Give each parameter of the query once.")
-    _no_more(operation, beside, "in the body" if operation.has_body else "in the query", takes=True)
+        _know(operation.beside, beside, "M_BAD_JSON")
     try:
-        given = {**beside, **values}
-        return msgspec.convert(given, operation.asked, strict=operation.has_body)
+        return msgspec.convert({**beside, **values}, operation.asked, strict=in_body)
     except msgspec.ValidationError as error:
-        raise _wrong(str(error), in_body=operation.has_body) from None
+        raise _wrong(str(error), "M_BAD_JSON" if in_body else "M_INVALID_PARAM") from None
 
 
-def _no_more(
-    operation: Operation, given: Iterable[str], where: str, *, takes: bool = False
-) -> None:
-    known = operation.beside if takes else ()
+def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
+    """Refuse a name that is not asked for."""
     for name in given:
         if name not in known:
-            may = f"; it takes {', '.join(known)}" if known else ""
-            sentence = f"{operation.name} knows no {name[:60]!r} {where}{may}."
-            raise ApiError(400, "M_INVALID_PARAM", sentence)
+            may = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ApiError(400, errcode, f"There is no parameter {name[:60]!r} here; {may}.")
 
 
 def _body(body: bytes) -> dict[str, Any]:
@@ -160,9 +156,8 @@ def _body(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def _wrong(why: str, *, in_body: bool) -> ApiError:
+def _wrong(why: str, errcode: str) -> ApiError:
     """The error for a value that does not fit, as msgspec says it: with its key."""
     found = _AT.fullmatch(why)
     sentence = f"{found[2]}: {found[1]}" if found is not None and found[2] else why
-    code = "M_BAD_JSON" if in_body else "M_INVALID_PARAM"
-    return ApiError(400, code, f"{sentence}.")
+    return ApiError(400, errcode, f"{sentence}.")

@@ -10,7 +10,6 @@ import msgspec
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, Order
-from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
@@ -105,14 +104,13 @@ class Health(Protocol):
 class Bridge(msgspec.Struct, frozen=True):
     """Everything that operations use; built once, by the composition root."""
 
-    around: Surroundings
+    enterprises: Mapping[str, Surroundings]
+    """Of each call centre, by its name in the configuration; the only one's name is empty."""
     overview: Overview
     orders: Orders
     health: Health
     links: Callable[[], Iterable[LinkState]]
     """Of this process."""
-    enterprises: Callable[[], Mapping[str, Rules]]
-    """The rules of each call centre; of the only one under the empty name."""
     busy: Callable[[], Awaitable[Mapping[tuple[str, str, QueueId], int]]]
     """How many rooms of all processes there are of each call centre, phase and queue.
 
@@ -124,5 +122,12 @@ class Bridge(msgspec.Struct, frozen=True):
     """What to do about a dead letter, by why it is one; empty: nothing is known."""
     replica: str = ""
     """Name of this process among several; empty: it is the only one."""
+    first: str = ""
+    """The call centre of rooms whose record names none."""
     open_names: Callable[[str], bool] = lambda _: False
     """Whether knowing the login name does not open an account of this call centre."""
+
+    @property
+    def around(self) -> Surroundings:
+        """What all call centres share."""
+        return next(iter(self.enterprises.values()))

@@ -222,6 +222,9 @@ class Settings(Answer, frozen=True, kw_only=True):
     language: str | None
     start: str | None
     paused: bool
+    hours: str | None
+    texts: dict[str, str]
+    """Sentences of the room's own, by name."""
 
 
 class RoomState(Answer, frozen=True, kw_only=True):
@@ -320,7 +323,7 @@ class SettingsWished(RoomAsked, frozen=True, kw_only=True):
         dict[Annotated[str, Meta(pattern="^[a-z_.]{1,40}$")], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
-    """By key: `queue`, `from`, `language`, `start`, `paused`."""
+    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name."""
 
 
 class OrderedAll(Answer, frozen=True, kw_only=True):

@@ -93,9 +93,12 @@ async def list_enterprises(
     return shapes.Enterprises(
         enterprises=[
             shapes.Enterprise(
-                id=name, bot=rules.bot, queues=len(rules.queues), default_queue=rules.default_queue
+                id=name,
+                bot=one.rules.bot,
+                queues=len(one.rules.queues),
+                default_queue=one.rules.default_queue,
             )
-            for name, rules in bridge.enterprises().items()
+            for name, one in bridge.enterprises.items()
         ]
     )
 
@@ -105,13 +108,13 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     busy, wanted = await bridge.busy(), asked.enterprise
     if caller.room is not None:  # a room admin sees their own call centre's
         _, record = await room_of(bridge, caller.room)
-        wanted = enterprise_of(record)
+        wanted = enterprise_of(bridge, record)
     return shapes.Queues(
         queues=[
             _queue(bridge, name, queue, busy)
-            for name, rules in bridge.enterprises().items()
+            for name, one in bridge.enterprises.items()
             if wanted in {None, name}
-            for queue in rules.queues
+            for queue in one.rules.queues
         ]
     )
 
@@ -122,7 +125,7 @@ def _queue(
     now = bridge.around.clock.now()
     hours = parse_hours(queue.hours) if queue.hours else None
     opened = None if hours is None else hours.is_open(now)
-    usual = bridge.around.waits.expected(model.Queued(QueueId(queue.id), now), now)
+    usual = bridge.enterprises[enterprise].waits.expected(model.Queued(QueueId(queue.id), now), now)
 
     def count(*phases: str) -> int:
         return sum(busy.get((enterprise, phase, QueueId(queue.id)), 0) for phase in phases)
@@ -250,14 +253,13 @@ def record_in(row: StoredRoom) -> RoomRecord:
         return RoomRecord(row.room_id)
 
 
-def enterprise_of(record: RoomRecord) -> str:
-    return str(getattr(record, "enterprise", ""))
+def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
+    return str(getattr(record, "enterprise", "")) or bridge.first
 
 
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
-    """The rules of the room's call centre; of the first one, if that has gone from the config."""
-    known = bridge.enterprises()
-    return known.get(enterprise_of(record)) or next(iter(known.values()))
+    """The rules of the room's call centre; of another, if that has gone from the config."""
+    return bridge.enterprises.get(enterprise_of(bridge, record), bridge.around).rules
 
 
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:
@@ -269,7 +271,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     return shapes.RoomState(
         room_id=row.room_id,
         matrix_id=record.matrix_id,
-        enterprise=enterprise_of(record),
+        enterprise=enterprise_of(bridge, record),
         membership=record.membership.value,
         customer=record.customer,
         host=record.host,
@@ -284,6 +286,8 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
             language=settings.language,
             start=settings.start,
             paused=settings.paused,
+            hours=settings.hours,
+            texts=dict(settings.texts),
         ),
         phase=type(phase).__name__,
         since=phase.since or None,
@@ -378,7 +382,7 @@ async def list_accounts(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
     own = record.login is not None and record.login.name == row.login_name
-    shown = own or bridge.open_names(enterprise_of(record))
+    shown = own or bridge.open_names(enterprise_of(bridge, record))
     return shapes.Account(
         room_id=row.room_id,
         customer=record.customer,
@@ -487,7 +491,7 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     text = content.get("body") if isinstance(content, dict) else None
     if not isinstance(text, str):
         return False
-    prefixes = {rules.prefix for rules in bridge.enterprises().values()}
+    prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     read = [commands.parse(text, prefix, prefix_needed=False) for prefix in prefixes]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret

@@ -215,12 +215,11 @@ class Serving:
     def _inside(self, store: SqlStore, engine: Engine, links: Links, health: Health) -> Bridge:
         """The bridge as administration sees it."""
         return Bridge(
-            self._around,
+            {"": self._around},
             overview=store,
             orders=engine,
             health=health,
             links=links.states,
-            enterprises=lambda: {"": self._around.rules},
             recent=lambda: [("", chat) for chat in self._metrics.recent],
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
