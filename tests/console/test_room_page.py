@@ -135,6 +135,34 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
     await expect(frame.get_by_label("Language")).to_have_value("ja")
 
 
+async def test_own_hours_and_sentences(console: Console) -> None:
+    talk = await a_room(console, "writer")
+    url = await widget_url(talk)
+    frame = await opened(await console.window(), url, talk, talk.customer)
+    hours = frame.get_by_label("Opening hours of this room")
+    save = frame.get_by_role("button", name="Save")
+    await expect(save).to_be_disabled()
+    await hours.fill("whenever we like")
+    await save.click()
+    await expect(frame.locator("#toasts")).to_contain_text("whenever we like")
+    await expect(hours).to_have_value("whenever we like")
+    await hours.fill("Mon-Fri 09:00-18:00")
+    await frame.get_by_label("Greeting").fill("Welcome to {queue} 您好")
+    await save.click()
+    await expect(frame.locator("tbody")).to_contain_text("Welcome to {queue} 您好")
+    await expect(save).to_be_disabled()
+    # As the state event has it, which the bot may write here.
+    told = await talk.customer.state(talk.room, "org.matrix_webchat.room")
+    assert told["texts"] == {"greeting": "Welcome to {queue} 您好"}
+    frame = await opened(await console.window(), url, talk, talk.customer)
+    await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
+    await frame.get_by_label("Greeting").fill("")
+    await frame.get_by_role("button", name="Save").click()
+    await expect(frame.locator("#toasts")).to_contain_text("Saved")
+    await frame.get_by_role("button", name="Undo the last change").click()
+    await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
+
+
 async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
     talk = await a_room(console, "owner")
     url = await widget_url(talk)

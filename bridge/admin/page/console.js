@@ -121,7 +121,11 @@ find("sign-out").addEventListener("click", async () => {
 });
 window.addEventListener("hashchange", () => {
   if (location.hash.startsWith("#sign-in=")) begin();
-  else if (location.hash !== "#main") show();
+  else show();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
 });
 
 speak();

@@ -10,6 +10,7 @@ import { speak, switchLanguage, word } from "./words.js";
 const LANGUAGES = [["zh-CN", "简体中文"], ["zh-TW", "繁體中文"], ["en", "English"], ["ja", "日本語"]];
 const SOURCES = ["PC", "MOBILE", "WECHAT", "APP"];
 const STARTS = ["on_message", "on_command"];
+const TEXTS = { greeting: "greeting", closed: "closed_", nobody: "nobody__", ended: "ended_" };
 /** Looks for what became of an order, half a second apart. */
 const CARRIED_OUT = 10;
 
@@ -51,7 +52,8 @@ async function begin() {
 function show() {
   const form = settingsForm();
   const log = make("div");
-  parts = [form.element, box(word("lastChanges"), log)];
+  parts = [form.element, box(word("lastChanges"), log,
+    make("div", { className: "row" }, button(word("undo"), undo, { key: "undo" })))];
   return pulse.show(async (current) => {
     const [room, { queues }, { changes }] = await Promise.all([
       call(at), call("queues"), call(`${at}/changes`, { query: { limit: 10 } }),
@@ -72,15 +74,31 @@ async function carriedOut(orders) {
   }
 }
 
+/** Change settings, as commands do; what is null goes back to how the operator has it. */
 async function set(settings) {
+  const entries = Object.entries(settings);
+  const wished = Object.fromEntries(entries.filter(([, value]) => value !== null));
   const done = await tried(async () => {
-    const { orders } = await call(`${at}/settings`, { method: "PATCH", body: { settings } });
+    let orders = [];
+    if (Object.keys(wished).length) {
+      ({ orders } = await call(`${at}/settings`, { method: "PATCH", body: { settings: wished } }));
+    }
+    for (const [key] of entries.filter(([, value]) => value === null)) {
+      orders.push(await give(`config reset ${key}`));
+    }
     await carriedOut(orders);
     return true;
   });
   if (done) tell(word("saved"), true);
   await pulse.beat();
   return done;
+}
+
+const give = async (words) => (await call(`${at}/orders`, { body: { words } })).order;
+
+async function undo() {
+  await tried(async () => carriedOut([await give("undo")]));
+  await pulse.beat();
 }
 
 function queueChoice(queue, chosen, choose) {
@@ -94,14 +112,19 @@ function queueChoice(queue, chosen, choose) {
 /** The form. What its reader has touched is left as they put it, until they save. */
 function settingsForm() {
   const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
-  const language = make("select", { "data-key": "language" });
-  const source = make("select", { "data-key": "source" });
-  const start = make("select", { "data-key": "start" });
   const touched = {};
-  const note = (key, value) => { touched[key] = value; save.disabled = false; };
-  language.addEventListener("change", () => note("language", language.value));
-  source.addEventListener("change", () => note("from", source.value));
-  start.addEventListener("change", () => note("start", start.value));
+  const note = (key, value) => { touched[key] = value === "" ? null : value; save.disabled = false; };
+  const input = (tag, key, more = {}) => make(tag, { "data-key": key, ...more,
+    oninput: (event) => note(key, event.target.value.trim()) });
+  const choices = {
+    language: [input("select", "language"), LANGUAGES],
+    from: [input("select", "from"), SOURCES.map((one) => [one, one])],
+    start: [input("select", "start"), STARTS.map((one) => [one, word(one)])],
+  };
+  const typed = { hours: input("input", "hours", { maxLength: 300, placeholder: word("hoursHint"), spellcheck: false }) };
+  for (const name of Object.keys(TEXTS)) {
+    typed[`text.${name}`] = input("textarea", `text.${name}`, { maxLength: 500, rows: 2 });
+  }
   const save = make("button", { className: "strong", textContent: word("save"), disabled: true });
   const element = make("form", { className: "stack", onsubmit: async (event) => {
     event.preventDefault();
@@ -115,16 +138,12 @@ function settingsForm() {
   } },
   box(word("state"), service),
   box(word("chosenQueue"), queues),
-  box(word("settings"), make("div", { className: "stack" }, field(word("chosenLanguage"), language),
-    field(word("chosenSource"), source), field(word("chosenStart"), start)), make("div", { className: "row" }, save)));
-
-  const fill = (select, options, value) => {
-    const unset = value === null || value === undefined ? [["", word("byOperator")]] : [];
-    const drawn = JSON.stringify([unset, value]);
-    if (select.dataset.drawn === drawn) return;
-    select.dataset.drawn = drawn;
-    replace(select, optionsOf([...unset, ...options], value ?? ""));
-  };
+  box(word("settings"), make("div", { className: "stack" },
+    field(word("chosenLanguage"), choices.language[0]), field(word("chosenSource"), choices.from[0]),
+    field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours))),
+  box(word("texts"), muted(word("textsHint")), make("div", { className: "stack" },
+    Object.entries(TEXTS).map(([name, key]) => field(word(key), typed[`text.${name}`])))),
+  make("div", { className: "row bar" }, save));
 
   function draw(room, found) {
     const { settings } = room;
@@ -132,9 +151,16 @@ function settingsForm() {
       button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
       found.map((queue) => queueChoice(queue, touched.queue ?? settings.queue ?? room.queue, () => note("queue", queue.id))));
-    if (!("language" in touched)) fill(language, LANGUAGES, settings.language);
-    if (!("from" in touched)) fill(source, SOURCES.map((one) => [one, one]), settings.from);
-    if (!("start" in touched)) fill(start, STARTS.map((one) => [one, word(one)]), settings.start);
+    for (const [key, [select, options]] of Object.entries(choices)) {
+      const value = settings[key] ?? "";
+      if (key in touched || select.dataset.drawn === value) continue;
+      select.dataset.drawn = value;
+      replace(select, optionsOf([["", word("byOperator")], ...options], value));
+    }
+    for (const [key, one] of Object.entries(typed)) {
+      const value = (key === "hours" ? settings.hours : settings.texts[key.slice(5)]) ?? "";
+      if (!(key in touched) && one.value !== value) one.value = value;
+    }
   }
   return { element, draw };
 }

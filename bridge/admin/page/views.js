@@ -74,7 +74,9 @@ function live(_, again) {
     const nameOf = queueNames(queues);
     const key = (one) => `${one.enterprise}/${one.queue ?? one.id}`;
     const options = [["", word("allQueues")], ...queues.map((one) => [key(one), nameOf(one)])];
-    if (offered !== (offered = JSON.stringify(options))) replace(filter, optionsOf(options, chosenQueue));
+    const offers = JSON.stringify(options);
+    if (offers !== offered) replace(filter, optionsOf(options, chosenQueue));
+    offered = offers;
     const wanted = rooms.filter((room) => !chosenQueue || key(room) === chosenQueue);
     const columns = PHASES.map((phase) => {
       const here = wanted.filter((room) => room.phase === phase).sort((a, b) => (a.since ?? 0) - (b.since ?? 0));
@@ -323,7 +325,8 @@ function room(about, again) {
           [word("queue"), nameOf(state)],
           [word("agent"), state.agents.map((one) => one.name || one.id).join(", ") || null],
           [word("settings"), [settings.queue === null ? word("byOperator") : named(settings.queue), told(settings.from),
-            told(settings.language), told(settings.start), settings.paused && word("pause")].filter(Boolean).join(" · ")],
+            told(settings.language), settings.start === null ? word("byOperator") : word(settings.start),
+            settings.hours, settings.paused && word("paused"), ...Object.keys(settings.texts)].filter(Boolean).join(" · ")],
         ]));
     replace(below,
       box(word("chats"), chats.length ? table(word("chats"), [
