@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import pytest
 import pytest_asyncio
 
 from bridge.config import load_config
+from bridge.rooms.record import MatrixEvent, Raw, dump_input
 from tests.support.matrix_user import PATIENCE
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -117,7 +117,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
 
 def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
     """Put an event into the journal as one that was given up."""
-    raw = {
+    raw: Raw = {
         "type": "m.room.message",
         "event_id": event_id,
         "room_id": talk.room,
@@ -125,7 +125,7 @@ def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
         "origin_server_ts": 1,
         "content": {"msgtype": "m.text", "body": text},
     }
-    body = msgspec.json.encode({"type": "MatrixEvent", "raw": raw})
+    body = dump_input(MatrixEvent(raw))
     with sqlite3.connect(stage.folder / "bridge.db", timeout=5) as database:
         database.execute(
             "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail) "
