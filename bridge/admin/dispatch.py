@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from bridge.admin.operations import OPERATIONS, Operation, Who
-from bridge.admin.ports import ApiError, Bridge, Caller, not_found
+from bridge.admin.ports import ApiError, Bridge, Caller
 from bridge.admin.shapes import Trouble
 from bridge.rooms.store import StoreError
 
@@ -61,9 +61,10 @@ class Dispatcher:
         """Find the operation, check who asks and what, carry it out. Raises nothing."""
         operation, values, allow = _find(request)
         if operation is None:
-            if not allow:
-                return refused(not_found("There is no such address; docs/api.md lists all."))
-            error = ApiError(405, "M_UNRECOGNIZED", f"Use one of {', '.join(allow)} here.")
+            sentence = "There is no such address; docs/api.md lists all."
+            if allow:
+                sentence = f"Use one of {', '.join(allow)} here."
+            error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
             return refused(error)._replace(allow=allow)
         try:
             _authorise(operation, caller, values)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.config import load_config
+from bridge.rooms.record import MatrixEvent, Raw, dump_input
 from tests.support.matrix_user import PATIENCE
+from tests.support.postgres import PostgresServer
+from tests.support.replicas import replicas
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting
@@ -39,10 +42,9 @@ async def stage(
 class Api:
     """The program of the operator's."""
 
-    def __init__(self, stage: Stage) -> None:
-        port = load_config(stage.config, {}).appservice.port
+    def __init__(self, stage: Stage, url: str = "") -> None:
         self._session = stage.session
-        self._base = f"http://127.0.0.1:{port}/_matrix/provision/v1"
+        self._base = f"{url or stage.bridge.url}/_matrix/provision/v1"
 
     async def ask(self, method: str, path: str, body: object = None, **query: str) -> Any:
         headers = {"Authorization": f"Bearer {SECRET}", "X-Actor": "crm"}
@@ -117,7 +119,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
 
 def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
     """Put an event into the journal as one that was given up."""
-    raw = {
+    raw: Raw = {
         "type": "m.room.message",
         "event_id": event_id,
         "room_id": talk.room,
@@ -125,7 +127,7 @@ def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
         "origin_server_ts": 1,
         "content": {"msgtype": "m.text", "body": text},
     }
-    body = msgspec.json.encode({"type": "MatrixEvent", "raw": raw})
+    body = dump_input(MatrixEvent(raw))
     with sqlite3.connect(stage.folder / "bridge.db", timeout=5) as database:
         database.execute(
             "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail) "
@@ -134,9 +136,47 @@ def bury(stage: Stage, talk: Talk, event_id: str, text: str) -> None:
         )
 
 
+@asynccontextmanager
+async def with_api(stage: Stage, index: int, port: int) -> AsyncIterator[Mapping[str, str]]:
+    """What each of several bridges gets from its environment."""
+    yield {
+        "MATRIX_WEBCHAT_PROVISIONING__ENABLED": "true",
+        "MATRIX_WEBCHAT_PROVISIONING__SECRET": SECRET,
+    }
+
+
+async def test_any_of_several_processes_takes_an_order(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    database = postgres_server.new_database()
+    async with replicas(tmp_path, database, 2, wiring=with_api) as shared:
+        talk = await chatting(shared.stage, "ada")
+        apis = [Api(shared.stage, bridge.url) for bridge in shared.bridges]
+        for queue, api in zip((2, 1), apis, strict=True):
+            words = {"settings": {"queue": queue}}
+            ordered = await api.ask("PATCH", f"/rooms/{quote(talk.room)}/settings", words)
+            for order in ordered["orders"]:
+                await api.done(talk.room, order)
+        told = []
+        for api in apis:
+            assert len((await api.ask("GET", "/replicas"))["replicas"]) == 2
+            room = await api.ask("GET", f"/rooms/{quote(talk.room)}")
+            queues = (await api.ask("GET", "/queues"))["queues"]
+            changes = (await api.ask("GET", "/changes"))["changes"]
+            told.append((room, queues, changes))
+        assert told[0] == told[1]
+        room, queues, changes = told[0]
+        assert (room["settings"]["queue"], room["phase"]) == (1, "Chatting")
+        assert [one["chatting"] for one in queues] == [1, 0]
+        assert [one["after"] for one in changes] == ["1", "2"]
+        links = [len((await api.ask("GET", "/links"))["links"]) for api in apis]
+        assert sorted(links) == [0, 1], "of its owner"
+        await talk.say("still here")
+        await talk.heard("still here")
+
+
 async def test_strangers_get_nothing_and_the_homeserver_goes_on(stage: Stage) -> None:
-    port = load_config(stage.config, {}).appservice.port
-    address = f"http://127.0.0.1:{port}/_matrix/provision/v1/rooms"
+    address = f"{stage.bridge.url}/_matrix/provision/v1/rooms"
     for _ in range(20):
         headers = {"Authorization": "Bearer guess"}
         async with stage.session.get(address, headers=headers) as response:

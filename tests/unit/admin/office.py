@@ -15,7 +15,17 @@ from bridge.conversation.model import Queued
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import Chat, ChatAgent, Ending, OwnLogin, dump_chat, dump_record
+from bridge.rooms.record import (
+    Chat,
+    ChatAgent,
+    Ending,
+    MatrixEvent,
+    OwnLogin,
+    Raw,
+    dump_chat,
+    dump_input,
+    dump_record,
+)
 from bridge.rooms.store import ChatRow, Lane, NewEffect, NewInput, Outcome, Settlement, Token
 from bridge.texts import Texts
 from tests.fakes.clock import quiet
@@ -118,9 +128,10 @@ async def furnish(world: World) -> None:
     await store.save_token(Token(QUEUED, "mx-0123456789abcdef", "t0ken", now))
     for number, text in enumerate(("hello", "!wc login ada letmein")):
         content = {"msgtype": "m.text", "body": text}
-        raw = {"type": "m.room.message", "event_id": f"$dead{number}", "content": content}
-        body = msgspec.json.encode({"type": "MatrixEvent", "raw": raw})
-        (waiting,) = await accept(store, [NewInput(QUEUED, body, f"$dead{number}")], now)
+        event_id = f"$dead{number}"
+        raw: Raw = {"type": "m.room.message", "event_id": event_id, "content": content}
+        body = dump_input(MatrixEvent(raw))
+        (waiting,) = await accept(store, [NewInput(QUEUED, body, event_id)], now)
         found = await store.load(QUEUED)
         assert found.room is not None
         room = replace(found.room, live=True)
