@@ -124,12 +124,13 @@ class RoomAdmins:
         if record.matrix_id != session.room:
             raise NotLetIn(404, "moved")
         who = session.user, session.room
-        if who not in self._known:
+        may = self._known.get(who)
+        if may is None:
             try:
-                self._known[who] = await self._is_admin(record, session.user)
+                may = self._known[who] = await self._is_admin(record, session.user)
             except (Refused, Unavailable) as error:
                 raise NotLetIn(502, "unknown") from error
-        if not self._known[who]:
+        if not may:
             raise NotLetIn(403, "notAdmin")
         return record
 
