@@ -30,8 +30,7 @@ const againButton = () => button(word("again"), begin, { className: "strong", ke
 
 function failed(error) {
   if (error instanceof CallError && error.status === 401) begin();
-  else if (error instanceof CallError && error.key) say(reason(error), againButton());
-  else if (!parts) say(reason(error), againButton());
+  else if ([403, 404].includes(error.status) || !parts?.[0].isConnected) say(reason(error), againButton());
 }
 
 async function begin() {
