@@ -25,7 +25,6 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.administration import state_of
 from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
@@ -41,7 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import BadOrder, hides, settings_of_event
+from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
