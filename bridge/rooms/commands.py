@@ -30,8 +30,7 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
-from bridge.rooms import administration, cards
-from bridge.rooms.administration import MOST_DAYS, USUAL_DAYS, By
+from bridge.rooms import cards
 from bridge.rooms.people import lead, shown_settings
 from bridge.rooms.record import (
     LoginTried,
@@ -42,9 +41,19 @@ from bridge.rooms.record import (
     RoomSettings,
 )
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name, unset
+from bridge.rooms.rules import (
+    BY_COMMAND,
+    SOURCES,
+    BadOrder,
+    Rules,
+    folded,
+    narrow,
+    set_by_name,
+    unset,
+)
 from bridge.rooms.visit import (
     AskQueue,
+    By,
     Conceal,
     SendTranscript,
     ShowPanel,
@@ -53,6 +62,9 @@ from bridge.rooms.visit import (
     TellHistory,
     TryLogin,
     Visit,
+    change,
+    note,
+    undo,
 )
 from bridge.texts.languages import nearest
 
@@ -196,8 +208,8 @@ def _typo(word: str) -> str | None:
     """
     verbs = [one for one in COMMANDS if one[0] == word[0] and min(len(one), len(word)) > 3]
     verbs = [one for one in verbs if not COMMANDS[one].setting]
-    near = get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
-    near += [one for one in verbs if sorted(one) == sorted(word)]
+    near = [one for one in verbs if sorted(one) == sorted(word)]
+    near += get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
     return near[0] if near else None
 
 
@@ -207,7 +219,8 @@ def nearest_verb(word: str) -> str | None:
     known = _VERBS.get(wanted) or _OTHERS.get(wanted)
     if known is not None:
         return known
-    near = get_close_matches(wanted, COMMANDS, 1)
+    near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
+    near = near or get_close_matches(wanted, COMMANDS, 1)
     if not near:  # the beginning of one: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
@@ -290,7 +303,7 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
-    if action == other == "reset" and len(rest) <= keys:
+    if action == other == "reset" and len(rest) <= keys and {*map(folded, rest)} <= {*BY_COMMAND}:
         return ("reset", *map(folded, rest))
     return (action,) if action in {"show", other} and not rest else None
 
@@ -299,6 +312,8 @@ def _queue_words(words: list[str]) -> Words | None:
     return _action("list", 0, words) if words else ()
 
 
+USUAL_DAYS, MOST_DAYS = 7, 90
+"""Days that figures are of."""
 _DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
 
 
@@ -392,7 +407,7 @@ def ordered(visit: Visit, order: Order) -> None:
     by = By(order.actor, order.way)
     if COMMANDS[parsed.verb].outside == "acts":
         after = " ".join(parsed.words)
-        administration.note(visit, by, parsed.verb, after=after)
+        note(visit, by, parsed.verb, after=after)
     call = Call(parsed.words, EventId(""), by=by)
     carry_out(visit, parsed.verb, call)
 
@@ -533,14 +548,14 @@ def _hours(visit: Visit, call: Call) -> None:
         case "set":
             _change("hours", "hours.shown", visit, call)
         case "reset":
-            administration.change(visit, unset("hours", visit.record.settings), call.by)
+            change(visit, unset("hours", visit.record.settings), call.by)
             _answer(visit, call, "hours.shown", **shown_settings(visit))
         case _:
             _answer(visit, call, "hours.shown", **shown_settings(visit))
 
 
 def _undo(visit: Visit, call: Call) -> None:
-    done = administration.undo(visit, call.by)
+    done = undo(visit, call.by)
     key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
     _answer(visit, call, key, **args)
 
@@ -565,7 +580,7 @@ def _config(visit: Visit, call: Call) -> None:
             settings = RoomSettings()
             for key in call.words[1:]:
                 settings = unset(key, visit.record.settings)
-            administration.change(visit, settings, call.by)
+            change(visit, settings, call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))
@@ -594,7 +609,7 @@ def _panel(visit: Visit, call: Call) -> None:
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
     settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
-    administration.change(visit, settings, call.by)
+    change(visit, settings, call.by)
     _answer(visit, call, done, **shown_settings(visit))
 
 
