@@ -700,7 +700,8 @@ COMMANDS: Mapping[str, Command] = {
         partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(
-        lambda visit, call: log_out(visit, call.event_id), _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
+        lambda visit, call: log_out(visit, call.event_id), _no_words, "退出登录 登出 ログアウト",
+        "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "version": Command(
