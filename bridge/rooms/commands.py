@@ -7,11 +7,6 @@ Whether the sender may give a command is decided by the reader. A command has a 
 languages, and all of them are understood everywhere. Without the prefix a message counts only if it
 is exactly a command, and makes sense as one at this moment: "help me" is a customer's word. A verb
 that is none is answered with the nearest, by its letters or by another word for it.
-
-`login` and `logout`: a customer's own account at the call centre, for one room. The password is
-sealed before anything is stored about the command; only the message itself holds it in clear, and
-is taken out of the room and out of our journal (`Conceal`). An account that the call centre takes,
-which is asked at once, is used from the next chat on: the server knows one chat per account.
 """
 
 from __future__ import annotations
@@ -27,16 +22,15 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.queue import hidden, result_key, unseen_callback
+from bridge.conversation.queue import hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
+from bridge.rooms.logins import log_in, log_out
 from bridge.rooms.people import lead, shown_settings
 from bridge.rooms.record import (
-    LoginTried,
     Membership,
     Order,
-    OwnLogin,
     RoomRecord,
     RoomSettings,
 )
@@ -60,7 +54,6 @@ from bridge.rooms.visit import (
     TellChanges,
     TellFigures,
     TellHistory,
-    TryLogin,
     Visit,
     change,
     note,
@@ -647,81 +640,6 @@ def _state_of(visit: Visit) -> tuple[str, model.Args]:
     return key, args | {"queue": visit.rules.queue_name(queue)}
 
 
-# --- login and logout -----------------------------------------------------------------------------
-
-LOGIN_EVERY = 60_000
-"""ms between two attempts in a room: all rooms share the server's limit (reference 3.7)."""
-LONGEST_NUMBER = 4
-"""Digits that may be a number in a sentence; a longer one is a password."""
-_AROUND_WORDS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
-"""What stands around a word, and what stands within one. Each run of signs is looked at once, from
-its beginning: tried from each of its signs, 60,000 of them stopped all rooms for a minute."""
-
-
-def reads_as_words(name: str, password: str) -> bool:
-    """True for "login doesn't work" and "login error 404": without the prefix, it may be either.
-
-    It is neither tried, for then it would be deleted, nor told to the agent, who would read a
-    password. Whoever wrote it says which it is.
-    """
-    name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
-    number = password.isdecimal() and len(password) <= LONGEST_NUMBER
-    return name.isalpha() and (number or not password or password.isalpha())
-
-
-def _log_in(visit: Visit, call: Call) -> None:
-    """The command `login`; whatever becomes of it, the password does not stay in the room."""
-    name, password = call.words
-    if call.bare and reads_as_words(name, password):
-        visit.report(call.event_id, "undelivered.like_login")
-        return
-    visit.ask(Conceal(call.event_id))
-    seal = visit.rules.seal
-    if seal is None:
-        _answer(visit, call, "login.off")
-    elif not visit.record.direct:
-        _answer(visit, call, "login.direct_only")
-    elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting")
-    elif visit.now - visit.record.login_at < LOGIN_EVERY:
-        _answer(visit, call, "login.too_soon")
-    else:
-        visit.set(login_at=visit.now)
-        login = OwnLogin(name, seal(visit.record.room_id, password))
-        visit.ask(TryLogin(call.event_id, login))
-
-
-def _log_out(visit: Visit, call: Call) -> None:
-    """The command `logout`: back to the account that the operator's config gives."""
-    login = visit.record.login
-    if login is None:
-        _answer(visit, call, "logout.nobody")
-    elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting")
-    else:
-        visit.set(login=None)
-        _answer(visit, call, "logout.done", name=login.name)
-
-
-def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name)
-    if came.reason is not None:
-        key, args = came.reason, {}
-        if came.code is not None:
-            args["reason"] = visit.part(*result_key(came.code))
-    elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        key, args = "login.chatting", {}
-    else:
-        visit.set(login=came.login)
-    visit.say(key, args, reply_to=came.event_id)
-
-
-def _is_busy(record: RoomRecord) -> bool:
-    """True while the server may still connect something with the account that the room has."""
-    conversation = record.conversation
-    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
-
-
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -785,9 +703,13 @@ COMMANDS: Mapping[str, Command] = {
         _maybe_number, "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
-    "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
+    "login": Command(
+        lambda visit, call: log_in(visit, *call.words, call.event_id, bare=call.bare),
+        partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
-    "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
+    "logout": Command(
+        lambda visit, call: log_out(visit, call.event_id), _no_words, "退出登录 登出 ログアウト",
+        "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "panel": Command(_panel, _no_words, "面板 面板 パネル", "widget page 页面 頁面 ページ",
