@@ -79,10 +79,9 @@ class AsideLane:
                 return await _patiently(room, send, SOON, failed)
             case ShowPanel():
                 show = partial(show_panel, around, room.record, effect.event_id)
-                failed = None
-                if effect.event_id is not None:
-                    failed = LookedUp(effect.event_id, "panel.unavailable")
-                return await _patiently(room, show, SOON, failed)
+                asked = effect.event_id
+                said = None if asked is None else LookedUp(asked, "panel.unavailable")
+                return await _patiently(room, show, SOON, said)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")

@@ -63,8 +63,8 @@ class Rig:
         self.upgrades = Upgrades()
         permissions = {OPERATOR: Permission.ADMIN}
         rules = replace(RULES, permission=lambda user: permissions.get(user, Permission.CUSTOMER))
-        around = SimpleNamespace(store=store, upgrades=self.upgrades, clock=clock)
-        bridge = SimpleNamespace(around=around, overview=store, enterprises=lambda: {"": rules})
+        around = SimpleNamespace(store=store, upgrades=self.upgrades, clock=clock, rules=rules)
+        bridge = SimpleNamespace(around=around, overview=store, enterprises={"": around}, first="")
         self.bridge = cast(Bridge, bridge)
         self.admins = RoomAdmins(self.house, self.bridge, "example.org", b"key")
 
