@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 from cachetools import TTLCache
 
 from bridge.admin.ports import ApiError, Bridge
@@ -36,6 +37,7 @@ REMEMBERED = 60_000
 _KEPT = 2_000
 _LONGEST = 2_000
 """Characters of a token."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin.console")
 
 
 class Witness(Protocol):
@@ -90,6 +92,7 @@ class RoomAdmins:
         except Refused as error:
             raise NotLetIn(401, "notYours") from error
         except Unavailable as error:
+            _LOG.warning("nobody vouches for who opens the room page", why=str(error))
             raise NotLetIn(502, "noOpenId") from error
         # It answers for its own users alone; a homeserver that does not is not ours.
         if user.partition(":")[2] != self._domain:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from bridge.demo.child_process import free_port
@@ -28,7 +30,11 @@ class Console:
 
     stage: Stage
     url: str
+    client: str
+    """Address of another page, on the same machine as browsers let no other show one of it."""
     browser: Browser
+    shown: str = ""
+    """What that page is."""
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -54,7 +60,7 @@ class Console:
             self.complaints.append(f"{kind}: {text}")
 
     def _asked(self, url: str) -> None:
-        if not url.startswith((self.url, "data:", CLIENT)):
+        if not url.startswith((self.url, self.client, "data:")):
             self.complaints.append(f"asked for {url}")
 
     async def link(self, *more: str) -> str:
@@ -72,10 +78,6 @@ class Console:
         await page.goto(await self.link("--name", "mei"))
         await page.locator("#fresh[data-up]").wait_for(state="attached")
         return page
-
-
-CLIENT = "http://localhost:8999/"
-"""Where the stub of a Matrix client is, of which the tests are the server."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -105,9 +107,16 @@ async def console(
     )
     async with staged(request, tmp_path_factory, options) as stage, async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=path, args=list(FLAGS))
-        try:
-            yield Console(stage, url, browser)
-        finally:
+        there = Console(stage, url, "", browser)
+
+        async def show(_request: web.Request) -> web.Response:
+            return web.Response(text=there.shown, content_type="text/html")
+
+        application = web.Application()
+        application.add_routes([web.get("/", show)])
+        async with TestServer(application, host="localhost") as server:
+            there.client = str(server.make_url("/"))
+            yield there
             await browser.close()
 
 

@@ -111,9 +111,9 @@ def dead_order(database: Path, room: str, words: str) -> str:
     body, now = dump_input(Order("mei", "console", words)), SystemClock().now()
     with sqlite3.connect(database, timeout=10) as connection:
         added = connection.execute(
-            "INSERT INTO journal (room_id, key, body, received, handled, outcome, settled, detail)"
-            " VALUES (?, ?, ?, ?, ?, 'dead', ?, 'ValueError')",
-            (room, f"order:{now:016x}", body, now, now, now),
+            "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail)"
+            " VALUES (?, ?, ?, ?, 'dead', ?, 'ValueError')",
+            (room, f"order:{now + len(words):016x}", body, now, now),
         )
         return f"i{added.lastrowid}"
 
@@ -190,13 +190,14 @@ async def test_by_keyboard_alone(console: Console) -> None:
 
 async def test_no_frame_shows_the_console(console: Console) -> None:
     page = await console.window()
-    outside = "http://localhost:8999/"
-    frame = f'<iframe src="{console.url}/admin/"></iframe>'
-    await page.route(outside, lambda route: route.fulfill(body=frame, content_type="text/html"))
-    await page.goto(outside)
+    console.shown = f'<iframe src="{console.url}/admin/"></iframe>'
+    await page.goto(console.client)
     await page.wait_for_load_state()
     assert "console-link" not in await page.frames[-1].content()
-    console.complaints.clear()  # the browser says why
+    assert "frame-ancestors 'none'" in console.complaints.pop()
+    console.shown = f'<iframe src="{console.url}/room/"></iframe>'
+    await page.goto(console.client)
+    await expect(page.frame_locator("iframe").locator("main")).to_contain_text("!wc panel")
 
 
 async def test_the_picture_in_the_documentation(console: Console, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import FrameLocator, Page, expect
 
-from tests.console.conftest import CLIENT, IMAGES, Console
+from tests.console.conftest import IMAGES, Console
 from tests.desk.test_using import UNNAMED
 from tests.support.matrix_user import Customer, CustomerError, Json
 from tests.support.talk import Talk, into, wording
@@ -45,7 +45,7 @@ async def a_room(console: Console, name: str, **levels: int) -> Talk:
     """A room of its maker's (level 100), who has invited the bot; it has the level 50."""
     stage = console.stage
     maker = await stage.customer(name)
-    users = {maker.user_id: 100, stage.bot: levels.get("bot", 50)}
+    users = {stage.bot: levels.get("bot", 50)}
     room = await maker.call(
         "POST",
         "v3/createRoom",
@@ -75,6 +75,7 @@ async def openid_token(customer: Customer) -> Json:
 
 
 async def opened(
+    console: Console,
     page: Page,
     url: str,
     talk: Talk,
@@ -92,22 +93,21 @@ async def opened(
     for name, value in fill.items():
         url = url.replace(name, value)
     size = page.viewport_size or {"width": 0, "height": 0}
-    address = f"{url}&widgetId=w&parentUrl={quote(CLIENT, safe='')}".replace("&", "&amp;")
-    stub = STUB % (address, size["width"], size["height"])
+    address = f"{url}&widgetId=w&parentUrl={quote(console.client, safe='')}".replace("&", "&amp;")
+    console.shown = STUB % (address, size["width"], size["height"])
 
     async def said() -> Json | None:
         return await openid_token(who) if token == "" else token  # type: ignore[return-value]
 
     await page.expose_function("openid", said)
-    await page.route(CLIENT, lambda route: route.fulfill(body=stub, content_type="text/html"))
-    await page.goto(CLIENT)
+    await page.goto(console.client)
     return page.frame_locator("iframe")
 
 
 async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> None:
     talk = await a_room(console, "keeper")
     page = await console.window(width=420, height=900)
-    frame = await opened(page, await widget_url(talk), talk, talk.customer)
+    frame = await opened(console, page, await widget_url(talk), talk, talk.customer)
     service = frame.get_by_role("radio", name="Service")
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     await expect(frame.get_by_text("This room is served.")).to_be_visible()
@@ -138,7 +138,7 @@ async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> 
 async def test_own_hours_and_sentences(console: Console) -> None:
     talk = await a_room(console, "writer")
     url = await widget_url(talk)
-    frame = await opened(await console.window(), url, talk, talk.customer)
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
     hours = frame.get_by_label("Opening hours of this room")
     save = frame.get_by_role("button", name="Save")
     await expect(save).to_be_disabled()
@@ -154,7 +154,7 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     # As the state event has it, which the bot may write here.
     told = await talk.customer.state(talk.room, "org.matrix_webchat.room")
     assert told["texts"] == {"greeting": "Welcome to {queue} 您好"}
-    frame = await opened(await console.window(), url, talk, talk.customer)
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
     await frame.get_by_label("Greeting").fill("")
     await frame.get_by_role("button", name="Save").click()
@@ -168,11 +168,11 @@ async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
     url = await widget_url(talk)
     friend = await Customer.sign_in(console.stage.session, console.stage.synapse, "owner_friend")
     page = await console.window()
-    frame = await opened(page, url, talk, friend)
+    frame = await opened(console, page, url, talk, friend)
     await expect(frame.get_by_role("status")).to_contain_text("Only room admins")
     await expect(frame.get_by_role("radio")).to_have_count(0)
     stranger = await console.stage.customer("stranger")
-    frame = await opened(await console.window(), url, talk, stranger, language="zh-CN")
+    frame = await opened(console, await console.window(), url, talk, stranger, language="zh-CN")
     await expect(frame.get_by_role("status")).to_contain_text("只有房间管理员")
 
 
@@ -180,9 +180,9 @@ async def test_no_other_token_opens_it(console: Console) -> None:
     talk = await a_room(console, "host")
     url = await widget_url(talk)
     foreign: Json = {"access_token": "of-another-homeserver", "matrix_server_name": "evil.example"}
-    frame = await opened(await console.window(), url, talk, talk.customer, token=foreign)
+    frame = await opened(console, await console.window(), url, talk, talk.customer, token=foreign)
     await expect(frame.get_by_role("status")).to_contain_text("does not vouch")
-    frame = await opened(await console.window(), url, talk, talk.customer, token=None)
+    frame = await opened(console, await console.window(), url, talk, talk.customer, token=None)
     await expect(frame.get_by_role("status")).to_contain_text("did not allow")
     page = await console.window()
     await page.goto(f"{console.url}/room/?room={talk.room}")
@@ -197,7 +197,7 @@ async def test_where_the_bot_may_not_put_it(console: Console) -> None:
     await talk.say("!wc panel")
     said = wording(await talk.reads("/addwidget", console.stage.bot))
     url = said.partition("/addwidget ")[2]
-    frame = await opened(await console.window(), url, talk, talk.customer)
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
     friend = await Customer.sign_in(console.stage.session, console.stage.synapse, "strict_friend")
     await friend.say(talk.room, "!wc panel")
@@ -209,6 +209,7 @@ async def test_the_command_puts_it_into_a_direct_room(console: Console) -> None:
     await talk.say("!wc panel")
     await talk.reads("Extensions", console.stage.bot)
     frame = await opened(
+        console,
         await console.window(width=320, height=640),
         await widget_url(talk),
         talk,

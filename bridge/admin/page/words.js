@@ -126,7 +126,8 @@ export const known = (key) => key in WORDS.en;
 /** For a test: that both languages have the same keys. */
 export const KEYS = Object.fromEntries(Object.entries(WORDS).map(([name, all]) => [name, Object.keys(all)]));
 
-const locale = () => document.documentElement.lang;
+/** As the browser's user writes times, if that is in the page's language. */
+const locale = () => navigator.languages.find((tag) => tag.startsWith(language)) ?? document.documentElement.lang;
 
 /** A moment (ms): the time, with the day if it is not today's. */
 export function moment(ms) {
