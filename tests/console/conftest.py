@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from bridge.demo.child_process import free_port
+from bridge.demo.stage import QUEUES
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -102,9 +103,11 @@ async def console(
         simulator=UNLIMITED,
         config={
             "bridge": bridge_section(),
+            "queues": [QUEUES[0], {**QUEUES[1], "hours": "Mon-Fri 09:00-18:00 Asia/Shanghai"}],
             "console": {"enabled": True, "port": own, "public_url": url},
         },
     )
+    expect.set_options(timeout=PATIENCE)
     async with staged(request, tmp_path_factory, options) as stage, async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=path, args=list(FLAGS))
         there = Console(stage, url, "", browser)

@@ -12,7 +12,7 @@ from playwright.async_api import FrameLocator, Page, expect
 
 from tests.console.conftest import IMAGES, Console
 from tests.desk.test_using import UNNAMED
-from tests.support.matrix_user import Customer, CustomerError, Json
+from tests.support.matrix_user import Customer, CustomerError, Json, content_of
 from tests.support.talk import Talk, into, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -146,14 +146,15 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     await save.click()
     await expect(frame.locator("#toasts")).to_contain_text("whenever we like")
     await expect(hours).to_have_value("whenever we like")
-    await hours.fill("Mon-Fri 09:00-18:00")
+    await hours.fill("Mon-Fri 09:00-18:00 Asia/Shanghai")
     await frame.get_by_label("Greeting").fill("Welcome to {queue} 您好")
     await save.click()
     await expect(frame.locator("tbody")).to_contain_text("Welcome to {queue} 您好")
     await expect(save).to_be_disabled()
     # As the state event has it, which the bot may write here.
-    told = await talk.customer.state(talk.room, "org.matrix_webchat.room")
-    assert told["texts"] == {"greeting": "Welcome to {queue} 您好"}
+    await talk.sees(
+        lambda event: content_of(event).get("texts") == {"greeting": "Welcome to {queue} 您好"}
+    )
     frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
     await frame.get_by_label("Greeting").fill("")

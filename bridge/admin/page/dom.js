@@ -2,6 +2,8 @@
 
 const ATTRIBUTES = new Set(["role", "lang", "for", "scope", "colspan"]);
 
+const isThere = (child) => child !== undefined && child !== null && child !== false && child !== "";
+
 /** An element with properties, listeners (`onclick`), attributes (`aria-…`, `data-…`) and children. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -12,7 +14,7 @@ export function make(tag, properties = {}, ...children) {
       element.setAttribute(name, value === true ? "" : value);
     } else element[name] = value;
   }
-  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== false && child !== ""));
+  element.append(...children.flat().filter(isThere));
   return element;
 }
 
@@ -23,7 +25,7 @@ export const find = (id) => document.getElementById(id);
  * same ones are left alone, with whatever somebody is doing in them.
  */
 export function replace(parent, ...given) {
-  const children = given.flat().filter((child) => child !== undefined && child !== null && child !== "");
+  const children = given.flat().filter(isThere);
   if (children.length === parent.childNodes.length && children.every((child, at) => child === parent.childNodes[at])) return;
   const focused = parent.contains(document.activeElement)
     ? document.activeElement.dataset.key
