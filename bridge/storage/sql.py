@@ -417,7 +417,7 @@ LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
 BUSY = Statement(
     "SELECT phase, json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
     "FROM rooms WHERE live GROUP BY 1, 2",
-    "SELECT phase, (replace(convert_from(record, 'UTF8'), '\\u0000', '')::json "
+    "SELECT phase, (replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
     "-> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
     "FROM rooms WHERE live GROUP BY 1, 2",
 )
