@@ -36,7 +36,7 @@ from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.ops.health import Health
 from bridge.ops.logging import configure_logging
@@ -133,7 +133,8 @@ class Serving:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
-        store = await enter(open_store(url, self._clock, sole=True, shared=True))
+        seal = Sealer(settings.encryption_secret_of(config), WORDS)
+        store = await enter(open_store(url, self._clock, sole=True, shared=True, seal=seal))
         users = self._users
         matrix = await self._matrix(store)
         self._replica = self._one_of_several(store, matrix)

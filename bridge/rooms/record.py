@@ -34,8 +34,10 @@ from bridge.conversation.model import (
     Close,
     Conversation,
     CustomerContent,
+    Idle,
     Input,
     Pushed,
+    Queued,
     Replied,
     Said,
     Value,
@@ -455,6 +457,28 @@ def load_record(data: bytes) -> RoomRecord:
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
     return record
+
+
+def bare(record: RoomRecord) -> RoomRecord:
+    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+
+    It is what operators look into, and what is left if the key of the rest is lost.
+    """
+    state, phase = record.conversation, record.conversation.phase
+    if isinstance(phase, Queued):
+        phase = replace(phase, pre_sent=(), words="")
+    elif isinstance(phase, Chatting):
+        phase = replace(phase, choices=())
+    elif isinstance(phase, Idle):
+        phase = Idle(phase.since)
+    known = Conversation(
+        phase,
+        state.number,
+        typed=state.typed,
+        next_call=state.next_call,
+        last_session=state.last_session,
+    )
+    return replace(record, conversation=known, cards=(), parked=(), sealed=())
 
 
 def taken(record: RoomRecord) -> RoomRecord | None:

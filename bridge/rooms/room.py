@@ -46,6 +46,7 @@ from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
     Membership,
     RoomRecord,
+    bare,
     changed_chats,
     dump_record,
     kept_chats,
@@ -582,6 +583,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
+        clear = not self.record.encrypted
         if self._on_its_way is not None or (record is None and draft.empty):
             return None
         self._draft, self._on_its_way = Draft(), draft
@@ -598,6 +600,7 @@ class Room:
                 deadline=self._deadline,
                 customer=record.customer if served else "",
                 revision=self._revision,
+                bare=b"" if clear else dump_record(bare(record)),
             )
         now = self._around.clock.now()
         if draft.entries:
@@ -615,6 +618,7 @@ class Room:
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
+            clear,
         )
 
     def committed(self, answer: Committed) -> None:

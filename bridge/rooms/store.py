@@ -128,14 +128,19 @@ class StoredRoom(msgspec.Struct, frozen=True):
     """The Matrix user who invited us, while the room is served; empty once it is not."""
     revision: int = 0
     """How often the room was written. In a step: the revision that it was made from."""
+    bare: bytes = b""
+    """The record without what was said, which may lie in clear while the whole is sealed. In a
+    step; empty: all of it may."""
 
 
 class ChatRow(msgspec.Struct, frozen=True):
-    """A chat of a room, small and kept for ever."""
+    """A chat of a room, small, and kept until `retention.chats`."""
 
     number: int
     chat: bytes
     """Tagged JSON of a `rooms.record.Chat`."""
+    ended: int | None = None
+    """ms since the epoch; None: it goes on."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -168,6 +173,8 @@ class Commit(msgspec.Struct, frozen=True):
     settled: Sequence[Settlement] = ()
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
+    clear: bool = False
+    """The room is known not to be encrypted: what is said there need not be sealed."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -293,6 +300,15 @@ class Unstorable(StoreError):
 Answer = Committed | StoreError
 """To a commit; an error is for its room alone. After a plain StoreError nothing was written, as far
 as anybody knows."""
+
+
+class Seal(Protocol):
+    """The operator's key. Implemented by `matrix.crypto.vault.Sealer`."""
+
+    def seal(self, name: str, data: bytes) -> bytes: ...
+
+    def open(self, name: str, sealed: bytes) -> bytes:
+        """StoreError: it was sealed with another key, or under another name."""
 
 
 class StorePort(Protocol):

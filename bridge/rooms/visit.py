@@ -460,7 +460,7 @@ class Draft(msgspec.Struct):
 
     def chat_rows(self) -> list[ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
-        return [ChatRow(number, dump_chat(chat)) for number, chat in newest.items()]
+        return [ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
 
     @property
     def empty(self) -> bool:

@@ -30,6 +30,7 @@ from bridge.rooms.store import (
     GhostRow,
     Lane,
     Loaded,
+    Seal,
     SecretRow,
     StoreError,
     Token,
@@ -50,8 +51,9 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
+from bridge.storage.sealing import Cover
 from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
-from bridge.storage.sql import Attempt, Write, carry_out
+from bridge.storage.sql import NO_COVER, Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
@@ -64,11 +66,19 @@ REACH = 50_000
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
-def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = False) -> OpenStore:
+def open_store(
+    url: str,
+    clock: Clock,
+    *,
+    sole: bool = False,
+    shared: bool = False,
+    seal: Seal | None = None,
+) -> OpenStore:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
     With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
     `shared` too, and on PostgreSQL, others that want the same share the rooms (`SqlStore.shards`).
+    `seal` is the key of what is said in encrypted rooms; without it that cannot be read.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
@@ -77,16 +87,19 @@ def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = Fal
         NewerSchemaError: a later version of this program has upgraded it.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole)
+    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
 
 
 class OpenStore:
     """A store for the length of an `async with`, whose exceptions pass through as they are."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._sole = sole
+        self._cover = Cover(seal)
         self._tasks = asyncio.TaskGroup()
         self._store: SqlStore
         self._writing: asyncio.Task[None]
@@ -99,12 +112,14 @@ class OpenStore:
                 await engine.claim()
             await migrate(engine, self._clock.now())
             if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                engine.shards.cover = self._cover
                 await engine.shards.listen()
         except BaseException:
             await engine.close()
             raise
-        writer = GroupWriter[Write](lambda group: carry_out(group, engine))
-        self._store = SqlStore(engine, writer)
+        cover = self._cover
+        writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
+        self._store = SqlStore(engine, writer, cover)
         if isinstance(engine, PostgresEngine):
             self._store.shards = engine.shards
         await self._tasks.__aenter__()
@@ -125,8 +140,9 @@ class OpenStore:
 class SqlStore:
     """A StorePort; `open_store` makes it and runs its writer."""
 
-    def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
+    def __init__(self, engine: Engine, writer: GroupWriter[Write], cover: Cover = NO_COVER) -> None:
         self._engine = engine
+        self._cover = cover
         self.writer = writer
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
@@ -148,7 +164,7 @@ class SqlStore:
         await self._write(Attempt(row, now))
 
     async def load(self, room_id: RoomId) -> Loaded:
-        return sql.loaded(room_id, await self._read(sql.LOAD, room_id))
+        return sql.loaded(room_id, await self._read(sql.LOAD, room_id), self._cover)
 
     async def busy_rooms(self) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.BUSY_ROOMS)]
@@ -258,13 +274,14 @@ class SqlStore:
         body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
         if body is None:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
-        return body
+        return None if body is None else self._cover.open(room_id, body)
 
     async def posted(
         self, room_id: RoomId, before: EffectSeq, since: int
     ) -> list[tuple[EventId, bytes, int]]:
         rows = await self._read(sql.POSTED, room_id, before - REACH, before, since)
-        return [(event_id, bytes(body), at) for event_id, body, at in rows]
+        opened = self._cover.open
+        return [(event_id, opened(room_id, bytes(body)), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
@@ -275,7 +292,8 @@ class SqlStore:
         rows = await self._read(sql.DEAD_LETTERS, limit)
         for seq, room_id, at, why, handled, body, effect in rows:
             box, content = ("i", body) if handled is None else ("o", effect)
-            shown = (content or b"").decode("utf-8", "replace")  # empty once erased
+            known = self._cover.open(room_id, content or b"")  # empty once erased
+            shown = known.decode("utf-8", "replace")
             letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, shown))
         return letters
 
