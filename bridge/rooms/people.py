@@ -29,6 +29,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
+    EraseRoom,
     Invited,
     MemberGone,
     MemberJoined,
@@ -60,6 +61,8 @@ GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 UPGRADE_PATIENCE = 4 * 3_600_000
 """ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+ERASED_AFTER = 2_000
+"""ms after we have begun to leave a room for good that events of it may still be on their way."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 
@@ -82,6 +85,8 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     others lately, the oldest first.
     """
     record = visit.record
+    if record.gone_at is not None and not record.stays:
+        return  # in a moment it is a room like any other
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and invitation.whom != record.host:
         visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
@@ -500,7 +505,12 @@ def _name_of(visit: Visit, who: UserId) -> str:
 
 
 def due(record: RoomRecord) -> int | None:
-    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms."""
+    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms.
+
+    Of one that is to be erased, when that is.
+    """
+    if record.gone_at is not None:
+        return record.gone_at
     if record.membership is not Membership.JOINED:
         return None
     if record.upgrade is not None:
@@ -513,7 +523,7 @@ def due(record: RoomRecord) -> int | None:
 def passed(visit: Visit) -> None:
     """Greet, or leave, if that moment has come."""
     moment = due(visit.record)
-    if moment is None or visit.now < moment:
+    if moment is None or visit.now < moment or visit.record.gone_at is not None:
         return
     if visit.record.upgrade is not None:
         _close(visit)
@@ -568,6 +578,54 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
         link = permalink(into, None, via(record))
         visit.say("room.upgraded", {"link": link, "left": left})
+
+
+def to_be_erased(visit: Visit, order: EraseRoom) -> None:
+    """End the conversation and leave, without a word; then all of the room goes (`Room.erasable`).
+
+    What was on its way to us when we left comes in the next moment, and goes as well.
+    """
+    record = visit.record
+    _end_conversation(visit)
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    if served and not order.stay:
+        _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
+    visit.set(gone_at=visit.now + ERASED_AFTER, stays=served and order.stay, upgrade=None)
+
+
+def without(record: RoomRecord, person: UserId) -> RoomRecord:
+    """The record without what is a person's who is, or was, one of several in the room.
+
+    While they are a member, or the one who invited us, they are known as that.
+    """
+    theirs = [raw for raw in record.parked if raw.get("sender") == person]
+    return replace(
+        record,
+        speaker=UserId("") if record.speaker == person else record.speaker,
+        turned_away=tuple(one for one in record.turned_away if one[0] != person),
+        parked=tuple(raw for raw in record.parked if raw not in theirs),
+        sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
+    )
+
+
+def begun_anew(record: RoomRecord) -> RoomRecord:
+    """The record of a room that is served on, with nothing that was said or done there."""
+    return RoomRecord(
+        record.room_id,
+        membership=record.membership,
+        host=record.host,
+        customer=record.customer,
+        displayname=record.displayname,
+        key=record.key,
+        direct=record.direct,
+        was_direct=record.was_direct,
+        encrypted=record.encrypted,
+        settings=record.settings,
+        people=record.people,
+        place=record.place,
+        came_from=record.came_from,
+        moved_at=record.moved_at,
+    )
 
 
 def _close(visit: Visit) -> None:

@@ -32,6 +32,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.erasure import erase_person
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -41,6 +42,8 @@ from bridge.rooms.record import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
     Invited,
     LoginTried,
     LookedUp,
@@ -379,6 +382,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
+    timed = timed or record.gone_at is not None
     if not (record.sealed or record.erasing or timed):
         return first
     moments = (first, *(due(record) for due in _DUE))
@@ -411,7 +415,7 @@ class Reader:
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
-            if isinstance(happened, Entered):
+            if isinstance(happened, Entered | ErasePerson):
                 return False
             self._simple(visit, happened)
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
@@ -455,6 +459,8 @@ class Reader:
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
+            elif isinstance(stored, ErasePerson):
+                await erase_person(self._around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
@@ -498,7 +504,9 @@ class Reader:
                 visit.say(stored.key, stored.args, reply_to=stored.event_id)
             case LoginTried():
                 commands.login_tried(visit, stored)
-            case MatrixEvent() | Entered():
+            case EraseRoom():
+                people.to_be_erased(visit, stored)
+            case MatrixEvent() | Entered() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)

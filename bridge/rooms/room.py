@@ -96,6 +96,8 @@ ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
+ERASE_PATIENCE = 60_000
+"""ms that a room which is to be erased gets to end its chat and to leave."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -122,6 +124,7 @@ class EnginePort(Protocol):
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def rested(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
+    def erase(self, room: Room) -> None: ...
 
 
 class Room:
@@ -320,6 +323,33 @@ class Room:
             or not self._draft.empty
         )
 
+    @property
+    def erasable(self) -> bool:
+        """True once all of a room that is to be erased may go, or has been waited for for long."""
+        moment, now = self.durable.gone_at, self._around.clock.now()
+        if self.behind or moment is None or now < moment:
+            return False
+        quiet = self.idle and not wants_link(self.record.conversation)
+        return quiet or now >= moment + ERASE_PATIENCE
+
+    def begun_anew(self) -> Commit | None:
+        """The room as it is to be afterwards; None: it is to be no more."""
+        record = self.record
+        if not record.stays or record.membership not in _SERVED:
+            return None
+        anew = people.begun_anew(record)
+        shown = dump_record(bare(anew)) if anew.encrypted else b""
+        room = StoredRoom(
+            self.room_id,
+            dump_record(anew),
+            live=False,
+            phase=type(anew.conversation.phase).__name__,
+            customer=anew.customer,
+            revision=self._revision,
+            bare=shown,
+        )
+        return Commit(self.room_id, self._around.clock.now(), room)
+
     # --- steps ----------------------------------------------------------------------------------
 
     @property
@@ -342,7 +372,7 @@ class Room:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
-        return bool(self.record.sealed) or due
+        return bool(self.record.sealed) or due or self.record.gone_at is not None
 
     def _visit(self) -> Visit:
         return Visit(self.record, self._around.rules, self._around.clock.now())
@@ -799,3 +829,5 @@ class Room:
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not (running or wants_link(self.record.conversation)) and self.idle:
             self._engine.rested(self)
+        if self.record.gone_at is not None and self.erasable:
+            self._engine.erase(self)

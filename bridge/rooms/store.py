@@ -18,13 +18,14 @@ but those locks keeps them from both making a call of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
+from bridge.ids import EffectSeq, EventId, InputSeq, RoomId, UserId
 
 
 class Lane(StrEnum):
@@ -311,12 +312,57 @@ class Seal(Protocol):
         """StoreError: it was sealed with another key, or under another name."""
 
 
+class EraserPort(Protocol):
+    """Finds, counts and deletes all that is stored of a room or a person (`rooms.erasure`).
+
+    Every method raises StoreError, and can be called again after it has failed half-way.
+    """
+
+    async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]:
+        """How much there is of a room, by kind; `places`: the rooms that it is or was on Matrix."""
+
+    async def erase_room(
+        self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
+    ) -> None:
+        """Delete all of it; last and at once its row (with `record`) and what came meanwhile."""
+
+    async def login_of(self, room_id: RoomId) -> str:
+        """The name of its account at the call centre; "" if it has never had one."""
+
+    async def rooms_naming(self, person: UserId) -> list[RoomId]:
+        """Rooms whose record or journal names a person, as far as that is not sealed."""
+
+    async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]:
+        """Lines of a room's journal that are a person's, or about them -> the event's id."""
+
+    async def empty_lines(self, lines: Sequence[int]) -> int:
+        """Erase the content of those lines that have ended."""
+
+    async def keys_of(self, person: UserId) -> list[str]:
+        """Names of the secrets that are a person's: of their messages, and of their devices."""
+
+    async def facts_of(self, person: UserId, hashed: str) -> list[str]:
+        """Names of the facts that hold a person's id, and the one of that name if it is there."""
+
+    async def drop_keys(self, names: Sequence[str]) -> int: ...
+
+    async def drop_facts(self, names: Sequence[str]) -> int: ...
+
+    async def overwrite(self, *, at_all_cost: bool) -> bool:
+        """Leave nothing of what was erased in a file of SQLite's; False: it is too large for that,
+        unless no bridge is at work on it (`at_all_cost`).
+        """
+
+
 class StorePort(Protocol):
     """Implemented for SQLite, PostgreSQL and, for tests, in memory.
 
     Every method raises StoreError when the database cannot be reached or refuses, and every one
     that writes raises Unstorable for a value that no other try can bring in.
     """
+
+    @property
+    def eraser(self) -> EraserPort: ...
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
         """Write commits, each all or nothing, none for a room twice; `done` gets their answers."""

@@ -37,6 +37,7 @@ from bridge.rooms.store import (
     TraceRow,
 )
 from bridge.storage import sql
+from bridge.storage.erasing import Eraser
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
@@ -144,6 +145,7 @@ class SqlStore:
         self._engine = engine
         self._cover = cover
         self.writer = writer
+        self.eraser = Eraser(self._read, self._write, cover)
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
 
