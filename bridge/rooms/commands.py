@@ -30,11 +30,19 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
-from bridge.rooms import cards
+from bridge.rooms import administration, cards
+from bridge.rooms.administration import By
 from bridge.rooms.people import lead, shown_settings
-from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.record import (
+    LoginTried,
+    Membership,
+    Order,
+    OwnLogin,
+    RoomRecord,
+    RoomSettings,
+)
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
+from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name
 from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
 from bridge.texts.languages import nearest
 
@@ -71,11 +79,14 @@ class Call(msgspec.Struct, frozen=True):
 
     words: Words
     event_id: EventId
+    """Empty: it was given from outside the room (`Order`)."""
     bare: bool = False
     target: EventId | None = None
     """The message to which the command is a reply."""
     reports: EventId | None = None
     """The undelivered message that `target`, a message of ours, is about."""
+    by: By = By()
+    """Who gave it, and how."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -97,6 +108,9 @@ class Command(msgspec.Struct, frozen=True):
     """It is about the room's settings: see `slip`."""
     asks: bool = False
     """It asks for a person, which a paused room does not."""
+    outside: str = ""
+    """Whether it may be given from outside the room: `tells`, `sets` (which the audit has from the
+    change itself) or `acts`; empty: it may not."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
     """Whether it counts without the prefix, in a direct chat with the bot while no chat runs:
     "start over, please" and "rate 5 is too high" are what customers say."""
@@ -300,18 +314,62 @@ def _written(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
+    try:
+        _run(visit, verb, call)
+    except BadOrder as bad:
+        _answer(visit, call, bad.key, **bad.values)
+
+
+def _run(visit: Visit, verb: str, call: Call) -> None:
     if COMMANDS[verb].asks and visit.record.settings.paused:
-        _answer(visit, call, "config.paused")
-    else:
-        COMMANDS[verb].run(visit, call)
+        raise BadOrder("config.paused", {})
+    COMMANDS[verb].run(visit, call)
+
+
+LONGEST_ORDER = 2_000
+"""Characters."""
+
+
+def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> Parsed:
+    """Read an order from outside a room; BadOrder: it cannot be carried out there, as it stands."""
+    if len(words) > LONGEST_ORDER:
+        raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
+    parsed = _parse_words(_split(words.split()))
+    if isinstance(parsed, Malformed):
+        raise BadOrder(parsed.key, {"prefix": rules.prefix, "command": parsed.verb})
+    command = COMMANDS[parsed.verb]
+    if not command.outside:
+        raise BadOrder("order.inside", {"command": parsed.verb})
+    if record.membership is not Membership.JOINED:
+        raise BadOrder("order.not_served", {})
+    if rules.encryption.require and not (record.encrypted or command.in_clear):
+        raise BadOrder("order.in_clear", {})
+    _run(Visit(record, rules, now), parsed.verb, Call(parsed.words, EventId("")))
+    return parsed
+
+
+def ordered(visit: Visit, order: Order) -> None:
+    """Carry out an order that came from outside the room, and was in order when it came."""
+    parsed = _parse_words(_split(order.words.split()))
+    if isinstance(parsed, Malformed) or visit.record.membership is not Membership.JOINED:
+        return
+    by = By(order.actor, order.way)
+    if COMMANDS[parsed.verb].outside == "acts":
+        after = " ".join(parsed.words)
+        administration.note(visit, by, parsed.verb, after=after)
+    call = Call(parsed.words, EventId(""), by=by)
+    carry_out(visit, parsed.verb, call)
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
-    visit.say(key, args, reply_to=call.event_id)
+    also = "" if call.event_id else "order.by"
+    if also:
+        args |= call.by._asdict()
+    visit.ask(model.Say(key, args, reply_to=call.event_id or None, also=also))
 
 
 def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
-    visit.step(make(), call.event_id)
+    visit.step(make(), call.event_id or None)
 
 
 def _help(visit: Visit, call: Call) -> None:
@@ -341,13 +399,13 @@ def _help(visit: Visit, call: Call) -> None:
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
-        visit.step(model.Start(), call.event_id)
+        visit.step(model.Start(), call.event_id or None)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     if queue is None:
         _change("queue", "config.queue_set", visit, call)  # which says what queues there are
     elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(model.Start(QueueId(queue.id)), call.event_id)
+        visit.step(model.Start(QueueId(queue.id)), call.event_id or None)
     elif phase.cancel:
         _answer(visit, call, "start.leaving")
     else:
@@ -428,7 +486,7 @@ def _config(visit: Visit, call: Call) -> None:
         case "set":
             _change(call.words[1], "config.taken", visit, call)
         case "reset":
-            visit.set(settings=RoomSettings())
+            administration.change(visit, RoomSettings(), call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))
@@ -449,13 +507,9 @@ def _resume(visit: Visit, call: Call) -> None:
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
-    try:
-        settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
-    except BadSetting as bad:
-        _answer(visit, call, bad.key, **bad.values)
-    else:
-        visit.set(settings=settings)
-        _answer(visit, call, done, **shown_settings(visit))
+    settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
+    administration.change(visit, settings, call.by)
+    _answer(visit, call, done, **shown_settings(visit))
 
 
 def _status(visit: Visit, call: Call) -> None:
@@ -574,8 +628,8 @@ def _changes(words: Words) -> bool:
     return words[:1] in {("set",), ("reset",)}
 
 
-_Setting = partial(Command, in_clear=True, setting=True)
-_ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True)
+_Setting = partial(Command, in_clear=True, setting=True, outside="sets")
+_ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True, outside="sets")
 
 # fmt: off
 # Every command of the contract that this version has, by its verb; below it, what follows some.
@@ -584,11 +638,13 @@ COMMANDS: Mapping[str, Command] = {
         in_clear=True),
     "start": Command(_start, lambda words: _sentence(words) or (),
         "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
-        "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, makes_sense=_names_queue),
+        "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, outside="acts",
+        makes_sense=_names_queue),
     "cancel": Command(partial(_step, model.Cancel), _no_words, "取消 取消 キャンセル 退出 取消排队 "
-        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True),
+        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True, outside="acts"),
     "close": Command(partial(_step, model.Close), _no_words,
-        "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True),
+        "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
+        outside="acts"),
     "rate": Command(_rate, _number_and_words, "评价 評分 評価 评分 評價", "rating stars score",
         makes_sense=_rates),
     "ask": Command(_ask, _sentence, "提问 提問 質問",
@@ -599,7 +655,8 @@ COMMANDS: Mapping[str, Command] = {
         "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
-        "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True),
+        "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
+        outside="acts"),
     "queue": _Setting(_queue, partial(_action, "list", 0), "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
@@ -611,7 +668,8 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
-    "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True),
+    "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True,
+        outside="tells"),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(
@@ -626,7 +684,7 @@ COMMANDS: Mapping[str, Command] = {
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
-        _no_words, "版本 版本 バージョン", "about", in_clear=True),
+        _no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),
 }
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -36,7 +37,8 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
-from bridge.rooms.erasure import places_of
+from bridge.rooms.commands import check_order
+from bridge.rooms.erasure import begun_anew, places_of
 from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -44,14 +46,18 @@ from bridge.rooms.record import (
     Invited,
     MatrixEvent,
     Membership,
+    Order,
     Raw,
+    RoomRecord,
     Stored,
     Undecryptable,
     Upgraded,
+    dump_input,
     load_input,
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -61,10 +67,11 @@ from bridge.rooms.store import (
     NotOwned,
     PassedOn,
     StoreError,
+    StorePort,
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Surroundings
-from bridge.rooms.visit import Came, Signal, Ticket
+from bridge.rooms.visit import Came, Signal, Ticket, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -146,6 +153,20 @@ class Timetable(msgspec.Struct, eq=False):
             await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
             sooner.cancel()
             moment.cancel()
+
+
+async def order_for(
+    store: StorePort, room_id: RoomId, order: Order, rules: Rules, now: int
+) -> NewInput:
+    """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
+
+    Raises BadOrder: it cannot be carried out there, as the room stands.
+    """
+    stored = (await store.load(room_id)).room
+    known = stored is not None and stored.record
+    record = load_record(known) if known else RoomRecord(room_id)
+    check_order(record, rules, order.words, now)
+    return NewInput(room_id, dump_input(order), f"order:{secrets.token_hex(8)}")
 
 
 class Engine:
@@ -518,6 +539,17 @@ class Engine:
         except Unstorable as error:
             return error
 
+    async def order(self, room_id: RoomId, order: Order) -> None:
+        """Have a command from outside carried out in a room, by its owner, as soon as it can be.
+
+        Returns once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
+        """
+        store, upgrades = self._around.store, self._around.upgrades
+        await upgrades.look(store, room_id)
+        room_id, now = upgrades.record_of(room_id), self._around.clock.now()
+        new = await order_for(store, room_id, order, self._around.rules, now)
+        await self._take({new.room_id: [Came(order, new.key)]})
+
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""
         room_id = self._around.upgrades.record_of(room_id)
@@ -676,7 +708,7 @@ class Engine:
             await around.link.leave([room_id])  # what was read from it is stored first
             if self._rooms.get(room_id) is not room or not room.erasable:
                 return
-            record, left = room.record, room.begun_anew()
+            record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
@@ -685,7 +717,8 @@ class Engine:
             now, erase = around.clock.now(), around.store.eraser.erase_room
             await erase(room_id, places, now, record=left is None)
             if left is not None:
-                await around.store.commit([left])
+                row = stored_as(left, room.revision)
+                await around.store.commit([Commit(room_id, now, row)])
             self._log.info("a room is erased", room=room_id, served=left is not None)
         except StoreError as error:
             self._log.warning("a room is not erased yet", room=room_id, why=str(error))

@@ -26,27 +26,28 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import people
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
     ErasePerson,
     EraseRoom,
+    Membership,
     RoomRecord,
     Stored,
-    bare,
-    dump_record,
     load_record,
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Visit, stored_as
 
 LOOK = 0.5
 """Seconds between two looks whether the owners of rooms have carried out their orders."""
 PATIENCE = 90.0
 """Seconds that they get: a chat has a minute to end, and the order may be found half a minute
 late."""
+
+ENDING = 60_000
+"""ms that a room which is to be erased gets to end its chat and to leave."""
 
 Tell = Callable[[RoomId, Stored, str], Awaitable[None]]
 """Hands an input to the process that serves a room; the text is the input's key."""
@@ -216,7 +217,7 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
         return  # whoever ordered it has come to its end without us
     lines = await store.eraser.lines_of(room_id, UserId(person))
     events = [EventId(key) for key in lines.values() if key is not None and key.startswith("$")]
-    visit.record = people.without(visit.record, UserId(person))
+    visit.record = without(visit.record, UserId(person))
     waiting = unique_events(all_pieces(visit.record.conversation))
     for event_id in events:
         if event_id in waiting:
@@ -226,6 +227,35 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
     if events:
         erasing = tuple(dict.fromkeys((*visit.record.erasing, *events)))[-ERASING_LIMIT:]
         visit.set(erasing=erasing, erase_at=visit.now + ERASE_EVERY)
+
+
+def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
+    """True once all of a room that is to be erased may go, or has been waited for for long."""
+    if record.gone_at is None or now < record.gone_at:
+        return False
+    return idle or now >= record.gone_at + ENDING
+
+
+def begun_anew(record: RoomRecord) -> RoomRecord | None:
+    """The record of a room that is served on, with nothing that was said or done; None: it is not."""
+    if not record.stays or record.membership is not Membership.JOINED:
+        return None
+    return RoomRecord(
+        record.room_id,
+        membership=record.membership,
+        host=record.host,
+        customer=record.customer,
+        displayname=record.displayname,
+        key=record.key,
+        direct=record.direct,
+        was_direct=record.was_direct,
+        encrypted=record.encrypted,
+        settings=record.settings,
+        people=record.people,
+        place=record.place,
+        came_from=record.came_from,
+        moved_at=record.moved_at,
+    )
 
 
 # --- without a bridge -----------------------------------------------------------------------------
@@ -242,19 +272,33 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
     lines = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
     if stored is not None and stored.record:
-        record = people.without(load_record(stored.record), person)
+        record = without(load_record(stored.record), person)
         held = tuple(
             piece
             for piece in record.conversation.held
             if piece.event_id not in lines.values() or piece.asked is not None
         )
         record = replace(record, conversation=replace(record.conversation, held=held))
-        shown = dump_record(bare(record)) if record.encrypted else b""
-        stored = replace(stored, record=dump_record(record), bare=shown)
-        (answer,) = await store.commit([Commit(room_id, now, stored)])
+        row = stored_as(record, stored.revision, stored.deadline)
+        (answer,) = await store.commit([Commit(room_id, now, row)])
         if isinstance(answer, StoreError):
             raise answer
     await store.eraser.empty_lines([*lines])
+
+
+def without(record: RoomRecord, person: UserId) -> RoomRecord:
+    """The record without what is a person's who is, or was, one of several in the room.
+
+    While they are a member, or the one who invited us, they are known as that.
+    """
+    theirs = [raw for raw in record.parked if raw.get("sender") == person]
+    return replace(
+        record,
+        speaker=UserId("") if record.speaker == person else record.speaker,
+        turned_away=tuple(one for one in record.turned_away if one[0] != person),
+        parked=tuple(raw for raw in record.parked if raw not in theirs),
+        sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
+    )
 
 
 # --- what there is --------------------------------------------------------------------------------
@@ -283,7 +327,7 @@ async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserI
         report.rooms.append(room_id)
         return
     lines = await store.eraser.lines_of(room_id, person)
-    scrubbed = people.without(record, person)
+    scrubbed = without(record, person)
     if lines or scrubbed != record:
         report.shared.append(room_id)
         report.found["lines in rooms of several people"] = len(lines)

@@ -26,6 +26,7 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.administration import By, change
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -42,7 +43,7 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadSetting, settings_of_event
+from bridge.rooms.rules import BadOrder, settings_of_event
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts.durations import duration
@@ -225,7 +226,7 @@ def entered(
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -320,7 +321,9 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
+def configured(
+    visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
+) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -331,7 +334,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)
-    except BadSetting as bad:
+    except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
@@ -340,7 +343,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        visit.set(settings=settings)
+        change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
@@ -591,41 +594,6 @@ def to_be_erased(visit: Visit, order: EraseRoom) -> None:
     if served and not order.stay:
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
     visit.set(gone_at=visit.now + ERASED_AFTER, stays=served and order.stay, upgrade=None)
-
-
-def without(record: RoomRecord, person: UserId) -> RoomRecord:
-    """The record without what is a person's who is, or was, one of several in the room.
-
-    While they are a member, or the one who invited us, they are known as that.
-    """
-    theirs = [raw for raw in record.parked if raw.get("sender") == person]
-    return replace(
-        record,
-        speaker=UserId("") if record.speaker == person else record.speaker,
-        turned_away=tuple(one for one in record.turned_away if one[0] != person),
-        parked=tuple(raw for raw in record.parked if raw not in theirs),
-        sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
-    )
-
-
-def begun_anew(record: RoomRecord) -> RoomRecord:
-    """The record of a room that is served on, with nothing that was said or done there."""
-    return RoomRecord(
-        record.room_id,
-        membership=record.membership,
-        host=record.host,
-        customer=record.customer,
-        displayname=record.displayname,
-        key=record.key,
-        direct=record.direct,
-        was_direct=record.was_direct,
-        encrypted=record.encrypted,
-        settings=record.settings,
-        people=record.people,
-        place=record.place,
-        came_from=record.came_from,
-        moved_at=record.moved_at,
-    )
 
 
 def _close(visit: Visit) -> None:

@@ -31,6 +31,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms.administration import By
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.erasure import erase_person
 from bridge.rooms.people import Standing
@@ -54,6 +55,7 @@ from bridge.rooms.record import (
     Membership,
     Nothing,
     OfMessages,
+    Order,
     PartPosted,
     PollAnswered,
     Raw,
@@ -173,7 +175,9 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case RoomConfigured():
-            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
+            people.configured(
+                visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
+            )
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
@@ -289,7 +293,7 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    call = Call(command.words, spoke.event_id, command.bare, target, reports)
+    call = Call(command.words, spoke.event_id, command.bare, target, reports, By(spoke.sender))
     commands.carry_out(visit, command.verb, call)
 
 
@@ -506,6 +510,8 @@ class Reader:
                 commands.login_tried(visit, stored)
             case EraseRoom():
                 people.to_be_erased(visit, stored)
+            case Order():
+                commands.ordered(visit, stored)
             case MatrixEvent() | Entered() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:

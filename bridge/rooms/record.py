@@ -34,10 +34,8 @@ from bridge.conversation.model import (
     Close,
     Conversation,
     CustomerContent,
-    Idle,
     Input,
     Pushed,
-    Queued,
     Replied,
     Said,
     Value,
@@ -423,6 +421,8 @@ class RoomRecord(Value, frozen=True):
     """From when on all of the room is to be erased, once nothing is under way, ms (`erasure`)."""
     stays: bool = False
     """It is served afterwards, as one that is new."""
+    former: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Settings as they were before each of the newest changes, the latest last, for `undo`."""
 
     @property
     def matrix_id(self) -> RoomId:
@@ -461,28 +461,6 @@ def load_record(data: bytes) -> RoomRecord:
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
     return record
-
-
-def bare(record: RoomRecord) -> RoomRecord:
-    """The record without a word that was said, so that of an encrypted room it may lie in clear.
-
-    It is what operators look into, and what is left if the key of the rest is lost.
-    """
-    state, phase = record.conversation, record.conversation.phase
-    if isinstance(phase, Queued):
-        phase = replace(phase, pre_sent=(), words="")
-    elif isinstance(phase, Chatting):
-        phase = replace(phase, choices=())
-    elif isinstance(phase, Idle):
-        phase = Idle(phase.since)
-    known = Conversation(
-        phase,
-        state.number,
-        typed=state.typed,
-        next_call=state.next_call,
-        last_session=state.last_session,
-    )
-    return replace(record, conversation=known, cards=(), parked=(), sealed=())
 
 
 def taken(record: RoomRecord) -> RoomRecord | None:
@@ -610,6 +588,17 @@ class LookedUp(InboxEntry, frozen=True):
     args: Args = {}
 
 
+class Order(InboxEntry, frozen=True):
+    """A command from outside the room, with an admin's rights (`commands.check_order`)."""
+
+    actor: str
+    """A Matrix user, or a name such as `operator`."""
+    way: str
+    """`console`, `api`, `cli` or `widget`."""
+    words: str
+    """As it would be typed, without prefix."""
+
+
 class LoginTried(InboxEntry, frozen=True):
     """The call centre was asked whether it takes a customer's account."""
 
@@ -638,8 +627,8 @@ class ErasePerson(InboxEntry, frozen=True):
 
 
 _Posted = Entered | EntryFailed | CardPosted | PartPosted
-_Order = EraseRoom | ErasePerson
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Order | Input
+_Ordered = Order | EraseRoom | ErasePerson
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Ordered | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode

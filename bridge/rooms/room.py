@@ -40,15 +40,13 @@ from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
+from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
-    Membership,
     RoomRecord,
-    bare,
     changed_chats,
-    dump_record,
     kept_chats,
     load_record,
     taken,
@@ -66,7 +64,6 @@ from bridge.rooms.store import (
     PassedOn,
     Settlement,
     Stale,
-    StoredRoom,
     StoreError,
     Unstorable,
 )
@@ -85,6 +82,7 @@ from bridge.rooms.visit import (
     log_fields,
     recovered,
     remembered,
+    stored_as,
     unmark_calls,
 )
 
@@ -94,10 +92,7 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-_SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
-ERASE_PATIENCE = 60_000
-"""ms that a room which is to be erased gets to end its chat and to leave."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -148,7 +143,7 @@ class Room:
         self._runners = runners
         self._engine = engine
         self._reader = Reader(room_id, around)
-        self._revision = 0
+        self.revision = 0
         self._lags = False
         """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
@@ -228,14 +223,14 @@ class Room:
 
         What was made without them, and is yet to be written, has to be refused as stale.
         """
-        rows, draft = told.inputs if told.revision == self._revision + 1 else (), self._draft
+        rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
         unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
         made = draft.record is not None and not draft.implied
         if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
-            self._revision = told.revision
+            self.revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()
-        elif told.revision > self._revision:
+        elif told.revision > self.revision:
             self.look()
 
     def key_came(self) -> None:
@@ -326,29 +321,8 @@ class Room:
     @property
     def erasable(self) -> bool:
         """True once all of a room that is to be erased may go, or has been waited for for long."""
-        moment, now = self.durable.gone_at, self._around.clock.now()
-        if self.behind or moment is None or now < moment:
-            return False
-        quiet = self.idle and not wants_link(self.record.conversation)
-        return quiet or now >= moment + ERASE_PATIENCE
-
-    def begun_anew(self) -> Commit | None:
-        """The room as it is to be afterwards; None: it is to be no more."""
-        record = self.record
-        if not record.stays or record.membership not in _SERVED:
-            return None
-        anew = people.begun_anew(record)
-        shown = dump_record(bare(anew)) if anew.encrypted else b""
-        room = StoredRoom(
-            self.room_id,
-            dump_record(anew),
-            live=False,
-            phase=type(anew.conversation.phase).__name__,
-            customer=anew.customer,
-            revision=self._revision,
-            bare=shown,
-        )
-        return Commit(self.room_id, self._around.clock.now(), room)
+        idle = self.idle and not wants_link(self.record.conversation)
+        return not self.behind and has_ended(self.durable, self._around.clock.now(), idle=idle)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -405,6 +379,7 @@ class Room:
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
+        draft.changes += tuple(visit.changes)
         draft.implied = implied
         draft.entries += tuple(entries)
 
@@ -621,17 +596,7 @@ class Room:
             self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
-            served = record.membership in _SERVED
-            room = StoredRoom(
-                self.room_id,
-                dump_record(record),
-                live=wants_link(record.conversation),
-                phase=type(record.conversation.phase).__name__,
-                deadline=self._deadline,
-                customer=record.customer if served else "",
-                revision=self._revision,
-                bare=b"" if clear else dump_record(bare(record)),
-            )
+            room = stored_as(record, self.revision, self._deadline)
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
@@ -648,6 +613,7 @@ class Room:
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
+            draft.changes,
             clear,
         )
 
@@ -656,7 +622,7 @@ class Room:
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._unwritten = 0
         if draft.record is not None:
-            self._revision += not draft.implied
+            self.revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -729,7 +695,7 @@ class Room:
                 loaded = await self._around.store.load(self.room_id)
             stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                self._revision = loaded.room.revision
+                self.revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored

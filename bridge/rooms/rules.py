@@ -194,17 +194,20 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 # --- settings of a room ---------------------------------------------------------------------------
 
 
-class BadSetting(Exception):
-    """A setting's value cannot be used; `key` and `values` are of the texts."""
+class BadOrder(Exception):
+    """A setting's value, or an order, cannot be used; `key` and `values` are of the texts."""
 
     def __init__(self, key: str, args: Args) -> None:
         super().__init__(key)
         self.key = key
         self.values = args
 
+    def sentence(self, rules: Rules, language: str = "en") -> str:
+        return rules.texts.render(language, self.key, {"prefix": rules.prefix, **self.values})
+
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """The settings of a state event, else the config's; BadSetting: nothing of it counts."""
+    """The settings of a state event, else the config's; BadOrder: nothing of it counts."""
     settings = RoomSettings()
     for key, value in content.items():
         settings = _changed(settings, key, value, rules)
@@ -212,9 +215,21 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting, as commands do. Raises BadSetting: no such key, or no such value."""
+    """Change one setting, as commands do. Raises BadOrder: no such key, or no such value."""
     truth = {"true": True, "false": False}.get(value.strip().casefold())
     return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
+
+
+def unset(key: str, settings: RoomSettings) -> RoomSettings:
+    """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
+    if key not in KEYS:
+        raise _bad_key(key)
+    field = "source" if key == "from" else key
+    return replace(settings, **{field: getattr(RoomSettings(), field)})
+
+
+def _bad_key(key: str) -> BadOrder:
+    return BadOrder("config.bad_key", {"key": shown_value(key), "known": KEYS})
 
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
@@ -233,7 +248,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case "paused":
             raise _bad_value(key, value, ("true", "false"))
         case _:
-            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": KEYS})
+            raise _bad_key(key)
 
 
 def _queue(value: object, rules: Rules) -> QueueId:
@@ -242,7 +257,7 @@ def _queue(value: object, rules: Rules) -> QueueId:
         queue = rules.find_queue(str(value))
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
-        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
+        raise BadOrder("config.bad_queue", {"value": shown_value(value), "known": known})
     return QueueId(queue.id)
 
 
@@ -253,8 +268,8 @@ def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     raise _bad_value(key, value, known)
 
 
-def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadSetting:
-    return BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
+def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadOrder:
+    return BadOrder("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
 
 
 def shown_value(value: object) -> str:

@@ -21,11 +21,12 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import step
+from bridge.conversation.machine import step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
+    Membership,
     OwnLogin,
     Raw,
     RoomRecord,
@@ -34,12 +35,14 @@ from bridge.rooms.record import (
     Undelivered,
     dump_chat,
     dump_input,
+    dump_record,
     load_input,
     note_chat,
     taken,
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
+    Change,
     ChatRow,
     EffectRow,
     Entry,
@@ -49,6 +52,7 @@ from bridge.rooms.store import (
     NewInput,
     Outcome,
     Settlement,
+    StoredRoom,
     StoreError,
 )
 from bridge.webchat.codes import RESULTS
@@ -152,6 +156,7 @@ StoredEffect = model.ToWebChat | InRoom | Aside
 Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -200,8 +205,8 @@ KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
 with the message all of them are taken back."""
 
-Mark = tuple[RoomRecord, int]
-"""The record, and how many effects had been asked for."""
+Mark = tuple[RoomRecord, int, int]
+"""The record, how many effects had been asked for, and how many changes made."""
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -218,18 +223,21 @@ class Visit(msgspec.Struct, eq=False):
     """Messages that are to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
     """Members who may configure the room, as far as was asked for this step."""
+    changes: list[Change] = []
+    """For the audit."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
-        return self.record, len(self.effects)
+        return self.record, len(self.effects), len(self.changes)
 
     def undo(self, mark: Mark) -> None:
         """Roll back to the mark: our own code failed in the midst of something."""
-        self.record, kept = mark
-        del self.effects[kept:]
+        self.record, effects, changes = mark
+        del self.effects[effects:]
+        del self.changes[changes:]
         self.again.clear()
 
     def take_again(self) -> list[EventId]:
@@ -452,6 +460,7 @@ class Draft(msgspec.Struct):
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """As `changed_chats` tells them; of each, only the newest is written."""
+    changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
@@ -465,6 +474,43 @@ class Draft(msgspec.Struct):
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def bare(record: RoomRecord) -> RoomRecord:
+    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+
+    It is what operators look into, and what is left if the key of the rest is lost.
+    """
+    state, phase = record.conversation, record.conversation.phase
+    if isinstance(phase, model.Queued):
+        phase = replace(phase, pre_sent=(), words="")
+    elif isinstance(phase, model.Chatting):
+        phase = replace(phase, choices=())
+    elif isinstance(phase, model.Idle):
+        phase = model.Idle(phase.since)
+    known = model.Conversation(
+        phase,
+        state.number,
+        typed=state.typed,
+        next_call=state.next_call,
+        last_session=state.last_session,
+    )
+    return replace(record, conversation=known, cards=(), parked=(), sealed=())
+
+
+def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
+    """The row of a room; `revision`: the one that the record was made from."""
+    state, served = record.conversation, record.membership in _SERVED
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(state),
+        phase=type(state.phase).__name__,
+        deadline=deadline,
+        customer=record.customer if served else "",
+        revision=revision,
+        bare=dump_record(bare(record)) if record.encrypted else b"",
+    )
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
