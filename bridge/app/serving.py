@@ -45,7 +45,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
-from bridge.rooms.store import Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -413,6 +413,13 @@ PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
 MEASURE_EVERY = 15.0
 
 
+def cutoffs_of(kept: Retention, now: int) -> Cutoffs:
+    """Before when that which has no need of being kept for ever goes."""
+    names = Cutoffs.__struct_fields__
+    ages = ((name, getattr(kept, name)) for name in names)
+    return Cutoffs(**{name: now - age if age else None for name, age in ages})
+
+
 async def prune(
     store: StorePort,
     clock: Clock,
@@ -429,7 +436,7 @@ async def prune(
             await clock.sleep(PRUNE_AGAIN)
             continue
         try:
-            rows = await store.prune(now - kept.bodies, now - kept.rows)
+            rows = await store.prune(now - kept.bodies, now - kept.rows, cutoffs_of(kept, now))
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
             LOG.warning("the ledger could not be pruned", why=str(error))

@@ -36,7 +36,7 @@ from bridge.rooms.record import (
     load_record,
 )
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
-from bridge.rooms.store import Commit, StoreError, StorePort
+from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
 from bridge.rooms.visit import Visit, stored_as
 
@@ -128,14 +128,16 @@ async def erase(
     *,
     clock: Clock,
     tell: Tell | None,
+    by: tuple[str, str],
     force: bool = False,
     stay: bool = False,
     patience: float = PATIENCE,
 ) -> Report:
     """Erase all that there is of a room or a person, and report what went and what stays.
 
-    `tell` None: no bridge is at work on this database, and none may begin meanwhile. `force`: end
-    chats that go on. `stay`: go on serving rooms that are emptied, as new ones.
+    `tell` None: no bridge is at work on this database, and none may begin meanwhile. `by`: who
+    ordered it, and in which way, for the audit (`store.Change`). `force`: end chats that go on.
+    `stay`: go on serving rooms that are emptied, as new ones.
 
     Raises:
         BadSubject: as `survey`.
@@ -146,13 +148,14 @@ async def erase(
     if report.chatting and not force:
         raise StillChatting(report.chatting)
     person = None if subject.startswith("!") else UserId(subject)
-    fact = f"erase {secrets.token_hex(8)}"
+    kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
+    await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)
     orders: dict[RoomId, Stored] = {}
     for room_id in report.rooms:
         if tell is None:
-            await _erase_here(store, room_id, clock.now())
+            await _erase_here(store, room_id, clock.now(), stay=stay)
         else:
             orders[room_id] = EraseRoom(stay)
     for room_id in report.shared:
@@ -167,12 +170,13 @@ async def erase(
     if person is not None and ended:
         await store.eraser.drop_keys(await store.eraser.keys_of(person))
         await store.eraser.drop_facts(await store.eraser.facts_of(person, begun_fact(person)))
+        await store.eraser.unname(person)
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, subject, is_ours)
     report.left = after.found
     report.done = ended and (stay or not after.found)
-    if tell is None and report.rooms:
+    if tell is None and report.rooms and not stay:
         report.kept.append(_STILL_MEMBERS)
     return report
 
@@ -237,7 +241,7 @@ def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
 
 
 def begun_anew(record: RoomRecord) -> RoomRecord | None:
-    """The record of a room that is served on, with nothing that was said or done; None: it is not."""
+    """The record of a room that is served on, with nothing that was said; None: it is not."""
     if not record.stays or record.membership is not Membership.JOINED:
         return None
     return RoomRecord(
@@ -261,11 +265,15 @@ def begun_anew(record: RoomRecord) -> RoomRecord | None:
 # --- without a bridge -----------------------------------------------------------------------------
 
 
-async def _erase_here(store: StorePort, room_id: RoomId, now: int) -> None:
+async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
     upgrades = Upgrades()
     await upgrades.load(store)
-    record = await _record_of(store, room_id)
-    await store.eraser.erase_room(room_id, places_of(record, upgrades), now)
+    stored = (await store.load(room_id)).room
+    record = load(b"" if stored is None else stored.record, room_id)
+    left = begun_anew(replace(record, stays=stay))
+    await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
+    if left is not None and stored is not None:
+        await store.commit([Commit(room_id, now, stored_as(left, stored.revision))])
 
 
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:

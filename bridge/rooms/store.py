@@ -230,6 +230,8 @@ class GhostRow(msgspec.Struct, frozen=True):
     """SHA-256 of the picture that `avatar_source` was, in hex."""
     avatar_at: int = 0
     """When it was fetched from there, ms since the epoch."""
+    seen: int = 0
+    """When it was last needed, to the day, ms since the epoch."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -335,6 +337,18 @@ class Seal(Protocol):
         """StoreError: it was sealed with another key, or under another name."""
 
 
+class Cutoffs(msgspec.Struct, frozen=True):
+    """Moments, ms since the epoch, before which `prune` lets something go; None: it stays."""
+
+    chats: int | None = None
+    accounts: int | None = None
+    ghosts: int | None = None
+    audit: int | None = None
+
+
+FOR_EVER = Cutoffs()
+
+
 class EraserPort(Protocol):
     """Finds, counts and deletes all that is stored of a room or a person (`rooms.erasure`).
 
@@ -366,6 +380,9 @@ class EraserPort(Protocol):
 
     async def facts_of(self, person: UserId, hashed: str) -> list[str]:
         """Names of the facts that hold a person's id, and the one of that name if it is there."""
+
+    async def unname(self, person: UserId) -> None:
+        """Have the audit name somebody who is nobody in their place."""
 
     async def drop_keys(self, names: Sequence[str]) -> int: ...
 
@@ -482,7 +499,7 @@ class StorePort(Protocol):
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
         """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
 
         Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the

@@ -11,12 +11,16 @@ it missed reads it again: by its id it is known for old.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from typing import cast
 
 import msgspec
+from msgspec.structs import asdict
 
 from bridge.ids import RoomId, UserId
+from bridge.rooms.store import Cutoffs
 from bridge.storage.query import Part, Query, Rows, Statement, Together, for_rows, same, upsert
 from bridge.storage.sealing import Cover
 from bridge.storage.sql import EMPTY_LOG
@@ -88,6 +92,33 @@ CHANGE_FACTS = for_rows(upsert("facts", "name", "value"), "text, text")
 DROP_FACTS = for_rows("DELETE FROM facts WHERE name IN ({rows})", "text")
 SECRETS_NAMING = _holding("SELECT name FROM secrets WHERE {has name}")
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
+AUDIT_OF_ROOM = same("SELECT count(*) FROM changes WHERE room_id = $1")
+UNNAME_ROOM = same(
+    "UPDATE changes SET room_id = $2, before = '', after = '', "
+    "actor = CASE WHEN substr(actor, 1, 1) = '@' THEN $2 ELSE actor END "
+    "WHERE room_id = $1 RETURNING number"
+)
+UNNAME = same("UPDATE changes SET actor = $2 WHERE actor = $1 RETURNING number")
+PRUNES = {
+    "chats": same(
+        "DELETE FROM chats WHERE (room_id, number) IN (SELECT room_id, number FROM chats "
+        "WHERE ended < $1 LIMIT $2) RETURNING number"
+    ),
+    "accounts": same(
+        "DELETE FROM accounts WHERE room_id IN (SELECT room_id FROM accounts WHERE issued < $1 "
+        "AND NOT EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = accounts.room_id AND live) "
+        "LIMIT $2) RETURNING issued"
+    ),
+    "ghosts": same(
+        "DELETE FROM ghosts WHERE user_id IN (SELECT user_id FROM ghosts WHERE seen < $1 LIMIT $2) "
+        "RETURNING seen"
+    ),
+    "audit": same(
+        "DELETE FROM changes WHERE number IN (SELECT number FROM changes WHERE at < $1 "
+        "ORDER BY number LIMIT $2) RETURNING number"
+    ),
+}
+"""By the names of `Cutoffs`."""
 SIZE = Statement(
     "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", "SELECT 0"
 )
@@ -118,6 +149,7 @@ class Eraser:
         for table, statement in COUNTS:
             ((found[table],),) = await self._read(statement, room_id)
         found["encryption keys"] = len(await self._keys_of_room(places))
+        ((found["audit lines, of which the names go"],),) = await self._read(AUDIT_OF_ROOM, room_id)
         found["facts"] = len(await self._facts_of_room(places))
         return +found
 
@@ -137,6 +169,7 @@ class Eraser:
         changed = [(name, value) for name, value in facts.items() if value is not None]
         if changed:
             await self._write(Together([Part(CHANGE_FACTS, changed)]))
+        await self._write(Query(UNNAME_ROOM, (room_id, _nobody())))
         parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
         later = Part(DROP_LATER_LINES, [(room_id, last)])
         await self._write(Together([later, *parts], rooms=[room_id]))
@@ -214,11 +247,27 @@ class Eraser:
         there = await self._read(_FACT, hashed)
         return [*named, *(hashed for _ in there)]
 
+    async def unname(self, person: UserId) -> None:
+        """Have the audit name somebody who is nobody in their place."""
+        await self._write(Query(UNNAME, (person, _nobody())))
+
     async def drop_keys(self, names: Sequence[str]) -> int:
         return await self._drop(DROP_SECRETS, names)
 
     async def drop_facts(self, names: Sequence[str]) -> int:
         return await self._drop(DROP_FACTS, names)
+
+    # --- what has become old ----------------------------------------------------------------------
+
+    async def prune(self, cutoffs: Cutoffs, most: int) -> int:
+        """Delete what is older than that, `most` rows at a time; how many there were."""
+        touched = 0
+        for name, before in asdict(cutoffs).items():
+            count = most if before is not None else 0
+            while count == most:
+                count = cast(int, await self._write(Query(PRUNES[name], (before, most))))
+                touched += count
+        return touched
 
     # --- what is left of it on the disk ---------------------------------------------------------
 
@@ -253,6 +302,11 @@ class Eraser:
 
 
 _FACT = same("SELECT name FROM facts WHERE name = $1")
+
+
+def _nobody() -> str:
+    """A name for one erasure, of which nothing follows."""
+    return f"erased-{secrets.token_hex(4)}"
 
 
 def quoted(text: str) -> bytes:

@@ -384,10 +384,10 @@ ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 
 # --- people and peers -----------------------------------------------------------------------------
 
-_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at"
+_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at, seen"
 GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa: S608
 SAVE_GHOST = for_rows(
-    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
+    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint, bigint"
 )
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608

@@ -20,11 +20,13 @@ from msgspec.structs import astuple
 from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
+    FOR_EVER,
     Answer,
     Backlog,
     Change,
     ChatRow,
     Commit,
+    Cutoffs,
     DeadLetter,
     Depth,
     EffectRow,
@@ -216,8 +218,8 @@ class SqlStore:
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         rows = await self._read(sql.GHOST, user_id)
-        for found, displayname, source, mxc, device, digest, looked in rows:
-            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
+        for found, displayname, source, mxc, device, digest, looked, seen in rows:
+            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked, seen)
         return None
 
     async def save_ghost(self, ghost: GhostRow) -> None:
@@ -326,8 +328,8 @@ class SqlStore:
             return False
         return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
-        touched, count = 0, SLICE
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+        touched, count = await self.eraser.prune(others, SLICE), SLICE
         while count == SLICE:
             count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)
             touched += count
