@@ -165,7 +165,10 @@ class Eraser:
                 await self._write(Query(DROP_LINES, (first, last, room_id)))
         await self._drop(DROP_SECRETS, await self._keys_of_room(places))
         facts = await self._facts_of_room(places)
-        await self._drop(DROP_FACTS, [name for name, value in facts.items() if value is None])
+        gone = [name for name, value in facts.items() if value is None]
+        if not record:  # it goes on being the room that has replaced another
+            gone = [name for name in gone if not name.startswith(_IN_PLACE)]
+        await self._drop(DROP_FACTS, gone)
         changed = [(name, value) for name, value in facts.items() if value is not None]
         if changed:
             await self._write(Together([Part(CHANGE_FACTS, changed)]))
