@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import click
@@ -29,6 +30,7 @@ _WARNING = "All that the bridge holds of {} goes, for ever. Go on?"
 @click.option("--dry-run", is_flag=True, help="Only say what there is, and what would stay where.")
 @click.option("--force", is_flag=True, help="End chats that go on; without it they are named.")
 @click.option("--stay", is_flag=True, help="Serve emptied rooms on, as new ones; else leave them.")
+@click.option("--redact", is_flag=True, help="Redact its latest events on Matrix, where we may.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
 def erase(
@@ -38,6 +40,7 @@ def erase(
     dry_run: bool,
     force: bool,
     stay: bool,
+    redact: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +57,8 @@ def erase(
             return
         if not yes:
             click.confirm(_WARNING.format(subject), abort=True, err=True)
-        orders = partial(_erase, subject=subject, force=force, stay=stay, is_ours=is_ours)
+        more = {"force": force, "stay": stay, "redact": redact}
+        orders = partial(_erase, subject=subject, is_ours=is_ours, **more)
         try:
             told = with_store(config, partial(orders, running=False), sole=True)
         except AlreadyInUse:
@@ -71,9 +75,13 @@ def erase(
 
 
 async def _erase(
-    store: StorePort, *, subject: str, running: bool, force: bool, stay: bool, is_ours: object
+    store: StorePort,
+    *,
+    subject: str,
+    running: bool,
+    is_ours: Callable[[str], bool],
+    **how: bool,
 ) -> Report:
-    assert callable(is_ours)  # noqa: S101 - users_of says so
     clock = SystemClock()
 
     async def tell(room_id: RoomId, order: Stored, key: str) -> None:
@@ -89,8 +97,7 @@ async def _erase(
         clock=clock,
         tell=tell if running else None,
         by=("operator", "cli"),
-        force=force,
-        stay=stay,
+        **how,
     )
 
 

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms import people
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import (
     ErasePerson,
@@ -38,7 +39,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
 from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
-from bridge.rooms.visit import Visit, stored_as
+from bridge.rooms.visit import RedactAll, Visit, stored_as
 
 LOOK = 0.5
 """Seconds between two looks whether the owners of rooms have carried out their orders."""
@@ -131,13 +132,15 @@ async def erase(
     by: tuple[str, str],
     force: bool = False,
     stay: bool = False,
+    redact: bool = False,
     patience: float = PATIENCE,
 ) -> Report:
     """Erase all that there is of a room or a person, and report what went and what stays.
 
     `tell` None: no bridge is at work on this database, and none may begin meanwhile. `by`: who
     ordered it, and in which way, for the audit (`store.Change`). `force`: end chats that go on.
-    `stay`: go on serving rooms that are emptied, as new ones.
+    `stay`: go on serving rooms that are emptied, as new ones. `redact`: ask the homeserver to
+    redact the events that the ledger knows of; it takes a running bridge.
 
     Raises:
         BadSubject: as `survey`.
@@ -157,13 +160,13 @@ async def erase(
         if tell is None:
             await _erase_here(store, room_id, clock.now(), stay=stay)
         else:
-            orders[room_id] = EraseRoom(stay)
+            orders[room_id] = EraseRoom(stay, redact)
     for room_id in report.shared:
         # One that was never served has nothing in memory.
         if tell is None or (await store.load(room_id)).room is None:
             await _erase_person_here(store, room_id, UserId(subject), clock.now())
         else:
-            orders[room_id] = ErasePerson(fact)
+            orders[room_id] = ErasePerson(fact, redact)
     ended = tell is None or await _told(
         store, orders, fact, tell=tell, clock=clock, within=patience
     )
@@ -213,8 +216,20 @@ async def _waits(store: StorePort, room_id: RoomId, key: str) -> bool:
     return found.room is not None and load(found.room.record, room_id).gone_at is not None
 
 
-async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
-    """Carry out such an order: what has ended goes at once, what is under way a minute after it."""
+async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
+    """Carry out an order, as the owner of its room."""
+    if isinstance(order, ErasePerson):
+        await _erase_person(around, visit, order)
+        return
+    redacted = None
+    if order.redact:
+        theirs, ours = await around.store.eraser.events_of(visit.record.room_id)
+        redacted = RedactAll(tuple(theirs), tuple(ours))
+    people.to_be_erased(visit, order, redacted)
+
+
+async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
+    """What has ended goes at once, what is under way a minute after its end."""
     store, room_id = around.store, visit.record.room_id
     person = await store.fact(order.fact)
     if person is None:
@@ -226,6 +241,8 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
     for event_id in events:
         if event_id in waiting:
             visit.step(model.Withdrawn(event_id))
+    if order.redact and events:
+        visit.ask(RedactAll(tuple(events)))
     around.matrix.forget((), UserId(person))
     await store.eraser.empty_lines([*lines])
     if events:

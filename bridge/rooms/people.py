@@ -45,7 +45,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import BadOrder, settings_of_event
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, RedactAll, Visit
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -583,13 +583,15 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         visit.say("room.upgraded", {"link": link, "left": left})
 
 
-def to_be_erased(visit: Visit, order: EraseRoom) -> None:
+def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = None) -> None:
     """End the conversation and leave, without a word; then all of the room goes (`Room.erasable`).
 
     What was on its way to us when we left comes in the next moment, and goes as well.
     """
     record = visit.record
     _end_conversation(visit)
+    if redacted is not None and record.membership is Membership.JOINED:
+        visit.ask(redacted)
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and not order.stay:
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))

@@ -33,7 +33,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.administration import By
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
-from bridge.rooms.erasure import erase_person
+from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -419,7 +419,7 @@ class Reader:
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
-            if isinstance(happened, Entered | ErasePerson):
+            if isinstance(happened, Entered | EraseRoom | ErasePerson):
                 return False
             self._simple(visit, happened)
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
@@ -463,8 +463,8 @@ class Reader:
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
-            elif isinstance(stored, ErasePerson):
-                await erase_person(self._around, visit, stored)
+            elif isinstance(stored, EraseRoom | ErasePerson):
+                await carry_out(self._around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
@@ -508,11 +508,9 @@ class Reader:
                 visit.say(stored.key, stored.args, reply_to=stored.event_id)
             case LoginTried():
                 commands.login_tried(visit, stored)
-            case EraseRoom():
-                people.to_be_erased(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
-            case MatrixEvent() | Entered() | ErasePerson():
+            case MatrixEvent() | Entered() | EraseRoom() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)

@@ -615,6 +615,8 @@ class EraseRoom(InboxEntry, frozen=True):
 
     stay: bool = False
     """Do not leave, but begin anew with whoever is there."""
+    redact: bool = False
+    """Before that, have the homeserver redact what the ledger knows of."""
 
 
 class ErasePerson(InboxEntry, frozen=True):
@@ -624,6 +626,7 @@ class ErasePerson(InboxEntry, frozen=True):
     """
 
     fact: str
+    redact: bool = False
 
 
 _Posted = Entered | EntryFailed | CardPosted | PartPosted

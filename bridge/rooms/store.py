@@ -369,6 +369,9 @@ class EraserPort(Protocol):
     async def rooms_naming(self, person: UserId) -> list[RoomId]:
         """Rooms whose record or journal names a person, as far as that is not sealed."""
 
+    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
+        """The events of a room that the journal knows: people's, and ours."""
+
     async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]:
         """Lines of a room's journal that are a person's, or about them -> the event's id."""
 

@@ -98,6 +98,14 @@ class ShowAnswer(RoomWish, frozen=True):
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
 
+class RedactAll(RoomWish, frozen=True):
+    """Take events out of the room as far as the homeserver lets us, before it is erased."""
+
+    theirs: tuple[EventId, ...] = ()
+    ours: tuple[EventId, ...] = ()
+    """Of our users, who may take back their own."""
+
+
 class PutSigns(RoomWish, frozen=True):
     """Put reactions to a message of ours, for customers to tap; we know the card by now."""
 
@@ -147,7 +155,7 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | RedactAll | ShowAnswer
 """The lane to Matrix."""
 Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
 """The lane aside."""

@@ -19,7 +19,7 @@ from typing import cast
 import msgspec
 from msgspec.structs import asdict
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.store import Cutoffs
 from bridge.storage.query import Part, Query, Rows, Statement, Together, for_rows, same, upsert
 from bridge.storage.sealing import Cover
@@ -57,6 +57,7 @@ ROOMS_NAMING = _holding(
     "SELECT room_id, {has record} FROM rooms WHERE room_id > $2 ORDER BY room_id LIMIT $3"
 )
 ANY_OF_ROOM = same("SELECT count(*) FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
+EVENTS_OF = same("SELECT key, event_id FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
 KEEP_KEYS = same(
     "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $4), "
     "handled = NULL, lane = NULL, effect = NULL, cause = NULL, call_id = NULL, attempted = NULL, "
@@ -176,6 +177,15 @@ class Eraser:
         parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
         later = Part(DROP_LATER_LINES, [(room_id, last)])
         await self._write(Together([later, *parts], rooms=[room_id]))
+
+    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
+        """The events of a room that the journal knows: people's, and ours."""
+        theirs, ours = list[EventId](), list[EventId]()
+        async for first, last in self._stretches():
+            for key, event_id in await self._read(EVENTS_OF, first, last, room_id):
+                theirs += [EventId(key)] if (key or "").startswith("$") else []
+                ours += [EventId(event_id)] if event_id else []
+        return theirs, ours
 
     async def login_of(self, room_id: RoomId) -> str:
         rows = await self._read(LOGIN, room_id)

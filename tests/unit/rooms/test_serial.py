@@ -41,6 +41,8 @@ from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId, UserId
 from bridge.rooms.record import (
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
     LoginTried,
     LookedUp,
     MatrixEvent,
@@ -58,6 +60,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     PutSigns,
+    RedactAll,
     SendTranscript,
     ShowAnswer,
     StoredEffect,
@@ -77,6 +80,8 @@ INPUTS: list[Stored] = [
     MatrixEvent({"type": "m.room.message", "content": {"body": "你好"}}),
     Entered((EVENT,), direct=False, encrypted=True, config={"queue": 1}),
     EntryFailed("M_FORBIDDEN"),
+    EraseRoom(stay=True),
+    ErasePerson("erase 1f2e", redact=True),
     LookedUp(EVENT, "history.list", {"list": "1. …"}),
     LoginTried(EVENT, OwnLogin("ada", b"\x00sealed"), "login.refused", -20),
     Said(EVENT, CustomerText("hello")),
@@ -107,6 +112,7 @@ MATRIX: list[Effect] = [
     PutSigns(EVENT, ("👍",)),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
+    RedactAll((EVENT,), (EVENT,)),
 ]
 
 ASIDE: list[Effect] = [
