@@ -133,7 +133,7 @@ async def erase(
     force: bool = False,
     stay: bool = False,
     redact: bool = False,
-    patience: float = PATIENCE,
+    patience: float | None = None,
 ) -> Report:
     """Erase all that there is of a room or a person, and report what went and what stays.
 

@@ -358,6 +358,23 @@ async def test_who_is_invited_meanwhile_is_not_let_in() -> None:
     assert of_room(world, ROOM) == []
 
 
+async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
+    world = World()
+    await full(world)
+    world.matrix.level = 50.0
+    async with world.running() as engine:
+        await talk(world, engine)
+        report = await erased(world, engine, ADA, force=True, redact=True)
+    assert report.done, report
+    assert world.matrix.redacted[0].startswith("$e")
+    assert len(world.matrix.redacted) == 2  # hers, and the agent's answer
+    left_at, taken_at = (
+        next(n for n, one in enumerate(world.matrix.requests) if one.startswith(kind))
+        for kind in (f"leave {NEXT} {BOT}", "redact ")
+    )
+    assert taken_at < left_at
+
+
 @pytest.mark.parametrize(
     ("subject", "why"),
     [("#alias:example.org", "neither"), ("anna", "neither"), (BOT, "bridge's own")],
