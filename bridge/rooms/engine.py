@@ -706,8 +706,8 @@ class Engine:
         room_id, around = room.room_id, self._around
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
-            if self._rooms.get(room_id) is not room or not room.erasable:
-                return
+            if self._rooms.get(room_id) is not room:
+                return  # it is another process's, or read anew
             record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])

@@ -41,6 +41,7 @@ from bridge.rooms.store import Change, Commit, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
 from bridge.rooms.visit import RedactAll, Visit, stored_as
 
+_IN_COMPANY = "lines in rooms of several people"
 LOOK = 0.5
 """Seconds between two looks whether the owners of rooms have carried out their orders."""
 PATIENCE = 90.0
@@ -107,7 +108,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     else:
         person = UserId(subject)
         for room_id in await store.eraser.rooms_naming(person):
-            await _sort(store, report, room_id, person)
+            found[_IN_COMPANY] += await _sort(store, report, room_id, person)
         found |= await _of_person(store, person)
     for room_id in report.rooms:
         record = await _record_of(store, room_id)
@@ -168,7 +169,12 @@ async def erase(
         else:
             orders[room_id] = ErasePerson(fact, redact)
     ended = tell is None or await _told(
-        store, orders, fact, tell=tell, clock=clock, within=patience
+        store,
+        orders,
+        fact,
+        tell=tell,
+        clock=clock,
+        within=PATIENCE if patience is None else patience,
     )
     if person is not None and ended:
         await store.eraser.drop_keys(await store.eraser.keys_of(person))
@@ -344,21 +350,24 @@ async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
     return load(b"" if stored is None else stored.record, room_id)
 
 
-async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserId) -> None:
-    """Put a room that names a person among those that go whole, or among the others."""
+async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserId) -> int:
+    """Put a room that names a person among those that go whole, or among the others.
+
+    Returns how many lines of the ledger go, where it is one of the others.
+    """
     record = await _record_of(store, room_id)
     others = [one for one in record.people if one.user != person]
     if record.customer == person and not others:
         report.rooms.append(room_id)
-        return
+        return 0
     lines = await store.eraser.lines_of(room_id, person)
     scrubbed = without(record, person)
     if lines or scrubbed != record:
         report.shared.append(room_id)
-        report.found["lines in rooms of several people"] = len(lines)
     if person in {record.customer, *(one.user for one in record.people)}:
         what = "that they are a member, or invited the bridge: user id and name in the room"
         report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
+    return len(lines)
 
 
 async def _of_person(store: StorePort, person: UserId) -> Counter[str]:

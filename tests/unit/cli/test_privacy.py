@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bridge.app.settings import encryption_secret_of
 from bridge.cli.database import with_store
 from bridge.config import load_config
 from bridge.conversation.model import Chatting, Conversation
 from bridge.ids import QueueId, RoomId, SessionId, UserId
+from bridge.matrix.crypto.vault import WORDS, Sealer
 from bridge.rooms.record import EraseRoom, Membership, RoomRecord, load_input
 from bridge.rooms.store import Commit
 from bridge.rooms.surroundings import SystemClock
@@ -96,7 +98,9 @@ async def test_a_bridge_at_work_gets_an_order(
 ) -> None:
     monkeypatch.setattr("bridge.rooms.erasure.PATIENCE", 0.1)
     monkeypatch.setattr(SqliteEngine.__init__, "__defaults__", (0.05,))  # patience for the claim
-    async with open_store(f"sqlite:///{folder.path}/bridge.db", SystemClock(), sole=True) as store:
+    seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
+    url = f"sqlite:///{folder.path}/bridge.db"
+    async with open_store(url, SystemClock(), sole=True, seal=seal) as store:
         result = await asyncio.to_thread(folder.run_here, "erase", ROOM, "--yes", "--force")
         assert result.exit_code == 1
         assert "The bridge is running" in result.stderr
