@@ -57,8 +57,9 @@ def erase(
             return
         if not yes:
             click.confirm(_WARNING.format(subject), abort=True, err=True)
-        more = {"force": force, "stay": stay, "redact": redact}
-        orders = partial(_erase, subject=subject, is_ours=is_ours, **more)
+        orders = partial(
+            _erase, subject=subject, is_ours=is_ours, force=force, stay=stay, redact=redact
+        )
         try:
             told = with_store(config, partial(orders, running=False), sole=True)
         except AlreadyInUse:

@@ -386,8 +386,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    timed = timed or record.gone_at is not None
-    if not (record.sealed or record.erasing or timed):
+    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
         return first
     moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.ids import EventId
+from bridge.ids import EffectSeq, EventId
 from bridge.matrix.crypto.vault import WORDS, Sealer
 from bridge.rooms.store import (
     Commit,
@@ -82,7 +82,7 @@ async def test_dead_letters_and_what_was_posted(url: str) -> None:
         await store.revive(letter.id, 3)
         told = Settlement(relay.seq, Outcome.DELIVERED, 4, event_id=EventId("$ours"))
         await one(store, Commit(A, 4, settled=[told]))
-        posted = await store.posted(A, relay.seq + 1, 0)
+        posted = await store.posted(A, EffectSeq(relay.seq + 1), 0)
         assert posted[0][:2] == ("$ours", relay.effect)
         assert SECRET not in await lies(store)
 
