@@ -26,7 +26,6 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.administration import By, change
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -43,9 +42,18 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadOrder, settings_of_event
+from bridge.rooms.rules import KEYS, BadOrder, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, RedactAll, Visit
+from bridge.rooms.visit import (
+    By,
+    Decline,
+    EnterRoom,
+    LeaveRoom,
+    RedactAll,
+    ShowSettings,
+    Visit,
+    change,
+)
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -263,9 +271,12 @@ def _refuse(visit: Visit) -> None:
 
 def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
     """Go on in the room that replaces ours, in which we are now, and leave ours."""
-    former, host = visit.record.matrix_id, visit.record.host
+    record = visit.record
+    former, host = record.matrix_id, record.host
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
+    if written(record.settings):
+        visit.ask(ShowSettings())
     visit.step(model.Moved())
     visit.ask(LeaveRoom((host,), former=former))
 
@@ -345,6 +356,8 @@ def configured(
     elif changed:
         change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+    elif event_id is not None:
+        visit.ask(ShowSettings())  # one of ours may have come after it
 
 
 def lead(visit: Visit) -> str:
@@ -365,8 +378,12 @@ def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> 
 def shown_settings(visit: Visit) -> model.Args:
     """The room's configuration, as the sentences of the `config` family show it."""
     rules, settings = visit.rules, visit.record.settings
+    queue = rules.queue_for(visit.record)
+    own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
     return {
-        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "queue": rules.queue_name(queue),
+        "hours": rules.hours_of(queue, settings) or "–",
+        "more": "".join(f"\n{key}: {value}" for key, value in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),
         "start": settings.start or rules.start,

@@ -249,6 +249,10 @@ class RoomSettings(Value, frozen=True):
     start: str | None = None
     """`on_message` or `on_command`."""
     paused: bool = False
+    hours: str | None = None
+    """Opening hours, as of a queue in the config."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Sentences of the room's own: names of `rules.TEXTS`, each with its words."""
 
 
 class SealedEvent(Value, frozen=True):
@@ -276,6 +280,7 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
+    QUEUES = "queues"
 
 
 class OurCard(Value, frozen=True):
@@ -286,7 +291,7 @@ class OurCard(Value, frozen=True):
     session_id: SessionId | None = None
     """Rating: of which chat."""
     choices: tuple[int, ...] = ()
-    """Rating: the ids, the best first."""
+    """Rating: the ids, the best first. Queues: theirs."""
     number: int = 0
     """Queue: of which request. Robot: of the newest request there was."""
     text: str = ""
@@ -405,6 +410,8 @@ class RoomRecord(Value, frozen=True):
     """The chats that may still change (`kept_chats`), the newest last; the store has them all."""
     transcript_at: int = 0
     """When a transcript was last asked for, ms since the epoch."""
+    figures_at: int = 0
+    """When figures were last asked for, ms since the epoch."""
     login_at: int = 0
     """When somebody last tried to log in, ms since the epoch."""
     login: OwnLogin | None = None
