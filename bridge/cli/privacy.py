@@ -119,6 +119,8 @@ def _show(told: Report, *, as_json: bool, title: str) -> None:
         console.width = 200  # scripts read whole lines
     for room_id in told.chatting:
         console.print(f"A chat or a request goes on in {room_id}.")
+    if told.accounts:
+        console.print(f"Accounts at the call centre: {', '.join(told.accounts)}")
     for table in (counts, stays):
         for column in table.columns:
             column.overflow = "fold"

@@ -88,6 +88,8 @@ class Report(msgspec.Struct):
     left: dict[str, int] = {}
     """What there is afterwards."""
     kept: list[Kept] = []
+    accounts: list[str] = []
+    """Names of the rooms' accounts at the call centre; they may be all that it takes to log in."""
     done: bool = False
 
 
@@ -110,14 +112,17 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         for room_id in await store.eraser.rooms_naming(person):
             found[_IN_COMPANY] += await _sort(store, report, room_id, person)
         found |= await _of_person(store, person)
-    for room_id in report.rooms:
+    for room_id in [*report.rooms]:
         record = await _record_of(store, room_id)
-        found.update(await store.eraser.count_room(room_id, places_of(record, upgrades)))
+        there = await store.eraser.count_room(room_id, places_of(record, upgrades))
+        if not there:
+            report.rooms.remove(room_id)
+        found.update(there)
         if not isinstance(record.conversation.phase, model.NoChat):
             report.chatting.append(room_id)
         name = await store.eraser.login_of(room_id) or (record.login and record.login.name)
         if name:
-            report.kept.append(_at_call_centre(name))
+            report.accounts.append(name)
     report.found = dict(+found)
     report.kept += _KEPT
     return report
@@ -384,6 +389,11 @@ async def _of_person(store: StorePort, person: UserId) -> Counter[str]:
 
 _KEPT = [
     Kept(
+        "the chats' words, files, times and ratings",
+        "the call centre, under the rooms' accounts",
+        "they are its records: ask its operator to erase that customer",
+    ),
+    Kept(
         "the ids of the events, alone",
         "the bridge's ledger",
         "until retention.rows: an event that comes again is known by it, and not carried twice",
@@ -410,11 +420,3 @@ _STILL_MEMBERS = Kept(
     "the erased rooms",
     "no bridge was running to leave them: kick its users, or leave the rooms closed",
 )
-
-
-def _at_call_centre(name: str) -> Kept:
-    return Kept(
-        "the chats' words, files, times and ratings",
-        f"the call centre, under the account {name}",
-        "they are its records: ask its operator to erase that customer",
-    )

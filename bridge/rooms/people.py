@@ -612,7 +612,8 @@ def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = No
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and not order.stay:
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
-    visit.set(gone_at=visit.now + ERASED_AFTER, stays=served and order.stay, upgrade=None)
+    gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
+    visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 
 
 def _close(visit: Visit) -> None:

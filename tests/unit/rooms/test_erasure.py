@@ -168,7 +168,7 @@ async def test_a_person_goes_with_their_rooms_and_nobody_else() -> None:
     assert report.left == {}
     kept = [one["key"] for one in world.store.rows("journal") if one["outcome"] == "erased"]
     assert "$dead" in kept
-    assert any("mx-room" in one.where for one in report.kept)
+    assert report.accounts == ["mx-room"]
     names = {row["name"] for row in world.store.rows("secrets")}
     assert names == {
         f"in/{OTHER}/SESSION/{BEN}", f"no/in/{OTHER}/SESSION/{BEN}",
