@@ -40,9 +40,10 @@ TABLES = (
 
 
 async def talk(store: SqlStore, room_id: RoomId, who: str, words: str, number: int) -> None:
-    """One event with its effect, both of a size that fills pages."""
-    raw = f'{{"is":"MatrixEvent","raw":{{"sender":"{who}","body":"{words * 20}"}}}}'.encode()
-    wish = NewEffect(Lane.WEBCHAT, f'{{"is":"Say","text":"{words * 20}"}}'.encode(), "$x")
+    """One event with its effect, of sizes that fill a part of a page, or several."""
+    words *= 20 if number % 5 else 400
+    raw = f'{{"is":"MatrixEvent","raw":{{"sender":"{who}","body":"{words}"}}}}'.encode()
+    wish = NewEffect(Lane.WEBCHAT, f'{{"is":"Say","text":"{words}"}}'.encode(), "$x")
     entry = Entry(NewInput(room_id, raw, f"${who[1:4]}{number}"), wish)
     (row,) = (await one(store, Commit(room_id, number, entries=[entry]))).effects
     if number % 3:
