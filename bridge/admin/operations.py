@@ -107,6 +107,7 @@ OPERATIONS = (
     Operation("GET", "/dead-letters/{letter_id}", views.get_dead_letter),
     Operation("POST", "/dead-letters/{letter_id}/retry", actions.retry_dead_letter),
     Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
+    Operation("POST", "/erase", actions.erase_data, status=202),
 )
 """In the order of the documents."""
 BY_NAME = {one.name: one for one in OPERATIONS}
