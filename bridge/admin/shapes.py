@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+$", max_length=255)]
@@ -126,7 +126,7 @@ class Enterprises(Answer, frozen=True, kw_only=True):
 class QueuesAsked(Asked, frozen=True, kw_only=True):
     """Which queues."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
 
 
@@ -190,13 +190,13 @@ class Waits(Answer, frozen=True, kw_only=True):
 class RoomsAsked(Page, frozen=True, kw_only=True):
     """Which rooms."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
-    queue: Number | None = None
+    queue: Number | UnsetType = UNSET
     """Only those whose next request, or whose chat, goes to this queue."""
-    phase: Phase | None = None
+    phase: Phase | UnsetType = UNSET
     """Only those in this phase."""
-    customer: User | None = None
+    customer: User | UnsetType = UNSET
     """Only those that this user has us serve; all of them are on the first page."""
 
 
@@ -365,11 +365,11 @@ class Changes(Answer, frozen=True, kw_only=True):
 class ChatsAsked(Page, frozen=True, kw_only=True):
     """Which chats."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
-    queue: Number | None = None
+    queue: Number | UnsetType = UNSET
     """Only those in this queue."""
-    phase: Literal["Requesting", "Queued", "Chatting"] | None = None
+    phase: Literal["Requesting", "Queued", "Chatting"] | UnsetType = UNSET
     """Only those in this phase."""
 
 
@@ -519,6 +519,51 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
 
     body: str | None
     """Null: it is erased, or may hold a password."""
+
+
+Subject = Annotated[
+    str, Meta(pattern=rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)$", max_length=255)
+]
+
+
+class EraseAsked(Asked, frozen=True, kw_only=True):
+    """Whose data is to be erased, and how."""
+
+    subject: Subject
+    """A room (!…) or a person (@name:server)."""
+    dry_run: bool = False
+    """Only tell what there is."""
+    force: bool = False
+    """End chats that go on; without it they are a reason not to begin (409)."""
+    stay: bool = False
+    """Serve emptied rooms on, as new ones; else they are left."""
+    redact: bool = False
+    """Have the homeserver redact the events that the ledger knows of, where it lets us."""
+
+
+class KeptData(Answer, frozen=True, kw_only=True):
+    """What is not erased, where it lies, and why, or what to do about it."""
+
+    what: str
+    where: str
+    why: str
+
+
+class Erasure(Answer, frozen=True, kw_only=True):
+    """What there was of the subject, what is left, and what stays where."""
+
+    subject: str
+    rooms: list[str]
+    """Rooms that go whole."""
+    shared: list[str]
+    """Rooms of several people, of which only what is the person's goes."""
+    found: dict[str, int]
+    """What there was, by kind."""
+    left: dict[str, int]
+    """What there is by now."""
+    kept: list[KeptData]
+    done: bool
+    """False: the rooms' owners are at it; ask again in a few seconds."""
 
 
 class Letters(NumberedPage, frozen=True, kw_only=True):

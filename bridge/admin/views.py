@@ -8,11 +8,11 @@ by themselves, tokens and passwords nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar, cast
 
 import msgspec
 import structlog
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
@@ -113,7 +113,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
         queues=[
             _queue(bridge, name, queue, busy)
             for name, one in bridge.enterprises.items()
-            if wanted in {None, name}
+            if _fits(wanted, name)
             for queue in one.rules.queues
         ]
     )
@@ -168,13 +168,13 @@ async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) 
     """The rooms that the bridge knows, by their ids."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if asked.phase not in {None, row.phase}:
+        if not _fits(asked.phase, row.phase):
             return None
         state = room_state(bridge, row, record_in(row))
-        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
         return state if fits else None
 
-    if asked.customer is None:
+    if asked.customer is UNSET:
         rooms, after = await _page_of(bridge, asked, wanted, live=asked.phase in LIVE)
         return shapes.Rooms(rooms=rooms, next=after)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))[: asked.limit]
@@ -203,14 +203,18 @@ async def list_chats(bridge: Bridge, _caller: Caller, asked: shapes.ChatsAsked) 
     """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if row.phase not in LIVE or asked.phase not in {None, row.phase}:
+        if row.phase not in LIVE or not _fits(asked.phase, row.phase):
             return None
         state = room_state(bridge, row, record_in(row))
-        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
         return state if fits else None
 
     rooms, after = await _page_of(bridge, asked, wanted, live=True)
     return shapes.Rooms(rooms=rooms, next=after)
+
+
+def _fits(wanted: object, value: object) -> bool:
+    return wanted is UNSET or wanted == value
 
 
 async def _page_of(
@@ -266,7 +270,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     """A room as it is shown."""
     phase, settings = record.conversation.phase, record.settings
     rules = rules_of(bridge, record)
-    going_on = isinstance(phase, model.Waiting | model.Chatting)
+    queue = rules.queue_for(record) if isinstance(phase, model.NoChat) else phase.queue_id
     chatting = phase if isinstance(phase, model.Chatting) else None
     return shapes.RoomState(
         room_id=row.room_id,
@@ -278,7 +282,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         displayname=record.displayname,
         direct=record.direct,
         encrypted=record.encrypted,
-        queue=phase.queue_id if going_on else rules.queue_for(record),
+        queue=queue,
         language=rules.language_for(record),
         settings=shapes.Settings(
             queue=settings.queue,
@@ -289,7 +293,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
             hours=settings.hours,
             texts=dict(settings.texts),
         ),
-        phase=type(phase).__name__,
+        phase=cast(shapes.Phase, type(phase).__name__),
         since=phase.since or None,
         chat=record.conversation.number,
         position=phase.position if isinstance(phase, model.Queued) else None,
@@ -329,13 +333,15 @@ async def get_order(
     found = await bridge.overview.input(row.room_id, f"order:{asked.order}")
     if found is None:
         raise not_found("There is no such order, or it is older than retention.rows.")
-    ended = "failed" if found.outcome == Outcome.DEAD and found.lane is None else "done"
+    state: Literal["waiting", "done", "failed"] = "waiting" if found.handled is None else "done"
+    if found.outcome == Outcome.DEAD and found.lane is None:
+        state = "failed"
     return shapes.OrderState(
         room_id=row.room_id,
         order=asked.order,
-        state="waiting" if found.handled is None and found.outcome is None else ended,
+        state=state,
         at=found.handled or found.settled or found.received,
-        detail=found.detail if ended == "failed" else "",
+        detail=found.detail if state == "failed" else "",
     )
 
 

@@ -31,6 +31,7 @@ from bridge.texts import Texts
 from tests.fakes.clock import quiet
 from tests.fakes.flow import accept, settle, step
 from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.unit.rooms.visits import ADA
 
 OPERATOR = Caller("api:alice", "api")
 QUEUED = RoomId("!queued:example.org")
@@ -59,17 +60,17 @@ class Office(NamedTuple):
         path: str,
         body: object = None,
         caller: Caller = OPERATOR,
-        **query: object,
+        query: Mapping[str, object] | None = None,
     ) -> tuple[int, Any]:
         """The status and the decoded answer."""
         sent = b"" if body is None else msgspec.json.encode(body)
-        given = [(name, str(value)) for name, value in query.items()]
+        given = [(name, str(value)) for name, value in (query or {}).items()]
         outcome = await self.operations.carry_out(Request(method, path, given, sent), caller)
         await quiet()
         return outcome.status, msgspec.json.decode(outcome.body)
 
     async def get(self, path: str, **query: object) -> Any:
-        status, answer = await self.ask("GET", path, **query)
+        status, answer = await self.ask("GET", path, query=query)
         assert status == 200, answer
         return answer
 
@@ -130,6 +131,7 @@ async def furnish(world: World) -> None:
         content = {"msgtype": "m.text", "body": text}
         event_id = f"$dead{number}"
         raw: Raw = {"type": "m.room.message", "event_id": event_id, "content": content}
+        raw |= {"kind": "say", "sender": ADA, "text": text}  # as `FakeMatrix` reads it
         body = dump_input(MatrixEvent(raw))
         (waiting,) = await accept(store, [NewInput(QUEUED, body, event_id)], now)
         found = await store.load(QUEUED)
