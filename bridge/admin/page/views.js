@@ -104,6 +104,13 @@ function median(values) {
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
 }
 
+/** Words a moment, with seconds where minutes would say the same all along. */
+function clockWithin(ended) {
+  const moments = ended.map((one) => one.at);
+  const short = Math.max(...moments) - Math.min(...moments) < 5 * 60_000;
+  return (ms) => clock(ms, short);
+}
+
 function waits() {
   return async () => {
     const [{ queues }, { waits: ended, replica }] = await Promise.all([call("queues"), call("waits")]);
@@ -120,7 +127,7 @@ function waits() {
     return [
       box(word("waits"), hint,
         make("p", { className: "legend" }, series.map(({ name }, at) => make("span", { className: `s${at % 4}`, textContent: name }))),
-        scatter(series, { title: word("waitsPlot"), unit: duration, moment: clock, vain: word("given") })),
+        scatter(series, { title: word("waitsPlot"), unit: duration, moment: clockWithin(ended), vain: word("given") })),
       box(word("waitsBars"), bars(rows, { title: word("waitsBars"), unit: duration }),
         table(word("waitsBars"), [
           [word("queue"), (row) => row.name],
@@ -165,7 +172,7 @@ function ledger(rows) {
     [word("time"), (one) => moment(one.received)],
     [word("what"), (one) => {
       const event = [one.key, one.event_id, one.cause].find((id) => id?.startsWith("$"));
-      return event ? eventLink(event) : mono(one.key ?? "");
+      return event ? eventLink(event) : one.key && mono(one.key);
     }],
     [word("lane"), (one) => one.lane],
     [word("attempts"), (one) => String(one.attempts || ""), true],
@@ -231,7 +238,7 @@ function dead(_, again) {
       [word("time"), (one) => moment(one.at)],
       [word("room"), (one) => roomLink(one.room_id)],
       [word("why"), (one) => [one.why, one.fix].filter(Boolean).join(": ")],
-      [word("what"), (one) => make("span", { className: "row" },
+      [word("act"), (one) => make("span", { className: "row" },
         button(word("retry"), () => done(one, "POST", `dead-letters/${one.id}/retry`, "retried"), { key: `r${one.id}`, className: "strong" }),
         button(word("content"), () => look(one), { key: `c${one.id}` }),
         button(word("discard"), () => discard(one), { key: `d${one.id}`, className: "danger" }))],
@@ -314,7 +321,6 @@ function room(about, again) {
     ]);
     const nameOf = queueNames(queues);
     const { settings } = state;
-    const told = (value) => value ?? word("byOperator");
     const named = (queue) => nameOf({ enterprise: state.enterprise, queue });
     replace(above, make("p", {}, make("strong", { textContent: state.displayname || state.customer || about })),
         facts([
@@ -324,9 +330,9 @@ function room(about, again) {
             state.position && word("place", { place: state.position }), state.held && word("held", { count: state.held })].filter(Boolean).join(" · ")],
           [word("queue"), nameOf(state)],
           [word("agent"), state.agents.map((one) => one.name || one.id).join(", ") || null],
-          [word("settings"), [settings.queue === null ? word("byOperator") : named(settings.queue), told(settings.from),
-            told(settings.language), settings.start === null ? word("byOperator") : word(settings.start),
-            settings.hours, settings.paused && word("paused"), ...Object.keys(settings.texts)].filter(Boolean).join(" · ")],
+          [word("settings"), [settings.queue !== null && named(settings.queue), settings.from, settings.language,
+            settings.start && word(settings.start), settings.hours, settings.paused && word("paused"),
+            ...Object.keys(settings.texts)].filter(Boolean).join(" · ") || word("byOperator")],
         ]));
     replace(below,
       box(word("chats"), chats.length ? table(word("chats"), [

@@ -25,7 +25,7 @@ const WORDS = {
     why: "Why", noLinks: "No chat is alive here, so no link is open.",
     lookUp: "Look up", eventOrRoom: "Event or room", eventHint: "$… of an event, or !… of a room", time: "Time", what: "What", detail: "Detail", doubled: "(possible double)",
     lane: "Lane", outcome: "Outcome", attempts: "Attempts", under: "under way", nothingKnown: "Nothing is known of it: never seen, or older than retention.rows.",
-    noLetters: "No dead letters.", retry: "Retry", discard: "Discard", retried: "{id} is back among the work.", discarded: "{id} is discarded.",
+    noLetters: "No dead letters.", retry: "Retry", act: "To do", discard: "Discard", retried: "{id} is back among the work.", discarded: "{id} is discarded.",
     discardTitle: "Throw {id} away?", discardHint: "It cannot be brought back.", cancel: "Cancel", content: "Content", erased: "erased, or it may hold a password", fix: "What to do",
     ready: "Ready", notReady: "Not ready", allReached: "Database, homeserver and call centre answer.", version: "Version {version}", replica: "Process",
     replicas: "Processes", shards: "Shards", seen: "Last sign of life", ago: "{time} ago", serves: "serves", leaving: "is leaving", gone: "gone", oneProcess: "This process is the only one on its database.",
@@ -68,7 +68,7 @@ const WORDS = {
     why: "原因", noLinks: "目前没有进行中的对话，因此没有连接。",
     lookUp: "查询", eventOrRoom: "事件或房间", eventHint: "以 $ 开头的事件，或以 ! 开头的房间", time: "时间", what: "经过", detail: "详情", doubled: "（可能重复）",
     lane: "方向", outcome: "结果", attempts: "尝试次数", under: "进行中", nothingKnown: "查不到：从未见过，或早于 retention.rows。",
-    noLetters: "没有死信。", retry: "重试", discard: "丢弃", retried: "{id} 已重新排入处理。", discarded: "{id} 已丢弃。",
+    noLetters: "没有死信。", retry: "重试", act: "操作", discard: "丢弃", retried: "{id} 已重新排入处理。", discarded: "{id} 已丢弃。",
     discardTitle: "丢弃 {id}？", discardHint: "丢弃后无法找回。", cancel: "取消", content: "内容", erased: "已清除，或可能含有密码", fix: "处理办法",
     ready: "就绪", notReady: "未就绪", allReached: "数据库、主服务器与呼叫中心均有应答。", version: "版本 {version}", replica: "进程",
     replicas: "进程", shards: "分片", seen: "最近的活动迹象", ago: "{time}前", serves: "服务中", leaving: "正在退出", gone: "已离开", oneProcess: "这个数据库上只有本进程。",
@@ -139,8 +139,9 @@ export function moment(ms) {
   });
 }
 
-/** Hours and minutes, for an axis. */
-export const clock = (ms) => new Date(ms).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit" });
+/** Hours and minutes, for an axis; with `seconds` these, too. */
+export const clock = (ms, seconds = false) =>
+  new Date(ms).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined });
 
 /** A duration in seconds, in one or two units. */
 export function duration(seconds) {
