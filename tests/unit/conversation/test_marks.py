@@ -10,6 +10,7 @@ import random
 import msgspec
 import pytest
 
+from bridge.conversation import history
 from bridge.conversation.history import (
     MOST_HEARD,
     MOST_RECALLED,
@@ -374,6 +375,12 @@ def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
             )
         ]
         assert list(map(plain, marks)) == found
+
+
+def test_a_mark_that_only_a_history_told_of_was_never_pushed() -> None:
+    """Two bytes of nothing are no digest: a push would be compared with it."""
+    mark = Mark(1, bytes(5), session=SessionId(SESSION))
+    assert shown_lately(Conversation(marks=history._packed([mark]))) == (mark,)
 
 
 def test_a_chat_with_many_words_is_a_small_record() -> None:

@@ -282,6 +282,17 @@ def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
     assert scene.notices == ["rating.changed"]
 
 
+def test_words_that_went_along_are_known_as_such_after_a_newer_rating() -> None:
+    """So that who takes them back is told that they have gone."""
+    scene = asked_why()
+    add(scene)
+    scene.reply()
+    scene.rate(1)
+    scene.reply()
+    assert scene.state.rated is not None
+    assert scene.state.rated.event_id == WORDS
+
+
 def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
     scene = asked_why()
     add(scene)

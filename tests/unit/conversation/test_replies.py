@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.conversation.machine import deadline
 from bridge.conversation.model import (
     CallFailed,
+    CallWebChat,
     Chatting,
     Consulted,
     FailureReason,
@@ -17,7 +19,7 @@ from bridge.conversation.model import (
     UploadMedia,
 )
 from bridge.conversation.policy import Policy
-from bridge.ids import CallId, EventId
+from bridge.ids import CallId, EventId, RequestId
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import Logout, Reply
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
@@ -226,6 +228,19 @@ def test_a_request_that_is_gone_needs_no_cancel() -> None:
     assert scene.notices == []
 
 
+def test_the_answer_about_another_request_cancels_none() -> None:
+    """Where the queue gave us another number meanwhile."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    phase = scene.state.phase
+    assert isinstance(phase, Queued)
+    other = msgspec.structs.replace(phase, request_id=RequestId(REQUEST + 1))
+    scene.state = msgspec.structs.replace(scene.state, phase=other)
+    scene.reply()
+    assert scene.phase == "Queued"
+
+
 def test_a_refused_close_leaves_the_chat() -> None:
     scene = Scene()
     scene.begin()
@@ -365,6 +380,29 @@ def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
     assert scene.sent(102) == []
     scene.later(scene.policy.cancel_wait / 1000)
     assert scene.card == ["queue.cancelled", "queue.dropped"]
+
+
+def test_a_request_that_is_said_to_be_none_is_awaited_from_now_on() -> None:
+    """However long its number was known before."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.now += 300_000
+    scene.reply(-10)
+    assert deadline(scene.state, scene.policy) == scene.now + scene.policy.accepted_wait
+
+
+def test_a_pre_message_that_was_refused_is_new_to_the_chat() -> None:
+    """It had gone out twice; no agent has it, and the ledger marks no double."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cut()
+    scene.later(5)
+    scene.reply(-14)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    sent = [one for one in scene.calls if isinstance(one, CallWebChat)]
+    assert [one.repeat for one in sent] == [False, False, True, False]
 
 
 def test_a_pre_message_that_is_blank_to_the_server() -> None:
