@@ -222,14 +222,18 @@ class Guard:
                 log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
                 log.warning("too many connections", port=self._section, most=self._most)
 
-    def _gone(self, handler: web.RequestHandler, error: BaseException | None = None) -> None:
+    def _gone(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._open.pop(handler, None)
-        self._lost(handler, error)
+        self._lost(handler, exc)
 
     async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
         self._used(request.protocol)
         try:
             return await self._handle(request)
+        except ConnectionError:
+            if request.transport is not None:
+                raise
+            raise web.HTTPBadRequest from None  # aiohttp would log it whole; nobody is there
         finally:
             self._used(request.protocol)
 

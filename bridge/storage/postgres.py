@@ -166,8 +166,9 @@ class PostgresEngine:
         except StoreError as error:
             if isinstance(error, Unreachable):
                 self._become_another()
-            unwritten = answers is None or isinstance(error, TakesNothing)
-            if unwritten or not await self._committed(writer, token):
+            if answers is None or isinstance(error, TakesNothing):
+                raise
+            if not await self._committed(writer, token):
                 raise
         return answers
 

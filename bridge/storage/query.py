@@ -248,7 +248,7 @@ class Unreachable(StoreError):
 
 
 class TakesNothing(Unreachable):
-    """The database answers, and takes nothing for now: this request was not written, for certain."""
+    """The database answers, and takes nothing for now: the request was surely not written."""
 
 
 def cannot_open(path: Path, error: OSError) -> Unreachable:

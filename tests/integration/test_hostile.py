@@ -387,7 +387,7 @@ async def unread(scene: Scene) -> None:
 
 async def endless_frames(scene: Scene) -> None:
     """Messages of 16 MiB that begin on many links, whole or in fragments, and never end."""
-    names = (f"link {number}" for number in range(10))
+    names = (f"link{number}" for number in range(10))
     talks = [scene.mallory, *await asyncio.gather(*(chatting(scene.stage, one) for one in names))]
     lines, longest, piece = scene.stage.simulator._board._lines, 16 << 20, bytes(1 << 20)
     for fragmented in (False, True):
@@ -408,7 +408,7 @@ async def endless_frames(scene: Scene) -> None:
 
             await talk.at_desk(back, PATIENCE)
     for number, talk in enumerate(talks):
-        await both_ways(talk, f"after the frames {number}")
+        await both_ways(talk, f"frames {number}")
 
 
 async def without_a_token(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Self
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
@@ -317,6 +317,32 @@ async def test_of_too_many_connections_the_longest_unused_ends(
             await one.close()
     (told,) = (one for one in logs if one["event"] == "too many connections")
     assert (told["port"], told["most"]) == ("metrics", 20)
+
+
+@pytest.mark.asyncio
+async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        read.set()
+        try:
+            await request.read()
+        finally:
+            ended.set()
+        raise AssertionError("it never comes")
+
+    runner = web.ServerRunner(web.Server(handler, access_log=None))
+    await runner.setup()
+    async with asyncio.timeout(10):
+        caller = await Caller.at(await module.listen(runner, "metrics", "127.0.0.1", 0), BODY)
+        await read.wait()
+        await caller.close()
+        await ended.wait()
+        await quiet()
+    await runner.cleanup()
+    assert caplog.records == []
 
 
 @pytest.mark.asyncio

@@ -225,7 +225,7 @@ async def test_a_server_that_takes_nothing_for_now(
         await accepted(store, "before")
         server.sql(trouble.format(name))
         server.sql(_ENDED.format(name))
-        heard = []
+        heard: list[str] = []
         async with asyncio.timeout(10):
             while not any(why in one for one in heard):
                 with pytest.raises(Unreachable) as caught:
