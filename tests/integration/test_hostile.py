@@ -407,8 +407,7 @@ async def endless_frames(scene: Scene) -> None:
                 return person.linked and lines.get(login) is not old
 
             await talk.at_desk(back, PATIENCE)
-    for number, talk in enumerate(talks):
-        await both_ways(talk, f"frames {number}")
+    await asyncio.gather(*(both_ways(talk, "after the frames") for talk in talks))
 
 
 async def without_a_token(scene: Scene) -> None:
@@ -436,7 +435,7 @@ ATTACKS: Mapping[str, Callable[[Scene], Awaitable[None]]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_another_room_does_not_notice(scene: Scene, name: str) -> None:
-    async with scene.goes_on(name), asyncio.timeout(PATIENCE):
+    async with scene.goes_on(name), asyncio.timeout(2 * PATIENCE):
         await ATTACKS[name](scene)
     await both_ways(scene.alice, name)
 

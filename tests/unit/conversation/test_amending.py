@@ -350,6 +350,34 @@ def test_a_quotation_that_takes_more_than_one_frame_is_left_out() -> None:
     assert scene.texts == ["yes"]
 
 
+def test_a_quotation_that_is_just_one_frame_is_left_out() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    content = CustomerText("q" * 40 + "yes")
+    reply(scene, EventId("$old"), "", CustomerText("yes"), content)
+    assert scene.texts == ["yes"]
+
+
+def test_what_was_taken_back_under_way_stays_so_whatever_else_is() -> None:
+    scene = Scene()
+    scene.begin()
+    back(scene, scene.text("one"), note="")
+    back(scene, scene.text("two"), note="")
+    scene.cut()
+    scene.later(60)
+    assert scene.texts == ["one"]
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    scene.reply()
+    reply(scene, one, "secret", CustomerText("right?"))
+    back(scene, one, note="")
+    back(scene, scene.text("two"), note="")
+    scene.cut()
+    scene.later(1)
+    assert scene.texts == ["secret", "re secret: right?", "right?"]
+
+
 def test_what_is_all_blank_quotes_nothing() -> None:
     scene = Scene()
     scene.begin()

@@ -377,9 +377,17 @@ def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
         assert list(map(plain, marks)) == found
 
 
-def test_a_mark_that_only_a_history_told_of_was_never_pushed() -> None:
-    """Two bytes of nothing are no digest: a push would be compared with it."""
-    mark = Mark(1, bytes(5), session=SessionId(SESSION))
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},  # two bytes of nothing are no digest: a push would be compared with it
+        {"id": "7", "exact": b"ab"},
+        {"awaited": 9, "exact": b"ab"},
+        {"exact": b"ab"},
+    ],
+)
+def test_whatever_a_mark_says_is_kept(told: dict[str, object]) -> None:
+    mark = Mark(1, bytes(5), session=SessionId(SESSION), **told)  # type: ignore[arg-type] # by name
     assert shown_lately(Conversation(marks=history._packed([mark]))) == (mark,)
 
 

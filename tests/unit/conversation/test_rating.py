@@ -373,6 +373,14 @@ def test_words_that_are_taken_back_do_not_go() -> None:
     assert len(scene.sent(104)) == 1
 
 
+def test_words_that_are_taken_back_under_way_are_answered_with_nothing() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Withdrawn(WORDS))
+    scene.reply()
+    assert scene.notices == []
+
+
 def test_words_of_the_first_rating_that_are_taken_back_do_not_go() -> None:
     """The rating itself does: nobody has had it yet."""
     scene = Scene()

@@ -214,6 +214,8 @@ def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
     scene.cancel()
     scene.reply(-8)
     assert scene.notices == ["cancel.refused"]
+    scene.later(scene.policy.cancel_wait / 1000 + 1)
+    assert scene.phase == "Queued"
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.delivered == ["$1"]
 
