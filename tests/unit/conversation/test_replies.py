@@ -405,6 +405,11 @@ def test_a_pre_message_that_was_refused_is_new_to_the_chat() -> None:
     scene.push(202, sessionId=SESSION, agents=[MEI])
     sent = [one for one in scene.calls if isinstance(one, CallWebChat)]
     assert [one.repeat for one in sent] == [False, False, True, False]
+    for _ in range(scene.policy.max_repeats):  # as often as one that never went out
+        scene.cut()
+        scene.later(30)
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+    assert scene.reported == {}
 
 
 def test_a_pre_message_that_is_blank_to_the_server() -> None:
@@ -425,6 +430,29 @@ def test_a_pre_message_that_is_blank_to_the_server_alone_goes_to_the_chat() -> N
     scene.reply()
     assert scene.texts == ["one", "one"]
     assert scene.delivered == [event]
+
+
+def test_a_blank_pre_message_that_is_refused_otherwise_goes_to_the_chat() -> None:
+    scene = Scene()
+    scene.text("\u200b")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-14)
+    assert scene.reported == {}
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert len(scene.sent(110)) == 1
+
+
+def test_what_one_request_refused_another_may_take() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    phase = scene.state.phase
+    assert isinstance(phase, Queued)
+    other = msgspec.structs.replace(phase, request_id=RequestId(REQUEST + 1))
+    scene.state = msgspec.structs.replace(scene.state, phase=other)
+    scene.reply(-14)
+    assert isinstance(scene.state.phase, Queued)
+    assert not scene.state.phase.pre_refused
 
 
 def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
