@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from bridge.admin import actions, views
 from bridge.admin.ports import Bridge, Caller
@@ -62,16 +62,16 @@ class Operation:
         """What the path does not name is taken from the body, as a JSON object."""
         return self.method in {"POST", "PATCH"} and bool(self.beside)
 
-    @cached_property
+    @property
     def asked(self) -> type[Asked]:
-        return self._types[2]
+        return cast(type[Asked], self._types[2])
 
-    @cached_property
+    @property
     def answer(self) -> type[Answer]:
-        return self._types[3]
+        return cast(type[Answer], self._types[3])
 
     @cached_property
-    def _types(self) -> tuple[Any, ...]:
+    def _types(self) -> tuple[object, ...]:
         """Of the handler's parameters in their order, and of its result."""
         return tuple(get_type_hints(self.handler).values())
 

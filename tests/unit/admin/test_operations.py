@@ -232,7 +232,7 @@ async def test_what_is_wrong_is_named(
 ) -> None:
     method, path = asked.format(orders=f"/rooms/{ROOM}/orders").split(" ")
     async with office() as there:
-        status, answer = await there.ask(method, path, body, **query)
+        status, answer = await there.ask(method, path, body, query=query)
         assert (status, answer["errcode"]) == expected[:2], answer
         assert expected[2] in answer["error"]
 
