@@ -13,6 +13,9 @@ from bridge.admin.signin import LINK_LIFE, SESSION_LIFE, SignIn, SignInError
 from bridge.rooms.store import StoreError
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.clock import ManualClock
+from tests.unit.storage.conftest import postgres_server, url
+
+__all__ = ["postgres_server", "url"]
 
 
 @pytest.fixture
@@ -21,8 +24,8 @@ def clock() -> ManualClock:
 
 
 @pytest_asyncio.fixture
-async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqlStore]:
-    async with open_store(f"sqlite:///{tmp_path / 'bridge.db'}", clock) as store:
+async def store(url: str, clock: ManualClock) -> AsyncIterator[SqlStore]:
+    async with open_store(url, clock) as store:
         yield store
 
 
@@ -71,6 +74,7 @@ async def test_nothing_else_signs_anybody_in(store: SqlStore, clock: ManualClock
     await sign_in.sign_out("never was")
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.asyncio
 async def test_a_copy_of_the_database_lets_nobody_in(
     store: SqlStore, clock: ManualClock, tmp_path: Path
