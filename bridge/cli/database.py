@@ -56,7 +56,7 @@ def trace(config: Config, event_id: str) -> None:
     for row in rows:
         what = f"{row.what} (possible double)" if row.repeat else row.what
         table.add_row(_time(row.at), what, row.room_id, row.detail)
-    _print(table)
+    print_table(table)
 
 
 @click.group("dead-letters")
@@ -76,7 +76,7 @@ def list_dead_letters(config: Config) -> None:
     table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
     for letter in letters:
         table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
-    _print(table)
+    print_table(table)
 
 
 @dead_letters.command("show")
@@ -136,7 +136,7 @@ def replicas(config: Config, *, as_json: bool) -> None:
         state = "gone" if not one.present else "leaving" if one.leaving else "serves"
         shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
         table.add_row(one.name, shards, _time(one.started), seen, state)
-    _print(table)
+    print_table(table)
 
 
 @click.command()
@@ -167,7 +167,8 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table whole, for people or for a pipe."""
     for column in table.columns:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False, emoji=False)
