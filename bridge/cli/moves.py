@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
@@ -58,14 +57,16 @@ class _Shown:
             self._bar.start()  # once more is nothing more
 
     def close(self) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
 
 def _with_progress(work: Callable[[_Shown], Coroutine[None, None, Answer]]) -> Answer:
-    with ExitStack() as closing:
-        shown = _Shown()
-        closing.callback(shown.close)
+    shown = _Shown()
+    try:
         return asyncio.run(work(shown))
+    finally:
+        shown.close()
 
 
 def _placed(url: str, files: Files) -> str:

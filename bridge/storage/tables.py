@@ -178,8 +178,8 @@ class Snapshot:
         given = "SELECT seq FROM sqlite_sequence WHERE name = ?1"
         sequence = f"pg_get_serial_sequence($1, '{column}')::regclass"
         last = Statement(
-            f"SELECT max({highest}, coalesce(({given}), 0))",  # noqa: S608
-            f"SELECT greatest({highest}, coalesce(pg_sequence_last_value({sequence}), 0))",  # noqa: S608
+            f"SELECT max({highest}, coalesce(({given}), 0))",
+            f"SELECT greatest({highest}, coalesce(pg_sequence_last_value({sequence}), 0))",
         )
         ((number,),) = await self._engine.read(Query(last, (name,)))
         return int(number)
