@@ -392,7 +392,7 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = 
 def described(url: str) -> str:
     """A database URL for people: without what is secret, and the file in full."""
     if url.startswith("sqlite:"):
-        return str(Path(url.removeprefix("sqlite:///")).absolute())
+        return str(Path(url.removeprefix("sqlite:///")).resolve())
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     asked = [(name, value) for name, value in parse_qsl(parts.query) if "pass" not in name]

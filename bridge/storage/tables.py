@@ -168,7 +168,8 @@ class Snapshot:
         self.tables = tables
 
     async def count(self, table: Table) -> int:
-        ((count,),) = await self._engine.read(Query(same(f"SELECT count(*) FROM {table.name}")))  # noqa: S608 - of the catalogue
+        counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
+        ((count,),) = await self._engine.read(Query(same(counting)))
         return int(count)
 
     async def number(self, table: Table) -> int:
@@ -240,14 +241,16 @@ def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
     texts = {one.name for one in table.columns if one.kind is Kind.TEXT}
     bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
     key = ", ".join(f"{name}{bytewise}" if name in texts else name for name in table.key)
-    conditions = []
-    if table.name == "facts":
-        conditions.append(f"name NOT IN ('{UNFINISHED}', '{MOVED}')")
+    condition = _kept(table)
     if after:
         values = ", ".join(f"${number}" for number, _ in enumerate(table.key, 1))
-        conditions.append(f"({key}) > ({values})")
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT {columns} FROM {table.name}{where} ORDER BY {key}"  # noqa: S608
+        condition += f" AND ({key}) > ({values})"
+    return f"SELECT {columns} FROM {table.name} WHERE {condition} ORDER BY {key}"  # noqa: S608
+
+
+def _kept(table: Table) -> str:
+    """The condition for rows that go elsewhere: not the marks of what this database is."""
+    return f"name NOT IN ('{UNFINISHED}', '{MOVED}')" if table.name == "facts" else "true"
 
 
 def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:

@@ -12,7 +12,6 @@ import asyncpg
 from bridge.ids import RoomId
 from bridge.rooms.store import Commit, Entry, Lane, NewEffect, NewInput, StoredRoom
 from bridge.storage.migrate import known, migrate
-from bridge.storage.query import Dialect
 from bridge.storage.sqlstore import engine_for, open_store
 from bridge.storage.transfer import Compared
 from tests.unit.storage.conftest import FixedClock
@@ -70,7 +69,7 @@ async def columns_of(url: str) -> dict[str, list[tuple[str, str, bool]]]:
     for table, name, kind, nullable in await run(url, asked):
         if table not in LOCAL:
             found.setdefault(table, []).append((name, kind.lower(), bool(nullable)))
-    return found
+    return {table: sorted(columns) for table, columns in sorted(found.items())}
 
 
 async def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -99,17 +98,28 @@ async def made_at(url: str, schema: int) -> None:
 
 
 async def put(url: str, table: str, rows: Sequence[dict[str, object]]) -> None:
-    """Insert rows by the driver."""
+    """Insert rows, all of the same columns, by the driver."""
+    if not rows:
+        return
     kinds = {name: kind for name, kind, _ in (await columns_of(url))[table]}
-    how = "" if url.startswith(Dialect.SQLITE.value) else " OVERRIDING SYSTEM VALUE"
-    for row in rows:
-        marks = ", ".join(f"${number}" for number, _ in enumerate(row, 1))
-        values = [
-            bool(value) if kinds[name] == "boolean" and value is not None else value
-            for name, value in row.items()
-        ]
-        text = f"INSERT INTO {table} ({', '.join(row)}){how} VALUES ({marks})"  # noqa: S608
-        await run(url, text, *values)
+    values = [
+        tuple(
+            bool(row[name]) if kinds[name] == "boolean" and row[name] is not None else row[name]
+            for name in rows[0]
+        )
+        for row in rows
+    ]
+    into = f"INSERT INTO {table} ({', '.join(rows[0])})"
+    marks = ", ".join(f"${number}" for number, _ in enumerate(rows[0], 1))
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.executemany(f"{into} VALUES ({marks.replace('$', '?')})", values)
+        return
+    made = await asyncpg.connect(url)
+    try:
+        await made.executemany(f"{into} OVERRIDING SYSTEM VALUE VALUES ({marks})", values)
+    finally:
+        await made.close()
 
 
 async def fill(url: str, rooms: int, each: int) -> None:
