@@ -139,8 +139,8 @@ class BackupFile:
             raise DamagedBackup(f"{path} is no backup of this program")
         if told.get("version") != VERSION:
             raise DamagedBackup(f"{path} was made by a later version of this program")
-        self.header = self._decoded(first, Header)
-        self.tables = [one.table for one in self.header.contents]
+        self.header: Header = self._decoded(first, Header)
+        self.tables: Sequence[Table] = [one.table for one in self.header.contents]
         self._at = 0
         """Of `tables`: the one whose rows come next."""
         self._left: Iterator[bytes] | None = None

@@ -262,7 +262,7 @@ def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
         values = list(row)
         for place in flags:
             flag = values[place]
-            values[place] = None if flag is None else int(flag)  # type: ignore[arg-type]
+            values[place] = None if flag is None else int(flag)
         return tuple(values)
 
     def from_sqlite(row: Sequence[Value]) -> Row:

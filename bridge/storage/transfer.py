@@ -360,7 +360,8 @@ async def _compared(
 ) -> Compared:
     """Compare a table's rows one by one, which both sides give in the order of their keys."""
     key_of = table.keyed()
-    digest, rows, changed, differ, named = sha256(), 0, 0, 0, []
+    digest, rows, changed, differ = sha256(), 0, 0, 0
+    named: list[str] = []
     left, right = await anext(ours, None), await anext(theirs, None)
     while left is not None or right is not None:
         key = min(key_of(row) for row in (left, right) if row is not None)

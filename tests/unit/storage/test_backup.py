@@ -86,6 +86,7 @@ async def test_a_backup_of_a_running_bridge_is_of_one_moment(
         for number in range(3):
             await backed_up(url, tmp_path / f"{number}.backup")
         backed.set()
+    rows = 0
     for number in range(3):
         await restore(tmp_path / f"{number}.backup", second, CLOCK, Silent(), replace=True)
         ((rows,),) = await run(
