@@ -50,8 +50,8 @@ async def fill(url: str, rows: int) -> None:
             await store.commit(commits)
 
 
-def timed(*line: str) -> tuple[float, int]:
-    """Run a command; seconds, and the most memory it held, in bytes."""
+def timed(*line: str) -> tuple[float, float, int]:
+    """Run a command; seconds, those of CPU, and the most memory it held, in bytes."""
     began = time.perf_counter()
     pid = os.posix_spawn(
         sys.executable,
@@ -62,7 +62,8 @@ def timed(*line: str) -> tuple[float, int]:
     _, status, used = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"{line[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - began, used.ru_maxrss * 1024
+    cpu = used.ru_utime + used.ru_stime
+    return time.perf_counter() - began, cpu, used.ru_maxrss * 1024
 
 
 def measured(folder: Path, server: PostgresServer, rows: int) -> list[str]:
@@ -74,9 +75,10 @@ def measured(folder: Path, server: PostgresServer, rows: int) -> list[str]:
 
     def run(what: str, url: str, *line: str) -> None:
         config.write_text(f'{SMALLEST}database: {{url: "{url}"}}\n', encoding="utf-8")
-        seconds, memory = timed(*line, "-c", str(config))
+        seconds, cpu, memory = timed(*line, "-c", str(config))
         lines.append(
-            f"| {what} | {seconds:.1f} s | {total / seconds:,.0f} | {memory / 2**20:.0f} MB |"
+            f"| {what} | {seconds:.1f} s | {total / seconds:,.0f} | {cpu:.1f} s "
+            f"| {memory / 2**20:.0f} MB |"
         )
 
     run("`migrate-db`, SQLite → PostgreSQL", first, "migrate-db", there)
@@ -89,7 +91,7 @@ def measured(folder: Path, server: PostgresServer, rows: int) -> list[str]:
     size = (folder / "1.db").stat().st_size
     head = f"{rows:,} messages in {rows // EACH:,} rooms ({total:,} rows, {size / 2**20:.0f} MB"
     lines.insert(0, f"{head} as SQLite, {file.stat().st_size / 2**20:.0f} MB as a backup):\n")
-    lines.insert(1, "| | time | rows a second | memory |\n| --- | --- | --- | --- |")
+    lines.insert(1, "| | time | rows a second | CPU | memory |\n| --- | --- | --- | --- | --- |")
     return lines
 
 
