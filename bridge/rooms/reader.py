@@ -32,6 +32,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, logins, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -41,6 +42,8 @@ from bridge.rooms.record import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
     FromPerson,
     Invited,
     LoginTried,
@@ -419,7 +422,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    if not (record.sealed or record.erasing or timed):
+    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
         return first
     moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)
@@ -451,7 +454,7 @@ class Reader:
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
-            if isinstance(happened, Entered):
+            if isinstance(happened, Entered | EraseRoom | ErasePerson):
                 return False
             self._simple(visit, happened)
         except Exception:
@@ -495,6 +498,8 @@ class Reader:
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
+            elif isinstance(stored, EraseRoom | ErasePerson):
+                await carry_out(self._around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
@@ -540,7 +545,7 @@ class Reader:
                 logins.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
-            case MatrixEvent() | Entered():
+            case MatrixEvent() | Entered() | EraseRoom() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)

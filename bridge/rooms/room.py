@@ -39,14 +39,13 @@ from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
+from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
-    Membership,
     RoomRecord,
     changed_chats,
-    dump_record,
     kept_chats,
     load_record,
     taken,
@@ -64,7 +63,6 @@ from bridge.rooms.store import (
     PassedOn,
     Settlement,
     Stale,
-    StoredRoom,
     StoreError,
     Unstorable,
 )
@@ -84,6 +82,7 @@ from bridge.rooms.visit import (
     log_fields,
     recovered,
     remembered,
+    stored_as,
     unmark_calls,
 )
 
@@ -93,7 +92,6 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-_SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -121,6 +119,7 @@ class EnginePort(Protocol):
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def rested(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
+    def erase(self, room: Room) -> None: ...
 
 
 class Room:
@@ -144,7 +143,7 @@ class Room:
         self._runners = runners
         self._engine = engine
         self._reader = Reader(room_id, around)
-        self._revision = 0
+        self.revision = 0
         self._lags = False
         """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
@@ -216,14 +215,14 @@ class Room:
 
         What was made without them, and is yet to be written, has to be refused as stale.
         """
-        rows, draft = told.inputs if told.revision == self._revision + 1 else (), self._draft
+        rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
         unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
         made = draft.record is not None and not draft.implied
         if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
-            self._revision = told.revision
+            self.revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()
-        elif told.revision > self._revision:
+        elif told.revision > self.revision:
             self.look()
 
     def key_came(self) -> None:
@@ -311,6 +310,12 @@ class Room:
             or not self._draft.empty
         )
 
+    @property
+    def erasable(self) -> bool:
+        """True once all of a room that is to be erased may go, or has been waited for for long."""
+        idle = self.idle and not wants_link(self.record.conversation)
+        return not self.behind and has_ended(self.durable, self._around.clock.now(), idle=idle)
+
     # --- steps ----------------------------------------------------------------------------------
 
     @property
@@ -333,7 +338,7 @@ class Room:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
-        return bool(self.record.sealed) or due
+        return bool(self.record.sealed) or due or self.record.gone_at is not None
 
     def _visit(self) -> Visit:
         return Visit(self.record, self._around.rules, self._around.clock.now())
@@ -575,6 +580,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
+        clear = not self.record.encrypted
         if self._on_its_way is not None or (record is None and draft.empty):
             return None
         self._draft, self._on_its_way = Draft(), draft
@@ -582,16 +588,7 @@ class Room:
             self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
-            served = record.membership in _SERVED
-            room = StoredRoom(
-                self.room_id,
-                dump_record(record),
-                live=wants_link(record.conversation),
-                phase=type(record.conversation.phase).__name__,
-                deadline=self._deadline,
-                customer=record.customer if served else "",
-                revision=self._revision,
-            )
+            room = stored_as(record, self.revision, self._deadline)
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
@@ -609,6 +606,7 @@ class Room:
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
             draft.changes,
+            clear,
         )
 
     def committed(self, answer: Committed) -> None:
@@ -616,7 +614,7 @@ class Room:
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._trouble.unwritten = 0
         if draft.record is not None:
-            self._revision += not draft.implied
+            self.revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -689,7 +687,7 @@ class Room:
                 loaded = await self._around.store.load(self.room_id)
             stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                self._revision = loaded.room.revision
+                self.revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored
@@ -789,3 +787,5 @@ class Room:
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not (running or wants_link(self.record.conversation)) and self.idle:
             self._engine.rested(self)
+        if self.record.gone_at is not None and self.erasable:
+            self._engine.erase(self)

@@ -28,11 +28,12 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import step
+from bridge.conversation.machine import step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
+    Membership,
     OwnLogin,
     Raw,
     RoomRecord,
@@ -42,6 +43,7 @@ from bridge.rooms.record import (
     Undelivered,
     dump_chat,
     dump_input,
+    dump_record,
     load_input,
     note_chat,
     taken,
@@ -58,6 +60,7 @@ from bridge.rooms.store import (
     NewInput,
     Outcome,
     Settlement,
+    StoredRoom,
     StoreError,
 )
 from bridge.webchat.codes import RESULTS
@@ -101,6 +104,14 @@ class ShowAnswer(RoomWish, frozen=True):
     args: model.Args = {}
     first: bool = False
     """Nobody gave a command: the message that was asked about still waits for a person."""
+
+
+class RedactAll(RoomWish, frozen=True):
+    """Take events out of the room as far as the homeserver lets us, before it is erased."""
+
+    theirs: tuple[EventId, ...] = ()
+    ours: tuple[EventId, ...] = ()
+    """Of our users, who may take back their own."""
 
 
 class PutSigns(RoomWish, frozen=True):
@@ -176,7 +187,8 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer | ShowSettings | AskQueue
+_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
 Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
@@ -186,6 +198,7 @@ StoredEffect = model.ToWebChat | InRoom | Aside
 Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -565,11 +578,48 @@ class Draft(msgspec.Struct):
 
     def chat_rows(self) -> list[ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
-        return [ChatRow(number, dump_chat(chat)) for number, chat in newest.items()]
+        return [ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
 
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def bare(record: RoomRecord) -> RoomRecord:
+    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+
+    It is what operators look into, and what is left if the key of the rest is lost.
+    """
+    state, phase = record.conversation, record.conversation.phase
+    if isinstance(phase, model.Queued):
+        phase = replace(phase, pre_sent=(), words="")
+    elif isinstance(phase, model.Chatting):
+        phase = replace(phase, choices=())
+    elif isinstance(phase, model.Idle):
+        phase = model.Idle(phase.since)
+    known = model.Conversation(
+        phase,
+        state.number,
+        typed=state.typed,
+        next_call=state.next_call,
+        last_session=state.last_session,
+    )
+    return replace(record, conversation=known, cards=(), parked=(), sealed=())
+
+
+def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
+    """The row of a room; `revision`: the one that the record was made from."""
+    state, served = record.conversation, record.membership in _SERVED
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(state),
+        phase=type(state.phase).__name__,
+        deadline=deadline,
+        customer=record.customer if served else "",
+        revision=revision,
+        bare=dump_record(bare(record)) if record.encrypted else b"",
+    )
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:
