@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -31,6 +33,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
+from bridge.link.budget import Budget
 from bridge.link.http_client import OpenFailure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
@@ -56,7 +59,10 @@ _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_Told = TypeVar("_Told")
 
+Push = Callable[[frames.Received | frames.Ignored, int], None]
+"""Is told what the server pushed, and how many bytes of memory it had."""
 Settle = Callable[[frames.Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
@@ -88,11 +94,21 @@ class Loss(msgspec.Struct, frozen=True):
 class Connection(ClientConnection):
     """A connection that hands on each message where it is read, not to a task that waits for it."""
 
+    # The library's own attributes fill a dict of which all connections share the keys: just so many
+    # fit, and one more costs each of them a kilobyte.
+    __slots__ = (
+        *("_early", "_fragments", "_half", "_is_text"),
+        *("budget", "fault", "on_end", "on_message"),
+    )
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._early: list[str | bytes] = []
         """What came before `hand_over`."""
         self._fragments = bytearray()
         self._is_text = True
+        self._half = 0
+        """Bytes of a message whose end has not come."""
+        self.budget: Budget | None = None
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
@@ -108,6 +124,25 @@ class Connection(ClientConnection):
         self.on_message, self.on_end = on_message, on_end
         if self.protocol.state is not _OPEN:
             on_end()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        half = len(self._fragments) + len(self.protocol.reader.buffer)
+        if half != self._half and self.budget is not None:
+            self._half = half
+            self.budget.half(half, self.give_up)
+
+    def give_up(self) -> None:
+        """Fail over a message that is too long for now, and let go of what is there of it."""
+        self.protocol.fail(CloseCode.MESSAGE_TOO_BIG)
+        self.send_data()
+        self._let_go()
+        self._hear_no_more()
+
+    def _let_go(self) -> None:
+        self._fragments, self._half = bytearray(), 0
+        if self.budget is not None:
+            self.budget.half(0, self.give_up)
 
     def process_event(self, event: Event) -> None:
         """Take a message, or a fragment of one; control frames go the library's way."""
@@ -150,6 +185,7 @@ class Connection(ClientConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._let_go()
         self.on_end()
 
 
@@ -167,14 +203,16 @@ class Wire:
     """Seconds of silence after which to ping, and between two heartbeats."""
     unheard: Callable[[str], None]
     """Is told the kind of what is ignored."""
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
+        self._socket.budget = self.budget
         self._timing = self.settings.timing
         self._loop = asyncio.get_running_loop()
         self._protocol = Protocol(self.token.value, client_id=self.token.client_id)
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
-        self._push: Callable[[frames.Received | frames.Ignored], None]
+        self._push: Push
         self._shut = False
         """No command may be written any more."""
         self._refused = False
@@ -250,8 +288,14 @@ class Wire:
         self, command: frames.Heartbeat | frames.Typing, feature: Feature
     ) -> frames.Reply:
         """Send a command of the link's own, and learn by its reply; fails as `write`."""
-        own = CallId(next(self._own))
-        reply = await (await self.write(own, command, self.learnt.keys))
+        return self._learn(await (await self._put_own(command)), feature)
+
+    def _put_own(
+        self, command: frames.Heartbeat | frames.Typing
+    ) -> Coroutine[Any, Any, asyncio.Future[frames.Reply]]:
+        return self.write(CallId(next(self._own)), command, self.learnt.keys)
+
+    def _learn(self, reply: frames.Reply, feature: Feature) -> frames.Reply:
         if meaning(reply.result).no_command:  # an answer all the same (row 69)
             self.learnt.has_not(feature)
         elif reply.result == ResultCode.INVALID_TOKEN:
@@ -325,10 +369,11 @@ class Wire:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
+        size = sys.getsizeof(message)
         for one in map(self._protocol.receive, parts) if parts else (told,):
-            self._take(one)
+            self._take(one, size)
 
-    def _take(self, told: Answered | frames.Received | frames.Ignored) -> None:
+    def _take(self, told: Answered | frames.Received | frames.Ignored, size: int) -> None:
         if isinstance(told, Answered):
             if not self._proven:
                 self._proven = meaning(told.reply.result).verdict is not Verdict.RELOGIN
@@ -347,7 +392,7 @@ class Wire:
         if isinstance(told, frames.Ignored) or told.later:
             self.learnt.saw_later()
         self._told.set()
-        self._push(told)
+        self._push(told, size)
 
     def _remove(self, call_id: CallId) -> _Waiter:
         waiter = self._waiters.pop(call_id)
@@ -399,19 +444,14 @@ class Wire:
         self.resume()  # or the server's part of the closing handshake would not be read
         await self._socket.close()
 
-    async def serve(
-        self, up: Callable[[Wire], None], push: Callable[[frames.Received | frames.Ignored], None]
-    ) -> Loss:
+    async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
         """Run the socket to its end. `up` is called when commands may be written, `push` for each
         push, and for what is ignored but wants a receipt.
         """
         self._push = push
         try:
-            async with asyncio.TaskGroup() as tasks:
-                guarding = tasks.create_task(self._guard(up))
-                self._socket.hand_over(self.read, self._ended)
-                await self._over.wait()
-                guarding.cancel()
+            self._socket.hand_over(self.read, self._ended)
+            await self._guard(up)
             # The replies to what was written before: each says for certain what became of it.
             await self._drained.wait(self._timing.settle)
         finally:
@@ -456,35 +496,36 @@ class Wire:
     # so often, however much is heard: it may count them. Silence after either ends the socket.
 
     async def _guard(self, up: Callable[[Wire], None]) -> None:
+        """Prove the socket, then watch over it until it is over."""
         await self._answers_ping(self._timing.settle)
         if self.usable:
             self._up_since = self._loop.time()
             up(self)
-        while True:
+        while not self._over.is_set():
             due = self._heard + self.ping_after
             if self.learnt.has(Feature.HEARTBEAT):
                 due = min(due, self._beat_due)
             # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
-            await asyncio.sleep(max(0.001, due - self._loop.time()))
-            if not await self._lives():
+            over = await self._over.wait(max(0.001, due - self._loop.time()))
+            if not over and not await self._lives() and not self._over.is_set():
                 _LOG.info("webchat link is silent: closing it")
                 self._unheard = self._loop.time() - self._heard
                 # A peer that does not answer a ping would not answer a close either.
                 self._socket.transport.abort()
-                return
+                await self._over.wait()
 
     async def _answers_ping(self, seconds: float) -> bool:
-        """Ping, and say whether anything at all was heard within `seconds`."""
+        """Ping, and say whether anything at all was heard within `seconds`, or until it is over."""
         before = self._heard
-        try:
-            async with asyncio.timeout(seconds):
-                await (await self._socket.ping())
+        with suppress(TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(seconds):  # a peer that does not read holds up the ping too
+                pong = await self._socket.ping()
+                assert isinstance(pong, asyncio.Future)  # noqa: S101 - the library promises less
+                await self._over.wait(other=pong)
+            if pong.done() and not pong.cancelled() and pong.exception() is None:
                 self._heard = self._loop.time()
                 return True
-        except TimeoutError:
-            return self._heard > before
-        except ConnectionClosed:
-            return False
+        return self._heard > before
 
     async def _lives(self) -> bool:
         """Send the ping or heartbeat that is due; False if nothing is heard then."""
@@ -496,18 +537,20 @@ class Wire:
         self._beat_due = now + self.ping_after
         before = self._heard
         try:
-            async with asyncio.timeout(self._silence):
-                await self.ask(frames.Heartbeat(), Feature.HEARTBEAT)
-        except TimeoutError:
-            self.learnt.beat(answered=False)
-            return self._heard > before
+            reply = await self._put_own(frames.Heartbeat())
+            if not await self._over.wait(self._silence, reply) and not reply.done():
+                self.learnt.beat(answered=False)
+            if not reply.done():
+                reply.cancel()
+                return self._heard > before
+            self._learn(reply.result(), Feature.HEARTBEAT)
         except CallFailure:
             return False  # the socket is lost already
         self.learnt.beat(answered=True)
         return True
 
 
-def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
     if reply.done():  # its task was cancelled in the same moment
         return
     if isinstance(told, CallFailure):
@@ -536,7 +579,7 @@ class Flag:
 
     def __init__(self) -> None:
         self._set = False
-        self._waiting: tuple[asyncio.Future[None], ...] = ()
+        self._waiting: tuple[asyncio.Future[Flag | None], ...] = ()
 
     def is_set(self) -> bool:
         return self._set
@@ -544,25 +587,31 @@ class Flag:
     def set(self) -> None:
         self._set = True
         for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+            _fulfil(future, self)
 
     def clear(self) -> None:
         self._set = False
 
-    async def wait(self, seconds: float | None = None) -> bool:
-        """Return True once it is set; False if it is not in so many seconds."""
-        if not self._set:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting += (future,)
-            try:
-                async with asyncio.timeout(seconds):
-                    await future
-            except TimeoutError:
-                return self._set
-            finally:
-                self._waiting = tuple(one for one in self._waiting if one is not future)
-        return True
+    async def wait(
+        self, seconds: float | None = None, other: asyncio.Future[Any] | None = None
+    ) -> bool:
+        """Return True once it is set; False if it is not in so many seconds, or before another
+        future is done.
+        """
+        if self._set:
+            return True
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Flag | None] = loop.create_future()
+        self._waiting += (future,)
+        timer = None if seconds is None else loop.call_later(seconds, _fulfil, future, None)
+        if other is not None:
+            other.add_done_callback(lambda _: _fulfil(future, None))
+        try:
+            return await future is self or self._set
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._waiting = tuple(one for one in self._waiting if one is not future)
 
 
 class Demand:
@@ -573,6 +622,9 @@ class Demand:
         self._kept = False
         self._changed = Flag()
         """Set when the count leaves zero or comes back to it."""
+        self._leave: tuple[float, Callable[[], object]] | None = None
+        """What to call after how many seconds at zero."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def present(self) -> bool:
@@ -595,12 +647,25 @@ class Demand:
     def begin(self) -> None:
         self._count += 1
         if self._count == 1:
-            self._changed.set()
+            self._change()
 
     def end(self) -> None:
         self._count -= 1
         if not self._count:
-            self._changed.set()
+            self._change()
+
+    def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
+        """Call `leave` once nobody has wanted the link for `seconds`."""
+        self._leave = seconds, leave
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._leave is not None and not self._count:
+            self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
     async def gone(self, seconds: float) -> None:
         """Return once nobody has wanted the link for `seconds`."""
