@@ -357,11 +357,11 @@ class SqlStore:
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)
-        return sql.stored_room(rows[0]) if rows else None
+        return sql.stored_room(rows[0], self._cover) if rows else None
 
     async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        statement = sql.LIVE if live else sql.ROOMS
-        return [sql.stored_room(row) for row in await self._read(statement, after, limit)]
+        rows = await self._read(sql.LIVE if live else sql.ROOMS, after, limit)
+        return [sql.stored_room(row, self._cover) for row in rows]
 
     async def busy(self) -> dict[tuple[str, str, QueueId], int]:
         rows = await self._read(sql.BUSY)
@@ -370,7 +370,7 @@ class SqlStore:
     async def accounts(self, after: str, limit: int) -> list[AccountRow]:
         accounts = []
         for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
-            known = None if room[0] is None else sql.stored_room((room_id, *room))
+            known = None if room[0] is None else sql.stored_room((room_id, *room), self._cover)
             accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
         return accounts
 
