@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from bridge import __version__
-from bridge.cli import console, database, ordering, privacy, running
+from bridge.cli import console, database, moves, ordering, privacy, running
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
 from bridge.simulator.options import SimulatorOptions
 
@@ -51,6 +51,7 @@ for command in (
     *(database.trace, database.migrate, database.crypto, database.dead_letters),
     *(database.replicas, database.console_link),
     *(ordering.order, ordering.changes, privacy.erase),
+    *(moves.migrate_db, moves.backup, moves.restore),
 ):
     program.add_command(command)
 
