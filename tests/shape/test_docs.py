@@ -30,6 +30,7 @@ PAGES = (
     *sorted((ROOT / "deploy").rglob("*.md")),
 )
 OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 USING = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
 USAGE_ERROR = 2
 """The exit code that is click's, for a wrong command line."""
@@ -197,12 +198,12 @@ def test_exit_codes() -> None:
 
 
 def test_log_messages_are_those_of_the_code() -> None:
-    """What an operator looks up in "When something is wrong" has to be what the log says."""
+    """What an operator looks up when something is wrong has to be what the log says."""
     code = " ".join(
         re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "bridge").rglob("*.py"))
     )
-    quoted = re.findall(r"\blog: `([^`…]+)", OPERATORS)
+    quoted = re.findall(r"\blog: `([^`…]+)", TROUBLES)
     assert quoted != []
     assert [message for message in quoted if message.strip() not in code] == []
 
