@@ -86,7 +86,7 @@ def _words(key: Key) -> str:
 
 def _meaning(key: Key) -> str:
     allowed = ", ".join(f"`{one}`" for one in _choices(key.info.annotation))
-    words = _escaped(_words(key))
+    words = escaped(_words(key))
     return f"{words} One of {allowed}." if allowed and "|" not in _words(key) else words
 
 
@@ -130,7 +130,7 @@ def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
         one.make_metavar(context) for one in command.params if isinstance(one, click.Argument)
     ]
     about = " ".join((command.help or "").split())
-    yield f"\n## {' '.join([*path, *values])}\n\n{_escaped(about)}\n"
+    yield f"\n## {' '.join([*path, *values])}\n\n{escaped(about)}\n"
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     rows = [_option(one, context) for one in options if one.get_help_record(context) is not None]
     if rows:
@@ -147,7 +147,7 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     default = option.get_default(context) if option.show_default else None
     told = "" if default in (None, (), False) else f"`{default}`"
     allowed = f" One of {', '.join(f'`{one}`' for one in kind)}." if kind else ""
-    return flags, told, _escaped(option.help or "") + allowed
+    return flags, told, escaped(option.help or "") + allowed
 
 
 # --- docs/commands.md -----------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def _table(first: str, second: str, rows: list[tuple[str, str, str]]) -> str:
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """As a cell of a table: code is left as it is, but for the mark between cells."""
     parts = text.replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
