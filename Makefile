@@ -67,7 +67,7 @@ check-all:
 
 # In an environment of its own, for it wants other versions than the bridge.
 docs: .cache/docs/.done
-	.cache/docs/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/python -m mkdocs build --strict
 
 .cache/docs/.done: requirements-docs.lock
 	$(need_python)

@@ -31,10 +31,6 @@ suppress_key_server_warning: true
 trusted_key_servers: []
 federation_domain_whitelist: []
 END
-python3 -c 'import base64, secrets
-print("ed25519 a_demo", base64.b64encode(secrets.token_bytes(32)).decode().rstrip("="))' \
-  > synapse/signing.key
-
 cat > config.yaml <<END
 homeserver: {address: "http://synapse:8008", domain: localhost}
 appservice: {address: "http://matrix-webchat:29340", hostname: 0.0.0.0}

@@ -1,4 +1,4 @@
-"""What the pages of docs/ link to beside it, in the site as on a forge: a hook of mkdocs.
+"""The pages of docs/ as mkdocs wants them, its hook (mkdocs.yml): links, and numbered lists.
 
 Pages name files of the repository (`../deploy/README.md`), and those name pages again. The site
 takes each such file along, below repository/, and every link is written anew for its place there;
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BESIDE = "repository/"
 _FENCED = re.compile(r"(^```.*?^```[^\n]*$)", re.DOTALL | re.MULTILINE)
+_INSIDE = re.compile(r"^(?= {3})", re.MULTILINE)
 _LINK = re.compile(
     r"(?P<words>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<place>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)"
 )
@@ -39,11 +40,14 @@ def on_files(files: Any, config: Any, **_: object) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
-    """Rewrite the links of one page."""
+    """Rewrite the links of one page; set in by four what belongs to a number (`1.`)."""
     name: str = page.file.src_uri
     here = ROOT / name.removeprefix(BESIDE) if name.startswith(BESIDE) else DOCS / name
     parts = _FENCED.split(markdown)
-    parts[::2] = [_LINK.sub(lambda found: _rewritten(found, here, name), one) for one in parts[::2]]
+    parts[::2] = [
+        _INSIDE.sub(" ", _LINK.sub(lambda found: _rewritten(found, here, name), one))
+        for one in parts[::2]
+    ]
     return "".join(parts)
 
 
