@@ -158,7 +158,7 @@ def errors_in_the_log() -> Iterator[str]:
         asked = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
         if node.func.attr in {"error", "exception", "critical"} and asked == "log":
             (text, *_) = node.args
-            yield text.value if isinstance(text, ast.Constant) else ast.unparse(text)
+            yield str(text.value) if isinstance(text, ast.Constant) else ast.unparse(text)
 
 
 def test_every_error_of_the_log_has_a_row() -> None:
