@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
@@ -22,22 +22,26 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from bridge.admin.dispatch import Dispatcher
+from bridge.admin.ports import Bridge
+from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId
 from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.appservice import Endpoint
+from bridge.matrix.appservice import Endpoint, Page
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
+from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import Health
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
@@ -45,11 +49,12 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
-from bridge.rooms.store import Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import SqlStore, open_store
+from bridge.webchat.codes import LoginType
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
@@ -133,7 +138,8 @@ class Serving:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
-        store = await enter(open_store(url, self._clock, sole=True, shared=True))
+        seal = Sealer(settings.encryption_secret_of(config), WORDS)
+        store = await enter(open_store(url, self._clock, sole=True, shared=True, seal=seal))
         users = self._users
         matrix = await self._matrix(store)
         self._replica = self._one_of_several(store, matrix)
@@ -163,7 +169,8 @@ class Serving:
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact, links)
         await self._run_engine(engine)
-        endpoint = self._endpoint(engine, matrix, health)
+        operations = Dispatcher(self._inside(store, engine, links, health))
+        endpoint = self._endpoint(engine, matrix, health, self._api(operations))
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
@@ -184,7 +191,9 @@ class Serving:
             self.keep(self._replica.run(engine, partial(self._shared_by, links)))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
-    def _endpoint(self, engine: Engine, matrix: MatrixAdapter, health: Health) -> Endpoint:
+    def _endpoint(
+        self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
+    ) -> Endpoint:
         appservice = self._config.appservice
         return Endpoint(
             hs_token=appservice.hs_token.get_secret_value(),
@@ -195,7 +204,44 @@ class Serving:
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
+            folders=folders,
         )
+
+    def _inside(self, store: SqlStore, engine: Engine, links: Links, health: Health) -> Bridge:
+        """The bridge as administration sees it."""
+        return Bridge(
+            {"": self._around},
+            overview=store,
+            orders=engine,
+            health=health,
+            links=links.states,
+            recent=lambda: [("", chat) for chat in self._metrics.recent],
+            busy=partial(self._busy, store, engine),
+            advice=lambda why: LOAD_IT if not_loaded(why) else "",
+            replica="" if self._replica is None else self._replica.name,
+            open_names=lambda _: self._config.server.login.type is LoginType.PASSWORD,
+        )
+
+    def _api(self, operations: Dispatcher) -> Mapping[str, Page]:
+        """The provisioning API, where it is switched on."""
+        section, counter = self._config.provisioning, self._metrics.api_calls
+        if not section.enabled:
+            return {}
+        provisioning = Provisioning(
+            section.secret.get_secret_value(),
+            (section.rate.count, section.rate.per_seconds),
+            operations,
+            lambda operation, status: counter.labels(operation, status).inc(),
+        )
+        return {f"{PREFIX}/": provisioning.handle}
+
+    async def _busy(
+        self, store: SqlStore, engine: Engine
+    ) -> Mapping[tuple[str, str, QueueId], int]:
+        """How many chats there are: from memory, if all rooms are ours."""
+        if self._replica is not None and not self._replica.alone:
+            return await store.busy()
+        return {("", *key): count for key, count in engine.chats().items()}
 
     def _one_of_several(self, store: SqlStore, matrix: MatrixAdapter) -> Replica | None:
         """This process as one of those that share the database; None: it is alone by its nature."""
@@ -413,6 +459,13 @@ PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
 MEASURE_EVERY = 15.0
 
 
+def cutoffs_of(kept: Retention, now: int) -> Cutoffs:
+    """Before when that which has no need of being kept for ever goes."""
+    names = Cutoffs.__struct_fields__
+    ages = ((name, getattr(kept, name)) for name in names)
+    return Cutoffs(**{name: now - age if age else None for name, age in ages})
+
+
 async def prune(
     store: StorePort,
     clock: Clock,
@@ -429,7 +482,7 @@ async def prune(
             await clock.sleep(PRUNE_AGAIN)
             continue
         try:
-            rows = await store.prune(now - kept.bodies, now - kept.rows)
+            rows = await store.prune(now - kept.bodies, now - kept.rows, cutoffs_of(kept, now))
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
             LOG.warning("the ledger could not be pruned", why=str(error))

@@ -133,6 +133,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
     appservice = config.appservice
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
+    yield from _provisioning(config)
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
@@ -145,6 +146,18 @@ def check_rules(config: Config) -> Iterator[Problem]:
         yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
     if config.metrics.enabled and config.metrics.port == appservice.port:
         yield Problem(("metrics", "port"), "must differ from appservice.port")
+
+
+LEAST_SECRET = 32
+"""Characters: nobody guesses so many."""
+
+
+def _provisioning(config: Config) -> Iterator[Problem]:
+    here, secret = ("provisioning", "secret"), config.provisioning.secret
+    if secret and len(secret) < LEAST_SECRET:
+        yield Problem(here, f"must have {LEAST_SECRET} characters or more: `openssl rand -hex 32`")
+    if secret and secret in {config.appservice.as_token, config.appservice.hs_token}:
+        yield Problem(here, "must differ from the tokens of section appservice")
 
 
 def _permissions(config: Config) -> Iterator[Problem]:

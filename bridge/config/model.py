@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.fields import (
+    EVER,
     ONE_OR_MANY,
+    Age,
     Bytes,
     CommandPrefix,
     DatabaseUrl,
@@ -400,12 +402,20 @@ class RatingSection(Section):
 
 
 class Retention(Section):
-    """How long the delivery ledger is kept. Dead letters stay until someone deals with them."""
+    """How long what the bridge remembers is kept (docs/privacy.md); dead letters, until you act."""
 
     bodies: Annotated[Milliseconds, Field(ge=0)] = 86_400_000
     """Contents of messages, once they are settled."""
     rows: Annotated[Milliseconds, Field(ge=0)] = 604_800_000
     """The lines themselves, without content; `trace` reads them."""
+    chats: Age = EVER
+    """Chats that have ended, as `history` lists them; ever | 365d."""
+    accounts: Age = EVER
+    """Logins at the call centre, of rooms without a chat, since they were made; ever | 365d."""
+    ghosts: Age = EVER
+    """Names and pictures of agents, since they were last needed; ever | 365d."""
+    audit: Age = EVER
+    """Who changed what, and when; ever | 365d."""
 
 
 class Metrics(Section):
@@ -417,6 +427,25 @@ class Metrics(Section):
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
+
+
+class RequestRate(Section):
+    """So many requests in so long."""
+
+    count: Annotated[int, Field(ge=1)] = 300
+    """How many of one address; of all together four times as many."""
+    per_seconds: Annotated[float, Field(gt=0)] = 60
+    """In how many seconds."""
+
+
+class Provisioning(Section):
+    """The provisioning API, for programs of yours (docs/api.md)."""
+
+    enabled: bool = False
+    """Serve /_matrix/provision/v1 on the port of section appservice."""
+    secret: SecretStr = SecretStr("")
+    """Who has it may do all; 32 characters or more. Filled by `matrix-webchat register`."""
+    rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
 
 
 class Logging(Section):
@@ -446,6 +475,7 @@ class Config(Section):
     """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
+    provisioning: Provisioning = Provisioning()
     logging: Logging = Logging()
 
     @property

@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 import structlog
@@ -60,7 +61,7 @@ from bridge.link.settings import (
     unverified,
 )
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
-from bridge.rooms.ports import Account, Clock, LinkEvents, describe
+from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
@@ -179,6 +180,8 @@ class Link:
         self._told_unread = False
         self._lost_at = 0.0
         """When the link began to be away, in loop time."""
+        self._since = around.clock.now()
+        """When it last came up or went away, ms since the epoch."""
         self._absence_due: float | None = None
         """When to tell that the link is wanted and does not stand, in loop time; None once told."""
 
@@ -192,16 +195,25 @@ class Link:
         # Nor does it wait because the other one was refused.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
 
+    def state(self) -> LinkState:
+        trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
+        waits = self.gate.pause_left() > 0
+        state: Literal["up", "opening", "waiting"] = "waiting" if waits else "opening"
+        return LinkState(self.account.room_id, "up" if self.up else state, self._since, trouble)
+
     async def run(self) -> None:
+        """Keep the link up, and deliver what it says, until nobody has wanted it for a while."""
         self._away()
         async with asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(self._deliveries.run())
             keeping = tasks.create_task(self._keep_up())
-            await self.demand.gone(self._timing.release)
-            keeping.cancel()
-            await asyncio.wait([keeping])
-            await self._deliveries.settled()
-            delivering.cancel()
+            keeping.add_done_callback(self._deliveries.end)
+            self.demand.when_gone(self._timing.release, keeping.cancel)
+            try:
+                await self._deliveries.run()
+            except asyncio.CancelledError:
+                keeping.cancel()
+                await self._deliveries.last_words()
+                raise
 
     async def _keep_up(self) -> None:
         while True:
@@ -231,6 +243,7 @@ class Link:
             await self._tell_absence()
 
     def _away(self) -> None:
+        self._since = self._around.clock.now()
         self._lost_at = asyncio.get_running_loop().time()
         self._absence_due = self._lost_at + self._timing.session_grace
 
@@ -296,9 +309,9 @@ class Link:
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
-        for side in (socket.request, socket.response):
-            if side is not None:
-                side.headers.clear()  # nobody reads them any more: 3 KiB for each link
+        socket.request = None  # nobody reads them any more: 3 KiB for each link
+        if socket.response is not None:
+            socket.response.headers.clear()
         around.door.let_in()
         return Wire(
             socket,
@@ -349,6 +362,7 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
+        self._since = self._around.clock.now()
         self._around.door.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
@@ -455,6 +469,7 @@ class Deliveries:
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
+        self._ending = False
         self.wire: Wire | None = None
         """The socket that is read. The next one is opened once all that this one said is stored."""
 
@@ -487,21 +502,28 @@ class Deliveries:
             await self._stored.wait()
 
     async def run(self) -> None:
-        """Deliver; when cancelled, store what is queued, as far as `last_words` seconds go."""
-        try:
-            while True:
+        """Deliver, until `end` was called and everything queued is stored."""
+        self._ending = False
+        while self._queue or not self._ending:
+            if self._queue:
                 await self._deliver()
-        except asyncio.CancelledError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._last_words):
-                    while self._queue:
-                        await self._deliver()
-            raise
+            else:
+                self._more.clear()
+                await self._more.wait()
+
+    def end(self, _: object = None) -> None:
+        """Let `run` end once all is stored."""
+        self._ending = True
+        self._more.set()
+
+    async def last_words(self) -> None:
+        """After a cancelled `run`: store what is queued, as far as the seconds go."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._last_words):
+                while self._queue:
+                    await self._deliver()
 
     async def _deliver(self) -> None:
-        while not self._queue:
-            self._more.clear()
-            await self._more.wait()
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
         push = self._queue[0]
         await self._store(push)

@@ -14,7 +14,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
@@ -108,6 +108,12 @@ class MatrixAdapter:
         if self.crypto is not None:
             await self.crypto.limit_to(ours)
 
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        if self.crypto is not None:
+            parts = tuple(f"in/{room_id}/" for room_id in rooms)
+            ending = f"/{person}" if person else "\0"
+            self.crypto.forget(lambda n: n.endswith(ending) or any(one in n for one in parts))
+
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self.users)
 
@@ -196,6 +202,13 @@ class MatrixAdapter:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
+
+    async def configuration(self, room_id: RoomId, reader: UserId) -> Json | None:
+        event = await self.homeserver.state(reader, room_id, events.ROOM_SETTINGS)
+        return None if event is None else mapping(event, "content")
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: Json) -> None:
+        await self.homeserver.set_state(sender, room_id, events.ROOM_SETTINGS, content)
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
@@ -316,9 +329,11 @@ class MatrixAdapter:
         await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str
+        self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""
     ) -> EventId:
         content = await self._upload(room_id, sender, ports.RelayedMedia("file", file))
+        if caption:
+            content = render.captioned(content, caption)
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------

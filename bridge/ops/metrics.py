@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -27,6 +28,8 @@ from bridge.ids import QueueId
 from bridge.rooms.record import Chat
 from bridge.rooms.store import Backlog, Depth
 
+RECENT = 1000
+"""Chats whose waits are remembered, for a plot."""
 STOOD_STILL = 5.0
 """Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -62,6 +65,8 @@ class Metrics:
         self._counted: dict[tuple[str, QueueId], int] = {}
         phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
         self.phases = counter("webchat_phases", phases, ["phase"])
+        self.recent: deque[Chat] = deque(maxlen=RECENT)
+        """The newest chats whose wait has ended, oldest first."""
         by_people = partial(histogram, buckets=_HUMAN)
         waiting = "From the customer's request to an agent, or the robot, who takes it"
         self.queue_wait = by_people("webchat_queue_wait_seconds", waiting)
@@ -82,6 +87,9 @@ class Metrics:
         self.loop_lag = histogram("event_loop_lag_seconds", lag)
         shards = "Parts of the rooms (of 256) served here, where several processes serve"
         self.shards = gauge("webchat_shards", shards)
+        # Administration.
+        calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
+        self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
@@ -116,6 +124,9 @@ class Metrics:
         before = before or Chat(after.number, after.queue_id, after.asked, after.started)
         if before.started is None and after.started is not None:
             self.queue_wait.observe((after.started - after.asked) / 1000)
+            self.recent.append(after)
+        elif before.ended is None and after.ended is not None and after.started is None:
+            self.recent.append(after)
         if before.answered is None and after.answered is not None:
             reply = self.first_reply.labels(after.queue_id)
             reply.observe((after.answered - after.asked) / 1000)

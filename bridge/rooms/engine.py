@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +37,8 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
+from bridge.rooms.commands import check_order
+from bridge.rooms.erasure import begun_anew, places_of
 from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -43,13 +46,18 @@ from bridge.rooms.record import (
     Invited,
     MatrixEvent,
     Membership,
+    Order,
     Raw,
+    RoomRecord,
+    Stored,
     Undecryptable,
     Upgraded,
+    dump_input,
     load_input,
     load_record,
 )
 from bridge.rooms.room import LaneRunner, Room
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -59,10 +67,11 @@ from bridge.rooms.store import (
     NotOwned,
     PassedOn,
     StoreError,
+    StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Signal, Ticket
+from bridge.rooms.surroundings import STORE_RETRY, Surroundings
+from bridge.rooms.visit import Came, Signal, Ticket, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -146,6 +155,20 @@ class Timetable(msgspec.Struct, eq=False):
             moment.cancel()
 
 
+async def order_for(
+    store: StorePort, room_id: RoomId, order: Order, rules: Rules, now: int
+) -> NewInput:
+    """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
+
+    Raises BadOrder: it cannot be carried out there, as the room stands.
+    """
+    stored = (await store.load(room_id)).room
+    known = stored is not None and stored.record
+    record = load_record(known) if known else RoomRecord(room_id)
+    check_order(record, rules, order.words, now)
+    return NewInput(room_id, dump_input(order), f"order:{secrets.token_hex(8)}")
+
+
 class Engine:
     """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
@@ -187,6 +210,7 @@ class Engine:
         self._clean.set()
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
+        self._erasing: set[RoomId] = set()
         self._stopping = False
         self._stopped = asyncio.Event()
 
@@ -516,6 +540,27 @@ class Engine:
         except Unstorable as error:
             return error
 
+    async def order(self, room_id: RoomId, order: Order) -> str:
+        """Have a command from outside carried out in a room, by its owner, as soon as it can be.
+
+        Returns its key, once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
+        """
+        store, upgrades = self._around.store, self._around.upgrades
+        await upgrades.look(store, room_id)
+        room_id, now = upgrades.record_of(room_id), self._around.clock.now()
+        new = await order_for(store, room_id, order, self._around.rules, now)
+        key = new.key or ""
+        await self._take({new.room_id: [Came(order, key)]})
+        return key
+
+    def look_at(self, room_id: RoomId) -> None:
+        """Take up work that an operator has put back, if the room is served here.
+
+        Another process finds it by its own looks.
+        """
+        if self._writing and self._is_ours(room_id):
+            self._room(room_id).look()
+
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""
         room_id = self._around.upgrades.record_of(room_id)
@@ -655,6 +700,44 @@ class Engine:
             self._rooms.move_to_end(room_id)
             self._resting.pop(room_id, None)
         return room
+
+    # --- erasure ------------------------------------------------------------------------------
+
+    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
+        """Hand an order to a room, whoever serves it; StoreError: it was not stored."""
+        await self._take({room_id: [Came(order, key)]})
+
+    def erase(self, room: Room) -> None:
+        """Erase all of a room that has come to its end (`rooms.erasure`)."""
+        if room.room_id not in self._erasing and self._tasks is not None:
+            self._erasing.add(room.room_id)
+            self.spawn(self._erase(room))
+
+    async def _erase(self, room: Room) -> None:
+        room_id, around = room.room_id, self._around
+        try:
+            await around.link.leave([room_id])  # what was read from it is stored first
+            if self._rooms.get(room_id) is not room:
+                return  # it is another process's, or read anew
+            record, left = room.record, begun_anew(room.record)
+            places = places_of(record, around.upgrades)
+            self._abandon([room])
+            around.matrix.forget(places)
+            if left is None:
+                around.upgrades.drop(room_id)
+            now, erase = around.clock.now(), around.store.eraser.erase_room
+            await erase(room_id, places, now, record=left is None)
+            if left is not None:
+                row = stored_as(left, room.revision)
+                await around.store.commit([Commit(room_id, now, row)])
+            self._log.info("a room is erased", room=room_id, served=left is not None)
+        except StoreError as error:
+            self._log.warning("a room is not erased yet", room=room_id, why=str(error))
+            await around.clock.sleep(STORE_RETRY)
+        finally:
+            self._erasing.discard(room_id)
+            if self._is_ours(room_id):
+                self._room(room_id).look()
 
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""

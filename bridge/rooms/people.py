@@ -29,6 +29,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
+    EraseRoom,
     Invited,
     MemberGone,
     MemberJoined,
@@ -41,9 +42,18 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadSetting, settings_of_event
+from bridge.rooms.rules import KEYS, BadOrder, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import (
+    By,
+    Decline,
+    EnterRoom,
+    LeaveRoom,
+    RedactAll,
+    ShowSettings,
+    Visit,
+    change,
+)
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -60,6 +70,8 @@ GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 UPGRADE_PATIENCE = 4 * 3_600_000
 """ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+ERASED_AFTER = 2_000
+"""ms after we have begun to leave a room for good that events of it may still be on their way."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 
@@ -82,6 +94,8 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     others lately, the oldest first.
     """
     record = visit.record
+    if record.gone_at is not None and not record.stays:
+        return  # in a moment it is a room like any other
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and invitation.whom != record.host:
         visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
@@ -220,7 +234,7 @@ def entered(
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -257,9 +271,12 @@ def _refuse(visit: Visit) -> None:
 
 def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
     """Go on in the room that replaces ours, in which we are now, and leave ours."""
-    former, host = visit.record.matrix_id, visit.record.host
+    record = visit.record
+    former, host = record.matrix_id, record.host
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
+    if written(record.settings):
+        visit.ask(ShowSettings())
     visit.step(model.Moved())
     visit.ask(LeaveRoom((host,), former=former))
 
@@ -315,7 +332,9 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
+def configured(
+    visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
+) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -326,7 +345,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, visit.rules)
-    except BadSetting as bad:
+    except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
@@ -335,8 +354,10 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        visit.set(settings=settings)
+        change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+    elif event_id is not None:
+        visit.ask(ShowSettings())  # one of ours may have come after it
 
 
 def lead(visit: Visit) -> str:
@@ -357,8 +378,12 @@ def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> 
 def shown_settings(visit: Visit) -> model.Args:
     """The room's configuration, as the sentences of the `config` family show it."""
     rules, settings = visit.rules, visit.record.settings
+    queue = rules.queue_for(visit.record)
+    own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
     return {
-        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "queue": rules.queue_name(queue),
+        "hours": rules.hours_of(queue, settings) or "–",
+        "more": "".join(f"\n{key}: {value}" for key, value in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),
         "start": settings.start or rules.start,
@@ -500,7 +525,12 @@ def _name_of(visit: Visit, who: UserId) -> str:
 
 
 def due(record: RoomRecord) -> int | None:
-    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms."""
+    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms.
+
+    Of one that is to be erased, when that is.
+    """
+    if record.gone_at is not None:
+        return record.gone_at
     if record.membership is not Membership.JOINED:
         return None
     if record.upgrade is not None:
@@ -513,7 +543,7 @@ def due(record: RoomRecord) -> int | None:
 def passed(visit: Visit) -> None:
     """Greet, or leave, if that moment has come."""
     moment = due(visit.record)
-    if moment is None or visit.now < moment:
+    if moment is None or visit.now < moment or visit.record.gone_at is not None:
         return
     if visit.record.upgrade is not None:
         _close(visit)
@@ -568,6 +598,22 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
         link = permalink(into, None, via(record))
         visit.say("room.upgraded", {"link": link, "left": left})
+
+
+def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = None) -> None:
+    """End the conversation and leave, without a word; then all of the room goes (`Room.erasable`).
+
+    What was on its way to us when we left comes in the next moment, and goes as well.
+    """
+    record = visit.record
+    _end_conversation(visit)
+    if redacted is not None and record.membership is Membership.JOINED:
+        visit.ask(redacted)
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    if served and not order.stay:
+        _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
+    gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
+    visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 
 
 def _close(visit: Visit) -> None:

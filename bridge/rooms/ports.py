@@ -16,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -357,6 +357,9 @@ class MatrixPort(Protocol):
         What is known of others is forgotten; what must not be is written when this returns.
         """
 
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        """Let go, in memory, of the keys of these rooms, or of a person's: they are erased."""
+
     def interpret(self, raw: Raw) -> Meaning:
         """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
 
@@ -375,6 +378,12 @@ class MatrixPort(Protocol):
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         """True if the room says of itself that another has taken its place (`m.room.tombstone`)."""
+
+    async def configuration(self, room_id: RoomId, reader: UserId) -> Raw | None:
+        """Content of the state event `org.matrix_webchat.room`; None: the room has none."""
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: Raw) -> None:
+        """Write that state event; Refused if `sender` may not."""
 
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
@@ -444,8 +453,9 @@ class MatrixPort(Protocol):
         """Say no to a request to verify `sender` (specification, "Key verification framework")."""
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str
-    ) -> EventId: ...
+        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
+    ) -> EventId:
+        """Send a file, with words below it that say the same to whoever cannot see it."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""
@@ -460,6 +470,18 @@ class MatrixPort(Protocol):
 
     def recorded(self, raw: Raw) -> Recorded | None:
         """An opened event as a transcript shows it; None for what is no message. Never raises."""
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """The link of a room, for people."""
+
+    room_id: RoomId
+    state: Literal["up", "opening", "waiting"]
+    """`waiting`: it failed, and is tried again later."""
+    since: int
+    """When it came up or went away, ms since the epoch."""
+    why: str = ""
+    """Why it does not stand; empty: nothing went wrong."""
 
 
 class Others(Protocol):

@@ -29,9 +29,10 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
-from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.rooms import cards, commands, logins, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -41,6 +42,9 @@ from bridge.rooms.record import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
+    FromPerson,
     Invited,
     LoginTried,
     LookedUp,
@@ -51,6 +55,7 @@ from bridge.rooms.record import (
     Membership,
     Nothing,
     OfMessages,
+    Order,
     PartPosted,
     PollAnswered,
     Raw,
@@ -73,7 +78,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import Came, Visit, not_taken
+from bridge.rooms.visit import By, Came, Visit, not_taken
 from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
 
@@ -133,8 +138,10 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and command.for_admins:
+    if isinstance(command, Parsed) and (command.for_admins or command.lists_all):
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
+    if isinstance(meaning, PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
+        return meaning.sender
     return None
 
 
@@ -158,8 +165,7 @@ def receive(
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
             if visit.record.membership is _JOINED:
-                happened = _ordered_by(visit, meaning, received, facts.earlier)
-                _step(visit, meaning.sender, happened)
+                _gestured(visit, meaning, received, facts)
         case Invited():
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
         case AgentInvited():
@@ -170,7 +176,9 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case RoomConfigured():
-            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
+            people.configured(
+                visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
+            )
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
@@ -179,6 +187,39 @@ def receive(
             pass
         case _:
             assert_never(meaning)
+
+
+def _gestured(
+    visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
+) -> None:
+    queue = cards.chosen_queue(visit, gesture)
+    if queue is not None:
+        _chose_queue(visit, gesture, queue, received, facts)
+    else:
+        happened = _ordered_by(visit, gesture, received, facts.earlier)
+        _step(visit, gesture.sender, happened)
+
+
+def _chose_queue(
+    visit: Visit, vote: FromPerson, queue: QueueId, received: int, facts: Facts
+) -> None:
+    """Handle a vote about queues: an admin's sets the room's, a customer's asks for an agent there.
+
+    Both as by command, which the answer says in reply to the poll.
+    """
+    admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
+    if not (admin or served) or _excessive(visit, vote.event_id, received):
+        return
+    call = Call(("set", str(queue)) if admin else (str(queue),), vote.event_id)
+    call = replace(call, by=By(vote.sender), admin=admin)
+    if admin:
+        commands.carry_out(visit, "queue", call)
+    elif facts.standing is Standing.UNKNOWN:
+        people.refuse_admin(visit, facts.standing, vote.event_id)
+    elif visit.rules.encryption.require and not facts.encrypted:
+        visit.say("encrypting.refused", reply_to=vote.event_id)
+    else:
+        commands.carry_out(visit, "start", call)
 
 
 def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
@@ -286,7 +327,9 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    call = Call(command.words, spoke.event_id, command.bare, target, reports)
+    admin = facts.standing is Standing.ADMIN
+    call = Call(command.words, spoke.event_id, command.bare, target, reports, admin=admin)
+    call = replace(call, by=By(spoke.sender))
     commands.carry_out(visit, command.verb, call)
 
 
@@ -379,7 +422,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    if not (record.sealed or record.erasing or timed):
+    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
         return first
     moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)
@@ -398,7 +441,7 @@ class Reader:
         self._room_id = room_id
         self._around = around
         self.turn = InvitationLock(around.inviting)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.
@@ -411,11 +454,11 @@ class Reader:
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
-            if isinstance(happened, Entered):
+            if isinstance(happened, Entered | EraseRoom | ErasePerson):
                 return False
             self._simple(visit, happened)
-        except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
-            self._log.exception("unexpected error, going the longer way")
+        except Exception:
+            self.log.exception("unexpected error, going the longer way")
             return False
         return True
 
@@ -455,15 +498,17 @@ class Reader:
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
+            elif isinstance(stored, EraseRoom | ErasePerson):
+                await carry_out(self._around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
             if isinstance(error, Unstorable):  # no database can even be asked about it
-                self._log.error("an input could not be handled", seq=row.seq, why=str(error))
+                self.log.error("an input could not be handled", seq=row.seq, why=str(error))
             elif isinstance(error, StoreError):
                 raise
             else:
-                self._log.exception("an input could not be handled", seq=row.seq)
+                self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
         return True
@@ -482,7 +527,7 @@ class Reader:
                 phase, named = visit.record.conversation.phase, stored.push.session_id
                 if isinstance(phase, model.Chatting) and named not in {0, phase.session_id}:
                     # It came by this room's own link: does the server mix up its customers?
-                    self._log.warning("words of another session", here=phase.session_id, of=named)
+                    self.log.warning("words of another session", here=phase.session_id, of=named)
             visit.step(stored)
             return
         match stored:
@@ -495,10 +540,12 @@ class Reader:
             case RobotAnswered():
                 cards.robot_answered(visit, stored)
             case LookedUp():
-                visit.say(stored.key, stored.args, reply_to=stored.event_id)
+                visit.say(stored.key, stored.args, reply_to=stored.event_id or None)
             case LoginTried():
-                commands.login_tried(visit, stored)
-            case MatrixEvent() | Entered():
+                logins.login_tried(visit, stored)
+            case Order():
+                commands.ordered(visit, stored)
+            case MatrixEvent() | Entered() | EraseRoom() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)
@@ -558,8 +605,8 @@ class Reader:
             await happened
         except StoreError:
             raise
-        except Exception:  # noqa: BLE001 - logged whole, and its sender is told
-            self._log.exception("an event could not be handled", event_id=event_id)
+        except Exception:
+            self.log.exception("an event could not be handled", event_id=event_id)
             visit.undo(mark)
             self._tell(visit, event_id)
 

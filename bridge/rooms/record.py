@@ -249,6 +249,10 @@ class RoomSettings(Value, frozen=True):
     start: str | None = None
     """`on_message` or `on_command`."""
     paused: bool = False
+    hours: str | None = None
+    """Opening hours, as of a queue in the config."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Sentences of the room's own: names of `rules.TEXTS`, each with its words."""
 
 
 class SealedEvent(Value, frozen=True):
@@ -276,6 +280,7 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
+    QUEUES = "queues"
 
 
 class OurCard(Value, frozen=True):
@@ -286,7 +291,7 @@ class OurCard(Value, frozen=True):
     session_id: SessionId | None = None
     """Rating: of which chat."""
     choices: tuple[int, ...] = ()
-    """Rating: the ids, the best first."""
+    """Rating: the ids, the best first. Queues: theirs."""
     number: int = 0
     """Queue: of which request. Robot: of the newest request there was."""
     text: str = ""
@@ -405,6 +410,8 @@ class RoomRecord(Value, frozen=True):
     """The chats that may still change (`kept_chats`), the newest last; the store has them all."""
     transcript_at: int = 0
     """When a transcript was last asked for, ms since the epoch."""
+    figures_at: int = 0
+    """When figures were last asked for, ms since the epoch."""
     login_at: int = 0
     """When somebody last tried to log in, ms since the epoch."""
     login: OwnLogin | None = None
@@ -417,6 +424,12 @@ class RoomRecord(Value, frozen=True):
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
+    gone_at: int | None = None
+    """From when on all of the room is to be erased, once nothing is under way, ms (`erasure`)."""
+    stays: bool = False
+    """It is served afterwards, as one that is new."""
+    former: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Settings as they were before each of the newest changes, the latest last, for `undo`."""
 
     @property
     def matrix_id(self) -> RoomId:
@@ -582,6 +595,17 @@ class LookedUp(InboxEntry, frozen=True):
     args: Args = {}
 
 
+class Order(InboxEntry, frozen=True):
+    """A command from outside the room, with an admin's rights (`commands.check_order`)."""
+
+    actor: str
+    """A Matrix user, or a name such as `operator`."""
+    way: str
+    """`console`, `api`, `cli` or `widget`."""
+    words: str
+    """As it would be typed, without prefix."""
+
+
 class LoginTried(InboxEntry, frozen=True):
     """The call centre was asked whether it takes a customer's account."""
 
@@ -593,8 +617,28 @@ class LoginTried(InboxEntry, frozen=True):
     """The server's own verdict."""
 
 
+class EraseRoom(InboxEntry, frozen=True):
+    """Order to erase all of the room (`erasure`): its chat ends, and we leave it before."""
+
+    stay: bool = False
+    """Do not leave, but begin anew with whoever is there."""
+    redact: bool = False
+    """Before that, have the homeserver redact what the ledger knows of."""
+
+
+class ErasePerson(InboxEntry, frozen=True):
+    """Order to erase what is one person's in a room that is not theirs alone.
+
+    Named by a fact, so that the order itself leaves nothing of them in the journal.
+    """
+
+    fact: str
+    redact: bool = False
+
+
 _Posted = Entered | EntryFailed | CardPosted | PartPosted
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
+_Ordered = Order | EraseRoom | ErasePerson
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Ordered | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode

@@ -33,21 +33,19 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
+from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import (
-    Membership,
     RoomRecord,
     changed_chats,
-    dump_record,
     kept_chats,
     load_record,
     taken,
@@ -65,7 +63,6 @@ from bridge.rooms.store import (
     PassedOn,
     Settlement,
     Stale,
-    StoredRoom,
     StoreError,
     Unstorable,
 )
@@ -78,12 +75,14 @@ from bridge.rooms.visit import (
     EnterRoom,
     Signal,
     Ticket,
+    Trouble,
     Visit,
     entries_of,
     load_effect,
     log_fields,
     recovered,
     remembered,
+    stored_as,
     unmark_calls,
 )
 
@@ -93,7 +92,6 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-_SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -121,6 +119,7 @@ class EnginePort(Protocol):
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def rested(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
+    def erase(self, room: Room) -> None: ...
 
 
 class Room:
@@ -144,7 +143,7 @@ class Room:
         self._runners = runners
         self._engine = engine
         self._reader = Reader(room_id, around)
-        self._revision = 0
+        self.revision = 0
         self._lags = False
         """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
@@ -158,7 +157,7 @@ class Room:
         """Those that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
-        self._unsent: set[tuple[int | None, bool]] = set()
+        self._unsent: frozenset[tuple[int | None, bool]] = frozenset()
         """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
         even if the store has them as attempted."""
         self._lately: tuple[str, ...] = ()
@@ -169,20 +168,12 @@ class Room:
         """Of the newest record that is stored, or on its way: ms since the epoch."""
         self._linked: tuple[object, ...] = ()
         """What the link was told last: whether it is wanted, and of its account."""
-        self._failed_commits = 0
-        self._unwritten = 0
-        """Commits in a row that the database did not take."""
-        self._singly = False
-        """One of the inputs leads to what cannot be stored: find out which."""
-        self._poisonous: InputSeq | None = None
-        """The input that is to be buried."""
+        self._trouble = Trouble()
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
         self._shut: RoomId | None = None
         """The room on Matrix that let nothing in, while it is being replaced."""
-        self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
-        """The effect that our own code failed at last, and how often."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
+        self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, around)
@@ -224,14 +215,14 @@ class Room:
 
         What was made without them, and is yet to be written, has to be refused as stale.
         """
-        rows, draft = told.inputs if told.revision == self._revision + 1 else (), self._draft
+        rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
         unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
         made = draft.record is not None and not draft.implied
         if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
-            self._revision = told.revision
+            self.revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()
-        elif told.revision > self._revision:
+        elif told.revision > self.revision:
             self.look()
 
     def key_came(self) -> None:
@@ -319,6 +310,12 @@ class Room:
             or not self._draft.empty
         )
 
+    @property
+    def erasable(self) -> bool:
+        """True once all of a room that is to be erased may go, or has been waited for for long."""
+        idle = self.idle and not wants_link(self.record.conversation)
+        return not self.behind and has_ended(self.durable, self._around.clock.now(), idle=idle)
+
     # --- steps ----------------------------------------------------------------------------------
 
     @property
@@ -341,7 +338,7 @@ class Room:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
-        return bool(self.record.sealed) or due
+        return bool(self.record.sealed) or due or self.record.gone_at is not None
 
     def _visit(self) -> Visit:
         return Visit(self.record, self._around.rules, self._around.clock.now())
@@ -374,6 +371,7 @@ class Room:
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
+        draft.changes += tuple(visit.changes)
         draft.implied = implied
         draft.entries += tuple(entries)
 
@@ -387,7 +385,7 @@ class Room:
         if not (self._signals or self._inputs):
             return False
         signals, self._signals, error = self._signals, [], None
-        self._busy, failures = True, self._failed_commits
+        self._busy, failures = True, self._trouble.commits
         async with self._reader.turn:
             try:
                 visit = self._visit()
@@ -397,7 +395,7 @@ class Room:
                 raise
             finally:
                 self._busy = False
-            if failures != self._failed_commits:  # and with it what this was made from
+            if failures != self._trouble.commits:  # and with it what this was made from
                 self._signals[:0] = signals
                 return True
             if self._handled(visit, signals, done):
@@ -408,13 +406,13 @@ class Room:
         elif error is not None:
             raise error
         else:
-            self._singly = self._singly and not done
+            self._trouble.singly = self._trouble.singly and not done
         return True
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Let it all happen to the visit; returns the inputs that did."""
         limit = BATCH
-        if self._singly:
+        if self._trouble.singly:
             limit = 0 if signals else 1
         rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
@@ -426,7 +424,7 @@ class Room:
             await references.erase_more(self._around, visit, self._causes())
         done: list[InputRow] = []
         for row in rows:
-            if row.seq == self._poisonous:
+            if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
             elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
                 break
@@ -471,14 +469,14 @@ class Room:
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Isolate the input whose step cannot be stored, or make it a dead letter."""
         if len(signals) + len(done) > 1:
-            self._singly = True
+            self._trouble.singly = True
         elif signals:
             self._log.error("a deadline leads to what cannot be stored; it is let pass")
             self._signals = [one for one in self._signals if one not in signals]
         else:
             (row,) = done
             self._log.error("an input leads to what cannot be stored", seq=row.seq)
-            self._poisonous = row.seq
+            self._trouble.poisonous = row.seq
 
     # --- effects ----------------------------------------------------------------------------
 
@@ -499,9 +497,9 @@ class Room:
             self._shut = self.record.matrix_id
             return self._first(lane) is not None
         except Exception as error:
-            seq, failures = self._failed
-            self._failed = row.seq, failures + 1 if seq == row.seq else 1
-            if self._failed[1] < EFFECT_TRIES:
+            seq, failures = self._trouble.effect
+            self._trouble.effect = row.seq, failures + 1 if seq == row.seq else 1
+            if self._trouble.effect[1] < EFFECT_TRIES:
                 raise
             self._log.exception("an effect is a dead letter now", **log_fields(self.record, row))
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
@@ -582,6 +580,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
+        clear = not self.record.encrypted
         if self._on_its_way is not None or (record is None and draft.empty):
             return None
         self._draft, self._on_its_way = Draft(), draft
@@ -589,16 +588,7 @@ class Room:
             self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
-            served = record.membership in _SERVED
-            room = StoredRoom(
-                self.room_id,
-                dump_record(record),
-                live=wants_link(record.conversation),
-                phase=type(record.conversation.phase).__name__,
-                deadline=self._deadline,
-                customer=record.customer if served else "",
-                revision=self._revision,
-            )
+            room = stored_as(record, self.revision, self._deadline)
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
@@ -615,19 +605,21 @@ class Room:
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
+            draft.changes,
+            clear,
         )
 
     def committed(self, answer: Committed) -> None:
         """Callback of a commit that is durable, to be followed by `go_on`."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        self._unwritten = 0
+        self._trouble.unwritten = 0
         if draft.record is not None:
-            self._revision += not draft.implied
+            self.revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
             if self._unsent:
-                self._unsent.discard((row.call_id, row.repeat))
+                self._unsent -= {(row.call_id, row.repeat)}
         for waiting in answer.waiting:
             self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
@@ -655,8 +647,8 @@ class Room:
         """Callback of a commit that failed, and with it whatever was made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
-        self._failed_commits += 1
-        self._unwritten += not isinstance(error, Stale)
+        self._trouble.commits += 1
+        self._trouble.unwritten += not isinstance(error, Stale)
         for draft in drafts:
             if isinstance(error, Unstorable):
                 for ended in draft.ended:
@@ -683,7 +675,7 @@ class Room:
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        if self._unwritten > 1:  # a disk may be full, and reads well
+        if self._trouble.unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
             await self._until_written()
@@ -695,7 +687,7 @@ class Room:
                 loaded = await self._around.store.load(self.room_id)
             stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                self._revision = loaded.room.revision
+                self.revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored
@@ -795,3 +787,5 @@ class Room:
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not (running or wants_link(self.record.conversation)) and self.idle:
             self._engine.rested(self)
+        if self.record.gone_at is not None and self.erasable:
+            self._engine.erase(self)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -50,7 +49,7 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
     who ever invited us, as long as an hour's rooms. To be read and written under one lock.
     """
-    told = await store.fact(_fact(person))
+    told = await store.fact(begun_fact(person))
     known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
     # Where the clock was set back since, a moment may lie ahead: it must not count for longer.
     lately = {room_id: min(at, now) for room_id, at in known.items() if now < at + LATELY}
@@ -65,10 +64,11 @@ async def note_room_begun(
     Of a room that is known the first moment counts: that we come back costs nobody a login.
     """
     rooms = {room_id: now} | known
-    await store.save_fact(_fact(person), msgspec.json.encode(rooms).decode())
+    await store.save_fact(begun_fact(person), msgspec.json.encode(rooms).decode())
 
 
-def _fact(person: UserId) -> str:
+def begun_fact(person: UserId) -> str:
+    """Name of the fact that tells which rooms a person brought us into."""
     # Whatever the id is, the database can take this.
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
@@ -137,6 +137,15 @@ class Upgrades:
         """The room under whose id it is stored what happens there."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
+
+    def places(self, record: RoomId) -> list[RoomId]:
+        """The rooms on Matrix that have replaced a room of the store, or were to."""
+        return [one.room_id for one in self._known.values() if one.record == record]
+
+    def drop(self, record: RoomId) -> None:
+        """Forget what replaced a room that is erased."""
+        for place in self.places(record):
+            del self._known[place]
 
     async def look(self, store: StorePort, room_id: RoomId) -> None:
         """Take over what another process has noted of a room, before what came in there is stored.
@@ -341,11 +350,11 @@ class Loops(msgspec.Struct, eq=False):
     running: set[str] = set()
     stopping: bool = False
     abandoned: bool = False
-    _begun: set[str] = set()
+    _begun: frozenset[str] = frozenset()  # of sets that are mostly empty there is one for all rooms
     _none_begun: asyncio.Event | None = None
-    _pausing: set[asyncio.Task[Any] | None] = set()
-    _failures: Counter[str] = msgspec.field(default_factory=Counter)
-    _unanswered: set[str] = set()
+    _pausing: frozenset[asyncio.Task[Any] | None] = frozenset()
+    _failures: dict[str, int] = {}
+    _unanswered: frozenset[str] = frozenset()
     """Loops that the database did not answer the last time."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
@@ -357,11 +366,11 @@ class Loops(msgspec.Struct, eq=False):
     def begin(self, name: str) -> None:
         """Note that work is under way without a task, in place of the loop of that name."""
         self.running.add(name)
-        self._begun.add(name)
+        self._begun |= {name}
 
     def end(self, name: str) -> None:
         self.running.discard(name)
-        self._begun.discard(name)
+        self._begun -= {name}
         if self._none_begun is not None and not self._begun:
             self._none_begun.set()
 
@@ -388,11 +397,11 @@ class Loops(msgspec.Struct, eq=False):
         if self.stopping:
             raise Stopping
         task = asyncio.current_task()
-        self._pausing.add(task)
+        self._pausing |= {task}
         try:
             await self._sleep(seconds)
         finally:
-            self._pausing.discard(task)
+            self._pausing -= {task}
 
     async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         # It is begun once in any case: an effect that is marked as attempted has to go out.
@@ -417,14 +426,14 @@ class Loops(msgspec.Struct, eq=False):
             # Every room says it each second that it lasts.
             say = self._log.debug if name in self._unanswered else self._log.warning
             say("the database did not answer, trying again", why=str(error))
-            self._unanswered.add(name)
+            self._unanswered |= {name}
         except Exception:  # noqa: BLE001 - logged whole
             self._log.exception("unexpected error, trying again", loop=name)
-            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
-            self._failures[name] += 1
+            failures = self._failures.get(name, 0)
+            wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            del self._failures[name]
-            self._unanswered.discard(name)
+            self._failures.pop(name, None)
+            self._unanswered -= {name}
             return went_on
         with suppress(Stopping):
             await self.pause(wait)

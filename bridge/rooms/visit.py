@@ -5,6 +5,13 @@ little, as those of `conversation` do with a `Turn`. Whoever made it commits wha
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
 (`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
+Whichever way a setting is changed (a command, the state event, an order from outside), it comes
+through `change`: the record has the new settings, the audit (`store.Change`) a row for each, both
+written in one commit. The record is the truth. The state event `org.matrix_webchat.room` follows it
+(`ShowSettings`) where our host may write it; where it may not, the event stays as somebody wrote
+it, and counts again once somebody writes it anew. What we write ourselves is no change: the
+homeserver's echo of it is dropped, as of all that our users send.
+
 A visit also notes what became of people's messages: how far our users have read (`receipts`), and
 which can be sent again (`references`). The conversation delivers in the order in which things were
 typed, so the newest delivered message is never ahead of one that still waits. What was reported to
@@ -15,31 +22,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import step
+from bridge.conversation.machine import step, wants_link
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
+from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
+    Membership,
     OwnLogin,
     Raw,
     RoomRecord,
+    RoomSettings,
     Stored,
     Undecryptable,
     Undelivered,
     dump_chat,
     dump_input,
+    dump_record,
     load_input,
     note_chat,
     taken,
 )
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, set_by_name, written
 from bridge.rooms.store import (
+    Change,
     ChatRow,
     EffectRow,
     Entry,
@@ -49,6 +60,7 @@ from bridge.rooms.store import (
     NewInput,
     Outcome,
     Settlement,
+    StoredRoom,
     StoreError,
 )
 from bridge.webchat.codes import RESULTS
@@ -94,6 +106,14 @@ class ShowAnswer(RoomWish, frozen=True):
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
 
+class RedactAll(RoomWish, frozen=True):
+    """Take events out of the room as far as the homeserver lets us, before it is erased."""
+
+    theirs: tuple[EventId, ...] = ()
+    ours: tuple[EventId, ...] = ()
+    """Of our users, who may take back their own."""
+
+
 class PutSigns(RoomWish, frozen=True):
     """Put reactions to a message of ours, for customers to tap; we know the card by now."""
 
@@ -101,6 +121,30 @@ class PutSigns(RoomWish, frozen=True):
     signs: tuple[str, ...]
     gone: tuple[str, ...] = ()
     """Those to be taken away again."""
+
+
+class ShowSettings(RoomWish, frozen=True):
+    """Make the room's state event say what its settings are, where our host may write it."""
+
+
+class AskQueue(RoomWish, frozen=True):
+    """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+
+
+class TellChanges(RoomWish, frozen=True):
+    """List who changed what in the room, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+    limit: int
+
+
+class TellFigures(RoomWish, frozen=True):
+    """Show the figures of the room's chats of the last days, in words and as a picture."""
+
+    event_id: EventId
+    days: int
 
 
 class TellHistory(RoomWish, frozen=True):
@@ -143,15 +187,18 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
-Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+_Told = TellHistory | TellChanges | TellFigures | SendTranscript
+Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
 Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -173,12 +220,16 @@ def new_effect(effect: Effect) -> NewEffect | None:
             about = effect.reply_to
         elif isinstance(effect, model.Reported | ShowAnswer):
             about = effect.event_id
+        elif isinstance(effect, AskQueue):
+            about = effect.event_id or None
         return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
     if isinstance(effect, model.FetchHistory):
         return NewEffect(Lane.ASIDE, body)
-    return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
+    return (
+        NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
+    )
 
 
 def log_fields(
@@ -200,8 +251,8 @@ KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
 with the message all of them are taken back."""
 
-Mark = tuple[RoomRecord, int]
-"""The record, and how many effects had been asked for."""
+Mark = tuple[RoomRecord, int, int]
+"""The record, how many effects had been asked for, and how many changes made."""
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -218,18 +269,21 @@ class Visit(msgspec.Struct, eq=False):
     """Messages that are to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
     """Members who may configure the room, as far as was asked for this step."""
+    changes: list[Change] = []
+    """For the audit."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
-        return self.record, len(self.effects)
+        return self.record, len(self.effects), len(self.changes)
 
     def undo(self, mark: Mark) -> None:
         """Roll back to the mark: our own code failed in the midst of something."""
-        self.record, kept = mark
-        del self.effects[kept:]
+        self.record, effects, changes = mark
+        del self.effects[effects:]
+        del self.changes[changes:]
         self.again.clear()
 
     def take_again(self) -> list[EventId]:
@@ -353,6 +407,54 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     return replace(record, undelivered=kept)
 
 
+# --- administration: changes of the settings, who made them, and how they are undone --------------
+
+MOST_UNDONE = 10
+"""Changes of a room that can be undone, one after the other."""
+
+
+class By(NamedTuple):
+    """Who changes something, and which way."""
+
+    actor: str = ""
+    """A Matrix user, or a name such as `operator`."""
+    way: str = "command"
+    """`command`, `state`, `console`, `api`, `cli` or `widget`."""
+
+
+def change(visit: Visit, settings: RoomSettings, by: By) -> None:
+    """Change the room's settings, with a row of the audit for each one that is new."""
+    record, before, after = visit.record, written(visit.record.settings), written(settings)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    for key in keys:
+        note(visit, by, key, before.get(key, ""), after.get(key, ""))
+    if keys:
+        former = tuple((key, before.get(key, "")) for key in keys)
+        visit.set(settings=settings, former=(*record.former, former)[-MOST_UNDONE:])
+        visit.ask(ShowSettings())
+
+
+def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
+    """Write a row of the audit about the room."""
+    visit.changes.append(Change(visit.now, *by, key, before, after, visit.record.room_id))
+
+
+def undo(visit: Visit, by: By) -> bool:
+    """Take back the last change that was not yet taken back; False: there is none.
+
+    Raises BadOrder: what it was is no longer possible, such as a queue that is gone.
+    """
+    record = visit.record
+    if not record.former:
+        return False
+    settings = record.settings
+    for key, value in record.former[-1]:
+        settings = set_by_name(key, settings, value, visit.rules)
+    change(visit, settings, by)
+    visit.set(former=record.former[:-1])
+    return True
+
+
 # --- draft ----------------------------------------------------------------------------------------
 
 
@@ -397,6 +499,21 @@ class Done(msgspec.Struct):
     """What has to be told to the room."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
+
+
+class Trouble(msgspec.Struct, eq=False):
+    """Failures of a room. Not attributes of its own: beyond 30 its dict takes a kilobyte more."""
+
+    commits: int = 0
+    """Commits that failed so far."""
+    unwritten: int = 0
+    """Commits in a row that the database did not take."""
+    singly: bool = False
+    """One of the inputs leads to what cannot be stored: find out which."""
+    poisonous: InputSeq | None = None
+    """The input that is to be buried."""
+    effect: tuple[EffectSeq, int] = EffectSeq(0), 0
+    """The effect that our own code failed at last, and how often."""
 
 
 class Ticket(msgspec.Struct, eq=False):
@@ -452,6 +569,7 @@ class Draft(msgspec.Struct):
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """As `changed_chats` tells them; of each, only the newest is written."""
+    changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
@@ -460,11 +578,48 @@ class Draft(msgspec.Struct):
 
     def chat_rows(self) -> list[ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
-        return [ChatRow(number, dump_chat(chat)) for number, chat in newest.items()]
+        return [ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
 
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def bare(record: RoomRecord) -> RoomRecord:
+    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+
+    It is what operators look into, and what is left if the key of the rest is lost.
+    """
+    state, phase = record.conversation, record.conversation.phase
+    if isinstance(phase, model.Queued):
+        phase = replace(phase, pre_sent=(), words="")
+    elif isinstance(phase, model.Chatting):
+        phase = replace(phase, choices=())
+    elif isinstance(phase, model.Idle):
+        phase = model.Idle(phase.since)
+    known = model.Conversation(
+        phase,
+        state.number,
+        typed=state.typed,
+        next_call=state.next_call,
+        last_session=state.last_session,
+    )
+    return replace(record, conversation=known, cards=(), parked=(), sealed=())
+
+
+def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
+    """The row of a room; `revision`: the one that the record was made from."""
+    state, served = record.conversation, record.membership in _SERVED
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(state),
+        phase=type(state.phase).__name__,
+        deadline=deadline,
+        customer=record.customer if served else "",
+        revision=revision,
+        bare=dump_record(bare(record)) if record.encrypted else b"",
+    )
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:

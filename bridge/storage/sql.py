@@ -16,18 +16,25 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import structlog
+
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
+    Change,
     Commit,
     Committed,
+    DeadLetter,
     EffectRow,
     Entry,
     InputRow,
     Lane,
+    LedgerRow,
     Loaded,
     NewEffect,
     Outcome,
+    Seal,
     StoredRoom,
+    StoreError,
     TraceRow,
 )
 from bridge.storage.query import (
@@ -53,6 +60,49 @@ UNWRITTEN = b"{}"
 """Record of a room of which nothing is stored but what came (`shards`); JSON, as of any other."""
 
 
+# --- what lies sealed -----------------------------------------------------------------------------
+
+_SEALED = b"\x01"
+_AS_IT_CAME = b'{"is":"MatrixEvent"'
+LOST = b"null"
+"""In place of what cannot be opened any more; it is no input and no effect."""
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
+
+
+class Cover:
+    """What is said in encrypted rooms, sealed with the operator's key where it is stored.
+
+    Of the journal that is whatever did not come from the homeserver: an event lies here as it lies
+    there, sealed by its sender. Of a room it is the record. JSON begins otherwise than what is
+    sealed, so a row tells which it is, and rows of earlier versions are read as they are. Without a
+    `seal` nothing is sealed, and what is cannot be read.
+    """
+
+    def __init__(self, seal: Seal | None = None) -> None:
+        self._seal = seal
+
+    def close(self, room_id: RoomId, said: bytes) -> bytes:
+        """What is to be stored in place of an input, an effect or a record."""
+        if self._seal is None or said.startswith(_AS_IT_CAME):
+            return said
+        return self._seal.seal(room_id, said)
+
+    def open(self, room_id: RoomId, stored: bytes) -> bytes:
+        """It as it was; `LOST` if it was sealed with another secret."""
+        if not stored.startswith(_SEALED):
+            return stored
+        if self._seal is None:
+            return LOST
+        try:
+            return self._seal.open(room_id, bytes(stored))
+        except StoreError as error:
+            _log.error("what was said cannot be read any more", room=room_id, why=str(error))
+            return LOST
+
+
+NO_COVER = Cover()
+
+
 class Attempt(NamedTuple):
     """An effect that its peer may see from now on."""
 
@@ -64,12 +114,14 @@ Write = Commit | Attempt | Query | Together
 """One request to the writer. A Query is answered by the number of rows that it returns."""
 
 
-async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
+async def carry_out(
+    writes: Sequence[Write], engine: Engine, cover: Cover = NO_COVER
+) -> list[object]:
     """Write a group of requests in one transaction; their answers in order."""
     commits = [write for write in writes if isinstance(write, Commit)]
     attempts = [write for write in writes if isinstance(write, Attempt)]
     others = [write for write in writes if isinstance(write, (Query, Together))]
-    parts = _parts(commits)
+    parts = _parts(commits, cover)
     queries: list[Query | Together] = []
     # An attempt that its caller gave up waiting for precedes the settlement of the same row.
     if attempts:
@@ -111,21 +163,28 @@ INSERT_WAITING = for_rows(
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
 INSERT_ROOMS = for_rows(
-    upsert("rooms", "room_id", "record, live, phase, deadline, customer, revision")
+    upsert("rooms", "room_id", "record, words, live, phase, deadline, customer, revision")
     + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    "text, bytea, boolean, text, bigint, text, bigint",
+    "text, bytea, bytea, boolean, text, bigint, text, bigint",
 )
 SAVE_ROOMS = updating(
-    "UPDATE rooms SET record = {record}, live = {live}, phase = {phase}, deadline = {deadline}, "
-    "customer = {customer}, revision = {revision} "
+    "UPDATE rooms SET record = {record}, words = {words}, live = {live}, phase = {phase}, "
+    "deadline = {deadline}, customer = {customer}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1",
-    "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
-    "revision bigint",
-    "UPDATE rooms SET record = {record}, phase = {phase}, revision = {revision} "
+    "room_id text, record bytea, words bytea, live boolean, phase text, deadline bigint, "
+    "customer text, revision bigint",
+    "UPDATE rooms SET record = {record}, words = {words}, phase = {phase}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1 AND live = {live} "
     "AND deadline IS {deadline} AND customer = {customer}",
 )
-SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
+SAVE_CHATS = for_rows(
+    upsert("chats", "room_id, number", "chat, ended"), "text, bigint, bytea, bigint"
+)
+_CHANGE = "at, actor, way, key, before, after, room_id, enterprise"
+INSERT_CHANGES = for_rows(
+    f"INSERT INTO changes ({_CHANGE}) {{rows}}",
+    "bigint, text, text, text, text, text, text, text",
+)
 END_INPUTS = updating(
     "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
     "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
@@ -156,19 +215,23 @@ WRITTEN = Reading(
 )
 
 
-def _parts(commits: Sequence[Commit]) -> list[Part]:
+def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     """All that rooms have to write, as statements that take effect together."""
     new_rooms: list[tuple[object, ...]] = []
     rooms: list[tuple[object, ...]] = []
     ended: list[tuple[object, ...]] = []
-    chats, settled, entries, waiting = [], [], [], []
+    chats, settled, entries, waiting, changes = [], [], [], [], []
     anchors = {}
     for one in commits:
         room_id, now, room = one.room_id, one.now, one.room
         if room is not None:
-            row = room_id, room.record, room.live, room.phase, room.deadline, room.customer
+            bare, words = room.record, None
+            if room.bare:
+                bare, words = room.bare, cover.close(room_id, room.record)
+            row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
-        chats += [(room_id, chat.number, chat.chat) for chat in one.chats]
+        chats += [(room_id, chat.number, chat.chat, chat.ended) for chat in one.chats]
+        changes += change_rows(one.changes)
         ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
         ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
         for end in one.settled:
@@ -176,8 +239,9 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
             settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
-        entries += [_entry(one, entry) for entry in one.entries]
-        waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
+        own = NO_COVER if one.clear else cover
+        entries += [_entry(one, entry, own) for entry in one.entries]
+        waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
     # In one order wherever several processes lock rooms' rows, lest they wait for one another.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
@@ -185,6 +249,7 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (INSERT_ROOMS, new_rooms, True, False),
         (SAVE_ROOMS, rooms, True, False),
         (SAVE_CHATS, chats, False, False),
+        (INSERT_CHANGES, changes, False, False),
         (END_INPUTS, ended, True, False),
         (SETTLE_EFFECTS, settled, True, False),
         (SAVE_ANCHORS, [*anchors.values()], False, False),
@@ -194,17 +259,27 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
     return [Part(*part) for part in parts if part[1]]
 
 
-def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
+def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
+    """The columns of `INSERT_CHANGES`."""
+    texts = [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
+    return [
+        (one.at, *map(printable, words), one.room_id, one.enterprise)
+        for one, words in zip(changes, texts, strict=True)
+    ]
+
+
+def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
     """The columns of `INSERT_ENTRIES`. A cause that is the row's own key is not repeated."""
     came, effect, now = entry.came, entry.effect, commit.now
     key = None if came is None else came.key
-    what = commit.room_id, key, None if came is None else came.body, now, now
+    body = None if came is None else cover.close(commit.room_id, came.body)
+    what = commit.room_id, key, body, now, now
     if effect is None:
         return *what, None, None, None, None, False, None, 0, HANDLED, now
     return (
         *what,
         effect.lane.value,
-        effect.effect,
+        cover.close(commit.room_id, effect.effect),
         None if effect.cause == key else effect.cause,
         effect.call_id,
         effect.repeat,
@@ -273,7 +348,7 @@ PING = same("SELECT count(*) FROM schema_version")
 
 # One statement, so that record and rows are of one moment.
 LOAD = same(
-    "SELECT rooms.record, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
+    "SELECT rooms.record, rooms.words, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
     "rooms.revision, journal.seq, journal.body, journal.received, journal.key, journal.handled, "
     "journal.lane, journal.effect, journal.cause, journal.call_id, journal.repeat, "
     "journal.attempted, journal.attempts, journal.revived "
@@ -284,28 +359,30 @@ LOAD = same(
 )
 
 
-def loaded(room_id: RoomId, rows: Rows) -> Loaded:
+def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
     """The room that `LOAD` has read."""
-    record, live, phase, deadline, customer, revision = rows[0][:6]
+    record, words, live, phase, deadline, customer, revision = rows[0][:7]
     room = None
     if record is not None:
-        known = b"" if record == UNWRITTEN else bytes(record)
-        room = StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
+        if words is not None and (whole := cover.open(room_id, words)) != LOST:
+            record = whole
+        room = stored_room((room_id, record, live, phase, deadline, customer, revision))
     inputs, effects = [], []
     for row in rows:
-        seq, body, received, key, handled = row[6:11]
+        seq, body, received, key, handled = row[7:12]
         if seq is None:
             continue
         if handled is None:
+            body = cover.open(room_id, body)
             inputs.append(InputRow(InputSeq(seq), room_id, body, received, key))
             continue
-        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[11:]
+        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[12:]
         effects.append(
             EffectRow(
                 EffectSeq(seq),
                 room_id,
                 Lane(lane),
-                effect,
+                cover.open(room_id, effect),
                 handled,
                 attempted,
                 attempts,
@@ -341,15 +418,22 @@ CHATS = same(
     "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
     "ORDER BY number DESC LIMIT $3"
 )
+CHANGES = same(
+    f"SELECT {_CHANGE}, number FROM changes WHERE number < $1 ORDER BY number DESC LIMIT $2"  # noqa: S608
+)
+CHANGES_OF = same(
+    f"SELECT {_CHANGE}, number FROM changes WHERE room_id = $3 AND number < $1 "  # noqa: S608
+    "ORDER BY number DESC LIMIT $2"
+)
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 
 
 # --- people and peers -----------------------------------------------------------------------------
 
-_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at"
+_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at, seen"
 GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa: S608
 SAVE_GHOST = for_rows(
-    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
+    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint, bigint"
 )
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
@@ -379,6 +463,68 @@ NEW_SECRETS = for_rows(
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
+
+
+# --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
+
+_ROOM = "room_id, record, live, phase, deadline, customer, revision"
+ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
+_BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
+ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
+LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
+# As the view `sessions`, but for who wants a link.
+BUSY = Statement(
+    "SELECT phase, json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
+    "FROM rooms WHERE live GROUP BY 1, 2",
+    "SELECT phase, (replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
+    "-> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
+    "FROM rooms WHERE live GROUP BY 1, 2",
+)
+ACCOUNTS = same(
+    "SELECT accounts.room_id, login_name, token <> '', issued, rooms.record, live, phase, "
+    "deadline, customer, revision FROM accounts "
+    "LEFT JOIN rooms ON rooms.room_id = accounts.room_id "
+    "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
+)
+FORGET_ACCOUNT = same("DELETE FROM accounts WHERE room_id = $1 RETURNING room_id")
+_LEDGER = (
+    "SELECT seq, key, cause, received, handled, lane, attempted, attempts, repeat, outcome, "
+    "settled, detail, event_id FROM journal "
+)
+ENDS = same("SELECT (SELECT min(seq) FROM journal), (SELECT max(seq) FROM journal)")
+DELIVERIES = same(
+    _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"
+)
+INPUT = same(_LEDGER + "WHERE key = $1 AND room_id = $2")
+LETTERS = same(
+    "SELECT seq, room_id, settled, detail, handled FROM journal "
+    "WHERE outcome = 'dead' AND (settled, seq) > ($1, $2) ORDER BY settled, seq LIMIT $3"
+)
+LETTER = same(
+    "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2"
+)
+
+
+def stored_room(row: Sequence[Any]) -> StoredRoom:
+    """The room of a row of ROOMS."""
+    room_id, record, live, phase, deadline, customer, revision = row
+    known = b"" if record == UNWRITTEN else bytes(record)
+    return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
+
+
+def ledger_row(row: Sequence[Any]) -> LedgerRow:
+    seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
+    came = seq, key, cause, received, handled, None if lane is None else Lane(lane)
+    return LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
+
+
+def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
+    """The letter of a row of LETTERS or LETTER."""
+    seq, room_id, at, why, handled, *contents = row
+    box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
+    shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
+    return DeadLetter(f"{box}{seq}", room_id, at, why, bytes(shown).decode("utf-8", "replace"))
 
 
 # --- the ledger -----------------------------------------------------------------------------------

@@ -17,25 +17,33 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from bridge.ids import EffectSeq, EventId, RoomId
+from bridge.ids import EffectSeq, EventId, QueueId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
+    FOR_EVER,
+    AccountRow,
     Answer,
     Backlog,
+    Change,
     ChatRow,
     Commit,
+    Cutoffs,
     DeadLetter,
     Depth,
     EffectRow,
     GhostRow,
     Lane,
+    LedgerRow,
     Loaded,
+    Seal,
     SecretRow,
+    StoredRoom,
     StoreError,
     Token,
     TraceRow,
 )
 from bridge.storage import sql
+from bridge.storage.erasing import Eraser
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
@@ -51,7 +59,7 @@ from bridge.storage.query import (
     cannot_open,
 )
 from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
-from bridge.storage.sql import Attempt, Write, carry_out
+from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
@@ -61,14 +69,24 @@ SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
 REACH = 50_000
 """Rows of the journal that `posted` looks through, in a tenth of a second."""
+STRETCH, STRETCHES = 2_000, 5
+"""Rows of the journal that `deliveries` reads at a time, and how often, for one page."""
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
-def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = False) -> OpenStore:
+def open_store(
+    url: str,
+    clock: Clock,
+    *,
+    sole: bool = False,
+    shared: bool = False,
+    seal: Seal | None = None,
+) -> OpenStore:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
     With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
     `shared` too, and on PostgreSQL, others that want the same share the rooms (`SqlStore.shards`).
+    `seal` is the key of what is said in encrypted rooms; without it that cannot be read.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
@@ -77,16 +95,19 @@ def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = Fal
         NewerSchemaError: a later version of this program has upgraded it.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole)
+    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
 
 
 class OpenStore:
     """A store for the length of an `async with`, whose exceptions pass through as they are."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._sole = sole
+        self._cover = Cover(seal)
         self._tasks = asyncio.TaskGroup()
         self._store: SqlStore
         self._writing: asyncio.Task[None]
@@ -99,12 +120,14 @@ class OpenStore:
                 await engine.claim()
             await migrate(engine, self._clock.now())
             if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                engine.shards.cover = self._cover
                 await engine.shards.listen()
         except BaseException:
             await engine.close()
             raise
-        writer = GroupWriter[Write](lambda group: carry_out(group, engine))
-        self._store = SqlStore(engine, writer)
+        cover = self._cover
+        writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
+        self._store = SqlStore(engine, writer, cover)
         if isinstance(engine, PostgresEngine):
             self._store.shards = engine.shards
         await self._tasks.__aenter__()
@@ -125,9 +148,11 @@ class OpenStore:
 class SqlStore:
     """A StorePort; `open_store` makes it and runs its writer."""
 
-    def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
+    def __init__(self, engine: Engine, writer: GroupWriter[Write], cover: Cover = NO_COVER) -> None:
         self._engine = engine
+        self._cover = cover
         self.writer = writer
+        self.eraser = Eraser(self._read, self._write, cover)
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
 
@@ -148,7 +173,7 @@ class SqlStore:
         await self._write(Attempt(row, now))
 
     async def load(self, room_id: RoomId) -> Loaded:
-        return sql.loaded(room_id, await self._read(sql.LOAD, room_id))
+        return sql.loaded(room_id, await self._read(sql.LOAD, room_id), self._cover)
 
     async def busy_rooms(self) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.BUSY_ROOMS)]
@@ -175,6 +200,20 @@ class SqlStore:
         rows = await self._read(sql.CHATS, room_id, highest, limit)
         return [ChatRow(number, bytes(chat)) for number, chat in rows]
 
+    async def record_changes(self, changes: Sequence[Change]) -> None:
+        if changes:
+            await self._write(Together([Part(sql.INSERT_CHANGES, sql.change_rows(changes))]))
+
+    async def changes(
+        self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Change]:
+        below = sql.HIGHEST if before is None else before
+        if room_id is None:
+            rows = await self._read(sql.CHANGES, below, limit)
+        else:
+            rows = await self._read(sql.CHANGES_OF, below, limit, room_id)
+        return [Change(*row) for row in rows]
+
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         found: EventId | None = await self._value(sql.ANCHOR, room_id, name)
         return found
@@ -183,8 +222,8 @@ class SqlStore:
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         rows = await self._read(sql.GHOST, user_id)
-        for found, displayname, source, mxc, device, digest, looked in rows:
-            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
+        for found, displayname, source, mxc, device, digest, looked, seen in rows:
+            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked, seen)
         return None
 
     async def save_ghost(self, ghost: GhostRow) -> None:
@@ -258,26 +297,23 @@ class SqlStore:
         body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
         if body is None:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
-        return body
+        return None if body is None else self._cover.open(room_id, body)
 
     async def posted(
         self, room_id: RoomId, before: EffectSeq, since: int
     ) -> list[tuple[EventId, bytes, int]]:
         rows = await self._read(sql.POSTED, room_id, before - REACH, before, since)
-        return [(event_id, bytes(body), at) for event_id, body, at in rows]
+        opened = self._cover.open
+        return [(event_id, opened(room_id, bytes(body)), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
         await self._read(sql.EMPTY_LOG)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        letters = []
-        rows = await self._read(sql.DEAD_LETTERS, limit)
-        for seq, room_id, at, why, handled, body, effect in rows:
-            box, content = ("i", body) if handled is None else ("o", effect)
-            shown = (content or b"").decode("utf-8", "replace")  # empty once erased
-            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, shown))
-        return letters
+        return [
+            sql.dead_letter(row, self._cover) for row in await self._read(sql.DEAD_LETTERS, limit)
+        ]
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.REVIVE)
@@ -291,8 +327,8 @@ class SqlStore:
             return False
         return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
-        touched, count = 0, SLICE
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+        touched, count = await self.eraser.prune(others, SLICE), SLICE
         while count == SLICE:
             count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)
             touched += count
@@ -315,6 +351,65 @@ class SqlStore:
         """Roles of members' sessions; True: the server itself notices a host that has vanished."""
         ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
         return sorted(roles), notices
+
+    # --- looks at all rooms, for people (`admin.ports.Overview`) ----------------------------
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None:
+        rows = await self._read(sql.ROOM, room_id)
+        return sql.stored_room(rows[0]) if rows else None
+
+    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
+        statement = sql.LIVE if live else sql.ROOMS
+        return [sql.stored_room(row) for row in await self._read(statement, after, limit)]
+
+    async def busy(self) -> dict[tuple[str, str, QueueId], int]:
+        rows = await self._read(sql.BUSY)
+        return {("", phase, queue): count for phase, queue, count in rows if queue is not None}
+
+    async def accounts(self, after: str, limit: int) -> list[AccountRow]:
+        accounts = []
+        for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
+            known = None if room[0] is None else sql.stored_room((room_id, *room))
+            accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
+        return accounts
+
+    async def forget_account(self, room_id: RoomId) -> bool:
+        return await self._update(sql.FORGET_ACCOUNT, room_id) == 1
+
+    async def deliveries(
+        self, room_id: RoomId, before: int | None, limit: int
+    ) -> tuple[list[LedgerRow], int | None]:
+        ((first, last),) = await self._read(sql.ENDS)
+        if last is None:
+            return [], None
+        end = last + 1 if before is None else min(before, last + 1)
+        found: list[LedgerRow] = []
+        for _ in range(STRETCHES):
+            begin = max(first, end - STRETCH)
+            rows = await self._read(sql.DELIVERIES, room_id, begin, end, limit - len(found))
+            found += map(sql.ledger_row, rows)
+            if len(found) == limit:
+                return found, found[-1].seq
+            if (end := begin) <= first:
+                return found, None
+        return found, end
+
+    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
+        rows = await self._read(sql.INPUT, key, room_id)
+        return sql.ledger_row(rows[0]) if rows else None
+
+    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+        return [
+            sql.dead_letter(row, self._cover)
+            for row in await self._read(sql.LETTERS, *after, limit)
+        ]
+
+    async def letter(self, letter_id: str) -> DeadLetter | None:
+        split = _LETTER.fullmatch(letter_id)
+        if split is None:
+            return None
+        rows = await self._read(sql.LETTER, int(split[2]), split[1] == "i")
+        return sql.dead_letter(rows[0], self._cover) if rows else None
 
     # --- the database itself ----------------------------------------------------------------
 

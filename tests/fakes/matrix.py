@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
@@ -30,6 +30,8 @@ from bridge.rooms.record import (
     Meaning,
     MemberGone,
     Nothing,
+    PollAnswered,
+    RoomConfigured,
     Spoke,
     Thread,
     Undecryptable,
@@ -58,6 +60,7 @@ class SentFile(msgspec.Struct, frozen=True):
     name: str
     mime: str
     data: bytes
+    caption: str = ""
 
 
 async def at_once() -> None:
@@ -75,6 +78,7 @@ class FakeMatrix:
         disturb: awaited before and after each request.
         poison: events that make the reader fail.
         ours: true for the rooms and users that are served.
+        forgotten: rooms and persons whose keys are to be in memory no more.
         earlier: what is found in a room when it is entered.
         config: how the room is configured when it is entered, and by whom.
         members: who of ours is in which room.
@@ -88,6 +92,7 @@ class FakeMatrix:
         room: what a timeline finds, oldest first; `recorded` in it is what is written down.
         sent_files: those of our own that we sent.
         polls: our questions, each once.
+        configured: the state event of each room; we write it with a `level` of 50.
         redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
         replaced: rooms that were upgraded, in which only people may speak.
@@ -105,6 +110,7 @@ class FakeMatrix:
         self.earlier: list[dict[str, object]] = []
         self.ours: Callable[[str], bool] = lambda one: True
         self.told: list[str] = []
+        self.forgotten: list[tuple[tuple[RoomId, ...], UserId | None]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
@@ -117,6 +123,7 @@ class FakeMatrix:
         self.event_ids = "$ours{}"
         self.room: list[dict[str, object]] = []
         self.sent_files: list[SentFile] = []
+        self.configured: dict[RoomId, dict[str, object]] = {}
         self.redacted: list[EventId] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
@@ -146,6 +153,9 @@ class FakeMatrix:
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         self.ours = ours
 
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        self.forgotten.append((tuple(rooms), person))
+
     def interpret(self, raw: dict[str, object]) -> Meaning:
         event_id = EventId(str(raw["event_id"]))
         sender = UserId(str(raw.get("sender", "")))
@@ -170,6 +180,13 @@ class FakeMatrix:
                 return Spoke(event_id, sender, media)
             case "unreadable":
                 return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
+            case "configure":
+                content = raw["content"]
+                assert isinstance(content, dict)
+                return RoomConfigured(event_id, sender, content)
+            case "vote":
+                target, answer = EventId(str(raw["target"])), str(raw["answer"])
+                return PollAnswered(event_id, sender, target, answer)
             case "upgraded":
                 return Upgraded(RoomId(str(raw["into"])))
             case _:
@@ -211,6 +228,16 @@ class FakeMatrix:
         return {user: self.levels.get(user, self.level) for user in users}
 
     # --- sending ----------------------------------------------------------------------------
+
+    async def configuration(self, room_id: RoomId, reader: UserId) -> dict[str, object] | None:
+        await self._request("configuration")
+        return self.configured.get(room_id)
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: dict[str, object]) -> None:
+        await self._request("configure")
+        if self.level < 50:
+            raise Refused("M_FORBIDDEN")
+        self.configured[room_id] = content
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         await self._request(f"is {room_id} replaced for {reader}")
@@ -301,10 +328,12 @@ class FakeMatrix:
             raise self.sign_trouble.popleft()
         self.signs.append((room_id, who, event_id))
 
-    async def send_file(self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str) -> EventId:
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
+    ) -> EventId:
         data = b"".join([chunk async for chunk in file.chunks])
         if (room_id, txn_id) not in self._by_transaction:
-            self.sent_files.append(SentFile(file.name, file.mime, data))
+            self.sent_files.append(SentFile(file.name, file.mime, data, caption))
         return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:

@@ -34,7 +34,7 @@ from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
-from bridge.rooms.rules import BadSetting, set_by_name
+from bridge.rooms.rules import BadOrder, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.http import (
     Endpoints,
@@ -197,8 +197,8 @@ def test_function_of_text(name: str) -> None:
 
 
 def test_the_search_finds_and_the_limit_counts() -> None:
-    assert "bridge.rooms.commands._AROUND_WORDS.sub" in PATTERNS
-    assert "bridge.rooms.commands.reads_as_words" in FUNCTIONS
+    assert "bridge.rooms.logins._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.logins.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
         end = time.thread_time() + LIMIT
@@ -327,7 +327,7 @@ def customers_name(text: str) -> None:
 
 
 def setting(key: str, text: str) -> None:
-    with suppress(BadSetting):
+    with suppress(BadOrder):
         set_by_name(key, RoomSettings(), text, RULES)
 
 
