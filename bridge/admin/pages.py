@@ -38,7 +38,7 @@ from bridge.rooms.store import StoreError
 COOKIE = "webchat_console"
 OUR_HEADER = "X-WebChat"
 SIGN_INS = 10, 60.0
-"""Attempts to sign in of one address, in so many seconds."""
+"""Attempts in vain of one address to sign in, in so many seconds, that are answered and logged."""
 OPENID_SIGN_INS = 60, 60.0
 """The same to the room page; behind a proxy, all admins have one address."""
 CALLS = 100, 10.0
@@ -170,11 +170,12 @@ class Pages:
     # --- the console --------------------------------------------------------------------------
 
     async def _sign_in_operator(self, request: web.Request) -> web.Response:
-        self._spend(f"sign-in {request.remote}", SIGN_INS)
         link = msgspec.json.decode(await _body(request), type=_Link)
         try:
             session = await self._sign_in.sign_in(link.secret)
         except SignInError as error:
+            # A link that works is let in all the same: behind a proxy strangers have our address.
+            self._spend(f"sign-in {request.remote}", SIGN_INS)
             _LOG.warning("console sign-in refused", why=str(error), remote=request.remote)
             raise NotLetIn(401, str(error)) from error
         who = await self._sign_in.who(session)
