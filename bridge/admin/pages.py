@@ -42,7 +42,9 @@ SIGN_INS = 10, 60.0
 OPENID_SIGN_INS = 60, 60.0
 """The same to the room page; behind a proxy, all admins have one address."""
 CALLS = 100, 10.0
-"""Calls of one session, in so many seconds."""
+"""Calls of one session, or of one person to the room page, in so many seconds."""
+CHANGES = 30, 60.0
+"""Those of the latter that change something: whoever has a room of their own is its admin."""
 PATIENCE = 20.0
 """Seconds in which a body has to be here."""
 _KEPT = 4_000
@@ -227,7 +229,9 @@ class Pages:
     async def _configure(self, request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         session = self._admins.session(token if scheme == "Bearer" else "")
-        self._spend(token, CALLS)
+        self._spend(f"page {session.user}", CALLS)
+        if request.method != hdrs.METH_GET:
+            self._spend(f"change {session.user}", CHANGES)
         record = await self._admins.room_of(session)
         caller = Caller(session.user, "widget", record.room_id)
         return await self._carry_out(request, "/room/api", caller)

@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from bridge.admin.dispatch import Dispatcher, Outcome, Request
-from bridge.admin.pages import CALLS, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
+from bridge.admin.pages import CALLS, CHANGES, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
 from bridge.admin.ports import Caller
 from bridge.admin.signin import SignIn
 from bridge.rooms.store import StoreError
@@ -166,6 +166,19 @@ async def test_the_room_page_opens_its_room_and_not_the_console(browser: Browser
     assert (await browser.ask("GET", "/admin/api/session", headers=bearer)).status == 401
     operator = await browser.session()
     assert (await browser.ask("PATCH", path, cookies=operator, json={})).status == 401
+
+
+@pytest.mark.asyncio
+async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> None:
+    path, statuses = f"/room/api/rooms/{ROOM}/orders", []
+    for _ in range(CHANGES[0] // 2 + 1):
+        bearer = {"Authorization": f"Bearer {(await (await browser.bearer()).json())['session']}"}
+        for _ in range(2):
+            statuses.append((await browser.ask("POST", path, headers=bearer, json={})).status)
+    assert statuses == [202] * CHANGES[0] + [429] * 2
+    statuses = [(await browser.ask("GET", path, headers=bearer)).status for _ in range(CALLS[0])]
+    assert statuses[0] == 202
+    assert statuses[-1] == 429
 
 
 @pytest.mark.asyncio
