@@ -31,6 +31,7 @@ from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Request
 from bridge.admin.ports import Caller
 from bridge.admin.provisioning import Budget
 from bridge.admin.room_page import NotLetIn, RoomAdmins
+from bridge.admin.shapes import Room
 from bridge.admin.signin import SESSION_LIFE, SignIn, SignInError
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
@@ -75,7 +76,7 @@ class _Link(msgspec.Struct):
 
 class _OpenId(msgspec.Struct):
     token: str
-    room: str
+    room: Room
 
 
 class Pages:
@@ -123,7 +124,7 @@ class Pages:
             answer = _json(
                 error.status, {"errcode": "M_FORBIDDEN", "error": str(error)} | _key(error)
             )
-        except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             answer = _json(
                 400, {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
             )

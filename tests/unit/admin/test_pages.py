@@ -198,8 +198,12 @@ async def test_a_customer_sets_nothing(browser: Browser) -> None:
 async def test_what_is_no_request_is_refused(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 5}'):
+    deep = b'{"x":' + b"[" * 60_000
+    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 5}', deep):
         assert (await browser.ask("POST", "/admin/api/sign-in", data=body)).status == 400
+    for room in ("", "room", "!a\0b", "!" + "x" * 300):
+        claim = {"token": f"token-{MODERATOR}", "room": room}
+        assert (await browser.ask("POST", "/room/api/sign-in", json=claim)).status == 400
     large = await browser.ask("POST", "/admin/api/sign-in", data=b"x" * 70_000)
     assert large.status == 413
     cookies = await browser.session()
