@@ -25,7 +25,8 @@ from tests.unit.rooms.visits import ADA
 
 OURS = {"X-WebChat": "1"}
 PUBLIC = "https://chat.example.org/desk"
-PAGES = sorted((Path(__file__).parents[3] / "bridge" / "admin" / "page").iterdir())
+ADMIN = Path(__file__).parents[3] / "bridge" / "admin"
+PAGES = sorted((ADMIN / "page").iterdir())
 
 
 class Operations:
@@ -246,6 +247,14 @@ async def test_what_browsers_may_do_with_the_pages(browser: Browser) -> None:
         assert "X-Frame-Options" not in response.headers
     for path in ("/room/console.html", "/admin/..%2Fpages.py", "/admin/signin.py", "/page/room.js"):
         assert (await browser.ask("GET", path)).status == 404
+
+
+def test_each_refusal_has_a_sentence_in_both_languages() -> None:
+    words = next(page for page in PAGES if page.name == "words.js").read_text(encoding="utf-8")
+    code = "".join(file.read_text(encoding="utf-8") for file in ADMIN.glob("*.py"))
+    keys = set(re.findall(r'(?:NotLetIn\(\d+, |SignInError\()"(\w+)"', code))
+    assert {"notOurPage", "linkUsed"} < keys
+    assert [key for key in sorted(keys) if len(re.findall(rf"\b{key}: ", words)) != 2] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
