@@ -7,7 +7,7 @@ by themselves, tokens and passwords nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeVar, cast
 
 import msgspec
@@ -494,13 +494,23 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     except msgspec.MsgspecError:
         return False  # an effect: whatever makes one has taken passwords out
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
-    text = content.get("body") if isinstance(content, dict) else None
-    if not isinstance(text, str):
-        return False
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
-    read = [commands.parse(text, prefix, prefix_needed=False) for prefix in prefixes]
+    read = [
+        commands.parse(line, prefix, prefix_needed=False)
+        for line in _lines(content)
+        for prefix in prefixes
+    ]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret
         for one in read
         if one is not None
     )
+
+
+def _lines(content: object) -> Iterator[str]:
+    """The words of an event, and of a correction what is new; also each line, below a quotation."""
+    if isinstance(content, dict):
+        text = content.get("body")
+        if isinstance(text, str):
+            yield from (one.removeprefix("* ") for one in (text, *text.splitlines()))
+        yield from _lines(content.get("m.new_content"))

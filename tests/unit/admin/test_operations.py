@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
+from msgspec.structs import replace
 
+from bridge.admin import views
 from bridge.admin.dispatch import AT_ONCE
 from bridge.admin.operations import BY_NAME, OPERATIONS, Who
-from bridge.admin.ports import Caller
+from bridge.admin.ports import Caller, Overview
+from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
+from bridge.rooms.record import MatrixEvent, dump_input
+from bridge.rooms.store import DeadLetter
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
 from tests.unit.rooms.visits import BOT
@@ -161,6 +168,28 @@ async def test_wrong_orders_are_refused_before_anything_is_stored(
         assert says in answer["error"] or path == "orders"
         assert len(answer["error"]) > 20, "a sentence, not a key"
         assert await changes(there) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"body": "!wc login ada letmein"},
+        {"body": "* login ada letmein"},
+        {"body": "* x", "m.new_content": {"body": "!wc login ada letmein"}},
+        {"body": "> <@bob:example.org> hm\n\n!wc 登录 ada letmein"},
+        {"body": "hello, login is my word", "shown": True},
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) -> None:
+    shown = content.pop("shown", False)
+    body = dump_input(MatrixEvent({"type": "m.room.message", "content": content})).decode()
+    letter = DeadLetter("i1", ROOM, 0, "KeyError", body)
+    async with office() as there:
+        overview = SimpleNamespace(letter=AsyncMock(return_value=letter))
+        bridge = replace(there.bridge, overview=cast(Overview, overview))
+        found = await views.get_dead_letter(bridge, OPERATOR, LetterAsked(letter_id="i1"))
+    assert (found.body is not None) is shown
 
 
 @pytest.mark.asyncio

@@ -174,8 +174,9 @@ async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> 
     path, statuses = f"/room/api/rooms/{ROOM}/orders", []
     for _ in range(CHANGES[0] // 2 + 1):
         bearer = {"Authorization": f"Bearer {(await (await browser.bearer()).json())['session']}"}
-        for _ in range(2):
-            statuses.append((await browser.ask("POST", path, headers=bearer, json={})).status)
+        statuses += [
+            (await browser.ask("POST", path, headers=bearer, json={})).status for _ in range(2)
+        ]
     assert statuses == [202] * CHANGES[0] + [429] * 2
     statuses = [(await browser.ask("GET", path, headers=bearer)).status for _ in range(CALLS[0])]
     assert statuses[0] == 202
