@@ -7,7 +7,7 @@ by themselves, tokens and passwords nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
-from bridge.admin.ports import Bridge, Caller, not_found
+from bridge.admin.ports import Bridge, Busy, Caller, not_found
 from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
@@ -119,9 +119,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     )
 
 
-def _queue(
-    bridge: Bridge, enterprise: str, queue: Queue, busy: Mapping[tuple[str, str, QueueId], int]
-) -> shapes.Queue:
+def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.Queue:
     now = bridge.around.clock.now()
     hours = parse_hours(queue.hours) if queue.hours else None
     opened = None if hours is None else hours.is_open(now)

@@ -123,11 +123,6 @@ def encryption_secret_of(config: Config) -> str:
     return own or config.appservice.as_token.get_secret_value()
 
 
-def console_key_of(config: Config) -> bytes:
-    """The key that signs links and sessions of the console."""
-    return derive(encryption_secret_of(config), b"console")
-
-
 def login_keys(secret: str) -> Callable[[RoomId], str]:
     """A key derivation: room id -> the key in its login name."""
     return partial(room_key, secret=derive(secret, b"logins"))
@@ -137,6 +132,11 @@ def link_settings_of(config: Config) -> LinkSettings:
     server, passwords = config.server, Passwords(encryption_secret_of(config))
     unseal = passwords.unseal if server.login.own_accounts else None
     return LinkSettings(server=server, unseal=unseal)
+
+
+def console_key_of(config: Config) -> bytes:
+    """The key that signs links and sessions of the console."""
+    return derive(encryption_secret_of(config), b"console")
 
 
 def secrets_of(config: Config) -> list[str]:

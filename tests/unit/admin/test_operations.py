@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.admin import views
-from bridge.admin.dispatch import AT_ONCE
+from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
 from bridge.admin.operations import BY_NAME, OPERATIONS, Who
 from bridge.admin.ports import Caller, Overview
 from bridge.admin.shapes import LetterAsked
@@ -119,6 +120,19 @@ async def test_a_room_shows_who_is_there() -> None:
         status, answer = await there.ask("GET", "/rooms/!nowhere:example.org")
         assert (status, answer["errcode"]) == (404, "M_NOT_FOUND")
         assert await there.world.store.busy_rooms() == []
+
+
+@pytest.mark.asyncio
+async def test_many_pages_have_the_rooms_counted_once() -> None:
+    async with office() as there:
+        counted = AsyncMock(return_value={})
+        operations = Dispatcher(replace(there.bridge, busy=counted))
+        ask = Request("GET", "/queues")
+        await asyncio.gather(*(operations.carry_out(ask, OPERATOR) for _ in range(9)))
+        assert counted.await_count == 1
+        await there.world.clock.turn(BUSY_FOR / 1000)
+        await operations.carry_out(ask, OPERATOR)
+        assert counted.await_count == 2
 
 
 @pytest.mark.asyncio
