@@ -31,7 +31,7 @@ from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
-from bridge.rooms.people import lead, shown_settings
+from bridge.rooms.people import choosing, lead, shown_settings
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
@@ -450,7 +450,7 @@ def _resume(visit: Visit, call: Call) -> None:
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
     try:
-        settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
+        settings = set_by_name(key, visit.record.settings, value or call.words[-1], choosing(visit))
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
     else:

@@ -44,12 +44,13 @@ from bridge.rooms.record import (
     MatrixEvent,
     Membership,
     Raw,
+    RoomRecord,
     Undecryptable,
     Upgraded,
     load_input,
     load_record,
 )
-from bridge.rooms.room import LaneRunner, Room
+from bridge.rooms.room import GONE, Enterprise, LaneRunner, Room
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -160,8 +161,11 @@ class Engine:
         runners: Mapping[Lane, LaneRunner],
         linger: float = LINGER,
         others: Others | None = None,
+        enterprises: Mapping[str, Enterprise] | None = None,
     ) -> None:
         self._around = around
+        only = Enterprise(around, runners)
+        self._enterprises = {"": only} if enterprises is None else enterprises
         self._others = others
         self.shards: set[int] | None = None if others is None else set()
         """Those whose rooms are served here; None: all."""
@@ -169,7 +173,6 @@ class Engine:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
         """Held while a room is read."""
-        self._runners = runners
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
@@ -317,7 +320,7 @@ class Engine:
             rooms = [room for room in rooms if room not in ended]
             if rooms:
                 await asyncio.sleep(DRAIN_LOOK)
-        await self._around.link.leave(left)
+        await self._leave_links(left)
         await self._around.matrix.limit_to(self._has_shard_of)
 
     def lose(self, shards: Collection[int]) -> None:
@@ -329,7 +332,7 @@ class Engine:
         if self._tasks is not None:
             self.spawn(self._around.matrix.limit_to(self._has_shard_of))
             if rooms:
-                self.spawn(self._around.link.leave([room.room_id for room in rooms]))
+                self.spawn(self._leave_links([room.room_id for room in rooms]))
 
     def look_again(self, shards: Collection[int]) -> None:
         """Read the rooms of these shards again: for a moment they may have been another's."""
@@ -406,8 +409,10 @@ class Engine:
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
                 known = former is not None and former.record  # which may be yet to be written
-                there = known and people.was_there(load_record(known), meaning.by)
-                may = self._around.rules.permission(meaning.by) in SERVED
+                record = load_record(known) if known else RoomRecord(found.record)
+                there = known and people.was_there(record, meaning.by)
+                rules = self.enterprise(record.enterprise).around.rules
+                may = rules.permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
                 if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
@@ -646,7 +651,7 @@ class Engine:
         """The one object of a room; a new one reads the room before it does anything."""
         room = self._rooms.get(room_id)
         if room is None:
-            room = Room(room_id, self._around, self._runners, self)
+            room = Room(room_id, self)
             if self._stopping:
                 room.stop()
             self._rooms[room_id] = room
@@ -654,6 +659,15 @@ class Engine:
             self._rooms.move_to_end(room_id)
             self._resting.pop(room_id, None)
         return room
+
+    def enterprise(self, name: str) -> Enterprise:
+        """The call centre of that id; one that is configured no more has a place as well."""
+        found = self._enterprises.get(name)
+        return self._enterprises.get(GONE, self._enterprises[""]) if found is None else found
+
+    async def _leave_links(self, rooms: Collection[RoomId]) -> None:
+        every = {id(one.around): one.around.link for one in self._enterprises.values()}
+        await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""
@@ -664,11 +678,17 @@ class Engine:
         )
         return list(islice(served, MOST_LIVELY))
 
-    def chats(self) -> Counter[tuple[str, QueueId]]:
-        """How many requests and chats of the rooms served here are in which phase and queue."""
-        phases = (room.durable.conversation.phase for room in self._rooms.values())
-        going_on = (phase for phase in phases if isinstance(phase, Waiting | Chatting))
-        return Counter((type(phase).__name__, phase.queue_id) for phase in going_on)
+    def chats(self) -> Counter[tuple[str, str, QueueId]]:
+        """How many requests and chats of the rooms served here are in which phase and queue.
+
+        The key: enterprise, phase, queue.
+        """
+        phases = ((one.enterprise, one.durable.conversation.phase) for one in self._rooms.values())
+        return Counter(
+            (enterprise, type(phase).__name__, phase.queue_id)
+            for enterprise, phase in phases
+            if isinstance(phase, Waiting | Chatting)
+        )
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:

@@ -249,6 +249,8 @@ class RoomSettings(Value, frozen=True):
     start: str | None = None
     """`on_message` or `on_command`."""
     paused: bool = False
+    enterprise: str | None = None
+    """Of those that share the bot; it is followed while there is no chat (`people.settled`)."""
 
 
 class SealedEvent(Value, frozen=True):
@@ -358,6 +360,8 @@ class RoomRecord(Value, frozen=True):
     key: str = ""
     """Stands for the room in its login names at the call centre (`Rules.login_key`). Kept, as the
     secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
+    enterprise: str = ""
+    """The call centre that serves it; "": the only one, or the first. It stays while a chat runs."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
     was_direct: bool = False

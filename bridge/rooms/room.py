@@ -31,7 +31,7 @@ from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, S
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -95,6 +95,8 @@ ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
 _SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
+GONE = "?"
+"""Stands for every enterprise that is not configured any more: it serves nobody."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -112,9 +114,17 @@ class LaneRunner(Protocol):
         """
 
 
+class Enterprise(NamedTuple):
+    """One call centre, as its rooms see it."""
+
+    around: Surroundings
+    runners: Mapping[Lane, LaneRunner]
+
+
 class EnginePort(Protocol):
     """The `Engine`, as its rooms see it."""
 
+    def enterprise(self, name: str) -> Enterprise: ...
     @property
     def reading(self) -> asyncio.Semaphore: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
@@ -133,15 +143,13 @@ class Room:
     def __init__(
         self,
         room_id: RoomId,
-        around: Surroundings,
-        runners: Mapping[Lane, LaneRunner],
         engine: EnginePort,
     ) -> None:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True
-        self._around = around
-        self._runners = runners
+        self._around, self._runners = engine.enterprise("")
+        around = self._around
         self._engine = engine
         self._reader = Reader(room_id, around)
         self._revision = 0
@@ -343,8 +351,30 @@ class Room:
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
 
+    @property
+    def enterprise(self) -> str:
+        """The id of the call centre that serves it; "": there is only one."""
+        return self._around.rules.enterprise
+
+    def _move_to(self, enterprise: str) -> None:
+        """Be served by this enterprise from now on; no link of another's speaks for the room."""
+        former, (around, self._runners) = self._around, self._engine.enterprise(enterprise)
+        if around is former:
+            return
+        if self._linked:
+            self._engine.spawn(former.link.leave([self.room_id]))
+        self._around = self._reader.around = around
+        self._receipts.around = self.typist.around = around
+        self._linked = ()
+        self._log = structlog.get_logger(
+            "bridge.rooms", room=self.room_id, enterprise=around.rules.enterprise
+        )
+
     def _visit(self) -> Visit:
-        return Visit(self.record, self._around.rules, self._around.clock.now())
+        record, rules = self.record, self._around.rules
+        if record.settings.enterprise is not None and not any(self._rows.values()):
+            record, rules = people.chosen(record, rules)
+        return Visit(record, rules, self._around.clock.now())
 
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Let inputs happen at once; returns how many of them did."""
@@ -367,6 +397,8 @@ class Room:
     def _adopt(self, visit: Visit, entries: Iterable[Entry], *, implied: bool = False) -> None:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
+        if record.enterprise is not old.enterprise:
+            self._move_to(record.enterprise)
         if record.chats is not old.chats:
             draft.chats += tuple(changed_chats(old.chats, record.chats))
             if len(record.chats) > 1:
@@ -697,6 +729,9 @@ class Room:
             if loaded.room is not None:
                 self._revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
+            self._move_to(stored.enterprise)
+            if stored.enterprise != self.enterprise and self.enterprise != GONE:
+                stored = replace(stored, enterprise=self.enterprise)
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored
             self._merge(loaded, self._ended)

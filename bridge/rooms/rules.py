@@ -50,6 +50,16 @@ class Rules(msgspec.Struct, frozen=True):
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
     """The queue whose user this is, or None."""
+    enterprise: str = ""
+    """The id of the call centre whose rules these are; "": the only one."""
+    mark: str = ""
+    """Sets its facts apart from others' in the store; "": the only one, or the first."""
+    choices: tuple[str, ...] = ()
+    """Enterprises that share its bot, if there are several: a room that invited it can choose."""
+    enterprises_of: Callable[[str], tuple[str, ...]] = lambda _: ()
+    """Those for which a user of ours speaks, the first first."""
+    rules_of: Callable[[str], Rules | None] = lambda _: None
+    """The rules of another enterprise, as they are at the moment."""
     bot_name: str = "WebChat"
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
@@ -88,6 +98,11 @@ class Rules(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
         msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
+
+    def of_room(self, settings: RoomSettings) -> Rules:
+        """The rules of the enterprise that a room's admin has chosen, else these."""
+        chosen = settings.enterprise
+        return (chosen in self.choices and self.rules_of(chosen)) or self
 
     def begins_command(self, word: str) -> bool:
         """True if a word begins with the prefix, however it is written."""
@@ -206,8 +221,9 @@ class BadSetting(Exception):
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
     """The settings of a state event, else the config's; BadSetting: nothing of it counts."""
     settings = RoomSettings()
-    for key, value in content.items():
-        settings = _changed(settings, key, value, rules)
+    # The enterprise first: its queues are others.
+    for key in sorted(content, key=lambda one: one != "enterprise"):
+        settings = _changed(settings, key, content[key], rules)
     return settings
 
 
@@ -219,8 +235,13 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
     match key:
+        case "enterprise" if rules.choices:
+            chosen = _one_of(key, value, rules.choices)
+            if chosen == settings.enterprise:
+                return settings
+            return replace(settings, enterprise=chosen, queue=None, source=None)
         case "queue":
-            return replace(settings, queue=_queue(value, rules))
+            return replace(settings, queue=_queue(value, rules.of_room(settings)))
         case "from":
             return replace(settings, source=_one_of(key, value, SOURCES))
         case "language":
@@ -233,7 +254,8 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case "paused":
             raise _bad_value(key, value, ("true", "false"))
         case _:
-            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": KEYS})
+            known = (*KEYS, "enterprise") if rules.choices else KEYS
+            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
 
 
 def _queue(value: object, rules: Rules) -> QueueId:

@@ -214,7 +214,9 @@ class Learnt(msgspec.Struct, frozen=True):
 class Waits:
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, enterprise: str = "") -> None:
+        """`enterprise` sets its facts apart from others'."""
+        self._prefix = f"{enterprise}:" if enterprise else ""
         self._learnt: dict[QueueId, Learnt] = {}
         self._unsaved: set[QueueId] = set()
         self._queues: tuple[int, ...] = ()
@@ -259,7 +261,7 @@ class Waits:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
         self._queues = tuple(queues)
         for queue_id in map(QueueId, self._queues):
-            stored = await facts.fact(_name(queue_id))
+            stored = await facts.fact(self._name(queue_id))
             if stored is None:
                 continue
             try:
@@ -272,7 +274,7 @@ class Waits:
         try:
             for queue_id in sorted(self._unsaved):
                 learnt = self._learnt[queue_id]
-                await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
+                await facts.save_fact(self._name(queue_id), msgspec.json.encode(learnt).decode())
                 if self._learnt[queue_id] is learnt:
                     self._unsaved.discard(queue_id)
         except StoreError as error:
@@ -304,9 +306,8 @@ class Waits:
         except StoreError as error:
             self._log.warning("the database did not answer", why=str(error))
 
-
-def _name(queue_id: QueueId) -> str:
-    return f"waits:{queue_id}"
+    def _name(self, queue_id: QueueId) -> str:
+        return f"waits:{self._prefix}{queue_id}"
 
 
 # --- dependencies ---------------------------------------------------------------------------------
@@ -472,7 +473,7 @@ class Measures(Protocol):
 
 
 class Surroundings(msgspec.Struct):
-    """Dependencies handed from the composition root to every room, reader and lane.
+    """Dependencies handed from the composition root to every room, reader and lane of an enterprise.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.

@@ -189,6 +189,8 @@ def log_fields(
     `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
     """
     fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
+    if record.enterprise:
+        fields["enterprise"] = record.enterprise
     if row is not None:
         fields |= {"event_id": row.cause, "seq": row.seq}
     return fields if what is None else fields | {"what": type(what).__name__}

@@ -202,7 +202,7 @@ async def test_what_waits_is_counted() -> None:
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
-    assert b'webchat_sessions{phase="Chatting",queue="1"} 1.0' in metrics.render()
+    assert b'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 1.0' in metrics.render()
 
 
 class Server:
@@ -235,7 +235,7 @@ class Server:
 async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     server, heard = Server(), [perf_counter()]
     matrix: Any = server
-    contact = Contact(told(tmp_path), matrix, lambda: heard[-1])
+    contact = Contact(told(tmp_path), {"": matrix}, lambda: heard[-1])
 
     async def asks() -> list[str]:
         server.asked.clear()
