@@ -68,8 +68,6 @@ LONGEST_REACH = 24 * 3_600_000
 """ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
-FIRST = "enterprise.first"
-"""The fact that tells which enterprise was the first: rooms and facts without a name are its."""
 DATED = "instance.dated"
 """The fact that tells since when rows go out under ids with their moment (`MatrixLane`)."""
 
@@ -98,7 +96,7 @@ class Serving:
         """By enterprise, as all that follows."""
         self._around: dict[str, Surroundings] = {}
         self._first = ""
-        """See `FIRST`."""
+        """See `settings.FIRST`."""
         self._contact: Contact
 
     async def __aenter__(self) -> Serving:
@@ -182,9 +180,9 @@ class Serving:
         """Build what is each enterprise's own: links, adapter, threads, rules, waiting times."""
         config, matrix = self._config, {}
         parts = config.parts()
-        self._first = await store.fact(FIRST) or ""
+        self._first = await store.fact(settings.FIRST) or ""
         if not self._first and config.enterprises:
-            self._first = await store.first_fact(FIRST, next(iter(parts)))
+            self._first = await store.first_fact(settings.FIRST, next(iter(parts)))
         marks = {name: "" if name == self._first else name for name in parts}
         servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
         for name, part in parts.items():

@@ -32,6 +32,10 @@ from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 
 
+FIRST = "enterprise.first"
+"""The fact that tells which enterprise was the first: rooms and facts without a name are its."""
+
+
 def all_users_of(config: Config) -> dict[str, OurUsers]:
     """Our users, as each enterprise sees them. Raises NameTaken."""
     users = [
@@ -67,16 +71,20 @@ def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
 
 
 def all_rules_of(
-    config: Config, users: Mapping[str, OurUsers], learnt: Mapping[str, Learnt], first: str
+    config: Config,
+    users: Mapping[str, OurUsers] | None = None,
+    learnt: Mapping[str, Learnt] | None = None,
+    first: str = "",
 ) -> dict[str, Rules]:
     """The rules of every enterprise, which know one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
+    users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
     for name, part in config.parts().items():
         ours = users[name]
         choices = [one for one in users if users[one].bot == ours.bot]
         made[name] = replace(
-            rules_of(part, ours, learnt[name], "" if name == first else name),
+            rules_of(part, ours, learnt.get(name), "" if name == first else name),
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             enterprises_of=ours.enterprises_of,

@@ -55,8 +55,8 @@ def trace(config: Config, event_id: str) -> None:
     table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
     for row in rows:
         what = f"{row.what} (possible double)" if row.repeat else row.what
-        table.add_row(_time(row.at), what, row.room_id, row.detail)
-    _print(table)
+        table.add_row(utc(row.at), what, row.room_id, row.detail)
+    print_table(table)
 
 
 @click.group("dead-letters")
@@ -75,8 +75,8 @@ def list_dead_letters(config: Config) -> None:
         return
     table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
     for letter in letters:
-        table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
-    _print(table)
+        table.add_row(letter.id, utc(letter.at), letter.room_id, _why(letter))
+    print_table(table)
 
 
 @dead_letters.command("show")
@@ -88,7 +88,7 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
     letter = next((letter for letter in letters if letter.id == letter_id), None)
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {_time(letter.at)}")
+    click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {utc(letter.at)}")
     click.echo(f"why:  {_why(letter)}")
     if not_loaded(letter.why):
         click.echo(f"fix:  {LOAD_IT}; then `dead-letters retry {letter.id}`")
@@ -135,8 +135,8 @@ def replicas(config: Config, *, as_json: bool) -> None:
     for one in sorted(members, key=lambda member: member.name):
         state = "gone" if not one.present else "leaving" if one.leaving else "serves"
         shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
-        table.add_row(one.name, shards, _time(one.started), seen, state)
-    _print(table)
+        table.add_row(one.name, shards, utc(one.started), seen, state)
+    print_table(table)
 
 
 @click.command()
@@ -167,7 +167,7 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
     for column in table.columns:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False, emoji=False)
@@ -176,7 +176,7 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _time(ms: int) -> str:
+def utc(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%d %H:%M:%S}.{ms % 1000:03d}"
 
 

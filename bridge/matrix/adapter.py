@@ -197,6 +197,13 @@ class MatrixAdapter:
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
 
+    async def configuration(self, room_id: RoomId, reader: UserId) -> Json | None:
+        event = await self.homeserver.state(reader, room_id, events.ROOM_SETTINGS)
+        return None if event is None else mapping(event, "content")
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: Json) -> None:
+        await self.homeserver.set_state(sender, room_id, events.ROOM_SETTINGS, content)
+
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)
         return bool(mapping(stone or {}, "content").get("replacement_room"))
@@ -316,9 +323,12 @@ class MatrixAdapter:
         await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str
+        self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""
     ) -> EventId:
-        content = await self._upload(room_id, sender, ports.RelayedMedia("file", file))
+        kind = "image" if caption else "file"
+        content = await self._upload(room_id, sender, ports.RelayedMedia(kind, file))
+        if caption:
+            content |= {"filename": content["body"], "body": caption}
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
-from bridge.rooms import cards, transcripts
+from bridge.rooms import cards, reports, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
 from bridge.rooms.room import Room
@@ -29,6 +29,8 @@ from bridge.rooms.visit import (
     Decline,
     Done,
     SendTranscript,
+    TellChanges,
+    TellFigures,
     TellHistory,
     TryLogin,
     load_effect,
@@ -61,6 +63,11 @@ class AsideLane:
             case TellHistory():
                 listed = await transcripts.list_chats(around, room.record, effect)
                 return Done(came=(Came(listed),))
+            case TellChanges():
+                told = await reports.list_changes(around, room.record, effect)
+                return Done(came=(Came(told),))
+            case TellFigures():
+                return await self._tell_figures(room, row, effect)
             case TryLogin():
                 tried = await try_login(around, room.account, effect)
                 outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
@@ -94,6 +101,16 @@ class AsideLane:
             return Done(came=(nothing,), outcome=Outcome.FAILED)
         recalled = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
         return Done(came=(Came(recalled),))
+
+    async def _tell_figures(self, room: Room, row: EffectRow, order: TellFigures) -> Done:
+        """The figures in words, and before them as a picture, if the room takes one."""
+        told, picture = await reports.figures(self._around, room.record, order)
+        done = Done()
+        if picture is not None:
+            send = partial(reports.send_figures, self._around, room.record, row, told, picture)
+            done = await _patiently(room, send, SOON, None)
+        done.came = (Came(told),)
+        return done
 
     async def _decline(self, room: Room, order: Decline) -> None:
         """Stay out of a room; an invitation that was taken back meanwhile needs no answer."""

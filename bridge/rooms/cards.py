@@ -32,9 +32,17 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
 from bridge.conversation.turn import plain_text
-from bridge.ids import EventId, SessionId
+from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
+from bridge.rooms.record import (
+    CardKind,
+    Meaning,
+    OurCard,
+    PollAnswered,
+    Reacted,
+    RobotAnswered,
+    Spoke,
+)
 from bridge.rooms.rules import Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
@@ -95,12 +103,25 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[model.Input]
             if sign in _ENOUGH_SIGNS and card.about is not None:
                 return [model.Solved(card.about)]
             return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
+        case CardKind.QUEUES:
+            return []  # a vote is `chosen_queue`
         case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
             robot = isinstance(conversation.phase, model.Chatting) and conversation.phase.robot
             number = _number(sign) or 0
             if not robot or not 0 < number <= len(card.options):
                 return []
             return [model.Said(gesture.event_id, model.CustomerText(card.options[number - 1]))]
+
+
+def chosen_queue(visit: Visit, meaning: Meaning) -> QueueId | None:
+    """The queue that a vote chooses; None: it is no vote, or about something else."""
+    if not isinstance(meaning, PollAnswered):
+        return None
+    for card in visit.record.cards:
+        if card.event_id == meaning.target and card.kind is CardKind.QUEUES:
+            number = _number(meaning.answer)
+            return QueueId(number) if number is not None and number in card.choices else None
+    return None
 
 
 def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:

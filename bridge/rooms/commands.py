@@ -30,12 +30,29 @@ from bridge.conversation.chat import ended_at, names
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
-from bridge.rooms import cards
+from bridge.rooms import administration, cards
+from bridge.rooms.administration import MOST_DAYS, USUAL_DAYS, By
 from bridge.rooms.people import choosing, lead, shown_settings
-from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.record import (
+    LoginTried,
+    Membership,
+    Order,
+    OwnLogin,
+    RoomRecord,
+    RoomSettings,
+)
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import SOURCES, BadSetting, folded, narrow, set_by_name
-from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit
+from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name, unset
+from bridge.rooms.visit import (
+    AskQueue,
+    Conceal,
+    SendTranscript,
+    TellChanges,
+    TellFigures,
+    TellHistory,
+    TryLogin,
+    Visit,
+)
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
@@ -52,6 +69,11 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def for_admins(self) -> bool:
         return COMMANDS[self.verb].for_admins(self.words)
+
+    @property
+    def lists_all(self) -> bool:
+        """It lists the commands, of which admins have more."""
+        return self.verb == "help" and bool(self.words)
 
 
 class Malformed(msgspec.Struct, frozen=True):
@@ -71,11 +93,16 @@ class Call(msgspec.Struct, frozen=True):
 
     words: Words
     event_id: EventId
+    """Empty: it was given from outside the room (`Order`)."""
     bare: bool = False
     target: EventId | None = None
     """The message to which the command is a reply."""
     reports: EventId | None = None
     """The undelivered message that `target`, a message of ours, is about."""
+    by: By = By()
+    """Who gave it, and how."""
+    admin: bool = False
+    """An admin gave it."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -97,6 +124,9 @@ class Command(msgspec.Struct, frozen=True):
     """It is about the room's settings: see `slip`."""
     asks: bool = False
     """It asks for a person, which a paused room does not."""
+    outside: str = ""
+    """Whether it may be given from outside the room: `tells`, `sets` (which the audit has from the
+    change itself) or `acts`; empty: it may not."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
     """Whether it counts without the prefix, in a direct chat with the bot while no chat runs:
     "start over, please" and "rate 5 is too high" are what customers say."""
@@ -252,11 +282,30 @@ def _number_and_form(words: list[str]) -> Words | None:
 
 
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
-    """`show` or the other word alone, or `set` and a value, behind so many keys."""
+    """`show` or the other word alone, or `set` and a value, behind so many keys.
+
+    `reset` may name one of the keys.
+    """
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
+    if action == other == "reset" and len(rest) <= keys:
+        return ("reset", *map(folded, rest))
     return (action,) if action in {"show", other} and not rest else None
+
+
+def _queue_words(words: list[str]) -> Words | None:
+    return _action("list", 0, words) if words else ()
+
+
+_DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
+
+
+def _maybe_days(words: list[str]) -> Words | None:
+    if not words:
+        return (str(USUAL_DAYS),)
+    found = _DAYS.fullmatch(folded(words[0])) if len(words) == 1 else None
+    return (found[1],) if found is not None and 0 < int(found[1]) <= MOST_DAYS else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
@@ -300,18 +349,62 @@ def _written(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
+    try:
+        _run(visit, verb, call)
+    except BadOrder as bad:
+        _answer(visit, call, bad.key, **bad.values)
+
+
+def _run(visit: Visit, verb: str, call: Call) -> None:
     if COMMANDS[verb].asks and visit.record.settings.paused:
-        _answer(visit, call, "config.paused")
-    else:
-        COMMANDS[verb].run(visit, call)
+        raise BadOrder("config.paused", {})
+    COMMANDS[verb].run(visit, call)
+
+
+LONGEST_ORDER = 2_000
+"""Characters."""
+
+
+def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> Parsed:
+    """Read an order from outside a room; BadOrder: it cannot be carried out there, as it stands."""
+    if len(words) > LONGEST_ORDER:
+        raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
+    parsed = _parse_words(_split(words.split()))
+    if isinstance(parsed, Malformed):
+        raise BadOrder(parsed.key, {"prefix": rules.prefix, "command": parsed.verb})
+    command = COMMANDS[parsed.verb]
+    if not command.outside:
+        raise BadOrder("order.inside", {"command": parsed.verb})
+    if record.membership is not Membership.JOINED:
+        raise BadOrder("order.not_served", {})
+    if rules.encryption.require and not (record.encrypted or command.in_clear):
+        raise BadOrder("order.in_clear", {})
+    _run(Visit(record, rules, now), parsed.verb, Call(parsed.words, EventId("")))
+    return parsed
+
+
+def ordered(visit: Visit, order: Order) -> None:
+    """Carry out an order that came from outside the room, and was in order when it came."""
+    parsed = _parse_words(_split(order.words.split()))
+    if isinstance(parsed, Malformed) or visit.record.membership is not Membership.JOINED:
+        return
+    by = By(order.actor, order.way)
+    if COMMANDS[parsed.verb].outside == "acts":
+        after = " ".join(parsed.words)
+        administration.note(visit, by, parsed.verb, after=after)
+    call = Call(parsed.words, EventId(""), by=by)
+    carry_out(visit, parsed.verb, call)
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
-    visit.say(key, args, reply_to=call.event_id)
+    also = "" if call.event_id else "order.by"
+    if also:
+        args |= call.by._asdict()
+    visit.ask(model.Say(key, args, reply_to=call.event_id or None, also=also))
 
 
 def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
-    visit.step(make(), call.event_id)
+    visit.step(make(), call.event_id or None)
 
 
 def _help(visit: Visit, call: Call) -> None:
@@ -322,7 +415,8 @@ def _help(visit: Visit, call: Call) -> None:
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
     now, verbs = inviting("help.idle", policy), ["start", "lang", "history", "help"]
     if call.words:
-        now, verbs = "help.all", list(COMMANDS)
+        mine = (verb for verb, row in COMMANDS.items() if call.admin or not row.for_admins(()))
+        now, verbs = "help.all", list(mine)
     elif isinstance(phase, model.Chatting):
         first = "human" if phase.robot else "status"
         now, verbs[:3] = "help.chatting", (first, "close", "transcript")
@@ -341,13 +435,13 @@ def _help(visit: Visit, call: Call) -> None:
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
-        visit.step(model.Start(), call.event_id)
+        visit.step(model.Start(), call.event_id or None)
         return
     queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
     if queue is None:
         _change("queue", "config.queue_set", visit, call)  # which says what queues there are
     elif not isinstance(phase, model.Waiting) or hidden(phase) or phase.queue_id == queue.id:
-        visit.step(model.Start(QueueId(queue.id)), call.event_id)
+        visit.step(model.Start(QueueId(queue.id)), call.event_id or None)
     elif phase.cancel:
         _answer(visit, call, "start.leaving")
     else:
@@ -412,15 +506,54 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
-    match call.words[0]:
-        case "list":
+    match call.words[:1]:
+        case ():
+            _offer_queues(visit, call)
+        case ("list",):
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
-        case "set":
+        case ("set",):
             _change("queue", "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
+
+
+def _offer_queues(visit: Visit, call: Call) -> None:
+    """Offer the queues as a poll, where there is something to choose."""
+    if len(visit.rules.queues) > 1:
+        visit.ask(AskQueue(call.event_id))
+    else:
+        _queue(visit, replace(call, words=("show",)))
+
+
+def _hours(visit: Visit, call: Call) -> None:
+    match call.words[0]:
+        case "set":
+            _change("hours", "hours.shown", visit, call)
+        case "reset":
+            administration.change(visit, unset("hours", visit.record.settings), call.by)
+            _answer(visit, call, "hours.shown", **shown_settings(visit))
+        case _:
+            _answer(visit, call, "hours.shown", **shown_settings(visit))
+
+
+def _undo(visit: Visit, call: Call) -> None:
+    done = administration.undo(visit, call.by)
+    key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
+    _answer(visit, call, key, **args)
+
+
+def _audit(visit: Visit, call: Call) -> None:
+    visit.ask(TellChanges(call.event_id, *map(int, call.words or ("0",))))
+
+
+def _stats(visit: Visit, call: Call) -> None:
+    if visit.now - visit.record.figures_at < TRANSCRIPT_EVERY:
+        _answer(visit, call, "stats.too_soon")
+    else:
+        visit.set(figures_at=visit.now)
+        visit.ask(TellFigures(call.event_id, int(call.words[0])))
 
 
 def _config(visit: Visit, call: Call) -> None:
@@ -428,7 +561,10 @@ def _config(visit: Visit, call: Call) -> None:
         case "set":
             _change(call.words[1], "config.taken", visit, call)
         case "reset":
-            visit.set(settings=RoomSettings())
+            settings = RoomSettings()
+            for key in call.words[1:]:
+                settings = unset(key, visit.record.settings)
+            administration.change(visit, settings, call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))
@@ -449,13 +585,10 @@ def _resume(visit: Visit, call: Call) -> None:
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
-    try:
-        settings = set_by_name(key, visit.record.settings, value or call.words[-1], choosing(visit))
-    except BadSetting as bad:
-        _answer(visit, call, bad.key, **bad.values)
-    else:
-        visit.set(settings=settings)
-        _answer(visit, call, done, **shown_settings(visit))
+    rules = choosing(visit)
+    settings = set_by_name(key, visit.record.settings, value or call.words[-1], rules)
+    administration.change(visit, settings, call.by)
+    _answer(visit, call, done, **shown_settings(visit))
 
 
 def _status(visit: Visit, call: Call) -> None:
@@ -574,8 +707,8 @@ def _changes(words: Words) -> bool:
     return words[:1] in {("set",), ("reset",)}
 
 
-_Setting = partial(Command, in_clear=True, setting=True)
-_ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True)
+_Setting = partial(Command, in_clear=True, setting=True, outside="sets")
+_ForAdmins = partial(Command, in_clear=True, for_admins=lambda _: True, outside="sets")
 
 # fmt: off
 # Every command of the contract that this version has, by its verb; below it, what follows some.
@@ -584,11 +717,13 @@ COMMANDS: Mapping[str, Command] = {
         in_clear=True),
     "start": Command(_start, lambda words: _sentence(words) or (),
         "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
-        "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, makes_sense=_names_queue),
+        "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, outside="acts",
+        makes_sense=_names_queue),
     "cancel": Command(partial(_step, model.Cancel), _no_words, "取消 取消 キャンセル 退出 取消排队 "
-        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True),
+        "退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True, outside="acts"),
     "close": Command(partial(_step, model.Close), _no_words,
-        "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True),
+        "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
+        outside="acts"),
     "rate": Command(_rate, _number_and_words, "评价 評分 評価 评分 評價", "rating stars score",
         makes_sense=_rates),
     "ask": Command(_ask, _sentence, "提问 提問 質問",
@@ -599,10 +734,11 @@ COMMANDS: Mapping[str, Command] = {
         "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     "callback": Command(partial(_step, model.CallBack), _no_words,
-        "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True),
-    "queue": _Setting(_queue, partial(_action, "list", 0), "队列 佇列 窓口 キュー",
+        "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
+        outside="acts"),
+    "queue": _Setting(_queue, _queue_words, "队列 佇列 窓口 キュー",
         "queues department", for_admins=_changes,
-        makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
+        makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_change, "language", "config.language_set"), _one_word,
         "语言 語言 言語", "language", for_admins=lambda _: True,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
@@ -611,7 +747,15 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
-    "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True),
+    "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
+        "opening schedule", for_admins=_changes),
+    "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
+        makes_sense=lambda visit, _: bool(visit.record.former)),
+    "audit": _ForAdmins(_audit, _maybe_number, "变更记录 變更紀錄 変更履歴", "changes"),
+    "stats": Command(_stats, _maybe_days, "统计 統計 統計", "statistics figures report",
+        for_admins=lambda _: True, outside="tells"),
+    "status": Command(_status, _no_words, "状态 狀態 状況", "state info position", in_clear=True,
+        outside="tells"),
     "retry": Command(_retry, _maybe_all, "重发 重傳 再送 重试 重試 重發", "resend again",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(
@@ -626,7 +770,7 @@ COMMANDS: Mapping[str, Command] = {
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
-        _no_words, "版本 版本 バージョン", "about", in_clear=True),
+        _no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),
 }
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +37,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
+from bridge.rooms.commands import check_order
 from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -43,14 +45,17 @@ from bridge.rooms.record import (
     Invited,
     MatrixEvent,
     Membership,
+    Order,
     Raw,
     RoomRecord,
     Undecryptable,
     Upgraded,
+    dump_input,
     load_input,
     load_record,
 )
 from bridge.rooms.room import GONE, Enterprise, LaneRunner, Room
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -60,6 +65,7 @@ from bridge.rooms.store import (
     NotOwned,
     PassedOn,
     StoreError,
+    StorePort,
     Unstorable,
 )
 from bridge.rooms.surroundings import Surroundings
@@ -145,6 +151,21 @@ class Timetable(msgspec.Struct, eq=False):
             await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
             sooner.cancel()
             moment.cancel()
+
+
+async def order_for(
+    store: StorePort, room_id: RoomId, order: Order, rules: Callable[[str], Rules], now: int
+) -> NewInput:
+    """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
+
+    `rules`: of an enterprise.
+    Raises BadOrder: it cannot be carried out there, as the room stands.
+    """
+    stored = (await store.load(room_id)).room
+    known = stored is not None and stored.record
+    record = load_record(known) if known else RoomRecord(room_id)
+    check_order(record, rules(record.enterprise), order.words, now)
+    return NewInput(room_id, dump_input(order), f"order:{secrets.token_hex(8)}")
 
 
 class Engine:
@@ -411,8 +432,7 @@ class Engine:
                 known = former is not None and former.record  # which may be yet to be written
                 record = load_record(known) if known else RoomRecord(found.record)
                 there = known and people.was_there(record, meaning.by)
-                rules = self.enterprise(record.enterprise).around.rules
-                may = rules.permission(meaning.by) in SERVED
+                may = self.rules(record.enterprise).permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
                 if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
@@ -519,6 +539,17 @@ class Engine:
             return await self._others.pass_on([new], now)
         except Unstorable as error:
             return error
+
+    async def order(self, room_id: RoomId, order: Order) -> None:
+        """Have a command from outside carried out in a room, by its owner, as soon as it can be.
+
+        Returns once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
+        """
+        store, upgrades = self._around.store, self._around.upgrades
+        await upgrades.look(store, room_id)
+        room_id, now = upgrades.record_of(room_id), self._around.clock.now()
+        new = await order_for(store, room_id, order, self.rules, now)
+        await self._take({new.room_id: [Came(order, new.key)]})
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""
@@ -664,6 +695,9 @@ class Engine:
         """The call centre of that id; one that is configured no more has a place as well."""
         found = self._enterprises.get(name)
         return self._enterprises.get(GONE, self._enterprises[""]) if found is None else found
+
+    def rules(self, enterprise: str) -> Rules:
+        return self.enterprise(enterprise).around.rules
 
     async def _leave_links(self, rooms: Collection[RoomId]) -> None:
         every = {id(one.around): one.around.link for one in self._enterprises.values()}

@@ -27,6 +27,7 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.administration import By, change, written
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -42,9 +43,9 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import BadSetting, Rules, settings_of_event
+from bridge.rooms.rules import KEYS, BadOrder, Rules, settings_of_event
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowSettings, Visit
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -288,7 +289,7 @@ def entered(
     elif visit.record.direct and other is not None:
         _learn_from(visit, other)
     if entry.config is not None and moving is None:
-        configured(visit, entry.config, standing, None)
+        configured(visit, entry.config, standing, entry.configured_by, None)
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif rules.encryption.require and not entry.encrypted:
@@ -325,9 +326,12 @@ def _refuse(visit: Visit) -> None:
 
 def _go_on_in(visit: Visit, upgrade: Upgrade) -> None:
     """Go on in the room that replaces ours, in which we are now, and leave ours."""
-    former, host = visit.record.matrix_id, visit.record.host
+    record = visit.record
+    former, host = record.matrix_id, record.host
     _move(visit, upgrade.into or former)
     visit.set(host=upgrade.host)
+    if written(record.settings):
+        visit.ask(ShowSettings())
     visit.step(model.Moved())
     visit.ask(LeaveRoom((host,), former=former))
 
@@ -383,7 +387,9 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId | None) -> None:
+def configured(
+    visit: Visit, content: Raw, standing: Standing, sender: UserId, event_id: EventId | None
+) -> None:
     """Handle the state event that configures the room; `event_id`: None if it was there before us.
 
     The room's own `events` levels may let anybody send it, so it is asked who may today. What was
@@ -394,7 +400,7 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     settings, wrong = visit.record.settings, None
     try:
         settings = settings_of_event(content, choosing(visit))
-    except BadSetting as bad:
+    except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
     if standing is not Standing.ADMIN:
@@ -403,8 +409,10 @@ def configured(visit: Visit, content: Raw, standing: Standing, event_id: EventId
     elif wrong is not None:
         visit.say(wrong.key, wrong.values, reply_to=event_id)
     elif changed:
-        visit.set(settings=settings)
+        change(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+    elif event_id is not None:
+        visit.ask(ShowSettings())  # one of ours may have come after it
 
 
 def lead(visit: Visit) -> str:
@@ -426,8 +434,12 @@ def shown_settings(visit: Visit) -> model.Args:
     """The room's configuration, as the sentences of the `config` family show it."""
     settings = visit.record.settings
     rules = visit.rules.of_room(settings)
+    queue = rules.queue_for(visit.record)
+    own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
     return {
-        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "queue": rules.queue_name(queue),
+        "hours": rules.hours_of(queue, settings) or "–",
+        "more": "".join(f"\n{key}: {value}" for key, value in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),
         "start": settings.start or rules.start,

@@ -376,6 +376,12 @@ class MatrixPort(Protocol):
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         """True if the room says of itself that another has taken its place (`m.room.tombstone`)."""
 
+    async def configuration(self, room_id: RoomId, reader: UserId) -> Raw | None:
+        """Content of the state event `org.matrix_webchat.room`; None: the room has none."""
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: Raw) -> None:
+        """Write that state event; Refused if `sender` may not."""
+
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
@@ -444,8 +450,9 @@ class MatrixPort(Protocol):
         """Say no to a request to verify `sender` (specification, "Key verification framework")."""
 
     async def send_file(
-        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str
-    ) -> EventId: ...
+        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
+    ) -> EventId:
+        """Send a file; one with a caption, which says the same in words, as a picture."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""

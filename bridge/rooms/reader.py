@@ -29,8 +29,9 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms.administration import By
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
@@ -41,6 +42,7 @@ from bridge.rooms.record import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    FromPerson,
     Invited,
     LoginTried,
     LookedUp,
@@ -51,6 +53,7 @@ from bridge.rooms.record import (
     Membership,
     Nothing,
     OfMessages,
+    Order,
     PartPosted,
     PollAnswered,
     Raw,
@@ -133,8 +136,10 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
     """The person whose standing has to be known before `receive`; None if nobody's."""
     if isinstance(meaning, RoomConfigured):
         return meaning.sender if visit.record.membership is _JOINED else None
-    if isinstance(command, Parsed) and command.for_admins:
+    if isinstance(command, Parsed) and (command.for_admins or command.lists_all):
         return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
+    if isinstance(meaning, PollAnswered) and cards.chosen_queue(visit, meaning) is not None:
+        return meaning.sender
     return None
 
 
@@ -158,8 +163,7 @@ def receive(
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
             if visit.record.membership is _JOINED:
-                happened = _ordered_by(visit, meaning, received, facts.earlier)
-                _step(visit, meaning.sender, happened)
+                _gestured(visit, meaning, received, facts)
         case Invited():
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
         case AgentInvited():
@@ -170,7 +174,9 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case RoomConfigured():
-            people.configured(visit, meaning.content, facts.standing, meaning.event_id)
+            people.configured(
+                visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
+            )
         case EncryptionOn():
             people.became_encrypted(visit)
         case Upgraded():
@@ -179,6 +185,39 @@ def receive(
             pass
         case _:
             assert_never(meaning)
+
+
+def _gestured(
+    visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
+) -> None:
+    queue = cards.chosen_queue(visit, gesture)
+    if queue is not None:
+        _chose_queue(visit, gesture, queue, received, facts)
+    else:
+        happened = _ordered_by(visit, gesture, received, facts.earlier)
+        _step(visit, gesture.sender, happened)
+
+
+def _chose_queue(
+    visit: Visit, vote: FromPerson, queue: QueueId, received: int, facts: Facts
+) -> None:
+    """Handle a vote about queues: an admin's sets the room's, a customer's asks for an agent there.
+
+    Both as by command, which the answer says in reply to the poll.
+    """
+    admin, served = facts.standing is Standing.ADMIN, visit.rules.permission(vote.sender) in SERVED
+    if not (admin or served) or _excessive(visit, vote.event_id, received):
+        return
+    call = Call(("set", str(queue)) if admin else (str(queue),), vote.event_id)
+    call = replace(call, by=By(vote.sender), admin=admin)
+    if admin:
+        commands.carry_out(visit, "queue", call)
+    elif facts.standing is Standing.UNKNOWN:
+        people.refuse_admin(visit, facts.standing, vote.event_id)
+    elif visit.rules.encryption.require and not facts.encrypted:
+        visit.say("encrypting.refused", reply_to=vote.event_id)
+    else:
+        commands.carry_out(visit, "start", call)
 
 
 def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
@@ -286,7 +325,9 @@ def _commanded(
         return
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
-    call = Call(command.words, spoke.event_id, command.bare, target, reports)
+    admin = facts.standing is Standing.ADMIN
+    call = Call(command.words, spoke.event_id, command.bare, target, reports, admin=admin)
+    call = replace(call, by=By(spoke.sender))
     commands.carry_out(visit, command.verb, call)
 
 
@@ -496,9 +537,11 @@ class Reader:
             case RobotAnswered():
                 cards.robot_answered(visit, stored)
             case LookedUp():
-                visit.say(stored.key, stored.args, reply_to=stored.event_id)
+                visit.say(stored.key, stored.args, reply_to=stored.event_id or None)
             case LoginTried():
                 commands.login_tried(visit, stored)
+            case Order():
+                commands.ordered(visit, stored)
             case MatrixEvent() | Entered():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:

@@ -249,6 +249,10 @@ class RoomSettings(Value, frozen=True):
     start: str | None = None
     """`on_message` or `on_command`."""
     paused: bool = False
+    hours: str | None = None
+    """Opening hours, as of a queue in the config."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Sentences of the room's own: names of `rules.TEXTS`, each with its words."""
     enterprise: str | None = None
     """Of those that share the bot; it is followed while there is no chat (`people.settled`)."""
 
@@ -278,6 +282,7 @@ class CardKind(StrEnum):
     ROBOT = "robot"
     CHOICES = "choices"
     CALLBACK = "callback"
+    QUEUES = "queues"
 
 
 class OurCard(Value, frozen=True):
@@ -288,7 +293,7 @@ class OurCard(Value, frozen=True):
     session_id: SessionId | None = None
     """Rating: of which chat."""
     choices: tuple[int, ...] = ()
-    """Rating: the ids, the best first."""
+    """Rating: the ids, the best first. Queues: theirs."""
     number: int = 0
     """Queue: of which request. Robot: of the newest request there was."""
     text: str = ""
@@ -409,6 +414,8 @@ class RoomRecord(Value, frozen=True):
     """The chats that may still change (`kept_chats`), the newest last; the store has them all."""
     transcript_at: int = 0
     """When a transcript was last asked for, ms since the epoch."""
+    figures_at: int = 0
+    """When figures were last asked for, ms since the epoch."""
     login_at: int = 0
     """When somebody last tried to log in, ms since the epoch."""
     login: OwnLogin | None = None
@@ -421,6 +428,8 @@ class RoomRecord(Value, frozen=True):
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
+    former: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Settings as they were before each of the newest changes, the latest last, for `undo`."""
 
     @property
     def matrix_id(self) -> RoomId:
@@ -586,6 +595,17 @@ class LookedUp(InboxEntry, frozen=True):
     args: Args = {}
 
 
+class Order(InboxEntry, frozen=True):
+    """A command from outside the room, with an admin's rights (`commands.check_order`)."""
+
+    actor: str
+    """A Matrix user, or a name such as `operator`."""
+    way: str
+    """`console`, `api`, `cli` or `widget`."""
+    words: str
+    """As it would be typed, without prefix."""
+
+
 class LoginTried(InboxEntry, frozen=True):
     """The call centre was asked whether it takes a customer's account."""
 
@@ -598,7 +618,7 @@ class LoginTried(InboxEntry, frozen=True):
 
 
 _Posted = Entered | EntryFailed | CardPosted | PartPosted
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode

@@ -406,6 +406,7 @@ class Room:
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
+        draft.changes += tuple(visit.changes)
         draft.implied = implied
         draft.entries += tuple(entries)
 
@@ -647,6 +648,7 @@ class Room:
             draft.buried,
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
+            draft.changes,
         )
 
     def committed(self, answer: Committed) -> None:

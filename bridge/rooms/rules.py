@@ -22,12 +22,28 @@ from bridge.conversation.model import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.texts import DEFAULT_LANGUAGE, Texts
+from bridge.texts import DEFAULT_LANGUAGE, Texts, placeholders
 from bridge.texts.languages import LANGUAGES, nearest
 from bridge.webchat.codes import Source
 
-KEYS = ("queue", "from", "language", "start", "paused")
+TEXTS: Mapping[str, tuple[str, ...]] = {
+    "greeting": ("room.welcome", "room.welcome_shared", "room.welcome_command", "robot.welcome"),
+    "closed": ("status.6", "result.-3", "queue.closed"),
+    "nobody": ("status.5", "result.-5"),
+    "ended": ("chat.ended", "chat.ended_command"),
+}
+"""Sentences that a room may have its own of, and the keys in whose place each stands."""
+_OWN = {key: name for name, keys in TEXTS.items() for key in keys}
+IN_TEXTS = frozenset({"queue", "prefix"})
+"""Placeholders that they may use."""
+KEYS = ("queue", "from", "language", "start", "paused", "hours", "texts")
 """Those of the state event `org.matrix_webchat.room`."""
+BY_COMMAND = (*KEYS[:-1], *(f"text.{name}" for name in TEXTS))
+"""The same for commands, which change one sentence at a time."""
+ENTERPRISE = "enterprise"
+"""A further one, where several call centres share a bot."""
+LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
+"""Characters of a room's own."""
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
@@ -35,6 +51,8 @@ LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500
 """Characters that are made narrow at a time."""
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the reading direction of what follows."""
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 """Colours of hands, and marks that choose between two pictures of the same sign."""
 KNOWN = 4096
@@ -120,10 +138,15 @@ class Rules(msgspec.Struct, frozen=True):
                 return queue
         return None
 
-    def zone_of(self, queue_id: int) -> tzinfo | None:
-        """Time zone of the queue's hours; None if nobody said."""
+    def hours_of(self, queue_id: int, settings: RoomSettings) -> str:
+        """Opening hours of a queue, for a room that may have its own; empty if nobody said."""
         queue = self.queue(queue_id)
-        return parse_hours(queue.hours).zone if queue is not None and queue.hours else None
+        return settings.hours or ("" if queue is None else queue.hours)
+
+    def zone_of(self, queue_id: int, settings: RoomSettings) -> tzinfo | None:
+        """Time zone of those hours."""
+        hours = self.hours_of(queue_id, settings)
+        return parse_hours(hours).zone if hours else None
 
     def queue_name(self, queue_id: int) -> str:
         """Name of the queue for people; its number if it is not configured."""
@@ -135,6 +158,19 @@ class Rules(msgspec.Struct, frozen=True):
         if record.settings.queue is not None:
             return record.settings.queue
         return self.queue_of_user(record.host) or self.default_queue
+
+    def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
+        """A sentence to the room: its own where it has one, else of the texts.
+
+        When a queue opens again is said in any case.
+        """
+        usual = self.texts.render(self.language_for(record), key, args)
+        own = dict(record.settings.texts).get(_OWN.get(key, "")) if record.settings.texts else None
+        if own is None:
+            return usual
+        queue = args.get("queue", self.queue_name(self.queue_for(record)))
+        said = own.format_map({"queue": queue, "prefix": self.prefix})
+        return f"{said} {usual}" if "opens" in args else said
 
     def language_for(self, record: RoomRecord) -> str:
         """The room's: as somebody chose it, else by what its customers write, else the default."""
@@ -163,7 +199,10 @@ class Rules(msgspec.Struct, frozen=True):
     def _policy(self, record: RoomRecord, longest: int) -> Policy:
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else None)
-        start = record.settings.start or self.start
+        start, hours = record.settings.start or self.start, self.policy.hours
+        if record.settings.hours:
+            own = parse_hours(record.settings.hours)
+            hours = dict.fromkeys((*(QueueId(one.id) for one in self.queues), *hours), own)
         return replace(
             self.policy,
             max_text_bytes=longest,
@@ -172,6 +211,7 @@ class Rules(msgspec.Struct, frozen=True):
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,
+            hours=hours,
         )
 
 
@@ -209,33 +249,54 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 # --- settings of a room ---------------------------------------------------------------------------
 
 
-class BadSetting(Exception):
-    """A setting's value cannot be used; `key` and `values` are of the texts."""
+class BadOrder(Exception):
+    """A setting's value, or an order, cannot be used; `key` and `values` are of the texts."""
 
     def __init__(self, key: str, args: Args) -> None:
         super().__init__(key)
         self.key = key
         self.values = args
 
+    def sentence(self, rules: Rules, language: str = "en") -> str:
+        return rules.texts.render(language, self.key, {"prefix": rules.prefix, **self.values})
+
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """The settings of a state event, else the config's; BadSetting: nothing of it counts."""
+    """The settings of a state event, else the config's; BadOrder: nothing of it counts."""
     settings = RoomSettings()
+    known = KEYS if not rules.choices else (*KEYS, ENTERPRISE)
     # The enterprise first: its queues are others.
-    for key in sorted(content, key=lambda one: one != "enterprise"):
+    for key in sorted(content, key=lambda one: one != ENTERPRISE):
+        if key not in known:
+            raise _bad_key(key, known)
         settings = _changed(settings, key, content[key], rules)
     return settings
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting, as commands do. Raises BadSetting: no such key, or no such value."""
+    """Change one setting, as commands do. Raises BadOrder: no such key, or no such value."""
     truth = {"true": True, "false": False}.get(value.strip().casefold())
     return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
 
 
+def unset(key: str, settings: RoomSettings) -> RoomSettings:
+    """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
+    if key not in (*BY_COMMAND, ENTERPRISE):
+        raise _bad_key(key)
+    if key.startswith("text."):
+        name = key.removeprefix("text.")
+        return replace(settings, texts=tuple(one for one in settings.texts if one[0] != name))
+    field = "source" if key == "from" else key
+    return replace(settings, **{field: getattr(RoomSettings(), field)})
+
+
+def _bad_key(key: str, known: tuple[str, ...] = BY_COMMAND) -> BadOrder:
+    return BadOrder("config.bad_key", {"key": shown_value(key), "known": known})
+
+
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
     match key:
-        case "enterprise" if rules.choices:
+        case "enterprise" if rules.choices:  # see `ENTERPRISE`
             chosen = _one_of(key, value, rules.choices)
             if chosen == settings.enterprise:
                 return settings
@@ -253,9 +314,21 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
             return replace(settings, paused=value)
         case "paused":
             raise _bad_value(key, value, ("true", "false"))
+        case "hours":
+            return replace(settings, hours=_hours(value))
+        case "texts" if isinstance(value, Mapping):
+            settings = replace(settings, texts=())
+            for name, sentence in value.items():
+                settings = _changed(settings, f"text.{name}", sentence, rules)
+            return settings
+        case "texts":
+            raise _bad_value(key, value, tuple(TEXTS))
+        case _ if key in BY_COMMAND:
+            others = dict(unset(key, settings).texts)
+            others[key.removeprefix("text.")] = _sentence(key, value)
+            return replace(settings, texts=tuple(sorted(others.items())))
         case _:
-            known = (*KEYS, "enterprise") if rules.choices else KEYS
-            raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
+            raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
 
 
 def _queue(value: object, rules: Rules) -> QueueId:
@@ -264,8 +337,34 @@ def _queue(value: object, rules: Rules) -> QueueId:
         queue = rules.find_queue(str(value))
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
-        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
+        raise BadOrder("config.bad_queue", {"value": shown_value(value), "known": known})
     return QueueId(queue.id)
+
+
+def _hours(value: object) -> str:
+    hours = narrow(value).strip() if isinstance(value, str) else ""
+    try:
+        if len(hours) <= LONGEST_HOURS:
+            parse_hours(hours)
+            return hours
+    except ValueError:
+        pass
+    raise BadOrder("config.bad_hours", {"value": shown_value(value)})
+
+
+def _sentence(key: str, value: object) -> str:
+    """A sentence of the room's own, on one line, with no sign that is not seen."""
+    given = value if isinstance(value, str) else ""
+    seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
+    sentence = " ".join(_TURNS.sub("", "".join(seen)).split())
+    try:
+        fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
+    except ValueError:  # braces that do not match, or hold more than a name
+        fits = False
+    if not fits:
+        names = tuple(f"{{{name}}}" for name in sorted(IN_TEXTS))
+        raise BadOrder("config.bad_text", {"key": key, "limit": LONGEST_SENTENCE, "names": names})
+    return sentence
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
@@ -275,8 +374,8 @@ def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     raise _bad_value(key, value, known)
 
 
-def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadSetting:
-    return BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
+def _bad_value(key: str, value: object, known: tuple[str, ...]) -> BadOrder:
+    return BadOrder("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
 
 
 def shown_value(value: object) -> str:

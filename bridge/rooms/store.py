@@ -138,6 +138,27 @@ class ChatRow(msgspec.Struct, frozen=True):
     """Tagged JSON of a `rooms.record.Chat`."""
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A row of the audit: somebody changed something."""
+
+    at: int
+    """ms since the epoch."""
+    actor: str
+    """A Matrix user, or a name such as `operator`."""
+    way: str
+    """`command`, `state`, `console`, `api`, `cli` or `widget`."""
+    key: str
+    """A setting of the room, or what was done: `erase`, `dead-letters retry`, …"""
+    before: str = ""
+    """Empty: it was not set, or there is nothing of the kind."""
+    after: str = ""
+    room_id: str = ""
+    """The room's key in the store; empty: it is about none."""
+    enterprise: str = ""
+    number: int = 0
+    """Given by the store; grows."""
+
+
 class Settlement(msgspec.Struct, frozen=True):
     seq: EffectSeq
     outcome: Outcome
@@ -168,6 +189,8 @@ class Commit(msgspec.Struct, frozen=True):
     settled: Sequence[Settlement] = ()
     chats: Sequence[ChatRow] = ()
     """Chats of the room that are new or have changed, each at most once."""
+    changes: Sequence[Change] = ()
+    """For the audit."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -329,6 +352,14 @@ class StorePort(Protocol):
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""
+
+    async def record_changes(self, changes: Sequence[Change]) -> None:
+        """Write rows of the audit; a room's own settings are audited by its `Commit`."""
+
+    async def changes(
+        self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Change]:
+        """The audit, of one room or of all, the newest first; with `before`, numbers below it."""
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
 

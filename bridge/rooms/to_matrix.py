@@ -25,11 +25,13 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
+from bridge.rooms.administration import state_of
 from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
     EntryFailed,
+    LookedUp,
     MatrixEvent,
     Membership,
     OurCard,
@@ -39,16 +41,18 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import hides
+from bridge.rooms.rules import BadOrder, hides, settings_of_event
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
+    AskQueue,
     Came,
     Done,
     EnterRoom,
     LeaveRoom,
     PutSigns,
     ShowAnswer,
+    ShowSettings,
     StoredEffect,
     can_be_sent_again,
     load_effect,
@@ -214,6 +218,10 @@ class MatrixLane:
                 return self._offer(room, row, effect)
             case PutSigns():
                 return self._sign(room, row, effect)
+            case AskQueue():
+                return self._ask_queue(room, row, effect)
+            case ShowSettings():
+                return self._show_settings(room)
             case model.TakeBack():
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
@@ -311,7 +319,7 @@ class MatrixLane:
         # What waits since an earlier version does not say all that today's sentences do.
         command = f"{rules.prefix} {args.get('near', key.rpartition('.')[2])}"
         missing = {"commands": command, "command": command}
-        missing |= dict.fromkeys(("rating", "link", "left", "now"), "…")
+        missing |= dict.fromkeys(("rating", "link", "left", "now"), "…") | {"more": ""}
         known = {"prefix": rules.prefix, **missing, **args}
         language = rules.language_for(room.record)
         queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
@@ -323,9 +331,10 @@ class MatrixLane:
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
-                now, zone = self._around.clock.now(), rules.zone_of(queue)
+                now = self._around.clock.now()
+                zone = rules.zone_of(queue, room.record.settings)
                 known["opens"] = clock_time(language, opens, zone, now_ms=now)
-        return rules.texts.render(language, key, known)
+        return rules.sentence(room.record, key, known)
 
     # --- messages that a reaction or a vote answers ------------------------------------------
 
@@ -374,6 +383,49 @@ class MatrixLane:
             except ports.Refused as error:
                 _log.info("no sign", **log_fields(room.record, row), why=error.code)
         return done
+
+    async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
+        """Offer the queues as a poll, which has the words for clients without polls."""
+        rules, record = self._around.rules, room.record
+        queues = rules.queues[:MOST_ANSWERS]
+        args: model.Args = {
+            "queue": rules.queue_name(rules.queue_for(record)),
+            "list": "\n".join(f"{queue.id} — {queue.name}" for queue in queues),
+        }
+        answers = tuple((str(queue.id), queue.name) for queue in queues)
+        text = self._sentence(room, "command.queue_offer", args)
+        poll = ports.Poll(self._sentence(room, "command.queue_question", args), answers, text)
+        txn_id, card = self._transaction_id(room, row, record.host), None
+        try:
+            event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
+            card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in queues))
+        except ports.Refused as error:
+            _log.info("no poll", **log_fields(record, row), why=error.code)
+            notice = ports.NoticeText(text, reply_to=ask.event_id or None)
+            event_id = await self._notice(room, row, notice)
+        return Done(event_id, came=() if card is None else (Came(CardPosted(card)),))
+
+    async def _show_settings(self, room: Room) -> Done:
+        """Write the settings, as they are by now, unless the state event says so already.
+
+        Where we may not, and there is one that says otherwise, that is told.
+        """
+        record, matrix = room.record, self._matrix
+        wanted = state_of(record.settings)
+        try:
+            shown = await matrix.configuration(record.matrix_id, record.host)
+        except ports.Refused as error:
+            return Done(outcome=Outcome.REFUSED, detail=error.code)
+        with suppress(BadOrder):
+            if settings_of_event(shown or {}, self._around.rules) == record.settings:
+                return Done()
+        try:
+            await matrix.configure(record.matrix_id, record.host, wanted)
+        except ports.Refused as error:
+            differs = LookedUp(EventId(""), "config.state_differs")
+            came = () if shown is None else (Came(differs),)
+            return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
+        return Done()
 
     # --- coming and going ---------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
+    Change,
     ChatRow,
     EffectRow,
     Entry,
@@ -103,6 +104,30 @@ class PutSigns(RoomWish, frozen=True):
     """Those to be taken away again."""
 
 
+class ShowSettings(RoomWish, frozen=True):
+    """Make the room's state event say what its settings are, where our host may write it."""
+
+
+class AskQueue(RoomWish, frozen=True):
+    """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+
+
+class TellChanges(RoomWish, frozen=True):
+    """List who changed what in the room, as a reply to the event (empty: nobody's)."""
+
+    event_id: EventId
+    limit: int
+
+
+class TellFigures(RoomWish, frozen=True):
+    """Show the figures of the room's chats of the last days, in words and as a picture."""
+
+    event_id: EventId
+    days: int
+
+
 class TellHistory(RoomWish, frozen=True):
     """List the room's chats, as a reply to the event."""
 
@@ -143,9 +168,10 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer | ShowSettings | AskQueue
 """The lane to Matrix."""
-Aside = model.ToAside | TellHistory | SendTranscript | TryLogin | Conceal | Decline
+_Told = TellHistory | TellChanges | TellFigures | SendTranscript
+Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
@@ -173,12 +199,16 @@ def new_effect(effect: Effect) -> NewEffect | None:
             about = effect.reply_to
         elif isinstance(effect, model.Reported | ShowAnswer):
             about = effect.event_id
+        elif isinstance(effect, AskQueue):
+            about = effect.event_id or None
         return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
     if isinstance(effect, model.FetchHistory):
         return NewEffect(Lane.ASIDE, body)
-    return NewEffect(Lane.ASIDE, body, effect.event_id) if isinstance(effect, Aside) else None
+    return (
+        NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
+    )
 
 
 def log_fields(
@@ -202,8 +232,8 @@ KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
 with the message all of them are taken back."""
 
-Mark = tuple[RoomRecord, int]
-"""The record, and how many effects had been asked for."""
+Mark = tuple[RoomRecord, int, int]
+"""The record, how many effects had been asked for, and how many changes made."""
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -220,18 +250,21 @@ class Visit(msgspec.Struct, eq=False):
     """Messages that are to be sent again, once the reader has looked them up."""
     admins: tuple[UserId, ...] = ()
     """Members who may configure the room, as far as was asked for this step."""
+    changes: list[Change] = []
+    """For the audit."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
-        return self.record, len(self.effects)
+        return self.record, len(self.effects), len(self.changes)
 
     def undo(self, mark: Mark) -> None:
         """Roll back to the mark: our own code failed in the midst of something."""
-        self.record, kept = mark
-        del self.effects[kept:]
+        self.record, effects, changes = mark
+        del self.effects[effects:]
+        del self.changes[changes:]
         self.again.clear()
 
     def take_again(self) -> list[EventId]:
@@ -454,6 +487,7 @@ class Draft(msgspec.Struct):
     ended: tuple[Ended, ...] = ()
     chats: tuple[tuple[Chat | None, Chat], ...] = ()
     """As `changed_chats` tells them; of each, only the newest is written."""
+    changes: tuple[Change, ...] = ()
     signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
     phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()

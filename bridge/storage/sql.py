@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
+    Change,
     Commit,
     Committed,
     EffectRow,
@@ -126,6 +127,11 @@ SAVE_ROOMS = updating(
     "AND deadline IS {deadline} AND customer = {customer}",
 )
 SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
+_CHANGE = "at, actor, way, key, before, after, room_id, enterprise"
+INSERT_CHANGES = for_rows(
+    f"INSERT INTO changes ({_CHANGE}) {{rows}}",
+    "bigint, text, text, text, text, text, text, text",
+)
 END_INPUTS = updating(
     "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
     "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
@@ -161,7 +167,7 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
     new_rooms: list[tuple[object, ...]] = []
     rooms: list[tuple[object, ...]] = []
     ended: list[tuple[object, ...]] = []
-    chats, settled, entries, waiting = [], [], [], []
+    chats, settled, entries, waiting, changes = [], [], [], [], []
     anchors = {}
     for one in commits:
         room_id, now, room = one.room_id, one.now, one.room
@@ -169,6 +175,7 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
             row = room_id, room.record, room.live, room.phase, room.deadline, room.customer
             (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
         chats += [(room_id, chat.number, chat.chat) for chat in one.chats]
+        changes += change_rows(one.changes)
         ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
         ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
         for end in one.settled:
@@ -185,6 +192,7 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (INSERT_ROOMS, new_rooms, True, False),
         (SAVE_ROOMS, rooms, True, False),
         (SAVE_CHATS, chats, False, False),
+        (INSERT_CHANGES, changes, False, False),
         (END_INPUTS, ended, True, False),
         (SETTLE_EFFECTS, settled, True, False),
         (SAVE_ANCHORS, [*anchors.values()], False, False),
@@ -192,6 +200,15 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
         (INSERT_WAITING, waiting, False, True),
     )
     return [Part(*part) for part in parts if part[1]]
+
+
+def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
+    """The columns of `INSERT_CHANGES`."""
+    texts = [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
+    return [
+        (one.at, *map(printable, words), one.room_id, one.enterprise)
+        for one, words in zip(changes, texts, strict=True)
+    ]
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
@@ -340,6 +357,13 @@ ROOMS_OF = same(
 CHATS = same(
     "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
     "ORDER BY number DESC LIMIT $3"
+)
+CHANGES = same(
+    f"SELECT {_CHANGE}, number FROM changes WHERE number < $1 ORDER BY number DESC LIMIT $2"  # noqa: S608
+)
+CHANGES_OF = same(
+    f"SELECT {_CHANGE}, number FROM changes WHERE room_id = $3 AND number < $1 "  # noqa: S608
+    "ORDER BY number DESC LIMIT $2"
 )
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 

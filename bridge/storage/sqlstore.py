@@ -22,6 +22,7 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
     Answer,
     Backlog,
+    Change,
     ChatRow,
     Commit,
     DeadLetter,
@@ -174,6 +175,20 @@ class SqlStore:
         highest = sql.HIGHEST if upto is None else upto
         rows = await self._read(sql.CHATS, room_id, highest, limit)
         return [ChatRow(number, bytes(chat)) for number, chat in rows]
+
+    async def record_changes(self, changes: Sequence[Change]) -> None:
+        if changes:
+            await self._write(Together([Part(sql.INSERT_CHANGES, sql.change_rows(changes))]))
+
+    async def changes(
+        self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Change]:
+        below = sql.HIGHEST if before is None else before
+        if room_id is None:
+            rows = await self._read(sql.CHANGES, below, limit)
+        else:
+            rows = await self._read(sql.CHANGES_OF, below, limit, room_id)
+        return [Change(*row) for row in rows]
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         found: EventId | None = await self._value(sql.ANCHOR, room_id, name)

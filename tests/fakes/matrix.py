@@ -30,6 +30,8 @@ from bridge.rooms.record import (
     Meaning,
     MemberGone,
     Nothing,
+    PollAnswered,
+    RoomConfigured,
     Spoke,
     Thread,
     Undecryptable,
@@ -58,6 +60,7 @@ class SentFile(msgspec.Struct, frozen=True):
     name: str
     mime: str
     data: bytes
+    caption: str = ""
 
 
 async def at_once() -> None:
@@ -88,6 +91,7 @@ class FakeMatrix:
         room: what a timeline finds, oldest first; `recorded` in it is what is written down.
         sent_files: those of our own that we sent.
         polls: our questions, each once.
+        configured: the state event of each room; we write it with a `level` of 50.
         redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
         replaced: rooms that were upgraded, in which only people may speak.
@@ -117,6 +121,7 @@ class FakeMatrix:
         self.event_ids = "$ours{}"
         self.room: list[dict[str, object]] = []
         self.sent_files: list[SentFile] = []
+        self.configured: dict[RoomId, dict[str, object]] = {}
         self.redacted: list[EventId] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
@@ -170,6 +175,13 @@ class FakeMatrix:
                 return Spoke(event_id, sender, media)
             case "unreadable":
                 return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
+            case "configure":
+                content = raw["content"]
+                assert isinstance(content, dict)
+                return RoomConfigured(event_id, sender, content)
+            case "vote":
+                target, answer = EventId(str(raw["target"])), str(raw["answer"])
+                return PollAnswered(event_id, sender, target, answer)
             case "upgraded":
                 return Upgraded(RoomId(str(raw["into"])))
             case _:
@@ -211,6 +223,16 @@ class FakeMatrix:
         return {user: self.levels.get(user, self.level) for user in users}
 
     # --- sending ----------------------------------------------------------------------------
+
+    async def configuration(self, room_id: RoomId, reader: UserId) -> dict[str, object] | None:
+        await self._request("configuration")
+        return self.configured.get(room_id)
+
+    async def configure(self, room_id: RoomId, sender: UserId, content: dict[str, object]) -> None:
+        await self._request("configure")
+        if self.level < 50:
+            raise Refused("M_FORBIDDEN")
+        self.configured[room_id] = content
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         await self._request(f"is {room_id} replaced for {reader}")
@@ -301,10 +323,12 @@ class FakeMatrix:
             raise self.sign_trouble.popleft()
         self.signs.append((room_id, who, event_id))
 
-    async def send_file(self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str) -> EventId:
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
+    ) -> EventId:
         data = b"".join([chunk async for chunk in file.chunks])
         if (room_id, txn_id) not in self._by_transaction:
-            self.sent_files.append(SentFile(file.name, file.mime, data))
+            self.sent_files.append(SentFile(file.name, file.mime, data, caption))
         return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:

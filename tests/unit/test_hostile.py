@@ -34,7 +34,7 @@ from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import COMMANDS
 from bridge.rooms.record import MemberJoined, RoomRecord, RoomSettings, Spoke
-from bridge.rooms.rules import BadSetting, set_by_name
+from bridge.rooms.rules import BadOrder, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.http import (
     Endpoints,
@@ -327,7 +327,7 @@ def customers_name(text: str) -> None:
 
 
 def setting(key: str, text: str) -> None:
-    with suppress(BadSetting):
+    with suppress(BadOrder):
         set_by_name(key, RoomSettings(), text, RULES)
 
 

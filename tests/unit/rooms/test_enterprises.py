@@ -18,7 +18,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
 from bridge.rooms.record import Membership, OwnLogin, RoomRecord, RoomSettings, dump_record
 from bridge.rooms.room import GONE, Enterprise
-from bridge.rooms.rules import BadSetting, Rules, set_by_name, settings_of_event
+from bridge.rooms.rules import BadOrder, Rules, set_by_name, settings_of_event
 from bridge.rooms.store import Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -227,14 +227,14 @@ def test_settings_are_judged_by_the_chosen_one() -> None:
     rules = Two().around.rules
     settings = settings_of_event({"queue": "Repairs", "enterprise": "best"}, rules)
     assert (settings.enterprise, settings.queue) == ("best", 1)
-    with pytest.raises(BadSetting):
+    with pytest.raises(BadOrder):
         settings_of_event({"queue": "Returns", "enterprise": "best"}, rules)
-    with pytest.raises(BadSetting) as bad:
+    with pytest.raises(BadOrder) as bad:
         set_by_name("enterprise", settings, "third", rules)
     assert bad.value.values["known"] == ("acme", "best")
     back = set_by_name("enterprise", settings, "acme", rules)
     assert (back.enterprise, back.queue) == ("acme", None)
-    with pytest.raises(BadSetting) as bad:
+    with pytest.raises(BadOrder) as bad:
         set_by_name("enterprise", settings, "best", RULES)
     assert bad.value.key == "config.bad_key"
 

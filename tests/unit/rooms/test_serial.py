@@ -44,6 +44,7 @@ from bridge.rooms.record import (
     LoginTried,
     LookedUp,
     MatrixEvent,
+    Order,
     OwnLogin,
     Stored,
     dump_input,
@@ -52,6 +53,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import Lane
 from bridge.rooms.visit import (
+    AskQueue,
     Conceal,
     Decline,
     Effect,
@@ -60,7 +62,10 @@ from bridge.rooms.visit import (
     PutSigns,
     SendTranscript,
     ShowAnswer,
+    ShowSettings,
     StoredEffect,
+    TellChanges,
+    TellFigures,
     TellHistory,
     TryLogin,
     load_effect,
@@ -79,6 +84,7 @@ INPUTS: list[Stored] = [
     EntryFailed("M_FORBIDDEN"),
     LookedUp(EVENT, "history.list", {"list": "1. …"}),
     LoginTried(EVENT, OwnLogin("ada", b"\x00sealed"), "login.refused", -20),
+    Order("operator", "api", "queue set 2"),
     Said(EVENT, CustomerText("hello")),
     Said(EVENT, MEDIA),
     Pushed(QueueStatus(RequestId(9001), 0, 2)),
@@ -105,6 +111,8 @@ MATRIX: list[Effect] = [
     Reported(EVENT, "undelivered.blank"),
     ShowAnswer(EVENT, "how?", "robot.nothing", {}),
     PutSigns(EVENT, ("👍",)),
+    ShowSettings(),
+    AskQueue(EventId("")),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
 ]
@@ -113,6 +121,8 @@ ASIDE: list[Effect] = [
     AskRobot(EVENT, "how?", first=True),
     FetchHistory(SessionId(5150), 7),
     TellHistory(EVENT, 20),
+    TellChanges(EVENT, 20),
+    TellFigures(EVENT, 7),
     SendTranscript(EVENT, 3),
     TryLogin(EVENT, OwnLogin("ada", b"\x00sealed")),
     Conceal(EVENT),

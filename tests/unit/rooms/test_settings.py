@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import QueueId
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.rules import BadSetting, settings_of_event, shown_value
+from bridge.rooms.rules import BadOrder, settings_of_event, shown_value
 from bridge.texts import LANGUAGES, Texts
 from bridge.texts.languages import listed
 from tests.unit.rooms.visits import RULES
@@ -52,7 +52,7 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
     ],
 )
 def test_bad_values(content: dict[str, object], key: str, says: str) -> None:
-    with pytest.raises(BadSetting) as caught:
+    with pytest.raises(BadOrder) as caught:
         settings_of_event({"paused": True, **content}, RULES)
     assert caught.value.key == key
     for language in LANGUAGES:

@@ -1,0 +1,37 @@
+"""Plots for rooms: PNG files drawn by Pillow, with figures and no words. Pure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT, MARGIN, FOOT = 720, 320, 24, 28
+"""Pixels: of the picture, around the bars, and below them for their labels."""
+DARK, LIGHT, LINE, GROUND = "#1b7f5c", "#c9d1d6", "#5f6b73", "#ffffff"
+LABELS = 10
+"""Bars of which each has its label; of more, every few."""
+
+
+def stacked_bars(bars: Sequence[tuple[str, int, int]]) -> bytes:
+    """Bars of a label, a dark part and a light part above it; their scale is the highest one's."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+    floor, highest = HEIGHT - FOOT, max(1, *(dark + light for _, dark, light in bars))
+    unit, pitch = (floor - 2 * MARGIN) / highest, (WIDTH - 2 * MARGIN) / len(bars)
+    every = -(-len(bars) // LABELS)
+    for number, (label, dark, light) in enumerate(bars):
+        left, right = MARGIN + (number + 0.15) * pitch, MARGIN + (number + 0.85) * pitch
+        middle, top = (left + right) / 2, floor - unit * (dark + light)
+        if dark + light:
+            draw.rectangle((left, top, right, floor), fill=LIGHT)
+            draw.text((middle, top - 4), f"{dark + light}", LINE, font, anchor="ms")
+        if dark:
+            draw.rectangle((left, floor - unit * dark, right, floor), fill=DARK)
+        if number % every == 0:
+            draw.text((middle, floor + 8), label, LINE, font, anchor="mt")
+    draw.line((MARGIN, floor, WIDTH - MARGIN, floor), LINE)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()

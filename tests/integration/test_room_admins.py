@@ -1,0 +1,181 @@
+"""Room admins in a real room: a tap on a queue, undo, audit, figures, and orders from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from tests.support.client import room_call, set_state
+from tests.support.matrix_user import content_of
+from tests.support.postgres import postgres_server
+from tests.support.replicas import Replicas, three
+from tests.support.stage import Stage, StageOptions
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import Talk, upgraded, wording
+
+__all__ = ["postgres_server", "three"]
+
+SETTINGS = "org.matrix_webchat.room"
+POLL = "org.matrix.msc3381.poll.start"
+SWEPT = 60.0
+"""Seconds within which what the command line has stored is found on SQLite."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    section = bridge_section(encryption={"allow": False})
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def command(stage: Stage, *words: str, expected: int = 0) -> str:
+    """A command as an operator types it, beside the running bridge; returns what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", *words, "-c", str(stage.config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == expected, output.decode()
+    return output.decode()
+
+
+async def with_power(stage: Stage, name: str) -> Talk:
+    """A direct chat in which the bot may write state."""
+    customer = await stage.customer(name)
+    users = {customer.user_id: 100, stage.bot: 50}
+    return await Talk.open(stage, customer, power_level_content_override={"users": users})
+
+
+async def shows(talk: Talk, settings: dict[str, object]) -> None:
+    """Wait until the room's state event says so."""
+
+    def newest() -> object:
+        told = [one for one in talk.customer.events(talk.room) if one.get("type") == SETTINGS]
+        return content_of(told[-1]) if told else None
+
+    await talk.customer.wait_until(lambda: newest() == settings)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_command_poll_state_event_and_order_are_one_truth(stage: Stage) -> None:
+    talk = await with_power(stage, "governor")
+    await talk.reads("Sales will answer here", stage.bot)
+    await talk.say("!wc lang en")
+    await talk.reads("The language is now English", stage.bot)
+    await talk.say("!wc queue")
+    poll = await talk.sees(lambda event: event.get("type") == POLL)
+    await talk.customer.vote(talk.room, poll, "2")
+    await talk.reads("The queue is now Service", stage.bot)
+    await shows(talk, {"queue": 2, "language": "en"})
+
+    content: dict[str, object] = {"queue": 1, "language": "en", "hours": "daily 08:00-20:00 UTC"}
+    await set_state(talk.customer, talk.room, SETTINGS, content)
+    told = wording(await talk.reads("Settings changed: queue Sales", stage.bot))
+    assert "hours: daily 08:00-20:00 UTC" in told
+    await talk.say("!wc undo")
+    await talk.reads("The last change is undone. Settings: queue Service", stage.bot)
+    await shows(talk, {"queue": 2, "language": "en"})
+
+    refused = await command(stage, "order", talk.room, "queue", "set", "99", expected=1)
+    assert "There is no queue “99”" in refused
+    assert "Stored" in await command(stage, "order", talk.room, "queue", "set", "sales")
+    said = wording(await talk.reads("The queue is now Sales", stage.bot, SWEPT))
+    assert said.endswith("— operator, from outside this room (cli)")
+
+    await talk.say("!wc audit")
+    lines = wording(await talk.reads("Who changed what here", stage.bot)).splitlines()[1:]
+    who = talk.customer.user_id
+    assert [line.split(" · ", 1)[1] for line in lines] == [
+        "operator (cli) · queue: 2 → 1",
+        f"{who} (command) · hours: daily 08:00-20:00 UTC → –",
+        f"{who} (command) · queue: 1 → 2",
+        f"{who} (state) · hours: – → daily 08:00-20:00 UTC",
+        f"{who} (state) · queue: 2 → 1",
+        f"{who} (command) · queue: – → 2",
+        f"{who} (command) · language: – → en",
+    ]
+    printed = await command(stage, "changes", talk.room)
+    assert len(printed.splitlines()) == 1 + len(lines)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_members_tap_asks_for_an_agent(stage: Stage) -> None:
+    owner, member = await stage.customer("landlord"), await stage.customer("tenant")
+    room = await owner.create_dm(
+        stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, member.user_id]
+    )
+    await room_call(member, "join", room)
+    theirs = Talk(stage, member, room)
+    await theirs.reads("This room reaches the agents of Sales", stage.bot)
+    await theirs.say("!wc queue")
+    poll = await theirs.sees(lambda event: event.get("type") == POLL)
+    await member.vote(room, poll, "2")
+    await theirs.reads("Waiting for Service", stage.bot)
+    assert (await theirs.queued()).request is not None
+    refused = await theirs.say("!wc undo")
+    said = wording(await theirs.reads_reply("Only a room admin", refused))
+    assert "power level of 50" in said
+    assert "permission “admin”" in said
+    await theirs.say("!wc help all")
+    assert "undo" not in wording(await theirs.reads("The commands:", stage.bot))
+    await theirs.say("!wc cancel")
+    await theirs.at_desk(lambda one: one.request is None)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_figures_of_a_chat(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("counter"), "hello")
+    await talk.heard("hello")
+    await talk.accept()
+    await talk.say("!wc close")
+    await talk.at_desk(lambda one: one.session is None)
+    await talk.say("!wc rate 5")
+    await talk.reads("Thank you for your rating", stage.bot)
+    await talk.say("!wc stats 2d")
+    told = wording(await talk.reads("📊 The last 2 days:\nchats 1: with an agent 1", stage.bot))
+    assert "ratings: 5 (Very satisfied) × 1" in told
+    picture = await talk.sees(lambda event: content_of(event).get("msgtype") == "m.image")
+    content = content_of(picture)
+    assert str(content["body"]).startswith(told), "who sees no picture has the figures"
+    assert content["filename"] == "stats.png"
+    image = Image.open(io.BytesIO(await talk.customer.read_file(picture)))
+    info = content["info"]
+    assert isinstance(info, dict)
+    assert (image.format, image.size) == ("PNG", (info["w"], info["h"]))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_sentence_of_the_rooms_own_goes_along_into_the_upgraded_room(stage: Stage) -> None:
+    talk = await with_power(stage, "mover")
+    await talk.reads("Sales will answer here", stage.bot)
+    await talk.say("!wc config set text.ended Until next time from {queue}!")
+    await talk.reads("text.ended: Until next time", stage.bot)
+    there = await upgraded(talk)
+    await room_call(there.customer, "invite", there.room, {"user_id": stage.bot})
+    await there.say("hello again")
+    await there.heard("hello again")
+    await there.accept()
+    await there.desk("close")
+    await there.reads("Until next time from Sales!", stage.bot)
+
+
+@pytest.mark.asyncio
+async def test_the_owner_of_the_room_carries_out_what_another_process_stored(
+    three: Replicas,
+) -> None:
+    talk = await Talk.open(three.stage, await three.stage.customer("shared"))
+    await talk.reads("will answer here", three.stage.bot)
+    await command(three.stage, "order", talk.room, "start")
+    await talk.reads("Waiting for", three.stage.bot)
+    assert (await talk.queued()).request is not None
+    assert " start " in await command(three.stage, "changes", talk.room)

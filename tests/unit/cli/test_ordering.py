@@ -1,0 +1,84 @@
+"""`order` and `changes`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.database import with_store
+from bridge.config import load_config
+from bridge.ids import RoomId, UserId
+from bridge.rooms.record import Membership, Order, RoomRecord, dump_record, load_input
+from bridge.rooms.store import Change, StoredRoom
+from bridge.rooms.surroundings import Replacement, SystemClock, Upgrades
+from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes import flow
+from tests.unit.cli.runs import Folder
+
+ROOM = RoomId("!room:example.org")
+NEW = RoomId("!new:example.org")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """With a room that is served, and was upgraded."""
+    folder = Folder(tmp_path)
+    folder.write()
+    folder.run_here("migrate")
+
+    async def serve(store: SqlStore) -> None:
+        record = RoomRecord(ROOM, membership=Membership.JOINED, customer=UserId("@ada:example.org"))
+        await flow.step(store, StoredRoom(ROOM, dump_record(record), live=False, phase="Idle"))
+        await Upgrades().keep(store, Replacement(NEW, ROOM, ours=True))
+
+    with_store(load_config(folder.config, {}), serve)
+    return folder
+
+
+@pytest.mark.parametrize("room_id", [ROOM, NEW])
+def test_an_order_waits_for_the_bridge(folder: Folder, room_id: str) -> None:
+    result = folder.run_here("order", room_id, "queue", "set", "1")
+    assert result.exit_code == 0, result.output
+    assert "within half a minute" in result.stdout
+
+    async def waiting(store: SqlStore) -> list[object]:
+        return [load_input(row.body) for row in (await store.load(ROOM)).inputs]
+
+    found = with_store(load_config(folder.config, {}), waiting)
+    assert found == [Order("operator", "cli", "queue set 1")]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("queue", "set", "99"), "There is no queue “99”"),
+        (("login", "ada", "x"), "login can only be given in the room itself"),
+    ],
+)
+def test_a_wrong_order_says_why(folder: Folder, words: tuple[str, ...], says: str) -> None:
+    result = folder.run_here("order", ROOM, *words)
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
+def test_changes(folder: Folder) -> None:
+    assert folder.run_here("changes").stdout == "No changes.\n"
+
+    async def record() -> None:
+        async with open_store(f"sqlite:///{folder.path}/bridge.db", SystemClock()) as store:
+            made = [
+                Change(1_700_000_000_123, "operator", "cli", "queue", "1", "2", ROOM),
+                Change(1_700_000_001_000, "@ada:example.org", "api", "erase", after="@x:y"),
+            ]
+            await store.record_changes(made)
+
+    asyncio.run(record())
+    everywhere = folder.run_here("changes").stdout.splitlines()
+    assert [line.split()[2] for line in everywhere[1:]] == ["@ada:example.org", "operator"]
+    (_, here) = folder.run_here("changes", NEW).stdout.splitlines()
+    assert here.split()[2:] == ["operator", "cli", "queue", "1", "2", ROOM]
+    (only,) = json.loads(folder.run_here("changes", "--json", "-n", "1").stdout)
+    assert only["key"] == "erase"

@@ -1,0 +1,446 @@
+"""What room admins do: undo, hours, sentences, choosing a queue by a tap, `help`."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from bridge.config.model import Encryption, Queue
+from bridge.conversation.model import Idle, Requesting, Say
+from bridge.ids import EventId, QueueId, RoomId
+from bridge.rooms import cards
+from bridge.rooms.administration import state_of, written
+from bridge.rooms.people import Standing, followed
+from bridge.rooms.record import (
+    CardKind,
+    Entered,
+    Invited,
+    OurCard,
+    PollAnswered,
+    RoomConfigured,
+    RoomRecord,
+    RoomSettings,
+    Upgraded,
+)
+from bridge.rooms.rules import LONGEST_HOURS, LONGEST_SENTENCE, TEXTS, BadOrder, settings_of_event
+from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
+from bridge.texts import CATALOGUE, Texts
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
+
+HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
+WHOLE = RoomSettings(
+    QueueId(2),
+    "PC",
+    "en",
+    "on_command",
+    paused=True,
+    hours=HOURS,
+    texts=(("closed", "Zu"), ("greeting", "Hi")),
+)
+
+
+def order(house: House, *texts: str) -> None:
+    for text in texts:
+        house.say(f"!wc {text}", standing=Standing.ADMIN)
+
+
+# --- one truth ------------------------------------------------------------------------------------
+
+
+def test_the_state_event_says_what_the_settings_are() -> None:
+    for settings in (WHOLE, RoomSettings(), RoomSettings(paused=True)):
+        assert settings_of_event(state_of(settings), RULES) == settings
+    assert set(written(WHOLE)) == {
+        *("queue", "from", "language", "start", "paused", "hours", "text.closed", "text.greeting")
+    }
+
+
+def test_a_change_by_command_is_shown_in_the_state_event() -> None:
+    house = House().served()
+    order(house, "queue set 1")
+    assert ShowSettings() in house.effects
+    house.effects.clear()
+    order(house, "queue set 1", "status", "config show")
+    assert ShowSettings() not in house.effects
+
+
+def test_what_the_state_event_says_already_is_no_change_but_one_of_ours_may_come_after_it() -> None:
+    house = House().served()
+    order(house, "queue set 1")
+    house.effects.clear()
+    house.receive(RoomConfigured(EventId("$s"), ADA, {"queue": "sales"}), Standing.ADMIN)
+    assert house.effects == [ShowSettings()]
+    assert len(house.visit.changes) == 1
+
+
+@pytest.mark.asyncio
+async def test_it_is_written_where_we_may() -> None:
+    world = World()
+    world.matrix.level = 50
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc queue set 1")])
+        await quiet()
+        assert world.matrix.configured == {ROOM: {"queue": 1}}
+        content = {"queue": "Sales", "language": "EN"}
+        world.matrix.configured[ROOM] = content
+        await engine.accept_events([world.event("configure", content=content)])
+        await quiet()
+        assert world.matrix.configured[ROOM] is content, "it says so already, in other words"
+        assert (await world.stored()).settings.language == "en"
+        await engine.accept_events([world.event(text="!wc config reset")])
+        await quiet()
+        assert world.matrix.configured[ROOM] == {}
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_of_two_at_the_same_time_the_one_that_is_handled_last_counts_in_both() -> None:
+    world = World()
+    world.matrix.level = 50
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        # Ours overwrote it before we heard of it.
+        world.matrix.configured[ROOM] = {"queue": 1}
+        await engine.accept_events([world.event("configure", content={"queue": 2})])
+        await quiet()
+        assert (await world.stored()).settings.queue == 2
+        assert world.matrix.configured[ROOM] == {"queue": 2}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("known", [True, False])
+async def test_where_we_may_not_write_it_that_is_said_if_it_says_otherwise(*, known: bool) -> None:
+    world = World()
+    world.matrix.levels = {ADA: 100}
+    if known:
+        world.matrix.configured[ROOM] = {"language": "ja"}
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc queue set 1")])
+        await quiet()
+    assert (await world.stored()).settings.queue == 1
+    assert ("config.state_differs" in world.matrix.texts(ROOM)) is known
+    assert await world.nothing_left()
+
+
+def test_an_upgrade_carries_the_settings_and_shows_them_in_the_new_room() -> None:
+    house, new = House().served(), RoomId("!new:example.org")
+    order(house, "queue set 1", "config set text.greeting Hi")
+    house.effects.clear()
+    house.receive(Upgraded(new))
+    followed(house.visit, Invited(EventId("$i"), ADA, RULES.bot, direct=True), new)
+    house.enter(Entered(direct=True))
+    assert house.record.matrix_id == new
+    assert house.record.settings == RoomSettings(QueueId(1), texts=(("greeting", "Hi"),))
+    assert ShowSettings() in house.effects
+    assert house.visit.changes[-1].key == "text.greeting", "nobody has changed anything"
+
+
+# --- undo -----------------------------------------------------------------------------------------
+
+
+def test_changes_are_undone_one_after_the_other_and_that_is_audited() -> None:
+    house = House().served()
+    order(house, "queue set 1", "queue set 2", "config reset", "undo")
+    assert house.record.settings == RoomSettings(QueueId(2))
+    order(house, "undo")
+    assert house.record.settings == RoomSettings(QueueId(1))
+    order(house, "undo")
+    assert house.record.settings == RoomSettings()
+    order(house, "undo")
+    assert answer(house)[0] == "undo.nothing"
+    told = [(one.before, one.after) for one in house.visit.changes]
+    assert told == [("", "1"), ("1", "2"), ("2", ""), ("", "2"), ("2", "1"), ("1", "")]
+    assert {one.actor for one in house.visit.changes} == {ADA}
+
+
+def test_a_state_event_is_undone_as_a_whole() -> None:
+    house = House().served()
+    order(house, "queue set 1")
+    content = state_of(replace(WHOLE, queue=QueueId(2)))
+    house.receive(RoomConfigured(EventId("$s"), ADA, content), Standing.ADMIN)
+    assert house.record.settings == WHOLE
+    order(house, "undo")
+    assert house.record.settings == RoomSettings(QueueId(1))
+
+
+def test_what_is_not_possible_any_more_is_not_undone() -> None:
+    house = House().served()
+    order(house, "queue set 1", "queue set 2")
+    fewer = replace(RULES, queues=RULES.queues[1:])
+    house.visit.rules = fewer
+    order(house, "undo")
+    assert answer(house)[0] == "config.bad_queue"
+    assert house.record.settings.queue == 2
+
+
+def test_who_is_no_admin_undoes_nothing() -> None:
+    house = House().served()
+    order(house, "pause")
+    for text in ("!wc undo", "!wc audit", "!wc stats", "!wc hours set daily 09:00-10:00 UTC"):
+        house.say(text)
+        assert answer(house)[0] == "refused.not_admin"
+    assert house.record.settings.paused
+
+
+# --- hours and sentences --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"hours set {HOURS}",
+        f"config set hours {HOURS}",
+        "hours set Mon－Fri 09：00-18：00 Asia/Shanghai",
+    ],
+)
+def test_hours_of_a_room(words: str) -> None:
+    house = House().served()
+    order(house, words)
+    assert house.record.settings.hours == HOURS
+    assert answer(house)[1]["hours"] == HOURS
+    policy = RULES.policy_for(house.record)
+    saturday, monday = 1_732_939_200_000, 1_733_112_000_000
+    for queue in (1, 2):
+        assert not policy.hours[QueueId(queue)].is_open(saturday)
+        assert policy.hours[QueueId(queue)].is_open(monday)
+    assert str(RULES.zone_of(1, house.record.settings)) == "Asia/Shanghai"
+    order(house, "hours reset")
+    assert house.record.settings == RoomSettings()
+    assert RULES.policy_for(house.record).hours == {}
+
+
+def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
+    house = House().served()
+    order(house, "hours")
+    assert answer(house) == ("hours.shown", answer(house)[1])
+    assert answer(house)[1]["hours"] == "–"
+    queue = Queue.model_validate({"id": 2, "name": "Returns", "hours": HOURS})
+    house.visit.rules = replace(RULES, queues=(queue,))
+    order(house, "hours")
+    assert answer(house)[1]["hours"] == HOURS
+
+
+@pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
+def test_bad_hours(value: str) -> None:
+    house = House().served()
+    order(house, f"hours set {value}")
+    assert answer(house)[0] == "config.bad_hours"
+    assert house.record.settings.hours is None
+    many = ", ".join(["09:00-10:00"] * (LONGEST_HOURS // 10))
+    for content in (None, 7, "", f"Mon {many} UTC"):
+        with pytest.raises(BadOrder, match=r"config\.bad_hours"):
+            settings_of_event({"hours": content}, RULES)
+
+
+def test_a_sentence_of_the_rooms_own() -> None:
+    house = House().served()
+    order(
+        house, "config set text.greeting Grüezi!\u202e  Here is {queue};\u0007 {prefix} help helps."
+    )
+    ((name, sentence),) = house.record.settings.texts
+    assert (name, sentence) == ("greeting", "Grüezi! Here is {queue}; {prefix} help helps.")
+    record = house.record
+    for key in TEXTS["greeting"]:
+        told = RULES.sentence(record, key, {"queue": "Returns", "prefix": "!wc", "lang": "lang"})
+        assert told == "Grüezi! Here is Returns; !wc help helps."
+    assert RULES.sentence(record, "command.version", {"version": "1"}).endswith("1")
+    order(house, "config reset text.greeting")
+    assert house.record.settings == RoomSettings()
+
+
+def test_when_a_queue_opens_is_said_behind_the_rooms_own_sentence() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language="en", texts=(("closed", "Shut, {queue}."),)))
+    args = {"queue": "Sales", "opens": "09:00", "prefix": "!wc"}
+    said = RULES.sentence(house.record, "queue.closed", args)
+    assert said == "Shut, Sales. We are closed until 09:00."
+    assert RULES.sentence(house.record, "status.6", {}) == "Shut, Returns."
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        "\u202e",
+        "{name}",
+        "{queue",
+        "{queue!r}",
+        "{queue:>9}",
+        "x" * (LONGEST_SENTENCE + 1),
+    ],
+)
+def test_a_sentence_that_cannot_be_used(value: str) -> None:
+    with pytest.raises(BadOrder, match=r"config\.bad_text"):
+        settings_of_event({"texts": {"greeting": value}}, RULES)
+    longest = settings_of_event({"texts": {"greeting": "x" * LONGEST_SENTENCE}}, RULES)
+    assert longest.texts == (("greeting", "x" * LONGEST_SENTENCE),)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({"texts": []}, "config.bad_value"),
+        ({"texts": {"chat.ended": "x"}}, "config.bad_key"),
+        ({"texts": {"greeting": 7}}, "config.bad_text"),
+        ({"text.greeting": "x"}, "config.bad_key"),
+    ],
+)
+def test_texts_of_a_state_event(content: dict[str, object], key: str) -> None:
+    with pytest.raises(BadOrder) as caught:
+        settings_of_event(content, RULES)
+    assert caught.value.key == key
+
+
+def test_every_sentence_that_a_room_may_change_can_be_said_with_what_it_may_use() -> None:
+    known = {key for keys in TEXTS.values() for key in keys}
+    assert known <= set(CATALOGUE)
+    for name, keys in TEXTS.items():
+        settings = settings_of_event({"texts": {name: "{queue} {prefix}"}}, RULES)
+        record = RoomRecord(ROOM, settings=settings)
+        for key in keys:
+            args = {"queue": "Q", "prefix": "P", "opens": "O", "lang": "L"}
+            assert RULES.sentence(record, key, args).startswith("Q P")
+
+
+@pytest.mark.asyncio
+async def test_the_room_hears_its_own_sentence() -> None:
+    world = World()
+    world.speak(Texts())
+    await world.record(ROOM, Idle())
+    world.matrix.level = 50
+    async with world.running() as engine:
+        own = "config set text.ended Until tomorrow."
+        await engine.accept_events([world.event(text=f"!wc {own}")])
+        await quiet()
+    record = await world.stored()
+    assert world.around.rules.sentence(record, "chat.ended", {}) == "Until tomorrow."
+
+
+# --- the poll -------------------------------------------------------------------------------------
+
+
+def polled(house: House) -> House:
+    """With a poll about queues in the room."""
+    card = OurCard(EventId("$poll"), CardKind.QUEUES, choices=(1, 2))
+    cards.remember(house.visit, card)
+    return house
+
+
+def test_queue_alone_offers_a_poll_where_there_is_something_to_choose() -> None:
+    house = House().served()
+    event_id = house.say("!wc queue")
+    assert house.effects == [AskQueue(event_id)]
+    house.say("!wc queue show")
+    assert answer(house)[0] == "command.queue"
+    house.visit.rules = replace(RULES, queues=RULES.queues[:1])
+    house.say("!wc queue")
+    assert answer(house)[0] == "command.queue"
+
+
+def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> None:
+    house = polled(House().served())
+    vote = PollAnswered(EventId("$v"), ADA, EventId("$poll"), "1")
+    house.receive(vote, Standing.ADMIN)
+    assert house.record.settings.queue == 1
+    assert answer(house)[0] == "config.queue_set"
+    assert [one.actor for one in house.visit.changes] == [ADA]
+    house.receive(replace(vote, answer="2"), Standing.ORDINARY)
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Requesting)
+    assert phase.queue_id == 2
+    assert house.record.settings.queue == 1
+
+
+@pytest.mark.parametrize("answer_id", ["3", "x", ""])
+def test_a_vote_for_what_was_not_offered_is_nothing(answer_id: str) -> None:
+    house = polled(House().served())
+    house.receive(PollAnswered(EventId("$v"), ADA, EventId("$poll"), answer_id), Standing.ADMIN)
+    assert house.effects == []
+
+
+def test_who_may_not_vote() -> None:
+    house = polled(House().served())
+    vote = PollAnswered(EventId("$v"), STRANGER, EventId("$poll"), "1")
+    house.receive(vote)
+    assert house.effects == []
+    house.receive(replace(vote, sender=ADA), Standing.UNKNOWN)
+    assert answer(house)[0] == "refused.standing_unknown"
+    house.visit.rules = replace(RULES, encryption=Encryption(require=True))
+    house.receive(replace(vote, sender=ADA))
+    assert answer(house)[0] == "encrypting.refused"
+    house.receive(replace(vote, sender=STRANGER), Standing.ADMIN)  # who need not be a customer
+    assert house.record.settings.queue == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("level", [0, 50])
+async def test_a_tap_in_a_room(level: int) -> None:
+    world = World()
+    world.matrix.level = level
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc queue")])
+        await quiet()
+        (poll,) = world.matrix.polls
+        assert poll.answers == (("1", "Sales"), ("2", "Returns"))
+        assert poll.text == "command.queue_offer"
+        (card,) = (await world.stored()).cards
+        await engine.accept_events([world.event("vote", target=card.event_id, answer="1")])
+        await quiet()
+    after = await world.stored()
+    assert (after.settings.queue == 1) is (level == 50)
+    assert isinstance(after.conversation.phase, Idle) is (level == 50)
+    assert await world.nothing_left()
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def test_audit_and_stats_are_looked_up() -> None:
+    house = House().served()
+    order(house, "audit", "audit 3", "stats", "stats 30d")
+    assert answer_keys(house) == ["stats.too_soon"]
+    house.visit.now += 60_000
+    order(house, "stats 30d")
+    asked = [one for one in house.effects if isinstance(one, TellChanges | TellFigures)]
+    assert [msgspec.structs.astuple(one)[1] for one in asked] == [0, 3, 7, 30]
+
+
+def answer_keys(house: House) -> list[str]:
+    return [one.key for one in house.effects if isinstance(one, Say)]
+
+
+@pytest.mark.parametrize("words", ["0", "0d", "91", "1000d", "7 days", "d", "-1"])
+def test_days_that_no_figures_are_of(words: str) -> None:
+    house = House().served()
+    order(house, f"stats {words}")
+    assert answer_keys(house) == ["usage.stats"]
+
+
+@pytest.mark.parametrize("standing", [Standing.ADMIN, Standing.ORDINARY, Standing.UNKNOWN])
+def test_help_lists_to_admins_what_is_theirs(standing: Standing) -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    house.say("!wc help all", standing=standing)
+    key, args = answer(house)
+    assert key == "command.help"
+    lines = str(args["commands"]).splitlines()
+    verbs = {line.split()[0].removeprefix("!wc ") for line in lines}
+    theirs = {"audit", "undo", "stats", "pause", "resume", "lang", "from"}
+    assert theirs & verbs == (theirs if standing is Standing.ADMIN else set())
+    assert {"hours", "queue", "config", "start"} <= verbs
+
+
+def test_a_refusal_says_who_may() -> None:
+    texts = Texts()
+    for language in ("zh-CN", "zh-TW", "en", "ja"):
+        for key in ("refused.not_admin", "refused.not_admin_named"):
+            told = texts.render(language, key, {"names": ("Ada",)})
+            assert "50" in told
+            assert "admin" in told

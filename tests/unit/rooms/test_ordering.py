@@ -1,0 +1,192 @@
+"""Orders: commands from outside a room, carried out by whoever owns it; and who changed what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from bridge.config.model import Encryption
+from bridge.conversation.model import Idle, Queued, Say
+from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.administration import MOST_UNDONE
+from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
+from bridge.rooms.people import Standing
+from bridge.rooms.record import Order, RoomConfigured, RoomSettings
+from bridge.rooms.rules import BadOrder
+from bridge.rooms.store import Change, StoreError
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
+from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.test_several import two
+from tests.unit.rooms.visits import ADA, RULES, House
+
+
+def told(changes: Sequence[Change]) -> list[tuple[str, ...]]:
+    return [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
+
+
+def by_operator(words: str) -> Order:
+    return Order("operator", "api", words)
+
+
+# --- what may be ordered --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("queue set nowhere", "config.bad_queue"),
+        ("start nowhere", "config.bad_queue"),
+        ("config set colour red", "config.bad_key"),
+        ("from TV", "config.bad_value"),
+        ("queue set", "usage.queue"),
+        ("frobnicate", "command.unknown"),
+        ("statos", "command.unknown_near"),
+        ("login ada secret", "order.inside"),
+        ("ask why", "order.inside"),
+        ("", "order.inside"),
+        ("queue set " + "x" * LONGEST_ORDER, "order.too_long"),
+    ],
+)
+def test_wrong_words_are_refused_before_they_are_stored(words: str, key: str) -> None:
+    record = House().served().record
+    with pytest.raises(BadOrder) as caught:
+        check_order(record, RULES, words)
+    assert caught.value.key == key
+    assert "{" not in caught.value.sentence(RULES)
+
+
+def test_only_a_room_that_is_served_takes_orders() -> None:
+    house = House()
+    with pytest.raises(BadOrder, match=r"order\.not_served"):
+        check_order(house.record, RULES, "status")
+    ordered(house.visit, by_operator("pause"))
+    assert not house.record.settings.paused
+
+
+def test_no_chat_is_begun_in_clear_where_that_is_forbidden() -> None:
+    rules = replace(RULES, encryption=Encryption(require=True))
+    record = House().served().record
+    assert check_order(record, rules, "queue set 1").verb == "queue"
+    with pytest.raises(BadOrder, match=r"order\.in_clear"):
+        check_order(record, rules, "start")
+    check_order(replace(record, encrypted=True), rules, "start")
+
+
+def test_a_paused_room_is_asked_for_nobody() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(paused=True))
+    with pytest.raises(BadOrder, match=r"config\.paused"):
+        check_order(house.record, RULES, "start")
+    check_order(house.record, RULES, "resume")
+
+
+@pytest.mark.parametrize("verb", [verb for verb, row in COMMANDS.items() if row.outside])
+def test_checking_an_order_changes_nothing(verb: str) -> None:
+    house = House().served()
+    before = house.record
+    words = {"lang": "en", "from": "PC"}.get(verb, "")
+    check_order(before, RULES, f"{verb} {words}")
+    assert house.record == before
+
+
+# --- carrying out ---------------------------------------------------------------------------------
+
+
+def test_an_order_is_a_command_of_an_admins_and_says_whose() -> None:
+    house = House().served()
+    ordered(house.visit, by_operator("queue set sales"))
+    assert house.record.settings.queue == 1
+    (said,) = [one for one in house.effects if isinstance(one, Say)]
+    assert (said.key, said.also, said.reply_to) == ("config.queue_set", "order.by", None)
+    assert said.args["actor"] == "operator"
+    assert said.args["way"] == "api"
+    assert told(house.visit.changes) == [("operator", "api", "queue", "", "1")]
+
+
+def test_an_order_that_acts_is_audited_as_well_as_one_that_changes() -> None:
+    house = House().served()
+    ordered(house.visit, by_operator("start sales"))
+    assert told(house.visit.changes) == [("operator", "api", "start", "", "sales")]
+    ordered(house.visit, by_operator("status"))
+    assert len(house.visit.changes) == 1
+
+
+@pytest.mark.asyncio
+async def test_the_engine_has_it_carried_out() -> None:
+    world = World()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.order(ROOM, by_operator("queue set 1"))
+        await quiet()
+        assert (await world.stored()).settings.queue == 1
+        with pytest.raises(BadOrder):
+            await engine.order(ROOM, by_operator("queue set 9"))
+        with pytest.raises(BadOrder):
+            await engine.order(RoomId("!unknown:example.org"), by_operator("pause"))
+    assert "config.queue_set\norder.by" in world.matrix.texts(ROOM)
+    assert told(await world.store.changes(ROOM)) == [("operator", "api", "queue", "", "1")]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_any_process_takes_it_and_the_owner_carries_it_out() -> None:
+    world = World()
+    await world.record(ROOM, Idle())
+    async with two(world) as (_, other, post):
+        await other.order(ROOM, by_operator("start"))
+        assert isinstance((await world.stored()).conversation.phase, Idle)
+        await post.deliver()
+        assert isinstance((await world.stored()).conversation.phase, Queued)
+    assert told(await world.store.changes(ROOM)) == [("operator", "api", "start", "", "")]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.LOST, Fault.LATE])
+async def test_once_whatever_the_database_does(fault: Fault) -> None:
+    store = FlakyStore()
+    world = World(store)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        store.fail("commit", fault)
+        try:
+            await engine.order(ROOM, by_operator("queue set 1"))
+        except StoreError:
+            assert fault is not Fault.NONE
+        await store.write_late()
+        await world.clock.turn(60)
+        await quiet()
+    assert (await world.stored()).settings.queue == 1
+    assert told(await world.store.changes(ROOM)) == [("operator", "api", "queue", "", "1")]
+
+
+# --- the audit of what is changed in the room -----------------------------------------------------
+
+
+def test_commands_and_the_state_event_are_audited() -> None:
+    house = House().served()
+    house.say("queue set sales", standing=Standing.ADMIN)
+    house.say("queue set sales", standing=Standing.ADMIN)
+    content: dict[str, object] = {"language": "ja", "paused": True}
+    house.receive(RoomConfigured(EventId("$s"), UserId("@bo:x"), content), Standing.ADMIN)
+    house.say("!wc config reset", standing=Standing.ADMIN)
+    house.say("resume", standing=Standing.ORDINARY)
+    assert told(house.visit.changes) == [
+        (ADA, "command", "queue", "", "1"),
+        ("@bo:x", "state", "queue", "1", ""),
+        ("@bo:x", "state", "language", "", "ja"),
+        ("@bo:x", "state", "paused", "", "true"),
+        (ADA, "command", "language", "ja", ""),
+        (ADA, "command", "paused", "true", ""),
+    ]
+    assert house.record.settings == RoomSettings()
+
+
+def test_no_more_is_remembered_than_can_be_undone() -> None:
+    house = House().served()
+    for _ in range(MOST_UNDONE):
+        house.say("pause", standing=Standing.ADMIN)
+        house.say("!wc resume", standing=Standing.ADMIN)
+    assert len(house.record.former) == MOST_UNDONE
