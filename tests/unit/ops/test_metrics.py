@@ -254,3 +254,20 @@ async def test_an_address_that_is_none_is_named_with_its_key(hostname: str) -> N
     with pytest.raises(CannotListen, match=f"metrics.hostname {hostname}, metrics.port 1: "):
         async with metrics_server(Metrics(), hostname, 1):
             pytest.fail("listening")
+
+
+def test_call_centres_are_told_apart() -> None:
+    metrics = Metrics()
+    acme, best = metrics.of("acme"), metrics.of("best")
+    acme.phase_entered("Chatting")
+    best.opened(again=False)
+    acme.delivery("webchat", "delivered").observe(1)
+    metrics.chats({("best", "Queued", QueueId(1)): 3})
+    text = metrics.render().decode()
+    for line in (
+        'webchat_phases_total{enterprise="acme",phase="Chatting"} 1.0',
+        'bridge_logged_in{enterprise="best"} 1.0',
+        'delivery_seconds_count{enterprise="acme",lane="webchat",outcome="delivered"} 1.0',
+        'webchat_sessions{enterprise="best",phase="Queued",queue="1"} 3.0',
+    ):
+        assert line in text, line
