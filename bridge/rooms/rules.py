@@ -155,8 +155,9 @@ class Rules(msgspec.Struct, frozen=True):
 
     def queue_for(self, record: RoomRecord) -> QueueId:
         """The room admin's choice, else the queue of the user who was invited, else the default."""
-        if record.settings.queue is not None:
-            return record.settings.queue
+        settings = record.settings
+        if settings.queue is not None and settings.enterprise in {None, self.enterprise}:
+            return settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 
     def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
