@@ -103,6 +103,11 @@ class Replica:
         """True for the one of all processes that does what is done once."""
         return 0 in self.served
 
+    @property
+    def alone(self) -> bool:
+        """True while no other process shares the rooms."""
+        return self._alive == 1 and len(self.served) == SHARDS
+
     # --- ports.Others -------------------------------------------------------------------------
 
     async def pass_on(self, inputs: Collection[NewInput], now: int) -> int:

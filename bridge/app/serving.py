@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from os import getpid
 from socket import gethostname
 from time import perf_counter
@@ -24,22 +25,26 @@ import structlog
 from aiohttp import ClientSession, web
 from msgspec.structs import replace
 
+from bridge.admin.dispatch import Dispatcher
+from bridge.admin.ports import Bridge
+from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Permission, Retention
-from bridge.ids import EventId
+from bridge.ids import EventId, QueueId
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.settings import LinkSettings
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.appservice import Endpoint
+from bridge.matrix.appservice import Endpoint, Page
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
+from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import Health
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
@@ -53,6 +58,7 @@ from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import SqlStore, open_store
+from bridge.webchat.codes import LoginType
 from bridge.webchat.http import Endpoints
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
@@ -153,7 +159,8 @@ class Serving:
         health = self._health(store, self._contact)
         await self._run_engine(engine)
         first = next(iter(matrix.values()))
-        endpoint = self._endpoint(engine, first, health)
+        operations = Dispatcher(self._inside(store, engine, health))
+        endpoint = self._endpoint(engine, first, health, self._api(operations))
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
@@ -254,7 +261,9 @@ class Serving:
         rules = replace(main.rules, enterprise=GONE, permission=lambda _: Permission.NONE)
         return replace(main, link=links, rules=rules, waits=Waits(GONE))
 
-    def _endpoint(self, engine: Engine, matrix: MatrixAdapter, health: Health) -> Endpoint:
+    def _endpoint(
+        self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
+    ) -> Endpoint:
         appservice = self._config.appservice
         return Endpoint(
             hs_token=appservice.hs_token.get_secret_value(),
@@ -265,7 +274,51 @@ class Serving:
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
+            folders=folders,
         )
+
+    def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
+        """The bridge as administration sees it."""
+        parts = self._config.parts()
+        return Bridge(
+            self._around,
+            overview=store,
+            orders=engine,
+            health=health,
+            links=lambda: chain.from_iterable(links.states() for links in self._links.values()),
+            recent=lambda: self._metrics.recent,
+            busy=partial(self._busy, store, engine),
+            advice=lambda why: LOAD_IT if not_loaded(why) else "",
+            replica="" if self._replica is None else self._replica.name,
+            first=self._first if self._first in parts else next(iter(parts)),
+            open_names=lambda name: (
+                name in parts and parts[name].server.login.type is LoginType.PASSWORD
+            ),
+        )
+
+    def _api(self, operations: Dispatcher) -> Mapping[str, Page]:
+        """The provisioning API, where it is switched on."""
+        section, counter = self._config.provisioning, self._metrics.api_calls
+        if not section.enabled:
+            return {}
+        provisioning = Provisioning(
+            section.secret.get_secret_value(),
+            (section.rate.count, section.rate.per_seconds),
+            operations,
+            lambda operation, status: counter.labels(operation, status).inc(),
+        )
+        return {f"{PREFIX}/": provisioning.handle}
+
+    async def _busy(
+        self, store: SqlStore, engine: Engine
+    ) -> Mapping[tuple[str, str, QueueId], int]:
+        """How many chats there are: from memory, if all rooms are ours."""
+        if self._replica is not None and not self._replica.alone:
+            busy: Counter[tuple[str, str, QueueId]] = Counter()
+            for (name, phase, queue), count in (await store.busy()).items():
+                busy[name or self._first, phase, queue] += count
+            return busy
+        return engine.chats()
 
     def _one_of_several(self, store: SqlStore, crypto: Crypto | None) -> Replica | None:
         """This process as one of those that share the database; None: it is alone by its nature."""

@@ -27,7 +27,7 @@ from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.findings import Finding, Verdict
 from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import ConfigInvalid, ConfigUnreadable, render_path
-from bridge.config.environment import PICKLE_KEY, fill_secrets, filled, set_by
+from bridge.config.environment import API_SECRET, PICKLE_KEY, fill_secrets, filled, set_by
 from bridge.matrix.registration import RegistrationMissing, load_registration, save_registration
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
@@ -35,6 +35,13 @@ from bridge.webchat.codes import LoginType
 
 def lacks_tokens(config: Config) -> bool:
     return not (config.appservice.as_token and config.appservice.hs_token)
+
+
+def lacks_secret(config: Config) -> bool:
+    return config.provisioning.enabled and not config.provisioning.secret
+
+
+UNFILLED = "provisioning.secret is empty: `matrix-webchat register` fills it"
 
 
 @click.command()
@@ -50,6 +57,8 @@ def run(files: Files) -> None:
             f"{files.config}: appservice.as_token and hs_token are empty; run:"
             f" matrix-webchat register -c {files.config} -r {files.registration}",
         )
+    if lacks_secret(config):
+        stop(ExitCode.CONFIG_INVALID, f"{files.config}: {UNFILLED}")
     # Imported late: `register` and the like need none of it and start at once.
     from bridge.app import process
     from bridge.ops.metrics import CannotListen
@@ -73,6 +82,8 @@ def check(files: Files, *, as_json: bool) -> None:
         warnings = [": ".join(filter(None, (s.detail, s.fix))) for s in slips(files, config)]
         if lacks_tokens(config):
             warnings.insert(0, "no tokens yet; `matrix-webchat register` fills them")
+        if lacks_secret(config):
+            warnings.append(UNFILLED)
         told |= {"valid": True, "warnings": warnings}
     except (ConfigUnreadable, ConfigInvalid) as error:
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
@@ -160,11 +171,11 @@ def register(files: Files, *, rotate: bool) -> None:
         for name in known
         if (token := getattr(registration, name)) != known[name]
     }
-    if files.update and (values := values | _pickle_key(config, rotate=rotate)):
+    if files.update and (values := values | _further_secrets(config, rotate=rotate)):
         fill_secrets(files.config, values)
     click.echo(f"Wrote {files.registration}.")
     if values and files.update:
-        *first, last = (str(path[-1]) for path in values)
+        *first, last = (render_path(path if path == API_SECRET else path[-1:]) for path in values)
         names = f"{', '.join(first)} and {last}" if first else last
         click.echo(f"Filled {names} into {files.config}.")
     elif values:
@@ -178,18 +189,20 @@ def register(files: Files, *, rotate: bool) -> None:
     )
 
 
-def _pickle_key(config: Config, *, rotate: bool) -> dict[KeyPath, str]:
-    """The secret that seals encryption's keys from now on, if it has to be written down.
+def _further_secrets(config: Config, *, rotate: bool) -> dict[KeyPath, str]:
+    """The secret that seals encryption's keys from now on, and the API's, if they are to be filled.
 
-    Without a secret of its own the as_token serves: what that has sealed must stay readable when
-    the token is rotated.
+    Without a secret of its own encryption takes the as_token: what that has sealed must stay
+    readable when the token is rotated.
     """
-    if config.bridge.encryption.pickle_key or set_by(PICKLE_KEY, os.environ):
-        return {}
+    found: dict[KeyPath, str] = {}
     as_token = config.appservice.as_token.get_secret_value()
-    if not as_token:
-        return {PICKLE_KEY: secrets.token_hex(32)}
-    return {PICKLE_KEY: as_token} if rotate else {}
+    sealed = config.bridge.encryption.pickle_key or set_by(PICKLE_KEY, os.environ)
+    if not sealed and (rotate or not as_token):
+        found[PICKLE_KEY] = as_token or secrets.token_hex(32)
+    if lacks_secret(config) and not set_by(API_SECRET, os.environ):
+        found[API_SECRET] = secrets.token_hex(32)
+    return found
 
 
 @click.command("example-config")

@@ -152,6 +152,7 @@ def _insert(here: object, path: KeyPath, value: object) -> bool:
 # --- secrets written into the file ---------------------------------------------------------------
 
 PICKLE_KEY = ("bridge", "encryption", "pickle_key")
+API_SECRET = ("provisioning", "secret")
 
 
 def set_by(path: KeyPath, environment: Mapping[str, str]) -> list[str]:

@@ -173,6 +173,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
     appservice = config.appservice
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
+    yield from _provisioning(config)
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
@@ -210,6 +211,18 @@ def _enterprises(config: Config) -> Iterator[Problem]:
                 "must differ from appservice.bot.username, the bot of all that have none of"
                 " their own",
             )
+
+
+LEAST_SECRET = 32
+"""Characters: nobody guesses so many."""
+
+
+def _provisioning(config: Config) -> Iterator[Problem]:
+    here, secret = ("provisioning", "secret"), config.provisioning.secret
+    if secret and len(secret) < LEAST_SECRET:
+        yield Problem(here, f"must have {LEAST_SECRET} characters or more: `openssl rand -hex 32`")
+    if secret and secret in {config.appservice.as_token, config.appservice.hs_token}:
+        yield Problem(here, "must differ from the tokens of section appservice")
 
 
 def _permissions(config: Config) -> Iterator[Problem]:

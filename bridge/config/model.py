@@ -422,6 +422,25 @@ class Metrics(Section):
     """Port to listen on."""
 
 
+class RequestRate(Section):
+    """So many requests in so long."""
+
+    count: Annotated[int, Field(ge=1)] = 300
+    """How many of one address; of all together four times as many."""
+    per_seconds: Annotated[float, Field(gt=0)] = 60
+    """In how many seconds."""
+
+
+class Provisioning(Section):
+    """The provisioning API, for programs of yours (docs/api.md)."""
+
+    enabled: bool = False
+    """Serve /_matrix/provision/v1 on the port of section appservice."""
+    secret: SecretStr = SecretStr("")
+    """Who has it may do all; 32 characters or more. Filled by `matrix-webchat register`."""
+    rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
+
+
 class Logging(Section):
     """Logs, on the standard output."""
 
@@ -517,6 +536,7 @@ class Config(Section):
     """Several call centres: one entry each, in place of webchat, queues and default_queue."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
+    provisioning: Provisioning = Provisioning()
     logging: Logging = Logging()
 
     @property

@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 import structlog
@@ -59,7 +60,7 @@ from bridge.link.settings import (
     unverified,
 )
 from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
-from bridge.rooms.ports import Account, Clock, LinkEvents, describe
+from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
@@ -179,6 +180,8 @@ class Link:
         self._told_unread = False
         self._lost_at = 0.0
         """When the link began to be away, in loop time."""
+        self._since = around.clock.now()
+        """When it last came up or went away, ms since the epoch."""
         self._absence_due: float | None = None
         """When to tell that the link is wanted and does not stand, in loop time; None once told."""
 
@@ -191,6 +194,12 @@ class Link:
             wire.refuse()
         # Nor does it wait because the other one was refused.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
+
+    def state(self) -> LinkState:
+        trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
+        waits = self.gate.pause_left() > 0
+        state: Literal["up", "opening", "waiting"] = "waiting" if waits else "opening"
+        return LinkState(self.account.room_id, "up" if self.up else state, self._since, trouble)
 
     async def run(self) -> None:
         self._away()
@@ -231,6 +240,7 @@ class Link:
             await self._tell_absence()
 
     def _away(self) -> None:
+        self._since = self._around.clock.now()
         self._lost_at = asyncio.get_running_loop().time()
         self._absence_due = self._lost_at + self._timing.session_grace
 
@@ -348,6 +358,7 @@ class Link:
         again = self._been_up
         self._been_up = True
         self.up = True
+        self._since = self._around.clock.now()
         self._around.door.trouble = ""
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)

@@ -27,7 +27,7 @@ from bridge.link.http_client import OpenFailure, TokenRefused, Visitor
 from bridge.link.learnt import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.link import Link, Shared, refused_again
 from bridge.link.socket import Settle, Wire
-from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, Unavailable
+from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Reply, Typing
@@ -206,6 +206,10 @@ class Links:
         if (link := self._links.get(room_id)) is not None:
             link.demand.release()
             link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "nobody wants it any more"))
+
+    def states(self) -> list[LinkState]:
+        """All links, for people."""
+        return [link.state() for link in self._links.values()]
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """See `LinkPort.typing`."""

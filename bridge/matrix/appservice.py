@@ -121,6 +121,8 @@ class Endpoint:
     """Is told who is typing in a room, whenever that changes."""
     pages: Mapping[str, Page] = field(default_factory=dict)
     """Further pages of the same port, by path: for anybody, without a token."""
+    folders: Mapping[str, Page] = field(default_factory=dict)
+    """Who answers everything below a path, and checks who asks by itself."""
     timing: Callable[[str], Observer] | None = None
     """For a type of event, takes the seconds until one was stored."""
 
@@ -148,6 +150,9 @@ class Endpoint:
         if call is None and path.startswith(_THIRDPARTY):
             call = self._calls["/rooms/"]
         if call is None:
+            for folder, page in self.folders.items():
+                if path.startswith(folder):
+                    return await page(request)
             raise web.HTTPNotFound
         answer, methods = call
         if request.method not in methods:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -25,6 +26,8 @@ from bridge.ids import QueueId
 from bridge.rooms.record import Chat
 from bridge.rooms.store import Backlog, Depth
 
+RECENT = 1000
+"""Chats whose waits are remembered, for a plot."""
 STOOD_STILL = 5.0
 """Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -64,6 +67,8 @@ class Metrics:
         self._counted: dict[tuple[str, str, QueueId], int] = {}
         phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
         self.phases = counter("webchat_phases", phases, ["enterprise", "phase"])
+        self.recent: deque[tuple[str, Chat]] = deque(maxlen=RECENT)
+        """The newest chats whose wait has ended, oldest first, and their enterprises."""
         by_people = partial(histogram, buckets=_HUMAN)
         waiting = "From the customer's request to an agent, or the robot, who takes it"
         self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, ["enterprise"])
@@ -85,6 +90,9 @@ class Metrics:
         self.loop_lag = histogram("event_loop_lag_seconds", lag)
         shards = "Parts of the rooms (of 256) served here, where several processes serve"
         self.shards = gauge("webchat_shards", shards)
+        # Administration.
+        calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
+        self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
         # What waits in the store.
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
@@ -137,6 +145,9 @@ class Measured:
         if before.started is None and after.started is not None:
             wait = self._metrics.queue_wait.labels(self._name)
             wait.observe((after.started - after.asked) / 1000)
+            self._metrics.recent.append((self._name, after))
+        elif before.ended is None and after.ended is not None and after.started is None:
+            self._metrics.recent.append((self._name, after))
         if before.answered is None and after.answered is not None:
             reply = self._metrics.first_reply.labels(self._name, after.queue_id)
             reply.observe((after.answered - after.asked) / 1000)

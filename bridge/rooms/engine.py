@@ -540,16 +540,26 @@ class Engine:
         except Unstorable as error:
             return error
 
-    async def order(self, room_id: RoomId, order: Order) -> None:
+    async def order(self, room_id: RoomId, order: Order) -> str:
         """Have a command from outside carried out in a room, by its owner, as soon as it can be.
 
-        Returns once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
+        Returns its key, once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
         """
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
         room_id, now = upgrades.record_of(room_id), self._around.clock.now()
         new = await order_for(store, room_id, order, self.rules, now)
-        await self._take({new.room_id: [Came(order, new.key)]})
+        key = new.key or ""
+        await self._take({new.room_id: [Came(order, key)]})
+        return key
+
+    def look_at(self, room_id: RoomId) -> None:
+        """Take up work that an operator has put back, if the room is served here.
+
+        Another process finds it by its own looks.
+        """
+        if self._writing and self._is_ours(room_id):
+            self._room(room_id).look()
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Take over who is typing in a room, or tell its owner."""

@@ -16,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -467,6 +467,18 @@ class MatrixPort(Protocol):
 
     def recorded(self, raw: Raw) -> Recorded | None:
         """An opened event as a transcript shows it; None for what is no message. Never raises."""
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """The link of a room, for people."""
+
+    room_id: RoomId
+    state: Literal["up", "opening", "waiting"]
+    """`waiting`: it failed, and is tried again later."""
+    since: int
+    """When it came up or went away, ms since the epoch."""
+    why: str = ""
+    """Why it does not stand; empty: nothing went wrong."""
 
 
 class Others(Protocol):

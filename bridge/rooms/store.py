@@ -278,6 +278,34 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """Empty once erased."""
 
 
+class LedgerRow(msgspec.Struct, frozen=True):
+    """A row of the journal without contents, for people. Times are ms since the epoch."""
+
+    seq: int
+    key: str | None
+    cause: str | None
+    received: int
+    handled: int | None
+    lane: Lane | None
+    attempted: int | None
+    attempts: int
+    repeat: bool
+    outcome: str | None
+    settled: int | None
+    detail: str
+    event_id: str | None
+
+
+class AccountRow(msgspec.Struct, frozen=True):
+    """The account of a room, for people: without its token."""
+
+    room_id: RoomId
+    login_name: str
+    has_token: bool
+    issued: int
+    room: StoredRoom | None = None
+
+
 class Depth(msgspec.Struct, frozen=True):
     """Length and age of a backlog."""
 

@@ -21,10 +21,12 @@ from bridge.rooms.store import (
     Change,
     Commit,
     Committed,
+    DeadLetter,
     EffectRow,
     Entry,
     InputRow,
     Lane,
+    LedgerRow,
     Loaded,
     NewEffect,
     Outcome,
@@ -306,8 +308,7 @@ def loaded(room_id: RoomId, rows: Rows) -> Loaded:
     record, live, phase, deadline, customer, revision = rows[0][:6]
     room = None
     if record is not None:
-        known = b"" if record == UNWRITTEN else bytes(record)
-        room = StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
+        room = stored_room((room_id, record, live, phase, deadline, customer, revision))
     inputs, effects = [], []
     for row in rows:
         seq, body, received, key, handled = row[6:11]
@@ -403,6 +404,70 @@ NEW_SECRETS = for_rows(
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
+
+
+# --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
+
+_ROOM = "room_id, record, live, phase, deadline, customer, revision"
+ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
+_BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
+ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
+LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
+# As the view `sessions`, but for who wants a link.
+BUSY = Statement(
+    "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "
+    "json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
+    "FROM rooms WHERE live GROUP BY 1, 2, 3",
+    "SELECT coalesce(record ->> 'enterprise', ''), phase, "
+    "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
+    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '')::json AS record "
+    "FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
+)
+ACCOUNTS = same(
+    "SELECT accounts.room_id, login_name, token <> '', issued, rooms.record, live, phase, "
+    "deadline, customer, revision FROM accounts "
+    "LEFT JOIN rooms ON rooms.room_id = accounts.room_id "
+    "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
+)
+FORGET_ACCOUNT = same("DELETE FROM accounts WHERE room_id = $1 RETURNING room_id")
+_LEDGER = (
+    "SELECT seq, key, cause, received, handled, lane, attempted, attempts, repeat, outcome, "
+    "settled, detail, event_id FROM journal "
+)
+ENDS = same("SELECT (SELECT min(seq) FROM journal), (SELECT max(seq) FROM journal)")
+DELIVERIES = same(
+    _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"
+)
+INPUT = same(_LEDGER + "WHERE key = $1 AND room_id = $2")
+LETTERS = same(
+    "SELECT seq, room_id, settled, detail, handled FROM journal "
+    "WHERE outcome = 'dead' AND (settled, seq) > ($1, $2) ORDER BY settled, seq LIMIT $3"
+)
+LETTER = same(
+    "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $2"
+)
+
+
+def stored_room(row: Sequence[Any]) -> StoredRoom:
+    """The room of a row of ROOMS."""
+    room_id, record, live, phase, deadline, customer, revision = row
+    known = b"" if record == UNWRITTEN else bytes(record)
+    return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
+
+
+def ledger_row(row: Sequence[Any]) -> LedgerRow:
+    seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
+    came = seq, key, cause, received, handled, None if lane is None else Lane(lane)
+    return LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
+
+
+def dead_letter(row: Sequence[Any]) -> DeadLetter:
+    """The letter of a row of LETTERS or LETTER."""
+    seq, room_id, at, why, handled, *contents = row
+    box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
+    shown = (content[0] or b"") if content else b""  # empty once erased
+    return DeadLetter(f"{box}{seq}", room_id, at, why, bytes(shown).decode("utf-8", "replace"))
 
 
 # --- the ledger -----------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from bridge.ids import EffectSeq, EventId, RoomId
+from bridge.ids import EffectSeq, EventId, QueueId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
+    AccountRow,
     Answer,
     Backlog,
     Change,
@@ -30,8 +31,10 @@ from bridge.rooms.store import (
     EffectRow,
     GhostRow,
     Lane,
+    LedgerRow,
     Loaded,
     SecretRow,
+    StoredRoom,
     StoreError,
     Token,
     TraceRow,
@@ -62,6 +65,8 @@ SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
 REACH = 50_000
 """Rows of the journal that `posted` looks through, in a tenth of a second."""
+STRETCH, STRETCHES = 2_000, 5
+"""Rows of the journal that `deliveries` reads at a time, and how often, for one page."""
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
@@ -286,13 +291,7 @@ class SqlStore:
         await self._read(sql.EMPTY_LOG)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        letters = []
-        rows = await self._read(sql.DEAD_LETTERS, limit)
-        for seq, room_id, at, why, handled, body, effect in rows:
-            box, content = ("i", body) if handled is None else ("o", effect)
-            shown = (content or b"").decode("utf-8", "replace")  # empty once erased
-            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, shown))
-        return letters
+        return [sql.dead_letter(row) for row in await self._read(sql.DEAD_LETTERS, limit)]
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.REVIVE)
@@ -330,6 +329,62 @@ class SqlStore:
         """Roles of members' sessions; True: the server itself notices a host that has vanished."""
         ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
         return sorted(roles), notices
+
+    # --- looks at all rooms, for people (`admin.ports.Overview`) ----------------------------
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None:
+        rows = await self._read(sql.ROOM, room_id)
+        return sql.stored_room(rows[0]) if rows else None
+
+    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
+        statement = sql.LIVE if live else sql.ROOMS
+        return [sql.stored_room(row) for row in await self._read(statement, after, limit)]
+
+    async def busy(self) -> dict[tuple[str, str, QueueId], int]:
+        rows = await self._read(sql.BUSY)
+        return {(name, phase, queue): count for name, phase, queue, count in rows if queue is not None}
+
+    async def accounts(self, after: str, limit: int) -> list[AccountRow]:
+        accounts = []
+        for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
+            known = None if room[0] is None else sql.stored_room((room_id, *room))
+            accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
+        return accounts
+
+    async def forget_account(self, room_id: RoomId) -> bool:
+        return await self._update(sql.FORGET_ACCOUNT, room_id) == 1
+
+    async def deliveries(
+        self, room_id: RoomId, before: int | None, limit: int
+    ) -> tuple[list[LedgerRow], int | None]:
+        ((first, last),) = await self._read(sql.ENDS)
+        if last is None:
+            return [], None
+        end = last + 1 if before is None else min(before, last + 1)
+        found: list[LedgerRow] = []
+        for _ in range(STRETCHES):
+            begin = max(first, end - STRETCH)
+            rows = await self._read(sql.DELIVERIES, room_id, begin, end, limit - len(found))
+            found += map(sql.ledger_row, rows)
+            if len(found) == limit:
+                return found, found[-1].seq
+            if (end := begin) <= first:
+                return found, None
+        return found, end
+
+    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
+        rows = await self._read(sql.INPUT, key, room_id)
+        return sql.ledger_row(rows[0]) if rows else None
+
+    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+        return [sql.dead_letter(row) for row in await self._read(sql.LETTERS, *after, limit)]
+
+    async def letter(self, letter_id: str) -> DeadLetter | None:
+        split = _LETTER.fullmatch(letter_id)
+        if split is None:
+            return None
+        rows = await self._read(sql.LETTER, int(split[2]), split[1] == "i")
+        return sql.dead_letter(rows[0]) if rows else None
 
     # --- the database itself ----------------------------------------------------------------
 

@@ -47,7 +47,9 @@ HEIRS: Mapping[str, str] = {
 """Classes that inherit more than the shape of a value, a port or an exception."""
 HIGH_FOLDERS: Mapping[str, str] = {}
 """They may only get lower: an exception names the height."""
-REPEATED_NAMES: Mapping[str, str] = {}
+REPEATED_NAMES: Mapping[str, str] = {
+    "operations": "of the bridge (`admin`) and of the simulator: each is the field's word"
+}
 MAY_REPEAT = {"__init__", "ports", "settings", "model"}
 """File names that every package may have."""
 

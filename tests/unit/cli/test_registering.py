@@ -13,7 +13,7 @@ from bridge.config import example_config, load_config
 from bridge.config.environment import PICKLE_KEY, fill_secrets
 from bridge.matrix.registration import load_registration
 from tests.unit.cli.runs import Folder
-from tests.unit.config.configs import SMALLEST
+from tests.unit.config.configs import SMALLEST, edited
 
 AS = "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN"
 HS = "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN"
@@ -183,3 +183,35 @@ def test_a_secret_from_the_environment_is_written_nowhere(
     monkeypatch.setenv("MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__PICKLE_KEY", "from outside")
     register(folder)
     assert pickle_key(folder) == ""
+
+
+def test_the_apis_secret_is_drawn_once_it_is_switched_on(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def secret() -> str:
+        return load_config(folder.config, {}).provisioning.secret.get_secret_value()
+
+    folder.write(edited("bridge:\n", "provisioning: {enabled: false}\nbridge:\n"))
+    register(folder)
+    assert secret() == "", "it is off"
+    folder.write(edited("bridge:\n", "provisioning: {enabled: true}\nbridge:\n"))
+    assert "provisioning.secret is empty" in folder.run_here("check").output
+    drawn = register(folder)
+    assert "pickle_key and provisioning.secret into" in drawn.output
+    first = secret()
+    assert len(first) == 64
+    assert first not in drawn.output
+    register(folder, "--rotate")
+    assert secret() == first, "programs of the operator's have it"
+    folder.write(edited("bridge:\n", "provisioning: {enabled: true}\nbridge:\n"))
+    monkeypatch.setenv("MATRIX_WEBCHAT_PROVISIONING__SECRET", "x" * 32)
+    register(folder)
+    assert secret() == ""
+
+
+def test_no_run_without_the_apis_secret(folder: Folder) -> None:
+    tokens_there = "appservice: {as_token: a, hs_token: h}\n"
+    folder.write(edited("bridge:\n", f"{tokens_there}provisioning: {{enabled: true}}\nbridge:\n"))
+    result = folder.run_here("run")
+    assert result.exit_code == 11
+    assert "`matrix-webchat register` fills it" in result.output

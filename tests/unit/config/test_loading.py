@@ -307,6 +307,16 @@ REFUSED = [
     ("bridge:\n", "retention: {rows: 1h}\nbridge:\n", "must not be shorter than retention.bodies"),
     (
         "bridge:\n",
+        f"provisioning: {{secret: {'s' * 31}}}\nbridge:\n",
+        "provisioning.secret: must have 32 characters or more",
+    ),
+    (
+        "bridge:\n",
+        f"appservice: {{hs_token: {'s' * 32}}}\nprovisioning: {{secret: {'s' * 32}}}\nbridge:\n",
+        "provisioning.secret: must differ from the tokens",
+    ),
+    (
+        "bridge:\n",
         "bridge:\n  callback: {retry_last: 1m}\n",
         "bridge.callback.retry_last: must not be shorter than retry_first",
     ),

@@ -185,6 +185,30 @@ async def test_a_link_that_stays_away_is_told_of_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_each_link_tells_since_when_and_why() -> None:
+    opened: list[web.WebSocketResponse] = []
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        opened.append(socket)
+        await answer_everything(socket)
+
+    wild = WildServer(socket=serve)
+    async with wild.running() as server, rig(settings_for(server.base_url)) as rigged:
+        rigged.links.keep(ADA)
+        (begun,) = rigged.links.states()
+        assert (begun.room_id, begun.state, begun.why) == (ADA.room_id, "opening", "")
+        await rigged.events.until(lambda: bool(rigged.events.back))
+        (there,) = rigged.links.states()
+        assert (there.state, there.why) == ("up", "")
+        assert there.since >= begun.since
+        server.handshake = lambda _: web.Response(status=503)
+        await opened[-1].close()
+        await eventually(lambda: "HTTP 503" in rigged.links.states()[0].why)
+        (lost,) = rigged.links.states()
+        assert lost.state in {"opening", "waiting"}
+
+
+@pytest.mark.asyncio
 async def test_a_released_link_waits_for_the_call_under_way() -> None:
     go = asyncio.Event()
 

@@ -81,6 +81,14 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
     ):
         assert line in text, line
     assert 'queue="8"' not in text
+    given_up = replace(asked, number=3, ended=9_000)
+    metrics.chat_went_on(asked, given_up)
+    metrics.chat_went_on(given_up, replace(given_up, started=10_000))  # taken up after all
+    assert [(one.number, one.started) for _, one in metrics.recent] == [
+        (1, 13_000),
+        (3, None),
+        (3, 10_000),
+    ]
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,112 @@
+"""Operations that change something: the handlers of the table (`operations`).
+
+What is done in a room is an order: an input of the room, carried out by whichever process serves
+it, with an admin's rights, and audited there. What is done to rows of the store is audited here,
+once it is done: a crash in between costs the line, never the other way round.
+"""
+
+from __future__ import annotations
+
+from bridge.admin import shapes
+from bridge.admin.ports import ApiError, Bridge, Caller, not_found
+from bridge.admin.views import enterprise_of, record_in, room_of, rules_of
+from bridge.ids import RoomId
+from bridge.rooms.commands import check_order
+from bridge.rooms.record import Order, RoomRecord
+from bridge.rooms.rules import BadOrder, Rules
+from bridge.rooms.store import Change, DeadLetter
+
+
+async def order_room(bridge: Bridge, caller: Caller, asked: shapes.OrderAsked) -> shapes.Ordered:
+    """Have a command carried out in a room, with an admin's rights; its answer is said there."""
+    row, record = await room_of(bridge, asked.room_id)
+    order = await _order(bridge, caller, row.room_id, asked.words, rules_of(bridge, record))
+    return shapes.Ordered(room_id=row.room_id, order=order)
+
+
+async def set_room_settings(
+    bridge: Bridge, caller: Caller, asked: shapes.SettingsWished
+) -> shapes.OrderedAll:
+    """Change settings of a room, by an order each; none is given if one of them is wrong."""
+    row, record = await room_of(bridge, asked.room_id)
+    rules, now = rules_of(bridge, record), bridge.around.clock.now()
+    orders = [
+        f"config set {key} {str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in asked.settings.items()
+    ]
+    try:
+        for words in orders:
+            check_order(record, rules, words, now)
+    except BadOrder as bad:
+        raise _refused(bad, rules) from bad
+    given = [await _order(bridge, caller, row.room_id, words, rules) for words in orders]
+    return shapes.OrderedAll(room_id=row.room_id, orders=given)
+
+
+async def _order(bridge: Bridge, caller: Caller, room_id: RoomId, words: str, rules: Rules) -> str:
+    try:
+        key = await bridge.orders.order(room_id, Order(caller.actor, caller.way, words))
+    except BadOrder as bad:
+        raise _refused(bad, rules) from bad
+    return key.removeprefix("order:")
+
+
+def _refused(bad: BadOrder, rules: Rules) -> ApiError:
+    return ApiError(400, "M_INVALID_PARAM", bad.sentence(rules))
+
+
+async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked) -> shapes.Done:
+    """Forget a room's account and token: its next link logs in anew; one that stands goes on."""
+    row, record = await room_of(bridge, asked.room_id)
+    if not await bridge.overview.forget_account(row.room_id):
+        raise not_found("This room has no account; it gets one with its next chat.")
+    await _audit(bridge, caller, "account forget", record)
+    return shapes.Done()
+
+
+async def retry_dead_letter(
+    bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
+) -> shapes.Done:
+    """Put a dead letter back to work."""
+    letter = await _letter(bridge, asked)
+    if not await bridge.around.store.revive(letter.id, bridge.around.clock.now()):
+        raise _gone()
+    bridge.orders.look_at(letter.room_id)
+    await _audit_letter(bridge, caller, "dead-letters retry", letter)
+    return shapes.Done()
+
+
+async def discard_dead_letter(
+    bridge: Bridge, caller: Caller, asked: shapes.LetterAsked
+) -> shapes.Done:
+    """Throw a dead letter away. What it held is never delivered."""
+    letter = await _letter(bridge, asked)
+    if not await bridge.around.store.discard(letter.id, bridge.around.clock.now()):
+        raise _gone()
+    await _audit_letter(bridge, caller, "dead-letters discard", letter)
+    return shapes.Done()
+
+
+def _gone() -> ApiError:
+    return not_found("There is no such dead letter: it was retried, or thrown away.")
+
+
+async def _letter(bridge: Bridge, asked: shapes.LetterAsked) -> DeadLetter:
+    letter = await bridge.overview.letter(asked.letter_id)
+    if letter is None:
+        raise _gone()
+    return letter
+
+
+async def _audit_letter(bridge: Bridge, caller: Caller, key: str, letter: DeadLetter) -> None:
+    row = await bridge.overview.room(letter.room_id)
+    record = RoomRecord(letter.room_id) if row is None else record_in(row)
+    await _audit(bridge, caller, key, record, letter.id)
+
+
+async def _audit(
+    bridge: Bridge, caller: Caller, key: str, record: RoomRecord, about: str = ""
+) -> None:
+    now, enterprise = bridge.around.clock.now(), enterprise_of(bridge, record)
+    done = Change(now, caller.actor, caller.way, key, about, "", record.room_id, enterprise)
+    await bridge.around.store.record_changes([done])

@@ -1,0 +1,164 @@
+"""From a request to an operation and back: whoever serves the table goes through here.
+
+A request is taken apart as HTTP has it, and neither who asks is found out here nor how often they
+may: that is the server's (`provisioning`, the console). Every way it can end is an `Outcome`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+import structlog
+
+from bridge.admin.operations import OPERATIONS, Operation, Who
+from bridge.admin.ports import ApiError, Bridge, Caller
+from bridge.admin.shapes import Trouble
+from bridge.rooms.store import StoreError
+
+LONGEST_BODY = 65_536
+"""Bytes."""
+AT_ONCE = 4
+"""Operations that are carried out at a time: they are not to crowd out what rooms do."""
+_AT = re.compile(r"(.*) - at `(?:key in )?\$\.?([^`]*)`")
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
+
+
+class Request(NamedTuple):
+    """What was asked, as it came."""
+
+    method: str
+    path: str
+    """Below the place where the operations are served, still percent-encoded: `/rooms/!a%3Ab`."""
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+
+
+class Outcome(NamedTuple):
+    """The answer."""
+
+    status: int
+    body: bytes
+    """JSON."""
+    operation: str = ""
+    """Its name; empty: there is none there."""
+    allow: tuple[str, ...] = ()
+    """With 405: the methods that there are."""
+
+
+class Dispatcher:
+    """Carries out operations for the servers of a bridge."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def carry_out(self, request: Request, caller: Caller) -> Outcome:
+        """Find the operation, check who asks and what, carry it out. Raises nothing."""
+        operation, values, allow = _find(request)
+        if operation is None:
+            sentence = "There is no such address; docs/api.md lists all."
+            if allow:
+                sentence = f"Use one of {', '.join(allow)} here."
+            error = ApiError(405 if allow else 404, "M_UNRECOGNIZED", sentence)
+            return refused(error)._replace(allow=allow)
+        try:
+            _authorise(operation, caller, values)
+            asked = _asked(operation, values, request)
+            async with self._places:
+                answer = await operation.handler(self._bridge, caller, asked)
+        except ApiError as error:
+            return refused(error, operation.name)
+        except StoreError as error:
+            _LOG.warning("an operation failed", operation=operation.name, why=str(error))
+            sentence = "The database did not answer; try again in a moment."
+            return refused(ApiError(503, "M_UNKNOWN", sentence), operation.name)
+        except Exception:  # noqa: BLE001 - logged whole
+            _LOG.exception("an operation failed", operation=operation.name)
+            sentence = "This should not happen; the bridge's log says what did."
+            return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
+        return Outcome(operation.status, msgspec.json.encode(answer), operation.name)
+
+
+def refused(error: ApiError, operation: str = "") -> Outcome:
+    """The answer that an error is."""
+    trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=error.retry_after_ms)
+    return Outcome(error.status, msgspec.json.encode(trouble), operation)
+
+
+def _find(request: Request) -> tuple[Operation | None, dict[str, str], tuple[str, ...]]:
+    """The operation of a request, what its path names, and the methods that there are here."""
+    parts = request.path.split("/")[1:]
+    here = [one for one in OPERATIONS if _matches(one, parts)]
+    for one in here:
+        if one.method == request.method:
+            try:
+                named = zip(one.parts, parts, strict=True)
+                values = {
+                    name[1:-1]: unquote(part, errors="strict")
+                    for name, part in named
+                    if name.startswith("{")
+                }
+            except UnicodeDecodeError:
+                return None, {}, ()
+            return one, values, ()
+    return None, {}, tuple(sorted({one.method for one in here}))
+
+
+def _matches(operation: Operation, parts: Sequence[str]) -> bool:
+    return len(parts) == len(operation.parts) and all(
+        name == part or (name.startswith("{") and part != "")
+        for name, part in zip(operation.parts, parts, strict=True)
+    )
+
+
+def _authorise(operation: Operation, caller: Caller, values: Mapping[str, str]) -> None:
+    if caller.room is None:
+        return
+    if operation.who is not Who.ROOM_ADMIN or values.get("room_id", caller.room) != caller.room:
+        raise ApiError(403, "M_FORBIDDEN", "Only the operator may do this; ask them.")
+
+
+def _asked(operation: Operation, values: dict[str, str], request: Request) -> Any:
+    """What is asked, checked by the operation's own struct."""
+    in_body = operation.has_body
+    beside: dict[str, Any] = dict(request.query)
+    if len(beside) < len(request.query):
+        raise ApiError(400, "M_INVALID_PARAM", "Give each parameter of the query once.")
+    _know(() if in_body else operation.beside, beside, "M_INVALID_PARAM")
+    if in_body:
+        beside = _body(request.body)
+        _know(operation.beside, beside, "M_BAD_JSON")
+    try:
+        return msgspec.convert({**beside, **values}, operation.asked, strict=in_body)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error), "M_BAD_JSON" if in_body else "M_INVALID_PARAM") from None
+
+
+def _know(known: Sequence[str], given: Iterable[str], errcode: str) -> None:
+    """Refuse a name that is not asked for."""
+    for name in given:
+        if name not in known:
+            may = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ApiError(400, errcode, f"There is no parameter {name[:60]!r} here; {may}.")
+
+
+def _body(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ApiError(400, "M_NOT_JSON", "The body must be JSON.") from None
+    if not isinstance(decoded, dict):
+        raise ApiError(400, "M_BAD_JSON", "The body must be a JSON object.")
+    return decoded
+
+
+def _wrong(why: str, errcode: str) -> ApiError:
+    """The error for a value that does not fit, as msgspec says it: with its key."""
+    found = _AT.fullmatch(why)
+    sentence = f"{found[2]}: {found[1]}" if found is not None and found[2] else why
+    return ApiError(400, errcode, f"{sentence}.")

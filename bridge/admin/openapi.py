@@ -1,0 +1,180 @@
+"""The OpenAPI 3.1 document of the provisioning API, made of the table of operations.
+
+It is docs/openapi.json too, which `python -m tests.support.api_table` writes.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from bridge import __version__
+from bridge.admin import shapes
+from bridge.admin.operations import OPERATIONS, Operation
+from bridge.admin.shapes import Trouble
+
+Json = dict[str, Any]
+_ERRORS = {
+    "400": "Something of the request is wrong; `error` names what.",
+    "401": "The secret is missing or wrong.",
+    "403": "It may not be done, by whoever asks.",
+    "404": "There is no such thing.",
+    "413": "The body is too long.",
+    "429": "Too many requests: try again after `retry_after_ms`.",
+    "503": "The database does not answer: try again.",
+}
+_REF = "#/components/schemas/{name}"
+
+
+def document() -> Json:
+    """The whole document."""
+    paths: dict[str, Json] = {}
+    for one in OPERATIONS:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "matrix-webchat-bridge: provisioning API",
+            "version": __version__,
+            "description": "Generated from bridge/admin/operations.py. " + _intro(),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/_matrix/provision/v1"}],
+        "security": [{"secret": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "secret": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`provisioning.secret` of the configuration.",
+                }
+            },
+            "responses": {
+                status: {"description": text, "content": _json({"$ref": _ref(Trouble)})}
+                for status, text in _ERRORS.items()
+            },
+        },
+    }
+
+
+def _intro() -> str:
+    return " ".join((inspect.getdoc(shapes) or "").rpartition("\n\n")[2].split())
+
+
+def _operation(one: Operation) -> Json:
+    fields = _properties(one.asked)
+    described: Json = {
+        "operationId": one.name,
+        "summary": one.summary,
+        "tags": [one.parts[0]],
+        "responses": {
+            str(one.status): {
+                "description": _sentence(one.answer),
+                "content": _json({"$ref": _ref(one.answer)}),
+            },
+            **{
+                status: {"$ref": f"#/components/responses/{status}"}
+                for status in _ERRORS
+                if status != "403" and (status != "404" or one.in_path)
+                if status != "413" or one.has_body
+            },
+        },
+    }
+    if one.audited:
+        described["description"] = "Who did it is among the changes (`X-Actor` is told with it)."
+    described["parameters"] = [
+        *(_parameter(name, "path", fields) for name in one.in_path),
+        *(() if one.has_body else (_parameter(name, "query", fields) for name in one.beside)),
+    ]
+    if one.audited:
+        claim = {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"}
+        told = "Who is behind the request, for the audit; nobody checks it."
+        actor = {"name": "X-Actor", "in": "header", "description": told, "schema": claim}
+        described["parameters"].append(actor)
+    if one.has_body:
+        described["requestBody"] = {"required": True, "content": _json(_body(one, fields))}
+    return described
+
+
+def _parameter(name: str, place: str, fields: Json) -> Json:
+    schema = dict(fields[name])
+    described: Json = {"name": name, "in": place, "required": place == "path"}
+    if text := schema.pop("description", ""):
+        described["description"] = text
+    if schema.get("default", "") is None:  # an optional parameter is left out
+        del schema["default"]
+        schema = next(kind for kind in schema["anyOf"] if kind != {"type": "null"})
+    return {**described, "schema": schema}
+
+
+def _body(one: Operation, fields: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": {name: fields[name] for name in one.beside},
+        "required": [name for name in one.beside if "default" not in fields[name]],
+        "additionalProperties": False,
+    }
+
+
+def _properties(kind: type[msgspec.Struct]) -> Json:
+    """The fields of a struct as JSON Schema, by name, each with its docstring."""
+    _, components = msgspec.json.schema_components([kind], ref_template=_REF)
+    found: Json = _described(components[kind.__name__], kind)["properties"]
+    return found
+
+
+def _schemas() -> Json:
+    """All that is answered, by the name of its struct."""
+    kinds = {kind.__name__: kind for kind in vars(shapes).values() if inspect.isclass(kind)}
+    answers = [*dict.fromkeys(one.answer for one in OPERATIONS), Trouble]
+    _, components = msgspec.json.schema_components(answers, ref_template=_REF)
+    return {name: _described(schema, kinds[name]) for name, schema in sorted(components.items())}
+
+
+def _described(schema: Json, kind: type[msgspec.Struct]) -> Json:
+    """A schema with the descriptions of its fields; of what is answered, all is always there."""
+    texts: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        texts |= _docstrings().get(one.__name__, {})
+    encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    for name, text in texts.items():
+        if encoded.get(name) in schema["properties"]:
+            schema["properties"][encoded[name]]["description"] = text
+    schema.pop("title", None)
+    return schema
+
+
+@cache
+def _docstrings() -> dict[str, dict[str, str]]:
+    """The docstring below each field of each struct of `shapes`."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(shapes)).body:
+        if isinstance(node, ast.ClassDef):
+            fields = found[node.name] = {}
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                ):
+                    fields[field.target.id] = inspect.cleandoc(str(text.value.value))
+    return found
+
+
+def _sentence(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n\n")[0]
+
+
+def _ref(kind: type) -> str:
+    return _REF.format(name=kind.__name__)
+
+
+def _json(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,112 @@
+"""The table of operations: what can be asked of the bridge and done with it from outside.
+
+It is the one truth: routes, checks of what is asked, the OpenAPI document (docs/openapi.json), the
+page docs/api.md, the provisioning API and the console's JSON all come from `OPERATIONS`. To add an
+operation: its structs in `shapes`, its handler in `views` or `actions`, and a row here.
+
+An operation is named after its handler, and described by the first line of its docstring. What it
+is asked and what it answers are the types of the handler's third parameter and of its result.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from bridge.admin import actions, views
+from bridge.admin.ports import Bridge, Caller
+from bridge.admin.shapes import Answer, Asked
+
+Handler = Callable[[Bridge, Caller, Any], Awaitable[Answer]]
+
+
+class Who(StrEnum):
+    """Who may ask for an operation."""
+
+    OPERATOR = "operator"
+    """The operator only."""
+    ROOM_ADMIN = "room admin"
+    """An admin of the room that the path names, too."""
+
+
+class Operation:
+    """A row of the table."""
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        who: Who = Who.OPERATOR,
+        *,
+        status: int = 200,
+    ) -> None:
+        self.method, self.path, self.handler, self.who = method, path, handler, who
+        self.status = status
+        """Of the answer; 202: it is stored, and will be done."""
+        self.name: str = getattr(handler, "__name__", "")
+        self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
+        self.parts = tuple(path.split("/")[1:])
+        self.in_path = tuple(part[1:-1] for part in self.parts if part.startswith("{"))
+
+    @property
+    def audited(self) -> bool:
+        """It changes something, and leaves a row among the changes."""
+        return self.method != "GET"
+
+    @property
+    def has_body(self) -> bool:
+        """What the path does not name is taken from the body, as a JSON object."""
+        return self.method in {"POST", "PATCH"} and bool(self.beside)
+
+    @cached_property
+    def asked(self) -> type[Asked]:
+        return self._types[2]
+
+    @cached_property
+    def answer(self) -> type[Answer]:
+        return self._types[3]
+
+    @cached_property
+    def _types(self) -> tuple[Any, ...]:
+        """Of the handler's parameters in their order, and of its result."""
+        return tuple(get_type_hints(self.handler).values())
+
+    @cached_property
+    def beside(self) -> tuple[str, ...]:
+        """Names of what is asked and does not stand in the path."""
+        names = self.asked.__struct_encode_fields__
+        return tuple(name for name in names if name not in self.in_path)
+
+
+_ROOM = Who.ROOM_ADMIN
+OPERATIONS = (
+    Operation("GET", "/health", views.get_health),
+    Operation("GET", "/replicas", views.list_replicas),
+    Operation("GET", "/links", views.list_links),
+    Operation("GET", "/waits", views.list_waits),
+    Operation("GET", "/enterprises", views.list_enterprises),
+    Operation("GET", "/queues", views.list_queues, _ROOM),
+    Operation("GET", "/rooms", views.list_rooms),
+    Operation("GET", "/rooms/{room_id}", views.get_room, _ROOM),
+    Operation("PATCH", "/rooms/{room_id}/settings", actions.set_room_settings, _ROOM, status=202),
+    Operation("POST", "/rooms/{room_id}/orders", actions.order_room, _ROOM, status=202),
+    Operation("GET", "/rooms/{room_id}/orders/{order}", views.get_order, _ROOM),
+    Operation("GET", "/rooms/{room_id}/changes", views.list_room_changes, _ROOM),
+    Operation("GET", "/rooms/{room_id}/chats", views.list_room_chats, _ROOM),
+    Operation("GET", "/rooms/{room_id}/deliveries", views.list_deliveries),
+    Operation("GET", "/changes", views.list_changes),
+    Operation("GET", "/chats", views.list_chats),
+    Operation("GET", "/accounts", views.list_accounts),
+    Operation("DELETE", "/accounts/{room_id}", actions.forget_account),
+    Operation("GET", "/deliveries/{event_id}", views.trace_event),
+    Operation("GET", "/dead-letters", views.list_dead_letters),
+    Operation("GET", "/dead-letters/{letter_id}", views.get_dead_letter),
+    Operation("POST", "/dead-letters/{letter_id}/retry", actions.retry_dead_letter),
+    Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
+)
+"""In the order of the documents."""
+BY_NAME = {one.name: one for one in OPERATIONS}

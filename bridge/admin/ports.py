@@ -1,0 +1,133 @@
+"""The bridge as administration sees it: what the operations ask of its other parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from bridge.ids import QueueId, RoomId
+from bridge.rooms.ports import LinkState
+from bridge.rooms.record import Chat, Order
+from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, StoredRoom
+from bridge.rooms.surroundings import Surroundings
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks."""
+
+    actor: str
+    """As in the table of changes."""
+    way: str
+    """`api`, `console` or `widget`."""
+    room: RoomId | None = None
+    """The one room whose admin it is; None: the operator."""
+
+
+class ApiError(Exception):
+    """Why an operation is not carried out: a status of HTTP, and an error as Matrix has them."""
+
+    def __init__(self, status: int, errcode: str, error: str, retry_after_ms: int = 0) -> None:
+        super().__init__(error)
+        self.status, self.errcode, self.retry_after_ms = status, errcode, retry_after_ms
+
+
+def not_found(sentence: str) -> ApiError:
+    return ApiError(404, "M_NOT_FOUND", sentence)
+
+
+class Member(Protocol):
+    """`storage.shards.Member`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def started(self) -> int: ...
+    @property
+    def age(self) -> float: ...
+    @property
+    def leaving(self) -> bool: ...
+    @property
+    def present(self) -> bool: ...
+    @property
+    def shards(self) -> Sequence[int]: ...
+
+
+class Overview(Protocol):
+    """Looks at what all rooms have, for people. Each call reads at most so many rows.
+
+    Raises StoreError, as of `StorePort`.
+    """
+
+    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
+        """Rooms by their ids, those behind `after`; `live`: only those whose link is wanted."""
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
+
+    async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...
+
+    async def forget_account(self, room_id: RoomId) -> bool:
+        """Forget the room's account, whoever serves the room; False if there is none."""
+
+    async def deliveries(
+        self, room_id: RoomId, before: int | None, limit: int
+    ) -> tuple[list[LedgerRow], int | None]:
+        """Rows of the room below that number, the newest first; and where to go on, if there."""
+
+    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None: ...
+
+    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+        """Dead letters behind a moment and number, the oldest first; without their bodies."""
+
+    async def letter(self, letter_id: str) -> DeadLetter | None: ...
+
+    async def members(self) -> Sequence[Member]: ...
+
+
+class Orders(Protocol):
+    """What of the engine can be asked from outside of the rooms."""
+
+    async def order(self, room_id: RoomId, order: Order) -> str:
+        """Store a command as an input of the room; returns its key. Raises BadOrder."""
+
+    def look_at(self, room_id: RoomId) -> None:
+        """Take up work that was put back, if the room is served here."""
+
+
+class Health(Protocol):
+    def missing(self) -> Mapping[str, str]: ...
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """Everything that operations use; built once, by the composition root."""
+
+    enterprises: Mapping[str, Surroundings]
+    """Of each call centre, by its name in the configuration; the only one's name is empty."""
+    overview: Overview
+    orders: Orders
+    health: Health
+    links: Callable[[], Iterable[LinkState]]
+    """Of this process."""
+    busy: Callable[[], Awaitable[Mapping[tuple[str, str, QueueId], int]]]
+    """How many rooms of all processes there are of each call centre, phase and queue.
+
+    Only those whose link is wanted.
+    """
+    recent: Callable[[], Iterable[tuple[str, Chat]]]
+    """The newest chats of this process whose wait has ended, and their call centres."""
+    advice: Callable[[str], str] = lambda _: ""
+    """What to do about a dead letter, by why it is one; empty: nothing is known."""
+    replica: str = ""
+    """Name of this process among several; empty: it is the only one."""
+    first: str = ""
+    """The call centre of rooms whose record names none."""
+    open_names: Callable[[str], bool] = lambda _: False
+    """Whether knowing the login name does not open an account of this call centre."""
+
+    @property
+    def around(self) -> Surroundings:
+        """What all call centres share."""
+        return next(iter(self.enterprises.values()))

@@ -1,0 +1,165 @@
+"""The provisioning API: the operations at `/_matrix/provision/v1`, for whoever has the secret.
+
+It is served on the port that the homeserver talks to. Three things come before an operation:
+
+- Each address has a budget, a token bucket that fills up again with `provisioning.rate`. A wrong
+  secret costs `GUESS` times as much as a request; who has used it up is not even compared. Behind a
+  proxy all clients are one address.
+- The secret, compared in constant time.
+- A budget of all addresses together, `TOGETHER` times as large, which only those with the secret
+  draw from: strangers cannot use it up.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+from aiohttp import web
+from cachetools import LRUCache
+
+from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Outcome, Request, refused
+from bridge.admin.openapi import document
+from bridge.admin.ports import ApiError, Caller
+
+PREFIX = "/_matrix/provision/v1"
+DOCUMENT = "/openapi.json"
+GUESS = 20
+TOGETHER = 4
+ADDRESSES = 4096
+"""Addresses whose budget is remembered."""
+LONGEST_ACTOR = 200
+"""Characters of `X-Actor`."""
+WARN_EVERY = 10.0
+"""Seconds from one line in the log about a wrong secret to the next."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Budget:
+    """Token bucket: at most `count` at once, and as many in any further `seconds`."""
+
+    def __init__(self, count: int, seconds: float, now: Callable[[], float]) -> None:
+        self._count, self._each, self._now = count, seconds / count, now
+        self._full_at = 0.0
+        """When nothing of it will be missing any more."""
+
+    def wait(self) -> float:
+        """Seconds until there is one; 0: there is one now."""
+        return max(0.0, self._full_at - self._now() - self._each * (self._count - 1))
+
+    def spend(self, number: int = 1) -> None:
+        self._full_at = max(self._full_at, self._now()) + self._each * number
+
+
+class Provisioning:
+    """Answers the requests below `PREFIX`."""
+
+    def __init__(
+        self,
+        secret: str,
+        rate: tuple[int, float],
+        dispatcher: Dispatcher,
+        counted: Callable[[str, int], None],
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        """`rate`: so many requests in so many seconds; `counted`: an operation and its status."""
+        self._secret, self._rate, self._now = secret.encode(), rate, now
+        self._dispatcher, self._counted = dispatcher, counted
+        count, seconds = rate
+        self._together = Budget(TOGETHER * count, seconds, now)
+        self._budgets: LRUCache[str, Budget] = LRUCache(ADDRESSES)
+        self._quiet_until = 0.0
+        self._document = json.dumps(document()).encode()
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        try:
+            self._authorise(request)
+            outcome = await self._answer(request)
+        except ApiError as error:
+            outcome = refused(error)
+            headers = _retry_after(error)
+        else:
+            headers = {"Allow": ", ".join(outcome.allow)} if outcome.allow else {}
+        self._counted(outcome.operation or "none", outcome.status)
+        return web.Response(
+            status=outcome.status, body=outcome.body, headers={**_HEADERS, **headers}
+        )
+
+    def _authorise(self, request: web.BaseRequest) -> None:
+        budget = self._budget(request.remote or "")
+        if (wait := budget.wait()) > 0:
+            raise _too_many(wait)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            budget.spend()
+            sentence = "Send `Authorization: Bearer` and provisioning.secret."
+            raise ApiError(401, "M_MISSING_TOKEN", sentence)
+        known = given.strip().encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(known, self._secret):
+            budget.spend(GUESS)
+            self._warn(request.remote)
+            raise ApiError(401, "M_UNKNOWN_TOKEN", "This is not the provisioning.secret.")
+        budget.spend()
+        if (wait := self._together.wait()) > 0:
+            raise _too_many(wait)
+        self._together.spend()
+
+    def _budget(self, address: str) -> Budget:
+        budget = self._budgets.get(address)
+        if budget is None:
+            budget = self._budgets[address] = Budget(*self._rate, self._now)
+        return budget
+
+    def _warn(self, remote: str | None) -> None:
+        if (now := self._now()) >= self._quiet_until:
+            self._quiet_until = now + WARN_EVERY
+            _LOG.warning("provisioning call with a wrong secret", remote=remote)
+
+    async def _answer(self, request: web.BaseRequest) -> Outcome:
+        path = request.rel_url.raw_path.removeprefix(PREFIX)
+        if path == DOCUMENT and request.method == "GET":
+            return Outcome(200, self._document, "get_document")
+        caller = Caller(_actor(request.headers.get("X-Actor", "")), "api")
+        query = list(request.rel_url.query.items())
+        asked = Request(request.method, path, query, await _read(request))
+        return await self._dispatcher.carry_out(asked, caller)
+
+
+def _actor(claim: str) -> str:
+    """Who is said to act: `api`, with what the caller says of it, which nobody has proven."""
+    claim = claim.strip()
+    if len(claim) > LONGEST_ACTOR or not claim.isprintable():
+        sentence = f"X-Actor must be printable, and no longer than {LONGEST_ACTOR} characters."
+        raise ApiError(400, "M_INVALID_PARAM", sentence)
+    return f"api:{claim}" if claim else "api"
+
+
+def _too_many(wait: float) -> ApiError:
+    sentence = "Too many requests; try again after retry_after_ms (provisioning.rate)."
+    return ApiError(429, "M_LIMIT_EXCEEDED", sentence, round(wait * 1000) + 1)
+
+
+def _retry_after(error: ApiError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_ms // 1000 + 1)} if error.retry_after_ms else {}
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """Read the body, within our limit."""
+    parts: list[bytes] = []
+    size = request.content_length or 0
+    if size <= LONGEST_BODY:
+        size = 0
+        while size <= LONGEST_BODY and (chunk := await request.content.readany()):
+            size += len(chunk)
+            parts.append(chunk)
+    if size > LONGEST_BODY:
+        raise ApiError(413, "M_TOO_LARGE", f"The body is longer than {LONGEST_BODY} bytes.")
+    return b"".join(parts)

@@ -1,0 +1,501 @@
+"""Operations that only look: the handlers of the table (`operations`), and what rooms look like.
+
+Whatever a question may touch is bounded: `MOST_LOOKED` rows of rooms a page, a page of anything
+else. Contents of messages are shown nowhere but in a dead letter; login names that open an account
+by themselves, tokens and passwords nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+import structlog
+from msgspec import structs
+
+from bridge import __version__
+from bridge.admin import shapes
+from bridge.admin.ports import Bridge, Caller, not_found
+from bridge.config.hours import parse_hours
+from bridge.config.model import Queue
+from bridge.conversation import model
+from bridge.ids import EventId, QueueId, RoomId
+from bridge.rooms import commands
+from bridge.rooms.record import (
+    Chat,
+    MatrixEvent,
+    RoomRecord,
+    load_chat,
+    load_input,
+    load_record,
+)
+from bridge.rooms.rules import Rules
+from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Outcome, StoredRoom
+
+T = TypeVar("T")
+LOOK = 100
+"""Rooms that are read at a time."""
+MOST_LOOKED = 1000
+"""Rooms that are read for a page; what is not found among them is on the next."""
+LIVE = frozenset({"Requesting", "Queued", "Chatting"})
+"""Phases of rooms whose link is wanted."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
+
+
+# --- the bridge itself ----------------------------------------------------------------------------
+
+
+async def get_health(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Health:
+    """Whether the bridge can do its work, and what it lacks."""
+    missing = dict(bridge.health.missing())
+    return shapes.Health(
+        ready=not missing, missing=missing, version=__version__, replica=bridge.replica
+    )
+
+
+async def list_replicas(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Replicas:
+    """The processes that share the rooms, and how many of the 256 parts each serves."""
+    members = await bridge.overview.members()
+    return shapes.Replicas(
+        replicas=[
+            shapes.Replica(
+                name=one.name,
+                shards=len(one.shards),
+                started=one.started,
+                seen=max(0.0, round(one.age, 1)),
+                state="gone" if not one.present else "leaving" if one.leaving else "serves",
+            )
+            for one in sorted(members, key=lambda member: member.name)
+        ]
+    )
+
+
+async def list_links(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> shapes.Links:
+    """The connections to the call centre that this process holds, with since when and why."""
+    links = sorted(bridge.links(), key=lambda link: link.room_id)
+    behind = [link for link in links if link.room_id > asked.after]
+    page = behind[: asked.limit]
+    return shapes.Links(
+        replica=bridge.replica,
+        links=[
+            shapes.Link(room_id=one.room_id, state=one.state, since=one.since, why=one.why)
+            for one in page
+        ],
+        next=page[-1].room_id if len(behind) > len(page) else None,
+    )
+
+
+async def list_enterprises(
+    bridge: Bridge, _caller: Caller, _asked: shapes.Asked
+) -> shapes.Enterprises:
+    """The call centres of the configuration."""
+    return shapes.Enterprises(
+        enterprises=[
+            shapes.Enterprise(
+                id=name,
+                bot=one.rules.bot,
+                queues=len(one.rules.queues),
+                default_queue=one.rules.default_queue,
+            )
+            for name, one in bridge.enterprises.items()
+        ]
+    )
+
+
+async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked) -> shapes.Queues:
+    """The queues with their load, whether they are open, and how long a wait takes."""
+    busy, wanted = await bridge.busy(), asked.enterprise
+    if caller.room is not None:  # a room admin sees their own call centre's
+        _, record = await room_of(bridge, caller.room)
+        wanted = enterprise_of(bridge, record)
+    return shapes.Queues(
+        queues=[
+            _queue(bridge, name, queue, busy)
+            for name, one in bridge.enterprises.items()
+            if wanted in {None, name}
+            for queue in one.rules.queues
+        ]
+    )
+
+
+def _queue(
+    bridge: Bridge, enterprise: str, queue: Queue, busy: Mapping[tuple[str, str, QueueId], int]
+) -> shapes.Queue:
+    now = bridge.around.clock.now()
+    hours = parse_hours(queue.hours) if queue.hours else None
+    opened = None if hours is None else hours.is_open(now)
+    usual = bridge.enterprises[enterprise].waits.expected(model.Queued(QueueId(queue.id), now), now)
+
+    def count(*phases: str) -> int:
+        return sum(busy.get((enterprise, phase, QueueId(queue.id)), 0) for phase in phases)
+
+    return shapes.Queue(
+        enterprise=enterprise,
+        id=queue.id,
+        name=queue.name,
+        aliases=list(queue.aliases),
+        hours=queue.hours,
+        open=opened,
+        opens=None if hours is None or opened else hours.opens(now),
+        waiting=count("Requesting", "Queued"),
+        chatting=count("Chatting"),
+        wait=None if usual is None else shapes.Wait(low=round(usual[0]), high=round(usual[1])),
+    )
+
+
+async def list_waits(bridge: Bridge, _caller: Caller, _asked: shapes.Asked) -> shapes.Waits:
+    """The newest waits, for a plot; figures over a long time are in the metrics."""
+    waits = []
+    for enterprise, chat in bridge.recent():
+        at = chat.started or chat.ended or chat.asked
+        waits.append(
+            shapes.Waited(
+                at=at,
+                enterprise=enterprise,
+                queue=chat.queue_id,
+                seconds=(at - chat.asked) / 1000,
+                answered=chat.started is not None,
+            )
+        )
+    return shapes.Waits(replica=bridge.replica, waits=waits)
+
+
+# --- rooms ----------------------------------------------------------------------------------------
+
+
+async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) -> shapes.Rooms:
+    """The rooms that the bridge knows, by their ids."""
+
+    def wanted(row: StoredRoom) -> shapes.RoomState | None:
+        if asked.phase not in {None, row.phase}:
+            return None
+        state = room_state(bridge, row, record_in(row))
+        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        return state if fits else None
+
+    if asked.customer is None:
+        rooms, after = await _page_of(bridge, asked, wanted, live=asked.phase in LIVE)
+        return shapes.Rooms(rooms=rooms, next=after)
+    found = sorted(await bridge.around.store.rooms_of(asked.customer))[: asked.limit]
+    rows = [row for one in found if (row := await bridge.overview.room(one)) is not None]
+    return shapes.Rooms(rooms=[one for row in rows if (one := wanted(row))], next=None)
+
+
+async def get_room(bridge: Bridge, _caller: Caller, asked: shapes.RoomAsked) -> shapes.RoomState:
+    """A room, its settings, and what goes on in it."""
+    return room_state(bridge, *await room_of(bridge, asked.room_id))
+
+
+async def list_room_chats(
+    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
+) -> shapes.RoomChats:
+    """The chats of a room, the newest first."""
+    row, _ = await room_of(bridge, asked.room_id)
+    stored = await bridge.around.store.chats(row.room_id, asked.limit, _number(asked.after))
+    chats = [chat_shape(row.room_id, load_chat(one.chat)) for one in stored]
+    more = len(stored) == asked.limit and stored[-1].number > 1
+    after = str(stored[-1].number - 1) if more else None
+    return shapes.RoomChats(chats=chats, next=after)
+
+
+async def list_chats(bridge: Bridge, _caller: Caller, asked: shapes.ChatsAsked) -> shapes.Rooms:
+    """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
+
+    def wanted(row: StoredRoom) -> shapes.RoomState | None:
+        if row.phase not in LIVE or asked.phase not in {None, row.phase}:
+            return None
+        state = room_state(bridge, row, record_in(row))
+        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        return state if fits else None
+
+    rooms, after = await _page_of(bridge, asked, wanted, live=True)
+    return shapes.Rooms(rooms=rooms, next=after)
+
+
+async def _page_of(
+    bridge: Bridge, asked: shapes.Page, wanted: Callable[[StoredRoom], T | None], *, live: bool
+) -> tuple[list[T], str | None]:
+    """What is made of a page of rooms; and behind which room the next page begins."""
+    found: list[T] = []
+    last = asked.after
+    for _ in range(MOST_LOOKED // LOOK):
+        rows = await bridge.overview.rooms(last, LOOK, live=live)
+        for row in rows:
+            last = row.room_id
+            if (made := wanted(row)) is not None:
+                found.append(made)
+                if len(found) == asked.limit:
+                    return found, last
+        if len(rows) < LOOK:
+            return found, None
+    return found, last
+
+
+async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]:
+    """The room of that id, the first one or today's."""
+    upgrades, store = bridge.around.upgrades, bridge.around.store
+    row = await bridge.overview.room(upgrades.record_of(RoomId(room_id)))
+    if row is None:  # another process may have noted that it replaces one
+        await upgrades.look(store, RoomId(room_id))
+        row = await bridge.overview.room(upgrades.record_of(RoomId(room_id)))
+    if row is None:
+        raise not_found("The bridge does not know this room; `list_rooms` has those that it does.")
+    return row, record_in(row)
+
+
+def record_in(row: StoredRoom) -> RoomRecord:
+    """The record of a room; an empty one if none was written yet, or it cannot be read."""
+    try:
+        return load_record(row.record) if row.record else RoomRecord(row.room_id)
+    except (ValueError, msgspec.MsgspecError) as error:
+        _LOG.warning("a room's record cannot be read", room=row.room_id, why=str(error))
+        return RoomRecord(row.room_id)
+
+
+def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
+    return record.enterprise or bridge.first
+
+
+def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
+    """The rules of the room's call centre; of another, if that has gone from the config."""
+    return bridge.enterprises.get(enterprise_of(bridge, record), bridge.around).rules
+
+
+def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:
+    """A room as it is shown."""
+    phase, settings = record.conversation.phase, record.settings
+    rules = rules_of(bridge, record)
+    going_on = isinstance(phase, model.Waiting | model.Chatting)
+    chatting = phase if isinstance(phase, model.Chatting) else None
+    return shapes.RoomState(
+        room_id=row.room_id,
+        matrix_id=record.matrix_id,
+        enterprise=enterprise_of(bridge, record),
+        membership=record.membership.value,
+        customer=record.customer,
+        host=record.host,
+        displayname=record.displayname,
+        direct=record.direct,
+        encrypted=record.encrypted,
+        queue=phase.queue_id if going_on else rules.queue_for(record),
+        language=rules.language_for(record),
+        settings=shapes.Settings(
+            queue=settings.queue,
+            source=settings.source,
+            language=settings.language,
+            start=settings.start,
+            paused=settings.paused,
+            hours=settings.hours,
+            texts=dict(settings.texts),
+        ),
+        phase=type(phase).__name__,
+        since=phase.since or None,
+        chat=record.conversation.number,
+        position=phase.position if isinstance(phase, model.Queued) else None,
+        session_id=None if chatting is None else chatting.session_id,
+        agents=[
+            shapes.Agent(id=one.id, name=one.name)
+            for one in (() if chatting is None else chatting.agents)
+        ],
+        held=len(record.conversation.held),
+        own_account=record.login is not None,
+    )
+
+
+def chat_shape(room_id: RoomId, chat: Chat) -> shapes.Chat:
+    """A chat as it is shown."""
+    return shapes.Chat(
+        room_id=room_id,
+        number=chat.number,
+        queue=chat.queue_id,
+        asked=chat.asked,
+        started=chat.started,
+        answered=chat.answered,
+        ended=chat.ended,
+        ending=None if chat.ending is None else chat.ending.value,
+        session_id=chat.session_id,
+        robot=chat.robot,
+        agents=[shapes.Agent(id=one.id, name=one.name) for one in chat.agents],
+        rating=chat.rating,
+    )
+
+
+async def get_order(
+    bridge: Bridge, _caller: Caller, asked: shapes.OrderNumber
+) -> shapes.OrderState:
+    """What has come of an order. What the room was told about it is in the room."""
+    row, _ = await room_of(bridge, asked.room_id)
+    found = await bridge.overview.input(row.room_id, f"order:{asked.order}")
+    if found is None:
+        raise not_found("There is no such order, or it is older than retention.rows.")
+    ended = "failed" if found.outcome == Outcome.DEAD and found.lane is None else "done"
+    return shapes.OrderState(
+        room_id=row.room_id,
+        order=asked.order,
+        state="waiting" if found.handled is None and found.outcome is None else ended,
+        at=found.handled or found.settled or found.received,
+        detail=found.detail if ended == "failed" else "",
+    )
+
+
+async def list_changes(
+    bridge: Bridge, _caller: Caller, asked: shapes.NumberedPage
+) -> shapes.Changes:
+    """Who changed what, when and which way, the newest first."""
+    return await _changes(bridge, None, asked.after, asked.limit)
+
+
+async def list_room_changes(
+    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
+) -> shapes.Changes:
+    """Who changed what of a room, when and which way, the newest first."""
+    row, _ = await room_of(bridge, asked.room_id)
+    return await _changes(bridge, row.room_id, asked.after, asked.limit)
+
+
+async def _changes(
+    bridge: Bridge, room_id: RoomId | None, before: str, limit: int
+) -> shapes.Changes:
+    rows = await bridge.around.store.changes(room_id, _number(before), limit)
+    changes = [shapes.Change(**structs.asdict(one)) for one in rows]
+    return shapes.Changes(
+        changes=changes, next=str(rows[-1].number) if len(rows) == limit else None
+    )
+
+
+def _number(after: str) -> int | None:
+    """The number with which a page begins; None: the newest."""
+    return int(after.partition(".")[0]) if after else None
+
+
+# --- accounts, deliveries, dead letters -----------------------------------------------------------
+
+
+async def list_accounts(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> shapes.Accounts:
+    """The accounts as which rooms speak to the call centre, by room."""
+    rows = await bridge.overview.accounts(asked.after, asked.limit)
+    after = rows[-1].room_id if len(rows) == asked.limit else None
+    return shapes.Accounts(accounts=[_account(bridge, row) for row in rows], next=after)
+
+
+def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
+    record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
+    name = row.login_name.rpartition("\n")[2]  # without the mark of its call centre
+    own = record.login is not None and record.login.name == name
+    shown = own or bridge.open_names(enterprise_of(bridge, record))
+    return shapes.Account(
+        room_id=row.room_id,
+        customer=record.customer,
+        own=own,
+        login_name=name if shown else None,
+        logged_in=row.has_token,
+        issued=row.issued,
+    )
+
+
+async def trace_event(bridge: Bridge, _caller: Caller, asked: shapes.EventAsked) -> shapes.Trace:
+    """What happened to a Matrix event: received, attempted, acknowledged, with times."""
+    rows = await bridge.around.store.trace(EventId(asked.event_id))
+    if not rows:
+        raise not_found("This event was never seen, or is older than retention.rows.")
+    lines = [
+        shapes.TraceLine(
+            at=row.at,
+            what=row.what,
+            room_id=row.room_id,
+            detail=row.detail,
+            possible_double=row.repeat,
+        )
+        for row in rows
+    ]
+    return shapes.Trace(event_id=asked.event_id, lines=lines)
+
+
+async def list_deliveries(
+    bridge: Bridge, _caller: Caller, asked: shapes.RoomPage
+) -> shapes.Deliveries:
+    """What the ledger has of a room, the newest first."""
+    row, _ = await room_of(bridge, asked.room_id)
+    rows, after = await bridge.overview.deliveries(row.room_id, _number(asked.after), asked.limit)
+    deliveries = [_delivery(one) for one in rows]
+    return shapes.Deliveries(deliveries=deliveries, next=None if after is None else str(after))
+
+
+def _delivery(row: LedgerRow) -> shapes.Delivery:
+    return shapes.Delivery(
+        number=row.seq,
+        key=row.key,
+        cause=row.cause,
+        received=row.received,
+        handled=row.handled,
+        lane=None if row.lane is None else row.lane.value,
+        attempted=row.attempted,
+        attempts=row.attempts,
+        possible_double=row.repeat,
+        outcome=row.outcome,
+        settled=row.settled,
+        detail=row.detail,
+        event_id=row.event_id,
+    )
+
+
+async def list_dead_letters(
+    bridge: Bridge, _caller: Caller, asked: shapes.Letters
+) -> shapes.DeadLetters:
+    """What was given up and waits for somebody to decide, the oldest first."""
+    at, _, number = asked.after.partition(".")
+    letters = await bridge.overview.letters((int(at or 0), int(number or 0)), asked.limit)
+    after = None
+    if len(letters) == asked.limit:
+        after = f"{letters[-1].at}.{letters[-1].id[1:]}"
+    return shapes.DeadLetters(
+        dead_letters=[
+            shapes.DeadLetter(
+                id=one.id,
+                room_id=one.room_id,
+                at=one.at,
+                why=one.why,
+                fix=bridge.advice(one.why),
+            )
+            for one in letters
+        ],
+        next=after,
+    )
+
+
+async def get_dead_letter(
+    bridge: Bridge, _caller: Caller, asked: shapes.LetterAsked
+) -> shapes.OpenedLetter:
+    """A dead letter with its content."""
+    letter = await bridge.overview.letter(asked.letter_id)
+    if letter is None:
+        raise not_found("There is no such dead letter: it was retried, or thrown away.")
+    shown = bool(letter.body) and not _may_hold_password(bridge, letter)
+    return shapes.OpenedLetter(
+        id=letter.id,
+        room_id=letter.room_id,
+        at=letter.at,
+        why=letter.why,
+        fix=bridge.advice(letter.why),
+        body=letter.body if shown else None,
+    )
+
+
+def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
+    """True for an event that looks like the command `login`, however it is written."""
+    try:
+        stored = load_input(letter.body.encode())
+    except msgspec.MsgspecError:
+        return False  # an effect: whatever makes one has taken passwords out
+    content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
+    text = content.get("body") if isinstance(content, dict) else None
+    if not isinstance(text, str):
+        return False
+    prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
+    read = [commands.parse(text, prefix, prefix_needed=False) for prefix in prefixes]
+    return any(
+        one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret
+        for one in read
+        if one is not None
+    )

@@ -1,0 +1,257 @@
+"""Each operation of the table: what it tells, what it does, who may, and what it never shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.admin.dispatch import AT_ONCE
+from bridge.admin.operations import BY_NAME, OPERATIONS, Who
+from bridge.admin.ports import Caller
+from bridge.ids import RoomId
+from tests.fakes.house import ROOM
+from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
+
+CHANGING: dict[str, tuple[str, object]] = {
+    "set_room_settings": (f"/rooms/{ROOM}/settings", {"settings": {"queue": 1}}),
+    "order_room": (f"/rooms/{ROOM}/orders", {"words": "pause"}),
+    "forget_account": (f"/accounts/{QUEUED}", None),
+    "retry_dead_letter": ("/dead-letters/{letter}/retry", None),
+    "discard_dead_letter": ("/dead-letters/{letter}", None),
+}
+"""A request to each operation that changes something."""
+ADMIN = Caller("@boss:example.org", "widget", ROOM)
+
+
+async def letters(there: Office) -> list[str]:
+    return [one["id"] for one in (await there.get("/dead-letters"))["dead_letters"]]
+
+
+async def changes(there: Office) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await there.get("/changes"))["changes"]
+    return found
+
+
+@pytest.mark.asyncio
+async def test_every_question_is_answered_and_shows_no_secret() -> None:
+    async with office() as there:
+        (letter, *_) = await letters(there)
+        _, ordered = await there.ask("POST", f"/rooms/{ROOM}/orders", {"words": "status"})
+        named = {
+            "room_id": ROOM,
+            "event_id": "$lost",
+            "letter_id": letter,
+            "order": ordered["order"],
+        }
+        questions = [one for one in OPERATIONS if not one.audited]
+        assert len(questions) > 10
+        for one in questions:
+            status, answer = await there.ask("GET", one.path.format(**named))
+            assert status == 200, (one.name, answer)
+            assert [secret for secret in SECRETS if secret in str(answer)] == [], one.name
+
+
+@pytest.mark.asyncio
+async def test_whatever_changes_something_says_who_did_it() -> None:
+    assert set(CHANGING) == {one.name for one in OPERATIONS if one.audited}
+    for name, (path, body) in CHANGING.items():
+        async with office() as there:
+            assert await changes(there) == []
+            (letter, *_) = await letters(there)
+            operation = BY_NAME[name]
+            status, answer = await there.ask(operation.method, path.format(letter=letter), body)
+            assert status == operation.status, (name, answer)
+            (change,) = await changes(there)
+            assert (change["actor"], change["way"]) == ("api:alice", "api"), name
+            assert change["room_id"], name
+
+
+@pytest.mark.asyncio
+async def test_rooms_come_in_pages_and_by_what_is_asked() -> None:
+    async with office() as there:
+        for number in range(7):
+            await there.world.chatting(RoomId(f"!more{number}:example.org"))
+        seen: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page = await there.get("/rooms", limit=2, after=after)
+            assert len(page["rooms"]) <= 2
+            seen += [one["room_id"] for one in page["rooms"]]
+            after = page["next"]
+        assert seen == sorted(seen)
+        assert len(seen) == len(set(seen)) == 9
+
+        async def found(path: str, **query: object) -> list[str]:
+            return [one["room_id"] for one in (await there.get(path, **query))["rooms"]]
+
+        assert await found("/rooms", phase="Queued") == [QUEUED]
+        assert await found("/rooms", queue=1) == sorted(seen)
+        assert await found("/rooms", queue=7) == []
+        assert await found("/rooms", enterprise="other") == []
+        assert set(await found("/rooms", customer="@ada:example.org")) == set(seen)
+        assert await found("/rooms", customer="@eve:example.org") == []
+        assert len(await found("/chats", phase="Chatting")) == 8
+
+
+@pytest.mark.asyncio
+async def test_a_room_shows_who_is_there() -> None:
+    async with office() as there:
+        room = await there.get(f"/rooms/{ROOM}")
+        assert room["phase"] == "Chatting"
+        assert room["agents"] == [{"id": "K00017", "name": "Mei"}]
+        assert room["own_account"] is True
+        assert room["settings"] == {
+            "queue": None, "from": None, "language": None, "start": None, "paused": False,
+            "hours": None, "texts": {},
+        }  # fmt: skip
+        assert (await there.get("/rooms/!queued%3Aexample.org"))["position"] == 3
+        status, answer = await there.ask("GET", "/rooms/!nowhere:example.org")
+        assert (status, answer["errcode"]) == (404, "M_NOT_FOUND")
+        assert await there.world.store.busy_rooms() == []
+
+
+@pytest.mark.asyncio
+async def test_queues_show_their_load() -> None:
+    async with office() as there:
+        sales, returns = (await there.get("/queues"))["queues"]
+        assert (sales["name"], sales["waiting"], sales["chatting"]) == ("Sales", 1, 1)
+        assert returns["wait"] is None
+        assert (await there.get("/queues", enterprise="other"))["queues"] == []
+
+
+@pytest.mark.asyncio
+async def test_orders_change_the_room_and_tell_how_it_went() -> None:
+    async with office() as there:
+        status, ordered = await there.ask(
+            "PATCH", f"/rooms/{ROOM}/settings", {"settings": {"queue": 1, "paused": True}}
+        )
+        assert status == 202
+        for order in ordered["orders"]:
+            state = await there.get(f"/rooms/{ROOM}/orders/{order}")
+            assert state["state"] == "done"
+        settings = (await there.get(f"/rooms/{ROOM}"))["settings"]
+        assert (settings["queue"], settings["paused"]) == (1, True)
+        told = (await there.get(f"/rooms/{ROOM}/changes"))["changes"]
+        assert [(one["key"], one["after"]) for one in told] == [("paused", "true"), ("queue", "1")]
+        assert (await there.get(f"/rooms/{QUEUED}/changes"))["changes"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("orders", {"words": "frobnicate"}, "frobnicate"),
+        ("orders", {"words": "login a b"}, "login"),
+        ("orders", {"words": "queue set 9"}, "9"),
+        ("settings", {"settings": {"paused": True, "queue": 9}}, "9"),
+        ("settings", {"settings": {"nonsense": 9}}, "nonsense"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_wrong_orders_are_refused_before_anything_is_stored(
+    path: str, body: object, says: str
+) -> None:
+    method = "PATCH" if path == "settings" else "POST"
+    async with office() as there:
+        status, answer = await there.ask(method, f"/rooms/{ROOM}/{path}", body)
+        assert status == 400
+        assert says in answer["error"] or path == "orders"
+        assert len(answer["error"]) > 20, "a sentence, not a key"
+        assert await changes(there) == []
+
+
+@pytest.mark.asyncio
+async def test_dead_letters_are_retried_and_thrown_away_once() -> None:
+    async with office() as there:
+        first, second, third = await letters(there)
+        effect = await there.get(f"/dead-letters/{first}")
+        assert effect["fix"] == "load it"
+        assert effect["body"] == '{"type":"Call"}'
+        assert "hello" in (await there.get(f"/dead-letters/{second}"))["body"]
+        assert (await there.get(f"/dead-letters/{third}"))["body"] is None, "it holds a password"
+        page = await there.get("/dead-letters", limit=2)
+        assert [one["id"] for one in page["dead_letters"]] == [first, second]
+        rest = await there.get("/dead-letters", after=page["next"])
+        assert [one["id"] for one in rest["dead_letters"]] == [third]
+        for method, path in (("POST", f"{second}/retry"), ("DELETE", third)):
+            assert (await there.ask(method, f"/dead-letters/{path}"))[0] == 200
+            assert (await there.ask(method, f"/dead-letters/{path}"))[0] == 404
+        assert await letters(there) == [first]
+        assert await there.world.nothing_left(), "what was retried is taken up at once"
+
+
+@pytest.mark.asyncio
+async def test_accounts_are_shown_without_what_opens_them_and_forgotten() -> None:
+    async with office() as there:
+        queued, own = (await there.get("/accounts"))["accounts"]
+        assert (queued["room_id"], queued["login_name"], queued["own"]) == (QUEUED, None, False)
+        assert (own["login_name"], own["own"], own["logged_in"]) == ("ada", True, True)
+        assert (await there.ask("DELETE", f"/accounts/{ROOM}"))[0] == 200
+        assert (await there.ask("DELETE", f"/accounts/{ROOM}"))[0] == 404
+        assert await there.world.store.token(ROOM) is None
+
+
+@pytest.mark.asyncio
+async def test_room_admins_see_their_room_and_no_other() -> None:
+    async with office() as there:
+        assert (await there.ask("GET", f"/rooms/{ROOM}", caller=ADMIN))[0] == 200
+        assert (await there.ask("GET", "/queues", caller=ADMIN))[0] == 200
+        assert (await there.ask("GET", f"/rooms/{QUEUED}", caller=ADMIN))[0] == 403
+        for one in OPERATIONS:
+            if one.who is Who.OPERATOR:
+                path = one.path.format(room_id=ROOM, event_id="$lost", letter_id="o1")
+                status, answer = await there.ask(one.method, path, caller=ADMIN)
+                assert (status, answer["errcode"]) == (403, "M_FORBIDDEN"), one.name
+
+
+WRONG: tuple[tuple[str, object, dict[str, object], tuple[int, str, str]], ...] = (
+    ("GET /nothing", None, {}, (404, "M_UNRECOGNIZED", "address")),
+    ("GET /rooms/%ff", None, {}, (404, "M_UNRECOGNIZED", "address")),
+    ("PUT /rooms", None, {}, (405, "M_UNRECOGNIZED", "GET")),
+    ("GET /rooms", None, {"limit": 201}, (400, "M_INVALID_PARAM", "limit")),
+    ("GET /rooms", None, {"limit": "x"}, (400, "M_INVALID_PARAM", "limit")),
+    ("GET /rooms", None, {"limits": 2}, (400, "M_INVALID_PARAM", "limits")),
+    ("GET /rooms", None, {"after": "\0"}, (400, "M_INVALID_PARAM", "after")),
+    ("GET /rooms/notaroom", None, {}, (400, "M_INVALID_PARAM", "room_id")),
+    ("POST {orders}", {}, {}, (400, "M_BAD_JSON", "words")),
+    ("POST {orders}", {"words": 1}, {}, (400, "M_BAD_JSON", "words")),
+    ("POST {orders}", [], {}, (400, "M_BAD_JSON", "object")),
+    ("POST {orders}", None, {}, (400, "M_NOT_JSON", "JSON")),
+    ("POST {orders}", {"words": "a", "room_id": "!b"}, {}, (400, "M_BAD_JSON", "room_id")),
+    ("POST {orders}", {"words": "a"}, {"x": 1}, (400, "M_INVALID_PARAM", "'x'")),
+)
+
+
+@pytest.mark.parametrize(("asked", "body", "query", "expected"), WRONG)
+@pytest.mark.asyncio
+async def test_what_is_wrong_is_named(
+    asked: str, body: object, query: dict[str, object], expected: tuple[int, str, str]
+) -> None:
+    method, path = asked.format(orders=f"/rooms/{ROOM}/orders").split(" ")
+    async with office() as there:
+        status, answer = await there.ask(method, path, body, **query)
+        assert (status, answer["errcode"]) == expected[:2], answer
+        assert expected[2] in answer["error"]
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_is_away_and_a_fault_of_ours() -> None:
+    async with office() as there:
+        there.world.store.down = True
+        status, answer = await there.ask("GET", "/rooms")
+        assert (status, answer["errcode"]) == (503, "M_UNKNOWN")
+        there.world.store.down = False
+        there.health.lacks = None  # type: ignore[assignment]
+        for _ in range(AT_ONCE + 1):  # a fault takes nobody's place
+            status, answer = await there.ask("GET", "/health")
+            assert (status, answer["errcode"]) == (500, "M_UNKNOWN")
+        assert (await there.ask("GET", "/rooms"))[0] == 200
+
+
+def test_the_table_names_everything_once() -> None:
+    assert len(BY_NAME) == len(OPERATIONS) == len({(one.method, one.path) for one in OPERATIONS})
+    for one in OPERATIONS:
+        assert set(one.in_path) <= set(one.asked.__struct_encode_fields__), one.name
+        if one.who is Who.ROOM_ADMIN:
+            assert "room_id" in one.in_path or one.name == "list_queues", one.name
+    assert OPERATOR.room is None

@@ -1,0 +1,218 @@
+"""The provisioning API over a loopback socket: who is let in, how often, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp.test_utils import RawTestServer, TestClient
+from aiohttp.web import BaseRequest
+from structlog.testing import capture_logs
+
+from bridge.admin.dispatch import LONGEST_BODY
+from bridge.admin.openapi import document
+from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning
+from bridge.matrix.appservice import Endpoint
+from tests.fakes.house import ROOM
+from tests.unit.admin.office import Office, office
+from tests.unit.matrix.test_transactions import OURS, vouch
+
+SECRET = "0123456789abcdef0123456789abcdef"
+COUNT, SECONDS = 100, 10.0
+
+
+class Rig(NamedTuple):
+    client: TestClient[BaseRequest, None]
+    office: Office
+    counted: list[tuple[str, int]]
+    moment: list[float]
+    """What the clock says."""
+
+    async def call(
+        self,
+        path: str,
+        method: str = "GET",
+        secret: str | None = SECRET,
+        body: bytes | None = None,
+        **headers: str,
+    ) -> tuple[int, Any, Any]:
+        """The status, the headers, and the decoded answer."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if secret is not None:
+            named["Authorization"] = f"Bearer {secret}"
+        async with self.client.request(method, PREFIX + path, data=body, headers=named) as response:
+            return response.status, response.headers, await response.json()
+
+
+@asynccontextmanager
+async def rig() -> AsyncIterator[Rig]:
+    counted: list[tuple[str, int]] = []
+    moment = [0.0]
+    async with office() as there:
+        provisioning = Provisioning(
+            SECRET,
+            (COUNT, SECONDS),
+            there.operations,
+            lambda operation, status: counted.append((operation, status)),
+            lambda: moment[0],
+        )
+
+        async def accept(_events: object) -> None: ...
+
+        endpoint = Endpoint(
+            hs_token="s3cret",
+            is_ours=OURS.is_ours,
+            accept=accept,
+            vouch=vouch,
+            max_body=1_000,
+            folders={f"{PREFIX}/": provisioning.handle},
+        )
+        async with RawTestServer(endpoint.handle) as server, TestClient(server) as client:
+            yield Rig(client, there, counted, moment)
+
+
+@pytest.mark.asyncio
+async def test_who_has_the_secret_is_answered_and_who_has_not_is_told_how() -> None:
+    async with rig() as there:
+        status, headers, answer = await there.call("/rooms")
+        assert (status, len(answer["rooms"])) == (200, 2)
+        assert headers["Cache-Control"] == "no-store"
+        with capture_logs() as logs:
+            for secret, errcode in (
+                (None, "M_MISSING_TOKEN"),
+                ("", "M_MISSING_TOKEN"),
+                ("wrong", "M_UNKNOWN_TOKEN"),
+                (SECRET[:-1], "M_UNKNOWN_TOKEN"),
+                (f"{SECRET}\xe4", "M_UNKNOWN_TOKEN"),
+                ("s3cret", "M_UNKNOWN_TOKEN"),
+            ):
+                status, _, answer = await there.call("/rooms", secret=secret)
+                assert (status, answer["errcode"]) == (401, errcode)
+        assert [line["event"] for line in logs] == ["provisioning call with a wrong secret"]
+        assert SECRET not in str(logs)
+        assert there.counted == [("list_rooms", 200), *[("none", 401)] * 6]
+        by_query = await there.client.get(f"{PREFIX}/rooms?access_token={SECRET}")
+        assert by_query.status == 401, "secrets in addresses end up in logs"
+
+
+@pytest.mark.asyncio
+async def test_the_homeservers_own_calls_go_on() -> None:
+    async with rig() as there:
+        put = await there.client.put(
+            "/_matrix/app/v1/transactions/1",
+            data=b'{"events": []}',
+            headers={"Authorization": "Bearer s3cret"},
+        )
+        assert put.status == 200
+        other = await there.client.get("/_matrix/provision/v2/rooms")
+        assert other.status == 404
+
+
+@pytest.mark.asyncio
+async def test_guesses_use_an_address_up_and_time_brings_it_back() -> None:
+    async with rig() as there:
+        for _ in range(COUNT // GUESS):
+            assert (await there.call("/rooms", secret="wrong"))[0] == 401
+        for secret in ("wrong", SECRET):
+            status, headers, answer = await there.call("/rooms", secret=secret)
+            assert (status, answer["errcode"]) == (429, "M_LIMIT_EXCEEDED")
+            assert 0 < answer["retry_after_ms"] <= SECONDS * 1000 / COUNT + 1
+            assert headers["Retry-After"] == "1"
+        there.moment[0] += SECONDS / COUNT
+        assert (await there.call("/rooms"))[0] == 200
+
+
+def clock(moment: list[float]) -> Iterator[float]:
+    while True:
+        yield moment[0]
+
+
+def test_a_budget_is_so_many_at_once_and_as_many_in_any_further_time() -> None:
+    moment = [0.0]
+    ticking = clock(moment)
+    budget = Budget(4, 8.0, lambda: next(ticking))
+    for _ in range(4):
+        assert budget.wait() == 0
+        budget.spend()
+    assert budget.wait() == pytest.approx(2.0)
+    moment[0] = 2.0
+    assert budget.wait() == 0
+    budget.spend()
+    assert budget.wait() == pytest.approx(2.0)
+    moment[0] = 1e6
+    for _ in range(4):
+        assert budget.wait() == 0
+        budget.spend()
+    assert budget.wait() > 0
+
+
+@pytest.mark.asyncio
+async def test_all_addresses_together_have_a_budget_that_strangers_cannot_use_up() -> None:
+    async with rig() as there:
+        provisioning = Provisioning(
+            SECRET, (1, 1.0), there.office.operations, lambda *_: None, lambda: 0.0
+        )
+        asked = []
+        for number in range(TOGETHER + 2):
+            for secret in ("wrong", SECRET):
+                request = Asking(f"10.0.{secret == SECRET:d}.{number}", secret)
+                response = await provisioning.handle(request)  # type: ignore[arg-type]
+                asked.append(response.status)
+        assert asked == [*[401, 200] * TOGETHER, *[401, 429] * 2]
+
+
+class Asking:
+    """A request from anywhere."""
+
+    method = "GET"
+    content_length = 0
+
+    def __init__(self, remote: str, secret: str) -> None:
+        self.remote = remote
+        self.headers = {"Authorization": f"Bearer {secret}"}
+
+    @property
+    def rel_url(self) -> Asking:
+        return self
+
+    raw_path = f"{PREFIX}/health"
+    query: dict[str, str] = {}
+
+    @property
+    def content(self) -> Asking:
+        return self
+
+    async def readany(self) -> bytes:
+        return b""
+
+
+@pytest.mark.asyncio
+async def test_who_is_behind_a_change_is_a_claim() -> None:
+    async with rig() as there:
+        path, order = f"/rooms/{ROOM.replace(':', '%3A')}/orders", b'{"words": "pause"}'
+        assert (await there.call(path, "POST", body=order))[0] == 202
+        again = b'{"words": "resume"}'
+        assert (await there.call(path, "POST", body=again, X_Actor="crm (Ann)"))[0] == 202
+        for claim in ("a" * 201, "a\tb"):
+            status, _, answer = await there.call(path, "POST", body=order, X_Actor=claim)
+            assert (status, answer["errcode"]) == (400, "M_INVALID_PARAM")
+        _, _, told = await there.call("/changes")
+        assert [one["actor"] for one in told["changes"]] == ["api:crm (Ann)", "api"]
+
+
+@pytest.mark.asyncio
+async def test_long_bodies_are_not_read() -> None:
+    async with rig() as there:
+        path = f"/rooms/{ROOM}/orders"
+        status, _, answer = await there.call(path, "POST", body=b"x" * (LONGEST_BODY + 1))
+        assert (status, answer["errcode"]) == (413, "M_TOO_LARGE")
+
+
+@pytest.mark.asyncio
+async def test_the_document_is_served_and_methods_are_named() -> None:
+    async with rig() as there:
+        assert (await there.call("/openapi.json"))[2] == document()
+        status, headers, _ = await there.call("/rooms", "DELETE")
+        assert (status, headers["Allow"]) == (405, "GET")
