@@ -51,8 +51,8 @@ from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.room import GONE, Enterprise, LaneRunner
-from bridge.rooms.rules import Rules
+from bridge.rooms.room import Enterprise, LaneRunner
+from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane

@@ -545,7 +545,7 @@ class Config(Section):
         return self.webchat[0]
 
     def parts(self) -> dict[str, Config]:
-        """The configuration of each call centre, in the short form, by its id ("": the only one)."""
+        """The configuration of each call centre in the short form, by its id ("": the only one)."""
         return {one.id: self._part(one) for one in self.enterprises} or {"": self}
 
     def _part(self, one: Enterprise) -> Config:

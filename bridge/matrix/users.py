@@ -138,8 +138,8 @@ class OurUsers:
     """User ids of the bot, the queue users and the ghosts: all of them, and one enterprise's.
 
     `bot`, `ghost`, `queue_user` and `queue_of` are of one enterprise; what says whose a user is, of
-    all (`several`). Raises NameTaken: a template lacks its field, holds characters that no localpart
-    may hold, or would give a name that another of ours has.
+    all (`several`). Raises NameTaken: a template lacks its field, holds characters that no
+    localpart may hold, or would give a name that another of ours has.
     """
 
     def __init__(

@@ -54,8 +54,8 @@ from bridge.rooms.record import (
     load_input,
     load_record,
 )
-from bridge.rooms.room import GONE, Enterprise, LaneRunner, Room
-from bridge.rooms.rules import Rules
+from bridge.rooms.room import Enterprise, LaneRunner, Room
+from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
     Answer,
     Commit,

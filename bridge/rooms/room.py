@@ -43,15 +43,7 @@ from bridge.rooms import people, references
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import (
-    Membership,
-    RoomRecord,
-    changed_chats,
-    dump_record,
-    kept_chats,
-    load_record,
-    taken,
-)
+from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, load_record, taken
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -65,10 +57,10 @@ from bridge.rooms.store import (
     PassedOn,
     Settlement,
     Stale,
-    StoredRoom,
     StoreError,
     Unstorable,
 )
+from bridge.rooms.rules import GONE
 from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
@@ -79,11 +71,13 @@ from bridge.rooms.visit import (
     Signal,
     Ticket,
     Visit,
+    causes,
     entries_of,
     load_effect,
     log_fields,
     recovered,
     remembered,
+    stored_room,
     unmark_calls,
 )
 
@@ -93,10 +87,7 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-_SERVED = (Membership.JOINED, Membership.ENTERING)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
-GONE = "?"
-"""Stands for every enterprise that is not configured any more: it serves nobody."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -291,10 +282,7 @@ class Room:
 
     @property
     def account(self) -> Account:
-        record = self.record
-        name = record.displayname or record.customer
-        running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
-        return Account(self.room_id, record.customer, name, record.login, record.key, running)
+        return Account.of(self.record)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
@@ -363,12 +351,10 @@ class Room:
             return
         if self._linked:
             self._engine.spawn(former.link.leave([self.room_id]))
+        self._linked, name = (), around.rules.enterprise
         self._around = self._reader.around = around
         self._receipts.around = self.typist.around = around
-        self._linked = ()
-        self._log = structlog.get_logger(
-            "bridge.rooms", room=self.room_id, enterprise=around.rules.enterprise
-        )
+        self._log = structlog.get_logger("bridge.rooms", room=self.room_id, enterprise=name)
 
     def _visit(self) -> Visit:
         record, rules = self.record, self._around.rules
@@ -456,7 +442,8 @@ class Room:
             people.passed(visit)
             if self.record.sealed:
                 await self._reader.try_again(visit)
-            await references.erase_more(self._around, visit, self._causes())
+            under_way = (row for lane in Lane for row in self.rows(lane))
+            await references.erase_more(self._around, visit, causes(under_way, self._drafts))
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._poisonous:
@@ -467,13 +454,6 @@ class Room:
             if self._reader.turn.taken:
                 break
         return done
-
-    def _causes(self) -> set[str]:
-        """The Matrix events that an open effect carries or answers."""
-        causes = {row.cause for rows in self._rows.values() for row in rows.values()}
-        for draft in self._drafts:
-            causes |= {one.effect.cause for one in draft.entries if one.effect is not None}
-        return {cause for cause in causes if cause}
 
     def _handled(
         self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
@@ -622,16 +602,7 @@ class Room:
             self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
-            served = record.membership in _SERVED
-            room = StoredRoom(
-                self.room_id,
-                dump_record(record),
-                live=wants_link(record.conversation),
-                phase=type(record.conversation.phase).__name__,
-                deadline=self._deadline,
-                customer=record.customer if served else "",
-                revision=self._revision,
-            )
+            room = stored_room(record, self._deadline, self._revision)
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
@@ -681,7 +652,7 @@ class Room:
         for was, chat in draft.chats:
             self._around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
-            self._note_phase(before.conversation, after.conversation, now)
+            self._around.note_phase(self._log, before.conversation, after.conversation, now)
         if draft.record is not None:
             self._announce(self._deadline)
 
@@ -703,14 +674,6 @@ class Room:
             for ticket in draft.tickets:
                 ticket.ended(self.room_id, error)
         self.go_on()
-
-    def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
-        """Tell log, metrics and waiting times of a conversation's new phase."""
-        old, new = before.phase, after.phase
-        self._around.waits.note(before, after, now)
-        name = type(new).__name__
-        self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        self._around.measures.phase_entered(name)
 
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.

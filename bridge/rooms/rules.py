@@ -47,6 +47,8 @@ LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
+GONE = "?"
+"""Stands for every enterprise that is not configured any more: it serves nobody."""
 LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500

@@ -493,3 +493,16 @@ class Surroundings(msgspec.Struct):
     """Which rooms have replaced others; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
+
+    def note_phase(
+        self,
+        log: structlog.stdlib.BoundLogger,
+        before: model.Conversation,
+        after: model.Conversation,
+        now: int,
+    ) -> None:
+        """Tell log, metrics and waiting times of a conversation's new phase."""
+        name = type(after.phase).__name__
+        self.waits.note(before, after, now)
+        log.info("phase", before=type(before.phase).__name__, after=name, chat=after.number)
+        self.measures.phase_entered(name)

@@ -21,11 +21,12 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import step
+from bridge.conversation.machine import step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
+    Membership,
     OwnLogin,
     Raw,
     RoomRecord,
@@ -34,6 +35,7 @@ from bridge.rooms.record import (
     Undelivered,
     dump_chat,
     dump_input,
+    dump_record,
     load_input,
     note_chat,
     taken,
@@ -50,6 +52,7 @@ from bridge.rooms.store import (
     NewInput,
     Outcome,
     Settlement,
+    StoredRoom,
     StoreError,
 )
 from bridge.webchat.codes import RESULTS
@@ -208,6 +211,20 @@ def new_effect(effect: Effect) -> NewEffect | None:
         return NewEffect(Lane.ASIDE, body)
     return (
         NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
+    )
+
+
+def stored_room(record: RoomRecord, deadline: int | None, revision: int) -> StoredRoom:
+    """The row of a room, made from that revision."""
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(record.conversation),
+        phase=type(record.conversation.phase).__name__,
+        deadline=deadline,
+        customer=record.customer if served else "",
+        revision=revision,
     )
 
 
@@ -562,3 +579,11 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
             effect = replace(effect, attempted=False)
         at_once = False
         yield Entry(entry.came, effect)
+
+
+def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
+    """The Matrix events that an open effect carries or answers."""
+    found = {row.cause for row in rows}
+    for draft in drafts:
+        found |= {one.effect.cause for one in draft.entries if one.effect is not None}
+    return {cause for cause in found if cause}

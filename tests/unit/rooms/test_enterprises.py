@@ -17,8 +17,8 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
 from bridge.rooms.record import Membership, OwnLogin, RoomRecord, RoomSettings, dump_record
-from bridge.rooms.room import GONE, Enterprise
-from bridge.rooms.rules import BadOrder, Rules, set_by_name, settings_of_event
+from bridge.rooms.room import Enterprise
+from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
 from bridge.rooms.store import Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
