@@ -31,7 +31,6 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 
-
 FIRST = "enterprise.first"
 """The fact that tells which enterprise was the first: rooms and facts without a name are its."""
 

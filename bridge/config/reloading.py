@@ -32,9 +32,7 @@ def _paths(keys: str, *above: str | int) -> frozenset[KeyPath]:
 
 
 LIVE_ANYWAY = _paths(_LIVE_ANYWAY)
-LIVE: frozenset[KeyPath] = (
-    LIVE_ANYWAY | _paths(_LIVE_PART) | _paths(_LIVE_SERVER, "webchat", 0)
-)
+LIVE: frozenset[KeyPath] = LIVE_ANYWAY | _paths(_LIVE_PART) | _paths(_LIVE_SERVER, "webchat", 0)
 """Paths by the names of attributes; what lies below one of them is live too."""
 LONGEST_SHOWN = 80
 
@@ -43,8 +41,8 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
     """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = {}
-    if (was := _ids(old)) != (becomes := _ids(new)):
-        changes[f"enterprises: {_shown(was)} -> {_shown(becomes)}"] = False
+    if _ids(old) != _ids(new):
+        changes[f"enterprises: {_shown(_ids(old))} -> {_shown(_ids(new))}"] = False
         for known in (before, after):  # all that follows from it
             for path in [one for one in known if one[0] in _OF_PARTS]:
                 del known[path]

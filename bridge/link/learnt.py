@@ -229,7 +229,9 @@ class Learnt:
             return
         self.longest_frame = longest
         self._conclude()
-        self._log.warning("webchat server closed a link over a long frame", size=size, limit=longest)
+        self._log.warning(
+            "webchat server closed a link over a long frame", size=size, limit=longest
+        )
         self._remember("longest_frame", f"{longest}/{self._most}")
 
 

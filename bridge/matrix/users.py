@@ -77,6 +77,7 @@ class _Names:
         username_template: str,
         queue_ids: Iterable[QueueId],
         queue_template: str,
+        *,
         enterprise: str,
     ) -> None:
         try:
@@ -125,7 +126,6 @@ def _overlap(
     `between`: whether what one template has more can be (a part of) a field's value.
     """
 
-
     def meet(end: str, more: str) -> bool:
         return more.startswith(end) and (end == more or between(more[len(end) :]))
 
@@ -152,12 +152,12 @@ class OurUsers:
         *,
         enterprise: str = "",
     ) -> None:
-        own = (domain, bot_localpart, username_template, queue_ids, queue_template, enterprise)
-        self._own = _Names(*own)
-        self.enterprise, self.bot = enterprise, self._own.bot
-        self.ghost_regex = f"^{self._own.ghost.pattern}$"
-        self.queue_regex = f"^{self._own.queue.pattern}$"
-        self._bind((self._own,), self.bot)
+        own = (domain, bot_localpart, username_template, queue_ids, queue_template)
+        self.own = _Names(*own, enterprise=enterprise)
+        self.enterprise, self.bot = enterprise, self.own.bot
+        self.ghost_regex = f"^{self.own.ghost.pattern}$"
+        self.queue_regex = f"^{self.own.queue.pattern}$"
+        self.know((self.own,), self.bot)
 
     @classmethod
     def several(cls, users: Sequence[OurUsers], bot_localpart: str) -> dict[str, OurUsers]:
@@ -165,13 +165,13 @@ class OurUsers:
 
         The bot of that name is theirs as well: it is shared by all that have none of their own.
         """
-        every = tuple(one._own for one in users)
+        every = tuple(one.own for one in users)
         home = every[0].bot.partition(":")[2]
         for one in users:
-            one._bind(every, UserId(f"@{bot_localpart}:{home}"))
+            one.know(every, UserId(f"@{bot_localpart}:{home}"))
         return {one.enterprise: one for one in users}
 
-    def _bind(self, every: tuple[_Names, ...], main: UserId) -> None:
+    def know(self, every: tuple[_Names, ...], main: UserId) -> None:
         self.main = main
         """The bot that reads keys for all; the only one, where there is one enterprise."""
         self._every = every
@@ -214,10 +214,10 @@ class OurUsers:
         return self._hosts
 
     def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(self._own.queue_name % queue_id)
+        return UserId(self.own.queue_name % queue_id)
 
     def queue_of(self, user_id: str) -> QueueId | None:
-        return self._own.queues.get(UserId(user_id))
+        return self.own.queues.get(UserId(user_id))
 
     def enterprises_of(self, user_id: str) -> tuple[str, ...]:
         """Enterprises for which a user of ours speaks, the first first: several share a bot.
@@ -233,7 +233,7 @@ class OurUsers:
         return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        own = self._own
+        own = self.own
         name = own.prefix + escape(agent_id) + own.suffix
         if len(name) > _MAX_USER_ID:
             # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.

@@ -134,7 +134,9 @@ class Health:
             missing = self.missing()
             body = {"ready": not missing, "missing": missing, **self._also()}
             if self._any_of:
-                body["away"] = {part: why for part, why in self.away().items() if part in self._any_of}
+                body["away"] = {
+                    part: why for part, why in self.away().items() if part in self._any_of
+                }
             return web.json_response(body, status=503 if missing else 200)
 
         return {LIVE: live, READY: ready}

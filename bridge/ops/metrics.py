@@ -52,7 +52,9 @@ class Metrics:
         answers = "1 while the peer (`database`, `homeserver`, `webchat`) answers"
         self.connected = gauge("bridge_connected", answers, ["peer", "enterprise"])
         # The call centre.
-        self.links = gauge("bridge_logged_in", "WebChat links that stand: chats alive", ["enterprise"])
+        self.links = gauge(
+            "bridge_logged_in", "WebChat links that stand: chats alive", ["enterprise"]
+        )
         logins = "Logins sent, by WebChat's result code (`none`: no answer)"
         self.logins = counter("webchat_logins", logins, ["enterprise", "result"])
         self.connections = counter("webchat_ws_connects", "Links that were opened", ["enterprise"])

@@ -366,7 +366,7 @@ class RoomRecord(Value, frozen=True):
     """Stands for the room in its login names at the call centre (`Rules.login_key`). Kept, as the
     secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
     enterprise: str = ""
-    """The call centre that serves it; "": the only one, or the first. It stays while a chat runs."""
+    """The call centre that serves it, one while a chat runs; "": the only one, or the first."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
     was_direct: bool = False

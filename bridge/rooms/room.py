@@ -44,6 +44,7 @@ from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, load_record, taken
+from bridge.rooms.rules import GONE
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -60,7 +61,6 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.rules import GONE
 from bridge.rooms.surroundings import STORE_RETRY, Loops, Shut, Stopping, Surroundings
 from bridge.rooms.visit import (
     Came,
@@ -695,7 +695,7 @@ class Room:
                 self._revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
             self._move_to(stored.enterprise)
-            if stored.enterprise != self.enterprise and self.enterprise != GONE:
+            if self.enterprise not in {stored.enterprise, GONE}:
                 stored = replace(stored, enterprise=self.enterprise)
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored

@@ -473,7 +473,7 @@ class Measures(Protocol):
 
 
 class Surroundings(msgspec.Struct):
-    """Dependencies handed from the composition root to every room, reader and lane of an enterprise.
+    """Dependencies handed by the composition root to all rooms, readers and lanes of an enterprise.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.

@@ -159,7 +159,7 @@ async def main(messages: int, rounds: int) -> None:
                 sides[1]._numbers = sides[0]._numbers
                 await open_chats(sides[0], acme, ACME)
                 await open_chats(sides[1], best, BEST, BEST_USER)
-                pair = Pair(*sides, best)
+                pair = Pair(sides[0], sides[1], best)
                 await pair.measured(100)  # warms everything up
                 for _ in range(rounds):
                     for case, during in CASES.items():

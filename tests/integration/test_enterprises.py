@@ -139,4 +139,3 @@ async def test_each_has_its_own_and_none_waits_for_the_other(
         for talk, stranger in ((acme, BEST_MEI), (best, MEI)):
             senders = {event["sender"] for event in await talk.history()}
             assert stranger not in senders
-

@@ -17,6 +17,7 @@ from bridge.config.hours import parse_hours
 from bridge.ids import QueueId, RoomId
 from bridge.link.learnt import Learnt
 from bridge.link.login import room_key
+from bridge.rooms.record import RoomSettings
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO
@@ -35,9 +36,9 @@ def test_hours_reach_the_queue_and_the_life_cycle(tmp_path: Path) -> None:
     assert sales.hours == HOURS
     assert rules.policy.hours == {QueueId(1): parse_hours(HOURS)}
     assert other.hours == ""
-    assert str(rules.zone_of(1)) == "Asia/Shanghai"
-    assert rules.zone_of(2) is None
-    assert rules.zone_of(3) is None
+    assert str(rules.zone_of(1, RoomSettings())) == "Asia/Shanghai"
+    assert rules.zone_of(2, RoomSettings()) is None
+    assert rules.zone_of(3, RoomSettings()) is None
 
 
 def test_calling_back_as_the_operator_wants_it(tmp_path: Path) -> None:

@@ -89,8 +89,10 @@ def test_it_is_valid(tmp_path: Path) -> None:
         (
             "enterprises:",
             "default_queue: 1\nenterprises:",
-            "config.yaml line 8: default_queue: stands beside enterprises: write it into each of"
-            " their entries instead",
+            (
+                "line 8: default_queue: stands beside enterprises: write it into each of"
+                " their entries instead"
+            ),
         ),
         ("id: best", "id: acme", "config.yaml line 13: enterprises[1].id: is there twice"),
         ("id: best", "id: Best", "enterprises[1].id: must be a short word of a-z 0-9 . _ -"),
@@ -100,19 +102,31 @@ def test_it_is_valid(tmp_path: Path) -> None:
             "config.yaml line 16: enterprises[1].default_queue: must be the id of a queue (1)",
         ),
         ("from: PC", "form: PC", 'enterprises[1].webchat.form: unknown key; did you mean "from"?'),
-        ("/webchat, from", "/webchat/cws, from", "enterprises[1].webchat.base_url: must end before"),
-        ("bot: {username: bestbot}", "bot: {displayname: B}", "[1].bridge.bot.username: must differ"),
+        (
+            "/webchat, from",
+            "/webchat/cws, from",
+            "enterprises[1].webchat.base_url: must end before",
+        ),
+        (
+            "bot: {username: bestbot}",
+            "bot: {displayname: B}",
+            "[1].bridge.bot.username: must differ",
+        ),
         (
             "best_{agent}",
             "webchat_b_{agent}",
-            "line 18: enterprises[1].bridge.username_template: would give agents names that those"
-            " of acme could have: begin it otherwise",
+            (
+                "line 18: enterprises[1].bridge.username_template: would give agents names that"
+                " those of acme could have: begin it otherwise"
+            ),
         ),
         (
             "best_queue_{queue}",
             "webchat_queue_1{queue}",
-            "enterprises[1].bridge.queue_username_template: would give queues names that those of"
-            " acme could have",
+            (
+                "enterprises[1].bridge.queue_username_template: would give queues names that"
+                " those of acme could have"
+            ),
         ),
         ("bestbot", "best_bot", "enterprises[1].bridge.username_template: would give an agent the"),
         ("queue.longer", "queue.longr", 'enterprises[1].texts."queue.longr": no sentence has this'),
@@ -129,7 +143,8 @@ def test_what_is_wrong_is_named_with_path_and_line(
 def test_one_form_has_to_be_there(tmp_path: Path) -> None:
     found = problems(tmp_path, "homeserver: {address: 'http://x', domain: x}\n")
     assert found == [
-        f"{key}: must be given" for key in ("webchat", "queues", "default_queue", "bridge")
+        f"config.yaml: {key}: must be given"
+        for key in ("webchat", "queues", "default_queue", "bridge")
     ]
 
 

@@ -560,4 +560,7 @@ async def test_call_centres_on_one_server_share_its_limit() -> None:
     assert [door._limiter.free for door in doors] == [max(1, count // 4), count // 2]
     for one in both:
         await Visits(one, facts, clock).note()
-    assert sorted(facts.kept) == ["visits http://crm/webchat/tpi", "visits http://crm/webchat/tpi best"]
+    assert sorted(facts.kept) == [
+        "visits http://crm/webchat/tpi",
+        "visits http://crm/webchat/tpi best",
+    ]

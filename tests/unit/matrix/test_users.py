@@ -128,9 +128,7 @@ def test_agents_and_queues_must_not_share_names(template: str, first: str) -> No
 # --- several call centres -------------------------------------------------------------------------
 
 
-def named(
-    enterprise: str, agents: str, queues: str, bot: str = "webchatbot"
-) -> OurUsers:
+def named(enterprise: str, agents: str, queues: str, bot: str = "webchatbot") -> OurUsers:
     return OurUsers("a", bot, agents, (QueueId(1),), queues, enterprise=enterprise)
 
 
@@ -162,7 +160,10 @@ def test_the_same_agent_and_queue_in_two_call_centres() -> None:
 
 
 def test_a_bot_of_ones_own() -> None:
-    own = [named("acme", "a_{agent}", "aq_{queue}", "abot"), named("best", "b_{agent}", "bq_{queue}", "bbot")]
+    own = [
+        named("acme", "a_{agent}", "aq_{queue}", "abot"),
+        named("best", "b_{agent}", "bq_{queue}", "bbot"),
+    ]
     acme = OurUsers.several(own, "webchatbot")["acme"]
     assert (acme.bot, acme.main) == ("@abot:a", "@webchatbot:a")
     assert acme.hosts()[:3] == ("@webchatbot:a", "@abot:a", "@bbot:a")
@@ -173,14 +174,34 @@ def test_a_bot_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("agents", "queues", "bot", "said"),
     [
-        ("webchat_{agent}", "bq_{queue}", "webchatbot", "username_template would give agents names"),
-        ("webchat_b_{agent}", "bq_{queue}", "webchatbot", "username_template would give agents names"),
+        (
+            "webchat_{agent}",
+            "bq_{queue}",
+            "webchatbot",
+            "username_template would give agents names",
+        ),
+        (
+            "webchat_b_{agent}",
+            "bq_{queue}",
+            "webchatbot",
+            "username_template would give agents names",
+        ),
         ("{agent}_b", "bq_{queue}", "webchatbot", "username_template would give"),
-        ("b_{agent}", "webchat_queue_{queue}", "webchatbot", "queue_username_template would give queues"),
+        (
+            "b_{agent}",
+            "webchat_queue_{queue}",
+            "webchatbot",
+            "queue_username_template would give queues",
+        ),
         ("b_{agent}", "webchat_queue_7{queue}", "webchatbot", "queue_username_template would give"),
         ("b_{agent}", "webchat_b{queue}", "webchatbot", "username_template would give an agent"),
         ("b_{agent}", "bq_{queue}", "webchat_bot", "username_template would give an agent"),
-        ("b_{agent}", "bq_{queue}", "webchat_queue_5", "queue_username_template would give a queue"),
+        (
+            "b_{agent}",
+            "bq_{queue}",
+            "webchat_queue_5",
+            "queue_username_template would give a queue",
+        ),
     ],
 )
 def test_names_that_two_call_centres_could_have(

@@ -69,7 +69,8 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
     for before, after in pairwise(chats):
         assert after is not None
         metrics.of("").chat_went_on(before, after)
-    metrics.of("").chat_went_on(None, Chat(2, QueueId(8), 5_000, started=5_000))  # of an agent's making
+    of_agent = Chat(2, QueueId(8), 5_000, started=5_000)
+    metrics.of("").chat_went_on(None, of_agent)
     text = metrics.render().decode()
     for line in (
         'webchat_queue_wait_seconds_count{enterprise=""} 1.0',
@@ -82,8 +83,8 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
         assert line in text, line
     assert 'queue="8"' not in text
     given_up = replace(asked, number=3, ended=9_000)
-    metrics.chat_went_on(asked, given_up)
-    metrics.chat_went_on(given_up, replace(given_up, started=10_000))  # taken up after all
+    metrics.of("").chat_went_on(asked, given_up)
+    metrics.of("").chat_went_on(given_up, replace(given_up, started=10_000))  # taken up after all
     assert [(one.number, one.started) for _, one in metrics.recent] == [
         (1, 13_000),
         (3, None),
@@ -221,12 +222,12 @@ async def test_a_loop_that_stood_still_is_logged() -> None:
 @pytest.mark.asyncio
 async def test_metrics_are_served_and_nothing_else() -> None:
     metrics = Metrics()
-    metrics.opened(again=False)
+    metrics.of("").opened(again=False)
     async with metrics_server(metrics, "127.0.0.1", 0) as port, ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert response.status == 200
             assert response.content_type == "text/plain"
-            assert "bridge_logged_in 1.0" in await response.text()
+            assert 'bridge_logged_in{enterprise=""} 1.0' in await response.text()
         async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
             assert response.status == 404
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-
 import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Permission, Queue
 from bridge.conversation.model import Chatting, Idle, Queued
-from bridge.ids import QueueId, RoomId, UserId
+from bridge.ids import QueueId, RequestId, RoomId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
-from bridge.rooms.record import Membership, OwnLogin, RoomRecord, RoomSettings, dump_record
-from bridge.rooms.room import Enterprise
+from bridge.rooms.ports import Others
+from bridge.rooms.record import Membership, Order, OwnLogin, RoomRecord, RoomSettings, dump_record
+from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
 from bridge.rooms.store import Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Waits
@@ -58,9 +54,7 @@ class Two(World):
             ),
         )
         self.around.rules = acme
-        self.best = replace(
-            self.around, link=self.best_link, rules=best, waits=Waits("best")
-        )
+        self.best = replace(self.around, link=self.best_link, rules=best, waits=Waits("best"))
         nobody = replace(acme, enterprise=GONE, permission=lambda _: Permission.NONE)
         self.gone = replace(self.around, link=FakeLink(), rules=nobody)
 
@@ -77,9 +71,9 @@ class Two(World):
         )
         return self.known[name]
 
-    def engine(self, others: object = None) -> Engine:
+    def engine(self, others: Others | None = None) -> Engine:
         def served(around: Surroundings) -> Enterprise:
-            lanes = {
+            lanes: dict[Lane, LaneRunner] = {
                 Lane.WEBCHAT: WebChatLane(around),
                 Lane.MATRIX: MatrixLane(around, "test", self.dated),
                 Lane.ASIDE: AsideLane(around),
@@ -90,23 +84,17 @@ class Two(World):
         every[""] = every["acme"]
         return Engine(*every[""], linger=0, enterprises=every)
 
-    async def take_part(
-        self, engine: Engine, room_id: RoomId = ROOM, host: UserId = BOT
-    ) -> None:
+    async def take_part(self, engine: Engine, room_id: RoomId = ROOM, host: UserId = BOT) -> None:
         """Invite `host` into a room, and write there."""
         await engine.accept_events([self.invitation(room_id, host)])
         await quiet()
         await self.clock.turn(10)
-        await engine.accept_events([self.event(text="hello", room_id=room_id)])
+        await engine.accept_events([self.event(text="anybody?", room_id=room_id)])
         await quiet()
         await engine.pushed(room_id, f"start {room_id}", Received(ChatStarted(SESSION, (MEI,))))
         await quiet()
-
-
-@asynccontextmanager
-async def running(world: Two) -> AsyncIterator[Engine]:
-    async with world.running() as engine:
-        yield engine
+        await engine.accept_events([self.event(text="hello", room_id=room_id)])
+        await quiet()
 
 
 @pytest.mark.asyncio
@@ -209,17 +197,20 @@ async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
         await engine.accept_events([world.invitation()])
         await quiet()
         await world.clock.turn(10)
-        settings = RoomSettings(enterprise="best")
-        record = replace(await world.stored(), settings=settings)
-        await flow.step(
-            world.writing, StoredRoom(ROOM, dump_record(record), False, "Idle", None, ADA, 9)
-        )
-    async with world.running() as engine:
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise best"))
+        await quiet()
         await engine.accept_events([world.event(text="hello")])
         await quiet()
         await engine.pushed(ROOM, "p", Received(ChatStarted(SESSION, (MEI,))))
+        await engine.accept_events([world.event(text="hello again")])
         await quiet()
-    assert world.best_link.texts(ROOM) == ["hello"]
+        assert engine._room(ROOM).enterprise == "best"
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise acme"))
+        await quiet()
+        await engine.accept_events([world.event(text="still here")])
+        await quiet()
+        assert engine._room(ROOM).enterprise == "best", "a chat runs"
+    assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
 
 
@@ -258,5 +249,7 @@ def test_nothing_that_the_former_knew_goes_along() -> None:
 def test_a_chat_is_settled_once_nothing_of_it_is_left() -> None:
     conversation = RoomRecord(ROOM).conversation
     assert settled(conversation)
-    assert not settled(replace(conversation, phase=Queued(QueueId(1), since=0, request_id=1)))
+    assert not settled(
+        replace(conversation, phase=Queued(QueueId(1), since=0, request_id=RequestId(1)))
+    )
     assert not settled(replace(conversation, phase=Idle(linger_until=9)))
