@@ -95,7 +95,10 @@ class Metrics:
         # Administration.
         calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
         self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
-        # What waits in the store.
+        self._waiting(gauge)
+
+    def _waiting(self, gauge: partial[Gauge]) -> None:
+        """What waits in the store."""
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
         unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"

@@ -20,15 +20,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from bridge.conversation.model import (
-    Chatting,
-    CustomerContent,
-    CustomerMedia,
-    FailureReason,
-    Queued,
-)
+from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, RoomRecord, Thread, Undecryptable
+from bridge.rooms.record import Entered, Meaning, OwnLogin, Raw, Thread, Undecryptable
 from bridge.rooms.store import NewInput
 from bridge.webchat import frames
 from bridge.webchat.frames import Agent, Command, Received, Reply
@@ -120,12 +114,6 @@ class Account(msgspec.Struct, frozen=True):
     """Stands for the room in login names; empty: see `RoomRecord.key`."""
     running: bool = False
     """A chat is going on, or the customer is in a queue of the call centre's: nobody new."""
-
-    @classmethod
-    def of(cls, record: RoomRecord) -> Account:
-        name, phase = record.displayname or record.customer, record.conversation.phase
-        running = isinstance(phase, (Queued, Chatting))
-        return cls(record.room_id, record.customer, name, record.login, record.key, running)
 
 
 class Blob(msgspec.Struct, frozen=True):

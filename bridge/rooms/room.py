@@ -87,6 +87,7 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
+_UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -282,7 +283,9 @@ class Room:
 
     @property
     def account(self) -> Account:
-        return Account.of(self.record)
+        record, phase = self.record, self.record.conversation.phase
+        name, running = record.displayname or record.customer, isinstance(phase, _UNDER_WAY)
+        return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
