@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT, MARGIN, FOOT = 720, 320, 24, 28
 """Pixels: of the picture, around the bars, and below them for their labels."""
 DARK, LIGHT, LINE, GROUND = "#1b7f5c", "#c9d1d6", "#5f6b73", "#ffffff"
+NARROW = 20
+"""Pixels of a bar that has no room for its number."""
 LABELS = 10
 """Bars of which each has its label; of more, every few."""
 
@@ -26,6 +28,7 @@ def stacked_bars(bars: Sequence[tuple[str, int, int]]) -> bytes:
         middle, top = (left + right) / 2, floor - unit * (dark + light)
         if dark + light:
             draw.rectangle((left, top, right, floor), fill=LIGHT)
+        if dark + light and pitch > NARROW:
             draw.text((middle, top - 4), f"{dark + light}", LINE, font, anchor="ms")
         if dark:
             draw.rectangle((left, floor - unit * dark, right, floor), fill=DARK)

@@ -7,11 +7,6 @@ Whether the sender may give a command is decided by the reader. A command has a 
 languages, and all of them are understood everywhere. Without the prefix a message counts only if it
 is exactly a command, and makes sense as one at this moment: "help me" is a customer's word. A verb
 that is none is answered with the nearest, by its letters or by another word for it.
-
-`login` and `logout`: a customer's own account at the call centre, for one room. The password is
-sealed before anything is stored about the command; only the message itself holds it in clear, and
-is taken out of the room and out of our journal (`Conceal`). An account that the call centre takes,
-which is asked at once, is used from the next chat on: the server knows one chat per account.
 """
 
 from __future__ import annotations
@@ -27,31 +22,41 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.queue import hidden, result_key, unseen_callback
+from bridge.conversation.queue import hidden, unseen_callback
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
-from bridge.rooms import administration, cards
-from bridge.rooms.administration import MOST_DAYS, USUAL_DAYS, By
+from bridge.rooms import cards
+from bridge.rooms.logins import log_in, log_out
 from bridge.rooms.people import choosing, lead, shown_settings
 from bridge.rooms.record import (
-    LoginTried,
     Membership,
     Order,
-    OwnLogin,
     RoomRecord,
     RoomSettings,
 )
 from bridge.rooms.references import newest, reported_message, want_again
-from bridge.rooms.rules import SOURCES, BadOrder, Rules, folded, narrow, set_by_name, unset
+from bridge.rooms.rules import (
+    BY_COMMAND,
+    SOURCES,
+    BadOrder,
+    Rules,
+    folded,
+    narrow,
+    set_by_name,
+    unset,
+)
 from bridge.rooms.visit import (
     AskQueue,
+    By,
     Conceal,
     SendTranscript,
     TellChanges,
     TellFigures,
     TellHistory,
-    TryLogin,
     Visit,
+    change,
+    note,
+    undo,
 )
 from bridge.texts.languages import nearest
 
@@ -195,8 +200,8 @@ def _typo(word: str) -> str | None:
     """
     verbs = [one for one in COMMANDS if one[0] == word[0] and min(len(one), len(word)) > 3]
     verbs = [one for one in verbs if not COMMANDS[one].setting]
-    near = get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
-    near += [one for one in verbs if sorted(one) == sorted(word)]
+    near = [one for one in verbs if sorted(one) == sorted(word)]
+    near += get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
     return near[0] if near else None
 
 
@@ -206,7 +211,8 @@ def nearest_verb(word: str) -> str | None:
     known = _VERBS.get(wanted) or _OTHERS.get(wanted)
     if known is not None:
         return known
-    near = get_close_matches(wanted, COMMANDS, 1)
+    near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
+    near = near or get_close_matches(wanted, COMMANDS, 1)
     if not near:  # the beginning of one: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
@@ -289,7 +295,7 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
-    if action == other == "reset" and len(rest) <= keys:
+    if action == other == "reset" and len(rest) <= keys and {*map(folded, rest)} <= {*BY_COMMAND}:
         return ("reset", *map(folded, rest))
     return (action,) if action in {"show", other} and not rest else None
 
@@ -298,6 +304,8 @@ def _queue_words(words: list[str]) -> Words | None:
     return _action("list", 0, words) if words else ()
 
 
+USUAL_DAYS, MOST_DAYS = 7, 90
+"""Days that figures are of."""
 _DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
 
 
@@ -391,7 +399,7 @@ def ordered(visit: Visit, order: Order) -> None:
     by = By(order.actor, order.way)
     if COMMANDS[parsed.verb].outside == "acts":
         after = " ".join(parsed.words)
-        administration.note(visit, by, parsed.verb, after=after)
+        note(visit, by, parsed.verb, after=after)
     call = Call(parsed.words, EventId(""), by=by)
     carry_out(visit, parsed.verb, call)
 
@@ -532,14 +540,14 @@ def _hours(visit: Visit, call: Call) -> None:
         case "set":
             _change("hours", "hours.shown", visit, call)
         case "reset":
-            administration.change(visit, unset("hours", visit.record.settings), call.by)
+            change(visit, unset("hours", visit.record.settings), call.by)
             _answer(visit, call, "hours.shown", **shown_settings(visit))
         case _:
             _answer(visit, call, "hours.shown", **shown_settings(visit))
 
 
 def _undo(visit: Visit, call: Call) -> None:
-    done = administration.undo(visit, call.by)
+    done = undo(visit, call.by)
     key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
     _answer(visit, call, key, **args)
 
@@ -564,7 +572,7 @@ def _config(visit: Visit, call: Call) -> None:
             settings = RoomSettings()
             for key in call.words[1:]:
                 settings = unset(key, visit.record.settings)
-            administration.change(visit, settings, call.by)
+            change(visit, settings, call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))
@@ -587,7 +595,7 @@ def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> N
     """Change a setting, to the command's last word if no value is given, or say which there are."""
     rules = choosing(visit)
     settings = set_by_name(key, visit.record.settings, value or call.words[-1], rules)
-    administration.change(visit, settings, call.by)
+    change(visit, settings, call.by)
     _answer(visit, call, done, **shown_settings(visit))
 
 
@@ -623,81 +631,6 @@ def _state_of(visit: Visit) -> tuple[str, model.Args]:
         elif isinstance(phase, model.Queued):
             key = "command.status_waiting"
     return key, args | {"queue": visit.rules.queue_name(queue)}
-
-
-# --- login and logout -----------------------------------------------------------------------------
-
-LOGIN_EVERY = 60_000
-"""ms between two attempts in a room: all rooms share the server's limit (reference 3.7)."""
-LONGEST_NUMBER = 4
-"""Digits that may be a number in a sentence; a longer one is a password."""
-_AROUND_WORDS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
-"""What stands around a word, and what stands within one. Each run of signs is looked at once, from
-its beginning: tried from each of its signs, 60,000 of them stopped all rooms for a minute."""
-
-
-def reads_as_words(name: str, password: str) -> bool:
-    """True for "login doesn't work" and "login error 404": without the prefix, it may be either.
-
-    It is neither tried, for then it would be deleted, nor told to the agent, who would read a
-    password. Whoever wrote it says which it is.
-    """
-    name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
-    number = password.isdecimal() and len(password) <= LONGEST_NUMBER
-    return name.isalpha() and (number or not password or password.isalpha())
-
-
-def _log_in(visit: Visit, call: Call) -> None:
-    """The command `login`; whatever becomes of it, the password does not stay in the room."""
-    name, password = call.words
-    if call.bare and reads_as_words(name, password):
-        visit.report(call.event_id, "undelivered.like_login")
-        return
-    visit.ask(Conceal(call.event_id))
-    seal = visit.rules.seal
-    if seal is None:
-        _answer(visit, call, "login.off")
-    elif not visit.record.direct:
-        _answer(visit, call, "login.direct_only")
-    elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting")
-    elif visit.now - visit.record.login_at < LOGIN_EVERY:
-        _answer(visit, call, "login.too_soon")
-    else:
-        visit.set(login_at=visit.now)
-        login = OwnLogin(name, seal(visit.record.room_id, password))
-        visit.ask(TryLogin(call.event_id, login))
-
-
-def _log_out(visit: Visit, call: Call) -> None:
-    """The command `logout`: back to the account that the operator's config gives."""
-    login = visit.record.login
-    if login is None:
-        _answer(visit, call, "logout.nobody")
-    elif _is_busy(visit.record):
-        _answer(visit, call, "login.chatting")
-    else:
-        visit.set(login=None)
-        _answer(visit, call, "logout.done", name=login.name)
-
-
-def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name)
-    if came.reason is not None:
-        key, args = came.reason, {}
-        if came.code is not None:
-            args["reason"] = visit.part(*result_key(came.code))
-    elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        key, args = "login.chatting", {}
-    else:
-        visit.set(login=came.login)
-    visit.say(key, args, reply_to=came.event_id)
-
-
-def _is_busy(record: RoomRecord) -> bool:
-    """True while the server may still connect something with the account that the room has."""
-    conversation = record.conversation
-    return not isinstance(conversation.phase, model.NoChat) or conversation.outstanding is not None
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -763,9 +696,13 @@ COMMANDS: Mapping[str, Command] = {
         _maybe_number, "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
-    "login": Command(_log_in, partial(_just, 2), "登录 登入 ログイン", "signin",
+    "login": Command(
+        lambda visit, call: log_in(visit, *call.words, call.event_id, bare=call.bare),
+        partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
-    "logout": Command(_log_out, _no_words, "退出登录 登出 ログアウト", "signout", in_clear=True),
+    "logout": Command(
+        lambda visit, call: log_out(visit, call.event_id), _no_words, "退出登录 登出 ログアウト",
+        "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
     "version": Command(

@@ -27,7 +27,6 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.administration import By, change, written
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
@@ -43,9 +42,9 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import KEYS, BadOrder, Rules, settings_of_event
+from bridge.rooms.rules import KEYS, BadOrder, Rules, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowSettings, Visit
+from bridge.rooms.visit import By, Decline, EnterRoom, LeaveRoom, ShowSettings, Visit, change
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 

@@ -30,8 +30,7 @@ from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms import cards, commands, people, references, surroundings
-from bridge.rooms.administration import By
+from bridge.rooms import cards, commands, logins, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
@@ -76,7 +75,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import Came, Visit, not_taken
+from bridge.rooms.visit import By, Came, Visit, not_taken
 from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
 
@@ -539,7 +538,7 @@ class Reader:
             case LookedUp():
                 visit.say(stored.key, stored.args, reply_to=stored.event_id or None)
             case LoginTried():
-                commands.login_tried(visit, stored)
+                logins.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
             case MatrixEvent() | Entered():

@@ -167,13 +167,15 @@ class Rules(msgspec.Struct, frozen=True):
 
         When a queue opens again is said in any case.
         """
-        usual = self.texts.render(self.language_for(record), key, args)
         own = dict(record.settings.texts).get(_OWN.get(key, "")) if record.settings.texts else None
-        if own is None:
-            return usual
-        queue = args.get("queue", self.queue_name(self.queue_for(record)))
-        said = own.format_map({"queue": queue, "prefix": self.prefix})
-        return f"{said} {usual}" if "opens" in args else said
+        said = ""
+        if own is not None:
+            queue = args.get("queue", self.queue_name(self.queue_for(record)))
+            said = own.format_map({"queue": queue, "prefix": self.prefix})
+            if "opens" not in args:
+                return said
+        usual = self.texts.render(self.language_for(record), key, args)
+        return f"{said} {usual}" if said else usual
 
     def language_for(self, record: RoomRecord) -> str:
         """The room's: as somebody chose it, else by what its customers write, else the default."""
@@ -277,9 +279,44 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
 
 
 def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
-    """Change one setting, as commands do. Raises BadOrder: no such key, or no such value."""
+    """Change one setting, as commands do; "": to what the operator's config says.
+
+    Raises BadOrder: no such key, or no such value.
+    """
+    if not value:
+        return unset(key, settings)
     truth = {"true": True, "false": False}.get(value.strip().casefold())
     return _changed(settings, key, value if key != "paused" or truth is None else truth, rules)
+
+
+def written(settings: RoomSettings) -> dict[str, str]:
+    """The settings that somebody chose, by the names of `rules.KEYS`, as `set_by_name` reads them.
+
+    All others are as the operator's config says.
+    """
+    chosen = {
+        ENTERPRISE: settings.enterprise,
+        "queue": None if settings.queue is None else str(settings.queue),
+        "from": settings.source,
+        "language": settings.language,
+        "start": settings.start,
+        "paused": "true" if settings.paused else None,
+        "hours": settings.hours,
+        **{f"text.{name}": sentence for name, sentence in settings.texts},
+    }
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+def state_of(settings: RoomSettings) -> dict[str, object]:
+    """The same as content of the state event `org.matrix_webchat.room`."""
+    content: dict[str, object] = {
+        key: value for key, value in written(settings).items() if not key.startswith("text.")
+    }
+    if settings.queue is not None:
+        content["queue"] = settings.queue
+    if settings.paused:
+        content["paused"] = True
+    return content | ({"texts": dict(settings.texts)} if settings.texts else {})
 
 
 def unset(key: str, settings: RoomSettings) -> RoomSettings:

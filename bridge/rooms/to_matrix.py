@@ -25,7 +25,6 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.administration import state_of
 from bridge.rooms.cards import choices, name_of, second_line, shown
 from bridge.rooms.record import (
     CardKind,
@@ -41,7 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import BadOrder, hides, settings_of_event
+from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
@@ -388,11 +387,12 @@ class MatrixLane:
         """Offer the queues as a poll, which has the words for clients without polls."""
         rules, record = self._around.rules, room.record
         queues = rules.queues[:MOST_ANSWERS]
+        named = [f"{one.name} · {one.hours}" if one.hours else one.name for one in queues]
+        answers = tuple((str(one.id), name) for one, name in zip(queues, named, strict=True))
         args: model.Args = {
             "queue": rules.queue_name(rules.queue_for(record)),
-            "list": "\n".join(f"{queue.id} — {queue.name}" for queue in queues),
+            "list": "\n".join(f"{number} — {name}" for number, name in answers),
         }
-        answers = tuple((str(queue.id), queue.name) for queue in queues)
         text = self._sentence(room, "command.queue_offer", args)
         poll = ports.Poll(self._sentence(room, "command.queue_question", args), answers, text)
         txn_id, card = self._transaction_id(room, row, record.host), None

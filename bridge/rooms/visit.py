@@ -5,6 +5,13 @@ little, as those of `conversation` do with a `Turn`. Whoever made it commits wha
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
 (`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
+Whichever way a setting is changed (a command, the state event, an order from outside), it comes
+through `change`: the record has the new settings, the audit (`store.Change`) a row for each, both
+written in one commit. The record is the truth. The state event `org.matrix_webchat.room` follows it
+(`ShowSettings`) where our host may write it; where it may not, the event stays as somebody wrote
+it, and counts again once somebody writes it anew. What we write ourselves is no change: the
+homeserver's echo of it is dropped, as of all that our users send.
+
 A visit also notes what became of people's messages: how far our users have read (`receipts`), and
 which can be sent again (`references`). The conversation delivers in the order in which things were
 typed, so the newest delivered message is never ahead of one that still waits. What was reported to
@@ -15,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -30,6 +37,7 @@ from bridge.rooms.record import (
     OwnLogin,
     Raw,
     RoomRecord,
+    RoomSettings,
     Stored,
     Undecryptable,
     Undelivered,
@@ -40,7 +48,7 @@ from bridge.rooms.record import (
     note_chat,
     taken,
 )
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, set_by_name, written
 from bridge.rooms.store import (
     Change,
     ChatRow,
@@ -403,6 +411,56 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     note = Undelivered(event_id, passed=known is not None and known.passed)
     kept = (*others, note)[-KEPT_UNDELIVERED:]
     return replace(record, undelivered=kept)
+
+
+# --- administration: changes of the settings, who made them, and how they are undone --------------
+
+MOST_UNDONE = 10
+"""Changes of a room that can be undone, one after the other."""
+
+
+class By(NamedTuple):
+    """Who changes something, and which way."""
+
+    actor: str = ""
+    """A Matrix user, or a name such as `operator`."""
+    way: str = "command"
+    """`command`, `state`, `console`, `api`, `cli` or `widget`."""
+
+
+def change(visit: Visit, settings: RoomSettings, by: By) -> None:
+    """Change the room's settings, with a row of the audit for each one that is new."""
+    record, before, after = visit.record, written(visit.record.settings), written(settings)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    for key in keys:
+        note(visit, by, key, before.get(key, ""), after.get(key, ""))
+    if keys:
+        former = tuple((key, before.get(key, "")) for key in keys)
+        visit.set(settings=settings, former=(*record.former, former)[-MOST_UNDONE:])
+        visit.ask(ShowSettings())
+
+
+def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
+    """Write a row of the audit about the room."""
+    record = visit.record
+    row = Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
+    visit.changes.append(row)
+
+
+def undo(visit: Visit, by: By) -> bool:
+    """Take back the last change that was not yet taken back; False: there is none.
+
+    Raises BadOrder: what it was is no longer possible, such as a queue that is gone.
+    """
+    record = visit.record
+    if not record.former:
+        return False
+    settings = record.settings
+    for key, value in record.former[-1]:
+        settings = set_by_name(key, settings, value, visit.rules)
+    change(visit, settings, by)
+    visit.set(former=record.former[:-1])
+    return True
 
 
 # --- draft ----------------------------------------------------------------------------------------

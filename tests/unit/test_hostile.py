@@ -197,8 +197,8 @@ def test_function_of_text(name: str) -> None:
 
 
 def test_the_search_finds_and_the_limit_counts() -> None:
-    assert "bridge.rooms.commands._AROUND_WORDS.sub" in PATTERNS
-    assert "bridge.rooms.commands.reads_as_words" in FUNCTIONS
+    assert "bridge.rooms.logins._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.logins.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
         end = time.thread_time() + LIMIT

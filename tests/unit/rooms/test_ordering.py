@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from bridge.config.model import Encryption
 from bridge.conversation.model import Idle, Queued, Say
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.administration import MOST_UNDONE
 from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
 from bridge.rooms.people import Standing
 from bridge.rooms.record import Order, RoomConfigured, RoomSettings
 from bridge.rooms.rules import BadOrder
 from bridge.rooms.store import Change, StoreError
+from bridge.rooms.visit import MOST_UNDONE
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore
@@ -187,6 +187,7 @@ def test_commands_and_the_state_event_are_audited() -> None:
 def test_no_more_is_remembered_than_can_be_undone() -> None:
     house = House().served()
     for _ in range(MOST_UNDONE):
+        house.now += 60_000
         house.say("pause", standing=Standing.ADMIN)
         house.say("!wc resume", standing=Standing.ADMIN)
     assert len(house.record.former) == MOST_UNDONE

@@ -37,7 +37,7 @@ from tests.unit.rooms.visits import House, answer
         ("help", "command.help"),
         ("version", "command.version"),
         ("status", "command.status_idle"),
-        ("queue", "command.queue"),
+        ("queue show", "command.queue"),
         ("queue list", "command.queues"),
     ],
 )
@@ -57,7 +57,7 @@ OVER = Conversation(phase=Ended(SessionId(5), since=House().now), last_session=S
 
 
 def helped(house: House, text: str = "!wc help") -> str:
-    house.say(text)
+    house.say(text, standing=Standing.ADMIN)
     key, args = answer(house)
     language = house.visit.rules.language_for(house.record)
     return house.visit.rules.texts.render(language, key, args)
@@ -329,6 +329,8 @@ def test_settings_are_shown_as_they_work() -> None:
         "language": "en",
         "start": "on_message",
         "paused": "false",
+        "hours": "–",
+        "more": "",
     }
 
 

@@ -33,7 +33,7 @@ from bridge.rooms.record import (
     Unreadable,
 )
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, ShowSettings, Visit
 from bridge.texts import LANGUAGES, Texts
 from bridge.texts.languages import nearest
 from tests.unit.rooms.guests import Guests
@@ -534,7 +534,7 @@ def test_the_state_event_of_somebody() -> None:
 def test_a_state_event_that_changes_nothing_is_no_news() -> None:
     house = House().served()
     house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
-    assert house.effects == []
+    assert house.effects == [ShowSettings()]
 
 
 def standing_for(visit: Visit, meaning: Meaning) -> UserId | None:

@@ -14,13 +14,14 @@ from bridge.conversation.model import Idle
 from bridge.ids import QueueId
 from bridge.media.plots import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import Chat, Ending, RoomSettings, dump_chat, dump_record
+from bridge.rooms.record import Chat, Ending, Order, RoomSettings, dump_chat, dump_record
 from bridge.rooms.reports import MOST_CHATS, figures_of
 from bridge.rooms.store import Change, ChatRow, StoredRoom
 from bridge.texts import Texts
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
+from tests.fakes.threads import AtOnce
 from tests.unit.rooms.visits import ADA
 
 DAY = 86_400_000
@@ -100,6 +101,7 @@ def test_a_picture_of_whatever_there_is(bars: list[tuple[str, int, int]]) -> Non
 async def prepared(*chats: Chat) -> World:
     world = World()
     world.speak(Texts())
+    world.around.conversions = AtOnce(1)
     world.matrix.level = 50
     await world.record(ROOM, Idle())
     stored = (await world.store.load(ROOM)).room
@@ -113,7 +115,10 @@ async def prepared(*chats: Chat) -> World:
 
 async def asked(world: World, text: str) -> str:
     async with world.running() as engine:
-        await engine.accept_events([world.event(text=text)])
+        if text.startswith("!wc"):
+            await engine.accept_events([world.event(text=text)])
+        else:
+            await engine.order(ROOM, Order("operator", "api", text))
         await quiet()
         await world.clock.turn(10)
         await quiet()
@@ -149,7 +154,8 @@ async def test_without_chats_there_is_nothing_to_draw() -> None:
 async def test_a_room_that_takes_no_picture_has_the_words(trouble: Exception) -> None:
     world = await prepared(chat(1, 0.5, 10))
     world.matrix.trouble.extend([trouble])
-    assert (await asked(world, "!wc stats")).startswith("📊 The last 7 days:")
+    told = await asked(world, "stats")  # for an order nobody's power level is asked
+    assert told.startswith("📊 The last 7 days:")
     assert len(world.matrix.sent_files) == isinstance(trouble, Unavailable)
 
 

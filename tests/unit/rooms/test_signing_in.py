@@ -7,7 +7,7 @@ import pytest
 
 from bridge.conversation.model import Args, Ended, FailureReason, Say, Start
 from bridge.ids import EventId, RoomId, SessionId, UserId
-from bridge.rooms import aside, commands
+from bridge.rooms import aside, logins
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import (
     LoginTried,
@@ -138,7 +138,7 @@ def test_not_again_at_once() -> None:
     house.say("login ada x1")
     house.say("login ada y1")
     assert house.notices == ["login.too_soon"]
-    house.visit.now += commands.LOGIN_EVERY
+    house.visit.now += logins.LOGIN_EVERY
     house.say("login ada y1")
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
@@ -156,7 +156,7 @@ def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
 
 
 def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
-    commands.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
+    logins.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
     return said(house)
 
 
