@@ -7,8 +7,8 @@ A failed stage stops no other: one run shows everything that is wrong, and its l
 failed and how many tests there were.
 
 Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
-run: 4,000,000), `MISSED_SEEDS` (60; 300) and `KINDS_SEEDS` (20; 300). `make check` has a tenth, and
-leaves `tests/unit/test_hostile.py` to `make test`.
+run: 4,000,000), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300) and `API_EXAMPLES` (30; 1,000).
+`make check` has a tenth, and leaves `tests/unit/test_hostile.py` to `make test`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,12 @@ COVERAGE = Stage(
     ),
 )
 _LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
-_FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
+_FEW = (
+    ("WALK_STEPS", "20000"),
+    ("MISSED_SEEDS", "6"),
+    ("KINDS_SEEDS", "2"),
+    ("API_EXAMPLES", "3"),
+)
 # They measure time.
 _ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py")
 _CHAOS = ("tests/chaos/test_storm.py", "tests/chaos/test_kill.py", "tests/chaos/test_cuts.py")

@@ -107,9 +107,6 @@ def _parameter(name: str, place: str, fields: Json) -> Json:
     described: Json = {"name": name, "in": place, "required": place == "path"}
     if text := schema.pop("description", ""):
         described["description"] = text
-    if schema.get("default", "") is None:  # an optional parameter is left out
-        del schema["default"]
-        schema = next(kind for kind in schema["anyOf"] if kind != {"type": "null"})
     return {**described, "schema": schema}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 Room = Annotated[str, Meta(pattern=f"^!{_NO_CONTROL}+$", max_length=255)]
@@ -126,7 +126,7 @@ class Enterprises(Answer, frozen=True, kw_only=True):
 class QueuesAsked(Asked, frozen=True, kw_only=True):
     """Which queues."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
 
 
@@ -190,13 +190,13 @@ class Waits(Answer, frozen=True, kw_only=True):
 class RoomsAsked(Page, frozen=True, kw_only=True):
     """Which rooms."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
-    queue: Number | None = None
+    queue: Number | UnsetType = UNSET
     """Only those whose next request, or whose chat, goes to this queue."""
-    phase: Phase | None = None
+    phase: Phase | UnsetType = UNSET
     """Only those in this phase."""
-    customer: User | None = None
+    customer: User | UnsetType = UNSET
     """Only those that this user has us serve; all of them are on the first page."""
 
 
@@ -365,11 +365,11 @@ class Changes(Answer, frozen=True, kw_only=True):
 class ChatsAsked(Page, frozen=True, kw_only=True):
     """Which chats."""
 
-    enterprise: Name | None = None
+    enterprise: Name | UnsetType = UNSET
     """Only those of this call centre."""
-    queue: Number | None = None
+    queue: Number | UnsetType = UNSET
     """Only those in this queue."""
-    phase: Literal["Requesting", "Queued", "Chatting"] | None = None
+    phase: Literal["Requesting", "Queued", "Chatting"] | UnsetType = UNSET
     """Only those in this phase."""
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 import structlog
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
@@ -113,7 +113,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
         queues=[
             _queue(bridge, name, queue, busy)
             for name, one in bridge.enterprises.items()
-            if wanted in {None, name}
+            if _fits(wanted, name)
             for queue in one.rules.queues
         ]
     )
@@ -168,13 +168,13 @@ async def list_rooms(bridge: Bridge, _caller: Caller, asked: shapes.RoomsAsked) 
     """The rooms that the bridge knows, by their ids."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if asked.phase not in {None, row.phase}:
+        if not _fits(asked.phase, row.phase):
             return None
         state = room_state(bridge, row, record_in(row))
-        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
         return state if fits else None
 
-    if asked.customer is None:
+    if asked.customer is UNSET:
         rooms, after = await _page_of(bridge, asked, wanted, live=asked.phase in LIVE)
         return shapes.Rooms(rooms=rooms, next=after)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))[: asked.limit]
@@ -203,14 +203,18 @@ async def list_chats(bridge: Bridge, _caller: Caller, asked: shapes.ChatsAsked) 
     """The rooms in which an agent is asked for or there is a chat, with who waits and who talks."""
 
     def wanted(row: StoredRoom) -> shapes.RoomState | None:
-        if row.phase not in LIVE or asked.phase not in {None, row.phase}:
+        if row.phase not in LIVE or not _fits(asked.phase, row.phase):
             return None
         state = room_state(bridge, row, record_in(row))
-        fits = asked.enterprise in {None, state.enterprise} and asked.queue in {None, state.queue}
+        fits = _fits(asked.enterprise, state.enterprise) and _fits(asked.queue, state.queue)
         return state if fits else None
 
     rooms, after = await _page_of(bridge, asked, wanted, live=True)
     return shapes.Rooms(rooms=rooms, next=after)
+
+
+def _fits(wanted: object, value: object) -> bool:
+    return wanted is UNSET or wanted == value
 
 
 async def _page_of(

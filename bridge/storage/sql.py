@@ -420,7 +420,7 @@ BUSY = Statement(
     "FROM rooms WHERE live GROUP BY 1, 2, 3",
     "SELECT coalesce(record ->> 'enterprise', ''), phase, "
     "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
-    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '')::json AS record "
+    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json AS record "
     "FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(

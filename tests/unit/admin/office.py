@@ -31,6 +31,7 @@ from bridge.texts import Texts
 from tests.fakes.clock import quiet
 from tests.fakes.flow import accept, settle, step
 from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.unit.rooms.visits import ADA
 
 OPERATOR = Caller("api:alice", "api")
 QUEUED = RoomId("!queued:example.org")
@@ -130,6 +131,7 @@ async def furnish(world: World) -> None:
         content = {"msgtype": "m.text", "body": text}
         event_id = f"$dead{number}"
         raw: Raw = {"type": "m.room.message", "event_id": event_id, "content": content}
+        raw |= {"kind": "say", "sender": ADA, "text": text}  # as `FakeMatrix` reads it
         body = dump_input(MatrixEvent(raw))
         (waiting,) = await accept(store, [NewInput(QUEUED, body, event_id)], now)
         found = await store.load(QUEUED)

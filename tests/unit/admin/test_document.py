@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from threading import Thread
 
@@ -18,7 +19,7 @@ from tests.support import api_table
 from tests.unit.admin.office import office
 
 SECRET = "0123456789abcdef0123456789abcdef"
-EXAMPLES = 25
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "30"))
 """Of each operation."""
 
 

@@ -14,8 +14,8 @@ from bridge.storage.query import Dialect, Engine, Part, Query, Statement, as_one
 from bridge.storage.sqlstore import engine_for
 from tests.unit.storage.conftest import FixedClock
 
-WHOLE_TABLES = {"DROP_ALL_SECRETS", "FACTS", "PING", "SECRET_NAMES"}
-"""Rare, and meant to look at everything (or at a table of a few rows)."""
+WHOLE_TABLES = {"DROP_ALL_SECRETS", "ENDS", "FACTS", "PING", "SECRET_NAMES"}
+"""Rare, and meant to look at everything (or at a table of a few rows, or at either end)."""
 BY_KEY = {
     "SAVE_ROOMS", "END_INPUTS", "SETTLE_EFFECTS", "MARK_ATTEMPTED", "commit, whole, 1",
     "commit, whole, 2", "commit, ends, 1", "commit, ends, 2",
