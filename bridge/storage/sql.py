@@ -420,8 +420,8 @@ BUSY = Statement(
     "FROM rooms WHERE live GROUP BY 1, 2, 3",
     "SELECT coalesce(record ->> 'enterprise', ''), phase, "
     "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
-    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json AS record "
-    "FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
+    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
+    "AS record FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
     "SELECT accounts.room_id, login_name, token <> '', issued, rooms.record, live, phase, "
