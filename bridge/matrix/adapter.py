@@ -325,10 +325,9 @@ class MatrixAdapter:
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""
     ) -> EventId:
-        kind = "image" if caption else "file"
-        content = await self._upload(room_id, sender, ports.RelayedMedia(kind, file))
+        content = await self._upload(room_id, sender, ports.RelayedMedia("file", file))
         if caption:
-            content |= {"filename": content["body"], "body": caption}
+            content = render.captioned(content, caption)
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------

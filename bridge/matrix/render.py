@@ -210,6 +210,11 @@ def media_content(kind: str, file: Spooled, where: Content) -> Content:
     return content
 
 
+def captioned(content: Content, caption: str) -> Content:
+    """A file with words below it, which whoever cannot see it reads (specification, captions)."""
+    return content | {"body": caption}
+
+
 def _msgtype(kind: str, file: Spooled) -> str:
     if file.mime.startswith("image/") and file.dimensions is not None:
         return "m.image"

@@ -697,7 +697,7 @@ COMMANDS: Mapping[str, Command] = {
     "transcript": Command(_transcript, _number_and_form, "记录 紀錄 記録 对话记录 對話紀錄",
         "export save download"),
     "login": Command(
-        lambda visit, call: log_in(visit, *call.words, call.event_id, bare=call.bare),
+        lambda visit, call: log_in(visit, call.words, call.event_id, bare=call.bare),
         partial(_just, 2), "登录 登入 ログイン", "signin",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
     "logout": Command(

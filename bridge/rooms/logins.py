@@ -36,8 +36,9 @@ def reads_as_words(name: str, password: str) -> bool:
     return name.isalpha() and (number or not password or password.isalpha())
 
 
-def log_in(visit: Visit, name: str, password: str, event_id: EventId, *, bare: bool) -> None:
+def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId, *, bare: bool) -> None:
     """The command `login`; whatever becomes of it, the password does not stay in the room."""
+    name, password = words
     if bare and reads_as_words(name, password):
         visit.report(event_id, "undelivered.like_login")
         return

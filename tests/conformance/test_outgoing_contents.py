@@ -122,6 +122,8 @@ def everything() -> Iterator[Sent]:
         yield Sent("editable_content", render.editable_content(editable))
     yield Sent("poll_content", render.poll_content(POLL), render.POLL_START)
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
+    picture = render.media_content(*MEDIA[0], {"url": MXC})
+    yield Sent("captioned", render.captioned(picture, "chats 3: with an agent 2\nwait: 10 seconds"))
     cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
     for sent in from_agents():
@@ -253,6 +255,12 @@ def test_a_file_is_whole(sent: Sent) -> None:
         assert about == {"duration": 3200, "waveform": [0, 512, 1024]}
     if content["msgtype"] in {"m.image", "m.video"}:
         assert {"w", "h"} <= info.keys()
+
+
+def test_a_caption_stands_in_place_of_the_name_which_is_said_beside_it() -> None:
+    (content,) = (one.content for one in MESSAGES if one.maker == "captioned")
+    assert (content["filename"], content["msgtype"]) == ("a.image", "m.image")
+    assert str(content["body"]).startswith("chats 3:")
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "location_content"])

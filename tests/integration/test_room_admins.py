@@ -49,13 +49,6 @@ async def command(stage: Stage, *words: str, expected: int = 0) -> str:
     return output.decode()
 
 
-async def with_power(stage: Stage, name: str) -> Talk:
-    """A direct chat in which the bot may write state."""
-    customer = await stage.customer(name)
-    users = {customer.user_id: 100, stage.bot: 50}
-    return await Talk.open(stage, customer, power_level_content_override={"users": users})
-
-
 async def shows(talk: Talk, settings: dict[str, object]) -> None:
     """Wait until the room's state event says so."""
 
@@ -68,7 +61,7 @@ async def shows(talk: Talk, settings: dict[str, object]) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_command_poll_state_event_and_order_are_one_truth(stage: Stage) -> None:
-    talk = await with_power(stage, "governor")
+    talk = await Talk.open(stage, await stage.customer("governor"))  # where all may all
     await talk.reads("Sales will answer here", stage.bot)
     await talk.say("!wc lang en")
     await talk.reads("The language is now English", stage.bot)
@@ -127,7 +120,7 @@ async def test_a_members_tap_asks_for_an_agent(stage: Stage) -> None:
     assert "power level of 50" in said
     assert "permission “admin”" in said
     await theirs.say("!wc help all")
-    assert "undo" not in wording(await theirs.reads("The commands:", stage.bot))
+    assert "!wc undo" not in wording(await theirs.reads("The commands:", stage.bot))
     await theirs.say("!wc cancel")
     await theirs.at_desk(lambda one: one.request is None)
 
@@ -156,7 +149,7 @@ async def test_figures_of_a_chat(stage: Stage) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_sentence_of_the_rooms_own_goes_along_into_the_upgraded_room(stage: Stage) -> None:
-    talk = await with_power(stage, "mover")
+    talk = await Talk.open(stage, await stage.customer("mover"))
     await talk.reads("Sales will answer here", stage.bot)
     await talk.say("!wc config set text.ended Until next time from {queue}!")
     await talk.reads("text.ended: Until next time", stage.bot)

@@ -170,7 +170,7 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
         ("!wc from WECHAT", "The source is now WECHAT"),
         ("!wc queue set nonsense", "There is no queue “nonsense”"),
         ("!wc status", "No chat at the moment. Queue: Service"),
-        ("!wc statos", "Did you mean status?"),
+        ("!wc stauts", "Did you mean status?"),
         ("!wc callbakc", "Did you mean callback?"),
         ("hlep", "Did you mean help? This did not go to an agent."),
         ("!wc callback now", "callback — nobody there?"),

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Encryption, Queue
-from bridge.conversation.model import Idle, Requesting, Say
+from bridge.conversation.model import Args, Idle, Requesting, Say
 from bridge.ids import EventId, QueueId, RoomId
 from bridge.rooms import cards
 from bridge.rooms.people import Standing, followed
@@ -93,7 +93,7 @@ async def test_it_is_written_where_we_may() -> None:
         await engine.accept_events([world.event(text="!wc queue set 1")])
         await quiet()
         assert world.matrix.configured == {ROOM: {"queue": 1}}
-        content = {"queue": "Sales", "language": "EN"}
+        content: dict[str, object] = {"queue": "Sales", "language": "EN"}
         world.matrix.configured[ROOM] = content
         await engine.accept_events([world.event("configure", content=content)])
         await quiet()
@@ -264,7 +264,7 @@ def test_a_sentence_of_the_rooms_own() -> None:
 def test_when_a_queue_opens_is_said_behind_the_rooms_own_sentence() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(language="en", texts=(("closed", "Shut, {queue}."),)))
-    args = {"queue": "Sales", "opens": "09:00", "prefix": "!wc"}
+    args: Args = {"queue": "Sales", "opens": "09:00", "prefix": "!wc"}
     said = RULES.sentence(house.record, "queue.closed", args)
     assert said == "Shut, Sales. We are closed until 09:00."
     assert RULES.sentence(house.record, "status.6", {}) == "Shut, Returns."

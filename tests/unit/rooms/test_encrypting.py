@@ -95,7 +95,7 @@ def test_in_clear_only_such_commands_are_done_as_show_and_carry_nothing(verb: st
     event_id = hears(house, f"!wc {verb} {words.get(verb, '')}", encrypted=False)
     carries = {
         "start", "rate", "ask", "human", "solved", "callback", "retry", "history", "transcript",
-        "login",
+        "login", "stats",
     }  # fmt: skip
     expected = {event_id: "encrypting.refused"} if verb in carries else {}
     assert house.reported == expected

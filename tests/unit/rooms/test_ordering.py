@@ -152,14 +152,14 @@ async def test_once_whatever_the_database_does(fault: Fault) -> None:
     async with world.running() as engine:
         store.fail("commit", fault)
         try:
-            await engine.order(ROOM, by_operator("queue set 1"))
+            await engine.order(ROOM, by_operator("start"))
         except StoreError:
             assert fault is not Fault.NONE
         await store.write_late()
         await world.clock.turn(60)
         await quiet()
-    assert (await world.stored()).settings.queue == 1
-    assert told(await world.store.changes(ROOM)) == [("operator", "api", "queue", "", "1")]
+    assert isinstance((await world.stored()).conversation.phase, Queued)
+    assert told(await world.store.changes(ROOM)) == [("operator", "api", "start", "", "")]
 
 
 # --- the audit of what is changed in the room -----------------------------------------------------
