@@ -11,6 +11,7 @@ from bridge.admin import shapes
 from bridge.admin.ports import ApiError, Bridge, Caller, not_found
 from bridge.admin.views import enterprise_of, record_in, room_of, rules_of
 from bridge.ids import RoomId
+from bridge.rooms import erasure
 from bridge.rooms.commands import check_order
 from bridge.rooms.record import Order, RoomRecord
 from bridge.rooms.rules import BadOrder, Rules
@@ -85,6 +86,41 @@ async def discard_dead_letter(
         raise _gone()
     await _audit_letter(bridge, caller, "dead-letters discard", letter)
     return shapes.Done()
+
+
+async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -> shapes.Erasure:
+    """Erase all that is held of a room or a person; ask again until it is `done`."""
+    around = bridge.around
+    try:
+        if asked.dry_run:
+            told = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
+            told.left = told.found
+        else:
+            told = await erasure.erase(
+                around.store,
+                asked.subject,
+                around.matrix.is_ours,
+                clock=around.clock,
+                tell=bridge.orders.tell,
+                by=(caller.actor, caller.way),
+                force=asked.force,
+                stay=asked.stay,
+                redact=asked.redact,
+                patience=0,
+            )
+    except erasure.BadSubject as error:
+        raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
+    except erasure.StillChatting as error:
+        raise ApiError(409, "M_CONFLICT", f"{error}: with `force` it is ended first.") from error
+    return shapes.Erasure(
+        subject=told.subject,
+        rooms=list(told.rooms),
+        shared=list(told.shared),
+        found=told.found,
+        left=told.left,
+        kept=[shapes.KeptData(what=o.what, where=o.where, why=o.why) for o in told.kept],
+        done=told.done,
+    )
 
 
 def _gone() -> ApiError:

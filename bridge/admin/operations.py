@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from bridge.admin import actions, views
 from bridge.admin.ports import Bridge, Caller
@@ -43,10 +43,13 @@ class Operation:
         who: Who = Who.OPERATOR,
         *,
         status: int = 200,
+        conflicts: bool = False,
     ) -> None:
         self.method, self.path, self.handler, self.who = method, path, handler, who
         self.status = status
         """Of the answer; 202: it is stored, and will be done."""
+        self.conflicts = conflicts
+        """It may be refused over what goes on, with 409."""
         self.name: str = getattr(handler, "__name__", "")
         self.summary = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
         self.parts = tuple(path.split("/")[1:])
@@ -62,16 +65,16 @@ class Operation:
         """What the path does not name is taken from the body, as a JSON object."""
         return self.method in {"POST", "PATCH"} and bool(self.beside)
 
-    @cached_property
+    @property
     def asked(self) -> type[Asked]:
-        return self._types[2]
+        return cast(type[Asked], self._types[2])
 
-    @cached_property
+    @property
     def answer(self) -> type[Answer]:
-        return self._types[3]
+        return cast(type[Answer], self._types[3])
 
     @cached_property
-    def _types(self) -> tuple[Any, ...]:
+    def _types(self) -> tuple[object, ...]:
         """Of the handler's parameters in their order, and of its result."""
         return tuple(get_type_hints(self.handler).values())
 
@@ -107,6 +110,7 @@ OPERATIONS = (
     Operation("GET", "/dead-letters/{letter_id}", views.get_dead_letter),
     Operation("POST", "/dead-letters/{letter_id}/retry", actions.retry_dead_letter),
     Operation("DELETE", "/dead-letters/{letter_id}", actions.discard_dead_letter),
+    Operation("POST", "/erase", actions.erase_data, status=202, conflicts=True),
 )
 """In the order of the documents."""
 BY_NAME = {one.name: one for one in OPERATIONS}

@@ -9,7 +9,7 @@ import msgspec
 
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import Chat, Order
+from bridge.rooms.record import Chat, Order, Stored
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
@@ -92,6 +92,9 @@ class Orders(Protocol):
 
     async def order(self, room_id: RoomId, order: Order) -> str:
         """Store a command as an input of the room; returns its key. Raises BadOrder."""
+
+    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
+        """Hand an order of another kind to whoever serves the room."""
 
     def look_at(self, room_id: RoomId) -> None:
         """Take up work that was put back, if the room is served here."""

@@ -521,6 +521,51 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
     """Null: it is erased, or may hold a password."""
 
 
+Subject = Annotated[
+    str, Meta(pattern=rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)$", max_length=255)
+]
+
+
+class EraseAsked(Asked, frozen=True, kw_only=True):
+    """Whose data is to be erased, and how."""
+
+    subject: Subject
+    """A room (!…) or a person (@name:server)."""
+    dry_run: bool = False
+    """Only tell what there is."""
+    force: bool = False
+    """End chats that go on; without it they are a reason not to begin (409)."""
+    stay: bool = False
+    """Serve emptied rooms on, as new ones; else they are left."""
+    redact: bool = False
+    """Have the homeserver redact the events that the ledger knows of, where it lets us."""
+
+
+class KeptData(Answer, frozen=True, kw_only=True):
+    """What is not erased, where it lies, and why, or what to do about it."""
+
+    what: str
+    where: str
+    why: str
+
+
+class Erasure(Answer, frozen=True, kw_only=True):
+    """What there was of the subject, what is left, and what stays where."""
+
+    subject: str
+    rooms: list[str]
+    """Rooms that go whole."""
+    shared: list[str]
+    """Rooms of several people, of which only what is the person's goes."""
+    found: dict[str, int]
+    """What there was, by kind."""
+    left: dict[str, int]
+    """What there is by now."""
+    kept: list[KeptData]
+    done: bool
+    """False: the rooms' owners are at it; ask again in a few seconds."""
+
+
 class Letters(NumberedPage, frozen=True, kw_only=True):
     """A page of dead letters."""
 

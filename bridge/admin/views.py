@@ -8,7 +8,7 @@ by themselves, tokens and passwords nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar, cast
 
 import msgspec
 import structlog
@@ -270,7 +270,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
     """A room as it is shown."""
     phase, settings = record.conversation.phase, record.settings
     rules = rules_of(bridge, record)
-    going_on = isinstance(phase, model.Waiting | model.Chatting)
+    queue = rules.queue_for(record) if isinstance(phase, model.NoChat) else phase.queue_id
     chatting = phase if isinstance(phase, model.Chatting) else None
     return shapes.RoomState(
         room_id=row.room_id,
@@ -282,7 +282,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         displayname=record.displayname,
         direct=record.direct,
         encrypted=record.encrypted,
-        queue=phase.queue_id if going_on else rules.queue_for(record),
+        queue=queue,
         language=rules.language_for(record),
         settings=shapes.Settings(
             queue=settings.queue,
@@ -293,7 +293,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
             hours=settings.hours,
             texts=dict(settings.texts),
         ),
-        phase=type(phase).__name__,
+        phase=cast(shapes.Phase, type(phase).__name__),
         since=phase.since or None,
         chat=record.conversation.number,
         position=phase.position if isinstance(phase, model.Queued) else None,
@@ -333,13 +333,15 @@ async def get_order(
     found = await bridge.overview.input(row.room_id, f"order:{asked.order}")
     if found is None:
         raise not_found("There is no such order, or it is older than retention.rows.")
-    ended = "failed" if found.outcome == Outcome.DEAD and found.lane is None else "done"
+    state: Literal["waiting", "done", "failed"] = "waiting" if found.handled is None else "done"
+    if found.outcome == Outcome.DEAD and found.lane is None:
+        state = "failed"
     return shapes.OrderState(
         room_id=row.room_id,
         order=asked.order,
-        state="waiting" if found.handled is None and found.outcome is None else ended,
+        state=state,
         at=found.handled or found.settled or found.received,
-        detail=found.detail if ended == "failed" else "",
+        detail=found.detail if state == "failed" else "",
     )
 
 

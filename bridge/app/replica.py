@@ -29,7 +29,7 @@ import structlog
 
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.store import NewInput, PassedOn, StoreError
+from bridge.rooms.store import NewInput, StoreError
 from bridge.storage.shards import Member, Shards
 
 BEAT = 2.0
@@ -59,9 +59,6 @@ def share_of(own: str, alive: Collection[str]) -> int:
 
 def is_alive(member: Member) -> bool:
     return member.present and member.age < SILENT
-
-
-_read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
 class _Typing(msgspec.Struct):
@@ -259,7 +256,7 @@ class Replica:
             self._wake.set()
         elif kind == "rooms":
             with suppress(msgspec.MsgspecError):
-                for one in _read_passed_on(about):
+                for one in self._shards.read(about):
                     self._engine.stored_elsewhere(one)
         elif kind == "keys":
             self._keys(about)

@@ -42,7 +42,7 @@ from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import Health
@@ -53,7 +53,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, Rules
-from bridge.rooms.store import Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -148,7 +148,8 @@ class Serving:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
-        store = await enter(open_store(url, self._clock, sole=True, shared=True))
+        seal = Sealer(settings.encryption_secret_of(config), WORDS)
+        store = await enter(open_store(url, self._clock, sole=True, shared=True, seal=seal))
         homeserver, crypto = await self._matrix(store)
         self._replica = self._one_of_several(store, crypto)
         matrix = await self._enterprises(store, homeserver, crypto)
@@ -549,6 +550,13 @@ PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
 MEASURE_EVERY = 15.0
 
 
+def cutoffs_of(kept: Retention, now: int) -> Cutoffs:
+    """Before when that which has no need of being kept for ever goes."""
+    names = Cutoffs.__struct_fields__
+    ages = ((name, getattr(kept, name)) for name in names)
+    return Cutoffs(**{name: now - age if age else None for name, age in ages})
+
+
 async def prune(
     store: StorePort,
     clock: Clock,
@@ -565,7 +573,7 @@ async def prune(
             await clock.sleep(PRUNE_AGAIN)
             continue
         try:
-            rows = await store.prune(now - kept.bodies, now - kept.rows)
+            rows = await store.prune(now - kept.bodies, now - kept.rows, cutoffs_of(kept, now))
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
             LOG.warning("the ledger could not be pruned", why=str(error))

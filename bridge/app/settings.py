@@ -87,7 +87,7 @@ def all_rules_of(
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             enterprises_of=ours.enterprises_of,
-            rules_of=made.get,
+            rules_of=lambda one: made.get(one or first),
         )
     return made
 
@@ -97,13 +97,12 @@ def rules_of(
 ) -> Rules:
     """The rules of the rooms ring; what fits into a frame is as the link has learnt it.
 
-    `config` is of one enterprise, in the short form; `mark`: of its facts and secrets.
+    `config` is of one enterprise, in the short form; `mark`: of its secrets.
     """
     server, bridge = config.server, config.bridge
     secret = encryption_secret_of(config)
     return Rules(
         bot=users.bot,
-        mark=mark,
         bot_name=config.appservice.bot.displayname,
         queues=config.queues,
         default_queue=QueueId(config.default_queue),

@@ -37,8 +37,14 @@ def with_store(
     if missing := missing_file(url):
         stop(ExitCode.DATABASE, f"there is no database at {missing}")
 
+    # Imported late, as in `console`.
+    from bridge.app.settings import encryption_secret_of
+    from bridge.matrix.crypto.vault import WORDS, Sealer
+
+    seal = Sealer(encryption_secret_of(config), WORDS)
+
     async def session() -> Answer:
-        async with open_store(url, SystemClock(), sole=sole) as store:
+        async with open_store(url, SystemClock(), sole=sole, seal=seal) as store:
             return await ask(store)
 
     return asyncio.run(session())

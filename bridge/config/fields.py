@@ -59,6 +59,19 @@ def parse_duration(text: str) -> int:
     return int(float(match[1]) * MILLISECONDS[match[2]])
 
 
+EVER = 0
+"""An `Age` without an end."""
+
+
+def parse_age(text: str) -> int:
+    """Milliseconds of a duration of a day at least, or `EVER` of `ever`."""
+    if text.strip().casefold() == "ever":
+        return EVER
+    if (age := parse_duration(text)) < MILLISECONDS["d"]:
+        raise ValueError("must be ever, or at least 1d")
+    return age
+
+
 def parse_rate(text: str) -> dict[str, float]:
     """`8/60s` as the keys of a `Rate`."""
     count, slash, per = text.partition("/")
@@ -82,6 +95,11 @@ Milliseconds = Annotated[
     # A bare number has no unit: parse_duration refuses it with the right sentence.
     parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
+]
+Age = Annotated[
+    int,
+    parsed_by(parse_age, str | int | float),
+    WithJsonSchema({"type": "string", "examples": ["ever", "365d"]}),
 ]
 
 

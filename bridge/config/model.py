@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.fields import (
+    EVER,
     ONE_OR_MANY,
+    Age,
     Bytes,
     CommandPrefix,
     DatabaseUrl,
@@ -403,12 +405,20 @@ class RatingSection(Section):
 
 
 class Retention(Section):
-    """How long the delivery ledger is kept. Dead letters stay until someone deals with them."""
+    """How long what the bridge remembers is kept (docs/privacy.md); dead letters, until you act."""
 
     bodies: Annotated[Milliseconds, Field(ge=0)] = 86_400_000
     """Contents of messages, once they are settled."""
     rows: Annotated[Milliseconds, Field(ge=0)] = 604_800_000
     """The lines themselves, without content; `trace` reads them."""
+    chats: Age = EVER
+    """Chats that have ended, as `history` lists them; ever | 365d."""
+    accounts: Age = EVER
+    """Logins at the call centre, of rooms without a chat, since they were made; ever | 365d."""
+    ghosts: Age = EVER
+    """Names and pictures of agents, since they were last needed; ever | 365d."""
+    audit: Age = EVER
+    """Who changed what, and when; ever | 365d."""
 
 
 class Metrics(Section):

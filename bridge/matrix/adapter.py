@@ -14,7 +14,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
@@ -107,6 +107,12 @@ class MatrixAdapter:
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         if self.crypto is not None:
             await self.crypto.limit_to(ours)
+
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        if self.crypto is not None:
+            parts = tuple(f"in/{room_id}/" for room_id in rooms)
+            ending = f"/{person}" if person else "\0"
+            self.crypto.forget(lambda n: n.endswith(ending) or any(one in n for one in parts))
 
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self.users)

@@ -44,6 +44,8 @@ _MAX_MEMBERSHIPS = 50_000
 _MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
+_SEEN_EVERY = 24 * 3_600_000
+"""ms after which it is noted that a user is still needed (`retention.ghosts`)."""
 _DRAWN = "drawn"
 """Source of a picture of our own (`media.pictures`)."""
 MAX_DISPLAYNAME = 256
@@ -209,7 +211,9 @@ class Ghosts:
             if name and name != row.displayname:
                 row = await self._set(row, "displayname", name, displayname=name)
             if icon is not None:
-                await self._set_icon(row, icon, icon_source)
+                row = await self._set_icon(row, icon, icon_source)
+            if self.now() - row.seen >= _SEEN_EVERY:
+                await self._save(row)
 
     async def wear(self, user: UserId, mxc: str) -> None:
         """Give a user that exists a picture that the homeserver already has."""
@@ -337,7 +341,7 @@ class Ghosts:
             _log.warning("profile not set", user=row.user_id, key=key, code=refusal.code)
         return await self._save(msgspec.structs.replace(row, **changes))
 
-    async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> None:
+    async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> GhostRow:
         """Set a picture; a failure never keeps an agent out."""
         mxc, digest = row.avatar_mxc, ""
         try:
@@ -353,7 +357,7 @@ class Ghosts:
                     self._pictures[digest] = mxc
         except Unavailable:
             _log.warning("icon not carried, to be tried again", user=row.user_id)
-            return
+            return row
         except (Refused, TooBig) as error:
             _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
         # A picture that cannot be used is remembered too, or it would be fetched for ever.
@@ -361,9 +365,8 @@ class Ghosts:
             row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()
         )
         if mxc == row.avatar_mxc:
-            await self._save(seen)
-        else:
-            await self._set(seen, "avatar_url", mxc, avatar_mxc=mxc)
+            return await self._save(seen)
+        return await self._set(seen, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def _row(self, user: UserId) -> GhostRow | None:
         if (known := self._rows.get(user)) is not None:
@@ -374,6 +377,7 @@ class Ghosts:
         return row
 
     async def _save(self, row: GhostRow) -> GhostRow:
+        row = msgspec.structs.replace(row, seen=self.now())
         await self._profiles.save_ghost(row)
         self._rows[UserId(row.user_id)] = row
         return row

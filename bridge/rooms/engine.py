@@ -38,6 +38,7 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
+from bridge.rooms.erasure import begun_anew, places_of
 from bridge.rooms.ports import Clock, Others
 from bridge.rooms.record import (
     TOMBSTONE,
@@ -48,6 +49,7 @@ from bridge.rooms.record import (
     Order,
     Raw,
     RoomRecord,
+    Stored,
     Undecryptable,
     Upgraded,
     dump_input,
@@ -68,8 +70,8 @@ from bridge.rooms.store import (
     StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Signal, Ticket
+from bridge.rooms.surroundings import STORE_RETRY, Surroundings
+from bridge.rooms.visit import Came, Signal, Ticket, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
@@ -211,6 +213,7 @@ class Engine:
         self._clean.set()
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
+        self._erasing: set[RoomId] = set()
         self._stopping = False
         self._stopped = asyncio.Event()
 
@@ -712,6 +715,44 @@ class Engine:
     async def _leave_links(self, rooms: Collection[RoomId]) -> None:
         every = {id(one.around): one.around.link for one in self._enterprises.values()}
         await asyncio.gather(*(link.leave(rooms) for link in every.values()))
+
+    # --- erasure ------------------------------------------------------------------------------
+
+    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
+        """Hand an order to a room, whoever serves it; StoreError: it was not stored."""
+        await self._take({room_id: [Came(order, key)]})
+
+    def erase(self, room: Room) -> None:
+        """Erase all of a room that has come to its end (`rooms.erasure`)."""
+        if room.room_id not in self._erasing and self._tasks is not None:
+            self._erasing.add(room.room_id)
+            self.spawn(self._erase(room))
+
+    async def _erase(self, room: Room) -> None:
+        room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
+        try:
+            await around.link.leave([room_id])  # what was read from it is stored first
+            if self._rooms.get(room_id) is not room:
+                return  # it is another process's, or read anew
+            record, left = room.record, begun_anew(room.record)
+            places = places_of(record, around.upgrades)
+            self._abandon([room])
+            around.matrix.forget(places)
+            if left is None:
+                around.upgrades.drop(room_id)
+            now, erase = around.clock.now(), around.store.eraser.erase_room
+            await erase(room_id, places, now, record=left is None)
+            if left is not None:
+                row = stored_as(left, room.revision)
+                await around.store.commit([Commit(room_id, now, row)])
+            self._log.info("a room is erased", room=room_id, served=left is not None)
+        except StoreError as error:
+            self._log.warning("a room is not erased yet", room=room_id, why=str(error))
+            await around.clock.sleep(STORE_RETRY)
+        finally:
+            self._erasing.discard(room_id)
+            if self._is_ours(room_id):
+                self._room(room_id).look()
 
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""

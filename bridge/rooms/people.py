@@ -30,6 +30,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import (
     AgentInvited,
     Entered,
+    EraseRoom,
     Invited,
     MemberGone,
     MemberJoined,
@@ -44,7 +45,16 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import KEYS, BadOrder, Rules, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
-from bridge.rooms.visit import By, Decline, EnterRoom, LeaveRoom, ShowSettings, Visit, change
+from bridge.rooms.visit import (
+    By,
+    Decline,
+    EnterRoom,
+    LeaveRoom,
+    RedactAll,
+    ShowSettings,
+    Visit,
+    change,
+)
 from bridge.texts.durations import duration
 from bridge.webchat.words import name_line
 
@@ -61,6 +71,8 @@ GRACE = 5 * 60_000
 """ms that a chat goes on in a shared room without a customer."""
 UPGRADE_PATIENCE = 4 * 3_600_000
 """ms that a chat goes on in a room that was upgraded, until we are invited into the new one."""
+ERASED_AFTER = 2_000
+"""ms after we have begun to leave a room for good that events of it may still be on their way."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 
@@ -84,6 +96,8 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     others lately, the oldest first.
     """
     record = visit.record
+    if record.gone_at is not None and not record.stays:
+        return  # in a moment it is a room like any other
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and invitation.whom != record.host:
         visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
@@ -580,7 +594,12 @@ def _name_of(visit: Visit, who: UserId) -> str:
 
 
 def due(record: RoomRecord) -> int | None:
-    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms."""
+    """When a customer is greeted, or a room is left that was upgraded or has none any more, ms.
+
+    Of one that is to be erased, when that is.
+    """
+    if record.gone_at is not None:
+        return record.gone_at
     if record.membership is not Membership.JOINED:
         return None
     if record.upgrade is not None:
@@ -593,7 +612,7 @@ def due(record: RoomRecord) -> int | None:
 def passed(visit: Visit) -> None:
     """Greet, or leave, if that moment has come."""
     moment = due(visit.record)
-    if moment is None or visit.now < moment:
+    if moment is None or visit.now < moment or visit.record.gone_at is not None:
         return
     if visit.record.upgrade is not None:
         _close(visit)
@@ -648,6 +667,22 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
         left = duration(visit.rules.language_for(record), UPGRADE_PATIENCE // 1000)
         link = permalink(into, None, via(record))
         visit.say("room.upgraded", {"link": link, "left": left})
+
+
+def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = None) -> None:
+    """End the conversation and leave, without a word; then all of the room goes (`Room.erasable`).
+
+    What was on its way to us when we left comes in the next moment, and goes as well.
+    """
+    record = visit.record
+    _end_conversation(visit)
+    if redacted is not None and record.membership is Membership.JOINED:
+        visit.ask(redacted)
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    if served and not order.stay:
+        _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
+    gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
+    visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)
 
 
 def _close(visit: Visit) -> None:

@@ -357,6 +357,9 @@ class MatrixPort(Protocol):
         What is known of others is forgotten; what must not be is written when this returns.
         """
 
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        """Let go, in memory, of the keys of these rooms, or of a person's: they are erased."""
+
     def interpret(self, raw: Raw) -> Meaning:
         """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
 

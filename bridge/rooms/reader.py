@@ -32,6 +32,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, logins, people, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.erasure import carry_out
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import (
@@ -41,6 +42,8 @@ from bridge.rooms.record import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
     FromPerson,
     Invited,
     LoginTried,
@@ -419,7 +422,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     if not no_deadline_but_retry(state):
         first = deadline(state, rules.policy_for(record))
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    if not (record.sealed or record.erasing or timed):
+    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
         return first
     moments = (first, *(due(record) for due in _DUE))
     return min((moment for moment in moments if moment is not None), default=None)
@@ -452,7 +455,7 @@ class Reader:
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
-            if isinstance(happened, Entered):
+            if isinstance(happened, Entered | EraseRoom | ErasePerson):
                 return False
             self._simple(visit, happened)
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
@@ -496,6 +499,8 @@ class Reader:
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
+            elif isinstance(stored, EraseRoom | ErasePerson):
+                await carry_out(self._around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
@@ -541,7 +546,7 @@ class Reader:
                 logins.login_tried(visit, stored)
             case Order():
                 commands.ordered(visit, stored)
-            case MatrixEvent() | Entered():
+            case MatrixEvent() | Entered() | EraseRoom() | ErasePerson():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)
@@ -686,19 +691,23 @@ class Reader:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self.around.store, visit.record
         await self.turn.take(invited.by)
-        rules, rooms = people.enterprise_for(visit, invited), await store.rooms_of(invited.by)
-        if rules.enterprise:  # each counts its own
-            theirs = [(await self._record_of(one) or RoomRecord(one)).enterprise for one in rooms]
-            same = [one for one in theirs if rules.rules_of(one) is rules]
-            rooms = rooms[: len(same)]
-        by = UserId(f"{invited.by} {rules.mark}" if rules.mark else invited.by)
-        begun = await surroundings.rooms_begun(store, by, visit.now)
-        others = () if self._room_id in begun else tuple(begun.values())
+        rules = people.enterprise_for(visit, invited)
+        rooms = [one for one in await store.rooms_of(invited.by) if await self._is_of(rules, one)]
+        begun = await surroundings.rooms_begun(store, invited.by, visit.now)
+        lately = () if self._room_id in begun else begun
+        others = tuple([begun[one] for one in lately if await self._is_of(rules, one)])
         facts = Facts(rooms_of_inviter=len(rooms), rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
-            await surroundings.note_room_begun(store, by, begun, self._room_id, visit.now)
+            await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
+
+    async def _is_of(self, rules: Rules, room_id: RoomId) -> bool:
+        """True if these rules' enterprise serves the room, as always where there is only one."""
+        if not rules.enterprise:
+            return True
+        record = await self._record_of(room_id) or RoomRecord(room_id)
+        return rules.rules_of(record.enterprise) is rules
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found = await references.original(self.around, self._room_id, event_id)

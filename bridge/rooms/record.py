@@ -428,6 +428,10 @@ class RoomRecord(Value, frozen=True):
     """Events that were taken back, of which copies of ours may be left (`references`)."""
     erase_at: int = 0
     """When to look for those, ms since the epoch."""
+    gone_at: int | None = None
+    """From when on all of the room is to be erased, once nothing is under way, ms (`erasure`)."""
+    stays: bool = False
+    """It is served afterwards, as one that is new."""
     former: tuple[tuple[tuple[str, str], ...], ...] = ()
     """Settings as they were before each of the newest changes, the latest last, for `undo`."""
 
@@ -617,8 +621,28 @@ class LoginTried(InboxEntry, frozen=True):
     """The server's own verdict."""
 
 
+class EraseRoom(InboxEntry, frozen=True):
+    """Order to erase all of the room (`erasure`): its chat ends, and we leave it before."""
+
+    stay: bool = False
+    """Do not leave, but begin anew with whoever is there."""
+    redact: bool = False
+    """Before that, have the homeserver redact what the ledger knows of."""
+
+
+class ErasePerson(InboxEntry, frozen=True):
+    """Order to erase what is one person's in a room that is not theirs alone.
+
+    Named by a fact, so that the order itself leaves nothing of them in the journal.
+    """
+
+    fact: str
+    redact: bool = False
+
+
 _Posted = Entered | EntryFailed | CardPosted | PartPosted
-Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
+_Ordered = Order | EraseRoom | ErasePerson
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | _Ordered | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 dump_input: Callable[[Stored], bytes] = _encoder.encode

@@ -40,6 +40,7 @@ from bridge.conversation import model
 from bridge.conversation.machine import wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import people, references
+from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
@@ -77,7 +78,7 @@ from bridge.rooms.visit import (
     log_fields,
     recovered,
     remembered,
-    stored_room,
+    stored_as,
     unmark_calls,
 )
 
@@ -123,6 +124,7 @@ class EnginePort(Protocol):
     def commit_soon(self, room: Room, *, urgent: bool) -> None: ...
     def rested(self, room: Room) -> None: ...
     def due(self, room_id: RoomId, moment: int) -> None: ...
+    def erase(self, room: Room) -> None: ...
 
 
 class Room:
@@ -144,7 +146,7 @@ class Room:
         around = self._around
         self._engine = engine
         self._reader = Reader(room_id, around)
-        self._revision = 0
+        self.revision = 0
         self._lags = False
         """The stored record lacks what follows from an outcome (`record.taken`)."""
         self._draft = Draft()
@@ -224,14 +226,14 @@ class Room:
 
         What was made without them, and is yet to be written, has to be refused as stale.
         """
-        rows, draft = told.inputs if told.revision == self._revision + 1 else (), self._draft
+        rows, draft = told.inputs if told.revision == self.revision + 1 else (), self._draft
         unsure = self.behind or self._ended is not None or self._on_its_way or draft.waiting
         made = draft.record is not None and not draft.implied
         if rows and not (unsure or made) and max(self._inputs, default=0) < rows[0].seq:
-            self._revision = told.revision
+            self.revision = told.revision
             self._inputs.update((row.seq, row) for row in rows)
             self.go_on()
-        elif told.revision > self._revision:
+        elif told.revision > self.revision:
             self.look()
 
     def key_came(self) -> None:
@@ -318,6 +320,12 @@ class Room:
             or not self._draft.empty
         )
 
+    @property
+    def erasable(self) -> bool:
+        """True once all of a room that is to be erased may go, or has been waited for for long."""
+        idle = self.idle and not wants_link(self.record.conversation)
+        return not self.behind and has_ended(self.durable, self._around.clock.now(), idle=idle)
+
     # --- steps ----------------------------------------------------------------------------------
 
     @property
@@ -340,7 +348,7 @@ class Room:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
-        return bool(self.record.sealed) or due
+        return bool(self.record.sealed) or due or self.record.gone_at is not None
 
     @property
     def enterprise(self) -> str:
@@ -598,6 +606,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
+        clear = not self.record.encrypted
         if self._on_its_way is not None or (record is None and draft.empty):
             return None
         self._draft, self._on_its_way = Draft(), draft
@@ -605,7 +614,7 @@ class Room:
             self._lags = draft.implied
         if record is not None and not draft.implied:
             self._deadline = next_moment(record, self._around.rules)
-            room = stored_room(record, self._deadline, self._revision)
+            room = stored_as(record, self.revision, self._deadline)
         now = self._around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
@@ -623,6 +632,7 @@ class Room:
             [one.settlement for one in draft.ended] if draft.ended else (),
             draft.chat_rows() if draft.chats else (),
             draft.changes,
+            clear,
         )
 
     def committed(self, answer: Committed) -> None:
@@ -630,7 +640,7 @@ class Room:
         draft, self._on_its_way = self._on_its_way or Draft(), None
         self._unwritten = 0
         if draft.record is not None:
-            self._revision += not draft.implied
+            self.revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -695,7 +705,7 @@ class Room:
                 loaded = await self._around.store.load(self.room_id)
             stored = RoomRecord(self.room_id)
             if loaded.room is not None:
-                self._revision = loaded.room.revision
+                self.revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
             self._move_to(stored.enterprise)
             if self.enterprise not in {stored.enterprise, GONE}:
@@ -798,3 +808,5 @@ class Room:
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not (running or wants_link(self.record.conversation)) and self.idle:
             self._engine.rested(self)
+        if self.record.gone_at is not None and self.erasable:
+            self._engine.erase(self)

@@ -72,8 +72,6 @@ class Rules(msgspec.Struct, frozen=True):
     """The queue whose user this is, or None."""
     enterprise: str = ""
     """The id of the call centre whose rules these are; "": the only one."""
-    mark: str = ""
-    """Sets its facts apart from others' in the store; "": the only one, or the first."""
     choices: tuple[str, ...] = ()
     """Enterprises that share its bot, if there are several: a room that invited it can choose."""
     enterprises_of: Callable[[str], tuple[str, ...]] = lambda _: ()

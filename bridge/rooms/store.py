@@ -18,13 +18,14 @@ but those locks keeps them from both making a call of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
+from bridge.ids import EffectSeq, EventId, InputSeq, RoomId, UserId
 
 
 class Lane(StrEnum):
@@ -128,14 +129,19 @@ class StoredRoom(msgspec.Struct, frozen=True):
     """The Matrix user who invited us, while the room is served; empty once it is not."""
     revision: int = 0
     """How often the room was written. In a step: the revision that it was made from."""
+    bare: bytes = b""
+    """The record without what was said, which may lie in clear while the whole is sealed. In a
+    step; empty: all of it may."""
 
 
 class ChatRow(msgspec.Struct, frozen=True):
-    """A chat of a room, small and kept for ever."""
+    """A chat of a room, small, and kept until `retention.chats`."""
 
     number: int
     chat: bytes
     """Tagged JSON of a `rooms.record.Chat`."""
+    ended: int | None = None
+    """ms since the epoch; None: it goes on."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -191,6 +197,8 @@ class Commit(msgspec.Struct, frozen=True):
     """Chats of the room that are new or have changed, each at most once."""
     changes: Sequence[Change] = ()
     """For the audit."""
+    clear: bool = False
+    """The room is known not to be encrypted: what is said there need not be sealed."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -222,6 +230,8 @@ class GhostRow(msgspec.Struct, frozen=True):
     """SHA-256 of the picture that `avatar_source` was, in hex."""
     avatar_at: int = 0
     """When it was fetched from there, ms since the epoch."""
+    seen: int = 0
+    """When it was last needed, to the day, ms since the epoch."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -346,12 +356,84 @@ Answer = Committed | StoreError
 as anybody knows."""
 
 
+class Seal(Protocol):
+    """The operator's key. Implemented by `matrix.crypto.vault.Sealer`."""
+
+    def seal(self, name: str, data: bytes) -> bytes: ...
+
+    def open(self, name: str, sealed: bytes) -> bytes:
+        """StoreError: it was sealed with another key, or under another name."""
+
+
+class Cutoffs(msgspec.Struct, frozen=True):
+    """Moments, ms since the epoch, before which `prune` lets something go; None: it stays."""
+
+    chats: int | None = None
+    accounts: int | None = None
+    ghosts: int | None = None
+    audit: int | None = None
+
+
+FOR_EVER = Cutoffs()
+
+
+class EraserPort(Protocol):
+    """Finds, counts and deletes all that is stored of a room or a person (`rooms.erasure`).
+
+    Every method raises StoreError, and can be called again after it has failed half-way.
+    """
+
+    async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]:
+        """How much there is of a room, by kind; `places`: the rooms that it is or was on Matrix."""
+
+    async def erase_room(
+        self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
+    ) -> None:
+        """Delete all of it; last and at once its row (with `record`) and what came meanwhile."""
+
+    async def login_of(self, room_id: RoomId) -> str:
+        """The name of its account at the call centre; "" if it has never had one."""
+
+    async def rooms_naming(self, person: UserId) -> list[RoomId]:
+        """Rooms whose record or journal names a person, as far as that is not sealed."""
+
+    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
+        """The events of a room that the journal knows: people's, and ours."""
+
+    async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]:
+        """Lines of a room's journal that are a person's, or about them -> the event's id."""
+
+    async def empty_lines(self, lines: Sequence[int]) -> int:
+        """Erase the content of those lines that have ended."""
+
+    async def keys_of(self, person: UserId) -> list[str]:
+        """Names of the secrets that are a person's: of their messages, and of their devices."""
+
+    async def facts_of(self, person: UserId, hashed: str) -> list[str]:
+        """Names of the facts that hold a person's id, and the one of that name if it is there."""
+
+    async def unname(self, person: UserId) -> None:
+        """Have the audit name somebody who is nobody in their place."""
+
+    async def drop_keys(self, names: Sequence[str]) -> int: ...
+
+    async def drop_facts(self, names: Sequence[str]) -> int: ...
+
+    async def overwrite(self, *, at_all_cost: bool) -> bool:
+        """Leave nothing of what was erased in a file of SQLite's; False: it is too large for that,
+        unless no bridge is at work on it (`at_all_cost`).
+        """
+
+
 class StorePort(Protocol):
     """Implemented for SQLite, PostgreSQL and, for tests, in memory.
 
     Every method raises StoreError when the database cannot be reached or refuses, and every one
     that writes raises Unstorable for a value that no other try can bring in.
     """
+
+    @property
+    def eraser(self) -> EraserPort: ...
 
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
         """Write commits, each all or nothing, none for a room twice; `done` gets their answers."""
@@ -448,7 +530,7 @@ class StorePort(Protocol):
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
         """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
 
         Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the

@@ -50,7 +50,7 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
     who ever invited us, as long as an hour's rooms. To be read and written under one lock.
     """
-    told = await store.fact(_fact(person))
+    told = await store.fact(begun_fact(person))
     known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
     # Where the clock was set back since, a moment may lie ahead: it must not count for longer.
     lately = {room_id: min(at, now) for room_id, at in known.items() if now < at + LATELY}
@@ -65,10 +65,11 @@ async def note_room_begun(
     Of a room that is known the first moment counts: that we come back costs nobody a login.
     """
     rooms = {room_id: now} | known
-    await store.save_fact(_fact(person), msgspec.json.encode(rooms).decode())
+    await store.save_fact(begun_fact(person), msgspec.json.encode(rooms).decode())
 
 
-def _fact(person: UserId) -> str:
+def begun_fact(person: UserId) -> str:
+    """Name of the fact that tells which rooms a person brought us into."""
     # Whatever the id is, the database can take this.
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
@@ -137,6 +138,15 @@ class Upgrades:
         """The room under whose id it is stored what happens there."""
         found = self._known.get(room_id)
         return found.record if found is not None and found.ours else room_id
+
+    def places(self, record: RoomId) -> list[RoomId]:
+        """The rooms on Matrix that have replaced a room of the store, or were to."""
+        return [one.room_id for one in self._known.values() if one.record == record]
+
+    def drop(self, record: RoomId) -> None:
+        """Forget what replaced a room that is erased."""
+        for place in self.places(record):
+            del self._known[place]
 
     async def look(self, store: StorePort, room_id: RoomId) -> None:
         """Take over what another process has noted of a room, before what came in there is stored.

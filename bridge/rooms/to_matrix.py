@@ -50,6 +50,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     PutSigns,
+    RedactAll,
     ShowAnswer,
     ShowSettings,
     StoredEffect,
@@ -230,8 +231,8 @@ class MatrixLane:
                 return self._leave(room, LeaveRoom(tuple(ghosts)))
             case EnterRoom():
                 return self._enter(room, effect)
-            case LeaveRoom():
-                return self._leave(room, effect)
+            case LeaveRoom() | RedactAll():
+                return self._part(room, row, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
@@ -456,6 +457,26 @@ class MatrixLane:
             except ports.Refused as error:
                 log.debug("nothing to leave", why=error.code)
         return Done()
+
+    def _part(self, room: Room, row: EffectRow, order: LeaveRoom | RedactAll) -> Awaitable[Done]:
+        if isinstance(order, RedactAll):
+            return self._redact_all(room, row, order)
+        return self._leave(room, order)
+
+    async def _redact_all(self, room: Room, row: EffectRow, order: RedactAll) -> Done:
+        """Redact what may be redacted: our host what it has the power for, each ghost its own."""
+        record, done = room.record, 0
+        host, where, chats = record.host, record.matrix_id, record.chats
+        agents = {agent.id for chat in chats for agent in chat.agents}
+        ghosts = [self._matrix.ghost_of(frames.Agent(agent)) for agent in sorted(agents)]
+        for event_id in (*order.theirs, *order.ours):
+            for user in (host, *ghosts) if event_id in order.ours else (host,):
+                txn_id = f"{self._transaction_id(room, row, user)}.{event_id}"
+                with suppress(ports.Refused):
+                    await self._matrix.redact(where, user, event_id, txn_id)
+                    done += 1
+                    break
+        return Done(detail=f"{done} of {len(order.theirs) + len(order.ours)}")
 
     async def _agents_came(self, room: Room, row: EffectRow, came: model.AgentsCame) -> Done:
         """Bring the ghosts in; for those that are kept out we speak, until they may (`relay`)."""

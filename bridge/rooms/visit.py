@@ -106,6 +106,14 @@ class ShowAnswer(RoomWish, frozen=True):
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
 
+class RedactAll(RoomWish, frozen=True):
+    """Take events out of the room as far as the homeserver lets us, before it is erased."""
+
+    theirs: tuple[EventId, ...] = ()
+    ours: tuple[EventId, ...] = ()
+    """Of our users, who may take back their own."""
+
+
 class PutSigns(RoomWish, frozen=True):
     """Put reactions to a message of ours, for customers to tap; we know the card by now."""
 
@@ -179,7 +187,8 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-InRoom = model.ToMatrix | EnterRoom | LeaveRoom | PutSigns | ShowAnswer | ShowSettings | AskQueue
+_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
+InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
 Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
@@ -189,6 +198,7 @@ StoredEffect = model.ToWebChat | InRoom | Aside
 Effect = StoredEffect | model.Fact
 
 _WEBCHAT = Lane.WEBCHAT
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
@@ -219,20 +229,6 @@ def new_effect(effect: Effect) -> NewEffect | None:
         return NewEffect(Lane.ASIDE, body)
     return (
         NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
-    )
-
-
-def stored_room(record: RoomRecord, deadline: int | None, revision: int) -> StoredRoom:
-    """The row of a room, made from that revision."""
-    served = record.membership in {Membership.JOINED, Membership.ENTERING}
-    return StoredRoom(
-        record.room_id,
-        dump_record(record),
-        live=wants_link(record.conversation),
-        phase=type(record.conversation.phase).__name__,
-        deadline=deadline,
-        customer=record.customer if served else "",
-        revision=revision,
     )
 
 
@@ -571,11 +567,48 @@ class Draft(msgspec.Struct):
 
     def chat_rows(self) -> list[ChatRow]:
         newest = {chat.number: chat for _, chat in self.chats}
-        return [ChatRow(number, dump_chat(chat)) for number, chat in newest.items()]
+        return [ChatRow(number, dump_chat(one), one.ended) for number, one in newest.items()]
 
     @property
     def empty(self) -> bool:
         return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def bare(record: RoomRecord) -> RoomRecord:
+    """The record without a word that was said, so that of an encrypted room it may lie in clear.
+
+    It is what operators look into, and what is left if the key of the rest is lost.
+    """
+    state, phase = record.conversation, record.conversation.phase
+    if isinstance(phase, model.Queued):
+        phase = replace(phase, pre_sent=(), words="")
+    elif isinstance(phase, model.Chatting):
+        phase = replace(phase, choices=())
+    elif isinstance(phase, model.Idle):
+        phase = model.Idle(phase.since)
+    known = model.Conversation(
+        phase,
+        state.number,
+        typed=state.typed,
+        next_call=state.next_call,
+        last_session=state.last_session,
+    )
+    return replace(record, conversation=known, cards=(), parked=(), sealed=())
+
+
+def stored_as(record: RoomRecord, revision: int, deadline: int | None = None) -> StoredRoom:
+    """The row of a room; `revision`: the one that the record was made from."""
+    state, served = record.conversation, record.membership in _SERVED
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(state),
+        phase=type(state.phase).__name__,
+        deadline=deadline,
+        customer=record.customer if served else "",
+        revision=revision,
+        bare=dump_record(bare(record)) if record.encrypted else b"",
+    )
 
 
 def recovered(record: RoomRecord, loaded: Loaded) -> RoomRecord:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bridge.rooms.store import StoreError
 from bridge.storage.query import Dialect, Engine, Query, Statement, same
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 """The schema that this program works with: the number of the last file."""
 
 _VERSIONED = Statement(

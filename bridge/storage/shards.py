@@ -41,10 +41,12 @@ from typing import Any, Protocol
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from bridge.ids import RoomId, shard_of
-from bridge.rooms.store import NewInput, NotOwned, StoreError
+from bridge.rooms.store import NewInput, NotOwned, PassedOn, StoreError
 from bridge.storage.query import Pooled, Statement
+from bridge.storage.sealing import Cover
 
 ALONE_SECONDS = 15.0
 """How long another process is waited for that does the same."""
@@ -197,6 +199,9 @@ async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[i
     return {shard for (shard,) in await connection.fetch(_TRY, list(shards))}
 
 
+_read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
+
+
 class Session(Protocol):
     """A connection, for one at a time (`postgres.Channel`)."""
 
@@ -213,6 +218,7 @@ class Shards:
     Attributes:
         id: of this process: that of its writer.
         locks: those of its writer's session.
+        cover: by which agents' words are sealed that are passed on.
         heard: is told each notice, and `connected` where those before it may have been missed.
     """
 
@@ -225,6 +231,7 @@ class Shards:
     ) -> None:
         self.id = id_
         self.locks = locks
+        self.cover = Cover()
         self.heard: Callable[[str], None] = lambda notice: None
         self._writer = writer
         self._intake = intake
@@ -324,10 +331,24 @@ class Shards:
 
     async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
         """Store inputs for the owners of their rooms, and tell these; returns how many were new."""
-        columns = zip(*((one.room_id, one.key, one.body, now) for one in inputs), strict=True)
+        close = self.cover.close
+        rows = ((one.room_id, one.key, close(one.room_id, one.body), now) for one in inputs)
+        columns = zip(*rows, strict=True)
         async with self._intake as connection:
             ((new, _),) = await connection.fetch(_STORE, *map(list, columns), self._channel)
             return int(new)
+
+    def read(self, notices: bytes | str) -> list[PassedOn]:
+        """The notices of what was passed on; raises msgspec.MsgspecError."""
+        return [
+            replace(
+                told,
+                inputs=tuple(
+                    replace(row, body=self.cover.open(row.room_id, row.body)) for row in told.inputs
+                ),
+            )
+            for told in _read_passed_on(notices)
+        ]
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")

@@ -46,10 +46,12 @@ from bridge.storage.query import (
     updating,
     upsert,
 )
+from bridge.storage.sealing import LOST, Cover
 
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
 DEAD = Outcome.DEAD.value
+NO_COVER = Cover()
 HIGHEST = 2**63 - 1
 """The largest number that both databases can hold."""
 UNWRITTEN = b"{}"
@@ -67,12 +69,14 @@ Write = Commit | Attempt | Query | Together
 """One request to the writer. A Query is answered by the number of rows that it returns."""
 
 
-async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
+async def carry_out(
+    writes: Sequence[Write], engine: Engine, cover: Cover = NO_COVER
+) -> list[object]:
     """Write a group of requests in one transaction; their answers in order."""
     commits = [write for write in writes if isinstance(write, Commit)]
     attempts = [write for write in writes if isinstance(write, Attempt)]
     others = [write for write in writes if isinstance(write, (Query, Together))]
-    parts = _parts(commits)
+    parts = _parts(commits, cover)
     queries: list[Query | Together] = []
     # An attempt that its caller gave up waiting for precedes the settlement of the same row.
     if attempts:
@@ -114,21 +118,23 @@ INSERT_WAITING = for_rows(
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
 INSERT_ROOMS = for_rows(
-    upsert("rooms", "room_id", "record, live, phase, deadline, customer, revision")
+    upsert("rooms", "room_id", "record, words, live, phase, deadline, customer, revision")
     + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    "text, bytea, boolean, text, bigint, text, bigint",
+    "text, bytea, bytea, boolean, text, bigint, text, bigint",
 )
 SAVE_ROOMS = updating(
-    "UPDATE rooms SET record = {record}, live = {live}, phase = {phase}, deadline = {deadline}, "
-    "customer = {customer}, revision = {revision} "
+    "UPDATE rooms SET record = {record}, words = {words}, live = {live}, phase = {phase}, "
+    "deadline = {deadline}, customer = {customer}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1",
-    "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
-    "revision bigint",
-    "UPDATE rooms SET record = {record}, phase = {phase}, revision = {revision} "
+    "room_id text, record bytea, words bytea, live boolean, phase text, deadline bigint, "
+    "customer text, revision bigint",
+    "UPDATE rooms SET record = {record}, words = {words}, phase = {phase}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1 AND live = {live} "
     "AND deadline IS {deadline} AND customer = {customer}",
 )
-SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
+SAVE_CHATS = for_rows(
+    upsert("chats", "room_id, number", "chat, ended"), "text, bigint, bytea, bigint"
+)
 _CHANGE = "at, actor, way, key, before, after, room_id, enterprise"
 INSERT_CHANGES = for_rows(
     f"INSERT INTO changes ({_CHANGE}) {{rows}}",
@@ -164,7 +170,7 @@ WRITTEN = Reading(
 )
 
 
-def _parts(commits: Sequence[Commit]) -> list[Part]:
+def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     """All that rooms have to write, as statements that take effect together."""
     new_rooms: list[tuple[object, ...]] = []
     rooms: list[tuple[object, ...]] = []
@@ -174,9 +180,12 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
     for one in commits:
         room_id, now, room = one.room_id, one.now, one.room
         if room is not None:
-            row = room_id, room.record, room.live, room.phase, room.deadline, room.customer
+            bare, words = room.record, None
+            if room.bare:
+                bare, words = room.bare, cover.close(room_id, room.record)
+            row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
-        chats += [(room_id, chat.number, chat.chat) for chat in one.chats]
+        chats += [(room_id, chat.number, chat.chat, chat.ended) for chat in one.chats]
         changes += change_rows(one.changes)
         ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
         ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
@@ -185,8 +194,9 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
             settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
-        entries += [_entry(one, entry) for entry in one.entries]
-        waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
+        own = NO_COVER if one.clear else cover
+        entries += [_entry(one, entry, own) for entry in one.entries]
+        waiting += [(room_id, new.key, own.close(room_id, new.body), now) for new in one.waiting]
     # In one order wherever several processes lock rooms' rows, lest they wait for one another.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
@@ -213,17 +223,18 @@ def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
     ]
 
 
-def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
+def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
     """The columns of `INSERT_ENTRIES`. A cause that is the row's own key is not repeated."""
     came, effect, now = entry.came, entry.effect, commit.now
     key = None if came is None else came.key
-    what = commit.room_id, key, None if came is None else came.body, now, now
+    body = None if came is None else cover.close(commit.room_id, came.body)
+    what = commit.room_id, key, body, now, now
     if effect is None:
         return *what, None, None, None, None, False, None, 0, HANDLED, now
     return (
         *what,
         effect.lane.value,
-        effect.effect,
+        cover.close(commit.room_id, effect.effect),
         None if effect.cause == key else effect.cause,
         effect.call_id,
         effect.repeat,
@@ -292,7 +303,7 @@ PING = same("SELECT count(*) FROM schema_version")
 
 # One statement, so that record and rows are of one moment.
 LOAD = same(
-    "SELECT rooms.record, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
+    "SELECT rooms.record, rooms.words, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
     "rooms.revision, journal.seq, journal.body, journal.received, journal.key, journal.handled, "
     "journal.lane, journal.effect, journal.cause, journal.call_id, journal.repeat, "
     "journal.attempted, journal.attempts, journal.revived "
@@ -303,27 +314,29 @@ LOAD = same(
 )
 
 
-def loaded(room_id: RoomId, rows: Rows) -> Loaded:
+def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
     """The room that `LOAD` has read."""
-    record, live, phase, deadline, customer, revision = rows[0][:6]
+    record, words, live, phase, deadline, customer, revision = rows[0][:7]
     room = None
     if record is not None:
-        room = stored_room((room_id, record, live, phase, deadline, customer, revision))
+        row = room_id, record, words, live, phase, deadline, customer, revision
+        room = stored_room(row, cover)
     inputs, effects = [], []
     for row in rows:
-        seq, body, received, key, handled = row[6:11]
+        seq, body, received, key, handled = row[7:12]
         if seq is None:
             continue
         if handled is None:
+            body = cover.open(room_id, body)
             inputs.append(InputRow(InputSeq(seq), room_id, body, received, key))
             continue
-        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[11:]
+        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[12:]
         effects.append(
             EffectRow(
                 EffectSeq(seq),
                 room_id,
                 Lane(lane),
-                effect,
+                cover.open(room_id, effect),
                 handled,
                 attempted,
                 attempts,
@@ -371,10 +384,10 @@ ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 
 # --- people and peers -----------------------------------------------------------------------------
 
-_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at"
+_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at, seen"
 GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa: S608
 SAVE_GHOST = for_rows(
-    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
+    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint, bigint"
 )
 _LOGIN = "login_name, token, issued, client_id, cookies"
 TOKEN = same(f"SELECT room_id, {_LOGIN} FROM accounts WHERE room_id = $1")  # noqa: S608
@@ -408,7 +421,7 @@ DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 # --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
 
-_ROOM = "room_id, record, live, phase, deadline, customer, revision"
+_ROOM = "room_id, record, words, live, phase, deadline, customer, revision"
 ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
 _BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
 ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
@@ -424,7 +437,7 @@ BUSY = Statement(
     "AS record FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
-    "SELECT accounts.room_id, login_name, token <> '', issued, rooms.record, live, phase, "
+    "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "
     "deadline, customer, revision FROM accounts "
     "LEFT JOIN rooms ON rooms.room_id = accounts.room_id "
     "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
@@ -449,9 +462,11 @@ LETTER = same(
 )
 
 
-def stored_room(row: Sequence[Any]) -> StoredRoom:
-    """The room of a row of ROOMS."""
-    room_id, record, live, phase, deadline, customer, revision = row
+def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
+    """The room of a row of ROOMS; what cannot be opened of it is left out."""
+    room_id, record, words, live, phase, deadline, customer, revision = row
+    if words is not None and (whole := cover.open(room_id, words)) != LOST:
+        record = whole
     known = b"" if record == UNWRITTEN else bytes(record)
     return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
 
@@ -462,11 +477,11 @@ def ledger_row(row: Sequence[Any]) -> LedgerRow:
     return LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
 
 
-def dead_letter(row: Sequence[Any]) -> DeadLetter:
+def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
     """The letter of a row of LETTERS or LETTER."""
     seq, room_id, at, why, handled, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
-    shown = (content[0] or b"") if content else b""  # empty once erased
+    shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
     return DeadLetter(f"{box}{seq}", room_id, at, why, bytes(shown).decode("utf-8", "replace"))
 
 

@@ -20,12 +20,14 @@ from msgspec.structs import astuple
 from bridge.ids import EffectSeq, EventId, QueueId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
+    FOR_EVER,
     AccountRow,
     Answer,
     Backlog,
     Change,
     ChatRow,
     Commit,
+    Cutoffs,
     DeadLetter,
     Depth,
     EffectRow,
@@ -33,6 +35,7 @@ from bridge.rooms.store import (
     Lane,
     LedgerRow,
     Loaded,
+    Seal,
     SecretRow,
     StoredRoom,
     StoreError,
@@ -40,6 +43,7 @@ from bridge.rooms.store import (
     TraceRow,
 )
 from bridge.storage import sql
+from bridge.storage.erasing import Eraser
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
@@ -54,8 +58,9 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
+from bridge.storage.sealing import Cover
 from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
-from bridge.storage.sql import Attempt, Write, carry_out
+from bridge.storage.sql import NO_COVER, Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
@@ -70,11 +75,19 @@ STRETCH, STRETCHES = 2_000, 5
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
-def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = False) -> OpenStore:
+def open_store(
+    url: str,
+    clock: Clock,
+    *,
+    sole: bool = False,
+    shared: bool = False,
+    seal: Seal | None = None,
+) -> OpenStore:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
     With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
     `shared` too, and on PostgreSQL, others that want the same share the rooms (`SqlStore.shards`).
+    `seal` is the key of what is said in encrypted rooms; without it that cannot be read.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
@@ -83,16 +96,19 @@ def open_store(url: str, clock: Clock, *, sole: bool = False, shared: bool = Fal
         NewerSchemaError: a later version of this program has upgraded it.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole)
+    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
 
 
 class OpenStore:
     """A store for the length of an `async with`, whose exceptions pass through as they are."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._sole = sole
+        self._cover = Cover(seal)
         self._tasks = asyncio.TaskGroup()
         self._store: SqlStore
         self._writing: asyncio.Task[None]
@@ -105,12 +121,14 @@ class OpenStore:
                 await engine.claim()
             await migrate(engine, self._clock.now())
             if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                engine.shards.cover = self._cover
                 await engine.shards.listen()
         except BaseException:
             await engine.close()
             raise
-        writer = GroupWriter[Write](lambda group: carry_out(group, engine))
-        self._store = SqlStore(engine, writer)
+        cover = self._cover
+        writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
+        self._store = SqlStore(engine, writer, cover)
         if isinstance(engine, PostgresEngine):
             self._store.shards = engine.shards
         await self._tasks.__aenter__()
@@ -131,9 +149,11 @@ class OpenStore:
 class SqlStore:
     """A StorePort; `open_store` makes it and runs its writer."""
 
-    def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
+    def __init__(self, engine: Engine, writer: GroupWriter[Write], cover: Cover = NO_COVER) -> None:
         self._engine = engine
+        self._cover = cover
         self.writer = writer
+        self.eraser = Eraser(self._read, self._write, cover)
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
 
@@ -154,7 +174,7 @@ class SqlStore:
         await self._write(Attempt(row, now))
 
     async def load(self, room_id: RoomId) -> Loaded:
-        return sql.loaded(room_id, await self._read(sql.LOAD, room_id))
+        return sql.loaded(room_id, await self._read(sql.LOAD, room_id), self._cover)
 
     async def busy_rooms(self) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.BUSY_ROOMS)]
@@ -203,8 +223,8 @@ class SqlStore:
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         rows = await self._read(sql.GHOST, user_id)
-        for found, displayname, source, mxc, device, digest, looked in rows:
-            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
+        for found, displayname, source, mxc, device, digest, looked, seen in rows:
+            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked, seen)
         return None
 
     async def save_ghost(self, ghost: GhostRow) -> None:
@@ -278,20 +298,23 @@ class SqlStore:
         body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
         if body is None:
             body = await self._value(sql.EFFECT_OF, event_id, room_id)
-        return body
+        return None if body is None else self._cover.open(room_id, body)
 
     async def posted(
         self, room_id: RoomId, before: EffectSeq, since: int
     ) -> list[tuple[EventId, bytes, int]]:
         rows = await self._read(sql.POSTED, room_id, before - REACH, before, since)
-        return [(event_id, bytes(body), at) for event_id, body, at in rows]
+        opened = self._cover.open
+        return [(event_id, opened(room_id, bytes(body)), at) for event_id, body, at in rows]
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
         await self._read(sql.EMPTY_LOG)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        return [sql.dead_letter(row) for row in await self._read(sql.DEAD_LETTERS, limit)]
+        return [
+            sql.dead_letter(row, self._cover) for row in await self._read(sql.DEAD_LETTERS, limit)
+        ]
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.REVIVE)
@@ -305,8 +328,8 @@ class SqlStore:
             return False
         return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
-        touched, count = 0, SLICE
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+        touched, count = await self.eraser.prune(others, SLICE), SLICE
         while count == SLICE:
             count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)
             touched += count
@@ -334,11 +357,11 @@ class SqlStore:
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)
-        return sql.stored_room(rows[0]) if rows else None
+        return sql.stored_room(rows[0], self._cover) if rows else None
 
     async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        statement = sql.LIVE if live else sql.ROOMS
-        return [sql.stored_room(row) for row in await self._read(statement, after, limit)]
+        rows = await self._read(sql.LIVE if live else sql.ROOMS, after, limit)
+        return [sql.stored_room(row, self._cover) for row in rows]
 
     async def busy(self) -> dict[tuple[str, str, QueueId], int]:
         rows = await self._read(sql.BUSY)
@@ -349,7 +372,7 @@ class SqlStore:
     async def accounts(self, after: str, limit: int) -> list[AccountRow]:
         accounts = []
         for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
-            known = None if room[0] is None else sql.stored_room((room_id, *room))
+            known = None if room[0] is None else sql.stored_room((room_id, *room), self._cover)
             accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
         return accounts
 
@@ -379,14 +402,17 @@ class SqlStore:
         return sql.ledger_row(rows[0]) if rows else None
 
     async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
-        return [sql.dead_letter(row) for row in await self._read(sql.LETTERS, *after, limit)]
+        return [
+            sql.dead_letter(row, self._cover)
+            for row in await self._read(sql.LETTERS, *after, limit)
+        ]
 
     async def letter(self, letter_id: str) -> DeadLetter | None:
         split = _LETTER.fullmatch(letter_id)
         if split is None:
             return None
         rows = await self._read(sql.LETTER, int(split[2]), split[1] == "i")
-        return sql.dead_letter(rows[0]) if rows else None
+        return sql.dead_letter(rows[0], self._cover) if rows else None
 
     # --- the database itself ----------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
@@ -78,6 +78,7 @@ class FakeMatrix:
         disturb: awaited before and after each request.
         poison: events that make the reader fail.
         ours: true for the rooms and users that are served.
+        forgotten: rooms and persons whose keys are to be in memory no more.
         earlier: what is found in a room when it is entered.
         config: how the room is configured when it is entered, and by whom.
         members: who of ours is in which room.
@@ -109,6 +110,7 @@ class FakeMatrix:
         self.earlier: list[dict[str, object]] = []
         self.ours: Callable[[str], bool] = lambda one: True
         self.told: list[str] = []
+        self.forgotten: list[tuple[tuple[RoomId, ...], UserId | None]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
@@ -150,6 +152,9 @@ class FakeMatrix:
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         self.ours = ours
+
+    def forget(self, rooms: Collection[RoomId], person: UserId | None = None) -> None:
+        self.forgotten.append((tuple(rooms), person))
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
         event_id = EventId(str(raw["event_id"]))

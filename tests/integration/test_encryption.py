@@ -72,6 +72,23 @@ async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones)
     assert in_clear == []
 
 
+async def test_what_is_said_lies_sealed_in_the_database(stage: Stage, phones: Phones) -> None:
+    """What waits, what went, and what came: in the ledger, in the room's record, in the log."""
+    talk, _ = await phones.talk("enc0", "zebra that waits")
+    await talk.heard("zebra that waits")
+    await talk.say("yak that is held")
+    await talk.heard("yak that is held")
+    await talk.accept()
+    await talk.say("xerus for the agent")
+    await talk.heard("xerus for the agent")
+    await talk.desk("say", text="walrus for you")
+    await talk.reads("walrus for you", MEI)
+    lies = b"".join((stage.folder / f"bridge.db{end}").read_bytes() for end in ("", "-wal"))
+    assert talk.room.encode() in lies
+    for word in ("zebra", "yak that", "xerus", "walrus"):
+        assert word.encode() not in lies, word
+
+
 async def test_files_both_ways(stage: Stage, phones: Phones) -> None:
     """Byte for byte, and the homeserver sees neither bytes nor names."""
     talk, phone = await phones.chatting("enc2")

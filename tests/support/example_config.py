@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
-from bridge.config.fields import MILLISECONDS
+from bridge.config.fields import EVER, MILLISECONDS
 from bridge.config.known_keys import Shape, keys_of
 from bridge.config.model import Config
 
@@ -24,7 +24,8 @@ TARGETS = (ROOT / "config.example.yaml", ROOT / "bridge" / "config" / "example.y
 """For who looks into the repository, and for the program."""
 
 _WIDTH = 100
-_DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"}
+_AGES = {"chats", "accounts", "ghosts", "audit"}
+_DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"} | _AGES
 _MARKS = str.maketrans("", "", "-_/:.")
 _HEAD = """\
 # Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
@@ -111,6 +112,8 @@ def _readable(name: str, value: object) -> object:
     """Sizes and durations as people write them."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
+    if name in _AGES and value == EVER:
+        return "ever"
     if name in _DURATIONS:
         unit = next(unit for unit in ("d", "h", "m", "s", "ms") if value % MILLISECONDS[unit] == 0)
         return f"{value // MILLISECONDS[unit]}{unit}"

@@ -280,6 +280,10 @@ class Crypto:
         with suppress(StoreError):
             await again(self._keys.save)
 
+    def forget(self, erased: Callable[[str], bool]) -> None:
+        """Let go of keys whose rows are being erased, by their names."""
+        self._keys.drop(erased)
+
     def _read_ours(self) -> None:
         """Begin to read the mailboxes of hosts that have become ours."""
         for host in self._readable():

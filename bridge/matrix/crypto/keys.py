@@ -310,6 +310,11 @@ class RoomKeys:
         """Forget what is cached of the rooms that are not ours any more."""
         self._cache.forget_where(lambda _, opened: not ours(opened.room_id))
 
+    def drop(self, erased: Callable[[str], bool]) -> None:
+        """Forget keys whose rows are erased, and store no more replay notes of them."""
+        self._cache.forget_where(lambda name, _: erased(name))
+        self._replays.drop(erased)
+
 
 class _Plain(msgspec.Struct):
     type: str
@@ -491,6 +496,10 @@ class Replays:
                 for notes in unsaved.values():
                     await self._read_again(notes)
             raise
+
+    def drop(self, erased: Callable[[str], bool]) -> None:
+        """Store no notes of these keys (by their names) any more."""
+        self._unsaved = {n: one for n, one in self._unsaved.items() if not erased(n)}
 
     def _row(self, notes: Notes) -> SecretRow:
         seen = notes.seen

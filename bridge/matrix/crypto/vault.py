@@ -108,11 +108,15 @@ class Unsealable(StoreError):
     """A row was sealed with another secret, or was tampered with."""
 
 
+WORDS = b"words"
+"""The purpose of the key for what is said in encrypted rooms (`storage.sealing`)."""
+
+
 class Sealer:
     """AES-256-GCM over rows, by the operator's secret. Raises Unsealable."""
 
-    def __init__(self, secret: str) -> None:
-        self._cipher = AESGCM(derive(secret, b"rows"))
+    def __init__(self, secret: str, purpose: bytes = b"rows") -> None:
+        self._cipher = AESGCM(derive(secret, purpose))
         self.pickle_key = derive(secret, b"pickles")
 
     def __repr__(self) -> str:  # without the keys

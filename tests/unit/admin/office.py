@@ -60,17 +60,17 @@ class Office(NamedTuple):
         path: str,
         body: object = None,
         caller: Caller = OPERATOR,
-        **query: object,
+        query: Mapping[str, object] | None = None,
     ) -> tuple[int, Any]:
         """The status and the decoded answer."""
         sent = b"" if body is None else msgspec.json.encode(body)
-        given = [(name, str(value)) for name, value in query.items()]
+        given = [(name, str(value)) for name, value in (query or {}).items()]
         outcome = await self.operations.carry_out(Request(method, path, given, sent), caller)
         await quiet()
         return outcome.status, msgspec.json.decode(outcome.body)
 
     async def get(self, path: str, **query: object) -> Any:
-        status, answer = await self.ask("GET", path, **query)
+        status, answer = await self.ask("GET", path, query=query)
         assert status == 200, answer
         return answer
 

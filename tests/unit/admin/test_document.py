@@ -6,11 +6,13 @@ import asyncio
 import os
 from collections.abc import Iterator
 from threading import Thread
+from typing import Any
 
 import pytest
 import schemathesis
 from aiohttp.test_utils import RawTestServer
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case
 
 from bridge.admin.openapi import document
 from bridge.admin.operations import OPERATIONS
@@ -81,5 +83,5 @@ schema = schemathesis.openapi.from_dict(document())
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_api_does_as_the_document_says(case: schemathesis.Case, base_url: str) -> None:
+def test_the_api_does_as_the_document_says(case: Case[Any], base_url: str) -> None:
     case.call_and_validate(base_url=base_url, headers={"Authorization": f"Bearer {SECRET}"})

@@ -12,6 +12,7 @@ from bridge.admin.ports import Caller
 from bridge.ids import RoomId
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
+from tests.unit.rooms.visits import BOT
 
 CHANGING: dict[str, tuple[str, object]] = {
     "set_room_settings": (f"/rooms/{ROOM}/settings", {"settings": {"queue": 1}}),
@@ -19,6 +20,7 @@ CHANGING: dict[str, tuple[str, object]] = {
     "forget_account": (f"/accounts/{QUEUED}", None),
     "retry_dead_letter": ("/dead-letters/{letter}/retry", None),
     "discard_dead_letter": ("/dead-letters/{letter}", None),
+    "erase_data": ("/erase", {"subject": ROOM, "force": True}),
 }
 """A request to each operation that changes something."""
 ADMIN = Caller("@boss:example.org", "widget", ROOM)
@@ -64,7 +66,8 @@ async def test_whatever_changes_something_says_who_did_it() -> None:
             assert status == operation.status, (name, answer)
             (change,) = await changes(there)
             assert (change["actor"], change["way"]) == ("api:alice", "api"), name
-            assert change["room_id"], name
+            # An erasure does not tell whose data it was.
+            assert bool(change["room_id"]) is (name != "erase_data"), name
 
 
 @pytest.mark.asyncio
@@ -229,7 +232,7 @@ async def test_what_is_wrong_is_named(
 ) -> None:
     method, path = asked.format(orders=f"/rooms/{ROOM}/orders").split(" ")
     async with office() as there:
-        status, answer = await there.ask(method, path, body, **query)
+        status, answer = await there.ask(method, path, body, query=query)
         assert (status, answer["errcode"]) == expected[:2], answer
         assert expected[2] in answer["error"]
 
@@ -255,3 +258,21 @@ def test_the_table_names_everything_once() -> None:
         if one.who is Who.ROOM_ADMIN:
             assert "room_id" in one.in_path or one.name == "list_queues", one.name
     assert OPERATOR.room is None
+
+
+@pytest.mark.asyncio
+async def test_a_room_is_erased_in_two_calls() -> None:
+    wish = {"subject": ROOM, "force": True}
+    async with office() as there:
+        _, told = await there.ask("POST", "/erase", wish | {"dry_run": True})
+        assert (told["rooms"], told["done"]) == ([ROOM], False)
+        status, refused = await there.ask("POST", "/erase", {"subject": ROOM})
+        assert (status, refused["errcode"]) == (409, "M_CONFLICT")
+        status, told = await there.ask("POST", "/erase", wish)
+        assert (status, told["done"]) == (202, False)
+        await there.world.clock.turn(5)
+        _, told = await there.ask("POST", "/erase", wish)
+        assert (told["done"], told["left"]) == (True, {})
+        assert [secret for secret in SECRETS if secret in str(told)] == []
+        status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
+        assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")

@@ -69,8 +69,10 @@ async def rig() -> AsyncIterator[Rig]:
             max_body=1_000,
             folders={f"{PREFIX}/": provisioning.handle},
         )
-        async with RawTestServer(endpoint.handle) as server, TestClient(server) as client:
-            yield Rig(client, there, counted, moment)
+        async with RawTestServer(endpoint.handle) as server:
+            client: TestClient[BaseRequest, None] = TestClient(server)
+            async with client:
+                yield Rig(client, there, counted, moment)
 
 
 @pytest.mark.asyncio

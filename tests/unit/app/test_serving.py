@@ -38,7 +38,7 @@ from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.rules import GONE
-from bridge.rooms.store import Backlog, StoreError
+from bridge.rooms.store import FOR_EVER, Backlog, Cutoffs, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
@@ -198,13 +198,15 @@ class Ledger(MemoryStore):
         super().__init__()
         self.away = True
         self.asked: list[tuple[int, int]] = []
+        self.others: list[Cutoffs] = []
         self.counted = 0
 
-    async def prune(self, bodies_before: int, rows_before: int) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
         if self.away:
             self.away = False
             raise StoreError("away")
         self.asked.append((bodies_before, rows_before))
+        self.others.append(others)
         return 0
 
     async def backlog(self) -> Backlog:
@@ -216,7 +218,7 @@ class Ledger(MemoryStore):
 
 
 def retention(bodies: str) -> Retention:
-    return Retention.model_validate({"bodies": bodies, "rows": "1d"})
+    return Retention.model_validate({"bodies": bodies, "rows": "1d", "chats": "365d"})
 
 
 @pytest.mark.asyncio
@@ -234,6 +236,7 @@ async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
     hour, day, every = 3_600_000, 86_400_000, round(PRUNE_EVERY * 1000)
     first, second = START + every, START + 2 * every
     assert ledger.asked == [(first - hour, first - day), (second - 2 * hour, second - day)]
+    assert ledger.others == [Cutoffs(chats=now - 365 * day) for now in (first, second)]
 
 
 @pytest.mark.asyncio

@@ -130,10 +130,12 @@ def test_rules_of_several_call_centres_know_one_another(tmp_path: Path) -> None:
     config = load(tmp_path, TWO)
     rules = all_rules_of(config, first="acme")
     acme, best = rules["acme"], rules["best"]
-    assert (acme.enterprise, best.enterprise, acme.mark, best.mark) == ("acme", "best", "", "best")
+    assert (acme.enterprise, best.enterprise) == ("acme", "best")
     assert (acme.bot, best.bot) == ("@webchatbot:example.org", "@bestbot:example.org")
     assert (acme.choices, best.choices) == ((), ())
     assert acme.rules_of("best") is best
+    assert best.rules_of("") is acme
+    assert best.rules_of("former") is None
     assert acme.enterprises_of("@best_queue_1:example.org") == ("best",)
     room = RoomId("!a:b")
     assert acme.login_key is not None

@@ -19,6 +19,7 @@ from bridge.config.fields import (
     Localpart,
     MxcUri,
     TimeZone,
+    parse_age,
     parse_duration,
     parse_rate,
     parse_size,
@@ -191,3 +192,14 @@ def test_no_text_raises_anything_but_a_sentence(text: str) -> None:
     for parse in (parse_size, parse_duration, parse_rate):
         with suppress(ValueError):
             parse(text)
+
+
+@pytest.mark.parametrize(("text", "age"), [("ever", 0), (" Ever ", 0), ("365d", 31_536_000_000)])
+def test_ages(text: str, age: int) -> None:
+    assert parse_age(text) == age
+
+
+@pytest.mark.parametrize("text", ["never", "0d", "1h", "7"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        parse_age(text)

@@ -128,7 +128,8 @@ async def test_user_is_made_once_and_named_on_change() -> None:
         for name in ("Ann", "Ann", "", "Anna"):
             await rig.ghosts.ensure(GHOST, name, otherwise="a1")
         assert rig.calls == ["register", "WEBCHAT", "displayname", "displayname"]
-        assert rig.rows[GHOST] == GhostRow(GHOST, displayname="Anna", device=True)
+        now = rig.ghosts.now()
+        assert rig.rows[GHOST] == GhostRow(GHOST, displayname="Anna", device=True, seen=now)
 
 
 @pytest.mark.asyncio

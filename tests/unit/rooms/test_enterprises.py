@@ -62,11 +62,10 @@ class Two(World):
         self.known[name] = replace(
             rules,
             enterprise=name,
-            mark="" if name == "acme" else name,
             choices=("acme", "best"),
             permission=lambda user: self.served.get(name, RULES.permission(user)),
             enterprises_of=lambda user: ("best",) if user == BEST_USER else ("acme", "best"),
-            rules_of=self.known.get,
+            rules_of=lambda one: self.known.get(one or "acme"),
             login_key=lambda room_id: f"{name} {room_id}",
         )
         return self.known[name]

@@ -41,6 +41,8 @@ from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId, UserId
 from bridge.rooms.record import (
     Entered,
     EntryFailed,
+    ErasePerson,
+    EraseRoom,
     LoginTried,
     LookedUp,
     MatrixEvent,
@@ -60,6 +62,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     PutSigns,
+    RedactAll,
     SendTranscript,
     ShowAnswer,
     ShowSettings,
@@ -82,6 +85,8 @@ INPUTS: list[Stored] = [
     MatrixEvent({"type": "m.room.message", "content": {"body": "你好"}}),
     Entered((EVENT,), direct=False, encrypted=True, config={"queue": 1}),
     EntryFailed("M_FORBIDDEN"),
+    EraseRoom(stay=True),
+    ErasePerson("erase 1f2e", redact=True),
     LookedUp(EVENT, "history.list", {"list": "1. …"}),
     LoginTried(EVENT, OwnLogin("ada", b"\x00sealed"), "login.refused", -20),
     Order("operator", "api", "queue set 2"),
@@ -115,6 +120,7 @@ MATRIX: list[Effect] = [
     AskQueue(EventId("")),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
+    RedactAll((EVENT,), (EVENT,)),
 ]
 
 ASIDE: list[Effect] = [

@@ -102,3 +102,17 @@ async def test_what_was_stored_and_let_go_during_a_slow_read_is_known() -> None:
             await seen.save()
         answer.set()
     assert sorted([first.result(), replayed.result()]) == [False, True]
+
+
+async def test_what_is_erased_is_not_written_again() -> None:
+    store = MemoryStore()
+    seen = Replays(new_vault(store))
+    for key in ("in/!gone/s/@a:h", "in/!here/s/@b:h"):
+        assert not await is_one(seen, key, 0, "$1", 9)
+    await seen.save()
+    for key in ("in/!gone/s/@a:h", "in/!here/s/@b:h"):
+        assert not await is_one(seen, key, 1, "$2", 9)
+    seen.drop(lambda name: "/!gone/" in name)
+    await store.eraser.drop_keys(await store.secret_names("seen/0/in/!gone/"))
+    await seen.save()
+    assert await store.secret_names("seen/") == ["seen/0/in/!here/s/@b:h"]

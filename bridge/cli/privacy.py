@@ -1,0 +1,127 @@
+"""`erase`: all that the bridge holds of a room or a person goes; a report says what stays where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bridge.cli.console import ExitCode, json_option, on_config, stop
+from bridge.cli.database import with_store
+from bridge.config import Config
+from bridge.ids import RoomId
+from bridge.rooms import erasure
+from bridge.rooms.erasure import Report
+from bridge.rooms.record import Stored, dump_input
+from bridge.rooms.store import Commit, NewInput, StoreError, StorePort
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.query import AlreadyInUse
+
+_WARNING = "All that the bridge holds of {} goes, for ever. Go on?"
+
+
+@click.command()
+@on_config
+@click.argument("subject")
+@click.option("--dry-run", is_flag=True, help="Only say what there is, and what would stay where.")
+@click.option("--force", is_flag=True, help="End chats that go on; without it they are named.")
+@click.option("--stay", is_flag=True, help="Serve emptied rooms on, as new ones; else leave them.")
+@click.option("--redact", is_flag=True, help="Redact its latest events on Matrix, where we may.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+def erase(
+    config: Config,
+    subject: str,
+    *,
+    dry_run: bool,
+    force: bool,
+    stay: bool,
+    redact: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Erase all that is held of a room (!…) or a person (@name:server), running bridge or not."""
+    # Imported late, as in `console`.
+    from bridge.app.settings import users_of
+
+    is_ours = users_of(config).is_ours
+    try:
+        if dry_run:
+            told = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
+            told.left, told.done = told.found, False
+            _show(told, as_json=as_json, title="There is")
+            return
+        if not yes:
+            click.confirm(_WARNING.format(subject), abort=True, err=True)
+        orders = partial(
+            _erase, subject=subject, is_ours=is_ours, force=force, stay=stay, redact=redact
+        )
+        try:
+            told = with_store(config, partial(orders, running=False), sole=True)
+        except AlreadyInUse:
+            if not as_json:
+                click.echo("The bridge is running: it ends what goes on, and erases it.", err=True)
+            told = with_store(config, partial(orders, running=True))
+    except erasure.BadSubject as error:
+        stop(ExitCode.FAILED, str(error))
+    except erasure.StillChatting as error:
+        stop(ExitCode.FAILED, f"{error}: nothing was erased; --force ends it first")
+    _show(told, as_json=as_json, title="Erased")
+    if not told.done:
+        stop(ExitCode.FAILED, "Not all of it is gone yet: the bridge goes on; run this once more.")
+
+
+async def _erase(
+    store: StorePort,
+    *,
+    subject: str,
+    running: bool,
+    is_ours: Callable[[str], bool],
+    **how: bool,
+) -> Report:
+    clock = SystemClock()
+
+    async def tell(room_id: RoomId, order: Stored, key: str) -> None:
+        new = NewInput(room_id, dump_input(order), key)
+        (answer,) = await store.commit([Commit(room_id, clock.now(), waiting=[new])])
+        if isinstance(answer, StoreError):
+            raise answer
+
+    return await erasure.erase(
+        store,
+        subject,
+        is_ours,
+        clock=clock,
+        tell=tell if running else None,
+        by=("operator", "cli"),
+        **how,
+    )
+
+
+def _show(told: Report, *, as_json: bool, title: str) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+        return
+    if not told.found:
+        click.echo(f"There is nothing of {told.subject}.")
+    counts = Table(title.lower(), "rows", "left", box=None, pad_edge=False)
+    for kind, number in told.found.items():
+        counts.add_row(kind, str(number), str(told.left.get(kind, 0)))
+    stays = Table("stays", "where", "why", box=None, pad_edge=False)
+    for one in told.kept:
+        stays.add_row(one.what, one.where, one.why)
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 200  # scripts read whole lines
+    for room_id in told.chatting:
+        console.print(f"A chat or a request goes on in {room_id}.")
+    if told.accounts:
+        console.print(f"Accounts at the call centre: {', '.join(told.accounts)}")
+    for table in (counts, stays):
+        for column in table.columns:
+            column.overflow = "fold"
+        console.print(table)

@@ -1,0 +1,423 @@
+"""Erasure of a room or of a person (GDPR article 17, PIPL article 47): all that the bridge holds.
+
+`survey` tells what there is, and what has to stay where; `erase` has it go. A person's rooms are
+those in which nobody is with us but them: they go whole. In a room of several people what is
+theirs goes, and what others said stays.
+
+A room belongs to the process that serves it, so while a bridge runs each room gets an *order*, an
+input like any other (`record.EraseRoom`, `record.ErasePerson`): it is stored, survives a crash, and
+is carried out by the room's owner, which first ends the chat at the call centre and leaves the
+room. The room's own row says what is to come (`RoomRecord.gone_at`) and goes last: after a kill in
+the middle the next start goes on. Without a bridge all of it is done here.
+
+What belongs to no room (keys of a person's devices, facts) goes at the end. `erase` may be called
+again for the same subject at any time: it goes on with whatever there is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from bridge.conversation import model
+from bridge.conversation.turn import all_pieces, unique_events
+from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms import people
+from bridge.rooms.ports import Clock
+from bridge.rooms.record import (
+    ErasePerson,
+    EraseRoom,
+    Membership,
+    RoomRecord,
+    Stored,
+    load_record,
+)
+from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT
+from bridge.rooms.store import Change, Commit, StoreError, StorePort
+from bridge.rooms.surroundings import Surroundings, Upgrades, begun_fact
+from bridge.rooms.visit import RedactAll, Visit, stored_as
+
+_IN_COMPANY = "lines in rooms of several people"
+LOOK = 0.5
+"""Seconds between two looks whether the owners of rooms have carried out their orders."""
+PATIENCE = 90.0
+"""Seconds that they get: a chat has a minute to end, and the order may be found half a minute
+late."""
+
+ENDING = 60_000
+"""ms that a room which is to be erased gets to end its chat and to leave."""
+
+Tell = Callable[[RoomId, Stored, str], Awaitable[None]]
+"""Hands an input to the process that serves a room; the text is the input's key."""
+
+
+class BadSubject(ValueError):
+    """It is neither the id of a room nor that of a person; the text says so."""
+
+
+class StillChatting(Exception):
+    """Chats go on in rooms that are to be erased, and nobody has said that they are to end."""
+
+    def __init__(self, rooms: Collection[RoomId]) -> None:
+        super().__init__(f"a chat or a request goes on in {', '.join(rooms)}")
+        self.rooms = tuple(rooms)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is not erased, where it lies, and why, or what to do about it."""
+
+    what: str
+    where: str
+    why: str
+
+
+class Report(msgspec.Struct):
+    subject: str
+    rooms: list[RoomId] = []
+    """Those that go whole."""
+    shared: list[RoomId] = []
+    """Those of several people: what is this person's goes."""
+    chatting: list[RoomId] = []
+    """Rooms that go whole, in which a chat or a request goes on."""
+    found: dict[str, int] = {}
+    """What there was, by kind."""
+    left: dict[str, int] = {}
+    """What there is afterwards."""
+    kept: list[Kept] = []
+    accounts: list[str] = []
+    """Names of the rooms' accounts at the call centre; they may be all that it takes to log in."""
+    done: bool = False
+
+
+async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool]) -> Report:
+    """Find out what there is of a room (`!…`) or a person (`@…:…`); nothing is changed.
+
+    Raises:
+        BadSubject: it is neither, or one of our own users.
+    """
+    report, found, upgrades = Report(subject), Counter[str](), Upgrades()
+    await upgrades.load(store)
+    if subject.startswith("!"):
+        report.rooms.append(upgrades.record_of(RoomId(subject)))
+    elif not subject.startswith("@") or ":" not in subject:
+        raise BadSubject(f"{subject} is neither a room (!…) nor a person (@name:server)")
+    elif is_ours(subject):
+        raise BadSubject(f"{subject} is a user of the bridge's own, and stands for nobody's data")
+    else:
+        person = UserId(subject)
+        for room_id in await store.eraser.rooms_naming(person):
+            found[_IN_COMPANY] += await _sort(store, report, room_id, person)
+        found |= await _of_person(store, person)
+    for room_id in [*report.rooms]:
+        record = await _record_of(store, room_id)
+        there = await store.eraser.count_room(room_id, places_of(record, upgrades))
+        if not there:
+            report.rooms.remove(room_id)
+        found.update(there)
+        if not isinstance(record.conversation.phase, model.NoChat):
+            report.chatting.append(room_id)
+        name = await store.eraser.login_of(room_id) or (record.login and record.login.name)
+        if name:
+            report.accounts.append(name)
+    report.found = dict(+found)
+    report.kept += _KEPT
+    return report
+
+
+async def erase(
+    store: StorePort,
+    subject: str,
+    is_ours: Callable[[str], bool],
+    *,
+    clock: Clock,
+    tell: Tell | None,
+    by: tuple[str, str],
+    force: bool = False,
+    stay: bool = False,
+    redact: bool = False,
+    patience: float | None = None,
+) -> Report:
+    """Erase all that there is of a room or a person, and report what went and what stays.
+
+    `tell` None: no bridge is at work on this database, and none may begin meanwhile. `by`: who
+    ordered it, and in which way, for the audit (`store.Change`). `force`: end chats that go on.
+    `stay`: go on serving rooms that are emptied, as new ones. `redact`: ask the homeserver to
+    redact the events that the ledger knows of; it takes a running bridge.
+
+    Raises:
+        BadSubject: as `survey`.
+        StillChatting: nothing was changed.
+        StoreError: the database did not answer; call again.
+    """
+    report = await survey(store, subject, is_ours)
+    if report.chatting and not force:
+        raise StillChatting(report.chatting)
+    person = None if subject.startswith("!") else UserId(subject)
+    kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
+    await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
+    if person is not None:
+        await store.save_fact(fact, person)
+    orders: dict[RoomId, Stored] = {}
+    for room_id in report.rooms:
+        if tell is None:
+            await _erase_here(store, room_id, clock.now(), stay=stay)
+        else:
+            orders[room_id] = EraseRoom(stay, redact)
+    for room_id in report.shared:
+        # One that was never served has nothing in memory.
+        if tell is None or (await store.load(room_id)).room is None:
+            await _erase_person_here(store, room_id, UserId(subject), clock.now())
+        else:
+            orders[room_id] = ErasePerson(fact, redact)
+    ended = tell is None or await _told(
+        store,
+        orders,
+        fact,
+        tell=tell,
+        clock=clock,
+        within=PATIENCE if patience is None else patience,
+    )
+    if person is not None and ended:
+        await store.eraser.drop_keys(await store.eraser.keys_of(person))
+        await store.eraser.drop_facts(await store.eraser.facts_of(person, begun_fact(person)))
+        await store.eraser.unname(person)
+    if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
+        report.kept.append(_IN_FILE)
+    after = await survey(store, subject, is_ours)
+    report.left = after.found
+    report.done = ended and (stay or not after.found)
+    if tell is None and report.rooms and not stay:
+        report.kept.append(_STILL_MEMBERS)
+    return report
+
+
+# --- with a bridge at work ------------------------------------------------------------------------
+
+
+async def _told(
+    store: StorePort,
+    orders: Mapping[RoomId, Stored],
+    name: str,
+    *,
+    tell: Tell,
+    clock: Clock,
+    within: float,
+) -> bool:
+    """Give the orders, and wait until they are carried out; False: some are not, as yet."""
+    keys = {room_id: f"{name}.{number}" for number, room_id in enumerate(orders)}
+    for room_id, order in orders.items():
+        await tell(room_id, order, keys[room_id])
+    end = clock.now() + within * 1000
+    while True:
+        waiting = [room_id for room_id in keys if await _waits(store, room_id, keys[room_id])]
+        if not waiting or clock.now() >= end:
+            return not waiting
+        keys = {room_id: keys[room_id] for room_id in waiting}
+        await clock.sleep(LOOK)
+
+
+async def _waits(store: StorePort, room_id: RoomId, key: str) -> bool:
+    found = await store.load(room_id)
+    if any(row.key == key for row in found.inputs):
+        return True
+    return found.room is not None and load(found.room.record, room_id).gone_at is not None
+
+
+async def carry_out(around: Surroundings, visit: Visit, order: EraseRoom | ErasePerson) -> None:
+    """Carry out an order, as the owner of its room."""
+    if isinstance(order, ErasePerson):
+        await _erase_person(around, visit, order)
+        return
+    redacted = None
+    if order.redact:
+        theirs, ours = await around.store.eraser.events_of(visit.record.room_id)
+        redacted = RedactAll(tuple(theirs), tuple(ours))
+    people.to_be_erased(visit, order, redacted)
+
+
+async def _erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
+    """What has ended goes at once, what is under way a minute after its end."""
+    store, room_id = around.store, visit.record.room_id
+    person = await store.fact(order.fact)
+    if person is None:
+        return  # whoever ordered it has come to its end without us
+    lines = await store.eraser.lines_of(room_id, UserId(person))
+    events = [EventId(key) for key in lines.values() if key is not None and key.startswith("$")]
+    visit.record = without(visit.record, UserId(person))
+    waiting = unique_events(all_pieces(visit.record.conversation))
+    for event_id in events:
+        if event_id in waiting:
+            visit.step(model.Withdrawn(event_id))
+    if order.redact and events:
+        visit.ask(RedactAll(tuple(events)))
+    around.matrix.forget((), UserId(person))
+    await store.eraser.empty_lines([*lines])
+    if events:
+        erasing = tuple(dict.fromkeys((*visit.record.erasing, *events)))[-ERASING_LIMIT:]
+        visit.set(erasing=erasing, erase_at=visit.now + ERASE_EVERY)
+
+
+def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
+    """True once all of a room that is to be erased may go, or has been waited for for long."""
+    if record.gone_at is None or now < record.gone_at:
+        return False
+    return idle or now >= record.gone_at + ENDING
+
+
+def begun_anew(record: RoomRecord) -> RoomRecord | None:
+    """The record of a room that is served on, with nothing that was said; None: it is not."""
+    if not record.stays or record.membership is not Membership.JOINED:
+        return None
+    return RoomRecord(
+        record.room_id,
+        membership=record.membership,
+        host=record.host,
+        customer=record.customer,
+        displayname=record.displayname,
+        key=record.key,
+        enterprise=record.enterprise,
+        direct=record.direct,
+        was_direct=record.was_direct,
+        encrypted=record.encrypted,
+        settings=record.settings,
+        people=record.people,
+        place=record.place,
+        came_from=record.came_from,
+        moved_at=record.moved_at,
+    )
+
+
+# --- without a bridge -----------------------------------------------------------------------------
+
+
+async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
+    upgrades = Upgrades()
+    await upgrades.load(store)
+    stored = (await store.load(room_id)).room
+    record = load(b"" if stored is None else stored.record, room_id)
+    left = begun_anew(replace(record, stays=stay))
+    await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
+    if left is not None and stored is not None:
+        await store.commit([Commit(room_id, now, stored_as(left, stored.revision))])
+
+
+async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
+    lines = await store.eraser.lines_of(room_id, person)
+    stored = (await store.load(room_id)).room
+    if stored is not None and stored.record:
+        record = without(load_record(stored.record), person)
+        held = tuple(
+            piece
+            for piece in record.conversation.held
+            if piece.event_id not in lines.values() or piece.asked is not None
+        )
+        record = replace(record, conversation=replace(record.conversation, held=held))
+        row = stored_as(record, stored.revision, stored.deadline)
+        (answer,) = await store.commit([Commit(room_id, now, row)])
+        if isinstance(answer, StoreError):
+            raise answer
+    await store.eraser.empty_lines([*lines])
+
+
+def without(record: RoomRecord, person: UserId) -> RoomRecord:
+    """The record without what is a person's who is, or was, one of several in the room.
+
+    While they are a member, or the one who invited us, they are known as that.
+    """
+    theirs = [raw for raw in record.parked if raw.get("sender") == person]
+    return replace(
+        record,
+        speaker=UserId("") if record.speaker == person else record.speaker,
+        turned_away=tuple(one for one in record.turned_away if one[0] != person),
+        parked=tuple(raw for raw in record.parked if raw not in theirs),
+        sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
+    )
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
+    """All rooms that a room is, or ever was, on Matrix, as far as is known."""
+    known = (record.room_id, record.matrix_id, record.came_from, *upgrades.places(record.room_id))
+    return list(dict.fromkeys(one for one in known if one is not None))
+
+
+def load(data: bytes, room_id: RoomId) -> RoomRecord:
+    return load_record(data) if data else RoomRecord(room_id)
+
+
+async def _record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
+    stored = (await store.load(room_id)).room
+    return load(b"" if stored is None else stored.record, room_id)
+
+
+async def _sort(store: StorePort, report: Report, room_id: RoomId, person: UserId) -> int:
+    """Put a room that names a person among those that go whole, or among the others.
+
+    Returns how many lines of the ledger go, where it is one of the others.
+    """
+    record = await _record_of(store, room_id)
+    others = [one for one in record.people if one.user != person]
+    if record.customer == person and not others:
+        report.rooms.append(room_id)
+        return 0
+    lines = await store.eraser.lines_of(room_id, person)
+    scrubbed = without(record, person)
+    if lines or scrubbed != record:
+        report.shared.append(room_id)
+    if person in {record.customer, *(one.user for one in record.people)}:
+        what = "that they are a member, or invited the bridge: user id and name in the room"
+        report.kept.append(Kept(what, f"room {room_id}", "goes once the bridge has left it"))
+    return len(lines)
+
+
+async def _of_person(store: StorePort, person: UserId) -> Counter[str]:
+    """What there is of a person beside their rooms."""
+    return Counter(
+        {
+            "encryption keys": len(await store.eraser.keys_of(person)),
+            "facts": len(await store.eraser.facts_of(person, begun_fact(person))),
+        }
+    )
+
+
+# --- what stays -----------------------------------------------------------------------------------
+
+_KEPT = [
+    Kept(
+        "the chats' words, files, times and ratings",
+        "the call centre, under the rooms' accounts",
+        "they are its records: ask its operator to erase that customer",
+    ),
+    Kept(
+        "the ids of the events, alone",
+        "the bridge's ledger",
+        "until retention.rows: an event that comes again is known by it, and not carried twice",
+    ),
+    Kept(
+        "events, membership, profiles, files",
+        "the homeserver, and those of the other members",
+        "they are the homeserver's: redact the events, erase the account or purge the room there",
+    ),
+    Kept(
+        "what the database has let go",
+        "dead rows and WAL of PostgreSQL, its standbys, backups of either database, logs",
+        "VACUUM, and the age that you let backups and logs reach; a restored backup holds it again",
+    ),
+]
+_IN_FILE = Kept(
+    "copies of erased rows",
+    "free space of the SQLite file",
+    "it is too large to be written anew while the bridge runs: run this once more while it is"
+    " stopped",
+)
+_STILL_MEMBERS = Kept(
+    "membership of the bridge's users",
+    "the erased rooms",
+    "no bridge was running to leave them: kick its users, or leave the rooms closed",
+)

@@ -1,0 +1,107 @@
+"""A customer is erased while the bridge runs and another talks on; and once with a kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.matrix_user import membership
+from tests.support.stage import Stage
+from tests.support.talk import MEI, Talk, chatting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
+    """`erase`, as an operator types it."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "erase", "--yes", "--json", "-c", str(stage.config)),
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def reported(process: asyncio.subprocess.Process, code: int = 0) -> dict[str, Any]:
+    output, errors = await process.communicate()
+    assert process.returncode == code, errors.decode()
+    found: dict[str, Any] = json.loads(output or "{}")
+    return found
+
+
+def lying(stage: Stage, *traces: str) -> list[str]:
+    """Those of these words that are in the database's files."""
+    files = [stage.folder / name for name in ("bridge.db", "bridge.db-wal")]
+    lies = b"".join(file.read_bytes() for file in files if file.exists())
+    return [one for one in traces if one.encode() in lies]
+
+
+async def talked(stage: Stage, name: str, words: str) -> Talk:
+    talk = await chatting(stage, name)
+    await talk.say(words)
+    await talk.heard(words)
+    await talk.desk("say", text=f"you said: {words}")
+    await talk.reads(f"you said: {words}", MEI)
+    return talk
+
+
+async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
+    gone = await talked(stage, "goneforever", "an elephant in my garden")
+    stays = await talked(stage, "stayshere", "a cup of tea")
+    traces = ("goneforever", "elephant", gone.room, gone.login)
+    assert lying(stage, *traces) == list(traces)
+
+    refused = await typed(stage, gone.customer.user_id)
+    await reported(refused, 1)
+    assert lying(stage, *traces) == list(traces)  # its chat goes on, and nobody said --force
+
+    report = await reported(await typed(stage, gone.customer.user_id, "--force"))
+    assert report["done"]
+    assert report["rooms"] == [gone.room]
+    assert report["accounts"] == [gone.login]
+    assert lying(stage, *traces) == []
+    await gone.sees(membership(stage.bot, "leave"))
+    await gone.sees(membership(MEI, "leave"))
+    await gone.at_desk(lambda person: person.session is None and not person.linked)
+
+    await stays.say("and a biscuit")
+    await stays.heard("and a biscuit")
+    await stays.desk("say", text="here you are")
+    await stays.reads("here you are", MEI)
+
+    # Who writes afterwards is new; nothing of before comes back, from the homeserver either.
+    await gone.say("are you still there?")
+    again = await Talk.open(stage, gone.customer, "me again")
+    await again.queued()
+    assert again.login != gone.login
+    assert lying(stage, "elephant", gone.login) == []
+
+
+async def test_a_kill_in_the_middle(stage: Stage) -> None:
+    gone = await talked(stage, "killedhalfway", "a giraffe on my roof")
+    mute = {"fault": "ignore", "login": gone.login, "type": 103, "count": 1}
+    await stage.simulator.do({"op": "set", "faults": [mute]})
+    process = await typed(stage, gone.customer.user_id, "--force")
+    # The order is carried out: we have left, and wait for the call centre's answer.
+    await gone.sees(membership(stage.bot, "leave"), 60)
+    await stage.bridge.kill()
+    assert lying(stage, "giraffe", gone.room) == ["giraffe", gone.room]
+    await stage.bridge.start()
+    assert (await reported(process))["done"]
+    assert lying(stage, "killedhalfway", "giraffe", gone.room, gone.login) == []
+
+
+async def test_without_the_bridge(stage: Stage) -> None:
+    gone = await talked(stage, "nobridge", "a hippo in the bath")
+    await stage.bridge.stop()
+    try:
+        report = await reported(await typed(stage, gone.room, "--force"))
+        assert report["done"]
+        assert "kick" in json.dumps(report["kept"])
+        assert lying(stage, "hippo", gone.room, gone.login) == []
+    finally:
+        await stage.bridge.start()

@@ -1,0 +1,109 @@
+"""`erase`, as an operator types it; what it does is tested with `rooms.erasure`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from bridge.app.settings import encryption_secret_of
+from bridge.cli.database import with_store
+from bridge.config import load_config
+from bridge.conversation.model import Chatting, Conversation
+from bridge.ids import QueueId, RoomId, SessionId, UserId
+from bridge.matrix.crypto.vault import WORDS, Sealer
+from bridge.rooms.record import EraseRoom, Membership, RoomRecord, load_input
+from bridge.rooms.store import Commit
+from bridge.rooms.surroundings import SystemClock
+from bridge.rooms.visit import stored_as
+from bridge.storage.sqlite import SqliteEngine
+from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes import flow
+from tests.unit.cli.runs import Folder
+
+ROOM = RoomId("!room:example.org")
+ADA = UserId("@ada:example.org")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """With a room in which a chat goes on."""
+    folder = Folder(tmp_path)
+    folder.write()
+    folder.run_here("migrate")
+    phase = Chatting(SessionId(1), 1, QueueId(1))
+    record = RoomRecord(
+        ROOM, membership=Membership.JOINED, customer=ADA, conversation=Conversation(phase)
+    )
+
+    async def serve(store: SqlStore) -> None:
+        await flow.one(store, Commit(ROOM, 1, stored_as(record, 0)))
+
+    with_store(load_config(folder.config, {}), serve)
+    return folder
+
+
+def there(folder: Folder) -> bool:
+    async def look(store: SqlStore) -> bool:
+        return (await store.load(ROOM)).room is not None
+
+    return with_store(load_config(folder.config, {}), look)
+
+
+def test_a_dry_run_tells_and_changes_nothing(folder: Folder) -> None:
+    result = folder.run_here("erase", ADA, "--dry-run")
+    assert result.exit_code == 0, result.output
+    for word in ("rooms", f"goes on in {ROOM}", "homeserver", "retention.rows"):
+        assert word in result.stdout
+    assert there(folder)
+
+
+def test_a_chat_that_goes_on_is_named(folder: Folder) -> None:
+    result = folder.run_here("erase", ADA, "--yes")
+    assert result.exit_code == 1
+    assert ROOM in result.stderr
+    assert "--force" in result.stderr
+    assert there(folder)
+
+
+def test_somebody_has_to_say_yes(folder: Folder) -> None:
+    assert folder.run_here("erase", ADA, "--force").exit_code == 1
+    assert there(folder)
+
+
+def test_without_a_bridge(folder: Folder) -> None:
+    result = folder.run_here("erase", ADA, "--yes", "--force", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["done"]
+    assert report["rooms"] == [ROOM]
+    assert report["left"] == {}
+    assert not there(folder)
+    again = folder.run_here("erase", ADA, "--yes")
+    assert again.exit_code == 0, again.output
+    assert f"nothing of {ADA}" in again.stdout
+
+
+def test_what_is_no_subject(folder: Folder) -> None:
+    result = folder.run_here("erase", "anna", "--yes")
+    assert result.exit_code == 1
+    assert "anna is neither a room" in result.stderr
+
+
+@pytest.mark.asyncio
+async def test_a_bridge_at_work_gets_an_order(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.rooms.erasure.PATIENCE", 0.1)
+    monkeypatch.setattr(SqliteEngine.__init__, "__defaults__", (0.05,))  # patience for the claim
+    seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
+    url = f"sqlite:///{folder.path}/bridge.db"
+    async with open_store(url, SystemClock(), sole=True, seal=seal) as store:
+        result = await asyncio.to_thread(folder.run_here, "erase", ROOM, "--yes", "--force")
+        assert result.exit_code == 1
+        assert "The bridge is running" in result.stderr
+        assert "Not all of it is gone yet" in result.stderr
+        (row,) = (await store.load(ROOM)).inputs
+    assert load_input(row.body) == EraseRoom()

@@ -1,0 +1,386 @@
+"""Erasure of rooms and persons: nothing is left but what the report names; others are unharmed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from bridge.conversation.model import Chatting
+from bridge.ids import QueueId, RoomId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.erasure import ENDING, BadSubject, Report, StillChatting, erase, survey
+from bridge.rooms.record import (
+    EraseRoom,
+    Membership,
+    OwnLogin,
+    Person,
+    RoomRecord,
+    dump_record,
+    load_record,
+)
+from bridge.rooms.store import (
+    Change,
+    ChatRow,
+    Commit,
+    NewInput,
+    SecretRow,
+    StoredRoom,
+    Token,
+)
+from bridge.rooms.surroundings import begun_fact
+from bridge.rooms.visit import stored_as
+from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, Received
+from tests.fakes import flow
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.unit.rooms.visits import ADA, BOT
+
+pytestmark = pytest.mark.asyncio
+OTHER = RoomId("!other:example.org")
+SHARED = RoomId("!shared:example.org")
+NEXT = RoomId("!next:example.org")
+BEN = UserId("@ben:example.org")
+OPERATOR = ("operator", "cli")
+TABLES = (
+    "rooms", "journal", "chats", "anchors", "accounts", "facts", "secrets", "changes", "ghosts",
+)  # fmt: skip
+OF_ADA = ("@ada", "Ada", ROOM, NEXT, "elephant", "mx-room", "opening-room")
+"""Words, names and ids that are hers."""
+
+
+def is_ours(user: str) -> bool:
+    return user.startswith("@webchat")
+
+
+def dumped(world: World) -> str:
+    """Every value of every table, as text."""
+    values = [v for t in TABLES for row in world.store.rows(t) for v in row.values()]
+    return "\n".join(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+
+
+def of_room(world: World, room_id: RoomId) -> list[object]:
+    tables = ("rooms", "journal", "chats", "anchors", "accounts")
+    return [row for t in tables for row in world.store.rows(t) if row["room_id"] == room_id]
+
+
+async def full(world: World, room_id: RoomId = ROOM, who: UserId = ADA) -> None:
+    """A room with a chat and with all that a room can leave in the database."""
+    store, now = world.writing, world.clock.now()
+    number = room_id[1:].partition(":")[0]
+    record = RoomRecord(
+        room_id,
+        membership=Membership.JOINED,
+        host=BOT,
+        customer=who,
+        displayname=who[1:].partition(":")[0].title(),
+        people=(Person(who, who[1:4].title()),),
+        login=OwnLogin(f"mx-{number}", b"sealed"),
+        place=NEXT if room_id == ROOM else None,
+    )
+    phase = Chatting(SESSION, now, QueueId(1), (MEI,))
+    conversation = msgspec.structs.replace(record.conversation, phase=phase, number=1)
+    record = msgspec.structs.replace(record, conversation=conversation)
+    chat = ChatRow(1, b'{"is":"Chat","number":1,"queue_id":1,"asked":1}')
+    row = StoredRoom(room_id, dump_record(record), True, "Chatting", None, who)
+    await flow.step(store, row, chats=[chat], now=now)
+    await store.save_token(Token(room_id, f"mx-{number}", f"opening-{number}", now))
+    if room_id == ROOM:
+        await store.save_fact(
+            f"in place {NEXT}", f'{{"room_id":"{NEXT}","record":"{ROOM}","ours":true}}'
+        )
+    await store.save_fact(begun_fact(who), f'{{"{room_id}":1,"!gone:example.org":2}}')
+    await store.record_changes([Change(now, who, "command", "queue", "1", "2", room_id=room_id)])
+    names = [
+        f"in/{room_id}/SESSION/{who}",
+        f"no/in/{room_id}/SESSION/{who}",
+        f"seen/0/in/{room_id}/SESSION/{who}",
+        f"in/{room_id}/OURS/{BOT}",
+        f"room/{room_id}",
+        f"olm/{BOT}/{who}/CURVE{number}",
+        f"olm/{BOT}/CURVE{number}",
+    ]
+    await store.save_secrets([SecretRow(name, b"sealed") for name in names])
+
+
+async def dead_letter(world: World, room_id: RoomId, sender: UserId, key: str) -> None:
+    body = f'{{"is":"MatrixEvent","raw":{{"sender":"{sender}","body":"elephant"}}}}'.encode()
+    (row,) = await flow.accept(world.writing, [NewInput(room_id, body, key)], world.clock.now())
+    why = [(row.seq, "it cannot be read")]
+    await flow.one(world.writing, Commit(room_id, world.clock.now(), buried=why))
+
+
+async def talk(
+    world: World,
+    engine: Engine,
+    room_id: RoomId = ROOM,
+    who: UserId = ADA,
+    word: str = "elephant",
+) -> None:
+    """Words both ways."""
+    where = NEXT if room_id == ROOM else room_id
+    said = world.event(text=f"my word: {word}", room_id=where, sender=who)
+    await engine.accept_events([said])
+    await quiet()
+    push = Received(MessageReceived(SESSION, MEI.id, AgentText(f"{word}, is that right?")))
+    await engine.pushed(room_id, f"wc:{room_id}:{word}", push)
+    await quiet()
+
+
+async def erased(world: World, engine: Engine | None, subject: str, **more: bool) -> Report:
+    """Erase, while time passes."""
+    tell = None if engine is None else engine.tell
+    work = erase(world.store, subject, is_ours, clock=world.clock, tell=tell, by=OPERATOR, **more)
+    task = asyncio.get_running_loop().create_task(work)
+    for _ in range(300):
+        await world.clock.turn(0.5)
+        if task.done():
+            break
+    return await task
+
+
+def left(world: World, words: tuple[str, ...] = OF_ADA) -> list[str]:
+    there = dumped(world)
+    return [one for one in words if one in there]
+
+
+async def test_a_person_goes_with_their_rooms_and_nobody_else() -> None:
+    world = World()
+    await full(world)
+    await full(world, OTHER, BEN)
+    await dead_letter(world, ROOM, ADA, "$dead")
+    async with world.running() as engine:
+        await talk(world, engine)
+        await talk(world, engine, OTHER, BEN, "giraffe")
+        others = of_room(world, OTHER)
+        assert left(world) == list(OF_ADA)
+        report = await erased(world, engine, ADA, force=True)
+        assert report.done, report
+        assert left(world) == []
+        assert of_room(world, OTHER) == others
+        closed = [one.room_id for one in world.link.calls if isinstance(one.command, CloseSession)]
+        assert closed == [ROOM]
+        assert (NEXT, BOT) in world.matrix.reasons
+        assert world.matrix.forgotten[0][0] == (ROOM, NEXT)
+    assert report.found["ledger lines"] == 3
+    assert report.found["dead letters"] == 1
+    assert report.left == {}
+    kept = [one["key"] for one in world.store.rows("journal") if one["outcome"] == "erased"]
+    assert "$dead" in kept
+    assert report.accounts == ["mx-room"]
+    names = {row["name"] for row in world.store.rows("secrets")}
+    assert names == {
+        f"in/{OTHER}/SESSION/{BEN}", f"no/in/{OTHER}/SESSION/{BEN}",
+        f"seen/0/in/{OTHER}/SESSION/{BEN}", f"in/{OTHER}/OURS/{BOT}", f"room/{OTHER}",
+        f"olm/{BOT}/{BEN}/CURVEother", f"olm/{BOT}/CURVEother",
+    }  # fmt: skip
+    (first, _, order) = world.store.rows("changes")
+    assert (first["actor"][:7], first["room_id"][:7], first["before"]) == ("erased-", "erased-", "")
+    assert (order["actor"], order["key"], order["after"]) == ("operator", "erase", "person")
+
+
+@pytest.mark.parametrize("name", [ROOM, NEXT])
+async def test_a_room_goes_by_any_of_its_ids(name: RoomId) -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await talk(world, engine)
+        report = await erased(world, engine, name, force=True)
+    assert report.done, report
+    # Of the person, there is what belongs to no room.
+    assert left(world, (ROOM, NEXT, "elephant", "mx-room", "opening-room")) == []
+    (begun,) = [r for r in world.store.rows("facts") if r["name"] == begun_fact(ADA)]
+    assert begun["value"] == '{"!gone:example.org":2}'
+
+
+async def test_a_chat_that_goes_on_is_not_cut_off_unasked() -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        before = dumped(world)
+        assert (await survey(world.store, ADA, is_ours)).chatting == [ROOM]
+        with pytest.raises(StillChatting, match=ROOM):
+            await erased(world, engine, ADA)
+        assert dumped(world) == before
+        assert world.link.calls == []
+
+
+async def test_a_call_centre_that_is_silent_is_waited_for_a_minute() -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        world.link.gate.clear()
+        task = asyncio.get_running_loop().create_task(
+            erase(
+                world.store,
+                ROOM,
+                is_ours,
+                clock=world.clock,
+                tell=engine.tell,
+                by=OPERATOR,
+                force=True,
+            )
+        )
+        await world.clock.turn(ENDING / 1000 - 1)
+        assert world.store.rows("chats")
+        for _ in range(40):
+            await world.clock.turn(0.5)
+        assert (await task).done
+    assert left(world, (ROOM, "mx-room", "opening-room")) == []
+
+
+async def test_a_kill_in_the_middle_is_made_good_by_the_next_start() -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await talk(world, engine)
+        await engine.tell(ROOM, EraseRoom(), "erase:1")
+        await quiet()
+    assert (await world.stored()).gone_at is not None
+    # Half of it has gone, as a sweep leaves it; the room's row is the last.
+    world.store.write("DELETE FROM journal WHERE seq < 3")
+    world.store.write("DELETE FROM chats")
+    async with world.running():
+        await world.clock.turn(5)
+    assert left(world, (ROOM, NEXT, "elephant", "mx-room", "opening-room")) == []
+
+
+async def test_a_database_that_is_away_is_tried_again() -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await engine.tell(ROOM, EraseRoom(), "erase:1")
+        await quiet()
+        world.store.down = True
+        await world.clock.turn(10)
+        world.store.down = False
+        await world.clock.turn(10)
+    assert of_room(world, ROOM) == []
+
+
+async def test_in_a_room_of_several_only_theirs_goes() -> None:
+    world = World()
+    await full(world, SHARED, BEN)
+    stored = (await world.writing.load(SHARED)).room
+    assert stored is not None
+    record = load_record(stored.record)
+    people = (Person(BEN, "Ben"), Person(ADA, "Ada"))
+    record = msgspec.structs.replace(
+        record, people=people, direct=False, speaker=ADA, turned_away=((ADA, 1),)
+    )
+    await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
+    await dead_letter(world, SHARED, ADA, "$dead")
+    async with world.running() as engine:
+        await talk(world, engine, SHARED, BEN, "giraffe")
+        await talk(world, engine, SHARED, ADA)
+        report = await erased(world, engine, ADA)
+        assert report.done, report
+        assert (report.rooms, report.shared) == ([], [SHARED])
+        there = dumped(world)
+        assert "my word: elephant" not in there
+        assert "giraffe" in there
+        assert "elephant, is that right?" in there  # what the agent said is not hers
+    record = await world.stored(SHARED)
+    assert (record.speaker, record.turned_away) == ("", ())
+    assert record.people == people
+    assert f"room {SHARED}" in [one.where for one in report.kept]
+    assert [row["outcome"] for row in world.store.rows("journal") if row["key"] == "$dead"] == [
+        "discarded"
+    ]
+
+
+async def test_what_is_on_its_way_to_the_agent_goes_once_it_has_ended() -> None:
+    world = World()
+    await full(world, SHARED, BEN)
+    stored = (await world.writing.load(SHARED)).room
+    assert stored is not None
+    people = (Person(BEN, "Ben"), Person(ADA, "Ada"))
+    record = msgspec.structs.replace(load_record(stored.record), people=people, direct=False)
+    await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
+    async with world.running() as engine:
+        world.link.gate.clear()
+        await engine.accept_events(
+            [world.event(text="my word: elephant", room_id=SHARED, sender=ADA)]
+        )
+        await quiet()
+        report = await erased(world, engine, ADA)
+        assert not report.done
+        assert report.left["lines in rooms of several people"] == 1
+        world.link.gate.set()
+        await world.clock.turn(130)
+        assert "elephant" not in dumped(world)
+        assert (await erased(world, engine, ADA)).done
+
+
+async def test_it_may_be_served_on_as_a_new_room() -> None:
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await talk(world, engine)
+        report = await erased(world, engine, ROOM, force=True, stay=True)
+        assert report.done, report
+        assert left(world, ("elephant", "mx-room", "opening-room")) == []
+        record = await world.stored()
+        assert (record.membership, record.host, record.customer) == (Membership.JOINED, BOT, ADA)
+        assert (record.gone_at, record.conversation.number, record.chats) == (None, 0, ())
+        assert (NEXT, BOT) not in world.matrix.reasons
+        await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
+        await quiet()
+        assert type((await world.stored()).conversation.phase).__name__ in {"Requesting", "Queued"}
+
+
+async def test_without_a_bridge_it_goes_at_once() -> None:
+    world = World()
+    await full(world)
+    await full(world, OTHER, BEN)
+    async with world.running() as engine:
+        await talk(world, engine)
+        await talk(world, engine, OTHER, ADA, "giraffe")
+    report = await erased(world, None, ADA, force=True)
+    assert report.done, report
+    assert (
+        left(world, (ROOM, NEXT, "elephant", "mx-room", "opening-room", "my word: giraffe")) == []
+    )
+    assert any("kick" in one.why for one in report.kept)
+    assert of_room(world, OTHER)
+
+
+async def test_who_is_invited_meanwhile_is_not_let_in() -> None:
+    """In a moment there is no room that it could be about."""
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await engine.tell(ROOM, EraseRoom(), "erase:1")
+        await quiet()
+        await engine.accept_events([world.invitation(NEXT)])
+        await quiet()
+        assert not [one for one in world.matrix.requests if one.startswith("enter")]
+        await world.clock.turn(5)
+    assert of_room(world, ROOM) == []
+
+
+async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
+    world = World()
+    await full(world)
+    world.matrix.level = 50.0
+    async with world.running() as engine:
+        await talk(world, engine)
+        report = await erased(world, engine, ADA, force=True, redact=True)
+    assert report.done, report
+    assert world.matrix.redacted[0].startswith("$e")
+    assert len(world.matrix.redacted) == 2  # hers, and the agent's answer
+    left_at, taken_at = (
+        next(n for n, one in enumerate(world.matrix.requests) if one.startswith(kind))
+        for kind in (f"leave {NEXT} {BOT}", "redact ")
+    )
+    assert taken_at < left_at
+
+
+@pytest.mark.parametrize(
+    ("subject", "why"),
+    [("#alias:example.org", "neither"), ("anna", "neither"), (BOT, "bridge's own")],
+)
+async def test_only_rooms_and_persons_are_erased(subject: str, why: str) -> None:
+    with pytest.raises(BadSubject, match=why):
+        await survey(World().store, subject, is_ours)

@@ -1,0 +1,127 @@
+"""What is erased is in no byte of SQLite's files, and in no row of PostgreSQL's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.ids import EventId, RoomId
+from bridge.rooms.erasure import erase
+from bridge.rooms.store import (
+    ChatRow,
+    Commit,
+    Cutoffs,
+    Entry,
+    GhostRow,
+    Lane,
+    NewEffect,
+    NewInput,
+    Outcome,
+    SecretRow,
+    Settlement,
+    StoredRoom,
+    Token,
+)
+from bridge.storage import erasing
+from bridge.storage.query import Query, same
+from bridge.storage.sqlstore import SqlStore
+from tests.fakes.flow import one, step
+from tests.unit.storage.conftest import FixedClock, SqlOpener
+
+pytestmark = pytest.mark.asyncio
+OF_ADA = RoomId("!ada-s-room:example.org")
+OF_BEN = RoomId("!ben-s-room:example.org")
+WORDS = "an elephant in the garden"
+TRACES = ("elephant", "@ada:", "ada-s-room", "opening-token-ada", "mx-ada")
+TABLES = (
+    "rooms", "journal", "chats", "anchors", "accounts", "facts", "secrets", "changes", "ghosts",
+)  # fmt: skip
+
+
+async def talk(store: SqlStore, room_id: RoomId, who: str, words: str, number: int) -> None:
+    """One event with its effect, of sizes that fill a part of a page, or several."""
+    words *= 20 if number % 5 else 400
+    raw = f'{{"is":"MatrixEvent","raw":{{"sender":"{who}","body":"{words}"}}}}'.encode()
+    wish = NewEffect(Lane.WEBCHAT, f'{{"is":"Say","text":"{words}"}}'.encode(), "$x")
+    entry = Entry(NewInput(room_id, raw, f"${who[1:4]}{number}"), wish)
+    (row,) = (await one(store, Commit(room_id, number, entries=[entry]))).effects
+    if number % 3:
+        told = Settlement(row.seq, Outcome.DELIVERED, number, event_id=EventId(f"$o{number}"))
+        await one(store, Commit(room_id, number, settled=[told]))
+
+
+async def fill(store: SqlStore, rounds: int = 150) -> None:
+    for room_id, who in ((OF_ADA, "@ada:x.org"), (OF_BEN, "@ben:x.org")):
+        record = f'{{"is":"RoomRecord","room_id":"{room_id}","customer":"{who}"}}'.encode()
+        room = StoredRoom(room_id, record, live=False, phase="Idle", customer=who)
+        chat = ChatRow(1, f'{{"is":"Chat","agents":["{who}"]}}'.encode(), 5)
+        await step(store, room, chats=[chat])
+        await store.save_token(Token(room_id, f"mx-{who[1:4]}", f"opening-token-{who[1:4]}", 5))
+        await store.save_secrets([SecretRow(f"in/{room_id}/{n}/{who}", b"k") for n in range(3)])
+    for number in range(rounds):
+        await talk(store, OF_ADA, "@ada:x.org", WORDS, number)
+        await talk(store, OF_BEN, "@ben:x.org", "tea", number)
+
+
+async def lying(store: SqlStore) -> str:
+    """All values of all tables."""
+    values: list[object] = []
+    for table in TABLES:
+        rows = await store._engine.read(Query(same(f"SELECT * FROM {table}")))  # noqa: S608
+        values += [value for row in rows for value in row]
+    return "\n".join(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+
+
+@pytest.mark.parametrize("subject", [OF_ADA, "@ada:x.org"])
+async def test_nothing_is_left(
+    open_sql: SqlOpener, url: str, tmp_path: Path, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "STRETCH", 70)  # several of them
+    async with open_sql() as store:
+        await fill(store)
+        assert [one for one in TRACES if one in await lying(store)] == list(TRACES)
+        report = await erase(
+            store,
+            subject,
+            lambda _: False,
+            clock=FixedClock(),
+            tell=None,
+            by=("operator", "cli"),
+        )
+        assert report.done, report
+        assert report.found["ledger lines"] == 150
+        assert report.found["encryption keys"] == (3 if subject == OF_ADA else 6)
+        assert [one for one in TRACES if one in await lying(store)] == []
+        for known in ("tea", "@ben:", "ben-s-room", "opening-token-ben", "mx-ben"):
+            assert known in await lying(store)
+        assert len(await store.trace(EventId("$ada7"))) == 2  # received, erased: it is known
+        if url.startswith("sqlite"):
+            for name in ("bridge.db", "bridge.db-wal"):
+                lies = (tmp_path / name).read_bytes()
+                assert [one for one in TRACES if one.encode() in lies] == [], name
+
+
+async def test_a_file_that_is_too_large_waits_until_no_bridge_is_at_work(
+    open_sql: SqlOpener, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "LARGEST", 1)
+    async with open_sql() as store:
+        assert await store.eraser.overwrite(at_all_cost=True)
+        assert await store.eraser.overwrite(at_all_cost=False) is url.startswith("postgres")
+
+
+async def test_what_has_become_old_goes(open_sql: SqlOpener) -> None:
+    async with open_sql() as store:
+        await fill(store, 2)
+        await store.save_ghost(GhostRow("@ghost:x.org", "Mei", seen=5))
+        await store.save_ghost(GhostRow("@newer:x.org", "Jun", seen=50))
+        live = StoredRoom(OF_BEN, b"{}", live=True, phase="Chatting", revision=1)
+        await step(store, live)
+        assert await store.prune(0, 0) == 0  # for ever, unless somebody says otherwise
+        assert await store.prune(0, 0, Cutoffs(6, 6, 6, 6)) == 2 + 1 + 1
+        assert await store.chats(OF_ADA, 9) == []
+        assert await store.token(OF_ADA) is None
+        assert await store.token(OF_BEN) is not None  # its chat goes on
+        assert await store.ghost("@ghost:x.org") is None
+        assert await store.ghost("@newer:x.org") is not None

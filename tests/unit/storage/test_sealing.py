@@ -1,0 +1,126 @@
+"""What is said in encrypted rooms lies sealed in the database, and is read as it was."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.ids import EffectSeq, EventId
+from bridge.matrix.crypto.vault import WORDS, Sealer
+from bridge.rooms.store import (
+    Commit,
+    Entry,
+    Lane,
+    NewEffect,
+    NewInput,
+    Outcome,
+    Settlement,
+    StoredRoom,
+)
+from bridge.storage.query import Query, same
+from bridge.storage.sealing import LOST
+from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes.flow import one
+from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.rows import A
+
+pytestmark = pytest.mark.asyncio
+SECRET = b"my number is 4711 0815"
+RAW = b'{"is":"MatrixEvent","raw":{"sender":"@ada:example.org"}}'
+PUSH = b'{"is":"Pushed","push":"' + SECRET + b'"}'
+EFFECT = NewEffect(Lane.WEBCHAT, b'{"is":"CallWebChat","text":"' + SECRET + b'"}', "$1")
+
+RELAY = NewEffect(Lane.MATRIX, b'{"is":"Relay","text":"' + SECRET + b'"}')
+
+
+def room(*, bare: bytes = b'{"place":"!b"}') -> StoredRoom:
+    record = b'{"held":"' + SECRET + b'"}'
+    return StoredRoom(A, record, live=False, phase="Idle", bare=bare)
+
+
+def said(*, clear: bool = False, bare: bytes = b'{"place":"!b"}') -> Commit:
+    entries = [
+        Entry(NewInput(A, RAW, "$1"), EFFECT),
+        Entry(NewInput(A, PUSH, "wc:1"), RELAY),
+    ]
+    waiting = [NewInput(A, PUSH, "wc:2"), NewInput(A, RAW, "$2")]
+    return Commit(A, 1, room(bare=bare), entries, waiting, clear=clear)
+
+
+async def lies(store: SqlStore) -> bytes:
+    """All that lies in the database in columns of bytes."""
+    rows = await store._engine.read(
+        Query(same("SELECT body, effect FROM journal UNION ALL SELECT record, words FROM rooms"))
+    )
+    return b"\n".join(bytes(value) for row in rows for value in row if value is not None)
+
+
+async def test_words_lie_sealed_and_come_back(url: str) -> None:
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        answer = await one(store, said())
+        assert answer.effects[0].effect == EFFECT.effect
+        assert answer.waiting[0].body == PUSH
+        there = await lies(store)
+        assert SECRET not in there
+        assert RAW in there  # as the homeserver has it
+        assert b'{"place":"!b"}' in there
+        found = await store.load(A)
+        assert found.room is not None
+        assert found.room.record == room().record
+        for seen in (await store.room(A), *await store.rooms("", 9, live=False)):
+            assert seen is not None
+            assert seen.record == room().record
+        assert [row.body for row in found.inputs] == [PUSH, RAW]
+        assert [row.effect for row in found.effects] == [EFFECT.effect, RELAY.effect]
+        assert await store.body_of(A, EventId("wc:1")) == PUSH
+
+
+async def test_dead_letters_and_what_was_posted(url: str) -> None:
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        _, relay = (await one(store, said())).effects
+        dead = Settlement(relay.seq, Outcome.DEAD, 2, "M_FORBIDDEN")
+        await one(store, Commit(A, 2, settled=[dead]))
+        (letter,) = await store.dead_letters()
+        assert SECRET.decode() in letter.body
+        await store.revive(letter.id, 3)
+        told = Settlement(relay.seq, Outcome.DELIVERED, 4, event_id=EventId("$ours"))
+        await one(store, Commit(A, 4, settled=[told]))
+        posted = await store.posted(A, EffectSeq(relay.seq + 1), 0)
+        assert posted[0][:2] == ("$ours", relay.effect)
+        assert SECRET not in await lies(store)
+
+
+async def test_a_clear_room_lies_in_clear(url: str) -> None:
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        await one(store, said(clear=True, bare=b""))
+        assert (await lies(store)).count(SECRET) == 5
+
+
+async def test_rows_of_an_earlier_version_are_read_as_they_are(url: str) -> None:
+    async with open_store(url, FixedClock()) as store:
+        await one(store, said(clear=True, bare=b""))
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        found = await store.load(A)
+        assert found.room is not None
+        assert found.room.record == room().record
+        assert found.inputs[0].body == PUSH
+
+
+async def test_without_the_key_the_bare_record_is_left(url: str) -> None:
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        await one(store, said())
+    async with open_store(url, FixedClock(), seal=Sealer("another", WORDS)) as store:
+        found = await store.load(A)
+        assert found.room is not None
+        assert found.room.record == b'{"place":"!b"}'
+        assert found.inputs[0].body == LOST
+
+
+async def test_a_room_that_becomes_clear_again_keeps_no_sealed_copy(url: str) -> None:
+    async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
+        await one(store, said())
+        newer = msgspec.structs.replace(room(bare=b""), record=b"{}", revision=1)
+        await one(store, Commit(A, 2, newer, clear=True))
+        found = await store.load(A)
+        assert found.room is not None
+        assert found.room.record == b""  # `sql.UNWRITTEN`
