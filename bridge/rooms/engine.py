@@ -9,7 +9,6 @@ an operator may have put a dead letter back, or an answer of the database may ha
 from __future__ import annotations
 
 import asyncio
-import heapq
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -39,7 +38,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import begun_anew, places_of
-from bridge.rooms.ports import Clock, Others
+from bridge.rooms.ports import Others
 from bridge.rooms.record import (
     TOMBSTONE,
     AgentInvited,
@@ -70,7 +69,7 @@ from bridge.rooms.store import (
     StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
 from bridge.rooms.visit import Came, Signal, Ticket, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -89,10 +88,6 @@ SWEEP_SHARED = 3.0
 """The same where other processes store work for our rooms: a notice of theirs may get lost."""
 DRAIN_LOOK = 0.01
 """Seconds between two looks at rooms that are to be handed over."""
-LONGEST_SLEEP = 3600.0
-"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
-FEW_DEADLINES = 64
-"""Entries of the timetable for which it is not worth while to drop those without meaning."""
 
 
 class Undone(NamedTuple):
@@ -103,56 +98,6 @@ class Undone(NamedTuple):
     live: Sequence[RoomId]
     """Whose link is wanted."""
     deadlines: Sequence[tuple[RoomId, int]]
-
-
-class Timetable(msgspec.Struct, eq=False):
-    """A heap of deadlines: one moment a room, the soonest that it has asked for.
-
-    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
-    at the old moment and names the new one. One that asks for a sooner moment leaves its former
-    entry behind; the heap is built anew before that makes it more than twice as long.
-    """
-
-    _clock: Clock
-    _wake: Callable[[RoomId], None]
-    _moments: dict[RoomId, int] = {}
-    _heap: list[tuple[int, RoomId]] = []
-    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
-
-    def add(self, room_id: RoomId, moment: int) -> None:
-        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
-        if moment >= self._moments.get(room_id, moment + 1):
-            return
-        self._moments[room_id] = moment
-        heapq.heappush(self._heap, (moment, room_id))
-        if len(self._heap) > FEW_DEADLINES + 2 * len(self._moments):
-            self._heap = [(due, room) for room, due in self._moments.items()]
-            heapq.heapify(self._heap)
-        if self._heap[0] == (moment, room_id):
-            self._sooner.set()
-
-    async def run(self) -> None:
-        while True:
-            self._sooner.clear()
-            while self._heap and self._heap[0][0] <= self._clock.now():
-                moment, room_id = heapq.heappop(self._heap)
-                if self._moments.get(room_id) == moment:
-                    del self._moments[room_id]
-                    self._wake(room_id)
-            await self._wait()
-
-    async def _wait(self) -> None:
-        """Until the first moment, or until a sooner one is added."""
-        if not self._heap:
-            await self._sooner.wait()
-            return
-        seconds = (self._heap[0][0] - self._clock.now()) / 1000
-        async with asyncio.TaskGroup() as tasks:
-            sooner = tasks.create_task(self._sooner.wait())
-            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
-            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
-            sooner.cancel()
-            moment.cancel()
 
 
 async def order_for(
@@ -768,7 +713,10 @@ class Engine:
 
         The key: enterprise, phase, queue.
         """
-        phases = ((one.enterprise, one.durable.conversation.phase) for one in self._rooms.values())
+        phases = (
+            (one.around.rules.enterprise, one.durable.conversation.phase)
+            for one in self._rooms.values()
+        )
         return Counter(
             (enterprise, type(phase).__name__, phase.queue_id)
             for enterprise, phase in phases

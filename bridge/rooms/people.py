@@ -43,7 +43,7 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import KEYS, BadOrder, Rules, settings_of_event, written
+from bridge.rooms.rules import GONE, KEYS, BadOrder, Rules, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import (
     By,
@@ -189,6 +189,13 @@ def moved(record: RoomRecord, rules: Rules) -> RoomRecord:
         cards=(),
         undelivered=(),
     )
+
+
+def named(record: RoomRecord, rules: Rules) -> RoomRecord:
+    """The record with the name of its enterprise, also from before there were several."""
+    if rules.enterprise in {record.enterprise, GONE}:
+        return record
+    return replace(record, enterprise=rules.enterprise)
 
 
 def chosen(record: RoomRecord, rules: Rules) -> tuple[RoomRecord, Rules]:

@@ -500,7 +500,7 @@ class Reader:
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
             elif isinstance(stored, EraseRoom | ErasePerson):
-                await carry_out(self._around, visit, stored)
+                await carry_out(self.around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:

@@ -17,6 +17,7 @@ the mean, else the impatient would make the queue look short.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 import time
 from collections import Counter
@@ -320,6 +321,65 @@ class Waits:
         return f"waits:{self._prefix}{queue_id}"
 
 
+# --- deadlines ------------------------------------------------------------------------------------
+
+
+LONGEST_SLEEP = 3600.0
+"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
+FEW_DEADLINES = 64
+"""Entries of the timetable for which it is not worth while to drop those without meaning."""
+
+
+class Timetable(msgspec.Struct, eq=False):
+    """A heap of deadlines: one moment a room, the soonest that it has asked for.
+
+    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
+    at the old moment and names the new one. One that asks for a sooner moment leaves its former
+    entry behind; the heap is built anew before that makes it more than twice as long.
+    """
+
+    _clock: Clock
+    _wake: Callable[[RoomId], None]
+    _moments: dict[RoomId, int] = {}
+    _heap: list[tuple[int, RoomId]] = []
+    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+
+    def add(self, room_id: RoomId, moment: int) -> None:
+        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
+        if moment >= self._moments.get(room_id, moment + 1):
+            return
+        self._moments[room_id] = moment
+        heapq.heappush(self._heap, (moment, room_id))
+        if len(self._heap) > FEW_DEADLINES + 2 * len(self._moments):
+            self._heap = [(due, room) for room, due in self._moments.items()]
+            heapq.heapify(self._heap)
+        if self._heap[0] == (moment, room_id):
+            self._sooner.set()
+
+    async def run(self) -> None:
+        while True:
+            self._sooner.clear()
+            while self._heap and self._heap[0][0] <= self._clock.now():
+                moment, room_id = heapq.heappop(self._heap)
+                if self._moments.get(room_id) == moment:
+                    del self._moments[room_id]
+                    self._wake(room_id)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the first moment, or until a sooner one is added."""
+        if not self._heap:
+            await self._sooner.wait()
+            return
+        seconds = (self._heap[0][0] - self._clock.now()) / 1000
+        async with asyncio.TaskGroup() as tasks:
+            sooner = tasks.create_task(self._sooner.wait())
+            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
+            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
+            sooner.cancel()
+            moment.cancel()
+
+
 # --- dependencies ---------------------------------------------------------------------------------
 
 
@@ -514,5 +574,6 @@ class Surroundings(msgspec.Struct):
         """Tell log, metrics and waiting times of a conversation's new phase."""
         name = type(after.phase).__name__
         self.waits.note(before, after, now)
-        log.info("phase", before=type(before.phase).__name__, after=name, chat=after.number)
+        told = {"enterprise": self.rules.enterprise} if self.rules.enterprise else {}
+        log.info("phase", before=type(before.phase).__name__, after=name, chat=after.number, **told)
         self.measures.phase_entered(name)

@@ -179,14 +179,14 @@ async def test_another_has_the_room_only_once_the_chat_is_over() -> None:
         await quiet()
         await world.clock.turn(10)
         assert "refused.other_enterprise" in world.matrix.texts(ROOM)
-        assert engine._room(ROOM).enterprise == "acme"
+        assert engine._room(ROOM).around.rules.enterprise == "acme"
         world.link.gate.set()
         await quiet()
         await world.clock.turn(60)
         await engine.accept_events([world.invitation(whom=BEST_USER)])
         await quiet()
         await world.clock.turn(10)
-        assert engine._room(ROOM).enterprise == "best"
+        assert engine._room(ROOM).around.rules.enterprise == "best"
 
 
 @pytest.mark.asyncio
@@ -203,12 +203,12 @@ async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
         await engine.pushed(ROOM, "p", Received(ChatStarted(SESSION, (MEI,))))
         await engine.accept_events([world.event(text="hello again")])
         await quiet()
-        assert engine._room(ROOM).enterprise == "best"
+        assert engine._room(ROOM).around.rules.enterprise == "best"
         await engine.order(ROOM, Order("operator", "cli", "config set enterprise acme"))
         await quiet()
         await engine.accept_events([world.event(text="still here")])
         await quiet()
-        assert engine._room(ROOM).enterprise == "best", "a chat runs"
+        assert engine._room(ROOM).around.rules.enterprise == "best", "a chat runs"
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
 
