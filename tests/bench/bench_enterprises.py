@@ -85,6 +85,15 @@ class Pair:
             for kind, side in sides.items()
         }
 
+    async def seated_again(self) -> None:
+        """Best's rooms have their links again, and say who they are."""
+        self._runs += 1
+        expected = self.server.heard.count("first") + len(BEST)
+        for room in BEST:
+            event = f"again{self._runs}x{room}"
+            await self.best.put([self.best.text(room, event, wording("first", room))])
+        await self.server.heard.reach("first", expected)
+
     async def write_on(self, *, agents: bool, a_second: int) -> None:
         """Best's customers write, for ever, and its agents too."""
         for number in range(1_000_000):
@@ -114,19 +123,20 @@ async def dead(pair: Pair) -> AsyncIterator[None]:
     async with pair.server.away(forgetful=True), beside(pair.write_on(agents=False, a_second=20)):
         await asyncio.sleep(2)
         yield
-    await asyncio.sleep(10)
+    await pair.seated_again()
 
 
 @asynccontextmanager
 async def hanging(pair: Pair) -> AsyncIterator[None]:
     port = int(pair.server.base_url.rpartition(":")[2].partition("/")[0])
     async with pair.server.away(forgetful=True):
-        mute = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        mute = await loop.create_server(asyncio.Protocol, "127.0.0.1", port)
         async with beside(pair.write_on(agents=False, a_second=20)):
             await asyncio.sleep(2)
             yield
         mute.close()
-    await asyncio.sleep(10)
+    await pair.seated_again()
 
 
 @asynccontextmanager
