@@ -37,6 +37,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
+from bridge.link.budget import Budget
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
@@ -108,6 +109,7 @@ class Shared:
         self.learnt = learnt = Learnt(settings, facts, clock)
         self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
+        self.budget = Budget()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -319,6 +321,7 @@ class Link:
             # Spread, so that links which came up together do not all ping in one wave.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
+            budget=around.budget,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
@@ -343,7 +346,7 @@ class Link:
             again = self._told_unread and loss.stood < self._timing.stable
             if loss.unread and not again:  # such a frame may be pushed again on every new link
                 self._told_unread = True
-                deliveries.push(_UNREAD)
+                deliveries.push(_UNREAD, 0)
             return loss
         finally:
             deliveries.wire = None
@@ -446,8 +449,8 @@ LONGEST_ID = 200
 """Characters of a receipt id that go into a key."""
 
 
-_Push = tuple[str, Received | Ignored | bool]
-"""A push and its key; a bool: the link stands again, after a brief loss (True)."""
+_Push = tuple[str, Received | Ignored | bool, int]
+"""A push, its key and its size; a bool: the link stands again, after a brief loss (True)."""
 
 
 class Deliveries:
@@ -458,25 +461,33 @@ class Deliveries:
         self._around = around
         self._backoff = around.backoff()
         self._last_words = last_words
+        self._budget = around.budget
         self._queue: list[_Push] = []
         """The first is under way."""
+        self._paused = False
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
         self.wire: Wire | None = None
         """The socket that is read. The next one is opened once all that this one said is stored."""
 
-    def push(self, received: Received | Ignored) -> None:
-        """Queue a push; no more are read from the socket while the queue is full."""
+    @property
+    def _full(self) -> bool:
+        return len(self._queue) > MOST_WAITING or (self._budget.spent and bool(self._queue))
+
+    def push(self, received: Received | Ignored, size: int) -> None:
+        """Queue a push; no more are read from the socket while the queue or the budget is full."""
         key = self._key(received)
-        if key and self._backoff.failures and any(key == earlier for earlier, _ in self._queue):
+        if key and self._backoff.failures and any(key == earlier for earlier, *_ in self._queue):
             return  # the server misses the receipt, and repeats it
-        self._add((key, received))
-        if self.wire is not None and len(self._queue) > MOST_WAITING:
+        self._budget.taken += size
+        self._add((key, received, size))
+        if self.wire is not None and self._full:
+            self._paused = True
             self.wire.pause()
 
     def restored(self, *, brief: bool) -> None:
-        self._add(("", brief))
+        self._add(("", brief, 0))
 
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
@@ -507,19 +518,21 @@ class Deliveries:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
         push = self._queue[0]
         await self._store(push)
-        del self._queue[0]
+        _, received, size = self._queue.pop(0)
+        self._budget.taken -= size
         if not self._queue:
             self._stored.set()
-        if (wire := self.wire) is None:
+        wire, paused = self.wire, self._paused
+        self._paused = paused and self._full
+        if wire is None:
             return
-        if len(self._queue) == MOST_WAITING:
+        if paused and not self._paused:
             wire.resume()
-        _, received = push
         if not isinstance(received, bool) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
-        (key, received), events, room_id = push, self._around.events, self._room_id
+        (key, received, _), events, room_id = push, self._around.events, self._room_id
         while True:
             try:
                 if isinstance(received, bool):
@@ -536,8 +549,8 @@ class Deliveries:
             now = asyncio.get_running_loop().time()
             if not self._backoff.failures:
                 self._away_since = now
-            full = len(self._queue) > MOST_WAITING or now - self._away_since >= STORE_AWAY
-            if self.wire is not None and full:
+            late = now - self._away_since >= STORE_AWAY
+            if self.wire is not None and (late or self._full):
                 await self.wire.close()
             await self._around.clock.sleep(min(self._backoff.next(), STORE_AGAIN))
 

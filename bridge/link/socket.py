@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 
 import msgspec
@@ -31,6 +32,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
+from bridge.link.budget import Budget
 from bridge.link.http_client import OpenFailure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
@@ -57,6 +59,8 @@ _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+Push = Callable[[frames.Received | frames.Ignored, int], None]
+"""Is told what the server pushed, and how many bytes of memory it had."""
 Settle = Callable[[frames.Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
@@ -93,6 +97,9 @@ class Connection(ClientConnection):
         """What came before `hand_over`."""
         self._fragments = bytearray()
         self._is_text = True
+        self._half = 0
+        """Bytes of a message whose end has not come."""
+        self.budget: Budget | None = None
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
@@ -108,6 +115,25 @@ class Connection(ClientConnection):
         self.on_message, self.on_end = on_message, on_end
         if self.protocol.state is not _OPEN:
             on_end()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        half = len(self._fragments) + len(self.protocol.reader.buffer)
+        if half != self._half and self.budget is not None:
+            self._half = half
+            self.budget.half(half, self.give_up)
+
+    def give_up(self) -> None:
+        """Fail over a message that is too long for now, and let go of what is there of it."""
+        self.protocol.fail(CloseCode.MESSAGE_TOO_BIG)
+        self.send_data()
+        self._let_go()
+        self._hear_no_more()
+
+    def _let_go(self) -> None:
+        self._fragments, self._half = bytearray(), 0
+        if self.budget is not None:
+            self.budget.half(0, self.give_up)
 
     def process_event(self, event: Event) -> None:
         """Take a message, or a fragment of one; control frames go the library's way."""
@@ -150,6 +176,7 @@ class Connection(ClientConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._let_go()
         self.on_end()
 
 
@@ -167,14 +194,16 @@ class Wire:
     """Seconds of silence after which to ping, and between two heartbeats."""
     unheard: Callable[[str], None]
     """Is told the kind of what is ignored."""
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
+        self._socket.budget = self.budget
         self._timing = self.settings.timing
         self._loop = asyncio.get_running_loop()
         self._protocol = Protocol(self.token.value, client_id=self.token.client_id)
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
-        self._push: Callable[[frames.Received | frames.Ignored], None]
+        self._push: Push
         self._shut = False
         """No command may be written any more."""
         self._refused = False
@@ -325,10 +354,11 @@ class Wire:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
+        size = sys.getsizeof(message)
         for one in map(self._protocol.receive, parts) if parts else (told,):
-            self._take(one)
+            self._take(one, size)
 
-    def _take(self, told: Answered | frames.Received | frames.Ignored) -> None:
+    def _take(self, told: Answered | frames.Received | frames.Ignored, size: int) -> None:
         if isinstance(told, Answered):
             if not self._proven:
                 self._proven = meaning(told.reply.result).verdict is not Verdict.RELOGIN
@@ -347,7 +377,7 @@ class Wire:
         if isinstance(told, frames.Ignored) or told.later:
             self.learnt.saw_later()
         self._told.set()
-        self._push(told)
+        self._push(told, size)
 
     def _remove(self, call_id: CallId) -> _Waiter:
         waiter = self._waiters.pop(call_id)
@@ -399,9 +429,7 @@ class Wire:
         self.resume()  # or the server's part of the closing handshake would not be read
         await self._socket.close()
 
-    async def serve(
-        self, up: Callable[[Wire], None], push: Callable[[frames.Received | frames.Ignored], None]
-    ) -> Loss:
+    async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
         """Run the socket to its end. `up` is called when commands may be written, `push` for each
         push, and for what is ignored but wants a receipt.
         """

@@ -14,11 +14,12 @@ repeats any of it, so nothing that cannot be read there may cost a transaction.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, TypeVar
@@ -26,7 +27,7 @@ from urllib.parse import unquote
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
@@ -48,6 +49,12 @@ COUNTED_TYPES = frozenset(
 """Types of events that the metrics tell apart: foreign ones must not make as many labels."""
 WARN_EVERY = 10.0
 """Seconds from one line in the log about a wrong token to the next."""
+_LONGEST_ID = 255
+SLOWEST_BODY = 120.0
+"""Seconds that a body may take to come."""
+LONG_BODY = 256 * 1024
+"""Bytes over which a transaction takes one of `LONG_TURNS`: for a while it is in memory thrice."""
+LONG_TURNS = 2
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
@@ -131,6 +138,7 @@ class Endpoint:
         self.heard = 0.0
         """When the homeserver called last, by `perf_counter`."""
         self._quiet_until = 0.0
+        self._long = asyncio.Semaphore(LONG_TURNS)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # structlog takes as long to drop a line as the endpoint for a whole event.
         self._wants_debug = logging.getLogger(_LOG).isEnabledFor
@@ -161,6 +169,11 @@ class Endpoint:
 
     async def _transaction(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
+        length = request.content_length
+        async with self._long if length is None or length > LONG_BODY else nullcontext():
+            return await self._taken(request)
+
+    async def _taken(self, request: web.BaseRequest) -> web.Response:
         body = await self._read(request)
         told = self._split(body)
         events = [read for raw in told.events if (read := self._event(raw)) is not None]
@@ -208,6 +221,8 @@ class Endpoint:
         """Read one event, or None if it is an echo, or no event."""
         try:
             gist = _read_gist(raw)
+            if not all(map(is_id, (gist.event_id, gist.room_id, gist.sender))):
+                raise msgspec.ValidationError("an id that is none")
         except _UNREADABLE as error:
             self._log.warning("event without identity skipped", error=str(error))
             return None
@@ -267,15 +282,25 @@ class Endpoint:
         parts: list[bytes] = []
         size = request.content_length or 0
         if size <= self.max_body:
-            size = 0
-            while size <= self.max_body and (chunk := await request.content.readany()):
-                size += len(chunk)
-                parts.append(chunk)
+            try:
+                async with asyncio.timeout(None if request.content.is_eof() else SLOWEST_BODY):
+                    size = await self._read_into(parts, request.content)
+            except TimeoutError:
+                self._log.warning("a request's body did not come", seconds=SLOWEST_BODY)
+                why = f"The body took longer than {SLOWEST_BODY:g} s."
+                raise Refusal(408, "M_UNKNOWN", why) from None
         if size > self.max_body:
             # The homeserver will offer the same transaction for ever: an operator must act.
             self._log.error("body exceeds appservice.max_body_size", limit=self.max_body)
             raise Refusal(413, "M_TOO_LARGE", f"The body is longer than {self.max_body} bytes.")
         return b"".join(parts)
+
+    async def _read_into(self, parts: list[bytes], content: StreamReader) -> int:
+        size = 0
+        while size <= self.max_body and (chunk := await content.readany()):
+            size += len(chunk)
+            parts.append(chunk)
+        return size
 
 
 def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
@@ -283,6 +308,11 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
     if not is_ours(sender):
         return False
     return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
+
+
+def is_id(text: str) -> bool:
+    """False for what is no id of a user, room or event: no database could be asked about it."""
+    return 0 < len(text) <= _LONGEST_ID and "\0" not in text
 
 
 def _done() -> web.Response:

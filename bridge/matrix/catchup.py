@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.appservice import Arrived, is_echo
+from bridge.matrix.appservice import Arrived, is_echo, is_id
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import mapping, text
 from bridge.matrix.events import is_membership, sent_at
@@ -123,7 +123,9 @@ class CatchUp:
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """The event as a transaction brings it; None for an echo, and for what was taken back."""
         event_id, sender, kind = (text(event, key) for key in ("event_id", "sender", "type"))
-        if not event_id or not sender or "redacted_because" in mapping(event, "unsigned"):
+        if not (is_id(event_id) and is_id(sender)) or "redacted_because" in mapping(
+            event, "unsigned"
+        ):
             return None
         if is_echo(self.is_ours, kind, sender, event.get("state_key")):
             return None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -211,14 +213,85 @@ use; short enough for those that strangers leave half-open, each of which holds 
 """
 
 
+MOST_CONNECTIONS = 1000
+"""Of one port, and no more than an eighth of the process's descriptors."""
+BACKLOG = 1024
+"""Connections that the system holds until they are accepted."""
+UNREAD = 60.0
+"""Seconds after which a peer is given up that reads nothing of what waits for it."""
+SAID_EVERY = 60.0
+"""Seconds from one line in the log about too many connections to the next."""
+
+
+class Guard:
+    """Keeps the connections of a port few, and none for ever, whoever makes them.
+
+    Of too many, the one ends on which no request has begun or ended for the longest time. So nobody
+    who is served is kept out by requests that are never whole, bodies that drip, or idle sockets. A
+    peer that does not read is reset, for else its socket would stay until all is sent to it.
+    """
+
+    def __init__(self, runner: web.BaseRunner, section: str) -> None:
+        server = runner.server
+        assert server is not None  # noqa: S101 - it is set up
+        self._section = section
+        self._most = min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+        """The longest unused first."""
+        self._quiet_until = 0.0
+        self._made, self._lost = server.connection_made, server.connection_lost
+        self._handle = server.request_handler
+        # aiohttp calls these of its server for each connection and request, and has no other hook.
+        server.connection_made = self._connected  # type: ignore[method-assign]
+        server.connection_lost = self._gone  # type: ignore[method-assign]
+        server.request_handler = self._served
+
+    def _connected(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self._made(handler, transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux
+            made: socket.socket = transport.get_extra_info("socket")
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD * 1000))
+        self._open[handler] = transport
+        if len(self._open) > self._most:
+            oldest = next(iter(self._open))
+            self._open.pop(oldest).abort()
+            if (now := time.monotonic()) >= self._quiet_until:
+                self._quiet_until = now + SAID_EVERY
+                log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
+                log.warning("too many connections", port=self._section, most=self._most)
+
+    def _gone(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._open.pop(handler, None)
+        self._lost(handler, exc)
+
+    async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._used(request.protocol)
+        try:
+            return await self._handle(request)
+        except ConnectionError:
+            if request.transport is not None:
+                raise
+            raise web.HTTPBadRequest from None  # aiohttp would log it whole; nobody is there
+        finally:
+            self._used(request.protocol)
+
+    def _used(self, handler: web.RequestHandler) -> None:
+        if (transport := self._open.pop(handler, None)) is not None:
+            self._open[handler] = transport
+
+
 class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
 
 async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
-    """Listen where a section of the configuration says; return the port (useful with port 0)."""
+    """Listen where a section of the configuration says; return the port (useful with port 0).
+
+    Whoever connects can neither use up the process's descriptors nor keep one for ever (`Guard`).
+    """
+    Guard(runner, section)
     try:
-        await web.TCPSite(runner, hostname, port).start()
+        await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
     except (OSError, UnicodeError) as error:  # the latter from a name that can be none
         # Its own text repeats the address; the numbers of an unknown name are below zero.
         number = getattr(error, "errno", None) or 0

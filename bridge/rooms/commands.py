@@ -369,8 +369,8 @@ def _run(visit: Visit, verb: str, call: Call) -> None:
     COMMANDS[verb].run(visit, call)
 
 
-LONGEST_ORDER = 2_000
-"""Characters."""
+LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
+"""Characters of an order, and of who gave it."""
 
 
 def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> Parsed:
@@ -396,7 +396,7 @@ def ordered(visit: Visit, order: Order) -> None:
     parsed = _parse_words(_split(order.words.split()))
     if isinstance(parsed, Malformed) or visit.record.membership is not Membership.JOINED:
         return
-    by = By(order.actor, order.way)
+    by = By(order.actor[:LONGEST_ACTOR], order.way)
     if COMMANDS[parsed.verb].outside == "acts":
         after = " ".join(parsed.words)
         note(visit, by, parsed.verb, after=after)

@@ -343,6 +343,7 @@ class Engine:
     async def accept_events(self, events: Sequence[tuple[RoomId, EventId, Raw]]) -> int:
         """Let events happen, once each; returns how many were new, when they are durable.
 
+        Where rooms had to try again, some that are known count twice: it may say too few.
         An event that the database can never hold is logged and dropped, for the homeserver would
         send it for ever, and nothing after it. StoreError: not all was stored; the homeserver has
         to keep the transaction.
@@ -359,7 +360,7 @@ class Engine:
                 room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
-        return len(events) - await self._take(by_room)
+        return max(0, len(events) - await self._take(by_room))
 
     async def _record_of(self, room_id: RoomId, raw: Raw) -> RoomId:
         """The room under whose id an event is stored (`Upgrades`).

@@ -32,6 +32,7 @@ from bridge.storage.query import (
     Part,
     Query,
     Rows,
+    TakesNothing,
     Together,
     Unreachable,
     as_one,
@@ -94,6 +95,10 @@ _LOST = (
     asyncpg.exceptions.PostgresSystemError,
 )
 """After these the connection, or the server, is of no use for now."""
+_TAKES_NOTHING = (
+    asyncpg.exceptions.InsufficientResourcesError,  # a full disk, no memory
+    asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
+)
 _UNSTORABLE = (
     ValueError,  # of asyncpg itself: a value that it cannot encode
     asyncpg.exceptions.DataError,
@@ -161,7 +166,9 @@ class PostgresEngine:
         except StoreError as error:
             if isinstance(error, Unreachable):
                 self._become_another()
-            if answers is None or not await self._committed(writer, token):
+            if answers is None or isinstance(error, TakesNothing):
+                raise
+            if not await self._committed(writer, token):
                 raise
         return answers
 
@@ -174,9 +181,10 @@ class PostgresEngine:
                 self._check([only])
                 sent = True
                 return await _fetch_together(connection, (*only.parts, mark))
-        except Unreachable:
+        except Unreachable as error:
             self._become_another()
-            if not sent or not await self._committed(writer, token):
+            unwritten = not sent or isinstance(error, TakesNothing)
+            if unwritten or not await self._committed(writer, token):
                 raise
             if only.reading is None:
                 return []
@@ -462,10 +470,10 @@ class Channel:
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
         await connection.execute(END_SESSION, self.id)
+        # Held by our former session until that has ended, and with it the claim.
+        await connection.execute(MARK, self.id, timeout=FORMER_SECONDS)
         if not await connection.fetchval(CLAIM if self._locks is None else SHARED_CLAIM):
             raise AlreadyInUse
-        # Held by our former session until that has ended.
-        await connection.execute(MARK, self.id, timeout=FORMER_SECONDS)
         if self._locks is not None:
             await self._locks.begin(connection, self.id)
 
@@ -504,6 +512,8 @@ def _translated(error: BaseException) -> StoreError:
     text = f"PostgreSQL: {name}" + (f" ({state})" if state else "")
     if isinstance(error, _CORRUPT):
         return CorruptDatabaseError(text)
+    if isinstance(error, _TAKES_NOTHING):
+        return TakesNothing(text)
     if not refused(error):
         return Unreachable(text)
     return Unstorable(text) if isinstance(error, _UNSTORABLE) else StoreError(text)

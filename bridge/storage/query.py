@@ -247,6 +247,10 @@ class Unreachable(StoreError):
     """The database is away, full or hung: another request would fare no better."""
 
 
+class TakesNothing(Unreachable):
+    """The database answers, and takes nothing for now: the request was surely not written."""
+
+
 def cannot_open(path: Path, error: OSError) -> Unreachable:
     """The error for a fault of a database's file or folder."""
     return Unreachable(f"cannot open {path}: {error.strerror or error}")

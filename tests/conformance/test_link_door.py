@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -147,10 +148,22 @@ async def test_06_login_rate() -> None:
 
 @pytest.mark.asyncio
 async def test_06b_login_rate_over_a_restart() -> None:
-    """Row 6: the server does not know that we were started anew between two of its windows."""
+    """Row 6: the server does not know that we were started anew between two of its windows.
+
+    By the moments that we note, on our own clock: how long a request then takes is the machine's.
+    """
+    facts, seen = Facts(), Counter[int]()
+    save = facts.save_fact
+
+    async def noted(name: str, value: str) -> None:
+        nonlocal seen
+        seen |= Counter(map(int, value.split()))
+        await save(name, value)
+
+    facts.save_fact = noted  # type: ignore[method-assign]
     async with WildServer().running() as server:
         settings = settings_for(server.base_url, login_count=4, login_seconds=0.8)
-        tokens, facts = Tokens(), Facts()
+        tokens, logins = Tokens(), 0
         for run in range(3):
             async with (
                 rig(settings, tokens=tokens, facts=facts) as rigged,
@@ -158,7 +171,9 @@ async def test_06b_login_rate_over_a_restart() -> None:
             ):
                 for number in range(3):
                     tasks.create_task(rigged.call(account(f"{run}.{number}"), 1, ASK))
-        times = server.logins
-        assert len(times) == 9
-        assert all(late - early >= 0.78 for early, late in zip(times, times[4:], strict=False))
-        assert times[-1] - times[0] < 4
+            logins += 3
+            assert len(server.logins) == logins
+        times = sorted(seen.elements())
+        assert len(times) == logins
+        assert times[-1] - times[0] >= 2 * 800 - 2
+        assert all(late - early >= 800 - 1 for early, late in zip(times, times[4:], strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     CustomerContent,
@@ -73,6 +74,33 @@ def test_a_correction_that_waits_says_no_word_of_what_was_taken_back() -> None:
     back(scene, one)
     scene.reply()
     assert scene.texts[:2] == ["9999", "1234"]
+
+
+def test_what_is_taken_back_goes_in_all_its_wordings() -> None:
+    """The words and what corrects them wait, and so does a correction of that correction."""
+    scene = Scene()
+    scene.begin()
+    scene.text("under way")
+    one = scene.text("one")
+    scene.happen(Said(FIX, CustomerText("one → two"), amends=one, instead=CustomerText("two")))
+    scene.happen(Said(REPLY, CustomerText("two → 3"), amends=FIX, instead=CustomerText("3")))
+    back(scene, one, FIX, REPLY, note="")
+    answer(scene)
+    assert scene.texts == ["under way"]
+    assert scene.state.held == ()
+
+
+def test_what_corrects_a_wording_that_is_taken_back_is_the_message() -> None:
+    """Not a correction any more: of what it corrects nobody is to hear."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    scene.text("under way")
+    scene.happen(Said(REPLY, CustomerText("two → 3"), amends=FIX, instead=CustomerText("3")))
+    back(scene, one, FIX)
+    answer(scene)
+    assert scene.texts == ["one", "under way", "3", NOTE]
 
 
 def test_a_long_correction_whose_first_part_is_under_way_goes_on() -> None:
@@ -289,6 +317,21 @@ def test_a_file_keeps_its_own_caption() -> None:
     assert scene.texts == ["secret", "a.zip", "look"]
 
 
+def test_a_file_keeps_its_own_long_caption() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    one = scene.text("secret")
+    own = " ".join(f"{number:03}" for number in range(50))
+    media = CustomerMedia("file", "a.zip", "mxc://h/a", caption=f"re secret: {own}")
+    reply(scene, one, "secret", replace(media, caption=own), media)
+    back(scene, one, note="")
+    scene.reply()
+    scene.uploaded()
+    answer(scene)
+    assert scene.texts[:2] == ["secret", "a.zip"]
+    assert "".join(str(one) for one in scene.texts[2:]) == own
+
+
 def test_a_long_reply_loses_its_quotation_and_nothing_else() -> None:
     scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
     scene.begin()
@@ -305,6 +348,34 @@ def test_a_quotation_that_takes_more_than_one_frame_is_left_out() -> None:
     scene.begin()
     reply(scene, EventId("$old"), "a long quotation of many words " * 2, CustomerText("yes"))
     assert scene.texts == ["yes"]
+
+
+def test_a_quotation_that_is_just_one_frame_is_left_out() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    content = CustomerText("q" * 40 + "yes")
+    reply(scene, EventId("$old"), "", CustomerText("yes"), content)
+    assert scene.texts == ["yes"]
+
+
+def test_what_was_taken_back_under_way_stays_so_whatever_else_is() -> None:
+    scene = Scene()
+    scene.begin()
+    back(scene, scene.text("one"), note="")
+    back(scene, scene.text("two"), note="")
+    scene.cut()
+    scene.later(60)
+    assert scene.texts == ["one"]
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    scene.reply()
+    reply(scene, one, "secret", CustomerText("right?"))
+    back(scene, one, note="")
+    back(scene, scene.text("two"), note="")
+    scene.cut()
+    scene.later(1)
+    assert scene.texts == ["secret", "re secret: right?", "right?"]
 
 
 def test_what_is_all_blank_quotes_nothing() -> None:

@@ -325,6 +325,15 @@ def test_what_no_repetition_mends_ends_the_wish() -> None:
     assert scene.state.callback is None
 
 
+@pytest.mark.parametrize("reason", [FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED])
+def test_what_an_operator_has_to_mend_ends_the_wish(reason: FailureReason) -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.fail(reason, code=-20)
+    assert scene.card == [f"trouble.{reason}", "queue.kept", "callback.hopeless"]
+    assert scene.state.callback is None
+
+
 def test_a_service_that_is_away_is_tried_later() -> None:
     scene = wished(Scene())
     scene.later(5 * MINUTE)

@@ -342,6 +342,14 @@ def test_only_what_shows_nothing_is_called_empty(text: str, key: str) -> None:
     assert scene.reported == {event: key}
 
 
+def test_what_shows_nothing_may_be_refused_for_another_reason() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("\u200b")
+    scene.reply(-14)
+    assert scene.reported == {event: "undelivered.not_understood"}
+
+
 def test_a_picture_is_not_called_empty() -> None:
     scene = Scene()
     scene.begin()

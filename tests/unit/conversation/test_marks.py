@@ -10,6 +10,7 @@ import random
 import msgspec
 import pytest
 
+from bridge.conversation import history
 from bridge.conversation.history import (
     MOST_HEARD,
     MOST_RECALLED,
@@ -374,6 +375,20 @@ def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
             )
         ]
         assert list(map(plain, marks)) == found
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},  # two bytes of nothing are no digest: a push would be compared with it
+        {"id": "7", "exact": b"ab"},
+        {"awaited": 9, "exact": b"ab"},
+        {"exact": b"ab"},
+    ],
+)
+def test_whatever_a_mark_says_is_kept(told: dict[str, object]) -> None:
+    mark = Mark(1, bytes(5), session=SessionId(SESSION), **told)  # type: ignore[arg-type] # by name
+    assert shown_lately(Conversation(marks=history._packed([mark]))) == (mark,)
 
 
 def test_a_chat_with_many_words_is_a_small_record() -> None:

@@ -282,6 +282,17 @@ def test_words_go_along_with_a_rating_that_overtakes_them() -> None:
     assert scene.notices == ["rating.changed"]
 
 
+def test_words_that_went_along_are_known_as_such_after_a_newer_rating() -> None:
+    """So that who takes them back is told that they have gone."""
+    scene = asked_why()
+    add(scene)
+    scene.reply()
+    scene.rate(1)
+    scene.reply()
+    assert scene.state.rated is not None
+    assert scene.state.rated.event_id == WORDS
+
+
 def test_words_that_go_along_stay_beside_those_of_a_newer_rating() -> None:
     scene = asked_why()
     add(scene)
@@ -360,6 +371,14 @@ def test_words_that_are_taken_back_do_not_go() -> None:
     scene.happen(Withdrawn(WORDS))
     scene.later(60)
     assert len(scene.sent(104)) == 1
+
+
+def test_words_that_are_taken_back_under_way_are_answered_with_nothing() -> None:
+    scene = asked_why()
+    add(scene)
+    scene.happen(Withdrawn(WORDS))
+    scene.reply()
+    assert scene.notices == []
 
 
 def test_words_of_the_first_rating_that_are_taken_back_do_not_go() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.conversation.machine import deadline
 from bridge.conversation.model import (
     CallFailed,
+    CallWebChat,
     Chatting,
     Consulted,
     FailureReason,
@@ -17,7 +19,7 @@ from bridge.conversation.model import (
     UploadMedia,
 )
 from bridge.conversation.policy import Policy
-from bridge.ids import CallId, EventId
+from bridge.ids import CallId, EventId, RequestId
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import Logout, Reply
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
@@ -212,6 +214,8 @@ def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
     scene.cancel()
     scene.reply(-8)
     assert scene.notices == ["cancel.refused"]
+    scene.later(scene.policy.cancel_wait / 1000 + 1)
+    assert scene.phase == "Queued"
     scene.push(202, sessionId=SESSION, agents=[MEI])
     assert scene.delivered == ["$1"]
 
@@ -224,6 +228,19 @@ def test_a_request_that_is_gone_needs_no_cancel() -> None:
     assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
     assert scene.reported == {event: "queue.dropped"}
     assert scene.notices == []
+
+
+def test_the_answer_about_another_request_cancels_none() -> None:
+    """Where the queue gave us another number meanwhile."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    phase = scene.state.phase
+    assert isinstance(phase, Queued)
+    other = msgspec.structs.replace(phase, request_id=RequestId(REQUEST + 1))
+    scene.state = msgspec.structs.replace(scene.state, phase=other)
+    scene.reply()
+    assert scene.phase == "Queued"
 
 
 def test_a_refused_close_leaves_the_chat() -> None:
@@ -367,6 +384,34 @@ def test_a_request_that_is_said_to_be_none_is_not_taken_back() -> None:
     assert scene.card == ["queue.cancelled", "queue.dropped"]
 
 
+def test_a_request_that_is_said_to_be_none_is_awaited_from_now_on() -> None:
+    """However long its number was known before."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.now += 300_000
+    scene.reply(-10)
+    assert deadline(scene.state, scene.policy) == scene.now + scene.policy.accepted_wait
+
+
+def test_a_pre_message_that_was_refused_is_new_to_the_chat() -> None:
+    """It had gone out twice; no agent has it, and the ledger marks no double."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cut()
+    scene.later(5)
+    scene.reply(-14)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    sent = [one for one in scene.calls if isinstance(one, CallWebChat)]
+    assert [one.repeat for one in sent] == [False, False, True, False]
+    for _ in range(scene.policy.max_repeats):  # as often as one that never went out
+        scene.cut()
+        scene.later(30)
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+    assert scene.reported == {}
+
+
 def test_a_pre_message_that_is_blank_to_the_server() -> None:
     scene = Scene()
     event = scene.text("\u200b")
@@ -385,6 +430,29 @@ def test_a_pre_message_that_is_blank_to_the_server_alone_goes_to_the_chat() -> N
     scene.reply()
     assert scene.texts == ["one", "one"]
     assert scene.delivered == [event]
+
+
+def test_a_blank_pre_message_that_is_refused_otherwise_goes_to_the_chat() -> None:
+    scene = Scene()
+    scene.text("\u200b")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-14)
+    assert scene.reported == {}
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert len(scene.sent(110)) == 1
+
+
+def test_what_one_request_refused_another_may_take() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    phase = scene.state.phase
+    assert isinstance(phase, Queued)
+    other = msgspec.structs.replace(phase, request_id=RequestId(REQUEST + 1))
+    scene.state = msgspec.structs.replace(scene.state, phase=other)
+    scene.reply(-14)
+    assert isinstance(scene.state.phase, Queued)
+    assert not scene.state.phase.pre_refused
 
 
 def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from bridge.ids import AgentId, SessionId
 from bridge.link import link
+from bridge.link.budget import Budget
 from bridge.link.http_client import Backoff
 from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
 from bridge.link.socket import Wire
@@ -51,7 +52,9 @@ class Stage:
     def __init__(self, last_words: float = 0.01) -> None:
         self.events = Events()
         self.wire = FakeWire()
+        self.budget = Budget(1000)
         around = SimpleNamespace(
+            budget=self.budget,
             events=self.events,
             clock=RealClock(),
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
@@ -61,8 +64,8 @@ class Stage:
         self.deliveries = Deliveries(ROOM, cast("Shared", around), last_words)
         self.deliveries.wire = cast("Wire", self.wire)
 
-    def push(self, received: Received | Ignored) -> None:
-        self.deliveries.push(received)
+    def push(self, received: Received | Ignored, size: int = 1) -> None:
+        self.deliveries.push(received, size)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -193,6 +196,40 @@ async def test_the_queue_is_bounded() -> None:
         await stage.deliveries.settled()
         assert stage.wire.flow == ["pause", "resume"]
     assert stage.numbers == list(range(MOST_WAITING + 1))
+
+
+@pytest.mark.asyncio
+async def test_while_too_much_waits_on_all_links_one_at_a_time_is_read() -> None:
+    """By whichever link it is: what has nothing waiting is read, so that all go on."""
+    stage = Stage()
+    stage.events.gate.clear()
+    stage.budget.taken += 995  # on other links
+    async with stage.running(), asyncio.timeout(5):
+        stage.push(push(0), 5)
+        assert stage.wire.flow == []
+        stage.push(push(1), 5)
+        assert stage.wire.flow == ["pause"]
+        stage.events.gate.set()
+        await stage.deliveries.settled()
+        assert stage.wire.flow == ["pause", "resume"]
+        assert stage.budget.taken == 995
+        stage.budget.taken += 10
+        stage.push(push(2))
+        assert stage.wire.flow == ["pause", "resume", "pause"]
+        await stage.deliveries.settled()
+        assert stage.wire.flow[3:] == ["resume"]
+    assert stage.numbers == [0, 1, 2]
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_away_while_too_much_waits_costs_the_link() -> None:
+    stage = Stage()
+    stage.events.refusals = 2
+    stage.budget.taken += 1001
+    async with stage.running():
+        stage.push(push(1))
+        await stage.deliveries.settled()
+    assert stage.wire.closed == 2
 
 
 @pytest.mark.asyncio

@@ -12,13 +12,17 @@ import base64
 import gzip
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 
 from bridge.conversation.model import FailureReason
+from bridge.link import budget
+from bridge.link.budget import USUAL, Budget
 from bridge.link.http_client import LONGEST_ANSWER
 from bridge.link.socket import Connection
 from bridge.rooms.ports import CallFailure, TooBig, Unavailable
@@ -33,7 +37,9 @@ LONGEST = 1_000_000
 
 
 @asynccontextmanager
-async def facing(play: Callable[[*Streams], Awaitable[None]]) -> AsyncIterator[Connection]:
+async def facing(
+    play: Callable[[*Streams], Awaitable[None]], longest: int = LONGEST
+) -> AsyncIterator[Connection]:
     """A socket to a server that plays so, once the handshake is over."""
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +64,7 @@ async def facing(play: Callable[[*Streams], Awaitable[None]]) -> AsyncIterator[C
             create_connection=Connection,
             ping_interval=None,
             compression=None,
-            max_size=LONGEST,
+            max_size=longest,
         )
         assert isinstance(socket, Connection)
         yield socket
@@ -136,6 +142,80 @@ async def test_a_frame_that_says_it_has_64_mib() -> None:
         await ended.wait()
         assert socket.protocol.close_sent is not None
         assert socket.protocol.close_sent.code == 1009
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("fragmented", [False, True])
+async def test_many_links_whose_messages_never_end(*, fragmented: bool, slowly: bool) -> None:
+    """Of all together no more is kept than the budget: the largest goes first, small ones stay."""
+    shared, longest, links = Budget(4 * LONGEST), LONGEST, 30
+    size = 10_000 if fragmented else longest
+    mark = b"\x7e" + size.to_bytes(2, "big") if fragmented else b"\x7f" + size.to_bytes(8, "big")
+
+    begin = asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kind = b"\x01"
+        await begin.wait()
+        for number in range(longest // 10_000 - 1):
+            if fragmented or not number:
+                writer.write(kind + mark)
+            kind = b"\x00"
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            if slowly:
+                await asyncio.sleep(0.001)
+        await reader.read(1)
+
+    async def usual(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await begin.wait()
+        writer.write(b"\x01\x7e" + (USUAL - 1).to_bytes(2, "big") + b"x" * (USUAL - 1))
+        await reader.read(1)
+
+    most, ended, heard = 0, 0, list[object]()
+
+    def over() -> None:
+        nonlocal ended
+        ended += 1
+
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(facing(usual, longest)) for _ in range(3)]
+        stay = list(sockets)
+        wild = [await stack.enter_async_context(facing(play, longest)) for _ in range(links)]
+        sockets += wild
+        with capture_logs() as logs:
+            for socket in sockets:
+                socket.budget = shared
+                socket.hand_over(heard.append, over)
+            begin.set()
+            while ended < links - 4:
+                taken = sum(
+                    len(one._fragments) + len(one.protocol.reader.buffer) for one in sockets
+                )
+                most = max(most, shared.taken, taken)
+                await asyncio.sleep(0.001)
+        assert most <= 4 * LONGEST + 300_000  # and what one reading brings
+        assert all(one.protocol.close_sent is None for one in stay)
+        codes = {one.protocol.close_sent.code for one in sockets if one.protocol.close_sent}
+        assert codes == {1009}
+        assert heard == []
+        assert [one["event"] for one in logs] == ["webchat sends more than fits into memory"]
+    await eventually(lambda: shared.taken == 0)
+
+
+async def test_a_budget_that_small_messages_use_up_costs_no_link() -> None:
+    told: list[int] = []
+    tight = Budget(100)
+    ways = [partial(told.append, number) for number in range(3)]
+    for way in ways:
+        tight.half(USUAL, way)
+    assert told == []
+    tight.half(USUAL + 1, ways[1])
+    assert told == [1]
+    tight.half(0, ways[1])
+    tight.half(0, ways[0])
+    assert tight.taken == USUAL
+    assert budget.MOST < 100 << 20
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -298,7 +298,7 @@ class Socket:
             ping_after=30.0,
             unheard=self.kinds.append,
         )
-        self.wire._push = self.handed.append
+        self.wire._push = lambda told, _: self.handed.append(told)
 
     state = State.OPEN
 

@@ -16,11 +16,13 @@ from aiohttp.web import BaseRequest, Response, ServerRunner
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Arrived, Endpoint, Page
+from bridge.matrix import appservice
+from bridge.matrix.appservice import LONG_BODY, LONG_TURNS, Arrived, Endpoint, Page
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
+from tests.unit.link.rig import eventually
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
 PATH = "/_matrix/app/v1/transactions/1"
@@ -438,6 +440,63 @@ async def test_a_homeserver_that_hangs_up_meanwhile_is_no_error(
         await asyncio.sleep(0.1)
         assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1"]
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appservice, "SLOWEST_BODY", 0.3)
+
+    async def drips() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    async with running() as rig, asyncio.timeout(4):
+        with capture_logs() as logs:
+            response = await rig.client.put(PATH, data=drips(), headers=HEADERS)
+            assert response.status == 408
+            assert (await response.json())["errcode"] == "M_UNKNOWN"
+    assert [one["event"] for one in logs] == ["a request's body did not come"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("field", ["event_id", "room_id", "sender"])
+@pytest.mark.parametrize("value", ["", "!a\0:b", "$" + "x" * 255])
+async def test_what_no_database_could_be_asked_about_is_no_event(field: str, value: str) -> None:
+    """Else the homeserver would send it for ever, and nothing after it."""
+    async with running() as rig:
+        response = await rig.put({"events": [event(1) | {field: value}, event(2)]})
+        assert response.status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$2"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("length", ["known", "unknown"])
+async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> None:
+    """Short ones pass them."""
+    text = "x" * LONG_BODY
+    bodies = [msgspec.json.encode({"events": [event(one, body=text)]}) for one in range(5)]
+
+    async def unknown(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    async with running(max_body=10**6) as rig, asyncio.timeout(10):
+        rig.intake.open.clear()
+
+        async def put(body: bytes) -> int:
+            data = body if length == "known" else unknown(body)
+            return (await rig.client.put(PATH, data=data, headers=HEADERS)).status
+
+        async with asyncio.TaskGroup() as tasks:
+            long = [tasks.create_task(put(body)) for body in bodies]
+            await asyncio.sleep(0.2)
+            assert rig.intake.calls == LONG_TURNS
+            short = tasks.create_task(rig.put({"events": [event(9)]}))
+            await eventually(lambda: rig.intake.calls == LONG_TURNS + 1)
+            rig.intake.open.set()
+        assert [one.result() for one in long] == [200] * 5
+        assert short.result().status == 200
+    assert len(rig.intake.taken) == 6
 
 
 @pytest.mark.asyncio

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
+from typing import Self
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
@@ -21,6 +24,7 @@ from bridge.webchat.frames import ChatStarted, Received
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
+from tests.unit.link.rig import eventually
 
 
 def test_two_bridges_have_metrics_of_their_own() -> None:
@@ -280,3 +284,123 @@ def test_call_centres_are_told_apart() -> None:
         'webchat_sessions{enterprise="best",phase="Queued",queue="1"} 3.0',
     ):
         assert line in text, line
+
+
+# --- who connects ---------------------------------------------------------------------------------
+
+ASK = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+BODY = b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx"
+
+
+class Caller:
+    """A connection to a port."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def at(cls, port: int, sent: bytes = b"") -> Self:
+        made = cls(*await asyncio.open_connection("127.0.0.1", port))
+        made._writer.write(sent)
+        return made
+
+    async def ask(self) -> None:
+        self._writer.write(ASK)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        (length,) = re.findall(rb"Content-Length: (\d+)", head)
+        await self._reader.readexactly(int(length))
+
+    async def read(self) -> int:
+        return len(await self._reader.read(500_000))
+
+    @property
+    def lives(self) -> bool:
+        return not self._reader.at_eof() and self._reader.exception() is None
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sent", [b"", ASK[:-2], BODY], ids=["idle", "half a head", "half a body"])
+async def test_of_too_many_connections_the_longest_unused_ends(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Whoever is served goes on being served, on the same connection."""
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 20)
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
+        with capture_logs() as logs:
+            served, crowd = await Caller.at(port), []
+            for _ in range(10):
+                crowd += [await Caller.at(port, sent) for _ in range(9)]
+                if sent is BODY:  # it is told at once that nobody wants it
+                    assert all([await one.read() for one in crowd[-9:]])
+                await served.ask()
+            await eventually(lambda: sum(one.lives for one in crowd) == 19)
+            await served.ask()
+        for one in (served, *crowd):
+            await one.close()
+    (told,) = (one for one in logs if one["event"] == "too many connections")
+    assert (told["port"], told["most"]) == ("metrics", 20)
+
+
+@pytest.mark.asyncio
+async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        read.set()
+        try:
+            await request.read()
+        finally:
+            ended.set()
+        raise AssertionError("it never comes")
+
+    runner = web.ServerRunner(web.Server(handler, access_log=None))
+    await runner.setup()
+    async with asyncio.timeout(10):
+        caller = await Caller.at(await module.listen(runner, "metrics", "127.0.0.1", 0), BODY)
+        await read.wait()
+        await caller.close()
+        await ended.wait()
+        await quiet()
+    await runner.cleanup()
+    assert caplog.records == []
+
+
+@pytest.mark.asyncio
+async def test_a_process_with_few_descriptors_keeps_most_of_them_for_chats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
+        crowd = [await Caller.at(port) for _ in range(40)]
+        await eventually(lambda: sum(one.lives for one in crowd) == 32)
+        await crowd[-1].ask()
+        for one in crowd:
+            await one.close()
+
+
+@pytest.mark.asyncio
+async def test_who_does_not_read_is_reset_and_who_reads_slowly_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "UNREAD", 0.2)
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
+        # More answers than the system's own buffers take; a stream that is not read is paused.
+        deaf, slow = [await Caller.at(port, ASK * 5000) for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            assert await slow.read()
+        with suppress(ConnectionError):
+            while await deaf.read():
+                pass
+        assert not deaf.lives
+        assert slow.lives
+        for one in (deaf, slow):
+            await one.close()

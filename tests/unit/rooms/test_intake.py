@@ -42,6 +42,17 @@ async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_comes_twice_at_once_is_no_less_than_nothing_new() -> None:
+    world = World()
+    await world.chatting()
+    event = world.event()
+    async with world.running() as engine:
+        assert await engine.accept_events([event]) == 1
+        again = await asyncio.gather(*(engine.accept_events([event]) for _ in range(2)))
+    assert again == [0, 0]
+
+
+@pytest.mark.asyncio
 async def test_words_of_another_session_are_shown_and_an_operator_is_told() -> None:
     """They came by this room's own link: a server that does so mixes up its customers."""
     world = World()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -124,6 +126,27 @@ async def test_the_claim_is_taken_again_with_a_new_connection(
                     break
         with pytest.raises(AlreadyInUse):
             await try_to_claim(url)
+        old.terminate()
+    finally:
+        await engine.close()
+
+
+@pytest.mark.asyncio
+async def test_our_former_session_is_waited_for_until_it_has_ended(
+    postgres_server: PostgresServer,
+) -> None:
+    """It is told to end, and takes a moment: no other bridge has the database."""
+    engine = PostgresEngine(postgres_server.new_schema(), CLOCK, claim_seconds=0.0)
+    await engine.open()
+    try:
+        await engine.claim()
+        await migrate(engine, 1)
+        old, engine._writer._connection = engine._writer._connection, None
+        assert old is not None
+        pid = old.get_server_pid()
+        os.kill(pid, signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(0.3, os.kill, pid, signal.SIGCONT)
+        await engine.commit([Query(same("SELECT 1"))])
         old.terminate()
     finally:
         await engine.close()

@@ -29,6 +29,7 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
+from bridge.storage import postgres
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable
 from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
@@ -186,6 +187,53 @@ async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
             await soon(store, "after")
         finally:
             os.kill(backend, signal.SIGCONT)
+        assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
+
+
+_ENDED = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("trouble", "over", "why"),
+    [
+        (
+            "ALTER DATABASE {0} SET default_transaction_read_only = on",
+            "ALTER DATABASE {0} RESET default_transaction_read_only",
+            "ReadOnlySQLTransactionError",
+        ),
+        (
+            "ALTER ROLE few CONNECTION LIMIT 0",
+            "ALTER ROLE few CONNECTION LIMIT -1",
+            "too many connections",
+        ),
+    ],
+    ids=["read-only", "no connection left"],
+)
+async def test_a_server_that_takes_nothing_for_now(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch, trouble: str, over: str, why: str
+) -> None:
+    """As after a failover, or beside others who use it up: said, nothing lost, and it ends."""
+    url = server.new_database().replace("postgresql://", "postgresql://few:x@", 1)
+    url = re.sub(r"few:x@\w+@", "few:x@", url)
+    name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+    monkeypatch.setattr(postgres, "DOUBT_SECONDS", 1.0)  # of what the ended session was sent
+    if not server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'few'"):
+        server.sql("CREATE ROLE few LOGIN")
+    server.sql(f"ALTER DATABASE {name} OWNER TO few")
+    async with open_store(url, FixedClock()) as store:
+        await accepted(store, "before")
+        server.sql(trouble.format(name))
+        server.sql(_ENDED.format(name))
+        heard: list[str] = []
+        async with asyncio.timeout(10):
+            while not any(why in one for one in heard):
+                with pytest.raises(Unreachable) as caught:
+                    await accepted(store, "trouble")
+                heard.append(str(caught.value))
+                await asyncio.sleep(0.1)
+        server.sql(over.format(name))
+        await soon(store, "after")
         assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
 
 

@@ -68,6 +68,8 @@ def test_text_without_content() -> None:
         (LONG_ROOTED, (LONG_ROOTED, "")),
         ("/webchat/up/abcd", ("", "/webchat/up/abcd")),  # base64 by accident
         ("/9j/photo.jpg", ("", "/9j/photo.jpg")),
+        ("/9j/my-photo.jpg", ("", "/9j/my-photo.jpg")),  # as long as base64 might be
+        ("/9j/abcde", ("", "/9j/abcde")),
         ("/up/my photo.jpg", ("", "/up/my photo.jpg")),
         ("//cdn/a.jpg", ("", "//cdn/a.jpg")),
         ("up/a.jpg", ("", "up/a.jpg")),

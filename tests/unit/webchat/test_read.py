@@ -307,6 +307,13 @@ def test_ratings() -> None:
     assert push(type=200, ratings=ratings) == InitConfig(ratings=((1, "good"), (0, "bad")))
 
 
+@pytest.mark.parametrize("key", ["name", "label", "text", "title", "comments", "ratingComments"])
+@pytest.mark.parametrize("number", ["id", "ratingId", "value"])
+def test_a_ratings_label_may_have_any_of_these_names(number: str, key: str) -> None:
+    assert push(type=200, ratings=[{number: 4, key: "good"}]) == InitConfig(ratings=((4, "good"),))
+    assert push(type=200, ratings=[{number: 4, key: ""}, {key: "good"}]) == InitConfig()
+
+
 def test_a_push_that_says_nothing_wants_its_receipt_too() -> None:
     assert parse_frame('{"type":299,"rsId":"r-9"}') == Ignored("unknown type 299", "r-9")
     assert parse_frame('{"type":205,"rsId":"r-9"}') == Ignored("push 205 without sessionId", "r-9")
