@@ -22,8 +22,7 @@ from msgspec.structs import asdict
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.store import Cutoffs
 from bridge.storage.query import Part, Query, Rows, Statement, Together, for_rows, same, upsert
-from bridge.storage.sealing import Cover
-from bridge.storage.sql import EMPTY_LOG
+from bridge.storage.sql import EMPTY_LOG, Cover
 
 STRETCH = 5_000
 """Rows that are looked through at a time; of these, a write touches those of one room."""

@@ -46,7 +46,7 @@ from msgspec.structs import replace
 from bridge.ids import RoomId, shard_of
 from bridge.rooms.store import NewInput, NotOwned, PassedOn, StoreError
 from bridge.storage.query import Pooled, Statement
-from bridge.storage.sealing import Cover
+from bridge.storage.sql import Cover
 
 ALONE_SECONDS = 15.0
 """How long another process is waited for that does the same."""

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import structlog
+
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
     Change,
@@ -30,7 +32,9 @@ from bridge.rooms.store import (
     Loaded,
     NewEffect,
     Outcome,
+    Seal,
     StoredRoom,
+    StoreError,
     TraceRow,
 )
 from bridge.storage.query import (
@@ -46,16 +50,57 @@ from bridge.storage.query import (
     updating,
     upsert,
 )
-from bridge.storage.sealing import LOST, Cover
 
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
 DEAD = Outcome.DEAD.value
-NO_COVER = Cover()
 HIGHEST = 2**63 - 1
 """The largest number that both databases can hold."""
 UNWRITTEN = b"{}"
 """Record of a room of which nothing is stored but what came (`shards`); JSON, as of any other."""
+
+
+# --- what lies sealed -----------------------------------------------------------------------------
+
+_SEALED = b"\x01"
+_AS_IT_CAME = b'{"is":"MatrixEvent"'
+LOST = b"null"
+"""In place of what cannot be opened any more; it is no input and no effect."""
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
+
+
+class Cover:
+    """What is said in encrypted rooms, sealed with the operator's key where it is stored.
+
+    Of the journal that is whatever did not come from the homeserver: an event lies here as it lies
+    there, sealed by its sender. Of a room it is the record. JSON begins otherwise than what is
+    sealed, so a row tells which it is, and rows of earlier versions are read as they are. Without a
+    `seal` nothing is sealed, and what is cannot be read.
+    """
+
+    def __init__(self, seal: Seal | None = None) -> None:
+        self._seal = seal
+
+    def close(self, room_id: RoomId, said: bytes) -> bytes:
+        """What is to be stored in place of an input, an effect or a record."""
+        if self._seal is None or said.startswith(_AS_IT_CAME):
+            return said
+        return self._seal.seal(room_id, said)
+
+    def open(self, room_id: RoomId, stored: bytes) -> bytes:
+        """It as it was; `LOST` if it was sealed with another secret."""
+        if not stored.startswith(_SEALED):
+            return stored
+        if self._seal is None:
+            return LOST
+        try:
+            return self._seal.open(room_id, bytes(stored))
+        except StoreError as error:
+            _log.error("what was said cannot be read any more", room=room_id, why=str(error))
+            return LOST
+
+
+NO_COVER = Cover()
 
 
 class Attempt(NamedTuple):

@@ -58,9 +58,8 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.sealing import Cover
 from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
-from bridge.storage.sql import NO_COVER, Attempt, Write, carry_out
+from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"

@@ -109,7 +109,7 @@ class Unsealable(StoreError):
 
 
 WORDS = b"words"
-"""The purpose of the key for what is said in encrypted rooms (`storage.sealing`)."""
+"""The purpose of the key for what is said in encrypted rooms (`storage.sql.Cover`)."""
 
 
 class Sealer:

@@ -35,6 +35,7 @@ from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, Rece
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.unit.rooms.test_several import two
 from tests.unit.rooms.visits import ADA, BOT
 
 pytestmark = pytest.mark.asyncio
@@ -384,3 +385,27 @@ async def test_events_are_taken_out_of_the_room_where_we_may() -> None:
 async def test_only_rooms_and_persons_are_erased(subject: str, why: str) -> None:
     with pytest.raises(BadSubject, match=why):
         await survey(World().store, subject, is_ours)
+
+
+async def test_the_room_of_another_process_is_erased_by_that_one() -> None:
+    world = World()
+    await full(world)
+    async with two(world) as (owner, other, post):
+        await talk(world, owner)
+        work = erase(
+            world.store,
+            ADA,
+            is_ours,
+            clock=world.clock,
+            tell=other.tell,
+            by=OPERATOR,
+            force=True,
+        )
+        task = asyncio.get_running_loop().create_task(work)
+        await quiet()
+        assert world.store.rows("chats")
+        await post.deliver()
+        for _ in range(20):
+            await world.clock.turn(0.5)
+        assert (await task).done
+    assert left(world) == []

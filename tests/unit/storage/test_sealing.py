@@ -18,7 +18,7 @@ from bridge.rooms.store import (
     StoredRoom,
 )
 from bridge.storage.query import Query, same
-from bridge.storage.sealing import LOST
+from bridge.storage.sql import LOST
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import one
 from tests.unit.storage.conftest import FixedClock
