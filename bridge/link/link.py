@@ -204,15 +204,18 @@ class Link:
         return LinkState(self.account.room_id, "up" if self.up else state, self._since, trouble)
 
     async def run(self) -> None:
+        """Keep the link up, and deliver what it says, until nobody has wanted it for a while."""
         self._away()
         async with asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(self._deliveries.run())
             keeping = tasks.create_task(self._keep_up())
-            await self.demand.gone(self._timing.release)
-            keeping.cancel()
-            await asyncio.wait([keeping])
-            await self._deliveries.settled()
-            delivering.cancel()
+            keeping.add_done_callback(self._deliveries.end)
+            self.demand.when_gone(self._timing.release, keeping.cancel)
+            try:
+                await self._deliveries.run()
+            except asyncio.CancelledError:
+                keeping.cancel()
+                await self._deliveries.last_words()
+                raise
 
     async def _keep_up(self) -> None:
         while True:
@@ -308,9 +311,9 @@ class Link:
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
-        for side in (socket.request, socket.response):
-            if side is not None:
-                side.headers.clear()  # nobody reads them any more: 3 KiB for each link
+        socket.request = None  # nobody reads them any more: 3 KiB for each link
+        if socket.response is not None:
+            socket.response.headers.clear()
         around.door.let_in()
         return Wire(
             socket,
@@ -468,6 +471,7 @@ class Deliveries:
         self._away_since = 0.0
         """When the store failed first, in loop time; of use while the backoff counts failures."""
         self._more, self._stored = Flag(), Flag()
+        self._ending = False
         self.wire: Wire | None = None
         """The socket that is read. The next one is opened once all that this one said is stored."""
 
@@ -500,21 +504,28 @@ class Deliveries:
             await self._stored.wait()
 
     async def run(self) -> None:
-        """Deliver; when cancelled, store what is queued, as far as `last_words` seconds go."""
-        try:
-            while True:
+        """Deliver, until `end` was called and everything queued is stored."""
+        self._ending = False
+        while self._queue or not self._ending:
+            if self._queue:
                 await self._deliver()
-        except asyncio.CancelledError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._last_words):
-                    while self._queue:
-                        await self._deliver()
-            raise
+            else:
+                self._more.clear()
+                await self._more.wait()
+
+    def end(self, _: object = None) -> None:
+        """Let `run` end once all is stored."""
+        self._ending = True
+        self._more.set()
+
+    async def last_words(self) -> None:
+        """After a cancelled `run`: store what is queued, as far as the seconds go."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._last_words):
+                while self._queue:
+                    await self._deliver()
 
     async def _deliver(self) -> None:
-        while not self._queue:
-            self._more.clear()
-            await self._more.wait()
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
         push = self._queue[0]
         await self._store(push)

@@ -18,10 +18,11 @@ import asyncio
 import itertools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -58,6 +59,7 @@ _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_Told = TypeVar("_Told")
 
 Push = Callable[[frames.Received | frames.Ignored, int], None]
 """Is told what the server pushed, and how many bytes of memory it had."""
@@ -91,6 +93,13 @@ class Loss(msgspec.Struct, frozen=True):
 
 class Connection(ClientConnection):
     """A connection that hands on each message where it is read, not to a task that waits for it."""
+
+    # The library's own attributes fill a dict of which all connections share the keys: just so many
+    # fit, and one more costs each of them a kilobyte.
+    __slots__ = (
+        *("_early", "_fragments", "_half", "_is_text"),
+        *("budget", "fault", "on_end", "on_message"),
+    )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._early: list[str | bytes] = []
@@ -279,8 +288,14 @@ class Wire:
         self, command: frames.Heartbeat | frames.Typing, feature: Feature
     ) -> frames.Reply:
         """Send a command of the link's own, and learn by its reply; fails as `write`."""
-        own = CallId(next(self._own))
-        reply = await (await self.write(own, command, self.learnt.keys))
+        return self._learn(await (await self._put_own(command)), feature)
+
+    def _put_own(
+        self, command: frames.Heartbeat | frames.Typing
+    ) -> Coroutine[Any, Any, asyncio.Future[frames.Reply]]:
+        return self.write(CallId(next(self._own)), command, self.learnt.keys)
+
+    def _learn(self, reply: frames.Reply, feature: Feature) -> frames.Reply:
         if meaning(reply.result).no_command:  # an answer all the same (row 69)
             self.learnt.has_not(feature)
         elif reply.result == ResultCode.INVALID_TOKEN:
@@ -435,11 +450,8 @@ class Wire:
         """
         self._push = push
         try:
-            async with asyncio.TaskGroup() as tasks:
-                guarding = tasks.create_task(self._guard(up))
-                self._socket.hand_over(self.read, self._ended)
-                await self._over.wait()
-                guarding.cancel()
+            self._socket.hand_over(self.read, self._ended)
+            await self._guard(up)
             # The replies to what was written before: each says for certain what became of it.
             await self._drained.wait(self._timing.settle)
         finally:
@@ -484,35 +496,36 @@ class Wire:
     # so often, however much is heard: it may count them. Silence after either ends the socket.
 
     async def _guard(self, up: Callable[[Wire], None]) -> None:
+        """Prove the socket, then watch over it until it is over."""
         await self._answers_ping(self._timing.settle)
         if self.usable:
             self._up_since = self._loop.time()
             up(self)
-        while True:
+        while not self._over.is_set():
             due = self._heard + self.ping_after
             if self.learnt.has(Feature.HEARTBEAT):
                 due = min(due, self._beat_due)
             # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
-            await asyncio.sleep(max(0.001, due - self._loop.time()))
-            if not await self._lives():
+            over = await self._over.wait(max(0.001, due - self._loop.time()))
+            if not over and not await self._lives() and not self._over.is_set():
                 _LOG.info("webchat link is silent: closing it")
                 self._unheard = self._loop.time() - self._heard
                 # A peer that does not answer a ping would not answer a close either.
                 self._socket.transport.abort()
-                return
+                await self._over.wait()
 
     async def _answers_ping(self, seconds: float) -> bool:
-        """Ping, and say whether anything at all was heard within `seconds`."""
+        """Ping, and say whether anything at all was heard within `seconds`, or until it is over."""
         before = self._heard
-        try:
-            async with asyncio.timeout(seconds):
-                await (await self._socket.ping())
+        with suppress(TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(seconds):  # a peer that does not read holds up the ping too
+                pong = await self._socket.ping()
+                assert isinstance(pong, asyncio.Future)  # noqa: S101 - the library promises less
+                await self._over.wait(other=pong)
+            if pong.done() and not pong.cancelled() and pong.exception() is None:
                 self._heard = self._loop.time()
                 return True
-        except TimeoutError:
-            return self._heard > before
-        except ConnectionClosed:
-            return False
+        return self._heard > before
 
     async def _lives(self) -> bool:
         """Send the ping or heartbeat that is due; False if nothing is heard then."""
@@ -524,18 +537,20 @@ class Wire:
         self._beat_due = now + self.ping_after
         before = self._heard
         try:
-            async with asyncio.timeout(self._silence):
-                await self.ask(frames.Heartbeat(), Feature.HEARTBEAT)
-        except TimeoutError:
-            self.learnt.beat(answered=False)
-            return self._heard > before
+            reply = await self._put_own(frames.Heartbeat())
+            if not await self._over.wait(self._silence, reply) and not reply.done():
+                self.learnt.beat(answered=False)
+            if not reply.done():
+                reply.cancel()
+                return self._heard > before
+            self._learn(reply.result(), Feature.HEARTBEAT)
         except CallFailure:
             return False  # the socket is lost already
         self.learnt.beat(answered=True)
         return True
 
 
-def _fulfil(reply: asyncio.Future[frames.Reply], told: frames.Reply | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
     if reply.done():  # its task was cancelled in the same moment
         return
     if isinstance(told, CallFailure):
@@ -564,7 +579,7 @@ class Flag:
 
     def __init__(self) -> None:
         self._set = False
-        self._waiting: tuple[asyncio.Future[None], ...] = ()
+        self._waiting: tuple[asyncio.Future[Flag | None], ...] = ()
 
     def is_set(self) -> bool:
         return self._set
@@ -572,25 +587,31 @@ class Flag:
     def set(self) -> None:
         self._set = True
         for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+            _fulfil(future, self)
 
     def clear(self) -> None:
         self._set = False
 
-    async def wait(self, seconds: float | None = None) -> bool:
-        """Return True once it is set; False if it is not in so many seconds."""
-        if not self._set:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting += (future,)
-            try:
-                async with asyncio.timeout(seconds):
-                    await future
-            except TimeoutError:
-                return self._set
-            finally:
-                self._waiting = tuple(one for one in self._waiting if one is not future)
-        return True
+    async def wait(
+        self, seconds: float | None = None, other: asyncio.Future[Any] | None = None
+    ) -> bool:
+        """Return True once it is set; False if it is not in so many seconds, or before another
+        future is done.
+        """
+        if self._set:
+            return True
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Flag | None] = loop.create_future()
+        self._waiting += (future,)
+        timer = None if seconds is None else loop.call_later(seconds, _fulfil, future, None)
+        if other is not None:
+            other.add_done_callback(lambda _: _fulfil(future, None))
+        try:
+            return await future is self or self._set
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._waiting = tuple(one for one in self._waiting if one is not future)
 
 
 class Demand:
@@ -601,6 +622,9 @@ class Demand:
         self._kept = False
         self._changed = Flag()
         """Set when the count leaves zero or comes back to it."""
+        self._leave: tuple[float, Callable[[], object]] | None = None
+        """What to call after how many seconds at zero."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def present(self) -> bool:
@@ -623,12 +647,25 @@ class Demand:
     def begin(self) -> None:
         self._count += 1
         if self._count == 1:
-            self._changed.set()
+            self._change()
 
     def end(self) -> None:
         self._count -= 1
         if not self._count:
-            self._changed.set()
+            self._change()
+
+    def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
+        """Call `leave` once nobody has wanted the link for `seconds`."""
+        self._leave = seconds, leave
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._leave is not None and not self._count:
+            self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
     async def gone(self, seconds: float) -> None:
         """Return once nobody has wanted the link for `seconds`."""

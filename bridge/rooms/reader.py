@@ -442,7 +442,7 @@ class Reader:
         self.around = around
         """Of the enterprise that serves the room; replaced when that is another."""
         self.turn = InvitationLock(around.inviting)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.
@@ -458,8 +458,8 @@ class Reader:
             if isinstance(happened, Entered | EraseRoom | ErasePerson):
                 return False
             self._simple(visit, happened)
-        except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
-            self._log.exception("unexpected error, going the longer way")
+        except Exception:
+            self.log.exception("unexpected error, going the longer way")
             return False
         return True
 
@@ -505,11 +505,11 @@ class Reader:
                 self._simple(visit, stored)
         except Exception as error:
             if isinstance(error, Unstorable):  # no database can even be asked about it
-                self._log.error("an input could not be handled", seq=row.seq, why=str(error))
+                self.log.error("an input could not be handled", seq=row.seq, why=str(error))
             elif isinstance(error, StoreError):
                 raise
             else:
-                self._log.exception("an input could not be handled", seq=row.seq)
+                self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
         return True
@@ -528,7 +528,7 @@ class Reader:
                 phase, named = visit.record.conversation.phase, stored.push.session_id
                 if isinstance(phase, model.Chatting) and named not in {0, phase.session_id}:
                     # It came by this room's own link: does the server mix up its customers?
-                    self._log.warning("words of another session", here=phase.session_id, of=named)
+                    self.log.warning("words of another session", here=phase.session_id, of=named)
             visit.step(stored)
             return
         match stored:
@@ -606,8 +606,8 @@ class Reader:
             await happened
         except StoreError:
             raise
-        except Exception:  # noqa: BLE001 - logged whole, and its sender is told
-            self._log.exception("an event could not be handled", event_id=event_id)
+        except Exception:
+            self.log.exception("an event could not be handled", event_id=event_id)
             visit.undo(mark)
             self._tell(visit, event_id)
 

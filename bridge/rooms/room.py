@@ -33,7 +33,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-import structlog
 from msgspec.structs import replace
 
 from bridge.conversation import model
@@ -70,6 +69,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     Signal,
     Ticket,
+    Trouble,
     Visit,
     causes,
     entries_of,
@@ -158,7 +158,7 @@ class Room:
         """Those that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
-        self._unsent: set[tuple[int | None, bool]] = set()
+        self._unsent: frozenset[tuple[int | None, bool]] = frozenset()
         """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
         even if the store has them as attempted."""
         self._lately: tuple[str, ...] = ()
@@ -169,20 +169,12 @@ class Room:
         """Of the newest record that is stored, or on its way: ms since the epoch."""
         self._linked: tuple[object, ...] = ()
         """What the link was told last: whether it is wanted, and of its account."""
-        self._failed_commits = 0
-        self._unwritten = 0
-        """Commits in a row that the database did not take."""
-        self._singly = False
-        """One of the inputs leads to what cannot be stored: find out which."""
-        self._poisonous: InputSeq | None = None
-        """The input that is to be buried."""
+        self._trouble = Trouble()
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
         self._shut: RoomId | None = None
         """The room on Matrix that let nothing in, while it is being replaced."""
-        self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
-        """The effect that our own code failed at last, and how often."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
+        self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
         self._receipts = Receipts(self, self.around)
@@ -406,7 +398,7 @@ class Room:
         if not (self._signals or self._inputs):
             return False
         signals, self._signals, error = self._signals, [], None
-        self._busy, failures = True, self._failed_commits
+        self._busy, failures = True, self._trouble.commits
         async with self._reader.turn:
             try:
                 visit = self._visit()
@@ -416,7 +408,7 @@ class Room:
                 raise
             finally:
                 self._busy = False
-            if failures != self._failed_commits:  # and with it what this was made from
+            if failures != self._trouble.commits:  # and with it what this was made from
                 self._signals[:0] = signals
                 return True
             if self._handled(visit, signals, done):
@@ -427,13 +419,13 @@ class Room:
         elif error is not None:
             raise error
         else:
-            self._singly = self._singly and not done
+            self._trouble.singly = self._trouble.singly and not done
         return True
 
     async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
         """Let it all happen to the visit; returns the inputs that did."""
         limit = BATCH
-        if self._singly:
+        if self._trouble.singly:
             limit = 0 if signals else 1
         rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
@@ -446,7 +438,7 @@ class Room:
             await references.erase_more(self.around, visit, causes(under_way, self._drafts))
         done: list[InputRow] = []
         for row in rows:
-            if row.seq == self._poisonous:
+            if row.seq == self._trouble.poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
             elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
                 break
@@ -484,14 +476,14 @@ class Room:
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Isolate the input whose step cannot be stored, or make it a dead letter."""
         if len(signals) + len(done) > 1:
-            self._singly = True
+            self._trouble.singly = True
         elif signals:
             self._log.error("a deadline leads to what cannot be stored; it is let pass")
             self._signals = [one for one in self._signals if one not in signals]
         else:
             (row,) = done
             self._log.error("an input leads to what cannot be stored", seq=row.seq)
-            self._poisonous = row.seq
+            self._trouble.poisonous = row.seq
 
     # --- effects ----------------------------------------------------------------------------
 
@@ -512,9 +504,9 @@ class Room:
             self._shut = self.record.matrix_id
             return self._first(lane) is not None
         except Exception as error:
-            seq, failures = self._failed
-            self._failed = row.seq, failures + 1 if seq == row.seq else 1
-            if self._failed[1] < EFFECT_TRIES:
+            seq, failures = self._trouble.effect
+            self._trouble.effect = row.seq, failures + 1 if seq == row.seq else 1
+            if self._trouble.effect[1] < EFFECT_TRIES:
                 raise
             self._log.exception("an effect is a dead letter now", **log_fields(self.record, row))
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
@@ -627,14 +619,14 @@ class Room:
     def committed(self, answer: Committed) -> None:
         """Callback of a commit that is durable, to be followed by `go_on`."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        self._unwritten = 0
+        self._trouble.unwritten = 0
         if draft.record is not None:
             self.revision += not draft.implied
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
             if self._unsent:
-                self._unsent.discard((row.call_id, row.repeat))
+                self._unsent -= {(row.call_id, row.repeat)}
         for waiting in answer.waiting:
             self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
@@ -662,8 +654,8 @@ class Room:
         """Callback of a commit that failed, and with it whatever was made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
-        self._failed_commits += 1
-        self._unwritten += not isinstance(error, Stale)
+        self._trouble.commits += 1
+        self._trouble.unwritten += not isinstance(error, Stale)
         for draft in drafts:
             if isinstance(error, Unstorable):
                 for ended in draft.ended:
@@ -682,7 +674,7 @@ class Room:
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        if self._unwritten > 1:  # a disk may be full, and reads well
+        if self._trouble.unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
             await self._until_written()

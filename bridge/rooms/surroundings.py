@@ -20,7 +20,6 @@ import asyncio
 import heapq
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -412,11 +411,11 @@ class Loops(msgspec.Struct, eq=False):
     running: set[str] = set()
     stopping: bool = False
     abandoned: bool = False
-    _begun: set[str] = set()
+    _begun: frozenset[str] = frozenset()  # of sets that are mostly empty there is one for all rooms
     _none_begun: asyncio.Event | None = None
-    _pausing: set[asyncio.Task[Any] | None] = set()
-    _failures: Counter[str] = msgspec.field(default_factory=Counter)
-    _unanswered: set[str] = set()
+    _pausing: frozenset[asyncio.Task[Any] | None] = frozenset()
+    _failures: dict[str, int] = {}
+    _unanswered: frozenset[str] = frozenset()
     """Loops that the database did not answer the last time."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
@@ -428,11 +427,11 @@ class Loops(msgspec.Struct, eq=False):
     def begin(self, name: str) -> None:
         """Note that work is under way without a task, in place of the loop of that name."""
         self.running.add(name)
-        self._begun.add(name)
+        self._begun |= {name}
 
     def end(self, name: str) -> None:
         self.running.discard(name)
-        self._begun.discard(name)
+        self._begun -= {name}
         if self._none_begun is not None and not self._begun:
             self._none_begun.set()
 
@@ -459,11 +458,11 @@ class Loops(msgspec.Struct, eq=False):
         if self.stopping:
             raise Stopping
         task = asyncio.current_task()
-        self._pausing.add(task)
+        self._pausing |= {task}
         try:
             await self._sleep(seconds)
         finally:
-            self._pausing.discard(task)
+            self._pausing -= {task}
 
     async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         # It is begun once in any case: an effect that is marked as attempted has to go out.
@@ -488,14 +487,14 @@ class Loops(msgspec.Struct, eq=False):
             # Every room says it each second that it lasts.
             say = self._log.debug if name in self._unanswered else self._log.warning
             say("the database did not answer, trying again", why=str(error))
-            self._unanswered.add(name)
+            self._unanswered |= {name}
         except Exception:  # noqa: BLE001 - logged whole
             self._log.exception("unexpected error, trying again", loop=name)
-            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
-            self._failures[name] += 1
+            failures = self._failures.get(name, 0)
+            wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            del self._failures[name]
-            self._unanswered.discard(name)
+            self._failures.pop(name, None)
+            self._unanswered -= {name}
             return went_on
         with suppress(Stopping):
             await self.pause(wait)

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.machine import step, wants_link
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId
+from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
     Chat,
     Membership,
@@ -503,6 +503,21 @@ class Done(msgspec.Struct):
     """What has to be told to the room."""
     outcome: Outcome = Outcome.DELIVERED
     detail: str = ""
+
+
+class Trouble(msgspec.Struct, eq=False):
+    """Failures of a room. Not attributes of its own: beyond 30 its dict takes a kilobyte more."""
+
+    commits: int = 0
+    """Commits that failed so far."""
+    unwritten: int = 0
+    """Commits in a row that the database did not take."""
+    singly: bool = False
+    """One of the inputs leads to what cannot be stored: find out which."""
+    poisonous: InputSeq | None = None
+    """The input that is to be buried."""
+    effect: tuple[EffectSeq, int] = EffectSeq(0), 0
+    """The effect that our own code failed at last, and how often."""
 
 
 class Ticket(msgspec.Struct, eq=False):

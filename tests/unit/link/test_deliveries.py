@@ -73,6 +73,8 @@ class Stage:
             task = tasks.create_task(self.deliveries.run())
             yield
             task.cancel()
+            await asyncio.wait([task])
+            await self.deliveries.last_words()
 
     @property
     def numbers(self) -> list[int]:
