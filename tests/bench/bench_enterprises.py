@@ -7,7 +7,8 @@ acme's rooms, one each way every `GAP` seconds, each by itself; what best does m
 - quiet: its chats stand, nobody talks;
 - dead: nothing listens at its address, all its rooms want their link, and customers write there;
 - hanging: its address takes connections and answers nothing; the same besides;
-- flooding: its agents and customers write `FLOOD` times a second.
+- flooding: its agents and its customers write `FLOOD` times a second each, together with acme's as
+  much as a Synapse beside it carries.
 
 Rounds take turns, so that what the machine does beside falls upon all alike; the medians count.
 """
@@ -34,7 +35,9 @@ from tests.bench.subjects import Subject, bridge_program, client, open_chats, wr
 
 ACME, BEST = range(20), range(1000, 1200)
 GAP = 0.025
-FLOOD = 100
+FLOOD = 25
+SETTLED = 10.0
+"""Seconds after which a server that is away is tried no more all at once."""
 BEST_USER = "@best_queue_1:localhost"
 Times = dict[str, list[float]]
 
@@ -120,8 +123,8 @@ async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def dead(pair: Pair) -> AsyncIterator[None]:
-    async with pair.server.away(forgetful=True), beside(pair.write_on(agents=False, a_second=20)):
-        await asyncio.sleep(2)
+    async with pair.server.away(forgetful=False), beside(pair.write_on(agents=False, a_second=20)):
+        await asyncio.sleep(SETTLED)
         yield
     await pair.seated_again()
 
@@ -129,11 +132,11 @@ async def dead(pair: Pair) -> AsyncIterator[None]:
 @asynccontextmanager
 async def hanging(pair: Pair) -> AsyncIterator[None]:
     port = int(pair.server.base_url.rpartition(":")[2].partition("/")[0])
-    async with pair.server.away(forgetful=True):
+    async with pair.server.away(forgetful=False):
         loop = asyncio.get_running_loop()
         mute = await loop.create_server(asyncio.Protocol, "127.0.0.1", port)
         async with beside(pair.write_on(agents=False, a_second=20)):
-            await asyncio.sleep(2)
+            await asyncio.sleep(SETTLED)
             yield
         mute.close()
     await pair.seated_again()
