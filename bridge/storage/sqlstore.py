@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import UNSET
 from msgspec.structs import astuple
@@ -46,7 +46,7 @@ from bridge.storage import sql
 from bridge.storage.erasing import Eraser
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
-from bridge.storage.postgres import PostgresEngine
+from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
     CorruptDatabaseError,
     Engine,
@@ -93,6 +93,7 @@ def open_store(
         AlreadyInUse: another process is its bridge.
         Pooled: it is to be shared, and there is a pooler that does not let us.
         NewerSchemaError: a later version of this program has upgraded it.
+        MovedError, UnfinishedError: it goes on elsewhere, or is not whole yet.
         CorruptDatabaseError: it is damaged or no database.
     """
     return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
@@ -459,8 +460,8 @@ class SqlStore:
 # --- URLs and files -------------------------------------------------------------------------------
 
 
-def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
-    """The engine of a database URL, not yet open.
+def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = False) -> Engine:
+    """The engine of a database URL, not yet open; `patient`: a statement may take an hour.
 
     ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
@@ -480,8 +481,20 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
             named = False
         if not named:
             raise ValueError(f"a PostgreSQL URL must name a server: {_FORMS}")
-        return PostgresEngine(url, clock, shared=shared)
+        seconds = MIGRATION_SECONDS if patient else STATEMENT_SECONDS
+        return PostgresEngine(url, clock, seconds, shared=shared)
     raise ValueError(f"unknown kind of database URL; known are {_FORMS}")
+
+
+def described(url: str) -> str:
+    """A database URL for people: without what is secret, and the file in full."""
+    if url.startswith("sqlite:"):
+        return str(Path(url.removeprefix("sqlite:///")).resolve())
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    asked = [(name, value) for name, value in parse_qsl(parts.query) if "pass" not in name]
+    netloc = f"{login.partition(':')[0]}{at}{hosts}"
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(asked, safe="/")))
 
 
 def missing_file(url: str) -> Path | None:

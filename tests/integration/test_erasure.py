@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.support.matrix_user import membership
-from tests.support.stage import Stage
+from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions, set_stage
+from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.talk import MEI, Talk, chatting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,3 +109,33 @@ async def test_without_the_bridge(stage: Stage) -> None:
         assert lying(stage, "hippo", gone.room, gone.login) == []
     finally:
         await stage.bridge.start()
+
+
+async def test_on_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    """Where each process may be one of several: the order is found by the owner of the room."""
+    url = postgres_server.new_schema()
+    config = {"bridge": bridge_section()}
+    options = StageOptions(database=url, simulator=UNLIMITED, config=config)
+    async with set_stage(tmp_path, options) as stage:
+        gone = await talked(stage, "gonefromtables", "an emu in the hall")
+        traces = ("gonefromtables", "emu in the hall", gone.room, gone.login)
+        assert await in_tables(url, *traces) == list(traces)
+        assert (await reported(await typed(stage, gone.customer.user_id, "--force")))["done"]
+        assert await in_tables(url, *traces) == []
+        await gone.sees(membership(stage.bot, "leave"))
+
+
+async def in_tables(url: str, *traces: str) -> list[str]:
+    """Those of these words that are in a table of the database."""
+    connection, found = await asyncpg.connect(url), b""
+    try:
+        tables = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        )
+        for (table,) in tables:
+            for row in await connection.fetch(f'SELECT * FROM "{table}"'):  # noqa: S608
+                for value in row:
+                    found += value if isinstance(value, bytes) else str(value).encode()
+    finally:
+        await connection.close()
+    return [one for one in traces if one.encode() in found]

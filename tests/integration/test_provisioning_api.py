@@ -113,7 +113,7 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     # Erased, the chat in it first ended.
     wish = {"subject": talk.room, "force": True}
     async with asyncio.timeout(90):
-        while not (erased := await api.ask("POST", "/erase", wish))["done"]:
+        while not (erased := await api.ask("POST", "/erase", wish))["done"]:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
     assert erased["left"] == {}
     assert [one["room_id"] for one in (await api.ask("GET", "/rooms"))["rooms"]] == [other.room]
