@@ -273,7 +273,7 @@ REFUSED = [
     (
         "webchat:\n  base_url: https://crm.example.org/webchat\n",
         "webchat:\n  - base_url: https://a.test/w\n  - base_url: https://b.test/w\n",
-        f"line 6: webchat[1]: a second WebChat server comes {LATER}",
+        f"line 6: webchat[1]: is a second server: give each call centre an entry",
     ),
     (
         "default_queue: 1",
