@@ -42,6 +42,8 @@ SIGN_INS = 10, 60.0
 """Attempts in vain of one address to sign in, in so many seconds, that are answered and logged."""
 OPENID_SIGN_INS = 60, 60.0
 """The same to the room page; behind a proxy, all admins have one address."""
+OPENID_TOGETHER = 600, 60.0
+"""The same of all addresses, of which some people have many: the homeserver is asked each time."""
 CALLS = 100, 10.0
 """Calls of one session, or of one person to the room page, in so many seconds."""
 CHANGES = 30, 60.0
@@ -220,6 +222,7 @@ class Pages:
 
     async def _sign_in_admin(self, request: web.Request) -> web.Response:
         self._spend(f"openid {request.remote}", OPENID_SIGN_INS)
+        self._spend("openid", OPENID_TOGETHER)
         claim = msgspec.json.decode(await _body(request), type=_OpenId)
         token = await self._admins.sign_in(claim.token, RoomId(claim.room))
         session = self._admins.session(token)

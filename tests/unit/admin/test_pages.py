@@ -11,9 +11,18 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import BaseRequest
 
+from bridge.admin import pages
 from bridge.admin.dispatch import Dispatcher, Outcome, Request
-from bridge.admin.pages import CALLS, CHANGES, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
+from bridge.admin.pages import (
+    CALLS,
+    CHANGES,
+    COOKIE,
+    OPENID_SIGN_INS,
+    SIGN_INS,
+    Pages,
+)
 from bridge.admin.ports import Caller
 from bridge.admin.signin import SignIn
 from bridge.rooms.store import StoreError
@@ -71,8 +80,8 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
         rig = Rig(store, clock)
         await rig.room(revision=0)
         dispatcher = cast(Dispatcher, operations)
-        pages = Pages(dispatcher, SignIn(store, clock, KEY), rig.admins, PUBLIC)
-        async with TestClient(TestServer(pages.application())) as client:
+        served = Pages(dispatcher, SignIn(store, clock, KEY), rig.admins, PUBLIC)
+        async with TestClient(TestServer(served.application())) as client:
             client.session.cookie_jar.clear()
             yield Browser(client, rig, operations)
 
@@ -149,6 +158,17 @@ async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
         (await browser.bearer("@x:evil.example")).status for _ in range(OPENID_SIGN_INS[0] + 1)
     ]
     assert (tokens[0], tokens[-1]) == (401, 429)
+
+
+@pytest.mark.asyncio
+async def test_all_addresses_together_ask_the_homeserver_so_often(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "OPENID_TOGETHER", (5, 60.0))
+    remotes = (f"2001:db8::{number:x}" for number in range(7))
+    monkeypatch.setattr(BaseRequest, "remote", property(lambda _: next(remotes)))
+    statuses = [(await browser.bearer("@x:evil.example")).status for _ in range(7)]
+    assert (statuses[0], statuses[-1]) == (401, 429)
 
 
 @pytest.mark.asyncio
