@@ -547,9 +547,16 @@ def _hours(visit: Visit, call: Call) -> None:
 
 
 def _undo(visit: Visit, call: Call) -> None:
-    done = undo(visit, call.by)
-    key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
-    _answer(visit, call, key, **args)
+    """Take back the last change; one that cannot be is passed over, lest it hide those before."""
+    former = visit.record.former
+    try:
+        done = undo(visit, call.by)
+    except BadOrder as bad:
+        visit.set(former=former[:-1])
+        _answer(visit, call, bad.key, **bad.values)
+    else:
+        key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
+        _answer(visit, call, key, **args)
 
 
 def _audit(visit: Visit, call: Call) -> None:

@@ -176,7 +176,7 @@ def test_a_state_event_is_undone_as_a_whole() -> None:
     assert house.record.settings == RoomSettings(QueueId(1))
 
 
-def test_what_is_not_possible_any_more_is_not_undone() -> None:
+def test_what_is_not_possible_any_more_is_not_undone_and_hides_nothing() -> None:
     house = House().served()
     order(house, "queue set 1", "queue set 2")
     fewer = replace(RULES, queues=RULES.queues[1:])
@@ -184,6 +184,9 @@ def test_what_is_not_possible_any_more_is_not_undone() -> None:
     order(house, "undo")
     assert answer(house)[0] == "config.bad_queue"
     assert house.record.settings.queue == 2
+    order(house, "undo")
+    assert answer(house)[0] == "undo.done"
+    assert house.record.settings.queue is None
 
 
 def test_who_is_no_admin_undoes_nothing() -> None:
