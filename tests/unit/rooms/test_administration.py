@@ -15,6 +15,7 @@ from bridge.rooms.record import (
     CardKind,
     Entered,
     Invited,
+    Order,
     OurCard,
     PollAnswered,
     RoomConfigured,
@@ -31,6 +32,7 @@ from bridge.rooms.rules import (
     state_of,
     written,
 )
+from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, Texts
 from tests.fakes.clock import quiet
@@ -407,6 +409,31 @@ async def test_a_tap_in_a_room(level: int) -> None:
     assert (after.settings.queue == 1) is (level == 50)
     assert isinstance(after.conversation.phase, Idle) is (level == 50)
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_poll_names_the_hours_that_count_here() -> None:
+    world = World()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.order(ROOM, Order("operator", "api", f"hours set {HOURS}"))
+        await engine.accept_events([world.event(text="!wc queue")])
+        await quiet()
+    (poll,) = world.matrix.polls
+    assert poll.answers == (("1", f"Sales · {HOURS}"), ("2", f"Returns · {HOURS}"))
+
+
+@pytest.mark.asyncio
+async def test_more_queues_than_a_poll_has_answers_are_all_listed() -> None:
+    queues = tuple(Queue(id=number, name=f"Q{number}") for number in range(1, MOST_ANSWERS + 2))
+    world = World(rules=replace(RULES, queues=queues))
+    world.speak(Texts())
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc queue")])
+        await quiet()
+    assert world.matrix.polls == []
+    assert f"Q{MOST_ANSWERS + 1}" in world.matrix.texts(ROOM)[-1]
 
 
 # --- what is asked for ----------------------------------------------------------------------------
