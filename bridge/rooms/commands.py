@@ -321,6 +321,12 @@ def _names_queue(visit: Visit, words: Words) -> bool:
     return not words or visit.rules.find_queue(words[-1]) is not None
 
 
+def _tells_hours(visit: Visit, words: Words) -> bool:
+    """True if "hours" is answered by us: who asks and is told nothing had better ask an agent."""
+    record, rules = visit.record, visit.rules
+    return words != ("show",) or bool(rules.hours_of(rules.queue_for(record), record.settings))
+
+
 def _rates(visit: Visit, words: Words) -> bool:
     """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
     conversation = visit.record.conversation
@@ -687,7 +693,7 @@ COMMANDS: Mapping[str, Command] = {
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
-        "opening schedule", for_admins=_changes),
+        "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
     "audit": _ForAdmins(_audit, _maybe_number, "变更记录 變更紀錄 変更履歴", "changes"),

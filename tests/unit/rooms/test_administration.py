@@ -238,6 +238,19 @@ def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
     assert answer(house)[1]["hours"] == HOURS
 
 
+@pytest.mark.parametrize("text", ["hours", "营业时间", "Hours Mon"])
+def test_who_asks_for_hours_that_nobody_has_said_asks_an_agent(text: str) -> None:
+    house = House().served()
+    asked = house.say(text)
+    assert house.carried == [asked]
+    told = House().served()
+    told.visit.set(settings=RoomSettings(hours=HOURS))
+    told.say("营业时间")
+    assert answer(told)[0] == "hours.shown"
+    told.say("!wc hours")
+    assert answer(told)[0] == "hours.shown"
+
+
 @pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
 def test_bad_hours(value: str) -> None:
     house = House().served()
