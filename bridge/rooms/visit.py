@@ -409,8 +409,9 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 # --- administration: changes of the settings, who made them, and how they are undone --------------
 
-MOST_UNDONE = 10
-"""Changes of a room that can be undone, one after the other."""
+MOST_UNDONE, LONGEST_UNDONE = 10, 4_000
+"""Changes of a room that can be undone, one after the other, and characters of all: the record has
+them, which is written with each message."""
 
 
 class By(NamedTuple):
@@ -429,8 +430,11 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     for key in keys:
         note(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
-        former = tuple((key, before.get(key, "")) for key in keys)
-        visit.set(settings=settings, former=(*record.former, former)[-MOST_UNDONE:])
+        latest = tuple((key, before.get(key, "")) for key in keys)
+        former = (*record.former, latest)[-MOST_UNDONE:]
+        while sum(len(value) for values in former for _, value in values) > LONGEST_UNDONE:
+            former = former[1:]
+        visit.set(settings=settings, former=former)
         visit.ask(ShowSettings())
 
 
