@@ -2,7 +2,7 @@
 
 Both are read from what is stored anyway, as much of it as one report may have: rows of the audit,
 and of the chats. The picture is drawn without words, so that it is true in every language; what it
-shows is said below it.
+shows is said behind it.
 """
 
 from __future__ import annotations
@@ -147,11 +147,10 @@ def _lines(telling: Telling, found: Figures) -> Sequence[str]:
 
 
 async def send_figures(
-    around: Surroundings, record: RoomRecord, row: EffectRow, told: LookedUp, picture: Blob
+    around: Surroundings, record: RoomRecord, row: EffectRow, picture: Blob
 ) -> EventId:
-    """Put the picture into the room, with what it shows; raises Unavailable or Refused."""
-    telling = Telling(around.rules, record)
-    caption = f"{telling.say(told.key, told.args)}\n{telling.say('stats.picture')}"
+    """Put the picture into the room, with a legend; raises Unavailable or Refused."""
+    caption = Telling(around.rules, record).say("stats.picture")
     txn_id = f"stats.{row.created:x}.{row.seq}"
     send = around.matrix.send_file
     return await send(record.matrix_id, record.host, picture, txn_id, caption)

@@ -138,7 +138,8 @@ async def test_figures_in_words_and_as_a_picture() -> None:
     ]
     (picture,) = world.matrix.sent_files
     assert (picture.name, picture.mime) == ("stats.png", "image/png")
-    assert picture.caption.startswith(told), "who sees no picture has the figures"
+    legend = "(chats a day: dark, with an agent; light, without)"
+    assert picture.caption == legend, "the figures are said once"
     assert Image.open(io.BytesIO(picture.data)).format == "PNG"
 
 
