@@ -227,6 +227,15 @@ def test_hours_of_a_room(words: str) -> None:
     assert RULES.policy_for(house.record).hours == {}
 
 
+def test_hours_in_a_zone_that_this_machine_does_not_know_stop_no_room() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(hours="daily 08:00-20:00 Mars/Olympus"))
+    said = house.say("hello")
+    assert house.carried == [said]
+    assert RULES.policy_for(house.record).hours == {}
+    assert RULES.zone_of(1, house.record.settings) is None
+
+
 def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
     house = House().served()
     order(house, "hours")
