@@ -122,11 +122,11 @@ async def figures(
     chats = [load_chat(row.chat) for row in rows]
     found = figures_of((one for one in chats if one.asked >= since), now, days, zone)
     if not found.asked:
-        return LookedUp(order.event_id, "stats.none", {"days": days}), None
+        return LookedUp(order.event_id, "stats.none", {"count": days}), None
     lines = _lines(Telling(around.rules, record), found)
     if len(chats) == MOST_CHATS and chats[-1].asked >= since:
         lines = (*lines, Telling(around.rules, record).say("stats.more", {"count": MOST_CHATS}))
-    told = LookedUp(order.event_id, "stats.figures", {"days": days, "list": "\n".join(lines)})
+    told = LookedUp(order.event_id, "stats.figures", {"count": days, "list": "\n".join(lines)})
     bars = [(f"{day.on:%m-%d}", day.answered, day.in_vain) for day in found.days]
     drawn = asyncio.get_running_loop().run_in_executor(around.conversions, stacked_bars, bars)
     return told, Blob.of(await drawn, "image/png", "stats.png")

@@ -147,6 +147,8 @@ async def test_figures_in_words_and_as_a_picture() -> None:
 async def test_without_chats_there_is_nothing_to_draw() -> None:
     world = await prepared(chat(1, 30, 5))
     assert await asked(world, "!wc stats 3") == "No chats in the last 3 days."
+    await world.clock.turn(60)
+    assert await asked(world, "!wc stats 1") == "No chats today."
     assert world.matrix.sent_files == []
 
 
