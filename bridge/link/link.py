@@ -60,7 +60,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import LATE, Connection, Flag, Gate, Loss, Wire
+from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
@@ -81,79 +81,6 @@ _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _QUIET = logging.getLogger("bridge.link.websockets")
 """For the websockets library, whose debug lines hold URLs with tokens and whole frames (row 86)."""
 _QUIET.setLevel(logging.INFO)
-
-
-class Demand:
-    """Reference count of those who want a link; says when it has been zero for a while."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._kept = False
-        self._changed = Flag()
-        """Set when the count leaves zero or comes back to it."""
-        self._leave: tuple[float, Callable[[], object]] | None = None
-        """What to call after how many seconds at zero."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def present(self) -> bool:
-        return self._count > 0
-
-    @property
-    def calling(self) -> bool:
-        return self._count > self._kept
-
-    def keep(self) -> None:
-        if not self._kept:
-            self._kept = True
-            self.begin()
-
-    def release(self) -> None:
-        if self._kept:
-            self._kept = False
-            self.end()
-
-    def begin(self) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._change()
-
-    def end(self) -> None:
-        self._count -= 1
-        if not self._count:
-            self._change()
-
-    def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
-        """Call `leave` once nobody has wanted the link for `seconds`."""
-        self._leave = seconds, leave
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._leave is not None and not self._count:
-            self._timer = asyncio.get_running_loop().call_later(*self._leave)
-
-    async def gone(self, seconds: float) -> None:
-        """Return once nobody has wanted the link for `seconds`."""
-        while True:
-            self._changed.clear()
-            if self.present:
-                await self._changed.wait()
-            elif not await self._changed.wait(seconds):
-                return
-
-    async def back_within(self, seconds: float) -> bool:
-        """Return True as soon as somebody wants the link, False after `seconds` without."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not self.present:
-            self._changed.clear()
-            if not await self._changed.wait(end - loop.time()):
-                return self.present
-        return True
 
 
 @dataclass(eq=False, repr=False)

@@ -1,4 +1,4 @@
-"""One WebSocket connection: replies, keepalive, close; and the gate to it.
+"""One WebSocket connection: replies, keepalive, close; the demand for it, and the gate to it.
 
 A `Wire` is an open socket. What comes is dealt with where it is read, without a task switch: a
 reply goes to the call that waits for it, a push to the queue of the link. So a slow store holds up
@@ -612,6 +612,79 @@ class Flag:
             if timer is not None:
                 timer.cancel()
             self._waiting = tuple(one for one in self._waiting if one is not future)
+
+
+class Demand:
+    """Reference count of those who want a link; says when it has been zero for a while."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._kept = False
+        self._changed = Flag()
+        """Set when the count leaves zero or comes back to it."""
+        self._leave: tuple[float, Callable[[], object]] | None = None
+        """What to call after how many seconds at zero."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def present(self) -> bool:
+        return self._count > 0
+
+    @property
+    def calling(self) -> bool:
+        return self._count > self._kept
+
+    def keep(self) -> None:
+        if not self._kept:
+            self._kept = True
+            self.begin()
+
+    def release(self) -> None:
+        if self._kept:
+            self._kept = False
+            self.end()
+
+    def begin(self) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._change()
+
+    def end(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self._change()
+
+    def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
+        """Call `leave` once nobody has wanted the link for `seconds`."""
+        self._leave = seconds, leave
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._leave is not None and not self._count:
+            self._timer = asyncio.get_running_loop().call_later(*self._leave)
+
+    async def gone(self, seconds: float) -> None:
+        """Return once nobody has wanted the link for `seconds`."""
+        while True:
+            self._changed.clear()
+            if self.present:
+                await self._changed.wait()
+            elif not await self._changed.wait(seconds):
+                return
+
+    async def back_within(self, seconds: float) -> bool:
+        """Return True as soon as somebody wants the link, False after `seconds` without."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self.present:
+            self._changed.clear()
+            if not await self._changed.wait(end - loop.time()):
+                return self.present
+        return True
 
 
 LATE = OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")

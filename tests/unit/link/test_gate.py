@@ -8,8 +8,7 @@ import pytest
 
 from bridge.conversation.model import FailureReason
 from bridge.link.http_client import OpenFailure
-from bridge.link.link import Demand
-from bridge.link.socket import Gate, Wire
+from bridge.link.socket import Demand, Gate, Wire
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
 WAY, OLD, NEW = (cast("Wire", SimpleNamespace(usable=True)) for _ in range(3))
