@@ -48,7 +48,7 @@ from bridge.rooms.record import (
     note_chat,
     taken,
 )
-from bridge.rooms.rules import Rules, set_by_name, written
+from bridge.rooms.rules import ENTERPRISE, Rules, set_by_name, written
 from bridge.rooms.store import (
     Change,
     ChatRow,
@@ -439,7 +439,10 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     for key in keys:
         note(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
-        latest = tuple((key, before.get(key, "")) for key in keys)
+        # The enterprise first: its queues are others. Where none was chosen, back to whose it is.
+        was = {ENTERPRISE: visit.rules.enterprise, **before}
+        keys.sort(key=lambda key: key != ENTERPRISE)
+        latest = tuple((key, was.get(key, "")) for key in keys)
         former = (*record.former, latest)[-MOST_UNDONE:]
         while sum(len(value) for values in former for _, value in values) > LONGEST_UNDONE:
             former = former[1:]

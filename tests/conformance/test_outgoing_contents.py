@@ -126,6 +126,8 @@ def everything() -> Iterator[Sent]:
     yield Sent("captioned", render.captioned(picture, "chats a day\ndark: with an agent"))
     cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
+    page = render.panel_content(UserId("@webchatbot:example.org"), "https://x.example/room", "Room")
+    yield Sent("panel_content", page, render.WIDGET)
     for sent in from_agents():
         yield sent
         yield Sent("in_thread", render.in_thread(sent.content, THREAD))
@@ -232,7 +234,7 @@ def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
 
 @every
 def test_nothing_pings_but_what_is_to_ping(sent: Sent) -> None:
-    if sent.kind == "m.reaction":
+    if sent.kind in {"m.reaction", render.WIDGET}:
         return  # a reaction has no words that could
     mentions = sent.content["m.mentions"]
     assert mentions == ({"user_ids": [ADA]} if "is here" in str(sent.content) else {})

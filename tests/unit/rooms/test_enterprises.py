@@ -213,6 +213,23 @@ async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
     assert world.link.calls == []
 
 
+@pytest.mark.asyncio
+async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
+    world = Two()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        for words in ("queue set 2", "config set enterprise best", "status"):
+            await engine.order(ROOM, Order("operator", "api", words))
+            await quiet()
+        assert (await world.stored()).enterprise == "best"
+        for words in ("undo", "status"):
+            await engine.order(ROOM, Order("operator", "api", words))
+            await quiet()
+    record = await world.stored()
+    assert record.settings == RoomSettings(QueueId(2), enterprise="acme")
+    assert record.enterprise == "acme"
+
+
 def test_settings_are_judged_by_the_chosen_one() -> None:
     rules = Two().around.rules
     settings = settings_of_event({"queue": "Repairs", "enterprise": "best"}, rules)
