@@ -521,22 +521,23 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
+    rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
         case ():
             _offer_queues(visit, call)
         case ("list",):
-            lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
+            lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case ("set",):
             _change("queue", "config.queue_set", visit, call)
         case _:
-            name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+            name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
 
 
 def _offer_queues(visit: Visit, call: Call) -> None:
     """Offer the queues as a poll, where there is something to choose."""
-    if len(visit.rules.queues) > 1:
+    if len(visit.rules.of_room(visit.record.settings).queues) > 1:
         visit.ask(AskQueue(call.event_id))
     else:
         _queue(visit, replace(call, words=("show",)))

@@ -386,7 +386,8 @@ class MatrixLane:
 
     async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
         """Offer the queues as a poll, which has the words for clients without polls."""
-        rules, record = self._around.rules, room.record
+        record = room.record
+        rules = self._around.rules.of_room(record.settings)
         hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
         answers = tuple(
             (str(one.id), f"{one.name} · {open_at}" if open_at else one.name)

@@ -24,7 +24,7 @@ from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.visits import ADA, BOT, RULES
+from tests.unit.rooms.visits import ADA, BOT, RULES, House, answer
 
 OTHER = RoomId("!other:example.org")
 BEST_USER = UserId("@best_queue_1:example.org")
@@ -228,6 +228,19 @@ async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
     record = await world.stored()
     assert record.settings == RoomSettings(QueueId(2), enterprise="acme")
     assert record.enterprise == "acme"
+
+
+def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
+    house = House(Two().around.rules).served()
+    house.visit.set(settings=RoomSettings(enterprise="best"))
+    for words, key, named in (
+        ("queue list", "command.queues", ("list", "1 — Repairs")),
+        ("queue show", "command.queue", ("queue", "Repairs")),
+        ("queue", "command.queue", ("queue", "Repairs")),
+    ):
+        house.say(f"!wc {words}")
+        said, args = answer(house)
+        assert (said, args[named[0]]) == (key, named[1])
 
 
 def test_settings_are_judged_by_the_chosen_one() -> None:
