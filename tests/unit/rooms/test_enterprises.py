@@ -268,8 +268,10 @@ def test_nothing_that_the_former_knew_goes_along() -> None:
         key="acme's",
         login=OwnLogin("ada", b"sealed"),
         settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
+        former=((("queue", "1"),),),
     )
     after = moved(record, rules)
+    assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
     assert moved(after, rules) is after
