@@ -43,6 +43,7 @@ from bridge.link.http_client import (
     Backoff,
     Door,
     Http,
+    Loss,
     OpenFailure,
     Place,
     TokenRefused,
@@ -60,7 +61,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
+from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode

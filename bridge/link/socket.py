@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -34,7 +34,7 @@ from websockets.protocol import Event, State
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.budget import Budget
-from bridge.link.http_client import OpenFailure
+from bridge.link.http_client import Loss, OpenFailure, Told
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -59,7 +59,6 @@ _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
-_Told = TypeVar("_Told")
 
 Push = Callable[[frames.Received | frames.Ignored, int], None]
 """Is told what the server pushed, and how many bytes of memory it had."""
@@ -75,20 +74,6 @@ class _Waiter(msgspec.Struct, eq=False):
     """When the reply is late, in loop time."""
     patient: bool
     """After the deadline the server must be taken for mute."""
-
-
-class Loss(msgspec.Struct, frozen=True):
-    code: int | None
-    """The close code that the server sent; None when the connection just broke or we closed it."""
-    token_refused: bool
-    stood: float
-    """Seconds that it was up; 0.0 if it never was."""
-    proven: bool
-    """The server took at least one command with this token."""
-    unread: bool
-    """We ended it over a frame that cannot be read; what it said is lost."""
-    unheard: float = 0.0
-    """Seconds for which nothing had come when we gave it up as silent."""
 
 
 class Connection(ClientConnection):
@@ -550,7 +535,7 @@ class Wire:
         return True
 
 
-def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[Told], told: Told | CallFailure) -> None:
     if reply.done():  # its task was cancelled in the same moment
         return
     if isinstance(told, CallFailure):
@@ -736,7 +721,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         if self.wire is None and deadline < (self._not_before if asks else self._rests_until):
-            raise _copy(self.trouble or self.delay)
+            raise (self.trouble or self.delay).again()
         waiting = _Waiting(ticket, deadline, asks, loop.create_future())
         self._waiting.append(waiting)
         self._changed.set()
@@ -750,7 +735,7 @@ class Gate:
             elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
                 self.leave()  # the turn came in the very moment of giving up: pass it on
             if isinstance(error, TimeoutError):
-                raise _copy(self.trouble or self.delay) from None
+                raise (self.trouble or self.delay).again() from None
             raise
 
     def leave(self) -> None:
@@ -803,7 +788,7 @@ class Gate:
         for waiting in [one for one in self._waiting if goes(one)]:
             self._waiting.remove(waiting)
             if not waiting.turn.done():
-                waiting.turn.set_exception(_copy(failure))
+                waiting.turn.set_exception(failure.again())
 
     def _next(self) -> None:
         while self._waiting and not self._taken and (wire := self.wire) is not None:
@@ -812,8 +797,3 @@ class Gate:
             if not first.turn.done():
                 self._taken = True
                 first.turn.set_result(wire)
-
-
-def _copy(failure: OpenFailure) -> OpenFailure:
-    # A new one each time: an exception that several tasks raise mixes up their tracebacks.
-    return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)

@@ -458,7 +458,7 @@ class MatrixPort(Protocol):
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
     ) -> EventId:
-        """Send a file, with words below it that say the same to whoever cannot see it."""
+        """Send a file, with words below it."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""

@@ -386,25 +386,30 @@ class MatrixLane:
 
     async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
         """Offer the queues as a poll, which has the words for clients without polls."""
-        rules, record = self._around.rules, room.record
-        queues = rules.queues[:MOST_ANSWERS]
-        named = [f"{one.name} · {one.hours}" if one.hours else one.name for one in queues]
-        answers = tuple((str(one.id), name) for one, name in zip(queues, named, strict=True))
+        record = room.record
+        rules = self._around.rules.of_room(record.settings)
+        hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
+        answers = tuple(
+            (str(one.id), f"{one.name} · {open_at}" if open_at else one.name)
+            for one, open_at in zip(rules.queues, hours, strict=True)
+        )
         args: model.Args = {
             "queue": rules.queue_name(rules.queue_for(record)),
             "list": "\n".join(f"{number} — {name}" for number, name in answers),
         }
         text = self._sentence(room, "command.queue_offer", args)
         poll = ports.Poll(self._sentence(room, "command.queue_question", args), answers, text)
-        txn_id, card = self._transaction_id(room, row, record.host), None
-        try:
-            event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
-            card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in queues))
-        except ports.Refused as error:
-            _log.info("no poll", **log_fields(record, row), why=error.code)
-            notice = ports.NoticeText(text, reply_to=ask.event_id or None)
-            event_id = await self._notice(room, row, notice)
-        return Done(event_id, came=() if card is None else (Came(CardPosted(card)),))
+        if len(answers) <= MOST_ANSWERS:
+            txn_id = self._transaction_id(room, row, record.host)
+            try:
+                event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
+                choices = tuple(one.id for one in rules.queues)
+                card = OurCard(event_id, CardKind.QUEUES, choices=choices)
+                return Done(event_id, came=(Came(CardPosted(card)),))
+            except ports.Refused as error:
+                _log.info("no poll", **log_fields(record, row), why=error.code)
+        notice = ports.NoticeText(text, reply_to=ask.event_id or None)
+        return Done(await self._notice(room, row, notice))
 
     async def _show_settings(self, room: Room) -> Done:
         """Write the settings, as they are by now, unless the state event says so already.

@@ -123,7 +123,7 @@ def everything() -> Iterator[Sent]:
     yield Sent("poll_content", render.poll_content(POLL), render.POLL_START)
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
     picture = render.media_content(*MEDIA[0], {"url": MXC})
-    yield Sent("captioned", render.captioned(picture, "chats 3: with an agent 2\nwait: 10 seconds"))
+    yield Sent("captioned", render.captioned(picture, "chats a day\ndark: with an agent"))
     cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
     panel = render.panel_content(ADA, "https://support.example/room", "客服")
@@ -262,7 +262,7 @@ def test_a_file_is_whole(sent: Sent) -> None:
 def test_a_caption_stands_in_place_of_the_name_which_is_said_beside_it() -> None:
     (content,) = (one.content for one in MESSAGES if one.maker == "captioned")
     assert (content["filename"], content["msgtype"]) == ("a.image", "m.image")
-    assert str(content["body"]).startswith("chats 3:")
+    assert str(content["body"]).startswith("chats a day")
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "location_content"])
