@@ -321,10 +321,15 @@ class Serving:
         section, domain = self._config.console, self._config.homeserver.domain
         key = derive(settings.encryption_secret_of(self._config), b"room page")
         admins = RoomAdmins(matrix, inside, domain, key)
-        sign_in = SignIn(inside.around.store, self._clock)
+        console_key = settings.console_key_of(self._config)
+        sign_in = SignIn(inside.around.store, self._clock, console_key)
         pages = Pages(operations, sign_in, admins, section.public_url).application()
         runner = web.AppRunner(
-            pages, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=LAST_REQUESTS
+            pages,
+            access_log=None,
+            keepalive_timeout=IDLE,
+            shutdown_timeout=LAST_REQUESTS,
+            auto_decompress=False,  # a stranger's small body would become a long one
         )
         port = await self._listen(runner, "console", section.hostname, section.port)
         LOG.info("console", port=port)
