@@ -213,6 +213,7 @@ class Link:
                 await self._deliveries.run()
             except asyncio.CancelledError:
                 keeping.cancel()
+                await asyncio.wait([keeping])  # or it is cancelled again, in its closing handshake
                 await self._deliveries.last_words()
                 raise
 
