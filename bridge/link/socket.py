@@ -436,6 +436,8 @@ class Wire:
     async def close(self) -> None:
         """End the socket, without a logout (row 87)."""
         self.resume()  # or the server's part of the closing handshake would not be read
+        if self._socket.paused:  # who does not read would not read a close either
+            self._socket.transport.abort()
         await self._socket.close()
 
     async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:

@@ -92,6 +92,34 @@ async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_does_not_read_does_not_hold_up_a_stop() -> None:
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        assert socket._req is not None
+        assert isinstance(transport := socket._req.transport, asyncio.Transport)
+        transport.pause_reading()
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        timing = replace(FAST, settle=0.05, reply=20.0)
+        settings = settings_for(server.base_url, max_frame_bytes=32_000_000, timing=timing)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            big = SendMessage(SessionId(1), Text("x" * 20_000_000))
+            call = asyncio.ensure_future(rigged.call(ADA, 1, big))
+            wires = (one.gate.wire for one in rigged.links._links.values())
+            (wire,) = (wire for wire in wires if wire is not None)
+            await eventually(lambda: wire._socket.paused)
+            async with asyncio.timeout(3 * FAST.close):
+                await rigged.links.aclose()
+            with pytest.raises(CallFailure):
+                await call
+        stuck.set()
+
+
+@pytest.mark.asyncio
 async def test_a_stray_refusal_answers_all_that_wait() -> None:
     """A -15 without messageId and of no waiter's type: all are refused, and all are replayed."""
     server = WildServer()
