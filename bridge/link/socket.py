@@ -528,16 +528,20 @@ class Wire:
         now = self._loop.time()
         if now >= self._heard + self.ping_after and not await self._answers_ping(self._silence):
             return False
-        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT):
+        # The ping may have found the token dead.
+        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT) or not self.usable:
             return True
         self._beat_due = now + self.ping_after
-        before = self._heard
+        before, over = self._heard, True
         try:
             reply = await self._put_own(frames.Heartbeat())
-            if not await self._over.wait(self._silence, reply) and not reply.done():
-                self.learnt.beat(answered=False)
-            if not reply.done():
-                reply.cancel()
+            try:
+                over = await self._over.wait(self._silence, reply)
+            finally:
+                silent = reply.cancel()
+            if silent:
+                if not over:
+                    self.learnt.beat(answered=False)
                 return self._heard > before
             self._learn(reply.result(), Feature.HEARTBEAT)
         except CallFailure:
