@@ -526,6 +526,9 @@ class Deliveries:
             async with asyncio.timeout(self._last_words):
                 while self._queue:
                     await self._deliver()
+        for number, (key, received, size) in enumerate(self._queue):
+            self._budget.taken -= size  # it may be that nobody goes on with these
+            self._queue[number] = key, received, 0
 
     async def _deliver(self) -> None:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.
