@@ -363,7 +363,7 @@ class Wire:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
-        size = sys.getsizeof(message)
+        size = sys.getsizeof(message) // max(1, len(parts))
         for one in map(self._protocol.receive, parts) if parts else (told,):
             self._take(one, size)
 

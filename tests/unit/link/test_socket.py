@@ -460,6 +460,17 @@ async def test_what_is_handed_on() -> None:
 
 
 @pytest.mark.asyncio
+async def test_several_frames_in_one_text_share_its_size() -> None:
+    socket = Socket()
+    sizes: list[int] = []
+    socket.wire._push = lambda _, size: sizes.append(size)
+    message = json.dumps([{"type": 203, "sessionId": 1, "agentId": "a"}] * 100)
+    socket.wire.read(message)
+    assert len(sizes) == 100
+    assert len(message) * 0.9 < sum(sizes) < len(message) * 1.1
+
+
+@pytest.mark.asyncio
 async def test_several_frames_in_one_text_are_heard_in_order() -> None:
     """Two replies and two pushes at once, as an array and as objects behind each other."""
     socket = Socket()
