@@ -63,26 +63,6 @@ class OpenFailure(CallFailure):
         self.pause = pause
         self.rest = rest
 
-    def again(self) -> OpenFailure:
-        """A new one: an exception that several tasks raise mixes up their tracebacks."""
-        return OpenFailure(self.reason, str(self), code=self.code, pause=self.pause)
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """How an open link ended."""
-
-    code: int | None
-    """The close code that the server sent; None when the connection just broke or we closed it."""
-    token_refused: bool
-    stood: float
-    """Seconds that it was up; 0.0 if it never was."""
-    proven: bool
-    """The server took at least one command with this token."""
-    unread: bool
-    """We ended it over a frame that cannot be read; what it said is lost."""
-    unheard: float = 0.0
-    """Seconds for which nothing had come when we gave it up as silent."""
-
 
 class TokenRefused(Exception):
     """The server does not know the token (any more): log in again."""

@@ -44,7 +44,6 @@ from bridge.link.http_client import (
     Backoff,
     Door,
     Http,
-    Loss,
     OpenFailure,
     Place,
     TokenRefused,
@@ -62,7 +61,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import Connection, Flag, Wire
+from bridge.link.socket import Connection, Flag, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -29,7 +29,6 @@ from websockets.protocol import Event, State
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.budget import Budget
-from bridge.link.http_client import Loss, Told
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -54,6 +53,7 @@ _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+_Told = TypeVar("_Told")
 
 Push = Callable[[frames.Received | frames.Ignored, int], None]
 """Is told what the server pushed, and how many bytes of memory it had."""
@@ -69,6 +69,20 @@ class _Waiter(msgspec.Struct, eq=False):
     """When the reply is late, in loop time."""
     patient: bool
     """After the deadline the server must be taken for mute."""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    code: int | None
+    """The close code that the server sent; None when the connection just broke or we closed it."""
+    token_refused: bool
+    stood: float
+    """Seconds that it was up; 0.0 if it never was."""
+    proven: bool
+    """The server took at least one command with this token."""
+    unread: bool
+    """We ended it over a frame that cannot be read; what it said is lost."""
+    unheard: float = 0.0
+    """Seconds for which nothing had come when we gave it up as silent."""
 
 
 class Connection(ClientConnection):
@@ -536,7 +550,7 @@ class Wire:
         return True
 
 
-def _fulfil(reply: asyncio.Future[Told], told: Told | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
     if reply.done():  # its task was cancelled in the same moment
         return
     if isinstance(told, CallFailure):
