@@ -506,9 +506,9 @@ class Homeserver:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
-        """A whole state event with an empty state key, or None if there is none of that kind."""
-        path = _room(room_id, "state", kind, "")
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event with this state key, or None if there is none of that kind."""
+        path = _room(room_id, "state", kind, key)
         try:
             return await self.fast_request("GET", path, None, user, "format=event")
         except Refused as error:
@@ -516,8 +516,10 @@ class Homeserver:
                 return None
             raise
 
-    async def set_state(self, user: UserId, room_id: RoomId, kind: str, content: Json) -> None:
-        await self.request("PUT", _room(room_id, "state", kind, ""), content, user=user)
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        await self.request("PUT", _room(room_id, "state", kind, key), content, user=user)
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""

@@ -50,6 +50,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     RedactAll,
+    ShowBridge,
     ShowSettings,
     Visit,
     change,
@@ -251,6 +252,7 @@ def entered(
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
+    visit.ask(ShowBridge())
     return tuple(parked)
 
 
