@@ -442,7 +442,8 @@ def why_refused(config: Config, error: Refused) -> str:
         return (
             f"another bridge is at work on this homeserver with the same users ({error}): give this"
             " one its own appservice.id, bot.username, bridge.username_template and"
-            " bridge.queue_username_template, `register` again (docs/operators.md, Several bridges)"
+            " bridge.queue_username_template, `register` again (docs/homeservers.md, Several"
+            " bridges)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "

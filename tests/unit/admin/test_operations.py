@@ -12,6 +12,7 @@ from bridge.admin.ports import Caller
 from bridge.ids import RoomId
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
+from tests.unit.rooms.visits import BOT
 
 CHANGING: dict[str, tuple[str, object]] = {
     "set_room_settings": (f"/rooms/{ROOM}/settings", {"settings": {"queue": 1}}),
@@ -65,9 +66,8 @@ async def test_whatever_changes_something_says_who_did_it() -> None:
             assert status == operation.status, (name, answer)
             (change,) = await changes(there)
             assert (change["actor"], change["way"]) == ("api:alice", "api"), name
-            assert bool(change["room_id"]) is (name != "erase_data"), (
-                name
-            )  # which tells nobody whose
+            # An erasure does not tell whose data it was.
+            assert bool(change["room_id"]) is (name != "erase_data"), name
 
 
 @pytest.mark.asyncio
@@ -274,5 +274,5 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         _, told = await there.ask("POST", "/erase", wish)
         assert (told["done"], told["left"]) == (True, {})
         assert [secret for secret in SECRETS if secret in str(told)] == []
-        status, wrong = await there.ask("POST", "/erase", {"subject": "anna"})
+        status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")

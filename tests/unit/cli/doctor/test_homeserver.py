@@ -190,7 +190,7 @@ async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
     assert finding.detail == (
         f"{QUEUE} is registered by somebody else (1 of its sessions are not ours: ABCDEFGHIJ)"
     )
-    assert "docs/operators.md" in finding.fix
+    assert "docs/homeservers.md" in finding.fix
     assert the(findings, "bot").verdict is Verdict.PASS
     assert the(findings, "media on the homeserver").verdict is Verdict.PASS
 
