@@ -42,7 +42,8 @@ from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.ops.health import Health
+from bridge.ops.bridge_state import StateReports
+from bridge.ops.health import REFUSED, Health
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
@@ -187,6 +188,10 @@ class Serving:
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
+        if endpoint_of_states := config.homeserver.status_endpoint:
+            token = config.appservice.as_token.get_secret_value()
+            told = StateReports(endpoint_of_states, token, health, self._clock, self._is_first)
+            self.keep(told.run())
         if self._replica is not None:
             self.keep(self._replica.run(engine, partial(self._shared_by, links)))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
@@ -345,7 +350,7 @@ class Serving:
             except Refused as error:
                 if not contact.made and not self._refusal.done():
                     self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
-                raise Unavailable(f"it refuses us ({error})") from error
+                raise Unavailable(f"{REFUSED} ({error})") from error
 
         parts = {
             "database": (place_of(config.database.url.get_secret_value()), store.ping),

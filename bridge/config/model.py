@@ -116,6 +116,9 @@ _host = matching(
 )
 
 
+_address = matching(r"(https?://\S+)?", "must be an http or https address, or empty")
+
+
 def _media_host(value: str) -> str:
     if "/" in value:
         with suppress(ValueError):
@@ -244,6 +247,8 @@ class Homeserver(Section):
     """Its server name: the part of user ids after the colon."""
     verify_ssl: bool = True
     """Check the certificate of an https address."""
+    status_endpoint: Annotated[str, AfterValidator(_address)] = ""
+    """Where to report the bridge's state, as mautrix bridges do, with the as_token; or empty."""
 
 
 class Bot(Section):
