@@ -188,13 +188,22 @@ class Serving:
             self.keep(work)
         if matrix.crypto is not None:
             self.keep(matrix.crypto.run(engine.key_came))
-        if endpoint_of_states := config.homeserver.status_endpoint:
-            token = config.appservice.as_token.get_secret_value()
-            told = StateReports(endpoint_of_states, token, health, self._clock, self._is_first)
-            self.keep(told.run())
+        self._tell_outside(store, health)
         if self._replica is not None:
             self.keep(self._replica.run(engine, partial(self._shared_by, links)))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+
+    def _tell_outside(self, store: SqlStore, health: Health) -> None:
+        """Begin to tell programs of the operator's how the bridge and its messages fare."""
+        config, clock = self._config, self._clock
+        if to := config.homeserver.status_endpoint:
+            token = config.appservice.as_token.get_secret_value()
+            self.keep(StateReports(to, token, health, clock, self._is_first).run())
+        if config.tracing.enabled:
+            from bridge.ops.tracing import Tracing  # of an extra
+
+            to, name = config.tracing.endpoint, config.appservice.id
+            self.keep(Tracing(to, name, store, clock, self._is_first).run())
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -134,6 +135,9 @@ def check_rules(config: Config) -> Iterator[Problem]:
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
     yield from _provisioning(config)
+    if config.tracing.enabled and not _has_tracing():
+        extra = 'pip install "matrix-webchat-bridge[tracing]"'
+        yield Problem(("tracing", "enabled"), f"needs what is not installed: {extra}")
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
@@ -146,6 +150,13 @@ def check_rules(config: Config) -> Iterator[Problem]:
         yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
     if config.metrics.enabled and config.metrics.port == appservice.port:
         yield Problem(("metrics", "port"), "must differ from appservice.port")
+
+
+def _has_tracing() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 LEAST_SECRET = 32

@@ -453,6 +453,15 @@ class Provisioning(Section):
     rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
 
 
+class Tracing(Section):
+    """OpenTelemetry traces, with the extra: pip install "matrix-webchat-bridge[tracing]"."""
+
+    enabled: bool = False
+    """Send a trace for every message, once it is settled."""
+    endpoint: Annotated[str, AfterValidator(_address)] = ""
+    """The collector's OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost:4318."""
+
+
 class Logging(Section):
     """Logs, on the standard output."""
 
@@ -481,6 +490,7 @@ class Config(Section):
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
+    tracing: Tracing = Tracing()
     logging: Logging = Logging()
 
     @property

@@ -48,7 +48,7 @@ class Desk:
         async with asyncio.timeout(5), self.came:
             await self.came.wait_for(lambda: self.asked >= asked)
         async with asyncio.timeout(5):
-            while not self.clock._sleepers:  # until the last answer is taken in
+            while not self.clock._sleepers:  # noqa: ASYNC110 - until the last answer is taken in
                 await asyncio.sleep(0.001)
         told, self.told = self.told, []
         assert self.asked == asked
