@@ -227,21 +227,36 @@ class Homeserver:
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._authorization = {"Authorization": f"Bearer {as_token}"}
-        self._bot = users.bot
+        self._users, self._bot = users, users.main
         self.foreign: set[UserId] = set()
         self._acting = lru_cache(2_000)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
+        self._beside: list[Homeserver] = []
+
+    def beside(self, session: aiohttp.ClientSession) -> Homeserver:
+        """The same with connections of its own, for which nobody else's requests wait."""
+        other = Homeserver(session, self._address, self._token, self._users, self._outage)
+        other.foreign = self.foreign
+        other.use_device(self._device)
+        for user, token in self._tokens.items():
+            other.use_token(user, token)
+        self._beside.append(other)
+        return other
 
     def use_device(self, device: str) -> None:
         self._device = device
         self._acting.cache_clear()
+        for one in self._beside:
+            one.use_device(device)
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
         self._acting.cache_clear()
+        for one in self._beside:
+            one.use_token(user, token)
 
     async def request(
         self,
@@ -520,6 +535,40 @@ class Homeserver:
         self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
     ) -> None:
         await self.request("PUT", _room(room_id, "state", kind, key), content, user=user)
+
+    async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
+        """True if somebody is a member of the room. Refused: `reader` is none."""
+        try:
+            path = _room(room_id, "state", "m.room.member", who)
+            return text(await self.fast_request("GET", path, None, reader), "membership") == "join"
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return False
+            raise
+
+    async def openid_user(self, token: str) -> UserId:
+        """Whose OpenID token it is, by this homeserver (specification, "OpenID").
+
+        Refused: it is no token of this homeserver's. Unavailable: also if that part of its API does
+        not lie where we reach it (Synapse: resource `openid` of a listener). Our own token does not
+        go along: Synapse takes a caller that shows one for another homeserver, which it may shun.
+        """
+        path = "_matrix/federation/v1/openid/userinfo"
+        url = URL(f"{self._address}/{path}").with_query(access_token=token)
+
+        async def ask() -> object:
+            request = self._session.get(url, middlewares=(), allow_redirects=False)
+            async with request as response:
+                if response.status >= 300:
+                    raise await _failure(response)
+                return await response.json()
+
+        try:
+            return UserId(text(await self._answer("openid", REQUEST_TIMEOUT, ask()), "sub"))
+        except Refused as error:
+            if error.code == "M_UNKNOWN_TOKEN":
+                raise
+            raise Unavailable(f"{path} at homeserver.address answers {error}") from error
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""

@@ -181,6 +181,13 @@ class Conceal(RoomWish, frozen=True):
     event_id: EventId
 
 
+class ShowPanel(RoomWish, frozen=True):
+    """Put the room page's widget into the room; the answer is said only to a command."""
+
+    event_id: EventId | None = None
+    """The command; None: we have just come in."""
+
+
 class Decline(RoomWish, frozen=True):
     """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
@@ -195,7 +202,7 @@ _Shown = PutSigns | ShowAnswer | ShowSettings | ShowBridge | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
-Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
+Aside = model.ToAside | _Told | ShowPanel | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
@@ -244,6 +251,8 @@ def log_fields(
     `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
     """
     fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
+    if record.enterprise:
+        fields["enterprise"] = record.enterprise
     if row is not None:
         fields |= {"event_id": row.cause, "seq": row.seq}
     return fields if what is None else fields | {"what": type(what).__name__}
@@ -442,7 +451,9 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
     """Write a row of the audit about the room."""
-    visit.changes.append(Change(visit.now, *by, key, before, after, visit.record.room_id))
+    record = visit.record
+    row = Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
+    visit.changes.append(row)
 
 
 def undo(visit: Visit, by: By) -> bool:
@@ -687,3 +698,11 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
             effect = replace(effect, attempted=False)
         at_once = False
         yield Entry(entry.came, effect)
+
+
+def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
+    """The Matrix events that an open effect carries or answers."""
+    found = {row.cause for row in rows}
+    for draft in drafts:
+        found |= {one.effect.cause for one in draft.entries if one.effect is not None}
+    return {cause for cause in found if cause}
