@@ -51,6 +51,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     RedactAll,
+    ShowBridge,
     ShowPanel,
     ShowSettings,
     Visit,
@@ -328,6 +329,7 @@ def entered(
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
+    visit.ask(ShowBridge())
     return tuple(parked)
 
 

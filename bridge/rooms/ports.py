@@ -388,6 +388,12 @@ class MatrixPort(Protocol):
     async def configure(self, room_id: RoomId, sender: UserId, content: Raw) -> None:
         """Write that state event; Refused if `sender` may not."""
 
+    async def show_bridge(self, room_id: RoomId, host: UserId, key: str, content: Raw) -> None:
+        """Have the state event `m.bridge` of this key say so; Refused if `host` may not.
+
+        What it says already is not written, and what we know it to say not even asked for.
+        """
+
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...

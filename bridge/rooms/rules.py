@@ -321,6 +321,23 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
     return content | ({"texts": dict(settings.texts)} if settings.texts else {})
 
 
+def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, object]]:
+    """State key and content of the room's `m.bridge` (MSC2346).
+
+    The key is one a bridge, not one a queue as the proposal has it: a room has one customer, so
+    that a new queue replaces the former one.
+    """
+    queue, enterprise = rules.queue_for(record), rules.enterprise
+    network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
+    content: dict[str, object] = network | {
+        "bridgebot": record.host,
+        "creator": record.customer,
+        "protocol": {"id": "webchat", "displayname": "WebChat"},
+        "channel": {"id": str(queue), "displayname": rules.queue_name(queue)},
+    }
+    return f"org.matrix_webchat://webchat/{rules.bot}", content
+
+
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
     if key not in (*BY_COMMAND, ENTERPRISE):

@@ -40,7 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
+from bridge.rooms.rules import BadOrder, bridge_state_of, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
@@ -52,6 +52,7 @@ from bridge.rooms.visit import (
     PutSigns,
     RedactAll,
     ShowAnswer,
+    ShowBridge,
     ShowSettings,
     StoredEffect,
     can_be_sent_again,
@@ -220,8 +221,9 @@ class MatrixLane:
                 return self._sign(room, row, effect)
             case AskQueue():
                 return self._ask_queue(room, row, effect)
-            case ShowSettings():
-                return self._show_settings(room)
+            case ShowSettings() | ShowBridge():
+                bridge = isinstance(effect, ShowBridge)
+                return self._show_bridge(room) if bridge else self._show_settings(room)
             case model.TakeBack():
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
@@ -433,6 +435,16 @@ class MatrixLane:
             return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 
+    async def _show_bridge(self, room: Room) -> Done:
+        """Write the room's `m.bridge`, as it is by now, unless it says so already."""
+        record = room.record
+        key, content = bridge_state_of(self._around.rules, record)
+        try:
+            await self._matrix.show_bridge(record.matrix_id, record.host, key, content)
+        except ports.Refused as error:
+            return Done(outcome=Outcome.REFUSED, detail=error.code)
+        return Done()
+
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
@@ -504,6 +516,7 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in" if outside else ""
+        await self._show_bridge(room)  # of a room from before, or one whose queue has a new name
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:

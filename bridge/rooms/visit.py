@@ -127,6 +127,10 @@ class ShowSettings(RoomWish, frozen=True):
     """Make the room's state event say what its settings are, where our host may write it."""
 
 
+class ShowBridge(RoomWish, frozen=True):
+    """Have the room's state say who bridges it to what (MSC2346), where our host may write it."""
+
+
 class AskQueue(RoomWish, frozen=True):
     """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
 
@@ -194,7 +198,7 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
+_Shown = PutSigns | ShowAnswer | ShowSettings | ShowBridge | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
@@ -448,6 +452,8 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
             former = former[1:]
         visit.set(settings=settings, former=former)
         visit.ask(ShowSettings())
+        if {"queue", "enterprise"} & set(keys):
+            visit.ask(ShowBridge())
 
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import Encryption, Queue
 from bridge.conversation.model import Args, Idle, Requesting, Say
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.people import Standing, followed
 from bridge.rooms.record import (
@@ -35,8 +35,9 @@ from bridge.rooms.rules import (
 from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, Texts
+from bridge.webchat.frames import Agent, AgentsUpdated, Received
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World
+from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
@@ -148,6 +149,69 @@ def test_an_upgrade_carries_the_settings_and_shows_them_in_the_new_room() -> Non
     assert house.record.settings == RoomSettings(QueueId(1), texts=(("greeting", "Hi"),))
     assert ShowSettings() in house.effects
     assert house.visit.changes[-1].key == "text.greeting", "nobody has changed anything"
+
+
+# --- m.bridge -------------------------------------------------------------------------------------
+
+
+def bridge_of(channel: tuple[str, str], host: UserId = RULES.bot) -> dict[str, object]:
+    queue, name = channel
+    return {
+        "bridgebot": host,
+        "creator": ADA,
+        "protocol": {"id": "webchat", "displayname": "WebChat"},
+        "channel": {"id": queue, "displayname": name},
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_room_says_who_bridges_it_from_the_entry_on_and_again_when_its_queue_changes() -> (
+    None
+):
+    world = World()
+    world.matrix.level = 50
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        assert world.matrix.bridged == {ROOM: bridge_of(("2", "Returns"))}
+        await engine.accept_events([world.event(text=f"!wc {word}") for word in ("status", "help")])
+        await engine.accept_events([world.event(text="!wc config set language en")])
+        await quiet()
+        assert world.matrix.bridges_written == [ROOM]
+        await engine.accept_events([world.event(text="!wc queue set 1")])
+        await quiet()
+        assert world.matrix.bridged == {ROOM: bridge_of(("1", "Sales"))}
+        assert world.matrix.bridges_written == [ROOM, ROOM]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_room_that_replaces_ours_says_so_too() -> None:
+    world, new = World(), RoomId("!new:example.org")
+    world.matrix.level = 50
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        for event in (world.event("upgraded", into=new), world.invitation(new)):
+            await engine.accept_events([event])
+            await quiet()
+    assert world.matrix.bridges_written == [ROOM, new]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("may", [True, False])
+async def test_a_room_from_before_says_so_once_an_agent_comes(*, may: bool) -> None:
+    world = World()
+    world.matrix.level = 50 if may else 0
+    await world.chatting()
+    async with world.running() as engine:
+        for number in range(2):
+            joined = AgentsUpdated(SESSION, (MEI, Agent(AgentId(f"a{number}"), "Jun")))
+            await engine.pushed(ROOM, f"p{number}", Received(joined))
+            await quiet()
+    assert world.matrix.bridges_written == ([ROOM] if may else [])
+    assert await world.nothing_left(), "it is no trouble to anybody where we may not"
 
 
 # --- undo -----------------------------------------------------------------------------------------
