@@ -521,9 +521,9 @@ class Homeserver:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
-        """A whole state event with an empty state key, or None if there is none of that kind."""
-        path = _room(room_id, "state", kind, "")
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event with this state key, or None if there is none of that kind."""
+        path = _room(room_id, "state", kind, key)
         try:
             return await self.fast_request("GET", path, None, user, "format=event")
         except Refused as error:
