@@ -7,7 +7,7 @@ by themselves, tokens and passwords nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
-from bridge.admin.ports import Bridge, Caller, not_found
+from bridge.admin.ports import Bridge, Busy, Caller, not_found
 from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
@@ -119,9 +119,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     )
 
 
-def _queue(
-    bridge: Bridge, enterprise: str, queue: Queue, busy: Mapping[tuple[str, str, QueueId], int]
-) -> shapes.Queue:
+def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.Queue:
     now = bridge.around.clock.now()
     hours = parse_hours(queue.hours) if queue.hours else None
     opened = None if hours is None else hours.is_open(now)
@@ -495,13 +493,23 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     except msgspec.MsgspecError:
         return False  # an effect: whatever makes one has taken passwords out
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
-    text = content.get("body") if isinstance(content, dict) else None
-    if not isinstance(text, str):
-        return False
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
-    read = [commands.parse(text, prefix, prefix_needed=False) for prefix in prefixes]
+    read = [
+        commands.parse(line, prefix, prefix_needed=False)
+        for line in _lines(content)
+        for prefix in prefixes
+    ]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret
         for one in read
         if one is not None
     )
+
+
+def _lines(content: object) -> Iterator[str]:
+    """The words of an event, and of a correction what is new; also each line, below a quotation."""
+    if isinstance(content, dict):
+        text = content.get("body")
+        if isinstance(text, str):
+            yield from (one.removeprefix("* ") for one in (text, *text.splitlines()))
+        yield from _lines(content.get("m.new_content"))
