@@ -313,6 +313,7 @@ class Link:
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
+        socket.budget = around.budget
         socket.request = None  # nobody reads them any more: 3 KiB for each link
         if socket.response is not None:
             socket.response.headers.clear()
@@ -326,7 +327,6 @@ class Link:
             # Spread, so that links which came up together do not all ping in one wave.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
-            budget=around.budget,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
