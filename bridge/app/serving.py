@@ -34,7 +34,7 @@ from bridge.admin.signin import SignIn
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
-from bridge.config.model import Permission, Retention
+from bridge.config.model import Retention
 from bridge.ids import EventId, QueueId
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -104,6 +104,8 @@ class Serving:
         self._links: dict[str, Links] = {}
         """By enterprise, as all that follows."""
         self._around: dict[str, Surroundings] = {}
+        self._gone: Surroundings
+        """Of enterprises that are configured no more."""
         self._first = ""
         """See `settings.FIRST`."""
         self._contact: Contact
@@ -137,8 +139,10 @@ class Serving:
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )
         self._config = config
-        for name, rules in self._rules(config).items():
+        every = self._rules(config)
+        for name, rules in every.items():
             self._around[name].rules = rules
+        self._gone.rules = settings.rules_of_gone(every)
         self._contact.go_by(config)
 
     def _rules(self, config: Config) -> dict[str, Rules]:
@@ -253,19 +257,22 @@ class Serving:
         for one in self._around.values():
             one.upgrades, one.inviting = main.upgrades, main.inviting
         every = {name: served(around) for name, around in self._around.items()}
-        if self._first:
-            every[GONE] = served(await self._gone(store, main))
-            # In the short form again, it is the first's.
-            every.setdefault(self._first, every.get("", every[GONE]))
-            every[""] = every[self._first]
+        self._gone = await self._nobody(store, main)
+        every[GONE] = served(self._gone)
+        home = settings.home_of(self._config, self._first)
+        every[""] = every.get(home, every[GONE])
+        every.setdefault(self._first, every[""])
         return Engine(*served(main), others=self._replica, enterprises=every)
 
-    async def _gone(self, store: SqlStore, main: Surroundings) -> Surroundings:
-        """Stands for enterprises that are configured no more: nobody is served, nothing is sent."""
-        part = next(iter(self._config.parts().values()))
-        links = self._make_links(store, settings.link_settings_of(part, GONE, GONE))
+    async def _nobody(self, store: SqlStore, main: Surroundings) -> Surroundings:
+        """Stands for enterprises that are configured no more: nobody is served, nothing is sent.
+
+        Also where there is but one: a process that was configured anew may have named rooms.
+        """
+        name, part = next(iter(self._config.parts().items()))
+        links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        rules = replace(main.rules, enterprise=GONE, permission=lambda _: Permission.NONE)
+        rules = settings.rules_of_gone({name: main.rules})
         return replace(main, link=links, rules=rules, waits=Waits(GONE))
 
     def _endpoint(
@@ -297,7 +304,7 @@ class Serving:
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
             replica="" if self._replica is None else self._replica.name,
-            first=self._first if self._first in parts else next(iter(parts)),
+            first=settings.home_of(self._config, self._first),
             open_names=lambda name: (
                 name in parts and parts[name].server.login.type is LoginType.PASSWORD
             ),
@@ -335,8 +342,9 @@ class Serving:
         """How many chats there are: from memory, if all rooms are ours."""
         if self._replica is not None and not self._replica.alone:
             busy: Counter[tuple[str, str, QueueId]] = Counter()
+            home = settings.home_of(self._config, self._first)
             for (name, phase, queue), count in (await store.busy()).items():
-                busy[name or self._first, phase, queue] += count
+                busy[home if name in {"", self._first} else name, phase, queue] += count
             return busy
         return engine.chats()
 

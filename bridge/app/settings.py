@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from bridge.config import Config
 from bridge.config.hours import parse_hours
-from bridge.config.model import permission_of
+from bridge.config.model import Permission, permission_of
 from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
@@ -28,11 +28,16 @@ from bridge.link.settings import FRAME_OVERHEAD, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.registration import Registration, make_registration
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import GONE, Rules
 from bridge.texts import Texts
 
 FIRST = "enterprise.first"
 """The fact that tells which enterprise was the first: rooms and facts without a name are its."""
+
+
+def home_of(config: Config, first: str) -> str:
+    """The enterprise of rooms without a name, and of those of the first one; see `FIRST`."""
+    return first if config.enterprises else ""
 
 
 def all_users_of(config: Config) -> dict[str, OurUsers]:
@@ -77,6 +82,7 @@ def all_rules_of(
 ) -> dict[str, Rules]:
     """The rules of every enterprise, which know one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
+    home = home_of(config, first)
     users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
     for name, part in config.parts().items():
@@ -87,9 +93,15 @@ def all_rules_of(
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             enterprises_of=ours.enterprises_of,
-            rules_of=lambda one: made.get(one or first),
+            rules_of=lambda one: made.get(home if one in {"", first} else one),
         )
     return made
+
+
+def rules_of_gone(every: Mapping[str, Rules]) -> Rules:
+    """The rules where none of these enterprises serves: nobody is let in, but for another's."""
+    some = next(iter(every.values()))
+    return replace(some, enterprise=GONE, permission=lambda _: Permission.NONE)
 
 
 def rules_of(

@@ -29,7 +29,7 @@ from bridge.app.serving import (
     why_refused,
 )
 from bridge.config import Config
-from bridge.config.model import Queue, Retention
+from bridge.config.model import Permission, Queue, Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import AgentId
 from bridge.matrix.adapter import MatrixAdapter
@@ -129,11 +129,30 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
         async with Serving(told(tmp_path, text)):
             return [made[-1].rules(name).enterprise for name in ("", "acme", "best", "third")]
 
-    assert await served(SMALLEST) == ["", "", "", ""]
+    assert await served(SMALLEST) == ["", GONE, GONE, GONE]
     assert await served(TWO) == ["acme", "acme", "best", GONE]
     assert await served(head + entry + best + entry + acme) == ["acme", "acme", "best", GONE]
     assert await served(head + entry + best) == [GONE, GONE, "best", GONE]
     assert await served(SMALLEST) == ["", "", GONE, GONE]
+    rules = made[-1].rules
+    for room in ("", "best"):  # who is invited there finds the only one
+        assert [rules(room).rules_of(one) for one in ("", "acme")] == [rules(""), rules("")]
+        assert rules(room).rules_of("best") is None
+
+
+@pytest.mark.asyncio
+async def test_where_the_first_is_gone_new_rooms_go_by_what_was_reloaded(tmp_path: Path) -> None:
+    head, _, best = TWO.partition("  - id: acme")[0], *TWO.split("  - id: ")[1:]
+    async with Serving(told(tmp_path, TWO)):
+        pass
+    text = f"{head}  - id: {best}"
+    async with Serving(told(tmp_path, text)) as bridge:
+        bridge.go_by(told(tmp_path, text.replace('"example.org": admin', '"other.org": admin')))
+        (best_rules,) = (one.rules for one in bridge._around.values())
+        assert best_rules.permission("@ada:example.org") is Permission.NONE
+        new = bridge._gone.rules
+        assert new.permission("@ada:example.org") is Permission.NONE
+        assert new.rules_of("best") is best_rules
 
 
 @pytest.mark.asyncio
