@@ -163,6 +163,7 @@ class Serving:
         engine = await self._engine(store)
         for links in self._links.values():
             await enter(links.running(engine))
+        self._stack.push_async_callback(self._close_links)
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact)
         await self._run_engine(engine)
@@ -236,6 +237,10 @@ class Serving:
                 waits,
             )
         return matrix
+
+    async def _close_links(self) -> None:
+        """Close the links of all at once: servers that hang each take their time over it."""
+        await asyncio.gather(*(links.aclose() for links in self._links.values()))
 
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
         measures = self._metrics.of(link.enterprise)

@@ -32,6 +32,7 @@ from bridge.config import Config
 from bridge.config.model import Permission, Queue, Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import AgentId
+from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops.metrics import Metrics
@@ -141,13 +142,40 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
 
 
 @pytest.mark.asyncio
+async def test_links_of_call_centres_that_hang_close_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, close = asyncio.Event(), Links.aclose
+    waiting: set[Links] = set()
+
+    async def hanging(links: Links) -> None:
+        if links._runs:
+            waiting.add(links)
+            if len(waiting) == 2:
+                closing.set()
+            async with asyncio.timeout(20):
+                await closing.wait()
+        await close(links)
+
+    monkeypatch.setattr(Links, "aclose", hanging)
+    async with Serving(told(tmp_path, TWO)):
+        pass
+    assert len(waiting) == 2
+
+
+@pytest.mark.asyncio
 async def test_where_the_first_is_gone_new_rooms_go_by_what_was_reloaded(tmp_path: Path) -> None:
     head, _, best = TWO.partition("  - id: acme")[0], *TWO.split("  - id: ")[1:]
     async with Serving(told(tmp_path, TWO)):
         pass
     text = f"{head}  - id: {best}"
     async with Serving(told(tmp_path, text)) as bridge:
-        bridge.go_by(told(tmp_path, text.replace('"example.org": admin', '"other.org": admin')))
+        bridge.go_by(
+            told(
+                tmp_path,
+                text.replace('"example.org": admin', '"example.org": none, "other.org": admin'),
+            )
+        )
         (best_rules,) = (one.rules for one in bridge._around.values())
         assert best_rules.permission("@ada:example.org") is Permission.NONE
         new = bridge._gone.rules
