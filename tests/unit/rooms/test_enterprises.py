@@ -72,6 +72,11 @@ class Two(World):
         )
         return self.known[name]
 
+    def acme_serves_nobody(self) -> None:
+        """From now on: a reload."""
+        self.served["acme"] = Permission.NONE
+        self.around.rules = self._rules("acme", self.around.rules)
+
     def engine(self, others: Others | None = None) -> Engine:
         def served(around: Surroundings) -> Enterprise:
             lanes: dict[Lane, LaneRunner] = {
@@ -229,7 +234,7 @@ async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
         await world.clock.turn(600)
         room = engine._room(ROOM)
         assert settled(room.record.conversation)
-        world.served["acme"] = Permission.NONE
+        world.acme_serves_nobody()
         await engine.accept_events([world.invitation(whom=BEST_USER)])
         await quiet()
         assert room.around.rules.enterprise == "acme"
@@ -262,6 +267,19 @@ async def test_a_room_of_one_that_is_gone_comes_to_another(host: UserId) -> None
         await world.take_part(engine, host=host)
     link = world.link if host == BOT else world.best_link
     assert link.texts(ROOM) == ["hello"]
+
+
+@pytest.mark.asyncio
+async def test_a_customers_room_with_one_is_nothing_to_another() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        await engine.order(ROOM, Order("operator", "cli", "lang ja"))
+        world.acme_serves_nobody()
+        await world.take_part(engine, OTHER)
+    best = await world.stored(OTHER)
+    assert (best.enterprise, best.settings.language) == ("best", None)
+    assert "room.elsewhere" not in world.matrix.texts(OTHER)
 
 
 def test_settings_are_judged_by_the_chosen_one() -> None:
