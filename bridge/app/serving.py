@@ -55,7 +55,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
-from bridge.rooms.rules import GONE, Rules
+from bridge.rooms.rules import GONE, Rules, of_gone
 from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -142,7 +142,7 @@ class Serving:
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
-        self._gone.rules = settings.rules_of_gone(every)
+        self._gone.rules = of_gone(next(iter(every.values())))
         self._contact.go_by(config)
 
     def _rules(self, config: Config) -> dict[str, Rules]:
@@ -242,6 +242,11 @@ class Serving:
         """Close the links of all at once: servers that hang each take their time over it."""
         await asyncio.gather(*(links.aclose() for links in self._links.values()))
 
+    def _named(self, enterprise: str) -> str:
+        """How the configuration names the enterprise of a room."""
+        home = enterprise in {"", self._first}
+        return settings.home_of(self._config, self._first) if home else enterprise
+
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
         measures = self._metrics.of(link.enterprise)
         return Links(Shared(link, tokens=store, facts=store, metrics=measures, clock=self._clock))
@@ -264,8 +269,7 @@ class Serving:
         every = {name: served(around) for name, around in self._around.items()}
         self._gone = await self._nobody(store, main)
         every[GONE] = served(self._gone)
-        home = settings.home_of(self._config, self._first)
-        every[""] = every.get(home, every[GONE])
+        every[""] = every.get(self._named(""), every[GONE])
         every.setdefault(self._first, every[""])
         return Engine(*served(main), others=self._replica, enterprises=every)
 
@@ -277,8 +281,7 @@ class Serving:
         name, part = next(iter(self._config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        rules = settings.rules_of_gone({name: main.rules})
-        return replace(main, link=links, rules=rules, waits=Waits(GONE))
+        return replace(main, link=links, rules=of_gone(main.rules), waits=Waits(GONE))
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
@@ -309,7 +312,7 @@ class Serving:
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
             replica="" if self._replica is None else self._replica.name,
-            first=settings.home_of(self._config, self._first),
+            named=self._named,
             open_names=lambda name: (
                 name in parts and parts[name].server.login.type is LoginType.PASSWORD
             ),
@@ -347,9 +350,8 @@ class Serving:
         """How many chats there are: from memory, if all rooms are ours."""
         if self._replica is not None and not self._replica.alone:
             busy: Counter[tuple[str, str, QueueId]] = Counter()
-            home = settings.home_of(self._config, self._first)
             for (name, phase, queue), count in (await store.busy()).items():
-                busy[home if name in {"", self._first} else name, phase, queue] += count
+                busy[self._named(name), phase, queue] += count
             return busy
         return engine.chats()
 

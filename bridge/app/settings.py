@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from bridge.config import Config
 from bridge.config.hours import parse_hours
-from bridge.config.model import Permission, permission_of
+from bridge.config.model import permission_of
 from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
@@ -28,7 +28,7 @@ from bridge.link.settings import FRAME_OVERHEAD, LinkSettings
 from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.registration import Registration, make_registration
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import GONE, Rules
+from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 
 FIRST = "enterprise.first"
@@ -96,12 +96,6 @@ def all_rules_of(
             rules_of=lambda one: made.get(home if one in {"", first} else one),
         )
     return made
-
-
-def rules_of_gone(every: Mapping[str, Rules]) -> Rules:
-    """The rules where none of these enterprises serves: nobody is let in, but for another's."""
-    some = next(iter(every.values()))
-    return replace(some, enterprise=GONE, permission=lambda _: Permission.NONE)
 
 
 def rules_of(
