@@ -128,8 +128,8 @@ class Bridge(msgspec.Struct, frozen=True):
     """What to do about a dead letter, by why it is one; empty: nothing is known."""
     replica: str = ""
     """Name of this process among several; empty: it is the only one."""
-    first: str = ""
-    """The call centre of rooms whose record names none."""
+    named: Callable[[str], str] = str
+    """The name in the configuration of a call centre as it stands in a room's record."""
     open_names: Callable[[str], bool] = lambda _: False
     """Whether knowing the login name does not open an account of this call centre."""
 

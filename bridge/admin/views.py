@@ -30,7 +30,7 @@ from bridge.rooms.record import (
     load_input,
     load_record,
 )
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, of_gone
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Outcome, StoredRoom
 
 T = TypeVar("T")
@@ -256,12 +256,13 @@ def record_in(row: StoredRoom) -> RoomRecord:
 
 
 def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
-    return record.enterprise or bridge.first
+    return bridge.named(record.enterprise)
 
 
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
-    """The rules of the room's call centre; of another, if that has gone from the config."""
-    return bridge.enterprises.get(enterprise_of(bridge, record), bridge.around).rules
+    """The rules of the room's call centre, be it gone from the configuration."""
+    found = bridge.enterprises.get(enterprise_of(bridge, record))
+    return of_gone(bridge.around.rules) if found is None else found.rules
 
 
 def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.RoomState:

@@ -34,7 +34,7 @@ from bridge.admin.signin import SignIn
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
-from bridge.config.model import Permission, Retention
+from bridge.config.model import Retention
 from bridge.ids import EventId, QueueId
 from bridge.link.link import Shared
 from bridge.link.links import Links
@@ -56,7 +56,7 @@ from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
-from bridge.rooms.rules import GONE, Rules
+from bridge.rooms.rules import GONE, Rules, of_gone
 from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
@@ -105,6 +105,8 @@ class Serving:
         self._links: dict[str, Links] = {}
         """By enterprise, as all that follows."""
         self._around: dict[str, Surroundings] = {}
+        self._gone: Surroundings
+        """Of enterprises that are configured no more."""
         self._first = ""
         """See `settings.FIRST`."""
         self._contact: Contact
@@ -138,8 +140,10 @@ class Serving:
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )
         self._config = config
-        for name, rules in self._rules(config).items():
+        every = self._rules(config)
+        for name, rules in every.items():
             self._around[name].rules = rules
+        self._gone.rules = of_gone(next(iter(every.values())))
         self._contact.go_by(config)
 
     def _rules(self, config: Config) -> dict[str, Rules]:
@@ -160,6 +164,7 @@ class Serving:
         engine = await self._engine(store)
         for links in self._links.values():
             await enter(links.running(engine))
+        self._stack.push_async_callback(self._close_links)
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact)
         await self._run_engine(engine)
@@ -247,6 +252,15 @@ class Serving:
             )
         return matrix
 
+    async def _close_links(self) -> None:
+        """Close the links of all at once: servers that hang each take their time over it."""
+        await asyncio.gather(*(links.aclose() for links in self._links.values()))
+
+    def _named(self, enterprise: str) -> str:
+        """How the configuration names the enterprise of a room."""
+        home = enterprise in {"", self._first}
+        return settings.home_of(self._config, self._first) if home else enterprise
+
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
         measures = self._metrics.of(link.enterprise)
         return Links(Shared(link, tokens=store, facts=store, metrics=measures, clock=self._clock))
@@ -267,20 +281,21 @@ class Serving:
         for one in self._around.values():
             one.upgrades, one.inviting = main.upgrades, main.inviting
         every = {name: served(around) for name, around in self._around.items()}
-        if self._first:
-            every[GONE] = served(await self._gone(store, main))
-            # In the short form again, it is the first's.
-            every.setdefault(self._first, every.get("", every[GONE]))
-            every[""] = every[self._first]
+        self._gone = await self._nobody(store, main)
+        every[GONE] = served(self._gone)
+        every[""] = every.get(self._named(""), every[GONE])
+        every.setdefault(self._first, every[""])
         return Engine(*served(main), others=self._replica, enterprises=every)
 
-    async def _gone(self, store: SqlStore, main: Surroundings) -> Surroundings:
-        """Stands for enterprises that are configured no more: nobody is served, nothing is sent."""
-        part = next(iter(self._config.parts().values()))
-        links = self._make_links(store, settings.link_settings_of(part, GONE, GONE))
+    async def _nobody(self, store: SqlStore, main: Surroundings) -> Surroundings:
+        """Stands for enterprises that are configured no more: nobody is served, nothing is sent.
+
+        Also where there is but one: a process that was configured anew may have named rooms.
+        """
+        name, part = next(iter(self._config.parts().items()))
+        links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        rules = replace(main.rules, enterprise=GONE, permission=lambda _: Permission.NONE)
-        return replace(main, link=links, rules=rules, waits=Waits(GONE))
+        return replace(main, link=links, rules=of_gone(main.rules), waits=Waits(GONE))
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
@@ -311,7 +326,7 @@ class Serving:
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
             replica="" if self._replica is None else self._replica.name,
-            first=self._first if self._first in parts else next(iter(parts)),
+            named=self._named,
             open_names=lambda name: (
                 name in parts and parts[name].server.login.type is LoginType.PASSWORD
             ),
@@ -355,7 +370,7 @@ class Serving:
         if self._replica is not None and not self._replica.alone:
             busy: Counter[tuple[str, str, QueueId]] = Counter()
             for (name, phase, queue), count in (await store.busy()).items():
-                busy[name or self._first, phase, queue] += count
+                busy[self._named(name), phase, queue] += count
             return busy
         return engine.chats()
 

@@ -35,6 +35,11 @@ FIRST = "enterprise.first"
 """The fact that tells which enterprise was the first: rooms and facts without a name are its."""
 
 
+def home_of(config: Config, first: str) -> str:
+    """The enterprise of rooms without a name, and of those of the first one; see `FIRST`."""
+    return first if config.enterprises else ""
+
+
 def all_users_of(config: Config) -> dict[str, OurUsers]:
     """Our users, as each enterprise sees them. Raises NameTaken."""
     users = [
@@ -77,6 +82,7 @@ def all_rules_of(
 ) -> dict[str, Rules]:
     """The rules of every enterprise, which know one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
+    home = home_of(config, first)
     users, learnt = users or all_users_of(config), learnt or {}
     bots = Counter(one.bot for one in users.values())
     for name, part in config.parts().items():
@@ -87,7 +93,7 @@ def all_rules_of(
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             enterprises_of=ours.enterprises_of,
-            rules_of=lambda one: made.get(one or first),
+            rules_of=lambda one: made.get(home if one in {"", first} else one),
         )
     return made
 

@@ -142,6 +142,11 @@ class Measured:
         self.handling = metrics.handling.labels(enterprise)
         # To look it up takes longer than its use.
         self.delivery = cache(partial(metrics.delivery.labels, enterprise))
+        # 0 from the start, or the first of each would be no increase.
+        for counted in (metrics.connections, metrics.reconnects, metrics.connection_failures):
+            counted.labels(enterprise)
+        for measured in (metrics.links, metrics.queue_wait):
+            measured.labels(enterprise)
 
     # --- Measures -----------------------------------------------------------------------------
 

@@ -109,13 +109,14 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         return
     refusal, until = "", 0
     if (rules := enterprise_for(visit, invitation)) is not visit.rules:
-        if settled(record.conversation):
+        gone = visit.rules.enterprise == GONE
+        if settled(record.conversation, gone=gone) and not (visit.under_way or visit.effects):
             visit.record, visit.rules = moved(record, rules), rules
             record = visit.record
         else:
             refusal = "refused.other_enterprise"
     # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
-    permission = visit.rules.permission(invitation.by)
+    permission = rules.permission(invitation.by)
     if permission is Permission.IGNORED and not served:
         why = "bridge.permissions gives ignore"
         visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
@@ -163,11 +164,15 @@ def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
     return next((one for one in known if one.permission(invitation.by) in SERVED), known[0])
 
 
-def settled(conversation: model.Conversation) -> bool:
-    """True if nothing of a chat is left: another call centre may take the room over."""
-    if not isinstance(conversation.phase, model.NoChat) or wants_link(conversation):
+def settled(conversation: model.Conversation, *, gone: bool = False) -> bool:
+    """True if nothing of a chat is left: another call centre may take the room over.
+
+    Where its own is configured no more (`gone`), nobody is left to be told that a chat ends.
+    """
+    going_on = not isinstance(conversation.phase, model.NoChat) or wants_link(conversation)
+    if not gone and (going_on or callback_wanted(conversation)):
         return False
-    return not (conversation.held or conversation.questions or callback_wanted(conversation))
+    return not (conversation.held or conversation.questions or conversation.outstanding)
 
 
 def moved(record: RoomRecord, rules: Rules) -> RoomRecord:
@@ -204,7 +209,8 @@ def named(record: RoomRecord, rules: Rules) -> RoomRecord:
 def chosen(record: RoomRecord, rules: Rules) -> tuple[RoomRecord, Rules]:
     """The room with the enterprise that its admin has chosen, once nothing stands against it."""
     other = rules.of_room(record.settings)
-    if other is rules or record.host != rules.bot or not settled(record.conversation):
+    gone = rules.enterprise == GONE
+    if other is rules or record.host != rules.bot or not settled(record.conversation, gone=gone):
         return record, rules
     return moved(record, other), other
 

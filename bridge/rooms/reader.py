@@ -431,6 +431,11 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 # --- inputs ---------------------------------------------------------------------------------------
 
 
+def _serve(rules: Rules, record: RoomRecord) -> bool:
+    """True if these rules' enterprise serves the room, as always where there is only one."""
+    return not rules.enterprise or rules.rules_of(record.enterprise) is rules
+
+
 class Reader:
     """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
 
@@ -578,17 +583,19 @@ class Reader:
         standing, here = Standing.ORDINARY, visit.record
         if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
-        other = await self._other_room(here)
+        other = await self._other_room(visit.rules, here)
         parked = people.entered(visit, entry, standing, other)
         for raw in parked:
             happened = self._event(visit, raw, row.received, may_wait=True)
             await self._contained(visit, raw.get("event_id"), happened)
 
-    async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
-        """Another direct room of this customer's and host's; one with a chat goes before."""
+    async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
+        """Another direct room of this customer, host and enterprise; one with a chat first."""
         for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
             other = None if room_id == self._room_id else await self._record_of(room_id)
-            if other is not None and (other.host, other.direct) == (here.host, True):
+            if other is None or (other.host, other.direct) != (here.host, True):
+                continue
+            if _serve(rules, other):
                 return other
         return None
 
@@ -677,7 +684,7 @@ class Reader:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
         begins = isinstance(meaning, (Spoke, Corrected)) and _begins_chat(before)
-        link = people.address(await self._other_room(before)) if begins else ""
+        link = people.address(await self._other_room(visit.rules, before)) if begins else ""
         facts = Facts(standing, earlier=earlier, encrypted=encrypted, elsewhere=link)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
@@ -692,22 +699,21 @@ class Reader:
         store, before = self.around.store, visit.record
         await self.turn.take(invited.by)
         rules = people.enterprise_for(visit, invited)
-        rooms = [one for one in await store.rooms_of(invited.by) if await self._is_of(rules, one)]
+        rooms = [one for one in await store.rooms_of(invited.by) if await self._serve(rules, one)]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
-        others = tuple([begun[one] for one in lately if await self._is_of(rules, one)])
+        others = tuple([begun[one] for one in lately if await self._serve(rules, one)])
         facts = Facts(rooms_of_inviter=len(rooms), rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
-    async def _is_of(self, rules: Rules, room_id: RoomId) -> bool:
-        """True if these rules' enterprise serves the room, as always where there is only one."""
+    async def _serve(self, rules: Rules, room_id: RoomId) -> bool:
+        """As the function of that name; a room need not be read where there is one enterprise."""
         if not rules.enterprise:
             return True
-        record = await self._record_of(room_id) or RoomRecord(room_id)
-        return rules.rules_of(record.enterprise) is rules
+        return _serve(rules, await self._record_of(room_id) or RoomRecord(room_id))
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found = await references.original(self.around, self._room_id, event_id)

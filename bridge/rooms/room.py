@@ -327,6 +327,12 @@ class Room:
         return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
 
     @property
+    def _under_way(self) -> bool:
+        """True while effects are not done, those among them that are yet to be stored."""
+        drafts = (entry.effect for draft in self._drafts for entry in draft.entries)
+        return any(self._rows.values()) or any(effect is not None for effect in drafts)
+
+    @property
     def _waits(self) -> bool:
         """True if inputs wait: what comes now waits behind them."""
         coming = self._on_its_way
@@ -350,9 +356,10 @@ class Room:
 
     def _visit(self) -> Visit:
         record, rules = self.record, self.around.rules
-        if record.settings.enterprise is not None and not any(self._rows.values()):
+        under_way = bool(rules.enterprise) and self._under_way
+        if record.settings.enterprise is not None and not under_way:
             record, rules = people.chosen(record, rules)
-        return Visit(record, rules, self.around.clock.now())
+        return Visit(record, rules, self.around.clock.now(), under_way=under_way)
 
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Let inputs happen at once; returns how many of them did."""

@@ -256,6 +256,11 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 # --- settings of a room ---------------------------------------------------------------------------
 
 
+def of_gone(rules: Rules) -> Rules:
+    """The rules of an enterprise that is gone, made of another's: nobody may do anything there."""
+    return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE)
+
+
 class BadOrder(Exception):
     """A setting's value, or an order, cannot be used; `key` and `values` are of the texts."""
 

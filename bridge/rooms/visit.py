@@ -264,8 +264,8 @@ KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
 with the message all of them are taken back."""
 
-Mark = tuple[RoomRecord, int, int]
-"""The record, how many effects had been asked for, and how many changes made."""
+Mark = tuple[RoomRecord, int, int, Rules]
+"""The record, how many effects had been asked for, how many changes made, and by which rules."""
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -284,17 +284,20 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
     changes: list[Change] = []
     """For the audit."""
+    under_way: bool = False
+    """Something that the room's enterprise is to carry out is not done yet; False if it is the only
+    one."""
 
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 
     def mark(self) -> Mark:
         """Mark of how far it has come, for `undo`."""
-        return self.record, len(self.effects), len(self.changes)
+        return self.record, len(self.effects), len(self.changes), self.rules
 
     def undo(self, mark: Mark) -> None:
         """Roll back to the mark: our own code failed in the midst of something."""
-        self.record, effects, changes = mark
+        self.record, effects, changes, self.rules = mark
         del self.effects[effects:]
         del self.changes[changes:]
         self.again.clear()

@@ -64,7 +64,7 @@ class Rig:
         permissions = {OPERATOR: Permission.ADMIN}
         rules = replace(RULES, permission=lambda user: permissions.get(user, Permission.CUSTOMER))
         around = SimpleNamespace(store=store, upgrades=self.upgrades, clock=clock, rules=rules)
-        bridge = SimpleNamespace(around=around, overview=store, enterprises={"": around}, first="")
+        bridge = SimpleNamespace(around=around, overview=store, enterprises={"": around}, named=str)
         self.bridge = cast(Bridge, bridge)
         self.admins = RoomAdmins(self.house, self.bridge, "example.org", b"key")
 
@@ -103,6 +103,12 @@ async def test_nobody_else_is(rig: Rig) -> None:
     rig.house.members.discard(OPERATOR)  # the operator's permission opens no room of others
     assert await rig.why(OPERATOR) == (403, "notAdmin")
     assert await rig.why(MODERATOR, RoomId("!other:example.org")) == (404, "notHere")
+
+
+@pytest.mark.asyncio
+async def test_an_operator_of_one_call_centre_has_no_rooms_of_one_that_is_gone(rig: Rig) -> None:
+    await rig.room(enterprise="former")
+    assert await rig.why(OPERATOR) == (403, "notAdmin")
 
 
 @pytest.mark.asyncio

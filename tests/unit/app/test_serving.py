@@ -31,9 +31,10 @@ from bridge.app.serving import (
     why_refused,
 )
 from bridge.config import Config
-from bridge.config.model import Queue, Retention
+from bridge.config.model import Permission, Queue, Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import AgentId
+from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops import bridge_state
@@ -166,11 +167,57 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
         async with Serving(told(tmp_path, text)):
             return [made[-1].rules(name).enterprise for name in ("", "acme", "best", "third")]
 
-    assert await served(SMALLEST) == ["", "", "", ""]
+    assert await served(SMALLEST) == ["", GONE, GONE, GONE]
     assert await served(TWO) == ["acme", "acme", "best", GONE]
     assert await served(head + entry + best + entry + acme) == ["acme", "acme", "best", GONE]
     assert await served(head + entry + best) == [GONE, GONE, "best", GONE]
     assert await served(SMALLEST) == ["", "", GONE, GONE]
+    rules = made[-1].rules
+    for room in ("", "best"):  # who is invited there finds the only one
+        assert [rules(room).rules_of(one) for one in ("", "acme")] == [rules(""), rules("")]
+        assert rules(room).rules_of("best") is None
+
+
+@pytest.mark.asyncio
+async def test_links_of_call_centres_that_hang_close_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, close = asyncio.Event(), Links.aclose
+    waiting: set[Links] = set()
+
+    async def hanging(links: Links) -> None:
+        if links._runs:
+            waiting.add(links)
+            if len(waiting) == 2:
+                closing.set()
+            async with asyncio.timeout(20):
+                await closing.wait()
+        await close(links)
+
+    monkeypatch.setattr(Links, "aclose", hanging)
+    async with Serving(told(tmp_path, TWO)):
+        pass
+    assert len(waiting) == 2
+
+
+@pytest.mark.asyncio
+async def test_where_the_first_is_gone_new_rooms_go_by_what_was_reloaded(tmp_path: Path) -> None:
+    head, _, best = TWO.partition("  - id: acme")[0], *TWO.split("  - id: ")[1:]
+    async with Serving(told(tmp_path, TWO)):
+        pass
+    text = f"{head}  - id: {best}"
+    async with Serving(told(tmp_path, text)) as bridge:
+        bridge.go_by(
+            told(
+                tmp_path,
+                text.replace('"example.org": admin', '"example.org": none, "other.org": admin'),
+            )
+        )
+        (best_rules,) = (one.rules for one in bridge._around.values())
+        assert best_rules.permission("@ada:example.org") is Permission.NONE
+        new = bridge._gone.rules
+        assert new.permission("@ada:example.org") is Permission.NONE
+        assert new.rules_of("best") is best_rules
 
 
 @pytest.mark.asyncio

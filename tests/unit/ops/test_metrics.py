@@ -34,6 +34,22 @@ def test_two_bridges_have_metrics_of_their_own() -> None:
     assert b"bridge_logged_in{" not in two.render()
 
 
+def test_what_has_not_happened_yet_is_0_from_the_start() -> None:
+    """Else the first of each would be no increase."""
+    metrics = Metrics()
+    metrics.of("best")
+    text = metrics.render().decode()
+    for name in (
+        "bridge_logged_in",
+        "webchat_ws_connects_total",
+        "webchat_ws_reconnects_total",
+        "webchat_ws_connection_failures_total",
+        "webchat_queue_wait_seconds_count",
+        "inbox_seconds_count",
+    ):
+        assert f'{name}{{enterprise="best"}} 0.0' in text, name
+
+
 def test_the_names() -> None:
     metrics = Metrics()
     metrics.matrix_event.labels("m.room.message").observe(0.01)

@@ -6,12 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Permission, Queue
-from bridge.conversation.model import Chatting, Idle, Queued
+from bridge.conversation.model import Chatting, FailureReason, Idle, Queued
 from bridge.ids import QueueId, RequestId, RoomId, UserId
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import moved, settled
-from bridge.rooms.ports import Others
+from bridge.rooms.ports import CallFailure, Others
 from bridge.rooms.record import Membership, Order, OwnLogin, RoomRecord, RoomSettings, dump_record
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
@@ -19,7 +19,7 @@ from bridge.rooms.store import Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
-from bridge.webchat.frames import ChatStarted, Received
+from bridge.webchat.frames import ChatStarted, Received, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -56,7 +56,9 @@ class Two(World):
         self.around.rules = acme
         self.best = replace(self.around, link=self.best_link, rules=best, waits=Waits("best"))
         nobody = replace(acme, enterprise=GONE, permission=lambda _: Permission.NONE)
-        self.gone = replace(self.around, link=FakeLink(), rules=nobody)
+        closed = FakeLink()
+        closed.before.extend([CallFailure(FailureReason.UNREACHABLE, "not running")] * 1000)
+        self.gone = replace(self.around, link=closed, rules=nobody)
 
     def _rules(self, name: str, rules: Rules) -> Rules:
         self.known[name] = replace(
@@ -69,6 +71,11 @@ class Two(World):
             login_key=lambda room_id: f"{name} {room_id}",
         )
         return self.known[name]
+
+    def acme_serves_nobody(self) -> None:
+        """From now on: a reload."""
+        self.served["acme"] = Permission.NONE
+        self.around.rules = self._rules("acme", self.around.rules)
 
     def engine(self, others: Others | None = None) -> Engine:
         def served(around: Surroundings) -> Enterprise:
@@ -241,6 +248,68 @@ def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
         house.say(f"!wc {words}")
         said, args = answer(house)
         assert (said, args[named[0]]) == (key, named[1])
+
+
+@pytest.mark.asyncio
+async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
+    """The chat is over, and its agent's last words are not in the room yet."""
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p", said("goodbye"))
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await engine.accept_events([world.event("gone", who=ADA)])
+        await quiet()
+        await world.clock.turn(600)
+        room = engine._room(ROOM)
+        assert settled(room.record.conversation)
+        world.acme_serves_nobody()
+        await engine.accept_events([world.invitation(whom=BEST_USER)])
+        await quiet()
+        assert room.around.rules.enterprise == "acme"
+        world.matrix.gate.set()
+        await quiet()
+        await world.clock.turn(60)
+        assert "refused.other_enterprise" in world.matrix.texts(ROOM)
+        await engine.accept_events([world.invitation(whom=BEST_USER)])
+        await quiet()
+        assert room.around.rules.enterprise == "best"
+    assert "goodbye" in world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("host", [BOT, BEST_USER])
+async def test_a_room_of_one_that_is_gone_comes_to_another(host: UserId) -> None:
+    """Whatever went on there: nobody can end it any more."""
+    world = Two()
+    await world.record(ROOM, Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,)))
+    record = replace(await world.stored(), enterprise="former")
+    await flow.step(
+        world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
+    )
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        await engine.accept_events([world.event("gone", who=ADA)])
+        await quiet()
+        await world.clock.turn(10)
+        await world.take_part(engine, host=host)
+    link = world.link if host == BOT else world.best_link
+    assert link.texts(ROOM) == ["hello"]
+
+
+@pytest.mark.asyncio
+async def test_a_customers_room_with_one_is_nothing_to_another() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        await engine.order(ROOM, Order("operator", "cli", "lang ja"))
+        world.acme_serves_nobody()
+        await world.take_part(engine, OTHER)
+    best = await world.stored(OTHER)
+    assert (best.enterprise, best.settings.language) == ("best", None)
+    assert "room.elsewhere" not in world.matrix.texts(OTHER)
 
 
 def test_settings_are_judged_by_the_chosen_one() -> None:
