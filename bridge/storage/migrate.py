@@ -6,15 +6,18 @@ version of this program wrote is refused, before anything is touched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
 from bridge.rooms.store import StoreError
-from bridge.storage.query import Dialect, Engine, Query, Statement, same
+from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
 
 SCHEMA_VERSION = 13
 """The schema that this program works with: the number of the last file."""
+PATIENCE = 10.0
+"""Seconds that bridges of an earlier version get to go."""
 
 _VERSIONED = Statement(
     sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'",
@@ -88,22 +91,29 @@ async def migrate(
 ) -> list[Migration]:
     """Bring the schema up to date; return what was applied. `now` is for the record.
 
-    NewerSchemaError: the database is ahead of `migrations` (this program's own). StoreError: one
-    failed; those before it stay, it left nothing behind.
+    NewerSchemaError: the database is ahead of `migrations` (this program's own). AlreadyInUse:
+    bridges of an earlier version are at work. StoreError: one failed; those before it stay, it left
+    nothing behind.
     """
-    applied = []
+    applied, loop = [], asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
     for migration in await pending(engine, migrations):
         record = Query(_RECORD, (migration.number, migration.name, now))
         texts = _statements(migration.script)
         steps = [Query(Statement(text, text)) for text in texts]
-        try:
-            await engine.migrate([Query(_LOCK), Query(_CREATE_VERSIONS), record, *steps])
-        except StoreError:
-            # The record is there already if another process was faster.
-            if await current_version(engine) < migration.number:
-                raise
-        else:
-            applied.append(migration)
+        while True:
+            try:
+                await engine.migrate([Query(_LOCK), Query(_CREATE_VERSIONS), record, *steps])
+            except StoreError as error:
+                # The record is there already if another process was faster.
+                if await current_version(engine) >= migration.number:
+                    break
+                if not isinstance(error, AlreadyInUse) or loop.time() >= end:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                applied.append(migration)
+                break
     return applied
 
 

@@ -120,6 +120,7 @@ class OpenStore:
                 await engine.claim()
             await migrate(engine, self._clock.now())
             if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                await engine.claim_again()
                 engine.shards.cover = self._cover
                 await engine.shards.listen()
         except BaseException:
