@@ -524,7 +524,7 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
 class EraseAsked(Asked, frozen=True, kw_only=True):
     """Whose data is to be erased, and how."""
 
-    subject: str
+    subject: Annotated[str, Meta(pattern=f"^(!|@[^:]+:){_NO_CONTROL}+$", max_length=255)]
     """A room (!…) or a person (@name:server)."""
     dry_run: bool = False
     """Only tell what there is."""

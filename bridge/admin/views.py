@@ -494,11 +494,15 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     except msgspec.MsgspecError:
         return False  # an effect: whatever makes one has taken passwords out
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
-    text = content.get("body") if isinstance(content, dict) else None
-    if not isinstance(text, str):
-        return False
+    # A correction has its words twice, a reply may begin with what it answers.
+    new = content.get("m.new_content") if isinstance(content, dict) else None
+    bodies = [one.get("body") for one in (content, new) if isinstance(one, dict)]
+    lines = [line for body in bodies if isinstance(body, str) for line in (body, *body.split("\n"))]
+    texts = [text for line in lines for text in (line, line.lstrip(">* "))]
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
-    read = [commands.parse(text, prefix, prefix_needed=False) for prefix in prefixes]
+    read = [
+        commands.parse(one, prefix, prefix_needed=False) for one in texts for prefix in prefixes
+    ]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret
         for one in read
