@@ -39,7 +39,7 @@ ENV PATH=/opt/bridge/bin:$PATH \
 WORKDIR /data
 VOLUME /data
 USER 1337:1337
-EXPOSE 29340 8000
+EXPOSE 29340 29341 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:29340/_matrix/mau/live', timeout=4)"]

@@ -23,7 +23,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check check-all chaos bench soak fuzz mutants image image-check wheel release lock clean
+.PHONY: help demo test check check-all docs chaos bench soak fuzz mutants image image-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it: about a minute'
 	@echo 'make check-all  that part on each Python from 3.11 to 3.14 that is at hand'
+	@echo 'make docs     the pages of docs/ as a site, in .cache/site; complains of what leads nowhere'
 	@echo 'make chaos    faults of all kinds under load, and count (CHAOS_SEED=1: as that time)'
 	@echo 'make bench    what a message costs, into docs/performance.md (ROUNDS=1: quickly, for you)'
 	@echo 'make soak     an even load for an hour (HOURS=24): memory has to stay flat'
@@ -45,7 +46,7 @@ help:
 demo: $(VENV)/.demo
 	$(PY) -m bridge demo $(if $(CHECK),--check)
 
-test: $(VENV)/.test
+test: $(VENV)/.test .cache/docs/.done
 	$(PY) -m tests.stages test
 
 check: $(VENV)/.test
@@ -55,13 +56,24 @@ check: $(VENV)/.test
 chaos: $(VENV)/.test
 	$(PY) -m tests.chaos
 
+VERSIONS ?= 3.11 3.12 3.13 3.14
 check-all:
-	@for version in 3.11 3.12 3.13 3.14; do \
+	@for version in $(VERSIONS); do \
 		python$$version -c 'import ensurepip, venv' 2>/dev/null \
 			|| { echo "== no Python $$version here"; continue; }; \
 		echo "== Python $$version"; \
 		$(MAKE) check PYTHON=python$$version VENV=.cache/python$$version || exit 1; \
 	done
+
+# In an environment of its own, for it wants other versions than the bridge.
+docs: .cache/docs/.done
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/python -m mkdocs build --strict
+
+.cache/docs/.done: requirements-docs.lock
+	$(need_python)
+	$(PYTHON) -m venv --clear .cache/docs
+	.cache/docs/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
+	touch $@
 
 # Beside heisenbridge too, where ngircd is installed. ONLY=columns,sessions: those parts alone;
 # BEFORE=path: beside another checkout; ACCEPT=1: ratios may be worse than in the last run of git.
@@ -124,6 +136,7 @@ lock:
 	.cache/lock/bin/python -m pip install --quiet uv
 	$(LOCK) -o requirements.lock pyproject.toml
 	printf '%s\n' 'cyclonedx-bom>=7' 'setuptools>=77' | $(LOCK) -o requirements-build.lock -
+	printf '%s\n' 'mkdocs-material>=9.8' | $(LOCK) -o requirements-docs.lock -
 	for machine in x86_64 aarch64; do .cache/lock/bin/python -m pip download --quiet --no-deps \
 		--require-hashes --only-binary :all: --python-version 313 -r requirements.lock \
 		--platform manylinux_2_28_$$machine --platform manylinux_2_17_$$machine \

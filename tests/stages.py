@@ -35,9 +35,10 @@ CORE = ("webchat", "conversation")
 class Stage:
     name: str
     arguments: tuple[str, ...]
-    """For this Python."""
+    """For this Python, or another program."""
     environment: tuple[tuple[str, str], ...] = ()
     """Defaults; what is set outside counts more."""
+    program: str = sys.executable
 
 
 Round = Sequence[Stage]
@@ -69,6 +70,7 @@ STATIC: Round = (
     ),
     Stage("types", ("-m", "mypy")),
 )
+DOCS = Stage("docs", ("--no-print-directory", "docs"), program="make")
 # The protocol and the life cycle, by their own unit tests alone: every branch.
 COVERAGE = Stage(
     "coverage of the pure core",
@@ -112,6 +114,7 @@ SETS: Mapping[str, Sequence[Round]] = {
             ),
             *parts("unit, conformance, integration", 3, "--durations=10", *_SIDE_BY_SIDE),
             COVERAGE,
+            DOCS,
             *reversed(STATIC),
         ],
         [Stage("load, start", (*PYTEST, *_ALONE))],
@@ -137,7 +140,7 @@ def carried_out(stage: Stage, progress: dict[Stage, str]) -> Done:
     began = time.monotonic()
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own
-        [sys.executable, *stage.arguments],
+        [stage.program, *stage.arguments],
         cwd=ROOT,
         env={**dict(stage.environment), **os.environ},
         stdout=subprocess.PIPE,

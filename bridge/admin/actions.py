@@ -109,7 +109,7 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
                 patience=0,
             )
     except erasure.BadSubject as error:
-        raise ApiError(403, "M_FORBIDDEN", str(error)) from error  # the bridge's own user
+        raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:
         raise ApiError(409, "M_CONFLICT", f"{error}: with `force` it is ended first.") from error
     return shapes.Erasure(

@@ -521,10 +521,15 @@ class OpenedLetter(DeadLetter, frozen=True, kw_only=True):
     """Null: it is erased, or may hold a password."""
 
 
+Subject = Annotated[
+    str, Meta(pattern=rf"^(!{_NO_CONTROL}+|@[^:\x00-\x1f\x7f]+:{_NO_CONTROL}+)$", max_length=255)
+]
+
+
 class EraseAsked(Asked, frozen=True, kw_only=True):
     """Whose data is to be erased, and how."""
 
-    subject: Annotated[str, Meta(pattern=f"^(!|@[^:]+:){_NO_CONTROL}+$", max_length=255)]
+    subject: Subject
     """A room (!…) or a person (@name:server)."""
     dry_run: bool = False
     """Only tell what there is."""

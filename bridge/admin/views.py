@@ -38,6 +38,8 @@ LOOK = 100
 """Rooms that are read at a time."""
 MOST_LOOKED = 1000
 """Rooms that are read for a page; what is not found among them is on the next."""
+MOST_LINES = 500
+"""Lines of an event that are looked through for a password."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
@@ -498,10 +500,14 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     new = content.get("m.new_content") if isinstance(content, dict) else None
     bodies = [one.get("body") for one in (content, new) if isinstance(one, dict)]
     lines = [line for body in bodies if isinstance(body, str) for line in (body, *body.split("\n"))]
-    texts = [text for line in lines for text in (line, line.lstrip(">* "))]
+    if len(lines) > MOST_LINES:
+        return True
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     read = [
-        commands.parse(one, prefix, prefix_needed=False) for one in texts for prefix in prefixes
+        commands.parse(text, prefix, prefix_needed=False)
+        for line in lines
+        for text in (line, line.lstrip(">* "))
+        for prefix in prefixes
     ]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret

@@ -23,8 +23,11 @@ import structlog
 from aiohttp import web
 
 from bridge.admin.dispatch import Dispatcher
+from bridge.admin.pages import Pages
 from bridge.admin.ports import Bridge
 from bridge.admin.provisioning import PREFIX, Provisioning
+from bridge.admin.room_page import RoomAdmins
+from bridge.admin.signin import SignIn
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
@@ -39,7 +42,7 @@ from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
+from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.health import Health
@@ -169,13 +172,16 @@ class Serving:
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact, links)
         await self._run_engine(engine)
-        operations = Dispatcher(self._inside(store, engine, links, health))
+        inside = self._inside(store, engine, links, health)
+        operations = Dispatcher(inside)
         endpoint = self._endpoint(engine, matrix, health, self._api(operations))
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             await enter(metrics_server(self._metrics, config.metrics.hostname, config.metrics.port))
+        if config.console.enabled:
+            await self._console(inside, operations, matrix)
         for work in (
             health.watch(),
             watch_loop_lag(self._metrics),
@@ -234,6 +240,19 @@ class Serving:
             lambda operation, status: counter.labels(operation, status).inc(),
         )
         return {f"{PREFIX}/": provisioning.handle}
+
+    async def _console(self, inside: Bridge, operations: Dispatcher, matrix: MatrixAdapter) -> None:
+        """The console and the room page, on their port."""
+        section, domain = self._config.console, self._config.homeserver.domain
+        key = derive(settings.encryption_secret_of(self._config), b"room page")
+        admins = RoomAdmins(matrix, inside, domain, key)
+        sign_in = SignIn(inside.around.store, self._clock)
+        pages = Pages(operations, sign_in, admins, section.public_url).application()
+        runner = web.AppRunner(
+            pages, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=LAST_REQUESTS
+        )
+        port = await self._listen(runner, "console", section.hostname, section.port)
+        LOG.info("console", port=port)
 
     async def _busy(
         self, store: SqlStore, engine: Engine
@@ -310,9 +329,12 @@ class Serving:
         appservice = self._config.appservice
         server = web.Server(endpoint.handle, access_log=None, keepalive_timeout=IDLE)
         runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
+        return await self._listen(runner, "appservice", appservice.hostname, appservice.port)
+
+    async def _listen(self, runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        return await listen(runner, "appservice", appservice.hostname, appservice.port)
+        return await listen(runner, section, hostname, port)
 
     async def _introduce(self, contact: Contact) -> None:
         """Make our users ours before events come in, which may be another bridge's to answer.
@@ -442,7 +464,8 @@ def why_refused(config: Config, error: Refused) -> str:
         return (
             f"another bridge is at work on this homeserver with the same users ({error}): give this"
             " one its own appservice.id, bot.username, bridge.username_template and"
-            " bridge.queue_username_template, `register` again (docs/operators.md, Several bridges)"
+            " bridge.queue_username_template, `register` again (docs/homeservers.md, Several"
+            " bridges)"
         )
     return (
         f"the homeserver at {config.homeserver.address} refused us ({error}): check "

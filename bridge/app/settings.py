@@ -72,6 +72,7 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
         # Without the operator's secret, which the rooms are not to know.
         encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
         tell=bridge.tell_agents,
+        panel_url=panel_url(config),
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=None if learnt is None else lambda: learnt.longest_text,
         longest_clip=None if learnt is None else lambda: learnt.longest_clip,
@@ -86,6 +87,12 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
         km_base_url=server.robot.km_base_url,
         policy=_policy_of(config),
     )
+
+
+def panel_url(config: Config) -> str:
+    """Address of the room page; empty: none is served where browsers could reach it."""
+    console = config.console
+    return f"{console.public_url}/room/" if console.enabled and console.public_url else ""
 
 
 def _policy_of(config: Config) -> Policy:

@@ -123,6 +123,23 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
     click.echo(f"{letter_id} is discarded.")
 
 
+@click.command("console-link")
+@on_config
+@click.option("--name", default="operator", help="Who signs in, for the record of changes.")
+def console_link(config: Config, name: str) -> None:
+    """Print a link that signs in to the web console, once, within ten minutes."""
+    # Imported late, as in `console`.
+    from bridge.admin.signin import LINK_LIFE, SignIn
+
+    console, clock = config.console, SystemClock()
+    if not console.enabled:
+        stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
+    secret = with_store(config, lambda store: SignIn(store, clock).link(name))
+    address = console.public_url or f"http://{console.hostname}:{console.port}"
+    click.echo(f"{address}/admin/#sign-in={secret}")
+    click.echo(f"It works once, for {LINK_LIFE // 60_000} minutes.", err=True)
+
+
 @click.command()
 @on_config
 @json_option

@@ -104,7 +104,7 @@ def tls_fault(error: BaseException, key: str) -> Failed | None:
 
 _OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"
 _TRUST = (
-    "set the environment variable SSL_CERT_FILE{file} (docs/operators.md, Private certificates)"
+    "set the environment variable SSL_CERT_FILE{file} (docs/call-centre.md, Private certificates)"
 )
 _UNKNOWN_ISSUER = (
     f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"

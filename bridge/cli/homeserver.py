@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from bridge.app.settings import users_of
+from bridge.app.settings import panel_url, users_of
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
@@ -78,6 +78,8 @@ class HomeserverChecks:
         await of("queue users", self._queue_users())
         await of(_GHOSTS, self._ghosts())
         await of("media on the homeserver", self._upload())
+        if panel_url(self._config):
+            await of("room page", self._openid())
         return self._all_ours
 
     async def _there(self) -> None:
@@ -124,6 +126,17 @@ class HomeserverChecks:
                 f"{FOREIGN_FIX}: choose another appservice.bot.username, and `register` again",
             )
         return f"{bot} is ours"
+
+    async def _openid(self) -> str:
+        """Whether the homeserver can be asked who opens the room page."""
+        path = "/_matrix/federation/v1/openid/userinfo"
+        answer = await self._ask("GET", f"{path}?access_token=doctor", token=False)
+        if answer.code != "M_UNKNOWN_TOKEN":
+            raise Failed(
+                f"{path} is not served at {self._address} ({answer.text})",
+                "add the resource `openid` to that listener in homeserver.yaml, and restart it",
+            )
+        return "the homeserver tells who opens it"
 
     async def _sessions_of_others(self, user: UserId) -> str:
         """Who else uses one of our users, with devices or as a service; empty: nobody."""

@@ -34,7 +34,7 @@ from bridge.matrix.registration import (
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.migrate import NewerSchemaError
+from bridge.storage.migrate import MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 
@@ -139,6 +139,8 @@ async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
 def _database_fix(error: Exception, kind: str) -> str:
     if isinstance(error, NewerSchemaError):
         return "install the version of the bridge that wrote it, or a later one"
+    if isinstance(error, MovedError | UnfinishedError):
+        return "as it says (docs/operators.md, Move, back up, restore)"
     if isinstance(error, StoreError) and database_is_corrupt(error):
         return "restore the backup (docs/operators.md, Database)"
     if "full" in str(error).lower():  # both engines' own word for it

@@ -252,6 +252,7 @@ def _write_config(path: Path) -> None:
         ("appservice", "hostname"): "0.0.0.0",  # noqa: S104 - the container's own network
         ("database", "url"): f"sqlite:///{path.parent.resolve() / 'bridge.db'}",
         ("metrics", "hostname"): "0.0.0.0",  # noqa: S104 - as above; published on purpose only
+        ("console", "hostname"): "0.0.0.0",  # noqa: S104 - as above
     }
     try:
         path.touch(mode=0o600)

@@ -36,8 +36,12 @@ from bridge.config.model import Config
 
 PREFIX = "MATRIX_WEBCHAT_"
 _FILE = "_FILE"
-# Kubernetes sets such variables in every pod beside a Service named matrix-webchat.
-_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
+MIGRATE_TO = f"{PREFIX}MIGRATE_TO"
+"""Not of the configuration: where `migrate-db` moves a database to; with `_FILE` as well."""
+# Kubernetes sets the others in every pod beside a Service named matrix-webchat.
+_NO_KEYS = re.compile(
+    r"MIGRATE_TO(_FILE)?|SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?"
+)
 
 
 def variable_of(path: KeyPath) -> str:
@@ -54,7 +58,7 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
     # Shorter paths first: a whole list, then entries of it.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
         rest = variable.removeprefix(PREFIX)
-        if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(rest):
+        if not variable.startswith(PREFIX) or _NO_KEYS.fullmatch(rest):
             continue
         found = _find(rest, data)
         from_file = found is None and rest.endswith(_FILE)

@@ -201,6 +201,7 @@ QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
 """Both are read further by `matrix.users`."""
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]

@@ -144,8 +144,13 @@ def check_rules(config: Config) -> Iterator[Problem]:
     callback = config.bridge.callback
     if callback.retry_last < callback.retry_first:
         yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
-    if config.metrics.enabled and config.metrics.port == appservice.port:
-        yield Problem(("metrics", "port"), "must differ from appservice.port")
+    ports = {"appservice": appservice.port}
+    for name, section in (("metrics", config.metrics), ("console", config.console)):
+        owner = next((one for one, port in ports.items() if port == section.port), None)
+        if section.enabled and owner is not None:
+            yield Problem((name, "port"), f"must differ from {owner}.port")
+        elif section.enabled:
+            ports[name] = section.port
 
 
 LEAST_SECRET = 32

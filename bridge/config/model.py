@@ -33,6 +33,7 @@ from bridge.config.fields import (
     Localpart,
     Milliseconds,
     MxcUri,
+    OptionalUrl,
     Port,
     QueueTemplate,
     Section,
@@ -448,6 +449,19 @@ class Provisioning(Section):
     rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
 
 
+class Console(Section):
+    """Console for operators (/admin) and page for room admins, on a port of their own."""
+
+    enabled: bool = False
+    """Serve them; `matrix-webchat console-link` prints a link to sign in."""
+    hostname: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 29341
+    """Port to listen on."""
+    public_url: OptionalUrl = ""
+    """Where browsers reach that port (a proxy with TLS); empty: only here, and no room page."""
+
+
 class Logging(Section):
     """Logs, on the standard output."""
 
@@ -476,6 +490,7 @@ class Config(Section):
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
+    console: Console = Console()
     logging: Logging = Logging()
 
     @property

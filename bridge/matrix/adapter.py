@@ -74,6 +74,8 @@ class MatrixAdapter:
         self.is_ours = self.users.is_ours
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
+        self.is_joined = homeserver.is_joined
+        self.openid_user = homeserver.openid_user
         self.mark_read = homeserver.mark_read
         devices = self.crypto or PlainDevices(homeserver)
         self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
@@ -202,6 +204,10 @@ class MatrixAdapter:
         create = await self.homeserver.state(host, room_id, "m.room.create")
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return {user: level(user, create, levels) for user in users}
+
+    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
+        content = render.panel_content(host, url, name)
+        await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
 
     async def configuration(self, room_id: RoomId, reader: UserId) -> Json | None:
         event = await self.homeserver.state(reader, room_id, events.ROOM_SETTINGS)

@@ -516,8 +516,44 @@ class Homeserver:
                 return None
             raise
 
-    async def set_state(self, user: UserId, room_id: RoomId, kind: str, content: Json) -> None:
-        await self.request("PUT", _room(room_id, "state", kind, ""), content, user=user)
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        await self.request("PUT", _room(room_id, "state", kind, key), content, user=user)
+
+    async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
+        """True if somebody is a member of the room. Refused: `reader` is none."""
+        try:
+            path = _room(room_id, "state", "m.room.member", who)
+            return text(await self.fast_request("GET", path, None, reader), "membership") == "join"
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return False
+            raise
+
+    async def openid_user(self, token: str) -> UserId:
+        """Whose OpenID token it is, by this homeserver (specification, "OpenID").
+
+        Refused: it is no token of this homeserver's. Unavailable: also if that part of its API does
+        not lie where we reach it (Synapse: resource `openid` of a listener). Our own token does not
+        go along: Synapse takes a caller that shows one for another homeserver, which it may shun.
+        """
+        path = "_matrix/federation/v1/openid/userinfo"
+        url = URL(f"{self._address}/{path}").with_query(access_token=token)
+
+        async def ask() -> object:
+            request = self._session.get(url, middlewares=(), allow_redirects=False)
+            async with request as response:
+                if response.status >= 300:
+                    raise await _failure(response)
+                return await response.json()
+
+        try:
+            return UserId(text(await self._answer("openid", REQUEST_TIMEOUT, ask()), "sub"))
+        except Refused as error:
+            if error.code == "M_UNKNOWN_TOKEN":
+                raise
+            raise Unavailable(f"{path} at homeserver.address answers {error}") from error
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""

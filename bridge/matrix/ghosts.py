@@ -54,8 +54,8 @@ SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
 """How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
 FOREIGN_FIX = (
-    "take the account over (docs/operators.md, Names that somebody else has), or do without it; of"
-    " another bridge: Several bridges, there"
+    "take the account over (docs/homeservers.md, Names that somebody else has), or do without it;"
+    " of another bridge: Several bridges, there"
 )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import nh3
 from selectolax.lexbor import LexborNode
 
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
@@ -33,6 +33,10 @@ Content = dict[str, object]
 
 HTML_FORMAT = "org.matrix.custom.html"
 POLL_START = "org.matrix.msc3381.poll.start"
+WIDGET = "im.vector.modular.widgets"
+"""State event of a widget, as all clients that know widgets know it (MSC1236)."""
+PANEL = "org.matrix_webchat.panel"
+"""State key and id of ours."""
 MAX_BODY = 24_000
 """Bytes of one body inside JSON, which writes a control character with six."""
 MAX_FORMATTED = 40_000
@@ -182,6 +186,23 @@ def poll_content(poll: Poll) -> Content:
 
 def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
+
+
+def panel_content(host: UserId, url: str, name: str) -> Content:
+    """The content of a `WIDGET` event; clients fill in what begins with $ in the address."""
+    fill = (
+        "room=$matrix_room_id&lang=$org.matrix.msc2873.client_language"
+        "&theme=$org.matrix.msc2873.client_theme"
+    )
+    return {
+        "id": PANEL,
+        "type": "m.custom",
+        "name": name,
+        "url": f"{url}?{fill}",
+        "creatorUserId": host,
+        "waitForIframeLoad": True,
+        "data": {"title": name},
+    }
 
 
 def cancel_content(request: EventId) -> Content:

@@ -29,6 +29,7 @@ from bridge.rooms.visit import (
     Decline,
     Done,
     SendTranscript,
+    ShowPanel,
     TellChanges,
     TellFigures,
     TellHistory,
@@ -76,6 +77,11 @@ class AsideLane:
                 send = partial(transcripts.send_transcript, around, room.record, effect)
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 return await _patiently(room, send, SOON, failed)
+            case ShowPanel():
+                show = partial(show_panel, around, room.record, effect.event_id)
+                asked = effect.event_id
+                said = None if asked is None else LookedUp(asked, "panel.unavailable")
+                return await _patiently(room, show, SOON, said)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
@@ -157,6 +163,20 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))
     return LoginTried(order.event_id, order.login)
+
+
+async def show_panel(
+    around: Surroundings, record: RoomRecord, event_id: EventId | None
+) -> LookedUp | None:
+    """Put the room page's widget into the room; what to say to the command that asked for it."""
+    rules, key = around.rules, "panel.shown"
+    name = rules.texts.render(rules.language_for(record), "panel.name", {})
+    try:
+        await around.matrix.show_panel(record.matrix_id, record.host, rules.panel_url, name)
+    except Refused as error:
+        _log.info("no room page", room=record.room_id, why=error.code)
+        key = "panel.forbidden"
+    return None if event_id is None else LookedUp(event_id, key, {"url": rules.panel_url})
 
 
 async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:

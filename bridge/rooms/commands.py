@@ -50,6 +50,7 @@ from bridge.rooms.visit import (
     By,
     Conceal,
     SendTranscript,
+    ShowPanel,
     TellChanges,
     TellFigures,
     TellHistory,
@@ -591,6 +592,13 @@ def _resume(visit: Visit, call: Call) -> None:
     _change("paused", done, visit, call, "false")
 
 
+def _panel(visit: Visit, call: Call) -> None:
+    if visit.rules.panel_url:
+        visit.ask(ShowPanel(call.event_id or None))
+    else:
+        _answer(visit, call, "panel.off")
+
+
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
     settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
@@ -704,6 +712,8 @@ COMMANDS: Mapping[str, Command] = {
         "signout", in_clear=True),
     "pause": _ForAdmins(_pause, _no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, _no_words, "恢复 恢復 再開"),
+    "panel": Command(_panel, _no_words, "面板 面板 パネル", "widget page 页面 頁面 ページ",
+        in_clear=True, for_admins=lambda _: True, outside="acts"),
     "version": Command(
         lambda visit, call: _answer(visit, call, "command.version", version=__version__),
         _no_words, "版本 版本 バージョン", "about", in_clear=True, outside="tells"),

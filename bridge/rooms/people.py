@@ -50,6 +50,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     RedactAll,
+    ShowPanel,
     ShowSettings,
     Visit,
     change,
@@ -327,6 +328,8 @@ def _welcome(visit: Visit, *, words_came: bool = False) -> None:
     unknown = not record.language[0] and record.settings.language is None and not words_came
     also = "room.languages" if unknown else ""
     visit.ask(model.Say(inviting(key, policy), args, also=also))
+    if visit.rules.panel_url and not record.direct:
+        visit.ask(ShowPanel())
 
 
 # --- configuration --------------------------------------------------------------------------------

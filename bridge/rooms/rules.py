@@ -86,6 +86,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
     login_key: Callable[[RoomId], str] | None = None
     """Makes a new room's `RoomRecord.key`, with the operator's secret; None: it has none."""
+    panel_url: str = ""
+    """Address of the room page, as a widget's; empty: there is none."""
     timezone: tzinfo | None = None
     """Of the people in the rooms; None: nobody has said, so times are told in UTC."""
     longest_text: Callable[[], int] | None = None

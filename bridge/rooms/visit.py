@@ -177,6 +177,13 @@ class Conceal(RoomWish, frozen=True):
     event_id: EventId
 
 
+class ShowPanel(RoomWish, frozen=True):
+    """Put the room page's widget into the room; the answer is said only to a command."""
+
+    event_id: EventId | None = None
+    """The command; None: we have just come in."""
+
+
 class Decline(RoomWish, frozen=True):
     """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
@@ -191,7 +198,7 @@ _Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
-Aside = model.ToAside | _Told | TryLogin | Conceal | Decline
+Aside = model.ToAside | _Told | ShowPanel | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""

@@ -1,7 +1,8 @@
 """Schema upgrades: numbered files of plain SQL, each applied in one transaction of its own.
 
 A file that fails half-way leaves the schema as it was before that file. A schema that a later
-version of this program wrote is refused, before anything is touched.
+version of this program wrote is refused, before anything is touched; so is a database that is not
+whole yet, or was moved elsewhere (`transfer.py` writes these marks).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
+
+import msgspec
 
 from bridge.rooms.store import StoreError
 from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
@@ -30,6 +33,7 @@ _CREATE_VERSIONS = same(
     "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
 )
 _RECORD = same("INSERT INTO schema_version (version, name, applied) VALUES ($1, $2, $3)")
+_MARK = same("SELECT value FROM facts WHERE name = $1")
 # Two processes that start at once: the second waits, then finds nothing left to do. SQLite needs
 # no such lock, its transactions that write exclude one another. The number is ours, at random.
 _LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(719224653)")
@@ -66,6 +70,64 @@ class NewerSchemaError(StoreError):
         self.known = known
 
 
+UNFINISHED, MOVED = "transfer", "moved"
+"""Facts of a database that is being filled (`Mark`), and of one that was moved (`Moved`)."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Stands in a database while it is being filled: with what, and how far that is."""
+
+    id: str
+    """Of the backup, or drawn for the move."""
+    source: str
+    """Its name for people."""
+    table: str = ""
+    """Of the last row; the tables are filled in the order of their names."""
+    after: tuple[str | int, ...] = ()
+    """The last row's key."""
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Stands in a database whose rows are in another one now."""
+
+    id: str
+    """Of the move (`Mark.id`)."""
+    to: str
+    """The other's name for people."""
+    at: int
+    """ms since the epoch."""
+
+
+class UnfinishedError(StoreError):
+    """The database is filled in part."""
+
+    def __init__(self, mark: Mark) -> None:
+        super().__init__(
+            f"the database is not whole yet: it is being filled from {mark.source}; run that "
+            "`migrate-db` or `restore` again, it goes on where it ended (with --replace: anew)"
+        )
+        self.mark = mark
+
+
+class MovedError(StoreError):
+    """What was in the database goes on in another one."""
+
+    def __init__(self, moved: Moved) -> None:
+        super().__init__(
+            f"the database was moved to {moved.to}: set database.url to that one; or, to work on "
+            "with this one as it was then, `matrix-webchat migrate-db --take-back`"
+        )
+        self.moved = moved
+
+
+async def marked(engine: Engine, *, moved: bool = True) -> None:
+    """Raise UnfinishedError or, if that counts, MovedError for a database that has a schema."""
+    if found := await engine.read(Query(_MARK, (UNFINISHED,))):
+        raise UnfinishedError(msgspec.json.decode(found[0][0], type=Mark))
+    if moved and (found := await engine.read(Query(_MARK, (MOVED,)))):
+        raise MovedError(msgspec.json.decode(found[0][0], type=Moved))
+
+
 async def current_version(engine: Engine) -> int:
     """The schema's version in the database; 0 when there is none yet."""
     ((versioned,),) = await engine.read(Query(_VERSIONED))
@@ -76,13 +138,18 @@ async def current_version(engine: Engine) -> int:
 
 
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """The migrations that `migrate` would apply; raises NewerSchemaError."""
+    """The migrations that `migrate` would apply.
+
+    Raises NewerSchemaError, UnfinishedError and MovedError.
+    """
     if migrations is None:
         migrations = known(engine.dialect)
     version = await current_version(engine)
     newest = max((migration.number for migration in migrations), default=0)
     if version > newest:
         raise NewerSchemaError(version, newest)
+    if version:
+        await marked(engine)
     return [migration for migration in migrations if migration.number > version]
 
 
@@ -91,19 +158,15 @@ async def migrate(
 ) -> list[Migration]:
     """Bring the schema up to date; return what was applied. `now` is for the record.
 
-    NewerSchemaError: the database is ahead of `migrations` (this program's own). AlreadyInUse:
-    bridges of an earlier version are at work. StoreError: one failed; those before it stay, it left
-    nothing behind.
+    Raises as `pending` does. AlreadyInUse: bridges of an earlier version are at work. StoreError:
+    one failed; those before it stay, it left nothing behind.
     """
     applied, loop = [], asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     for migration in await pending(engine, migrations):
-        record = Query(_RECORD, (migration.number, migration.name, now))
-        texts = _statements(migration.script)
-        steps = [Query(Statement(text, text)) for text in texts]
         while True:
             try:
-                await engine.migrate([Query(_LOCK), Query(_CREATE_VERSIONS), record, *steps])
+                await engine.migrate([*FIRST, *steps(migration, now)])
             except StoreError as error:
                 # The record is there already if another process was faster.
                 if await current_version(engine) >= migration.number:
@@ -115,6 +178,17 @@ async def migrate(
                 applied.append(migration)
                 break
     return applied
+
+
+FIRST = (Query(_LOCK), Query(_CREATE_VERSIONS))
+"""What a transaction with migrations begins with."""
+
+
+def steps(migration: Migration, now: int) -> list[Query]:
+    """A migration and its record."""
+    texts = _statements(migration.script)
+    record = Query(_RECORD, (migration.number, migration.name, now))
+    return [record, *(Query(Statement(text, text)) for text in texts)]
 
 
 def _statements(script: str) -> list[str]:

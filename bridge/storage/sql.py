@@ -364,9 +364,8 @@ def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
     record, words, live, phase, deadline, customer, revision = rows[0][:7]
     room = None
     if record is not None:
-        if words is not None and (whole := cover.open(room_id, words)) != LOST:
-            record = whole
-        room = stored_room((room_id, record, live, phase, deadline, customer, revision))
+        row = room_id, record, words, live, phase, deadline, customer, revision
+        room = stored_room(row, cover)
     inputs, effects = [], []
     for row in rows:
         seq, body, received, key, handled = row[7:12]
@@ -467,7 +466,7 @@ DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 # --- looks at all rooms, for people: each reads a page, or a stretch of the journal ---------------
 
-_ROOM = "room_id, record, live, phase, deadline, customer, revision"
+_ROOM = "room_id, record, words, live, phase, deadline, customer, revision"
 ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
 _BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
 ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
@@ -481,7 +480,7 @@ BUSY = Statement(
     "FROM rooms WHERE live GROUP BY 1, 2",
 )
 ACCOUNTS = same(
-    "SELECT accounts.room_id, login_name, token <> '', issued, rooms.record, live, phase, "
+    "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "
     "deadline, customer, revision FROM accounts "
     "LEFT JOIN rooms ON rooms.room_id = accounts.room_id "
     "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
@@ -506,9 +505,11 @@ LETTER = same(
 )
 
 
-def stored_room(row: Sequence[Any]) -> StoredRoom:
-    """The room of a row of ROOMS."""
-    room_id, record, live, phase, deadline, customer, revision = row
+def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
+    """The room of a row of ROOMS; what cannot be opened of it is left out."""
+    room_id, record, words, live, phase, deadline, customer, revision = row
+    if words is not None and (whole := cover.open(room_id, words)) != LOST:
+        record = whole
     known = b"" if record == UNWRITTEN else bytes(record)
     return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
 

@@ -13,7 +13,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -102,6 +102,10 @@ class SqliteEngine:
     def read(self, query: Query) -> Awaitable[Rows]:
         return self._hop(lambda: run(self._opened(), query))
 
+    async def copy(self, path: Path) -> None:
+        """Make a copy as of one moment, whoever writes meanwhile, in a new file."""
+        await self._hop(lambda: self._copied(path))
+
     async def close(self) -> None:
         """Close once the thread is free; without waiting for it if the disk hangs for 10 s."""
         if self._jobs is None:
@@ -139,6 +143,11 @@ class SqliteEngine:
             raise
         self._connection = connection
         self._inode = self._path.stat().st_ino
+
+    def _copied(self, path: Path) -> None:
+        _touch(path)
+        with closing(sqlite3.connect(path)) as copy:
+            self._opened().backup(copy)
 
     def _disconnect(self) -> None:
         if self._connection is not None:

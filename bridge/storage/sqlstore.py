@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import UNSET
 from msgspec.structs import astuple
@@ -46,7 +46,7 @@ from bridge.storage import sql
 from bridge.storage.erasing import Eraser
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
-from bridge.storage.postgres import PostgresEngine
+from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
     CorruptDatabaseError,
     Engine,
@@ -93,6 +93,7 @@ def open_store(
         AlreadyInUse: another process is its bridge.
         Pooled: it is to be shared, and there is a pooler that does not let us.
         NewerSchemaError: a later version of this program has upgraded it.
+        MovedError, UnfinishedError: it goes on elsewhere, or is not whole yet.
         CorruptDatabaseError: it is damaged or no database.
     """
     return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
@@ -357,11 +358,11 @@ class SqlStore:
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)
-        return sql.stored_room(rows[0]) if rows else None
+        return sql.stored_room(rows[0], self._cover) if rows else None
 
     async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        statement = sql.LIVE if live else sql.ROOMS
-        return [sql.stored_room(row) for row in await self._read(statement, after, limit)]
+        rows = await self._read(sql.LIVE if live else sql.ROOMS, after, limit)
+        return [sql.stored_room(row, self._cover) for row in rows]
 
     async def busy(self) -> dict[tuple[str, str, QueueId], int]:
         rows = await self._read(sql.BUSY)
@@ -370,7 +371,7 @@ class SqlStore:
     async def accounts(self, after: str, limit: int) -> list[AccountRow]:
         accounts = []
         for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
-            known = None if room[0] is None else sql.stored_room((room_id, *room))
+            known = None if room[0] is None else sql.stored_room((room_id, *room), self._cover)
             accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
         return accounts
 
@@ -458,8 +459,8 @@ class SqlStore:
 # --- URLs and files -------------------------------------------------------------------------------
 
 
-def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
-    """The engine of a database URL, not yet open.
+def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = False) -> Engine:
+    """The engine of a database URL, not yet open; `patient`: a statement may take an hour.
 
     ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
@@ -479,8 +480,20 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False) -> Engine:
             named = False
         if not named:
             raise ValueError(f"a PostgreSQL URL must name a server: {_FORMS}")
-        return PostgresEngine(url, clock, shared=shared)
+        seconds = MIGRATION_SECONDS if patient else STATEMENT_SECONDS
+        return PostgresEngine(url, clock, seconds, shared=shared)
     raise ValueError(f"unknown kind of database URL; known are {_FORMS}")
+
+
+def described(url: str) -> str:
+    """A database URL for people: without what is secret, and the file in full."""
+    if url.startswith("sqlite:"):
+        return str(Path(url.removeprefix("sqlite:///")).resolve())
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    asked = [(name, value) for name, value in parse_qsl(parts.query) if "pass" not in name]
+    netloc = f"{login.partition(':')[0]}{at}{hosts}"
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(asked, safe="/")))
 
 
 def missing_file(url: str) -> Path | None:

@@ -229,6 +229,9 @@ class FakeMatrix:
 
     # --- sending ----------------------------------------------------------------------------
 
+    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
+        await self._request(f"panel {room_id} {host} {url} {name}")
+
     async def configuration(self, room_id: RoomId, reader: UserId) -> dict[str, object] | None:
         await self._request("configuration")
         return self.configured.get(room_id)

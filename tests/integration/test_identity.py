@@ -128,7 +128,7 @@ async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
     served = await Talk.open(stage, bob, "to service", host="@webchat_queue_2:localhost")
     await served.queued()
 
-    # The way that docs/operators.md shows: the account is taken over.
+    # The way that docs/homeservers.md shows: the account is taken over.
     await take_over(stage, RETURNS, secrets.token_hex(16), logout=True)
     await room_call(bob, "invite", room, {"user_id": RETURNS})
     await Talk(stage, bob, room).reads("Returns will answer here", RETURNS)

@@ -110,6 +110,14 @@ async def test_an_operators_program_looks_orders_and_mends(stage: Stage) -> None
     (retried, *_) = (await api.ask("GET", "/changes"))["changes"]
     assert (retried["key"], retried["room_id"]) == ("dead-letters retry", talk.room)
 
+    # Erased, the chat in it first ended.
+    wish = {"subject": talk.room, "force": True}
+    async with asyncio.timeout(90):
+        while not (erased := await api.ask("POST", "/erase", wish))["done"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+    assert erased["left"] == {}
+    assert [one["room_id"] for one in (await api.ask("GET", "/rooms"))["rooms"]] == [other.room]
+
     # Meanwhile the other room's chat has gone on.
     await other.say("still here")
     await other.heard("still here")

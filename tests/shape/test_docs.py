@@ -21,7 +21,8 @@ from bridge.cli.program import program
 from bridge.config.document import render_path
 from bridge.config.known_keys import known_paths
 from bridge.rooms.commands import COMMANDS
-from tests.support import metric_table
+from bridge.texts import shipped
+from tests.support import metric_table, reference_pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -30,11 +31,15 @@ PAGES = (
     *sorted((ROOT / "deploy").rglob("*.md")),
 )
 OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
-USING = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+CUSTOMERS = {
+    language: (ROOT / "docs" / f"customers.{name}.md").read_text(encoding="utf-8")
+    for language, name in {"en": "en", "zh-CN": "zh", "ja": "ja"}.items()
+}
+ROOMS = {**CUSTOMERS, "admins": (ROOT / "docs" / "using.md").read_text(encoding="utf-8")}
 USAGE_ERROR = 2
 """The exit code that is click's, for a wrong command line."""
 NOT_COMMANDS = frozenset({"org.matrix_webchat.room"})
-"""Lower-case words that docs/using.md sets as code and that are no commands of a room."""
+"""Lower-case words that pages about rooms set as code and that are no commands of one."""
 
 BY_MAKE = frozenset({"demo"})
 """Commands that people start as `make <command>`."""
@@ -150,23 +155,47 @@ def test_every_command_is_named() -> None:
 
 
 def test_room_commands_that_are_named_exist() -> None:
-    """With the prefix on any page, and without it where docs/using.md shows how to do something."""
+    """With the prefix on any page, and without it where a page shows how to do something."""
     verbs = set(COMMANDS)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"!wc ([a-z]+)", text)) - verbs == set(), _name(page)
-    written = {code.split(" ")[0] for code in _CODE.findall(_FENCE.sub("", USING))}
-    words = {word for word in written if re.fullmatch(r"[a-z][a-z._]+", word)}
-    assert words - verbs - NOT_COMMANDS == set()
+    for language, page_text in ROOMS.items():
+        written = {code.split(" ")[0] for code in _CODE.findall(_FENCE.sub("", page_text))}
+        words = {word for word in written if re.fullmatch(r"[a-z][a-z._]+", word)}
+        assert words - verbs - NOT_COMMANDS == set(), language
 
 
-def test_every_room_command_is_explained() -> None:
-    """In docs/using.md, with its word in each language."""
-    written = {code.removeprefix("!wc ").split(" ")[0] for code in _CODE.findall(USING)}
-    assert set(COMMANDS) - written == set()
-    for verb, command in COMMANDS.items():
-        words = " | ".join(f"`{word}`" for word in (verb, *command.names.split()[:3]))
-        assert f"| {words} |" in USING, verb
+def test_customers_read_the_same_in_each_language() -> None:
+    """As many sections and pictures, the queue card as it is, and only words that are commands."""
+    shapes = {
+        tuple(re.findall(r"^#+(?= )|^\d\.|^!|^```", text, re.MULTILINE))
+        for text in CUSTOMERS.values()
+    }
+    assert len(shapes) == 1
+    queue = {"en": "Sales", "zh-CN": "销售", "ja": "営業"}
+    for language, text in CUSTOMERS.items():
+        card = shipped(language)["queue.position"]
+        assert card.format(queue=queue[language], position=2, prefix="!wc") in text
+        position = ["en", "zh-CN", "zh-TW", "ja"].index(language)
+        own = {(verb, *row.names.split())[position] for verb, row in COMMANDS.items()}
+        used = {code.split(" ")[0] for code in _CODE.findall(_FENCE.sub("", text))} & {
+            word for verb, row in COMMANDS.items() for word in (verb, *row.names.split())
+        }
+        assert used - own == set(), language
+
+
+@pytest.mark.parametrize("name", reference_pages.PAGES)
+def test_reference_pages(name: str) -> None:
+    """They are what `python -m tests.support.reference_pages` writes."""
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == reference_pages.PAGES[name]()
+
+
+def test_every_page_is_found_in_the_site() -> None:
+    listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert pages - set(re.findall(r"[\w.-]+\.md", listed)) == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -194,17 +223,6 @@ def test_exit_codes() -> None:
         *(code.value for code in ExitCode),
         USAGE_ERROR,
     }
-
-
-def test_log_messages_are_those_of_the_code() -> None:
-    """What an operator looks up in "When something is wrong" has to be what the log says."""
-    code = " ".join(
-        re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
-        for path in sorted((ROOT / "bridge").rglob("*.py"))
-    )
-    quoted = re.findall(r"\blog: `([^`…]+)", OPERATORS)
-    assert quoted != []
-    assert [message for message in quoted if message.strip() not in code] == []
 
 
 def test_fields_of_log_lines_have_one_name() -> None:

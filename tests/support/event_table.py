@@ -49,6 +49,7 @@ from tests.support.event_answers import answers
 from tests.support.event_examples import examples
 from tests.support.event_kinds import BOB, EARLIER, Example
 from tests.support.event_news import news
+from tests.support.reference_pages import escaped
 from tests.unit.media.test_places import KNOWN, metres
 from tests.unit.rooms.desks import Desk
 from tests.unit.rooms.visits import ADA, RULES
@@ -208,7 +209,7 @@ def _rows(head: tuple[str, ...]) -> list[str]:
 
 
 def _row(*cells: str) -> list[str]:
-    shown = (cell.replace("|", "\\|").replace("\n", "⏎") for cell in cells)
+    shown = (escaped(cell).replace("\n", "⏎") for cell in cells)
     return [f"| {' | '.join(shown)} |"]
 
 

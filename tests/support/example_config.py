@@ -66,9 +66,9 @@ def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
         yield from _comment(comment, indent)
         yield f"{indent}{name}:"
         for one, meaning in value.items():
-            yield f"{indent}  {json.dumps(one)}: {_scalar(meaning)}"
+            yield f"{indent}  {json.dumps(one)}: {scalar(meaning)}"
         return
-    line = f"{indent}{name}: {_scalar(_readable(name, value))}"
+    line = f"{indent}{name}: {scalar(readable(name, value))}"
     beside = f"{line}  # {comment}"
     if comment and len(beside) > _WIDTH:
         yield from _comment(comment, indent)
@@ -82,7 +82,7 @@ def _comment(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark)
 
 
-def _readable(name: str, value: object) -> object:
+def readable(name: str, value: object) -> object:
     """Sizes and durations as people write them."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
@@ -94,14 +94,14 @@ def _readable(name: str, value: object) -> object:
     return f"{value // 1024**2}MiB" if value >= 1024**2 else value
 
 
-def _scalar(value: object) -> str:
+def scalar(value: object) -> str:
     """A value in YAML's flow style."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_scalar(entry) for entry in value) + "]"
+        return "[" + ", ".join(scalar(entry) for entry in value) + "]"
     if isinstance(value, str):
         return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)

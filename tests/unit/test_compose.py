@@ -1,13 +1,25 @@
-"""`compose.yaml` and the image: what an operator gets who sets nothing, and what may be set."""
+"""`compose.yaml` and the image: what an operator gets who sets nothing, and what may be set; and
+`compose.demo.yaml`, of which `tests/integration/test_demo_compose.py` runs the parts.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 from ruamel.yaml import YAML
+
+from bridge.app.settings import registration_of, tokens_of
+from bridge.config import load_config
+from bridge.matrix.registration import load_registration
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]
@@ -101,3 +113,76 @@ def test_the_image_says_what_it_is_made_of() -> None:
         assert f'{name.upper()}=""' in stage.partition("LABEL")[0], "an argument of this stage"
     assert "--build-arg VERSION=$(shell" in made
     assert "--build-arg REVISION=$(shell" in made
+
+
+# --- compose.demo.yaml ---------------------------------------------------------------------------
+
+STAGE: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.demo.yaml")
+OURS = {"setup", "simulator", "matrix-webchat"}
+
+
+def test_the_demo_is_for_this_machine_alone_and_has_no_secret_in_git() -> None:
+    services = STAGE["services"]
+    ports = [port for one in services.values() for port in one.get("ports", ())]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    for one in services.values():
+        assert one["security_opt"] == ["no-new-privileges:true"]
+        assert ":latest" not in one["image"]
+        assert not [name for name in one.get("environment", ()) if name.endswith("PASSWORD")]
+    # Nothing of the operator's own installation: other project, other volumes, no ./data.
+    assert STAGE["name"] != YAML(typ="safe").load(ROOT / "compose.yaml")["name"]
+    mounts = [mount for one in services.values() for mount in one.get("volumes", ())]
+    assert {mount.split(":")[0] for mount in mounts} == {
+        *("demo", "postgres", "./deploy/demo", "./deploy/demo/element.json")
+    }
+
+
+def test_the_demos_image_is_built_once_and_never_fetched() -> None:
+    services = STAGE["services"]
+    assert {name for name, one in services.items() if "build" in one} == {"setup"}
+    for name in OURS:
+        assert services[name]["image"] == "matrix-webchat-bridge"
+        assert name == "setup" or services[name]["pull_policy"] == "never"
+
+
+def test_the_demo_starts_in_order() -> None:
+    """Whoever reads what `setup` writes waits for it, if only by waiting for who does."""
+    services = STAGE["services"]
+
+    def waits(name: str) -> set[str]:
+        before = set(services[name].get("depends_on", ()))
+        return before | {further for one in before for further in waits(one)}
+
+    for name, one in services.items():
+        if any(mount.startswith("demo:") for mount in one.get("volumes", ())):
+            assert name == "setup" or "setup" in waits(name)
+    assert {"synapse", "postgres", "simulator"} <= waits("matrix-webchat") <= waits("welcome")
+
+
+def test_the_demos_setup_names_the_services_and_keeps_its_secrets(tmp_path: Path) -> None:
+    path, runs = f"{Path(sys.executable).parent}:{os.environ['PATH']}", []
+    for _ in range(2):
+        subprocess.run(  # noqa: S603 - our own
+            ["/bin/sh", ROOT / "deploy/demo/setup.sh"],
+            env={"PATH": path, "DATA": str(tmp_path)},
+            check=True,
+            capture_output=True,
+        )
+        made = {file: file.read_text("utf-8") for file in tmp_path.rglob("*") if file.is_file()}
+        assert len(made) == 5
+        assert {stat.S_IMODE(file.stat().st_mode) for file in made} == {0o600}
+        config = load_config(tmp_path / "config.yaml", {})
+        wanted = registration_of(config, tokens_of(config))
+        registered = load_registration(tmp_path / "registration.yaml")
+        assert replace(registered, sender_localpart="") == replace(wanted, sender_localpart="")
+        for url in (config.homeserver.address, config.appservice.address, config.server.base_url):
+            assert str(urlsplit(url).hostname) in STAGE["services"]
+        password = made[tmp_path / "postgres-password"]
+        database = config.database.url.get_secret_value()
+        assert database == f"postgres://webchat:{password}@postgres/webchat"
+        homeserver = YAML(typ="safe").load(tmp_path / "synapse/homeserver.yaml")
+        assert homeserver["app_service_config_files"] == [str(tmp_path / "registration.yaml")]
+        assert homeserver["server_name"] == config.homeserver.domain
+        runs.append(made)
+    assert runs[0] == runs[1]

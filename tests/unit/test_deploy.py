@@ -114,7 +114,7 @@ def settings(section: str) -> dict[str, str]:
 
 
 def test_the_unit_fits_the_program_and_the_page() -> None:
-    service, page = settings("Service"), (ROOT / "docs" / "operators.md").read_text("utf-8")
+    service, page = settings("Service"), (ROOT / "docs" / "install.md").read_text("utf-8")
     assert set(service["RestartPreventExitStatus"].split()) <= {
         str(code.value) for code in ExitCode
     }

@@ -27,6 +27,15 @@ TABLES = ("rooms", "inbox", "outbox", "anchors", "ghosts", "accounts", "facts", 
 NUMBERED = ("inbox", "outbox")
 BYTES = frozenset({"record", "body", "effect", "chat"})
 BOOLEANS = frozenset({"live", "repeat", "device"})
+_SINCE = {
+    ("secrets", ""): 2,
+    ("rooms", "revision"): 3,
+    ("chats", ""): 4,
+    ("ghosts", "avatar_hash"): 5,
+    ("ghosts", "avatar_at"): 5,
+    ("accounts", "cookies"): 6,
+}
+"""The schema with which a table came, or a column."""
 _DAY = 86_400_000
 Row = dict[str, Any]
 Memory = TypeVar("Memory")
@@ -71,14 +80,36 @@ def _moved(text: str, then: int, now: int) -> str:
     return re.sub(r"(?<=\.)[0-9a-f]{11}(?=\.)", lambda found: move(found, 16, "x"), text)
 
 
-async def restore(url: str, rows: list[Row]) -> None:
-    """Fill a new database: our own migrations up to schema 6, then the rows."""
+async def restore(url: str, rows: list[Row], schema: int = SCHEMA) -> None:
+    """Fill a new database: our own migrations up to schema 6, then the rows.
+
+    Of an earlier schema it is without the tables and columns that came since; to a later one it is
+    brought by the migrations.
+    """
+    await _migrated(url, min(schema, SCHEMA))
+    rows = [
+        {
+            name: value
+            for name, value in row.items()
+            if _SINCE.get((row["table"], name), 1) <= schema
+        }
+        for row in rows
+        if _SINCE.get((row["table"], ""), 1) <= schema
+    ]
+    await _filled(url, rows)
+    await _migrated(url, schema)
+
+
+async def _migrated(url: str, schema: int) -> None:
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
-        await migrate(engine, 1, known(engine.dialect)[:SCHEMA])
+        await migrate(engine, 1, known(engine.dialect)[:schema])
     finally:
         await engine.close()
+
+
+async def _filled(url: str, rows: list[Row]) -> None:
     if url.startswith("sqlite"):
         _into_sqlite(url.removeprefix("sqlite:///"), rows)
     else:

@@ -69,9 +69,8 @@ async def test_whatever_changes_something_says_who_did_it() -> None:
             assert status == operation.status, (name, answer)
             (change,) = await changes(there)
             assert (change["actor"], change["way"]) == ("api:alice", "api"), name
-            assert bool(change["room_id"]) is (name != "erase_data"), (
-                name
-            )  # which tells nobody whose
+            # An erasure does not tell whose data it was.
+            assert bool(change["room_id"]) is (name != "erase_data"), name
 
 
 @pytest.mark.asyncio
@@ -300,7 +299,5 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         _, told = await there.ask("POST", "/erase", wish)
         assert (told["done"], told["left"]) == (True, {})
         assert [secret for secret in SECRETS if secret in str(told)] == []
-        status, wrong = await there.ask("POST", "/erase", {"subject": "anna"})
-        assert (status, wrong["errcode"]) == (400, "M_BAD_JSON")
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
-        assert (status, wrong["errcode"]) == (403, "M_FORBIDDEN")
+        assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")

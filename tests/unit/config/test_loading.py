@@ -322,6 +322,12 @@ REFUSED = [
     ),
     ("bridge:\n", "metrics: {port: 29340}\nbridge:\n", "must differ from appservice.port"),
     (
+        "bridge:\n",
+        "console: {enabled: true, port: 8000}\nbridge:\n",
+        "must differ from metrics.port",
+    ),
+    ("bridge:\n", "console: {public_url: chat.example.org}\nbridge:\n", "must be a URL such as"),
+    (
         "webchat:\n",
         'webchat:\n  accounts: {"*": {name: n}}\n',
         "webchat.accounts: needs webchat.login.type: password",

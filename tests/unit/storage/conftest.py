@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,23 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'bridge.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.new_schema()
+
+
+NewUrl = Callable[[str], str]
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
+    """Makes a new, empty database of the engine that is named."""
+    numbers = itertools.count(1)
+
+    def make(engine: str) -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{tmp_path / f'{next(numbers)}.db'}"
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.new_schema()
+
+    return make
 
 
 @pytest.fixture

@@ -67,6 +67,9 @@ async def test_words_lie_sealed_and_come_back(url: str) -> None:
         found = await store.load(A)
         assert found.room is not None
         assert found.room.record == room().record
+        for seen in (await store.room(A), *await store.rooms("", 9, live=False)):
+            assert seen is not None
+            assert seen.record == room().record
         assert [row.body for row in found.inputs] == [PUSH, RAW]
         assert [row.effect for row in found.effects] == [EFFECT.effect, RELAY.effect]
         assert await store.body_of(A, EventId("wc:1")) == PUSH

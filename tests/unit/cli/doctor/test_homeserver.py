@@ -7,6 +7,7 @@ from aiohttp import web
 
 from bridge.cli.findings import Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.config.model import Console
 from bridge.ids import UserId
 from bridge.matrix.ghosts import made_fact
 from bridge.rooms.surroundings import SystemClock
@@ -51,6 +52,25 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "webchat_queue_2",
         "whoami @webchat_doctor:example.org",
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", ["M_UNKNOWN_TOKEN", "M_UNRECOGNIZED"])
+async def test_the_room_page_needs_somebody_who_vouches(tmp_path: Path, code: str) -> None:
+    async def userinfo(_request: web.Request) -> web.Response:
+        return web.json_response({"errcode": code}, status=401)
+
+    fake, findings = FakeHomeserver(), Findings()
+    routes = [web.get("/_matrix/federation/v1/openid/userinfo", userinfo)]
+    async with serving([*routes, *fake.routes()]) as fake.port:
+        config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
+        console = Console(enabled=True, public_url="https://chat.example.org")
+        config = config.model_copy(update={"console": console})
+        async with homeserver_session(config) as session:
+            await HomeserverChecks(findings, config, session).all()
+    well = code == "M_UNKNOWN_TOKEN"
+    assert the(findings, "room page").verdict is (Verdict.PASS if well else Verdict.FAIL)
+    assert well or "resource `openid`" in the(findings, "room page").fix
 
 
 @pytest.mark.asyncio
@@ -190,7 +210,7 @@ async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
     assert finding.detail == (
         f"{QUEUE} is registered by somebody else (1 of its sessions are not ours: ABCDEFGHIJ)"
     )
-    assert "docs/operators.md" in finding.fix
+    assert "docs/homeservers.md" in finding.fix
     assert the(findings, "bot").verdict is Verdict.PASS
     assert the(findings, "media on the homeserver").verdict is Verdict.PASS
 

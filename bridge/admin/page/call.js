@@ -1,0 +1,40 @@
+// Calls of our own server: JSON, with the header that no other site's page can send.
+
+export class CallError extends Error {
+  constructor(status, answer) {
+    super(answer.error ?? `HTTP ${status}`);
+    this.status = status;
+    this.key = answer.key;
+  }
+}
+
+let bearer = "";
+
+/** Carry this session from now on; the console's is a cookie and needs none. */
+export function carry(token) { bearer = token; }
+
+/** Ask `api/…`; what it answers, or CallError. `body` makes it a POST, unless `method` says else. */
+export async function call(path, { query = {}, body, method } = {}) {
+  const address = new URL(`api/${path}`, location.href.split(/[?#]/)[0]);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== "") address.searchParams.set(name, value);
+  }
+  const headers = { "X-WebChat": "1" };
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(address, {
+    method: method ?? (body === undefined ? "GET" : "POST"),
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    credentials: "same-origin",
+    cache: "no-store",
+  });
+  let answer = {};
+  try {
+    answer = await response.json();
+  } catch {
+    // A proxy's own page, or nothing.
+  }
+  if (!response.ok) throw new CallError(response.status, answer);
+  return answer;
+}

@@ -1,0 +1,179 @@
+// The room page: a widget beside a chat, in which a room admin sees the queues and sets the room.
+
+import { call, CallError, carry } from "./call.js";
+import { find, make, replace, tell, themes } from "./dom.js";
+import { box, button, field, muted, optionsOf, Pulse, reason, tried } from "./parts.js";
+import { changesTable, openness, usualWait } from "./views.js";
+import { framed, onClient, openIdToken } from "./widget.js";
+import { speak, switchLanguage, word } from "./words.js";
+
+const LANGUAGES = [["zh-CN", "简体中文"], ["zh-TW", "繁體中文"], ["en", "English"], ["ja", "日本語"]];
+const SOURCES = ["PC", "MOBILE", "WECHAT", "APP"];
+const STARTS = ["on_message", "on_command"];
+const TEXTS = { greeting: "greeting", closed: "closed_", nobody: "nobody__", ended: "ended_" };
+/** Looks for what became of an order, half a second apart. */
+const CARRIED_OUT = 10;
+
+const main = find("main");
+const query = new URLSearchParams(location.search);
+const pulse = new Pulse(failed);
+let at = "";
+let parts = null;
+
+function say(text, ...more) {
+  pulse.stop();
+  parts = null;
+  replace(main, box(word("roomTitle"), make("p", { textContent: text, role: "status" }), ...more));
+}
+
+const againButton = () => button(word("again"), begin, { className: "strong", key: "again" });
+
+function failed(error) {
+  if (error instanceof CallError && error.status === 401) begin();
+  else if ([403, 404].includes(error.status) || !parts?.[0].isConnected) say(reason(error), againButton());
+}
+
+async function begin() {
+  if (!framed || !query.get("room")) return say(word("openIt"));
+  say(word("asking"));
+  try {
+    const token = await openIdToken();
+    const signedIn = await call("sign-in", { body: { token, room: query.get("room") } });
+    carry(signedIn.session);
+    at = `rooms/${encodeURIComponent(signedIn.room_id)}`;
+  } catch (error) {
+    const own = ["blocked", "late"].includes(error.message) ? word(error.message) : reason(error);
+    return say(own, againButton());
+  }
+  return show();
+}
+
+function show() {
+  const form = settingsForm();
+  const log = make("div");
+  parts = [form.element, box(word("lastChanges"), log,
+    make("div", { className: "row" }, button(word("undo"), undo, { key: "undo" })))];
+  return pulse.show(async (current) => {
+    const [room, { queues }, { changes }] = await Promise.all([
+      call(at), call("queues"), call(`${at}/changes`, { query: { limit: 10 } }),
+    ]);
+    if (!current()) return;
+    form.draw(room, queues);
+    replace(log, changesTable(changes, { rooms: false }));
+    replace(main, parts);
+  }, 5);
+}
+
+/** Wait until the room has carried out its orders, so that the page shows what came of them. */
+async function carriedOut(orders) {
+  for (let look = 0; look < CARRIED_OUT; look += 1) {
+    const states = await Promise.all(orders.map((order) => call(`${at}/orders/${order}`)));
+    if (states.every(({ state }) => state !== "waiting")) break;
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+  }
+}
+
+/** Change settings, as commands do; what is null goes back to how the operator has it. */
+async function set(settings) {
+  const entries = Object.entries(settings);
+  const wished = Object.fromEntries(entries.filter(([, value]) => value !== null));
+  const done = await tried(async () => {
+    let orders = [];
+    if (Object.keys(wished).length) {
+      ({ orders } = await call(`${at}/settings`, { method: "PATCH", body: { settings: wished } }));
+    }
+    for (const [key] of entries.filter(([, value]) => value === null)) {
+      orders.push(await give(`config reset ${key}`));
+    }
+    await carriedOut(orders);
+    return true;
+  });
+  if (done) tell(word("saved"), true);
+  await pulse.beat();
+  return done;
+}
+
+const give = async (words) => (await call(`${at}/orders`, { body: { words } })).order;
+
+async function undo() {
+  await tried(async () => carriedOut([await give("undo")]));
+  await pulse.beat();
+}
+
+function queueChoice(queue, chosen, choose) {
+  const input = make("input", { type: "radio", name: "queue", value: String(queue.id), checked: queue.id === chosen, "data-key": `q${queue.id}`, onchange: choose });
+  return make("label", { className: "pick" }, input, make("span", {},
+    make("strong", { textContent: queue.name }),
+    make("span", { className: "muted" }, openness(queue), queue.hours && ` · ${queue.hours}`),
+    make("span", { className: "muted", textContent: `${word("waiting")} ${queue.waiting} · ${word("chatting")} ${queue.chatting} · ${word("usual")}: ${usualWait(queue)}` })));
+}
+
+/** The form. What its reader has touched is left as they put it, until they save. */
+function settingsForm() {
+  const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
+  const touched = {};
+  const note = (key, value) => { touched[key] = value === "" ? null : value; save.disabled = false; };
+  const input = (tag, key, more = {}) => make(tag, { "data-key": key, ...more,
+    oninput: (event) => note(key, event.target.value.trim()) });
+  const choices = {
+    language: [input("select", "language"), LANGUAGES],
+    from: [input("select", "from"), SOURCES.map((one) => [one, one])],
+    start: [input("select", "start"), STARTS.map((one) => [one, word(one)])],
+  };
+  const typed = { hours: input("input", "hours", { maxLength: 300, placeholder: word("hoursHint"), spellcheck: false }) };
+  for (const name of Object.keys(TEXTS)) {
+    typed[`text.${name}`] = input("textarea", `text.${name}`, { maxLength: 500, rows: 2 });
+  }
+  const save = make("button", { className: "strong", textContent: word("save"), disabled: true });
+  const element = make("form", { className: "stack", onsubmit: async (event) => {
+    event.preventDefault();
+    const wanted = { ...touched };
+    save.disabled = true;
+    if (await set(wanted)) {
+      for (const [key, value] of Object.entries(wanted)) if (touched[key] === value) delete touched[key];
+      await pulse.beat();
+    }
+    save.disabled = !Object.keys(touched).length;
+  } },
+  box(word("state"), service),
+  box(word("chosenQueue"), queues),
+  box(word("settings"), make("div", { className: "stack" },
+    field(word("chosenLanguage"), choices.language[0]), field(word("chosenSource"), choices.from[0]),
+    field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours))),
+  box(word("texts"), muted(word("textsHint")), make("div", { className: "stack" },
+    Object.entries(TEXTS).map(([name, key]) => field(word(key), typed[`text.${name}`])))),
+  make("div", { className: "row bar" }, save));
+
+  function draw(room, found) {
+    const { settings } = room;
+    replace(service, make("p", { className: settings.paused ? "warn" : "good", textContent: word(settings.paused ? "pausedNow" : "servedNow") }),
+      button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
+    replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
+      found.map((queue) => queueChoice(queue, touched.queue ?? settings.queue ?? room.queue, () => note("queue", queue.id))));
+    for (const [key, [select, options]] of Object.entries(choices)) {
+      const value = settings[key] ?? "";
+      if (key in touched || select.dataset.drawn === value) continue;
+      select.dataset.drawn = value;
+      replace(select, optionsOf([["", word("byOperator")], ...options], value));
+    }
+    for (const [key, one] of Object.entries(typed)) {
+      const value = (key === "hours" ? settings.hours : settings.texts[key.slice(5)]) ?? "";
+      if (!(key in touched) && one.value !== value) one.value = value;
+    }
+  }
+  return { element, draw };
+}
+
+function frame() {
+  speak();
+  find("language").lang = document.documentElement.lang === "en" ? "zh-CN" : "en";
+  document.title = word("roomTitle");
+  drawTheme();
+  if (parts) show();
+}
+
+const drawTheme = themes(find("theme"), (theme) => `${word("theme")}: ${word(theme)}`, query.get("theme"));
+find("language").addEventListener("click", () => { switchLanguage(); frame(); });
+onClient("theme_change", ({ name }) => drawTheme(name));
+frame();
+begin();

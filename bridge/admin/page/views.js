@@ -1,0 +1,364 @@
+// The console's pages. Each is opened for what it is about and gives a look: an async function that
+// asks the server and returns what is to be shown. What somebody types or chooses in is made once, when
+// the page is opened, and stays; only what is around it is drawn anew.
+
+import { call } from "./call.js";
+import { make, replace, tell } from "./dom.js";
+import { box, button, dialog, facts, field, muted, optionsOf, table, tried } from "./parts.js";
+import { bars, scatter } from "./plot.js";
+import { clock, duration, moment, word } from "./words.js";
+
+const roomLink = (id, name = "") =>
+  make("a", { href: `#/room/${encodeURIComponent(id)}`, textContent: name || id, className: name ? "" : "mono" });
+const eventLink = (id) =>
+  make("a", { href: `#/deliveries/${encodeURIComponent(id)}`, textContent: id, className: "mono" });
+const mono = (text) => make("span", { className: "mono", textContent: text });
+const process = (name) => name || word("thisProcess");
+const enc = encodeURIComponent;
+
+/** Names of the queues, and where there are several call centres, of these. */
+function queueNames(queues) {
+  const several = new Set(queues.map((one) => one.enterprise)).size > 1;
+  const names = new Map(queues.map((one) =>
+    [`${one.enterprise}/${one.id}`, several ? `${one.enterprise}: ${one.name}` : one.name]));
+  return (one) => names.get(`${one.enterprise}/${one.queue ?? one.id}`) ?? String(one.queue ?? one.id);
+}
+
+export function openness(queue) {
+  if (queue.open === null) return make("span", { className: "muted", textContent: word("noHours") });
+  const said = queue.open ? word("open")
+    : queue.opens ? `${word("closed")} · ${word("opensAt", { time: moment(queue.opens) })}` : word("closed");
+  return make("span", { className: "mark", "data-up": queue.open, textContent: said });
+}
+
+export const usualWait = ({ wait }) =>
+  wait ? word("range", { low: duration(wait.low), high: duration(wait.high) }) : word("unknownWait");
+
+/** The first pages of a list, at most `most` entries; and whether there are more. */
+async function all(path, name, query = {}, most = 600) {
+  const found = [];
+  let after;
+  do {
+    const page = await call(path, { query: { ...query, limit: 200, after } });
+    found.push(...page[name]);
+    after = page.next;
+  } while (after && found.length < most);
+  return [found, Boolean(after)];
+}
+
+// --- live ------------------------------------------------------------------------------------------
+
+const PHASES = ["Requesting", "Queued", "Chatting"];
+let chosenQueue = "";
+
+function card(room, nameOf) {
+  const lines = [
+    [nameOf(room), room.position && word("place", { place: room.position })],
+    [word("since", { time: moment(room.since) }), room.held && word("held", { count: room.held })],
+    [room.agents.length && word("agents", { names: room.agents.map((one) => one.name || one.id).join(", ") })],
+  ];
+  return make("li", { className: "card", "data-waits": room.phase !== "Chatting", "data-room": room.room_id },
+    roomLink(room.room_id, room.displayname || room.customer || room.room_id),
+    lines.map((line) => line.filter(Boolean).join(" · ")).filter(Boolean)
+      .map((text) => make("p", { textContent: text })));
+}
+
+function live(_, again) {
+  const [above, board, filter] = [make("div"), make("div", { className: "phases" }), make("select")];
+  const parts = [box(word("queues"), above),
+    box(word("live"), make("div", { className: "row" }, field(word("inQueue"), filter)), board)];
+  filter.addEventListener("change", () => { chosenQueue = filter.value; again(); });
+  let offered = "";
+  return async () => {
+    const [{ queues }, [rooms, more]] = await Promise.all([call("queues"), all("chats", "rooms")]);
+    const nameOf = queueNames(queues);
+    const key = (one) => `${one.enterprise}/${one.queue ?? one.id}`;
+    const options = [["", word("allQueues")], ...queues.map((one) => [key(one), nameOf(one)])];
+    const offers = JSON.stringify(options);
+    if (offers !== offered) replace(filter, optionsOf(options, chosenQueue));
+    offered = offers;
+    const wanted = rooms.filter((room) => !chosenQueue || key(room) === chosenQueue);
+    const columns = PHASES.map((phase) => {
+      const here = wanted.filter((room) => room.phase === phase).sort((a, b) => (a.since ?? 0) - (b.since ?? 0));
+      return make("div", { className: "phase", "data-phase": phase },
+        make("h3", {}, make("span", { textContent: word(phase) }), make("span", { className: "count", textContent: here.length })),
+        here.length ? make("ul", { className: "cards" }, here.slice(0, 100).map((room) => card(room, nameOf))) : muted(word("nobody")));
+    });
+    replace(above, table(word("queues"), [
+      [word("queue"), nameOf],
+      [word("state"), openness],
+      [word("hours"), (one) => one.hours],
+      [word("waiting"), (one) => String(one.waiting), true],
+      [word("chatting"), (one) => String(one.chatting), true],
+      [word("usual"), usualWait],
+    ], queues));
+    replace(board, columns, more && muted("…"));
+    return parts;
+  };
+}
+
+// --- waiting times ---------------------------------------------------------------------------------
+
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
+}
+
+/** Words a moment, with seconds where minutes would say the same all along. */
+function clockWithin(ended) {
+  const moments = ended.map((one) => one.at);
+  const short = Math.max(...moments) - Math.min(...moments) < 5 * 60_000;
+  return (ms) => clock(ms, short);
+}
+
+function waits() {
+  return async () => {
+    const [{ queues }, { waits: ended, replica }] = await Promise.all([call("queues"), call("waits")]);
+    const nameOf = queueNames(queues);
+    const groups = Map.groupBy(ended, nameOf);
+    const hint = muted(word("waitsHint", { replica: process(replica) }));
+    if (!ended.length) return [box(word("waits"), hint, muted(word("noWaits")))];
+    const series = [...groups].map(([name, points]) => ({ name, points }));
+    const rows = series.map(({ name, points }) => {
+      const taken = points.filter((one) => one.answered).map((one) => one.seconds);
+      return { name, value: median(taken), longest: Math.max(0, ...points.map((one) => one.seconds)),
+        count: points.length, given: points.length - taken.length };
+    });
+    return [
+      box(word("waits"), hint,
+        make("p", { className: "legend" }, series.map(({ name }, at) => make("span", { className: `s${at % 4}`, textContent: name }))),
+        scatter(series, { title: word("waitsPlot"), unit: duration, moment: clockWithin(ended), vain: word("given") })),
+      box(word("waitsBars"), bars(rows, { title: word("waitsBars"), unit: duration }),
+        table(word("waitsBars"), [
+          [word("queue"), (row) => row.name],
+          [word("count"), (row) => String(row.count), true],
+          [word("median"), (row) => duration(row.value), true],
+          [word("longest"), (row) => duration(row.longest), true],
+          [word("given"), (row) => String(row.given), true],
+        ], rows)),
+    ];
+  };
+}
+
+// --- links -----------------------------------------------------------------------------------------
+
+function links() {
+  return async () => {
+    const { replica, links: found, next } = await call("links", { query: { limit: 200 } });
+    const hint = muted(word("linksHint", { replica: process(replica) }));
+    if (!found.length) return [box(word("links"), hint, muted(word("noLinks")))];
+    return [box(word("links"), hint, table(word("links"), [
+      [word("room"), (one) => roomLink(one.room_id)],
+      [word("state"), (one) => make("span", {
+        className: "mark", "data-up": one.state === "up", "data-half": one.state === "opening",
+        textContent: word(one.state === "waiting" ? "waiting_" : one.state),
+      })],
+      [word("since", { time: "" }).trim(), (one) => moment(one.since)],
+      [word("why"), (one) => one.why],
+    ], found), next && muted("…"))];
+  };
+}
+
+// --- deliveries ------------------------------------------------------------------------------------
+
+function outcome(one) {
+  const said = one.outcome ?? (one.attempted ? word("under") : "");
+  const bad = ["refused", "failed", "dead", "uncertain"].includes(one.outcome);
+  return make("span", { className: bad ? "bad" : one.outcome === "delivered" ? "good" : "", textContent: said });
+}
+
+function ledger(rows) {
+  return table(word("deliveries"), [
+    [word("time"), (one) => moment(one.received)],
+    [word("what"), (one) => {
+      const event = [one.key, one.event_id, one.cause].find((id) => id?.startsWith("$"));
+      return event ? eventLink(event) : one.key && mono(one.key);
+    }],
+    [word("lane"), (one) => one.lane],
+    [word("attempts"), (one) => String(one.attempts || ""), true],
+    [word("outcome"), outcome],
+    [word("detail"), (one) => [one.detail, one.possible_double && word("doubled")].filter(Boolean).join(" ")],
+  ], rows);
+}
+
+function deliveries(about) {
+  const input = make("input", {
+    value: about, placeholder: word("eventHint"), spellcheck: false, autocomplete: "off", "data-key": "about", required: true,
+  });
+  const form = make("form", { className: "row", onsubmit: (event) => {
+    event.preventDefault();
+    const wanted = input.value.trim();
+    location.hash = wanted.startsWith("!") ? `#/room/${enc(wanted)}` : `#/deliveries/${enc(wanted)}`;
+  } }, field(word("eventOrRoom"), input), make("button", { className: "strong", textContent: word("lookUp") }));
+  const found = make("div");
+  const parts = [box(word("deliveries"), form, found)];
+  return async () => {
+    if (!about) return parts;
+    const { lines } = await call(`deliveries/${enc(about)}`).catch((error) => {
+      if (error.status === 404 || error.status === 400) return { lines: [] };
+      throw error;
+    });
+    replace(found, lines.length ? table(word("deliveries"), [
+      [word("time"), (one) => moment(one.at)],
+      [word("what"), (one) => (one.possible_double ? `${one.what} ${word("doubled")}` : one.what)],
+      [word("room"), (one) => roomLink(one.room_id)],
+      [word("detail"), (one) => one.detail],
+    ], lines) : muted(word("nothingKnown")));
+    return parts;
+  };
+}
+
+// --- dead letters ----------------------------------------------------------------------------------
+
+function dead(_, again) {
+  const done = async (letter, method, path, said) => {
+    const result = await tried(() => call(path, { method, body: method === "POST" ? {} : undefined }));
+    if (result) tell(word(said, { id: letter.id }), true);
+    again();
+  };
+  const discard = (letter) => {
+    const ask = dialog(word("discardTitle", { id: letter.id }), [muted(word("discardHint"))], [
+      button(word("cancel"), () => ask.close()),
+      button(word("discard"), () => { ask.close(); done(letter, "DELETE", `dead-letters/${letter.id}`, "discarded"); }, { className: "danger" }),
+    ]);
+  };
+  const look = async (letter) => {
+    const opened = await tried(() => call(`dead-letters/${letter.id}`));
+    if (!opened) return;
+    const shown = dialog(letter.id, [
+      facts([[word("why"), opened.why], [word("fix"), opened.fix]]),
+      make("pre", { textContent: opened.body ?? word("erased"), tabIndex: 0, "aria-label": word("content") }),
+    ], [button(word("back"), () => shown.close())]);
+  };
+  return async () => {
+    const { dead_letters: letters, next } = await call("dead-letters", { query: { limit: 100 } });
+    if (!letters.length) return [box(word("dead"), muted(word("noLetters")))];
+    return [box(word("dead"), table(word("dead"), [
+      [word("number"), (one) => mono(one.id)],
+      [word("time"), (one) => moment(one.at)],
+      [word("room"), (one) => roomLink(one.room_id)],
+      [word("why"), (one) => [one.why, one.fix].filter(Boolean).join(": ")],
+      [word("act"), (one) => make("span", { className: "row" },
+        button(word("retry"), () => done(one, "POST", `dead-letters/${one.id}/retry`, "retried"), { key: `r${one.id}`, className: "strong" }),
+        button(word("content"), () => look(one), { key: `c${one.id}` }),
+        button(word("discard"), () => discard(one), { key: `d${one.id}`, className: "danger" }))],
+    ], letters), next && muted("…"))];
+  };
+}
+
+// --- health and processes --------------------------------------------------------------------------
+
+function health() {
+  return async () => {
+    const [state, { replicas }, { dead_letters: letters, next }] = await Promise.all([
+      call("health"),
+      call("replicas").catch(() => ({ replicas: [] })),
+      call("dead-letters", { query: { limit: 200 } }).catch(() => ({ dead_letters: [] })),
+    ]);
+    const missing = Object.entries(state.missing);
+    return [
+      box(word("health"),
+        make("p", {}, make("strong", { className: `mark ${state.ready ? "good" : "bad"}`, "data-up": state.ready, textContent: word(state.ready ? "ready" : "notReady") })),
+        missing.length ? facts(missing) : muted(word("allReached")),
+        facts([[word("replica"), process(state.replica)], ["", word("version", { version: state.version })],
+          [word("dead"), make("a", { href: "#/dead", textContent: `${letters.length}${next ? "+" : ""}` })]])),
+      box(word("replicas"), replicas.length ? table(word("replicas"), [
+        [word("replica"), (one) => one.name],
+        [word("state"), (one) => make("span", { className: "mark", "data-up": one.state === "serves", "data-half": one.state === "leaving", textContent: word(one.state) })],
+        [word("shards"), (one) => `${one.shards} / 256`, true],
+        [word("started"), (one) => moment(one.started)],
+        [word("seen"), (one) => word("ago", { time: duration(one.seen) })],
+      ], replicas) : muted(word("oneProcess"))),
+    ];
+  };
+}
+
+// --- changes ---------------------------------------------------------------------------------------
+
+const WAYS = { state: "state_" };
+
+export function changesTable(changes, { rooms = true } = {}) {
+  if (!changes.length) return muted(word("noChanges"));
+  return table(word("changes"), [
+    [word("time"), (one) => moment(one.at)],
+    [word("who"), (one) => one.actor],
+    [word("way"), (one) => word(WAYS[one.way] ?? one.way)],
+    ...(rooms ? [[word("room"), (one) => one.room_id && roomLink(one.room_id)]] : []),
+    [word("setting"), (one) => one.key],
+    [word("before"), (one) => one.before],
+    [word("after"), (one) => one.after],
+  ], changes);
+}
+
+function changes() {
+  return async () => {
+    const found = await call("changes", { query: { limit: 100 } });
+    return [box(word("changes"), changesTable(found.changes))];
+  };
+}
+
+// --- one room --------------------------------------------------------------------------------------
+
+const ENDINGS = { agent: "agent_", customer: "customer_", lost: "lost_", cancelled: "cancelled_", nobody: "nobody_" };
+
+function room(about, again) {
+  const at = `rooms/${enc(about)}`;
+  const input = make("input", { placeholder: word("orderHint"), spellcheck: false, autocomplete: "off", required: true, maxLength: 500, "data-key": "order" });
+  const form = make("form", { className: "row", onsubmit: async (event) => {
+    event.preventDefault();
+    if (await tried(() => call(`${at}/orders`, { body: { words: input.value.trim() } }))) {
+      input.value = "";
+      tell(word("ordered"), true);
+      again();
+    }
+  } }, field(word("order"), input), make("button", { className: "strong", textContent: word("give") }));
+  const [above, below] = [make("div"), make("div", { className: "stack" })];
+  const parts = [box(word("room"), above, form), below];
+  return async () => {
+    const [state, { queues }, { chats }, { deliveries: rows }, log] = await Promise.all([
+      call(at), call("queues"), call(`${at}/chats`, { query: { limit: 20 } }),
+      call(`${at}/deliveries`, { query: { limit: 30 } }), call(`${at}/changes`, { query: { limit: 20 } }),
+    ]);
+    const nameOf = queueNames(queues);
+    const { settings } = state;
+    const named = (queue) => nameOf({ enterprise: state.enterprise, queue });
+    replace(above, make("p", {}, make("strong", { textContent: state.displayname || state.customer || about })),
+        facts([
+          [word("room"), mono(state.matrix_id)],
+          [word("customer"), state.customer],
+          [word("state"), [word(state.phase), state.since && word("since", { time: moment(state.since) }),
+            state.position && word("place", { place: state.position }), state.held && word("held", { count: state.held })].filter(Boolean).join(" · ")],
+          [word("queue"), nameOf(state)],
+          [word("agent"), state.agents.map((one) => one.name || one.id).join(", ") || null],
+          [word("settings"), [settings.queue !== null && named(settings.queue), settings.from, settings.language,
+            settings.start && word(settings.start), settings.hours, settings.paused && word("paused"),
+            ...Object.keys(settings.texts)].filter(Boolean).join(" · ") || word("byOperator")],
+        ]));
+    replace(below,
+      box(word("chats"), chats.length ? table(word("chats"), [
+        [word("number"), (one) => String(one.number), true],
+        [word("queue"), (one) => named(one.queue)],
+        [word("asked"), (one) => moment(one.asked)],
+        [word("started"), (one) => moment(one.started)],
+        [word("endedAt"), (one) => moment(one.ended)],
+        [word("how"), (one) => one.ending && word(ENDINGS[one.ending])],
+        [word("agent"), (one) => one.agents.map((agent) => agent.name || agent.id).join(", ")],
+        [word("rating"), (one) => one.rating === null ? "" : String(one.rating)],
+      ], chats) : muted(word("nobody"))),
+      box(word("deliveries"), rows.length ? ledger(rows) : muted(word("nothingKnown"))),
+      box(word("changes"), changesTable(log.changes, { rooms: false })));
+    return parts;
+  };
+}
+
+/** By the first part of the address; `seconds` between two looks. */
+export const PAGES = {
+  live: { open: live, seconds: 3 },
+  waits: { open: waits, seconds: 15 },
+  links: { open: links, seconds: 5 },
+  deliveries: { open: deliveries, seconds: 10 },
+  dead: { open: dead, seconds: 10 },
+  changes: { open: changes, seconds: 10 },
+  health: { open: health, seconds: 5 },
+  room: { open: room, seconds: 5, hidden: true },
+};

@@ -1,0 +1,153 @@
+// Everything that the console and the room page say, in English and Chinese.
+
+import { kept } from "./dom.js";
+
+const WORDS = {
+  en: {
+    consoleTitle: "WebChat console", roomTitle: "WebChat in this room", skip: "To the content", language: "中文",
+    theme: "Light or dark", auto: "as the system", light: "light", dark: "dark", menu: "Pages",
+    signIn: "Sign in", signInHint: "On the bridge's machine, run this; the link that it prints works once and for ten minutes:",
+    signingIn: "Signing in…", signOut: "Sign out", signedInAs: "signed in as {who}", signedOut: "You are signed out.",
+    linkExpired: "This link has expired, or is none: ask for a new one.", linkUsed: "This link has been used already: ask for a new one.",
+    tooMany: "Too many attempts. Please wait a minute.",
+    fresh: "up to date", stale: "no answer, trying again…", failed: "That did not work: {reason}", loading: "Loading…",
+    live: "Live", waits: "Waiting times", links: "Links", deliveries: "Deliveries", dead: "Dead letters", health: "Health", changes: "Changes",
+    queues: "Queues", queue: "Queue", waiting: "Waiting", chatting: "In a chat", open: "open", closed: "closed", opensAt: "opens {time}",
+    noHours: "no hours", usual: "Usual wait", hours: "Hours", state: "State", range: "{low} to {high}", unknownWait: "not known yet",
+    Requesting: "Asking", Queued: "In the queue", Chatting: "In a chat", Idle: "At rest", Ended: "Ended", nobody: "Nobody",
+    allQueues: "All queues", inQueue: "Show", place: "place {place}", since: "since {time}", agents: "with {names}", held: "{count} held",
+    room: "Room", customer: "Customer", chats: "Chats", settings: "Settings", asked: "Asked", started: "Started", endedAt: "Ended", how: "How it ended",
+    rating: "Rating", number: "No.", agent: "Agents", byOperator: "as configured",
+    agent_: "by the agent", customer_: "by the customer", lost_: "lost", cancelled_: "left the queue", nobody_: "nobody came",
+    waitsHint: "How long customers waited for an agent, in the process that answers ({replica}), since its start. Over a long time: the metrics.",
+    thisProcess: "this process", waitsPlot: "Waits by the time at which they ended", waitsBars: "Median wait by queue", median: "Median", longest: "Longest", given: "Given up", count: "Waits", noWaits: "Nobody has waited since the start.",
+    linksHint: "Connections to the call centre that the answering process ({replica}) holds.", up: "stands", opening: "is being opened", waiting_: "failed, tried again",
+    why: "Why", noLinks: "No chat is alive here, so no link is open.",
+    lookUp: "Look up", eventOrRoom: "Event or room", eventHint: "$… of an event, or !… of a room", time: "Time", what: "What", detail: "Detail", doubled: "(possible double)",
+    lane: "Lane", outcome: "Outcome", attempts: "Attempts", under: "under way", nothingKnown: "Nothing is known of it: never seen, or older than retention.rows.",
+    noLetters: "No dead letters.", retry: "Retry", act: "To do", discard: "Discard", retried: "{id} is back among the work.", discarded: "{id} is discarded.",
+    discardTitle: "Throw {id} away?", discardHint: "It cannot be brought back.", cancel: "Cancel", content: "Content", erased: "erased, or it may hold a password", fix: "What to do",
+    ready: "Ready", notReady: "Not ready", allReached: "Database, homeserver and call centre answer.", version: "Version {version}", replica: "Process",
+    replicas: "Processes", shards: "Shards", seen: "Last sign of life", ago: "{time} ago", serves: "serves", leaving: "is leaving", gone: "gone", oneProcess: "This process is the only one on its database.",
+    noChanges: "Nothing has been changed.", who: "Who", way: "Way", before: "Before", after: "After", setting: "What",
+    more: "More", back: "Back", none: "—", deadCount: "Dead letters: {count}",
+    command: "command", state_: "state event", console: "console", api: "API", cli: "command line", widget: "room page",
+    order: "Give a command", orderHint: "As typed in the room, without the prefix: queue set 2", give: "Give", ordered: "It is on its way to the room.",
+    // The room page.
+    openIt: "This page belongs into a Matrix client: send “!wc panel” in a room.", asking: "Asking your client who you are…",
+    notYours: "Your homeserver does not vouch for this sign-in.", noOpenId: "The homeserver cannot be asked who you are. The bridge's operator finds why in the log.",
+    blocked: "You did not allow the page to know who you are. Without that it shows nothing.", late: "Your client did not answer.", again: "Try again",
+    notHere: "The bridge does not serve this room. Invite its bot first.", moved: "This room has been upgraded: use the page of the new one.",
+    notAdmin: "Only room admins can use this page: a power level of 50 in this room is needed.", unknown: "The homeserver does not say what you may do here. Please try again later.",
+    chosenQueue: "Queue of this room", chosenLanguage: "Language", chosenSource: "Where agents see you come from", chosenStart: "An agent is asked for",
+    on_message: "at the first message", on_command: "at the command “start”", pausedNow: "This room is paused: what is written goes to no agent.", pause: "Pause", resume: "Resume", paused: "paused",
+    servedNow: "This room is served.", saved: "Saved. The bridge says so in the room.", save: "Save", unchanged: "Nothing has changed.",
+    texts: "Sentences of this room", textsHint: "Each replaces one of the bridge's; empty: as the operator has it. {queue} and {prefix} are filled in.",
+    greeting: "Greeting", closed_: "Outside opening hours", nobody__: "No agent is online", ended_: "The agent has ended the chat",
+    hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "Opening hours of this room; empty: the queue's", lastChanges: "Last changes", undo: "Undo the last change",
+  },
+  zh: {
+    consoleTitle: "WebChat 控制台", roomTitle: "本房间的 WebChat", skip: "跳到内容", language: "English",
+    theme: "浅色或深色", auto: "跟随系统", light: "浅色", dark: "深色", menu: "页面",
+    signIn: "登录", signInHint: "请在桥接所在的机器上运行以下命令；它给出的链接十分钟内有效，只能用一次：",
+    signingIn: "正在登录…", signOut: "退出登录", signedInAs: "已登录：{who}", signedOut: "您已退出登录。",
+    linkExpired: "链接已过期或无效，请重新获取。", linkUsed: "链接已被使用过，请重新获取。",
+    tooMany: "尝试次数过多，请等待一分钟。",
+    fresh: "数据已是最新", stale: "没有响应，正在重试…", failed: "操作失败：{reason}", loading: "正在加载…",
+    live: "实时", waits: "等待时间", links: "连接", deliveries: "投递", dead: "死信", health: "健康状况", changes: "变更记录",
+    queues: "队列", queue: "队列", waiting: "排队人数", chatting: "对话中", open: "营业中", closed: "已下班", opensAt: "{time} 开始服务",
+    noHours: "未设营业时间", usual: "通常等待", hours: "营业时间", state: "状态", range: "{low} 至 {high}", unknownWait: "尚不清楚",
+    Requesting: "正在请求", Queued: "排队中", Chatting: "对话中", Idle: "空闲", Ended: "已结束", nobody: "暂无",
+    allQueues: "全部队列", inQueue: "显示", place: "第 {place} 位", since: "自 {time}", agents: "客服：{names}", held: "暂存 {count} 条",
+    room: "房间", customer: "客户", chats: "对话", settings: "设置", asked: "请求时间", started: "接入时间", endedAt: "结束时间", how: "结束方式",
+    rating: "评价", number: "序号", agent: "客服", byOperator: "按运营者配置",
+    agent_: "客服结束", customer_: "客户结束", lost_: "连接丢失", cancelled_: "客户离开队列", nobody_: "无人接入",
+    waitsHint: "客户等待客服的时长，取自应答的进程（{replica}），自其启动以来。长期数据请看监控指标。",
+    thisProcess: "本进程", waitsPlot: "各次等待，按结束时间", waitsBars: "各队列等待时间的中位数", median: "中位数", longest: "最长", given: "放弃", count: "次数", noWaits: "启动以来还没有人等待过。",
+    linksHint: "应答的进程（{replica}）与呼叫中心之间的连接。", up: "正常", opening: "正在建立", waiting_: "失败，正在重试",
+    why: "原因", noLinks: "目前没有进行中的对话，因此没有连接。",
+    lookUp: "查询", eventOrRoom: "事件或房间", eventHint: "以 $ 开头的事件，或以 ! 开头的房间", time: "时间", what: "经过", detail: "详情", doubled: "（可能重复）",
+    lane: "方向", outcome: "结果", attempts: "尝试次数", under: "进行中", nothingKnown: "查不到：从未见过，或早于 retention.rows。",
+    noLetters: "没有死信。", retry: "重试", act: "操作", discard: "丢弃", retried: "{id} 已重新排入处理。", discarded: "{id} 已丢弃。",
+    discardTitle: "丢弃 {id}？", discardHint: "丢弃后无法找回。", cancel: "取消", content: "内容", erased: "已清除，或可能含有密码", fix: "处理办法",
+    ready: "就绪", notReady: "未就绪", allReached: "数据库、主服务器与呼叫中心均有应答。", version: "版本 {version}", replica: "进程",
+    replicas: "进程", shards: "分片", seen: "最近的活动迹象", ago: "{time}前", serves: "服务中", leaving: "正在退出", gone: "已离开", oneProcess: "这个数据库上只有本进程。",
+    noChanges: "还没有任何变更。", who: "操作者", way: "途径", before: "之前", after: "之后", setting: "项目",
+    more: "更多", back: "返回", none: "—", deadCount: "死信：{count}",
+    command: "命令", state_: "状态事件", console: "控制台", api: "接口", cli: "命令行", widget: "房间页面",
+    order: "下达命令", orderHint: "与房间里输入的相同，不带前缀：queue set 2", give: "下达", ordered: "命令已送往房间。",
+    // 房间页面
+    openIt: "本页面应在 Matrix 客户端内打开：请在房间里发送「!wc 面板」。", asking: "正在向您的客户端确认您的身份…",
+    notYours: "您的主服务器未能证实这次登录。", noOpenId: "无法向主服务器查询您的身份。桥接的运营者可在日志中查到原因。",
+    blocked: "您没有允许本页面获知您的身份，因此无法显示内容。", late: "您的客户端没有应答。", again: "重试",
+    notHere: "桥接没有在这个房间服务，请先邀请它的机器人。", moved: "本房间已升级，请使用新房间的页面。",
+    notAdmin: "只有房间管理员可以使用本页面：需要在本房间拥有 50 的权限等级。", unknown: "主服务器未告知您在此的权限，请稍后再试。",
+    chosenQueue: "本房间的队列", chosenLanguage: "语言", chosenSource: "客服看到的来源", chosenStart: "何时请求客服",
+    on_message: "收到第一条消息时", on_command: "收到「开始」命令时", pausedNow: "本房间已暂停服务：所写内容不会送给客服。", pause: "暂停", resume: "恢复", paused: "已暂停",
+    servedNow: "本房间正在服务中。", saved: "已保存，桥接会在房间里说明。", save: "保存", unchanged: "没有改动。",
+    texts: "本房间的提示语", textsHint: "每句替换桥接的一句提示语；留空则按运营者的设置。{queue} 与 {prefix} 会自动填入。",
+    greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
+    hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
+  },
+};
+
+const wanted = new URLSearchParams(location.search).get("lang") ?? "";
+let language = "";
+
+function chosen(tags) {
+  for (const tag of tags) {
+    const name = tag.slice(0, 2).toLowerCase();
+    if (name in WORDS) return name;
+  }
+  return "en";
+}
+
+/** Speak the language that was chosen before, else the client's, else the browser's. */
+export function speak(next) {
+  language = next ?? kept("webchat-language") ?? chosen([wanted, ...navigator.languages]);
+  if (!(language in WORDS)) language = "en";
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const element of document.querySelectorAll("[data-word]")) {
+    element.textContent = word(element.dataset.word);
+  }
+}
+
+export function switchLanguage() {
+  speak(kept("webchat-language", language === "en" ? "zh" : "en"));
+}
+
+/** A sentence by its key, `{names}` filled in; the key itself if there is none. */
+export function word(key, values = {}) {
+  const text = WORDS[language][key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+export const known = (key) => key in WORDS.en;
+/** For a test: that both languages have the same keys. */
+export const KEYS = Object.fromEntries(Object.entries(WORDS).map(([name, all]) => [name, Object.keys(all)]));
+
+/** As the browser's user writes times, if that is in the page's language. */
+const locale = () => navigator.languages.find((tag) => tag.startsWith(language)) ?? document.documentElement.lang;
+
+/** A moment (ms): the time, with the day if it is not today's. */
+export function moment(ms) {
+  if (ms === null || ms === undefined) return word("none");
+  const at = new Date(ms);
+  const today = at.toDateString() === new Date().toDateString();
+  return at.toLocaleString(locale(), {
+    hour: "2-digit", minute: "2-digit", second: "2-digit", ...(today ? {} : { month: "2-digit", day: "2-digit" }),
+  });
+}
+
+/** Hours and minutes, for an axis; with `seconds` these, too. */
+export const clock = (ms, seconds = false) =>
+  new Date(ms).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined });
+
+/** A duration in seconds, in one or two units. */
+export function duration(seconds) {
+  const [zh, whole] = [language === "zh", Math.max(0, Math.round(seconds))];
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  const part = (value, en, cn) => (value ? [`${value}${zh ? cn : ` ${en}`}`] : []);
+  const parts = h ? [...part(h, "h", "小时"), ...part(m, "min", "分")] : [...part(m, "min", "分"), ...part(s, "s", "秒")];
+  return parts.join(zh ? "" : " ") || (zh ? "0秒" : "0 s");
+}

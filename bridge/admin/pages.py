@@ -1,0 +1,256 @@
+"""The console (`/admin`) and the room page (`/room`), on a port of their own.
+
+Both are static files (`page/`) and the operations as JSON below `api/`. They share code and nothing
+else:
+
+- The console's session is a cookie that scripts cannot read and that no other site's request
+  carries (HttpOnly, SameSite=Strict, of `/admin` alone). Nobody may show the console in a frame.
+- The room page is made to be shown in frames, by Matrix clients, whose addresses nobody knows and
+  of which some are of no network scheme (`vector://`): so it says nothing of who may. Its session
+  is a bearer token that lives in the page's memory and opens one room (`room_page`).
+
+A call needs a header of ours, which a page of another site can send to nobody without being asked
+about (CORS), and is not let from another origin. The pages may load nothing but our own files, and
+run no script that stands in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from time import monotonic
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from cachetools import LRUCache
+
+from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Request
+from bridge.admin.ports import Caller
+from bridge.admin.provisioning import Budget
+from bridge.admin.room_page import NotLetIn, RoomAdmins
+from bridge.admin.signin import SESSION_LIFE, SignIn, SignInError
+from bridge.ids import RoomId
+from bridge.rooms.store import StoreError
+
+COOKIE = "webchat_console"
+OUR_HEADER = "X-WebChat"
+SIGN_INS = 10, 60.0
+"""Attempts to sign in of one address, in so many seconds."""
+OPENID_SIGN_INS = 60, 60.0
+"""The same to the room page; behind a proxy, all admins have one address."""
+CALLS = 100, 10.0
+"""Calls of one session, in so many seconds."""
+PATIENCE = 20.0
+"""Seconds in which a body has to be here."""
+_KEPT = 4_000
+"""Addresses and sessions that are counted."""
+_PAGE = Path(__file__).with_name("page")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    hdrs.CACHE_CONTROL: "no-cache",
+}
+_UNFRAMED = {
+    "Content-Security-Policy": f"{_POLICY}; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_ASSET = r"{name:[a-z]+\.(js|css|svg)}"
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin.console")
+
+
+class _Link(msgspec.Struct):
+    secret: str
+
+
+class _OpenId(msgspec.Struct):
+    token: str
+    room: str
+
+
+class Pages:
+    """Serves console and room page; `public_url` is where browsers know them, empty: here."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, sign_in: SignIn, admins: RoomAdmins, public_url: str
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._sign_in = sign_in
+        self._admins = admins
+        where = urlsplit(public_url)
+        self._origin = f"{where.scheme}://{where.netloc}"
+        self._secure = where.scheme == "https"
+        self._cookie_path = f"{where.path}/admin"
+        self._budgets: LRUCache[str, Budget] = LRUCache(_KEPT)
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard], client_max_size=LONGEST_BODY)
+        application.add_routes(
+            [
+                web.get("/", self._to_console),
+                web.get("/admin", self._to_console),
+                web.get("/admin/", self._asset),
+                web.get(f"/admin/{_ASSET}", self._asset),
+                web.post("/admin/api/sign-in", self._sign_in_operator),
+                web.post("/admin/api/sign-out", self._sign_out),
+                web.get("/admin/api/session", self._session),
+                web.route("*", "/admin/api/{path:.*}", self._operate),
+                web.get("/room/", self._asset),
+                web.get(f"/room/{_ASSET}", self._asset),
+                web.post("/room/api/sign-in", self._sign_in_admin),
+                web.route("*", "/room/api/{path:.*}", self._configure),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let no other site's page call us; turn what goes wrong into JSON."""
+        try:
+            self._admit(request)
+            answer = await handler(request)
+        except NotLetIn as error:
+            answer = _json(
+                error.status, {"errcode": "M_FORBIDDEN", "error": str(error)} | _key(error)
+            )
+        except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
+            answer = _json(
+                400, {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
+            )
+        except StoreError as error:
+            _LOG.warning("a session could not be looked up", why=str(error))
+            answer = _json(503, {"errcode": "M_UNKNOWN", "error": "The database does not answer."})
+        except web.HTTPException as error:
+            answer = error
+        answer.headers.update(
+            _HEADERS if request.path.startswith("/room/") else _HEADERS | _UNFRAMED
+        )
+        if "/api/" in request.path:
+            answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+        if isinstance(answer, web.HTTPException):
+            raise answer
+        return answer
+
+    def _admit(self, request: web.Request) -> None:
+        """Refuse a call that is not our own pages' or a script's."""
+        ours = {None, self._origin, f"{request.scheme}://{request.host}"}
+        told = OUR_HEADER in request.headers and request.headers.get(hdrs.ORIGIN) in ours
+        if "/api/" in request.path and not told:
+            raise NotLetIn(403, "notOurPage")
+
+    def _spend(self, what: str, rate: tuple[int, float]) -> None:
+        budget = self._budgets.get(what)
+        if budget is None:
+            budget = self._budgets[what] = Budget(*rate, monotonic)
+        if budget.wait() > 0:
+            raise NotLetIn(429, "tooMany")
+        budget.spend()
+
+    # --- files --------------------------------------------------------------------------------
+
+    async def _to_console(self, _request: web.Request) -> web.Response:
+        # Relative, for a proxy may lead to us from below a path of its own.
+        raise web.HTTPFound("admin/")
+
+    async def _asset(self, request: web.Request) -> web.FileResponse:
+        index = "room.html" if request.path == "/room/" else "console.html"
+        file = _PAGE / request.match_info.get("name", index)
+        if not file.is_file():
+            raise web.HTTPNotFound
+        return web.FileResponse(file)
+
+    # --- the console --------------------------------------------------------------------------
+
+    async def _sign_in_operator(self, request: web.Request) -> web.Response:
+        self._spend(f"sign-in {request.remote}", SIGN_INS)
+        link = msgspec.json.decode(await _body(request), type=_Link)
+        try:
+            session = await self._sign_in.sign_in(link.secret)
+        except SignInError as error:
+            _LOG.warning("console sign-in refused", why=str(error), remote=request.remote)
+            raise NotLetIn(401, str(error)) from error
+        who = await self._sign_in.who(session)
+        _LOG.info("console signed in", actor=who, remote=request.remote)
+        answer = _json(200, {"who": who})
+        answer.set_cookie(
+            COOKIE,
+            session,
+            max_age=SESSION_LIFE // 1000,
+            path=self._cookie_path,
+            secure=self._secure,
+            httponly=True,
+            samesite="Strict",
+        )
+        return answer
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        await self._sign_in.sign_out(request.cookies.get(COOKIE, ""))
+        answer = _json(200, {})
+        answer.del_cookie(COOKIE, path=self._cookie_path)
+        return answer
+
+    async def _operator(self, request: web.Request) -> str:
+        session = request.cookies.get(COOKIE, "")
+        who = await self._sign_in.who(session) if session else None
+        if who is None:
+            raise NotLetIn(401, "signedOut")
+        self._spend(session, CALLS)
+        return who
+
+    async def _session(self, request: web.Request) -> web.Response:
+        return _json(200, {"who": await self._operator(request)})
+
+    async def _operate(self, request: web.Request) -> web.Response:
+        who = await self._operator(request)
+        return await self._carry_out(request, "/admin/api", Caller(who, "console"))
+
+    # --- the room page ------------------------------------------------------------------------
+
+    async def _sign_in_admin(self, request: web.Request) -> web.Response:
+        self._spend(f"openid {request.remote}", OPENID_SIGN_INS)
+        claim = msgspec.json.decode(await _body(request), type=_OpenId)
+        token = await self._admins.sign_in(claim.token, RoomId(claim.room))
+        session = self._admins.session(token)
+        record = await self._admins.room_of(session)
+        _LOG.info("room page signed in", actor=session.user, room=record.room_id)
+        return _json(200, {"session": token, "user": session.user, "room_id": record.room_id})
+
+    async def _configure(self, request: web.Request) -> web.Response:
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        session = self._admins.session(token if scheme == "Bearer" else "")
+        self._spend(token, CALLS)
+        record = await self._admins.room_of(session)
+        caller = Caller(session.user, "widget", record.room_id)
+        return await self._carry_out(request, "/room/api", caller)
+
+    async def _carry_out(self, request: web.Request, prefix: str, caller: Caller) -> web.Response:
+        path = request.rel_url.raw_path.removeprefix(prefix)
+        query = list(request.rel_url.query.items())
+        asked = Request(request.method, path, query, await _body(request))
+        outcome = await self._dispatcher.carry_out(asked, caller)
+        return web.Response(
+            status=outcome.status, body=outcome.body, content_type="application/json"
+        )
+
+
+async def _body(request: web.Request) -> bytes:
+    async with asyncio.timeout(PATIENCE):
+        return await request.read()
+
+
+def _json(status: int, body: dict[str, object]) -> web.Response:
+    return web.Response(
+        status=status, body=msgspec.json.encode(body), content_type="application/json"
+    )
+
+
+def _key(error: NotLetIn) -> dict[str, object]:
+    return {"key": error.key}

@@ -1,0 +1,210 @@
+"""`migrate-db`, `backup`, `restore`: all rows of a database, elsewhere or in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bridge import __version__
+from bridge.cli.console import ExitCode, Files, config_option, json_option, on_config, stop
+from bridge.cli.database import print_table
+from bridge.config import Config
+from bridge.config.environment import MIGRATE_TO
+from bridge.config.fields import SQLITE
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage import transfer
+from bridge.storage.backup import BackupFile, Sum
+from bridge.storage.sqlstore import described, engine_for, missing_file
+from bridge.storage.transfer import Compared
+
+Answer = TypeVar("Answer")
+_QUIET_SECONDS = 2.0
+"""A run of less shows no progress."""
+
+replace_option = click.option(
+    "--replace", is_flag=True, help="Also over a database that holds something: that is gone then."
+)
+
+
+class _Shown:
+    """Progress on the terminal, if there is one, of what takes long (`transfer.Progress`)."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True)
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        )
+        self._began = monotonic()
+        self._task = self._bar.add_task("")
+
+    def begins(self, what: str, rows: int) -> None:
+        self._bar.reset(self._task, description=what, total=rows)
+
+    def advances(self, rows: int) -> None:
+        self._bar.advance(self._task, rows)
+        if monotonic() - self._began > _QUIET_SECONDS:
+            self._bar.start()  # once more is nothing more
+
+    def close(self) -> None:
+        if self._bar.live.is_started:
+            self._bar.stop()
+
+
+def _with_progress(work: Callable[[_Shown], Coroutine[None, None, Answer]]) -> Answer:
+    shown = _Shown()
+    try:
+        return asyncio.run(work(shown))
+    finally:
+        shown.close()
+
+
+def _placed(url: str, files: Files) -> str:
+    """A URL from the command line, a relative file beside config.yaml as in `database.url`."""
+    try:
+        engine_for(url, SystemClock())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if url.startswith(SQLITE):
+        url = f"{SQLITE}{files.config.absolute().parent / url.removeprefix(SQLITE)}"
+    return url
+
+
+def _given_to() -> str:
+    """Where to move, from the environment: a URL may hold a password, a command line hides none."""
+    if url := os.environ.get(MIGRATE_TO, ""):
+        return url
+    if path := os.environ.get(f"{MIGRATE_TO}_FILE", ""):
+        return Path(path).read_text(encoding="utf-8").strip()
+    raise click.UsageError(f"where to? Name a database URL, or set {MIGRATE_TO} (or …_FILE)")
+
+
+_WARNING = (
+    "Take the database of database.url back? What was said since it was moved is in the other one"
+    " alone, and the bridge takes this one for a restored backup."
+)
+
+
+@click.command("migrate-db")
+@config_option
+@click.argument("urls", nargs=-1, metavar="[FROM] [TO]")
+@replace_option
+@click.option("--take-back", is_flag=True, help="Work on with the former database after all.")
+@click.option("--yes", is_flag=True, help="With --take-back: do not ask.")
+@json_option
+@click.pass_obj
+def migrate_db(
+    files: Files,
+    urls: Sequence[str],
+    *,
+    replace: bool,
+    take_back: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Move everything from one database into another, SQLite or PostgreSQL.
+
+    FROM and TO are URLs as in database.url. Without FROM it is database.url; without TO it comes
+    from MATRIX_WEBCHAT_MIGRATE_TO, or with _FILE at the end from a file. Stop the bridge first.
+    What was broken off goes on with the same command.
+    """
+    clock = SystemClock()
+    if len(urls) > 2 or (take_back and (urls or replace)):
+        raise click.UsageError("give FROM and TO, only TO, or --take-back")
+    to = "" if take_back else _placed(urls[-1] if urls else _given_to(), files)
+    if len(urls) == 2:
+        source = _placed(urls[0], files)
+    else:
+        source = files.load().database.url.get_secret_value()
+    if missing := missing_file(source):
+        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+    if take_back:
+        if not yes:
+            click.confirm(_WARNING, abort=True)
+        if not asyncio.run(transfer.take_back(source, clock)):
+            stop(ExitCode.FAILED, f"{described(source)} was not moved anywhere")
+        click.echo(f"{described(source)} is the bridge's again.")
+        return
+    tables = _with_progress(
+        lambda progress: transfer.move(source, to, clock, progress, replace=replace)
+    )
+    _report(tables, as_json=as_json)
+    if not as_json:
+        click.echo(f"All of it is in {described(to)} now, compared row by row.")
+        click.echo(
+            "Set database.url to it and start the bridge. The former one is marked as moved."
+        )
+
+
+@click.command()
+@on_config
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+def backup(config: Config, file: Path, *, as_json: bool) -> None:
+    """Write everything that the database holds into a new FILE, while the bridge runs or not.
+
+    FILE is of either engine and can be restored into either. It holds keys and words: let nobody
+    else read it. Keep config.yaml with it.
+    """
+    url = config.database.url.get_secret_value()
+    if missing := missing_file(url):
+        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+    if file.exists():
+        stop(ExitCode.FAILED, f"{file} is there already")
+    sums = _with_progress(
+        lambda progress: transfer.backup(url, file, SystemClock(), progress, __version__)
+    )
+    _report(sums, as_json=as_json)
+    if not as_json:
+        click.echo(f"{file}: {file.stat().st_size} bytes, read back and compared.")
+
+
+@click.command()
+@on_config
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@replace_option
+@click.option("--dry-run", is_flag=True, help="Only read FILE and compare it with its digests.")
+@json_option
+def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json: bool) -> None:
+    """Fill the configured database, which must be empty, from a FILE that `backup` wrote.
+
+    Stop the bridge first. What was broken off goes on with the same command.
+    """
+    url = config.database.url.get_secret_value()
+    if dry_run:
+        _report(BackupFile(file).check(), as_json=as_json)
+        if not as_json:
+            click.echo(f"{file} is whole. Nothing was changed (--dry-run).")
+        return
+    tables = _with_progress(
+        lambda progress: transfer.restore(file, url, SystemClock(), progress, replace=replace)
+    )
+    _report(tables, as_json=as_json)
+    if not as_json:
+        click.echo(f"{described(url)} holds what {file} does, compared row by row.")
+
+
+def _report(tables: Sequence[Compared] | Sequence[Sum], *, as_json: bool) -> None:
+    """Print each table's rows and digest, which is the same on both engines and in a backup."""
+    if as_json:
+        click.echo(msgspec.json.encode(tables))
+        return
+    table = Table("table", "rows", "sha256", box=None, pad_edge=False)
+    for one in tables:
+        table.add_row(one.table, str(one.rows), one.sha256[:16])
+    print_table(table)
+    for one in tables:
+        if isinstance(one, Compared) and one.changed:
+            click.echo(
+                f"{one.table}: {one.changed} rows have U+FFFD for NUL, unknown to PostgreSQL"
+            )

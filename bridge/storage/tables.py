@@ -1,0 +1,343 @@
+"""Tables as a database's catalogue names them, and how their rows are read and written as a whole.
+
+Here alone the engines are made alike. A row that is copied has only None, str, bytes and int,
+whatever it came from: SQLite has no booleans, PostgreSQL no NUL in a text. Rows come in the order
+of their keys, texts by their bytes, so that two databases and a file can be laid side by side.
+
+Both engines read from one moment on: PostgreSQL by a cursor in one transaction of one connection
+(what is read one after the other has the same one), SQLite page by page in one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+import msgspec
+
+from bridge.rooms.store import StoreError
+from bridge.storage.migrate import MOVED, UNFINISHED, known
+from bridge.storage.query import (
+    CorruptDatabaseError,
+    Dialect,
+    Engine,
+    Query,
+    Rows,
+    Statement,
+    for_rows,
+    same,
+)
+
+Value = str | bytes | int | None
+Row = tuple[Value, ...]
+Key = tuple[str | int, ...]
+"""Texts and numbers; no key has anything else."""
+MOST_ROWS = 200
+"""Rows of a page; and its bytes, as long as its rows are not suddenly much larger."""
+PAGE_BYTES = 1 << 20
+
+_LOCAL = {"schema_version", "writers", "replicas"}
+"""Tables of what a database is and who is at it, which go nowhere."""
+_MADE = re.compile(r"\bCREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)|\b(RENAME) TO (\w+)")
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    BYTES = "bytes"
+    INTEGER = "integer"
+
+
+_KINDS = {
+    "text": Kind.TEXT,
+    "bytea": Kind.BYTES,
+    "blob": Kind.BYTES,
+    "bigint": Kind.INTEGER,
+    "integer": Kind.INTEGER,
+    "boolean": Kind.INTEGER,
+}
+TYPES: dict[Kind, type] = {Kind.TEXT: str, Kind.BYTES: bytes, Kind.INTEGER: int}
+
+
+class Column(msgspec.Struct, frozen=True):
+    name: str
+    kind: Kind
+    native: str
+    """The engine's own word for its type."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    numbered: bool
+    """The database numbers its rows, in the key's column."""
+
+    @property
+    def shape(self) -> object:
+        """What two tables have in common whose rows are alike."""
+        columns = tuple((one.name, one.kind) for one in self.columns)
+        return self.name, columns, self.key, self.numbered
+
+    def places(self, kinds: Callable[[Column], bool]) -> list[int]:
+        return [place for place, one in enumerate(self.columns) if kinds(one)]
+
+    def keyed(self) -> Callable[[Sequence[Value]], Key]:
+        """How the key of a row is had."""
+        names = [one.name for one in self.columns]
+        places = [names.index(name) for name in self.key]
+        return lambda row: tuple(row[place] for place in places)  # type: ignore[misc]
+
+
+def shown(key: Key) -> str:
+    """A row's key for people."""
+    return " ".join(map(str, key))
+
+
+# --- the catalogue -------------------------------------------------------------------------------
+
+_CATALOGUE = Statement(
+    # Table, column, type, its place in the key, whether it is numbered.
+    "SELECT m.name, c.name, c.type, c.pk, c.pk > 0 AND m.sql LIKE '%AUTOINCREMENT%' "
+    "FROM sqlite_master AS m, pragma_table_info(m.name) AS c WHERE m.type = 'table' "
+    "ORDER BY m.name, c.cid",
+    "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL), "
+    "coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0), a.attidentity <> '' "
+    "FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 "
+    "AND NOT a.attisdropped LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary "
+    "WHERE c.relkind = 'r' AND c.relnamespace = "
+    "(SELECT oid FROM pg_namespace WHERE nspname = current_schema()) "
+    'ORDER BY c.relname::text COLLATE "C", a.attnum',
+)
+
+
+async def catalogue(engine: Engine) -> list[Table]:
+    """The tables of ours that hold what has to be kept, by name; none where there is no schema."""
+    ours = {name for kind, name in made(engine.dialect) if kind == "TABLE"} - _LOCAL
+    columns: dict[str, list[Column]] = {}
+    keys: dict[str, list[tuple[int, str]]] = {}
+    numbered = set()
+    for table, name, native, place, counted in await engine.read(Query(_CATALOGUE)):
+        if table not in ours:
+            continue
+        kind = _KINDS.get(native.lower())
+        if kind is None:
+            raise StoreError(f"{table}.{name} is of a type that cannot be copied: {native}")
+        columns.setdefault(table, []).append(Column(name, kind, native.lower()))
+        if place:
+            keys.setdefault(table, []).append((place, name))
+        if counted:
+            numbered.add(table)
+    return [
+        Table(table, tuple(has), tuple(name for _, name in sorted(keys[table])), table in numbered)
+        for table, has in columns.items()
+    ]
+
+
+def made(dialect: Dialect) -> list[tuple[str, str]]:
+    """TABLE or VIEW, and the name, of all that any of the migrations makes, the last one first."""
+    found = []
+    for migration in known(dialect):
+        for kind, name, _, renamed in _MADE.findall(migration.script):
+            found.append((kind or "TABLE", name or renamed))
+    return [("TABLE", "schema_version"), *dict.fromkeys(found)][::-1]
+
+
+def dropping(dialect: Dialect) -> list[Query]:
+    """Statements that leave nothing of ours; views go before what they show."""
+    end = " CASCADE" if dialect is Dialect.POSTGRES else ""
+    ordered = sorted(made(dialect), reverse=True)
+    return [Query(same(f"DROP {kind} IF EXISTS {name}{end}")) for kind, name in ordered]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+_BEGIN = Statement("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+class Snapshot:
+    """A database as it is at one moment, which nothing that is written meanwhile changes.
+
+    Attributes:
+        tables: of the database.
+    """
+
+    def __init__(self, engine: Engine, tables: Sequence[Table]) -> None:
+        self._engine = engine
+        self.tables = tables
+
+    async def count(self, table: Table) -> int:
+        counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
+        ((count,),) = await self._engine.read(Query(same(counting)))
+        return int(count)
+
+    async def number(self, table: Table) -> int:
+        """The last number that the database has given to a row of the table; 0: none."""
+        name, column = table.name, table.key[0]
+        highest = f"(SELECT coalesce(max({column}), 0) FROM {name})"  # noqa: S608 - ours
+        given = "SELECT seq FROM sqlite_sequence WHERE name = ?1"
+        sequence = f"pg_get_serial_sequence($1, '{column}')::regclass"
+        last = Statement(
+            f"SELECT max({highest}, coalesce(({given}), 0))",
+            f"SELECT greatest({highest}, coalesce(pg_sequence_last_value({sequence}), 0))",
+        )
+        ((number,),) = await self._engine.read(Query(last, (name,)))
+        return int(number)
+
+    async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
+        """Pages of a table's rows in order, from the one behind that key on."""
+        paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
+        alike, pace = _alike(self._engine.dialect, table), _Pace()
+        async for rows in paged(table, after, pace):
+            page = [alike(row) for row in rows]
+            yield page
+            pace.saw(page)
+
+    async def _looked_up(self, table: Table, after: Key, pace: _Pace) -> AsyncIterator[Rows]:
+        key_of = table.keyed()
+        while True:
+            text = f"{selecting(table, Dialect.SQLITE, after=bool(after))} LIMIT {pace.rows}"
+            rows = await self._engine.read(Query(same(text), after))
+            if not rows:
+                return
+            after = key_of(rows[-1])
+            yield rows
+
+    async def _fetched(self, table: Table, after: Key, pace: _Pace) -> AsyncIterator[Rows]:
+        cursor = f"copied_{table.name}"  # the driver keeps the columns of a statement's text
+        text = selecting(table, Dialect.POSTGRES, after=bool(after))
+        await self._engine.read(Query(same(f"DECLARE {cursor} NO SCROLL CURSOR FOR {text}"), after))
+        while rows := await self._engine.read(Query(same(f"FETCH {pace.rows} FROM {cursor}"))):
+            yield rows
+        await self._engine.read(Query(same(f"CLOSE {cursor}")))
+
+
+class _Pace:
+    """How many rows the next page has: so many that it holds about `PAGE_BYTES`."""
+
+    def __init__(self) -> None:
+        self.rows = 10
+
+    def saw(self, page: Sequence[Row]) -> None:
+        size = sum(len(value) for row in page for value in row if isinstance(value, str | bytes))
+        fitting = len(page) * PAGE_BYTES // max(size, 1)
+        self.rows = max(1, min(4 * self.rows, MOST_ROWS, fitting))
+
+
+@asynccontextmanager
+async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
+    """Hold an open database still for one reader; nothing else may read by this engine."""
+    await engine.read(Query(_BEGIN))
+    try:
+        yield Snapshot(engine, await catalogue(engine))
+    finally:
+        await engine.read(Query(same("ROLLBACK")))
+
+
+def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
+    """A SELECT of a table's rows in order; with `after` only those behind a key."""
+    columns = ", ".join(one.name for one in table.columns)
+    texts = {one.name for one in table.columns if one.kind is Kind.TEXT}
+    bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
+    key = ", ".join(f"{name}{bytewise}" if name in texts else name for name in table.key)
+    condition = _kept(table)
+    if after:
+        values = ", ".join(f"${number}" for number, _ in enumerate(table.key, 1))
+        condition += f" AND ({key}) > ({values})"
+    return f"SELECT {columns} FROM {table.name} WHERE {condition} ORDER BY {key}"  # noqa: S608
+
+
+def _kept(table: Table) -> str:
+    """The condition for rows that go elsewhere: not the marks of what this database is."""
+    return f"name NOT IN ('{UNFINISHED}', '{MOVED}')" if table.name == "facts" else "true"
+
+
+def _alike(dialect: Dialect, table: Table) -> Callable[[Sequence[Value]], Row]:
+    """How a row of an engine becomes one that is the same for all."""
+    flags = table.places(lambda one: one.native == "boolean")
+    types = [TYPES[one.kind] for one in table.columns]
+
+    def from_postgres(row: Sequence[Value]) -> Row:
+        values = list(row)
+        for place in flags:
+            flag = values[place]
+            values[place] = None if flag is None else int(flag)
+        return tuple(values)
+
+    def from_sqlite(row: Sequence[Value]) -> Row:
+        for value, kind in zip(row, types, strict=True):
+            if value is not None and type(value) is not kind:  # SQLite takes anything anywhere
+                raise CorruptDatabaseError(
+                    f"{table.name} has a row with a {type(value).__name__} for a {kind.__name__}: "
+                    f"{shown(table.keyed()(row))}"
+                )
+        return tuple(row)
+
+    return from_postgres if dialect is Dialect.POSTGRES else from_sqlite
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def inserting(table: Table) -> Statement:
+    """An INSERT of rows with the numbers that they have; the table is the target's."""
+    columns = ", ".join(one.name for one in table.columns)
+    into = f"INSERT INTO {table.name} ({columns})"
+    statement = for_rows(f"{into} {{rows}}", ", ".join(one.native for one in table.columns))
+    given = f"{into} OVERRIDING SYSTEM VALUE"
+    return Statement(
+        statement.sqlite,
+        statement.postgres.replace(into, given, 1),
+        statement.single.replace(into, given, 1),
+    )
+
+
+def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
+    """How an engine can hold a row: the same, but that PostgreSQL has no NUL in a text.
+
+    In its place goes U+FFFD. StoreError: it is in a key, by which the row is to be found.
+    """
+    texts = table.places(lambda one: one.kind is Kind.TEXT)
+    key_of = table.keyed()
+    if dialect is Dialect.SQLITE:
+        return lambda row: row
+
+    def without_nul(row: Row) -> Row:
+        if not any("\0" in (row[place] or "") for place in texts):  # type: ignore[operator]
+            return row
+        if any("\0" in str(part) for part in key_of(row)):
+            raise StoreError(
+                f"{table.name} has a row whose key holds a NUL, which PostgreSQL cannot store: "
+                f"{shown(key_of(row))}"
+            )
+        return tuple(one.replace("\0", "\ufffd") if isinstance(one, str) else one for one in row)
+
+    return without_nul
+
+
+def as_params(table: Table, rows: Iterable[Row]) -> list[tuple[object, ...]]:
+    """Rows as parameters of `inserting`."""
+    flags = set(table.places(lambda one: one.native == "boolean"))
+    if not flags:
+        return list(rows)
+    return [
+        tuple(
+            bool(value) if place in flags and value is not None else value
+            for place, value in enumerate(row)
+        )
+        for row in rows
+    ]
+
+
+def numbering(table: Table, number: int) -> list[Query]:
+    """Statements by which the next row of the table gets the number after this one."""
+    if not number:
+        return []
+    forget = Statement("DELETE FROM sqlite_sequence WHERE name = ?1", "SELECT $1::text")
+    sequence = f"pg_get_serial_sequence($1, '{table.key[0]}')"
+    count = Statement(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+        f"SELECT setval({sequence}, $2)",
+    )
+    return [Query(forget, (table.name,)), Query(count, (table.name, number))]

@@ -1,0 +1,406 @@
+"""All rows of one database into another, of either engine; and into a backup, and back.
+
+`move` is a database into a database, `backup` a database into a file, `restore` a file into a
+database, by the same code: tables by name, rows by key, in pages. The page and a mark of how far it
+reaches (`Mark`) are one transaction, so that a run that was killed is taken up behind it; no bridge
+starts on a database with such a mark. At last source and target are read side by side, and every
+row is compared. Of two databases at most one can be started on at any moment: the source is marked
+(`Moved`) before the target's mark goes.
+
+Of memory it takes a page of each side, however much there is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from bridge.rooms.ports import Clock
+from bridge.rooms.store import StoreError
+from bridge.storage import sql
+from bridge.storage.backup import BackupFile, BackupWriter, Contents, Header, Sum, encoded
+from bridge.storage.migrate import (
+    FIRST,
+    MOVED,
+    SCHEMA_VERSION,
+    UNFINISHED,
+    Mark,
+    Moved,
+    MovedError,
+    NewerSchemaError,
+    UnfinishedError,
+    current_version,
+    known,
+    marked,
+    migrate,
+    steps,
+)
+from bridge.storage.query import AlreadyInUse, Engine, Part, Query, Together, same
+from bridge.storage.sqlite import SqliteEngine
+from bridge.storage.sqlstore import described, engine_for
+from bridge.storage.tables import (
+    Key,
+    Row,
+    Snapshot,
+    Table,
+    as_params,
+    catalogue,
+    dropping,
+    holding,
+    inserting,
+    numbering,
+    shown,
+    snapshot,
+)
+
+_WRITE_FACT = same("INSERT INTO facts (name, value) VALUES ($1, $2)")
+_DROP_FACT = same("DELETE FROM facts WHERE name = $1")
+NAMED = 5
+"""Rows that differ, and are named; the others are counted."""
+
+
+class Progress(Protocol):
+    """Told how far it is."""
+
+    def begins(self, what: str, rows: int) -> None: ...
+
+    def advances(self, rows: int) -> None: ...
+
+
+class Source(Protocol):
+    """Rows to copy: of a database at one moment (`Snapshot`), or of a backup (`BackupFile`)."""
+
+    tables: Sequence[Table]
+
+    async def count(self, table: Table) -> int: ...
+
+    async def number(self, table: Table) -> int: ...
+
+    def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]: ...
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What comparing a table of source and target came to."""
+
+    table: str
+    rows: int
+    """That are alike."""
+    sha256: str
+    """Of these, as a backup has them."""
+    changed: int = 0
+    """Of these, such as the target cannot hold but with another character for NUL."""
+    differ: int = 0
+    named: tuple[str, ...] = ()
+    """Some of those that differ, are missing or too many."""
+
+
+class NotEmptyError(StoreError):
+    """There is something in a database that was to be filled."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} holds chats already, and they would be gone: name an empty database, or add "
+            "--replace"
+        )
+
+
+class DiffersError(StoreError):
+    """The target does not hold what the source does."""
+
+    def __init__(self, tables: Sequence[Compared]) -> None:
+        told = "; ".join(
+            f"{one.table}: {one.differ} rows ({', '.join(one.named)})"
+            for one in tables
+            if one.differ
+        )
+        super().__init__(
+            f"source and target differ in {told}. The target is not to be used: a disk may be "
+            "faulty, or the source was written to meanwhile. Begin anew with --replace"
+        )
+        self.tables = tables
+
+
+# --- the three ways ------------------------------------------------------------------------------
+
+
+async def move(
+    from_url: str, to_url: str, clock: Clock, progress: Progress, *, replace: bool = False
+) -> list[Compared]:
+    """Move a database, which nobody else may be at; or go on with it."""
+    name, to = described(from_url), described(to_url)
+    if name == to:
+        raise StoreError(f"it is there already: both are {to}")
+    async with _opened(from_url, clock, sole=True) as source:
+        version = await current_version(source)
+        if version != SCHEMA_VERSION:
+            raise _other_schema(name, version)
+        moved = await _moved(source)
+        async with _opened(to_url, clock, sole=True) as target:
+            if moved is not None and await _unfinished(target) != moved.id:
+                raise MovedError(moved)
+            mark = Mark(secrets.token_hex(8), name)
+            mark = await _prepared(target, to, mark, version, clock.now(), replace=replace)
+            async with snapshot(source) as still:
+                compared = await _filled(still, target, mark, progress)
+                numbers = await _numbers(still)
+            if moved is None:
+                fact = msgspec.json.encode(Moved(mark.id, to, clock.now())).decode()
+                await source.commit([Query(_WRITE_FACT, (MOVED, fact))])
+            await target.commit([*numbers, Query(_DROP_FACT, (UNFINISHED,))])
+    return compared
+
+
+async def backup(url: str, path: Path, clock: Clock, progress: Progress, program: str) -> list[Sum]:
+    """Write a database, at which the bridge may be at work, into a new file."""
+    async with AsyncExitStack() as closing:
+        engine = await closing.enter_async_context(_opened(url, clock))
+        version = await current_version(engine)
+        if not 1 <= version <= SCHEMA_VERSION:
+            raise _other_schema(described(url), version)
+        await marked(engine, moved=False)
+        kind = engine.dialect.value
+        if isinstance(engine, SqliteEngine):
+            # To read the file itself for long would keep its log from ever being emptied.
+            engine = await closing.enter_async_context(_copy(engine, path, clock))
+        still = await closing.enter_async_context(snapshot(engine))
+        contents = [
+            Contents(one, await still.count(one), await _number(still, one)) for one in still.tables
+        ]
+        header = Header(
+            id=secrets.token_hex(8),
+            made=clock.now(),
+            schema=version,
+            engine=kind,
+            program=program,
+            contents=tuple(contents),
+        )
+        progress.begins("writing", sum(one.rows for one in contents))
+        writer = BackupWriter(path, header)
+        try:
+            for table in still.tables:
+                async for page in still.rows(table):
+                    writer.rows(page)
+                    progress.advances(len(page))
+                writer.ends(table)
+            return writer.close()
+        finally:
+            writer.abandon()
+
+
+async def restore(
+    path: Path, url: str, clock: Clock, progress: Progress, *, replace: bool = False
+) -> list[Compared]:
+    """Fill a database, which nobody else may be at, from a file; or go on with it."""
+    file, name = BackupFile(path), described(url)
+    header = file.header
+    if header.schema > SCHEMA_VERSION:
+        raise NewerSchemaError(header.schema, SCHEMA_VERSION)
+    file.check()
+    async with _opened(url, clock, sole=True) as target:
+        mark = Mark(header.id, f"the backup {header.id} ({path.name})")
+        mark = await _prepared(target, name, mark, header.schema, clock.now(), replace=replace)
+        compared = await _filled(file, target, mark, progress)
+        await target.commit([*await _numbers(file), Query(_DROP_FACT, (UNFINISHED,))])
+        await migrate(target, clock.now())
+    return compared
+
+
+async def take_back(url: str, clock: Clock) -> bool:
+    """Forget that a database was moved elsewhere; False: it was not."""
+    async with _opened(url, clock, sole=True) as engine:
+        if not await current_version(engine) or await _moved(engine) is None:
+            return False
+        await engine.commit([Query(_DROP_FACT, (MOVED,))])
+        return True
+
+
+# --- their parts ---------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _opened(url: str, clock: Clock, *, sole: bool = False) -> AsyncIterator[Engine]:
+    engine = engine_for(url, clock, patient=True)
+    try:
+        await engine.open()
+        try:
+            if sole:
+                await engine.claim()
+        except AlreadyInUse:
+            why = f"a bridge is at work on {described(url)}: stop it first"
+            raise AlreadyInUse(why) from None
+        yield engine
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
+    """A copy of a SQLite file beside the backup, for as long as that is being written."""
+    path = beside.with_name(f"{beside.name}.copy").absolute()
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    try:
+        for file in files:  # of a run that was killed
+            file.unlink(missing_ok=True)
+        await engine.copy(path)
+        async with _opened(f"sqlite:///{path}", clock) as copy:
+            yield copy
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+async def _moved(engine: Engine) -> Moved | None:
+    """Where the database was moved to; raises UnfinishedError."""
+    try:
+        await marked(engine)
+    except MovedError as error:
+        return error.moved
+    return None
+
+
+async def _unfinished(engine: Engine) -> str:
+    """The id of what the database is being filled with; empty if it is not."""
+    try:
+        if await current_version(engine):
+            await marked(engine, moved=False)
+    except UnfinishedError as error:
+        return error.mark.id
+    return ""
+
+
+def _other_schema(name: str, version: int) -> StoreError:
+    if not version:
+        return StoreError(f"{name} is empty: there is nothing to copy")
+    if version > SCHEMA_VERSION:
+        return NewerSchemaError(version, SCHEMA_VERSION)
+    return StoreError(
+        f"{name} has schema {version}, this program works with {SCHEMA_VERSION}: "
+        "`matrix-webchat migrate` first"
+    )
+
+
+async def _prepared(
+    target: Engine, name: str, mark: Mark, schema: int, now: int, *, replace: bool
+) -> Mark:
+    """Make a target empty, of that schema and marked, in one transaction; or find it half full."""
+    version = await current_version(target)
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError(version, SCHEMA_VERSION)
+    if version and not replace:
+        try:
+            await marked(target, moved=False)
+        except UnfinishedError as error:
+            same_one = error.mark.id == mark.id or error.mark.source == mark.source
+            if same_one and version == schema:
+                return error.mark
+            raise
+        for table in await catalogue(target):
+            # The doctor's visit leaves facts.
+            if table.name != "facts" and await Snapshot(target, ()).count(table):
+                raise NotEmptyError(name)
+    migrations = [one for one in known(target.dialect) if one.number <= schema]
+    anew = [query for migration in migrations for query in steps(migration, now)]
+    drops = dropping(target.dialect) if version else []
+    first = Query(_WRITE_FACT, (UNFINISHED, msgspec.json.encode(mark).decode()))
+    await target.migrate([FIRST[0], *drops, *FIRST[1:], *anew, first])
+    return mark
+
+
+async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress) -> list[Compared]:
+    """Copy what is not there yet, and compare everything; raises DiffersError."""
+    held = {table.name: table for table in await catalogue(target)}
+    if [table.shape for table in source.tables] != [table.shape for table in held.values()]:
+        raise StoreError(
+            "the tables of source and target are not the same: is one of them altered?"
+        )
+    rows = sum([await source.count(table) for table in source.tables])
+    progress.begins("copying", rows)
+    for table in source.tables:
+        if table.name < mark.table:
+            progress.advances(await source.count(table))
+        else:
+            mark = await _copied(source, target, held[table.name], mark, progress)
+    progress.begins("comparing", rows)
+    async with snapshot(target) as still:
+        compared = []
+        for table in source.tables:
+            own = held[table.name]
+            ours, theirs = _each(source.rows(table), progress), _each(still.rows(own))
+            compared.append(await _compared(table, ours, theirs, holding(target.dialect, own)))
+    if any(one.differ for one in compared):
+        raise DiffersError(compared)
+    return compared
+
+
+async def _copied(
+    source: Source, target: Engine, table: Table, mark: Mark, progress: Progress
+) -> Mark:
+    hold, key_of = holding(target.dialect, table), table.keyed()
+    insert = inserting(table)
+    wanted = next(one for one in source.tables if one.name == table.name)
+    after = mark.after if mark.table == table.name else ()
+    async for page in source.rows(wanted, after):
+        rows = [hold(row) for row in page]
+        mark = msgspec.structs.replace(mark, table=table.name, after=key_of(page[-1]))
+        fact = (UNFINISHED, msgspec.json.encode(mark).decode())
+        parts = [Part(insert, as_params(table, rows)), Part(sql.SAVE_FACT, [fact])]
+        await target.commit([Together(parts)])
+        progress.advances(len(page))
+    return mark
+
+
+async def _compared(
+    table: Table, ours: AsyncIterator[Row], theirs: AsyncIterator[Row], hold: Callable[[Row], Row]
+) -> Compared:
+    """Compare a table's rows one by one, which both sides give in the order of their keys."""
+    key_of = table.keyed()
+    digest, rows, changed, differ = sha256(), 0, 0, 0
+    named: list[str] = []
+    left, right = await anext(ours, None), await anext(theirs, None)
+    while left is not None or right is not None:
+        key = min(key_of(row) for row in (left, right) if row is not None)
+        one = left if left is not None and key_of(left) == key else None
+        other = right if right is not None and key_of(right) == key else None
+        if one is not None and other is not None and (wanted := hold(one)) == other:
+            digest.update(encoded(other) + b"\n")
+            rows += 1
+            changed += wanted != one
+        else:
+            differ += 1
+            if len(named) < NAMED:
+                named.append(shown(key))
+        if one is not None:
+            left = await anext(ours, None)
+        if other is not None:
+            right = await anext(theirs, None)
+    return Compared(table.name, rows, digest.hexdigest(), changed, differ, tuple(named))
+
+
+async def _each(
+    pages: AsyncIterator[list[Row]], progress: Progress | None = None
+) -> AsyncIterator[Row]:
+    async for page in pages:
+        for row in page:
+            yield row
+        if progress is not None:
+            progress.advances(len(page))
+
+
+async def _number(source: Source, table: Table) -> int:
+    return await source.number(table) if table.numbered else 0
+
+
+async def _numbers(source: Source) -> list[Query]:
+    """Statements by which rows that come are numbered behind those that came."""
+    return [
+        query
+        for table in source.tables
+        if table.numbered
+        for query in numbering(table, await source.number(table))
+    ]

@@ -1,0 +1,134 @@
+"""The console's stage: a Synapse that vouches by OpenID, a bridge with its console, a Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from bridge.demo.child_process import free_port
+from bridge.demo.stage import QUEUES
+from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
+from tests.support.stage import Stage, StageOptions
+from tests.support.staging import UNLIMITED, bridge_section, staged
+
+SECOND = 1000
+PATIENCE = 15 * SECOND
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+
+
+@dataclass
+class Console:
+    """The console of a stage, and browsers for it; no page may complain or ask anybody else."""
+
+    stage: Stage
+    url: str
+    client: str
+    """Address of another page, on the same machine as browsers let no other show one of it."""
+    browser: Browser
+    shown: str = ""
+    """What that page is."""
+    contexts: list[BrowserContext] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    async def window(
+        self, *, language: str = "en-GB", width: int = 1280, height: int = 860, scheme: str = ""
+    ) -> Page:
+        context = await self.browser.new_context(
+            locale=language,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+        )
+        self.contexts.append(context)
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda said: self._heard(said.type, said.text))
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", lambda request: self._asked(request.url))
+        return page
+
+    def _heard(self, kind: str, text: str) -> None:
+        # A refusal that a test provokes is shown by the browser as well.
+        if kind in {"error", "warning"} and "Failed to load resource" not in text:
+            self.complaints.append(f"{kind}: {text}")
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.url, self.client, "data:")):
+            self.complaints.append(f"asked for {url}")
+
+    async def link(self, *more: str) -> str:
+        """What `console-link` prints."""
+        words = ("-m", "bridge", "console-link", "-c", str(self.stage.config), *more)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0
+        return printed.decode().strip()
+
+    async def signed_in(self, **options: object) -> Page:
+        page = await self.window(**options)  # type: ignore[arg-type]
+        await page.goto(await self.link("--name", "mei"))
+        await page.locator("#fresh[data-up]").wait_for(state="attached")
+        return page
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Console]:
+    try:
+        path = await asyncio.to_thread(find_or_install)
+    except NoChromiumError as error:
+        pytest.fail(str(error), pytrace=False)
+    synapse, own = free_port(), free_port()
+    url = f"http://127.0.0.1:{own}"
+    listener = {
+        "port": synapse,
+        "type": "http",
+        "bind_addresses": ["127.0.0.1"],
+        "resources": [{"names": ["client", "openid"]}],
+    }
+    options = StageOptions(
+        synapse={"listeners": [listener]},
+        synapse_port=synapse,
+        simulator=UNLIMITED,
+        config={
+            "bridge": bridge_section(),
+            "queues": [QUEUES[0], {**QUEUES[1], "hours": "Mon-Fri 09:00-18:00 Asia/Shanghai"}],
+            "console": {"enabled": True, "port": own, "public_url": url},
+        },
+    )
+    expect.set_options(timeout=PATIENCE)
+    async with staged(request, tmp_path_factory, options) as stage, async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=path, args=list(FLAGS))
+        there = Console(stage, url, "", browser)
+
+        async def show(_request: web.Request) -> web.Response:
+            return web.Response(text=there.shown, content_type="text/html")
+
+        application = web.Application()
+        application.add_routes([web.get("/", show)])
+        async with TestServer(application, host="localhost") as server:
+            there.client = str(server.make_url("/"))
+            yield there
+            await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+async def quiet(console: Console) -> AsyncIterator[None]:
+    """After each test: no page has complained, and all windows are closed."""
+    console.complaints.clear()
+    yield
+    for context in console.contexts:
+        await context.close()
+    console.contexts.clear()
+    assert console.complaints == []

@@ -1,0 +1,225 @@
+"""The console in a real browser, on a real bridge."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from bridge.rooms.record import Order, dump_input
+from bridge.rooms.surroundings import SystemClock
+from tests.console.conftest import IMAGES, Console
+from tests.desk.test_using import CONTRASTS, UNNAMED
+from tests.support.talk import Talk, chatting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TABS = ("live", "waits", "links", "deliveries", "dead", "changes", "health")
+TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def test_the_picture_in_the_documentation(console: Console, tmp_path: Path) -> None:
+    """Taken anew with CONSOLE_PICTURES=1, else kept as it is. First, while nobody else is there."""
+    stage, page = console.stage, await console.signed_in(width=1180, height=760)
+    talks = []
+    for name, words in (("Bo Lin", "hello"), ("周敏", "你好"), ("Ada Wong", "good morning")):
+        customer = await stage.customer(f"p{abs(hash(name)) % 9999}")
+        path = f"v3/profile/{customer.user_id}/displayname"
+        await customer.call("PUT", path, {"displayname": name})
+        talk = await Talk.open(stage, customer, words)
+        talks.append(talk)
+        await talk.queued()
+        if name == "Bo Lin":
+            await talk.accept()
+    await expect(page.locator('[data-phase="Queued"] .card')).to_have_count(2)
+    shot = tmp_path / "console.png"
+    await page.screenshot(path=shot, animations="disabled")
+    if os.environ.get("CONSOLE_PICTURES"):
+        shutil.copy(shot, IMAGES / "console.png")
+    assert (IMAGES / "console.png").exists()
+    for talk in talks:
+        await talk.say("!wc cancel")
+        await talk.say("!wc close")
+    await expect(page.locator(".cards")).to_have_count(0)
+
+
+async def test_a_link_signs_in_once(console: Console) -> None:
+    stranger = await console.window()
+    await stranger.goto(f"{console.url}/admin/")
+    await expect(stranger.locator("main")).to_contain_text("matrix-webchat console-link")
+    link = await console.link("--name", "mei")
+    page = await console.window()
+    await page.goto(link)
+    await expect(page.locator("#me")).to_have_text("signed in as mei")
+    assert "sign-in" not in page.url
+    (cookie,) = await page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/admin")
+    assert await page.evaluate("document.cookie") == ""
+    await page.reload()
+    await expect(page.locator("#me")).to_have_text("signed in as mei")
+
+    await stranger.goto(link)
+    await expect(stranger.get_by_role("alert").first).to_contain_text("used already")
+
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.locator("main")).to_contain_text("You are signed out.")
+    await page.reload()
+    await expect(page.locator("main")).to_contain_text("matrix-webchat console-link")
+
+
+async def test_chats_move_when_they_go_on(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await Talk.open(console.stage, await console.stage.customer("mover"), "hello")
+    queued = page.locator(f'[data-phase="Queued"] [data-room="{talk.room}"]')
+    chatting_now = page.locator(f'[data-phase="Chatting"] [data-room="{talk.room}"]')
+    await expect(queued).to_contain_text("mover")
+    await expect(queued).to_contain_text("Sales · place 1")
+    await expect(page.locator("tbody tr", has_text="Sales").locator("td").nth(3)).to_have_text("1")
+    await talk.accept()
+    await expect(chatting_now).to_contain_text("with Mei")
+    await expect(queued).to_have_count(0)
+    await page.get_by_label("Show").select_option(label="Service")
+    await expect(chatting_now).to_have_count(0)
+    await page.get_by_label("Show").select_option(label="All queues")
+    await expect(chatting_now).to_have_count(1)
+
+    await page.get_by_role("link", name="Links").click()
+    row = page.locator("tbody tr", has_text=talk.room)
+    await expect(row).to_contain_text("stands")
+    await row.get_by_role("link").click()
+    await expect(page.locator("main")).to_contain_text("@mover:localhost")
+    await page.get_by_label("Give a command").fill("close")
+    await page.get_by_role("button", name="Give").click()
+    await talk.reads("ended")
+    await expect(page.locator("main")).to_contain_text("by the customer")
+    await page.get_by_role("link", name="Changes").click()
+    change = page.locator("tbody tr", has_text="close").first
+    await expect(change).to_contain_text("mei")
+    await expect(change).to_contain_text("console")
+    await page.get_by_role("link", name="Waiting times").click()
+    await expect(page.get_by_role("img", name="Median wait by queue")).to_contain_text("Sales")
+    await expect(page.locator("circle").first).to_be_visible()
+
+
+async def test_a_wrong_command_is_refused_with_a_sentence(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "wrong")
+    await page.goto(f"{console.url}/admin/#/room/{talk.room}")
+    await page.get_by_label("Give a command").fill("queue set 77")
+    await page.get_by_role("button", name="Give").click()
+    await expect(page.locator("#toasts")).to_contain_text("77")
+    assert await page.get_by_label("Give a command").input_value() == "queue set 77"
+
+
+async def test_deliveries_by_their_event(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "traced")
+    event = await talk.say("where is it?")
+    await talk.heard("where is it?")
+    await page.get_by_role("link", name="Deliveries").click()
+    await page.get_by_label("Event or room").fill(event)
+    await page.get_by_role("button", name="Look up").click()
+    for what in ("received", "attempted", "delivered"):
+        await expect(page.locator("tbody")).to_contain_text(what)
+    await page.get_by_label("Event or room").fill("$nothing")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_contain_text("Nothing is known of it")
+
+
+def dead_order(database: Path, room: str, words: str) -> str:
+    """A dead letter, as a mended bug of ours has left it: an order that can be carried out."""
+    body, now = dump_input(Order("mei", "console", words)), SystemClock().now()
+    with sqlite3.connect(database, timeout=10) as connection:
+        added = connection.execute(
+            "INSERT INTO journal (room_id, key, body, received, outcome, settled, detail)"
+            " VALUES (?, ?, ?, ?, 'dead', ?, 'ValueError')",
+            (room, f"order:{now + len(words):016x}", body, now, now),
+        )
+        return f"i{added.lastrowid}"
+
+
+async def test_a_dead_letter_is_tried_again_or_thrown_away(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "unlucky")
+    database = console.stage.folder / "bridge.db"
+    again = dead_order(database, talk.room, "status")
+    lost = dead_order(database, talk.room, "version")
+    await page.get_by_role("link", name="Dead letters").click()
+    row = page.locator("tbody tr", has_text=again)
+    await expect(row).to_contain_text("ValueError")
+    await row.get_by_role("button", name="Content").click()
+    await expect(page.get_by_role("dialog")).to_contain_text('"status"')
+    await page.keyboard.press("Escape")
+    await row.get_by_role("button", name="Retry").click()
+    await expect(page.locator("#toasts")).to_contain_text(f"{again} is back among the work")
+    await talk.reads("Chatting with Mei")
+    await expect(row).to_have_count(0)
+    row = page.locator("tbody tr", has_text=lost)
+    await row.get_by_role("button", name="Discard").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Discard").click()
+    await expect(page.locator("main")).to_contain_text("No dead letters.")
+    await page.get_by_role("link", name="Changes").click()
+    await expect(page.locator("tbody")).to_contain_text("dead-letters discard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone_in_both_languages(console: Console, scheme: str) -> None:
+    await chatting(console.stage, f"narrow_{scheme}")
+    page = await console.signed_in(language="zh-CN", width=360, height=740, scheme=scheme)
+    await expect(page.locator("h1")).to_have_text("WebChat 控制台")
+    assert await page.evaluate("document.documentElement.lang") == "zh-CN"
+    for chinese in (True, False):
+        for tab in TABS:
+            await page.goto(f"{console.url}/admin/#/{tab}")
+            await page.locator("#main[data-drawn]").wait_for()
+            assert await page.evaluate(TOO_WIDE) <= 0, tab
+            assert await page.evaluate(UNNAMED) == []
+            text = await page.locator("main").inner_text()
+            assert bool(re.search("[一-鿿]", text)) is chinese, text
+        if chinese:
+            await page.get_by_role("button", name="English").click()
+            await expect(page.locator("h1")).to_have_text("WebChat console")
+    low = [one for one in await page.evaluate(CONTRASTS) if one[1] < 4.5]
+    assert low == []
+
+
+async def test_the_words_are_the_same_in_both_languages(console: Console) -> None:
+    page = await console.signed_in()
+    keys = await page.evaluate("import('./words.js').then(({ KEYS }) => KEYS)")
+    assert sorted(keys["en"]) == sorted(keys["zh"])
+    for name, all_of_it in keys.items():
+        assert len(all_of_it) == len(set(all_of_it)), name
+
+
+async def test_by_keyboard_alone(console: Console) -> None:
+    page = await console.signed_in()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_text("To the content")).to_be_focused()
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.textContent") == "Health":
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_contain_text("Ready")
+    await expect(page.locator("#tabs [aria-current]")).to_have_text("Health")
+    # The look at the server takes the focus from nobody.
+    async with page.expect_response(lambda response: response.url.endswith("/health")):
+        pass
+    await expect(page.locator("#tabs [aria-current]")).to_be_focused()
+
+
+async def test_no_frame_shows_the_console(console: Console) -> None:
+    page = await console.window()
+    console.shown = f'<iframe src="{console.url}/admin/"></iframe>'
+    await page.goto(console.client)
+    await page.wait_for_load_state()
+    assert "console-link" not in await page.frames[-1].content()
+    assert "frame-ancestors 'none'" in console.complaints.pop()
+    console.shown = f'<iframe src="{console.url}/room/"></iframe>'
+    await page.goto(console.client)
+    await expect(page.frame_locator("iframe").locator("main")).to_contain_text("!wc panel")

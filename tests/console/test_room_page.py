@@ -1,0 +1,223 @@
+"""The room page in a frame, as a Matrix client shows it: signed in by a real Synapse's OpenID."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.async_api import FrameLocator, Page, expect
+
+from tests.console.conftest import IMAGES, Console
+from tests.desk.test_using import UNNAMED
+from tests.support.matrix_user import Customer, CustomerError, Json, content_of
+from tests.support.talk import Talk, into, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WIDGET = "im.vector.modular.widgets"
+KEY = "org.matrix_webchat.panel"
+STUB = """<!doctype html><meta charset="utf-8">
+<style>body { margin: 0 } iframe { border: 0 }</style>
+<iframe title="widget" src="%s" width="%d" height="%d"
+  sandbox="allow-forms allow-popups allow-same-origin allow-scripts allow-downloads"></iframe>
+<script>
+const frame = document.querySelector("iframe");
+const say = (message) => frame.contentWindow.postMessage(message, "*");
+addEventListener("message", async ({ source, data }) => {
+  if (source !== frame.contentWindow || data.api !== "fromWidget" || data.response) return;
+  if (data.action !== "get_openid") return say({ ...data, response: {} });
+  // As Element does: it asks the user, and says later what they said.
+  say({ ...data, response: { state: "request" } });
+  const token = await openid();
+  const told = { state: token ? "allowed" : "blocked", original_request_id: data.requestId };
+  say({ api: "toWidget", requestId: "r1", action: "openid_credentials", widgetId: "w",
+    data: { ...token, ...told } });
+});
+frame.addEventListener("load", () =>
+  say({ api: "toWidget", requestId: "r0", action: "capabilities", widgetId: "w", data: {} }));
+</script>"""
+
+
+async def a_room(console: Console, name: str, **levels: int) -> Talk:
+    """A room of its maker's (level 100), who has invited the bot; it has the level 50."""
+    stage = console.stage
+    maker = await stage.customer(name)
+    users = {stage.bot: levels.get("bot", 50)}
+    room = await maker.call(
+        "POST",
+        "v3/createRoom",
+        {
+            "preset": "private_chat",
+            "invite": [stage.bot],
+            "power_level_content_override": {"users": users},
+        },
+    )
+    talk = Talk(stage, maker, str(room["room_id"]))
+    await into(talk, await stage.customer(f"{name}_friend"))
+    return talk
+
+
+async def widget_url(talk: Talk) -> str:
+    """The address in the room's state event, as a client fills it in."""
+    await talk.sees(lambda event: event.get("type") == WIDGET and event.get("state_key") == KEY)
+    path = f"v3/rooms/{quote(talk.room, safe='')}/state/{WIDGET}/{KEY}"
+    content = await talk.customer.call("GET", path)
+    assert (content["type"], content["creatorUserId"]) == ("m.custom", talk.stage.bot)
+    return str(content["url"])
+
+
+async def openid_token(customer: Customer) -> Json:
+    path = f"v3/user/{quote(customer.user_id, safe='')}/openid/request_token"
+    return await customer.call("POST", path, {})
+
+
+async def opened(
+    console: Console,
+    page: Page,
+    url: str,
+    talk: Talk,
+    who: Customer,
+    *,
+    token: Json | str | None = "",
+    language: str = "en",
+) -> FrameLocator:
+    """Open the widget in a client in which somebody is logged in."""
+    fill = {
+        "$matrix_room_id": quote(talk.room, safe=""),
+        "$org.matrix.msc2873.client_language": language,
+        "$org.matrix.msc2873.client_theme": "light",
+    }
+    for name, value in fill.items():
+        url = url.replace(name, value)
+    size = page.viewport_size or {"width": 0, "height": 0}
+    address = f"{url}&widgetId=w&parentUrl={quote(console.client, safe='')}".replace("&", "&amp;")
+    console.shown = STUB % (address, size["width"], size["height"])
+
+    async def said() -> Json | None:
+        return await openid_token(who) if token == "" else token  # type: ignore[return-value]
+
+    await page.expose_function("openid", said)
+    await page.goto(console.client)
+    return page.frame_locator("iframe")
+
+
+async def test_a_room_admin_looks_and_sets(console: Console, tmp_path: Path) -> None:
+    talk = await a_room(console, "keeper")
+    page = await console.window(width=420, height=900)
+    frame = await opened(console, page, await widget_url(talk), talk, talk.customer)
+    service = frame.get_by_role("radio", name="Service")
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    await expect(frame.get_by_text("This room is served.")).to_be_visible()
+    assert await page.frames[-1].evaluate(UNNAMED) == []
+    if os.environ.get("CONSOLE_PICTURES"):
+        await page.screenshot(path=tmp_path / "room.png", animations="disabled")
+        shutil.copy(tmp_path / "room.png", IMAGES / "room-page.png")
+    assert (IMAGES / "room-page.png").exists()
+
+    await service.check()
+    await frame.get_by_label("Language").select_option("ja")
+    await frame.get_by_role("button", name="Save").click()
+    await expect(frame.locator("#toasts")).to_contain_text("Saved")
+    await talk.reads("Service", console.stage.bot)
+    await expect(frame.locator("tbody")).to_contain_text(talk.customer.user_id)
+    await expect(frame.locator("tbody")).to_contain_text("room page")
+    await expect(service).to_be_checked()
+    await frame.get_by_role("button", name="Pause").click()
+    await expect(frame.get_by_text("This room is paused")).to_be_visible()
+    # One truth: what a command changes is seen here.
+    await talk.say("!wc resume")
+    await expect(frame.get_by_text("This room is served.")).to_be_visible()
+    await talk.say("!wc queue set Sales")
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    await expect(frame.get_by_label("Language")).to_have_value("ja")
+
+
+async def test_own_hours_and_sentences(console: Console) -> None:
+    talk = await a_room(console, "writer")
+    url = await widget_url(talk)
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
+    hours = frame.get_by_label("Opening hours of this room")
+    save = frame.get_by_role("button", name="Save")
+    await expect(save).to_be_disabled()
+    await hours.fill("whenever we like")
+    await save.click()
+    await expect(frame.locator("#toasts")).to_contain_text("whenever we like")
+    await expect(hours).to_have_value("whenever we like")
+    await hours.fill("Mon-Fri 09:00-18:00 Asia/Shanghai")
+    await frame.get_by_label("Greeting").fill("Welcome to {queue} 您好")
+    await save.click()
+    await expect(frame.locator("tbody")).to_contain_text("Welcome to {queue} 您好")
+    await expect(save).to_be_disabled()
+    # As the state event has it, which the bot may write here.
+    await talk.sees(
+        lambda event: content_of(event).get("texts") == {"greeting": "Welcome to {queue} 您好"}
+    )
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
+    await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
+    await frame.get_by_label("Greeting").fill("")
+    await frame.get_by_role("button", name="Save").click()
+    await expect(frame.locator("#toasts")).to_contain_text("Saved")
+    await frame.get_by_role("button", name="Undo the last change").click()
+    await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
+
+
+async def test_a_customer_sees_and_sets_nothing(console: Console) -> None:
+    talk = await a_room(console, "owner")
+    url = await widget_url(talk)
+    friend = await Customer.sign_in(console.stage.session, console.stage.synapse, "owner_friend")
+    page = await console.window()
+    frame = await opened(console, page, url, talk, friend)
+    await expect(frame.get_by_role("status")).to_contain_text("Only room admins")
+    await expect(frame.get_by_role("radio")).to_have_count(0)
+    stranger = await console.stage.customer("stranger")
+    frame = await opened(console, await console.window(), url, talk, stranger, language="zh-CN")
+    await expect(frame.get_by_role("status")).to_contain_text("只有房间管理员")
+
+
+async def test_no_other_token_opens_it(console: Console) -> None:
+    talk = await a_room(console, "host")
+    url = await widget_url(talk)
+    foreign: Json = {"access_token": "of-another-homeserver", "matrix_server_name": "evil.example"}
+    frame = await opened(console, await console.window(), url, talk, talk.customer, token=foreign)
+    await expect(frame.get_by_role("status")).to_contain_text("does not vouch")
+    frame = await opened(console, await console.window(), url, talk, talk.customer, token=None)
+    await expect(frame.get_by_role("status")).to_contain_text("did not allow")
+    page = await console.window()
+    await page.goto(f"{console.url}/room/?room={talk.room}")
+    await expect(page.locator("main")).to_contain_text("!wc panel")
+
+
+async def test_where_the_bot_may_not_put_it(console: Console) -> None:
+    talk = await a_room(console, "strict", bot=0)
+    path = f"v3/rooms/{quote(talk.room, safe='')}/state/{WIDGET}/{KEY}"
+    with pytest.raises(CustomerError):
+        await talk.customer.call("GET", path)
+    await talk.say("!wc panel")
+    said = wording(await talk.reads("/addwidget", console.stage.bot))
+    url = said.partition("/addwidget ")[2]
+    frame = await opened(console, await console.window(), url, talk, talk.customer)
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    friend = await Customer.sign_in(console.stage.session, console.stage.synapse, "strict_friend")
+    await friend.say(talk.room, "!wc panel")
+    await talk.reads("strict", console.stage.bot)
+
+
+async def test_the_command_puts_it_into_a_direct_room(console: Console) -> None:
+    talk = await Talk.open(console.stage, await console.stage.customer("direct"))
+    await talk.say("!wc panel")
+    await talk.reads("Extensions", console.stage.bot)
+    frame = await opened(
+        console,
+        await console.window(width=320, height=640),
+        await widget_url(talk),
+        talk,
+        talk.customer,
+        language="zh",
+    )
+    await expect(frame.locator("h1")).to_have_text("本房间的 WebChat")
+    await expect(frame.get_by_role("radio", name="Sales")).to_be_checked()
+    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await frame.locator("html").evaluate(f"() => {too_wide}") <= 0

@@ -1,0 +1,191 @@
+"""docs/troubleshooting.md beside the code: what it quotes is said, and what is said has a row.
+
+Quoted is what its first column sets as code or in "quotation marks"; `…` stands for what differs,
+and `name=value` for a field of a log line, of which the name has to exist.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bridge.texts import shipped
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+CELLS = [
+    re.split(r"(?<!\\)\|", line)[1]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith(("| you see", "| ---"))
+]
+OTHERS = {
+    "M_CONNECTION_FAILED": "the homeserver's",
+    "M_UNKNOWN_TOKEN": "the homeserver's",
+    "M_EXCLUSIVE": "the homeserver's",
+    "CertificateError": "Python's",
+    "Address already in use": "the system's",
+    "Name or service not known": "the system's",
+    "Cannot assign requested address": "the system's",
+    "InsufficientPrivilegeError (42501": "asyncpg's and PostgreSQL's",
+    "SQLite: file is not a database": "SQLite's",
+    "No such file or directory": "the system's",
+    '{"content":': "a desk's",
+}
+"""Quotations of what other programs say, and whose they are."""
+
+TOLD: dict[str, str] = {
+    "ConfigUnreadable": "No such file",
+    "ConfigInvalid": "unknown key",
+    "RegistrationError": "cannot read",
+    "RegistrationMissing": "cannot read",
+    "HomeserverRefused": "refused us",
+    "CannotListen": "cannot listen",
+    "Unreachable": "cannot be reached",
+    "AlreadyInUse": "another bridge is at work on this database",
+    "Pooled": "connection pooler",
+    "CorruptDatabaseError": "is not a database",
+    "NewerSchemaError": "the database has schema",
+    "Unsealable": "sealed with another",
+    "StoreError": "transaction not stored",
+    "Unstorable": "cannot be stored",
+    "AddressRefused": "not in allowed_media_hosts",
+    "TokenRefused": "webchat token refused",
+    "UndecryptableOlm": "could not be handled",
+    "TakesNothing": "transaction not stored",
+    "MovedError": "the database was moved to",
+    "UnfinishedError": "it is being filled from",
+    "DiffersError": "source and target differ",
+    "DamagedBackup": "is no backup of this program",
+}
+"""Classes of errors that operators meet, and words of their rows."""
+WITHIN = {
+    "caught where it is raised for; nobody sees it": (
+        "Stale NotOwned Shut Stopping NotJson NoSound _TooDeep Unwanted LocalProtocolError"
+    ),
+    "what became of one message, which its room is told": (
+        "CallFailure OpenFailure Unavailable Refused TooBig BadSetting BadOrder"
+    ),
+    "a key of the configuration, which `check` names like any other": "BadOverride NameTaken",
+    "the answer to whoever called the API or opened a page": "ApiError SignInError NotLetIn",
+    "the answer to whoever typed that command": "BadSubject StillChatting NotEmptyError",
+    "a row of `doctor`, with its own fix": "Failed",
+    "the simulator's answer to a script": "SoundError TooLargeError BadOpError Refusal",
+    "of the demo, which prints it": "ServerError StepFailedError RefusedError",
+}
+"""Why the other classes have no row."""
+
+
+@cache
+def trees() -> list[ast.Module]:
+    return [
+        ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "bridge").rglob("*.py"))
+    ]
+
+
+@cache
+def said() -> tuple[str, list[re.Pattern[str]]]:
+    """All texts of the code, and those with something filled in as patterns."""
+    plain, patterns = [*shipped("en").values()], []
+    comments = {
+        id(node.value) for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Expr)
+    }
+    for node in (node for tree in trees() for node in ast.walk(tree)):
+        if id(node) in comments:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            plain.append(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            patterns.append(_pattern([getattr(one, "value", "") for one in node.values]))
+    return "\n".join(plain), [re.compile(one) for one in patterns if one]
+
+
+def _pattern(parts: Sequence[object]) -> str:
+    """Of a text's parts, no string where something is filled in; empty: it says too little."""
+    words = [part if isinstance(part, str) else "" for part in parts]
+    while words and not words[-1]:
+        words.pop()
+    if sum(map(len, words)) < 10:
+        return ""
+    return "".join(re.escape(word) or ".+?" for word in words).rstrip("\\ ")
+
+
+@cache
+def fields() -> set[str]:
+    """Every name by which something is handed over, so every field of a log line."""
+    named = (node for tree in trees() for node in ast.walk(tree))
+    return {node.arg for node in named if isinstance(node, ast.keyword) and node.arg}
+
+
+def quotations(cell: str) -> Iterator[str]:
+    """The parts of what a cell quotes, between what differs."""
+    pieces = cell.split("`")  # every other one is code
+    for quoted in (*pieces[1::2], *re.findall(r'"([^"]+)"', " ".join(pieces[::2]))):
+        for part in re.split(r"…|\bwhy='(?:[a-z]+: )?", quoted):
+            # A mistake in the configuration begins with its key.
+            yield re.sub(r"^[\w.]+: ", "", part.strip(" '():;,"))
+
+
+def unsaid(part: str) -> bool:
+    """True if nothing of ours says it, nor a field of a line has its name."""
+    if part in OTHERS or len(part) < 4:
+        return False
+    plain, patterns = said()
+    words = re.sub(r"\s?\b(\w+)=(\S*)", "", part).strip()
+    named = {found[1] for found in re.finditer(r"\b(\w+)=", part)}
+    if named - fields():
+        return True
+    return len(words) >= 4 and words not in plain and not any(p.search(words) for p in patterns)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_quoted_is_said(cell: str) -> None:
+    assert [part for part in quotations(cell) if unsaid(part)] == []
+
+
+def test_a_text_that_nobody_says_is_noticed() -> None:
+    """The check itself: it must not pass for want of looking."""
+    assert list(quotations('log: `peer unreachable … part=x`, and `it is` "so"')) == [
+        *("peer unreachable", "part=x", "it is", "so")
+    ]
+    assert unsaid("the moon is down")
+    assert unsaid("nowhere_a_field=3")
+    assert not unsaid("peer unreachable")
+
+
+def errors_in_the_log() -> Iterator[str]:
+    for node in (node for tree in trees() for node in ast.walk(tree)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        asked = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+        if node.func.attr in {"error", "exception", "critical"} and asked == "log":
+            (text, *_) = node.args
+            yield str(text.value) if isinstance(text, ast.Constant) else ast.unparse(text)
+
+
+def test_every_error_of_the_log_has_a_row() -> None:
+    """By its first words. Two are named by a constant: its text is looked for by hand."""
+    named = {"event": "somebody else has registered", "NOT_LOADED": "does not count this user"}
+    events = {named.get(event, event) for event in errors_in_the_log()}
+    assert len(events) > 20
+    rows = " ".join(CELLS)
+    assert {event for event in events if event.split(";")[0].split(",")[0] not in rows} == set()
+
+
+def test_every_class_of_errors_has_a_row_or_a_reason() -> None:
+    known: set[str] = {"Exception", "OSError", "ValueError"}
+    classes = [
+        node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    ]
+    for _ in range(4):  # those of those of those
+        known |= {one.name for one in classes if {ast.unparse(base) for base in one.bases} & known}
+    ours = known - {"Exception", "OSError", "ValueError"}
+    reasons = {name for names in WITHIN.values() for name in names.split()}
+    assert ours - TOLD.keys() - reasons == set()
+    rows = " ".join(CELLS)
+    assert {name for name in ours & TOLD.keys() if TOLD[name] not in rows} == set()

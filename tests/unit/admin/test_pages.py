@@ -1,0 +1,233 @@
+"""The server of console and room page: who is let in, from where, and what browsers are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from bridge.admin.dispatch import Dispatcher, Outcome, Request
+from bridge.admin.pages import CALLS, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
+from bridge.admin.ports import Caller
+from bridge.admin.signin import SignIn
+from bridge.rooms.store import StoreError
+from bridge.storage.sqlstore import open_store
+from tests.fakes.clock import ManualClock
+from tests.unit.admin.test_room_page import MODERATOR, ROOM, Rig
+from tests.unit.rooms.visits import ADA
+
+OURS = {"X-WebChat": "1"}
+PUBLIC = "https://chat.example.org/desk"
+PAGES = sorted((Path(__file__).parents[3] / "bridge" / "admin" / "page").iterdir())
+
+
+class Operations:
+    """Notes what is carried out."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Request, Caller]] = []
+
+    async def carry_out(self, request: Request, caller: Caller) -> Outcome:
+        self.seen.append((request, caller))
+        return Outcome(202, b'{"done":true}', "order_room")
+
+
+class Browser:
+    """A client that sends a page's headers; cookies are sent by hand."""
+
+    def __init__(self, client: TestClient[Any, Any], rig: Rig, operations: Operations) -> None:
+        self.client, self.rig, self.operations = client, rig, operations
+        self.sign_in = SignIn(rig.store, rig.clock)
+        self.origin = str(client.make_url("")).rstrip("/")
+
+    async def ask(self, method: str, path: str, **more: Any) -> ClientResponse:
+        headers = OURS | more.pop("headers", {})
+        response: ClientResponse = await self.client.request(method, path, headers=headers, **more)
+        return response
+
+    async def session(self) -> dict[str, str]:
+        secret = await self.sign_in.link("mei")
+        response = await self.ask("POST", "/admin/api/sign-in", json={"secret": secret})
+        assert response.status == 200
+        return {COOKIE: response.cookies[COOKIE].value}
+
+    async def bearer(self, user: str = MODERATOR) -> ClientResponse:
+        body = {"token": f"token-{user}", "room": ROOM}
+        return await self.ask("POST", "/room/api/sign-in", json=body)
+
+
+@pytest_asyncio.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    clock, operations = ManualClock(), Operations()
+    async with open_store(f"sqlite:///{tmp_path / 'bridge.db'}", clock) as store:
+        rig = Rig(store, clock)
+        await rig.room(revision=0)
+        dispatcher = cast(Dispatcher, operations)
+        pages = Pages(dispatcher, SignIn(store, clock), rig.admins, PUBLIC)
+        async with TestClient(TestServer(pages.application())) as client:
+            client.session.cookie_jar.clear()
+            yield Browser(client, rig, operations)
+
+
+@pytest.mark.asyncio
+async def test_the_console_is_for_whoever_is_signed_in(browser: Browser) -> None:
+    for cookies in ({}, {COOKIE: ""}, {COOKIE: "x"}):
+        response = await browser.ask("GET", "/admin/api/health", cookies=cookies)
+        assert response.status == 401
+    assert browser.operations.seen == []
+    cookies = await browser.session()
+    response = await browser.ask(
+        "POST", "/admin/api/rooms/!a%2Fb:c/orders?x=1", json={}, cookies=cookies
+    )
+    assert (response.status, await response.json()) == (202, {"done": True})
+    ((request, caller),) = browser.operations.seen
+    assert request == ("POST", "/rooms/!a%2Fb:c/orders", [("x", "1")], b"{}")
+    assert caller == Caller("mei", "console", None)
+    assert (await browser.ask("POST", "/admin/api/sign-out", cookies=cookies)).status == 200
+    assert (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status == 401
+
+
+@pytest.mark.asyncio
+async def test_the_session_is_a_cookie_that_stays_where_it_belongs(browser: Browser) -> None:
+    secret = await browser.sign_in.link("mei")
+    response = await browser.ask("POST", "/admin/api/sign-in", json={"secret": secret})
+    cookie = response.cookies[COOKIE]
+    assert (cookie["path"], cookie["samesite"]) == ("/desk/admin", "Strict")
+    assert cookie["httponly"]
+    assert cookie["secure"]
+    assert int(cookie["max-age"]) <= 12 * 3600
+    assert cookie.value not in await response.text()
+    again = await browser.ask("POST", "/admin/api/sign-in", json={"secret": secret})
+    assert (again.status, (await again.json())["key"]) == (401, "linkUsed")
+
+
+@pytest.mark.asyncio
+async def test_no_other_page_can_call(browser: Browser) -> None:
+    cookies = await browser.session()
+
+    async def status(headers: dict[str, str], **more: Any) -> int:
+        path = "/admin/api/dead-letters/i1/retry"
+        response = await browser.client.post(path, headers=headers, cookies=cookies, **more)
+        return response.status
+
+    assert await status({}) == 403
+    for origin in ("https://evil.example", "null", "http://chat.example.org", f"{browser.origin}0"):
+        assert await status(OURS | {"Origin": origin}) == 403
+    assert browser.operations.seen == []
+    for origin in (browser.origin, "https://chat.example.org"):
+        assert await status(OURS | {"Origin": origin}) == 202
+    foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    response = await browser.client.options("/admin/api/health", headers=foreign)
+    assert not [name for name in response.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.asyncio
+async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
+    cookies = await browser.session()
+    statuses = [
+        (await browser.ask("POST", "/admin/api/sign-in", json={"secret": "guess"})).status
+        for _ in range(SIGN_INS[0] + 2)
+    ]
+    assert statuses[:3] == [401] * 3
+    assert statuses[-3:] == [429] * 3
+    calls = [
+        (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status
+        for _ in range(CALLS[0] + 20)
+    ]
+    assert calls[0] == 200
+    assert calls[-1] == 429
+    tokens = [
+        (await browser.bearer("@x:evil.example")).status for _ in range(OPENID_SIGN_INS[0] + 1)
+    ]
+    assert (tokens[0], tokens[-1]) == (401, 429)
+
+
+@pytest.mark.asyncio
+async def test_the_room_page_opens_its_room_and_not_the_console(browser: Browser) -> None:
+    response = await browser.bearer()
+    told = await response.json()
+    assert (told["user"], told["room_id"]) == (MODERATOR, ROOM)
+    assert not response.cookies
+    bearer = {"Authorization": f"Bearer {told['session']}"}
+    path = f"/room/api/rooms/{ROOM}/settings"
+    assert (await browser.ask("PATCH", path, headers=bearer, json={})).status == 202
+    ((_, caller),) = browser.operations.seen
+    assert caller == Caller(MODERATOR, "widget", ROOM)
+    cookies = {COOKIE: told["session"]}
+    assert (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status == 401
+    assert (await browser.ask("GET", "/admin/api/session", headers=bearer)).status == 401
+    operator = await browser.session()
+    assert (await browser.ask("PATCH", path, cookies=operator, json={})).status == 401
+
+
+@pytest.mark.asyncio
+async def test_a_customer_sets_nothing(browser: Browser) -> None:
+    response = await browser.bearer(ADA)
+    assert (response.status, (await response.json())["key"]) == (403, "notAdmin")
+    told = await (await browser.bearer()).json()
+    bearer = {"Authorization": f"Bearer {told['session']}"}
+    browser.rig.house.levels[MODERATOR] = 0.0
+    await browser.rig.clock.turn(61)
+    path = f"/room/api/rooms/{ROOM}/settings"
+    assert (await browser.ask("PATCH", path, headers=bearer, json={})).status == 403
+    assert browser.operations.seen == []
+
+
+@pytest.mark.asyncio
+async def test_what_is_no_request_is_refused(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 5}'):
+        assert (await browser.ask("POST", "/admin/api/sign-in", data=body)).status == 400
+    large = await browser.ask("POST", "/admin/api/sign-in", data=b"x" * 70_000)
+    assert large.status == 413
+    cookies = await browser.session()
+    monkeypatch.setattr(browser.rig.store, "secret", _away)
+    assert (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status == 200
+    other = await browser.ask("GET", "/admin/api/session", cookies={COOKIE: "y"})
+    assert other.status == 503
+
+
+async def _away(_name: str) -> bytes | None:
+    raise StoreError("away")
+
+
+@pytest.mark.asyncio
+async def test_what_browsers_may_do_with_the_pages(browser: Browser) -> None:
+    for path in (
+        "/admin/",
+        "/admin/console.js",
+        "/admin/api/session",
+        "/admin/nothing.js",
+        "/admin",
+    ):
+        response = await browser.ask("GET", path, allow_redirects=False)
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        if path == "/admin":
+            assert response.headers["Location"] == "admin/"
+    for path in ("/room/", "/room/room.js"):
+        response = await browser.ask("GET", path)
+        assert response.status == 200
+        policy = response.headers["Content-Security-Policy"]
+        assert "script-src 'self'" in policy
+        assert "frame-ancestors" not in policy
+        assert "X-Frame-Options" not in response.headers
+    for path in ("/room/console.html", "/admin/..%2Fpages.py", "/admin/signin.py", "/page/room.js"):
+        assert (await browser.ask("GET", path)).status == 404
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_pages_bring_everything_along(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(https?:)?//[\w-]+\.\w", text.replace("http://www.w3.org/2000/svg", ""))
+    assert not re.search(r"<script>|\son\w+=|style=\"|innerHTML|outerHTML|eval\(", text)

@@ -1,0 +1,49 @@
+"""`console-link`: a link that signs in, whether the bridge runs or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.admin.signin import SignIn
+from bridge.cli.database import with_store
+from bridge.config import load_config
+from bridge.rooms.store import StorePort
+from bridge.rooms.surroundings import SystemClock
+from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST
+
+
+def test_it_signs_in_under_its_name(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(
+        f"{SMALLEST}console: {{enabled: true, public_url: 'https://chat.example.org/a'}}\n"
+    )
+    folder.run_here("migrate")
+    result = folder.run_here("console-link", "--name", "mei")
+    assert result.exit_code == 0, result.output
+    address, _, secret = result.stdout.strip().partition("#sign-in=")
+    assert address == "https://chat.example.org/a/admin/"
+    assert "once, for 10 minutes" in result.stderr
+
+    async def sign_in(store: StorePort) -> str | None:
+        there = SignIn(store, SystemClock())
+        return await there.who(await there.sign_in(secret))
+
+    assert with_store(load_config(folder.config, {}), sign_in) == "mei"
+
+
+def test_without_a_proxy_it_leads_to_the_port(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(f"{SMALLEST}console: {{enabled: true, port: 4711}}\n")
+    folder.run_here("migrate")
+    result = folder.run_here("console-link")
+    assert result.stdout.startswith("http://127.0.0.1:4711/admin/#sign-in=")
+
+
+def test_a_console_that_is_off_has_no_links(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write()
+    folder.run_here("migrate")
+    result = folder.run_here("console-link")
+    assert result.exit_code == 1
+    assert "console.enabled is false" in result.stderr

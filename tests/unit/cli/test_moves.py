@@ -1,0 +1,206 @@
+"""`migrate-db`, `backup`, `restore` as an operator types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bridge.storage.sqlstore import open_store
+from bridge.storage.transfer import move
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.unit.cli.runs import Folder
+from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.contents import Silent, contents, fill
+from tests.unit.storage.test_transfer import Stopped, Stops
+
+__all__ = ["postgres_server"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A configuration, and a database of two rooms."""
+    folder = Folder(tmp_path)
+    folder.write()
+    asyncio.run(fill(url(folder), rooms=2, each=3))
+    return folder
+
+
+def url(folder: Folder, name: str = "bridge.db") -> str:
+    return f"sqlite:///{folder.path / name}"
+
+
+def all_of(url: str) -> object:
+    return asyncio.run(contents(url))
+
+
+def test_from_sqlite_to_postgres_and_back(folder: Folder, postgres_server: PostgresServer) -> None:
+    server = postgres_server.new_schema()
+    before = all_of(url(folder))
+    result = folder.run_here("migrate-db", server)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["table", "rows", "sha256"]
+    assert ["journal", "6"] in [line.split()[:2] for line in lines]
+    assert "compared row by row" in result.stdout
+    assert all_of(server) == before
+    # FROM and TO; a relative file is beside config.yaml.
+    result = folder.run_here("migrate-db", server, "sqlite:///back.db", "--json")
+    assert result.exit_code == 0, result.output
+    told = {one["table"]: one for one in json.loads(result.stdout)}
+    assert (told["rooms"]["rows"], told["rooms"]["differ"]) == (2, 0)
+    assert all_of(url(folder, "back.db")) == before
+
+
+def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
+    to = url(folder, "new.db")
+    assert folder.run_here("migrate-db", to).exit_code == 0
+    for command in (["trace", "$x"], ["migrate"], ["migrate-db", url(folder, "third.db")]):
+        result = folder.run_here(*command)
+        assert result.exit_code == 14
+        assert f"was moved to {folder.path / 'new.db'}" in result.stderr
+    result = folder.run_here("migrate-db", "--take-back")
+    assert result.exit_code == 1  # nobody said yes
+    result = folder.run_here("migrate-db", "--take-back", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "is the bridge's again" in result.stdout
+    result = folder.run_here("migrate-db", "--take-back", "--yes")
+    assert result.exit_code == 1
+    assert "was not moved anywhere" in result.stderr
+    assert folder.run_here("dead-letters", "list").exit_code == 0
+
+
+def test_where_to_comes_from_the_environment(folder: Folder) -> None:
+    """No password need stand on a command line."""
+    result = folder.run_here("migrate-db")
+    assert result.exit_code == 2
+    assert "MATRIX_WEBCHAT_MIGRATE_TO" in result.stderr
+    folder.environment = {"MATRIX_WEBCHAT_MIGRATE_TO": url(folder, "one.db")}
+    assert folder.run_here("migrate-db").exit_code == 0
+    secret = folder.path / "secret"
+    secret.write_text(url(folder, "two.db") + "\n")
+    folder.environment = {
+        "MATRIX_WEBCHAT_MIGRATE_TO": None,
+        "MATRIX_WEBCHAT_MIGRATE_TO_FILE": str(secret),
+        "MATRIX_WEBCHAT_DATABASE__URL": url(folder, "one.db"),
+    }
+    assert folder.run_here("migrate-db").exit_code == 0
+    assert all_of(url(folder, "two.db")) == all_of(url(folder))
+
+
+def test_wrong_command_lines(folder: Folder) -> None:
+    for line, why in (
+        (["mysql://x/y"], "unknown kind of database URL"),
+        (["sqlite:///a", "sqlite:///b", "sqlite:///c"], "FROM and TO"),
+        (["sqlite:///a", "--take-back"], "FROM and TO"),
+    ):
+        result = folder.run_here("migrate-db", *line)
+        assert result.exit_code == 2
+        assert why in result.stderr
+    result = folder.run_here("migrate-db", "sqlite:///none.db", "sqlite:///new.db")
+    assert result.exit_code == 14
+    assert "there is no database at" in result.stderr
+    assert not (folder.path / "none.db").exists()
+
+
+def test_a_bridge_that_runs_is_in_the_way(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.1)
+    with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as owner:
+        owner.execute("BEGIN EXCLUSIVE")
+        result = folder.run_here("migrate-db", url(folder, "new.db"))
+        assert result.exit_code == 14
+        assert "a bridge is at work on" in result.stderr
+        # A backup is made beside it.
+        assert folder.run_here("backup", str(folder.path / "b")).exit_code == 0
+
+
+def test_backup_and_restore(folder: Folder) -> None:
+    file = folder.path / "bridge.backup"
+    before = all_of(url(folder))
+    result = folder.run_here("backup", str(file))
+    assert result.exit_code == 0, result.output
+    assert f"{file.stat().st_size} bytes, read back and compared" in result.stdout
+    result = folder.run_here("backup", str(file))
+    assert result.exit_code == 1
+    assert "is there already" in result.stderr
+    result = folder.run_here("restore", str(file), "--dry-run")
+    assert result.exit_code == 0
+    assert "is whole" in result.stdout
+    result = folder.run_here("restore", str(file))
+    assert result.exit_code == 14
+    assert "--replace" in result.stderr
+    (folder.path / "bridge.db").unlink()
+    result = folder.run_here("restore", str(file))
+    assert result.exit_code == 0, result.output
+    assert all_of(url(folder)) == before
+    assert folder.run_here("restore", str(file), "--replace", "--json").exit_code == 0
+
+
+def test_files_that_are_no_backup(folder: Folder) -> None:
+    for content in (b"", b"PK\3\4", b"\x1f\x8b\x08\0"):
+        file = folder.path / "odd"
+        file.write_bytes(content)
+        result = folder.run_here("restore", str(file))
+        assert result.exit_code == 18, result.output
+        assert str(file) in result.stderr
+    result = folder.run_here("restore", str(folder.path / "none"))
+    assert result.exit_code == 1
+    assert "none: No such file" in result.stderr
+    result = folder.run_here("backup", str(folder.path / "no" / "where"))
+    assert result.exit_code == 14
+    assert "cannot open" in result.stderr
+
+
+def test_a_database_that_is_not_whole_is_named(folder: Folder) -> None:
+    to = url(folder, "half.db")
+    with pytest.raises(Stopped):
+        asyncio.run(move(url(folder), to, FixedClock(), Stops(page=3)))
+    folder.environment = {"MATRIX_WEBCHAT_DATABASE__URL": to}
+    for command in ("migrate", "dead-letters list", "backup x"):
+        result = folder.run_here(*command.split())
+        assert result.exit_code == 14
+        assert f"is being filled from {folder.path / 'bridge.db'}" in result.stderr
+
+
+def test_progress_is_shown_on_a_terminal_after_a_while(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bridge.cli import moves
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    for quiet, shown in ((3600.0, False), (-1.0, True)):
+        monkeypatch.setattr(moves, "_QUIET_SECONDS", quiet)
+        progress = moves._Shown()
+        progress.begins("copying", 100)
+        progress.advances(40)
+        progress.advances(60)
+        progress.close()
+        assert ("100/100" in capsys.readouterr().err) is shown
+
+
+def test_nothing_is_started_meanwhile(folder: Folder) -> None:
+    """The claim on both is held until the end."""
+
+    class Tries(Silent):
+        def begins(self, what: str, rows: int) -> None:
+            super().begins(what, rows)
+            for name in ("bridge.db", "new.db"):
+                with (
+                    closing(sqlite3.connect(folder.path / f"{name}-owner", timeout=0)) as owner,
+                    pytest.raises(sqlite3.OperationalError, match="locked"),
+                ):
+                    owner.execute("BEGIN EXCLUSIVE")
+
+    asyncio.run(move(url(folder), url(folder, "new.db"), FixedClock(), tries := Tries()))
+    assert tries.stages == ["copying", "comparing"]
+
+    async def starts() -> None:
+        async with open_store(url(folder, "new.db"), FixedClock(), sole=True):
+            pass
+
+    asyncio.run(starts())

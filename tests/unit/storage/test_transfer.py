@@ -1,0 +1,461 @@
+"""A database moves into another: every value, from any moment on, with everything compared."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from bridge.rooms.store import NewInput, StoreError
+from bridge.storage.migrate import SCHEMA_VERSION, MovedError, NewerSchemaError, UnfinishedError
+from bridge.storage.query import AlreadyInUse, CorruptDatabaseError
+from bridge.storage.sqlstore import SqlStore, described, open_store
+from bridge.storage.transfer import DiffersError, NotEmptyError, move, take_back
+from tests.fakes.flow import accept
+from tests.unit.storage.conftest import FixedClock, NewUrl
+from tests.unit.storage.contents import (
+    Silent,
+    columns_of,
+    contents,
+    fill,
+    made_at,
+    put,
+    rows_in,
+    run,
+)
+from tests.unit.storage.rows import A
+
+CLOCK = FixedClock()
+WAYS = [("sqlite", "postgres"), ("postgres", "sqlite"), ("postgres", "postgres")]
+both_ways = pytest.mark.parametrize(("before", "after"), WAYS)
+either = pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+
+
+def opened(url: str) -> AbstractAsyncContextManager[SqlStore]:
+    return open_store(url, CLOCK, sole=True)
+
+
+class Stopped(Exception):
+    """In place of a kill."""
+
+
+class Stops(Silent):
+    """Ends a run at one of its pages, or where a stage begins."""
+
+    def __init__(self, page: int = -1, stage: str = "") -> None:
+        super().__init__()
+        self._page, self._stage = page, stage
+
+    def begins(self, what: str, rows: int) -> None:
+        super().begins(what, rows)
+        if what == self._stage:
+            raise Stopped
+
+    def advances(self, rows: int) -> None:
+        super().advances(rows)
+        if self.pages == self._page:
+            raise Stopped
+
+
+# --- values --------------------------------------------------------------------------------------
+
+_LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd")
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    "text": st.text(_LETTERS, max_size=40),
+    "bytea": st.binary(max_size=60),
+    "bigint": st.integers(-(2**63), 2**63 - 1),
+    "boolean": st.integers(0, 1),
+}
+KEY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"))
+KEYS = {
+    "accounts": ["room_id"], "anchors": ["room_id", "name"], "chats": ["room_id", "number"],
+    "facts": ["name"], "ghosts": ["user_id"], "journal": ["seq"], "rooms": ["room_id"],
+    "secrets": ["name"],
+}  # fmt: skip
+_rows = st.data()
+
+
+def some_rows(
+    data: st.DataObject, table: str, columns: list[tuple[str, str, bool]], keys: list[str]
+) -> list[dict[str, object]]:
+    strategies: dict[str, st.SearchStrategy[object]] = {}
+    for name, kind, nullable in columns:
+        if name in keys and kind == "text":
+            strategies[name] = KEY_TEXT.filter(lambda text: len(text) < 60)
+        else:
+            strategies[name] = st.none() | VALUES[kind] if nullable else VALUES[kind]
+    unique = [lambda row: tuple(row[name] for name in keys)]
+    if table == "journal":
+        unique.append(lambda row: (row["key"] if row["key"] is not None else row["seq"],))
+    rows = st.lists(st.fixed_dictionaries(strategies), max_size=3, unique_by=tuple(unique))
+    return data.draw(rows, label=table)
+
+
+@settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(data=_rows)
+def test_every_value_goes_there_and_back(new_url: NewUrl, data: st.DataObject) -> None:
+    """NULL, bytes, numbers of 64 bits, any text; a NUL in one is U+FFFD from PostgreSQL on."""
+    first, second, third = new_url("sqlite"), new_url("postgres"), new_url("sqlite")
+
+    async def there_and_back() -> None:
+        await made_at(first, SCHEMA_VERSION)
+        await made_at(second, SCHEMA_VERSION)
+        for table, columns in (await columns_of(second)).items():
+            keys = KEYS.get(table) or await keys_of(first, table)
+            await put(first, table, some_rows(data, table, columns, keys))
+        wanted = {
+            table: [
+                tuple(one.replace("\0", "\ufffd") if isinstance(one, str) else one for one in row)
+                for row in rows
+            ]
+            for table, rows in (await contents(first)).items()
+        }
+        wanted = {table: sorted(rows, key=repr) for table, rows in wanted.items()}
+        before = await contents(first)
+        moved = await move(first, second, CLOCK, Silent())
+        assert await contents(second) == wanted
+        assert await contents(first) == before
+        assert sum(one.changed for one in moved) == sum(
+            "\0" in "".join(one for one in row if isinstance(one, str))
+            for rows in before.values()
+            for row in rows
+        )
+        await move(second, third, CLOCK, Silent())
+        assert await contents(third) == wanted
+
+    asyncio.run(there_and_back())
+
+
+async def keys_of(url: str, table: str) -> list[str]:
+    rows = await run(url, f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0")  # noqa: S608
+    return [name for (name,) in rows]
+
+
+@pytest.mark.asyncio
+async def test_a_nul_in_a_key_is_refused_with_its_row(new_url: NewUrl) -> None:
+    first = new_url("sqlite")
+    await made_at(first, SCHEMA_VERSION)
+    await run(first, "INSERT INTO anchors VALUES ('!a', $1, '$e')", "sta\0rt")
+    with pytest.raises(StoreError, match="anchors has a row whose key holds a NUL"):
+        await move(first, new_url("postgres"), CLOCK, Silent())
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_is_none_of_its_column_is_refused(new_url: NewUrl) -> None:
+    """SQLite holds anything anywhere."""
+    first = new_url("sqlite")
+    await made_at(first, SCHEMA_VERSION)
+    await run(first, "INSERT INTO secrets VALUES ('name', 'a text', NULL)")
+    with pytest.raises(CorruptDatabaseError, match="secrets has a row with a str for a bytes: nam"):
+        await move(first, new_url("postgres"), CLOCK, Silent())
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_numbers_go_on_behind_the_last_one(new_url: NewUrl, before: str, after: str) -> None:
+    """Also behind rows that are long gone: their numbers stand in transaction ids."""
+    first, second = new_url(before), new_url(after)
+    async with opened(first) as store:
+        rows = await accept(store, [NewInput(A, b"{}", f"${number}") for number in range(9)], 1)
+    await run(first, "DELETE FROM journal WHERE seq > 2")
+    await move(first, second, CLOCK, Silent())
+    async with opened(second) as store:
+        (new,) = await accept(store, [NewInput(A, b"{}", "$new")], 1)
+    assert new.seq == rows[-1].seq + 1
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_a_database_that_numbered_nothing_yet(
+    new_url: NewUrl, before: str, after: str
+) -> None:
+    first, second = new_url(before), new_url(after)
+    await made_at(first, SCHEMA_VERSION)
+    await move(first, second, CLOCK, Silent())
+    async with opened(second) as store:
+        (new,) = await accept(store, [NewInput(A, b"{}", "$new")], 1)
+    assert new.seq <= 2  # PostgreSQL's migrations use up one
+
+
+# --- broken off, and taken up --------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_a_run_that_ended_anywhere_is_taken_up(
+    new_url: NewUrl, before: str, after: str
+) -> None:
+    first, second = new_url(before), new_url(after)
+    await fill(first, rooms=30, each=10)
+    wanted = await contents(first)
+    whole = Silent()
+    await move(first, new_url("sqlite"), CLOCK, whole)
+    assert await take_back(first, CLOCK)
+    copying = whole.pages // 2
+    for page in range(1, copying + 1):
+        with pytest.raises(Stopped):
+            await move(first, second, CLOCK, Stops(page=page))
+        with pytest.raises(UnfinishedError, match="is being filled from"):
+            async with opened(second):
+                pytest.fail("a bridge started on half of its rooms")
+        async with opened(first):
+            pass  # nothing is lost but time
+    rest = Silent()
+    assert rows_in(await move(first, second, CLOCK, rest))["journal"] == 300
+    assert await contents(second) == wanted
+    async with opened(second):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_it_goes_on_where_it_ended(new_url: NewUrl) -> None:
+    first, second = new_url("sqlite"), new_url("postgres")
+    await fill(first, rooms=4, each=100)
+    with pytest.raises(Stopped):
+        await move(first, second, CLOCK, Stops(stage="comparing"))
+    # Rows that were copied are not written a second time: PostgreSQL would know.
+    ((written,),) = await run(second, "SELECT count(DISTINCT xmin::text) FROM journal")
+    before = await run(second, "SELECT xmin::text, seq FROM journal ORDER BY seq")
+    await move(first, second, CLOCK, Silent())
+    assert await run(second, "SELECT xmin::text, seq FROM journal ORDER BY seq") == before
+    assert written > 1
+
+
+@pytest.mark.asyncio
+async def test_a_kill_between_the_two_marks(
+    new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is marked as moved, the target not yet as whole: neither is started on."""
+    first, second = new_url("sqlite"), new_url("postgres")
+    await fill(first, rooms=2, each=2)
+    wanted = await contents(first)
+
+    async def killed(source: object) -> list[object]:
+        return ["no query"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.storage.transfer._numbers", killed)
+        with pytest.raises(AttributeError):
+            await move(first, second, CLOCK, Silent())
+    with pytest.raises(MovedError):
+        async with opened(first):
+            pytest.fail("it was moved")
+    with pytest.raises(UnfinishedError):
+        async with opened(second):
+            pytest.fail("it is not finished")
+    with pytest.raises(MovedError):
+        await move(first, new_url("postgres"), CLOCK, Silent())
+    await move(first, second, CLOCK, Silent())
+    async with opened(second):
+        pass
+    assert await contents(second) == wanted
+
+
+_MOVER = """
+import asyncio, sys
+from bridge.storage.transfer import move
+from tests.unit.storage.conftest import FixedClock
+
+class Told:
+    def begins(self, what, rows): print(what, flush=True)
+    def advances(self, rows): print("page", flush=True)
+
+asyncio.run(move(sys.argv[1], sys.argv[2], FixedClock(), Told()))
+"""
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_kill_9(new_url: NewUrl, before: str, after: str) -> None:
+    first, second = new_url(before), new_url(after)
+    await fill(first, rooms=20, each=100)
+    wanted = await contents(first)
+    for lines in (2, 9, 14):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _MOVER, first, second, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        for _ in range(lines):
+            assert await process.stdout.readline()
+        process.kill()
+        await process.wait()
+        with pytest.raises(UnfinishedError):
+            async with opened(second):
+                pytest.fail("half of it")
+    await move(first, second, CLOCK, Silent())
+    assert await contents(second) == wanted
+
+
+# --- compared ------------------------------------------------------------------------------------
+
+
+class Meddles(Silent):
+    """Does something to the target before it is compared."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        super().__init__()
+        self._meddle = meddle
+
+    def begins(self, what: str, rows: int) -> None:
+        super().begins(what, rows)
+        if what == "comparing":
+            self._meddle()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (
+            "UPDATE journal SET body = CAST('Words 0 中' AS BLOB) WHERE seq = 7",
+            "journal: 1 rows (7)",
+        ),
+        ("UPDATE rooms SET deadline = 0 WHERE room_id = '!0é:example.org'", "rooms: 1 rows (!0é:"),
+        ("DELETE FROM journal WHERE seq IN (3, 4)", "journal: 2 rows (3, 4)"),
+        ("INSERT INTO facts VALUES ('zz', '')", "facts: 1 rows (zz)"),
+        ("UPDATE rooms SET room_id = '!1' WHERE room_id LIKE '!1é%'", "rooms: 2 rows (!1, !1é:"),
+    ],
+)
+async def test_a_row_that_is_not_the_same_is_found(
+    new_url: NewUrl, statement: str, named: str
+) -> None:
+    first, second = new_url("postgres"), new_url("sqlite")
+    await fill(first, rooms=2, each=5)
+
+    def meddle() -> None:
+        import sqlite3
+
+        with sqlite3.connect(second.removeprefix("sqlite:///")) as connection:
+            assert connection.execute(statement).rowcount > 0
+
+    with pytest.raises(DiffersError) as caught:
+        await move(first, second, CLOCK, Meddles(meddle))
+    assert named in str(caught.value)
+    async with opened(first):
+        pass  # it is still the bridge's
+    with pytest.raises(UnfinishedError):
+        async with opened(second):
+            pytest.fail("it is not what it should be")
+    with pytest.raises(DiffersError):  # it is not copied a second time
+        await move(first, second, CLOCK, Silent())
+    await move(first, second, CLOCK, Silent(), replace=True)
+    assert await contents(second) == await contents(first)
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@both_ways
+async def test_the_former_database_is_not_started_on(
+    new_url: NewUrl, before: str, after: str
+) -> None:
+    first, second = new_url(before), new_url(after)
+    await fill(first, rooms=1, each=1)
+    await move(first, second, CLOCK, Silent())
+    with pytest.raises(MovedError) as caught:
+        async with opened(first):
+            pytest.fail("two would answer")
+    assert described(second) in str(caught.value)
+    assert "--take-back" in str(caught.value)
+    with pytest.raises(MovedError):
+        await move(first, new_url(after), CLOCK, Silent())
+    assert await take_back(first, CLOCK)
+    assert not await take_back(first, CLOCK)
+    async with opened(first):
+        pass
+
+
+@pytest.mark.asyncio
+@either
+async def test_what_holds_chats_is_not_filled(new_url: NewUrl, engine: str) -> None:
+    first, second = new_url("sqlite"), new_url(engine)
+    await fill(first, rooms=1, each=1)
+    await fill(second, rooms=3, each=1)
+    before = await contents(second)
+    with pytest.raises(NotEmptyError, match="--replace"):
+        await move(first, second, CLOCK, Silent())
+    assert await contents(second) == before
+    await move(first, second, CLOCK, Silent(), replace=True)
+    assert await contents(second) == await contents(first)
+
+
+@pytest.mark.asyncio
+@either
+async def test_a_database_that_the_doctor_has_visited_is_empty(
+    new_url: NewUrl, engine: str
+) -> None:
+    first, second = new_url("sqlite"), new_url(engine)
+    await fill(first, rooms=1, each=1)
+    async with open_store(second, CLOCK) as store:
+        await store.save_fact("doctor", "1")
+    await move(first, second, CLOCK, Silent())
+    assert await contents(second) == await contents(first)
+
+
+@pytest.mark.asyncio
+async def test_half_of_another_is_not_gone_on_with(new_url: NewUrl) -> None:
+    first, other, second = new_url("sqlite"), new_url("sqlite"), new_url("sqlite")
+    await fill(first, rooms=3, each=1)
+    await fill(other, rooms=3, each=1)
+    with pytest.raises(Stopped):
+        await move(first, second, CLOCK, Stops(page=2))
+    with pytest.raises(UnfinishedError, match=described(first)):
+        await move(other, second, CLOCK, Silent())
+    await move(other, second, CLOCK, Silent(), replace=True)
+
+
+@pytest.mark.asyncio
+@either
+async def test_a_bridge_at_either_side(new_url: NewUrl, engine: str) -> None:
+    first, second = new_url(engine), new_url(engine)
+    await fill(first, rooms=1, each=1)
+    for busy in (first, second):
+        async with opened(busy):
+            with pytest.raises(AlreadyInUse) as caught:
+                await move(first, second, CLOCK, Silent())
+        assert f"a bridge is at work on {described(busy)}" in str(caught.value)
+
+
+@pytest.mark.asyncio
+@either
+async def test_other_schemas(new_url: NewUrl, engine: str) -> None:
+    older, newer, empty, sound = (new_url(engine) for _ in range(4))
+    await made_at(older, SCHEMA_VERSION - 1)
+    with pytest.raises(StoreError, match="`matrix-webchat migrate` first"):
+        await move(older, new_url(engine), CLOCK, Silent())
+    with pytest.raises(StoreError, match="nothing to copy"):
+        await move(empty, new_url(engine), CLOCK, Silent())
+    await made_at(newer, SCHEMA_VERSION)
+    await run(newer, "INSERT INTO schema_version VALUES (999, 'later', 0)")
+    with pytest.raises(NewerSchemaError):
+        await move(newer, new_url(engine), CLOCK, Silent())
+    await fill(sound, rooms=1, each=1)
+    with pytest.raises(NewerSchemaError):
+        await move(sound, newer, CLOCK, Silent(), replace=True)
+    # An older one without a room in it is made anew.
+    await move(sound, older, CLOCK, Silent())
+    async with opened(older):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_one_into_itself(new_url: NewUrl) -> None:
+    url = new_url("sqlite")
+    await fill(url, rooms=1, each=1)
+    with pytest.raises(StoreError, match="there already"):
+        await move(url, url.replace("/1.db", "/x/../1.db"), CLOCK, Silent())
+
+
+def test_what_people_are_told_holds_no_password() -> None:
+    url = "postgres://me:secret@db1:5432,db2/chats?password=secret&sslmode=require"
+    assert described(url) == "postgres://me@db1:5432,db2/chats?sslmode=require"
+    assert described("sqlite:////data/bridge.db") == "/data/bridge.db"
