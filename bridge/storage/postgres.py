@@ -202,8 +202,7 @@ class PostgresEngine:
         """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
         if self._locks is not None:
             for query in queries:
-                if isinstance(query, Together):
-                    self._locks.check(query.rooms)
+                self._locks.check(query.rooms)
 
     def _become_another(self) -> None:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
