@@ -301,3 +301,17 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         assert [secret for secret in SECRETS if secret in str(told)] == []
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_served_on_is_emptied_once() -> None:
+    wish = {"subject": ROOM, "force": True, "stay": True}
+    async with office() as there:
+        world, done = there.world, []
+        for _ in range(4):
+            status, told = await there.ask("POST", "/erase", wish)
+            done.append((status, told["done"]))
+            await world.clock.turn(1)
+        assert done[-1] == (202, True)
+        assert len([one for one in await changes(there) if one["key"] == "erase"]) == 1
+        assert (await world.stored()).conversation.number == 0
