@@ -260,7 +260,7 @@ def record_in(row: StoredRoom) -> RoomRecord:
 
 
 def enterprise_of(bridge: Bridge, record: RoomRecord) -> str:
-    return str(getattr(record, "enterprise", "")) or bridge.first
+    return record.enterprise or bridge.first
 
 
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
@@ -389,13 +389,14 @@ async def list_accounts(bridge: Bridge, _caller: Caller, asked: shapes.Page) -> 
 
 def _account(bridge: Bridge, row: AccountRow) -> shapes.Account:
     record = RoomRecord(row.room_id) if row.room is None else record_in(row.room)
-    own = record.login is not None and record.login.name == row.login_name
+    name = row.login_name.rpartition("\n")[2]  # without the mark of its call centre
+    own = record.login is not None and record.login.name == name
     shown = own or bridge.open_names(enterprise_of(bridge, record))
     return shapes.Account(
         room_id=row.room_id,
         customer=record.customer,
         own=own,
-        login_name=row.login_name if shown else None,
+        login_name=name if shown else None,
         logged_in=row.has_token,
         issued=row.issued,
     )

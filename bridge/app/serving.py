@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
+from itertools import chain
 from os import getpid
 from socket import gethostname
 from time import perf_counter
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientSession, web
+from msgspec.structs import replace
 
 from bridge.admin.dispatch import Dispatcher
 from bridge.admin.pages import Pages
@@ -31,11 +34,11 @@ from bridge.admin.signin import SignIn
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
-from bridge.config.model import Retention
+from bridge.config.model import Permission, Retention
 from bridge.ids import EventId, QueueId
-from bridge.link.learnt import Learnt
 from bridge.link.link import Shared
 from bridge.link.links import Links
+from bridge.link.settings import LinkSettings
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, Page
 from bridge.matrix.catchup import CatchUp
@@ -51,13 +54,15 @@ from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.room import LaneRunner
+from bridge.rooms.room import Enterprise, LaneRunner
+from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.webchat.codes import LoginType
+from bridge.webchat.http import Endpoints
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
 PATIENCE = 5.0
@@ -91,16 +96,16 @@ class Serving:
         self.stop = asyncio.Event()
         """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
-        self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
-        # What still runs there at the end is not awaited.
-        self._stack.callback(self._conversions.shutdown, wait=False, cancel_futures=True)
         self._tasks = asyncio.TaskGroup()
         self._refusal: asyncio.Future[HomeserverRefused] = asyncio.Future()
         self._background: list[asyncio.Task[None]] = []
-        self._users = settings.users_of(config)
+        self._users = settings.all_users_of(config)
         self._replica: Replica | None = None
-        self._around: Surroundings
-        self._learnt: Learnt
+        self._links: dict[str, Links] = {}
+        """By enterprise, as all that follows."""
+        self._around: dict[str, Surroundings] = {}
+        self._first = ""
+        """See `settings.FIRST`."""
         self._contact: Contact
 
     async def __aenter__(self) -> Serving:
@@ -132,8 +137,13 @@ class Serving:
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )
         self._config = config
-        self._around.rules = settings.rules_of(config, self._users, self._learnt)
+        for name, rules in self._rules(config).items():
+            self._around[name].rules = rules
         self._contact.go_by(config)
+
+    def _rules(self, config: Config) -> dict[str, Rules]:
+        learnt = {name: links.learnt for name, links in self._links.items()}
+        return settings.all_rules_of(config, self._users, learnt, self._first)
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -143,59 +153,120 @@ class Serving:
         url = config.database.url.get_secret_value()
         seal = Sealer(settings.encryption_secret_of(config), WORDS)
         store = await enter(open_store(url, self._clock, sole=True, shared=True, seal=seal))
-        users = self._users
-        matrix = await self._matrix(store)
-        self._replica = self._one_of_several(store, matrix)
-        shared = Shared(
-            settings.link_settings_of(config),
-            tokens=store,
-            facts=store,
-            metrics=self._metrics,
-            clock=self._clock,
-        )
-        links, self._learnt = Links(shared), shared.learnt
-        rules = settings.rules_of(config, users, self._learnt)
-        waits = Waits()
-        await waits.load(store, [queue.id for queue in rules.queues])
-        self._around = around = Surroundings(
-            store, matrix, links, self._clock, rules, self._metrics, self._conversions, waits
-        )
-        instance = await store.first_fact(INSTANCE, secrets.token_hex(4))
-        dated = int(await store.first_fact(DATED, str(self._clock.now())))
-        runners: dict[Lane, LaneRunner] = {
-            Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, instance, dated),
-            Lane.ASIDE: AsideLane(around),
-        }
-        engine = Engine(around, runners, others=self._replica)
-        await enter(links.running(engine))
+        homeserver, crypto = await self._matrix(store)
+        self._replica = self._one_of_several(store, crypto)
+        matrix = await self._enterprises(store, homeserver, crypto)
+        engine = await self._engine(store)
+        for links in self._links.values():
+            await enter(links.running(engine))
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
-        health = self._health(store, self._contact, links)
+        health = self._health(store, self._contact)
         await self._run_engine(engine)
-        inside = self._inside(store, engine, links, health)
+        first = next(iter(matrix.values()))
+        inside = self._inside(store, engine, health)
         operations = Dispatcher(inside)
-        endpoint = self._endpoint(engine, matrix, health, self._api(operations))
+        endpoint = self._endpoint(engine, first, health, self._api(operations))
         await self._introduce(self._contact)
         port = await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             await enter(metrics_server(self._metrics, config.metrics.hostname, config.metrics.port))
         if config.console.enabled:
-            await self._console(inside, operations, matrix)
+            await self._console(inside, operations, first)
         for work in (
             health.watch(),
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
-            waits.keep(store, self._clock, self._is_first),
+            *(one.waits.keep(store, self._clock, self._is_first) for one in self._around.values()),
             measure(store, self._clock, self._metrics, engine),
-            self._catch_up(store, matrix, engine),
+            self._catch_up(store, first, engine),
         ):
             self.keep(work)
-        if matrix.crypto is not None:
-            self.keep(matrix.crypto.run(engine.key_came))
+        if crypto is not None:
+            self.keep(crypto.run(engine.key_came))
         if self._replica is not None:
-            self.keep(self._replica.run(engine, partial(self._shared_by, links)))
+            self.keep(self._replica.run(engine, self._shared_by))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+
+    async def _enterprises(
+        self, store: SqlStore, homeserver: Homeserver, crypto: Crypto | None
+    ) -> dict[str, MatrixAdapter]:
+        """Build what is each enterprise's own: links, adapter, threads, rules, waiting times."""
+        config, matrix = self._config, {}
+        parts = config.parts()
+        self._first = await store.fact(settings.FIRST) or ""
+        if not self._first and config.enterprises:
+            self._first = await store.first_fact(settings.FIRST, next(iter(parts)))
+        marks = {name: "" if name == self._first else name for name in parts}
+        servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
+        for name, part in parts.items():
+            beside = servers[Endpoints(part.server.base_url).login]
+            link = settings.link_settings_of(part, name, marks[name], beside)
+            self._links[name] = self._make_links(store, link)
+        rules = self._rules(config)
+        for name, part in parts.items():
+            own = homeserver.beside(await self._session()) if len(parts) > 1 else homeserver
+            threads = ThreadPoolExecutor(
+                max(1, CONVERSIONS // len(parts)), thread_name_prefix=f"media {name}".strip()
+            )
+            # What still runs there at the end is not awaited.
+            self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            matrix[name] = MatrixAdapter(
+                own,
+                users=self._users[name],
+                profiles=store,
+                conversions=threads,
+                displayname_template=part.bridge.displayname_template,
+                crypto=crypto,
+            )
+            waits = Waits(marks[name])
+            await waits.load(store, [queue.id for queue in part.queues])
+            self._around[name] = Surroundings(
+                store,
+                matrix[name],
+                self._links[name],
+                self._clock,
+                rules[name],
+                self._metrics.of(name),
+                threads,
+                waits,
+            )
+        return matrix
+
+    def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
+        measures = self._metrics.of(link.enterprise)
+        return Links(Shared(link, tokens=store, facts=store, metrics=measures, clock=self._clock))
+
+    async def _engine(self, store: SqlStore) -> Engine:
+        instance = await store.first_fact(INSTANCE, secrets.token_hex(4))
+        dated = int(await store.first_fact(DATED, str(self._clock.now())))
+
+        def served(around: Surroundings) -> Enterprise:
+            runners: dict[Lane, LaneRunner] = {
+                Lane.WEBCHAT: WebChatLane(around),
+                Lane.MATRIX: MatrixLane(around, instance, dated),
+                Lane.ASIDE: AsideLane(around),
+            }
+            return Enterprise(around, runners)
+
+        main = next(iter(self._around.values()))
+        for one in self._around.values():
+            one.upgrades, one.inviting = main.upgrades, main.inviting
+        every = {name: served(around) for name, around in self._around.items()}
+        if self._first:
+            every[GONE] = served(await self._gone(store, main))
+            # In the short form again, it is the first's.
+            every.setdefault(self._first, every.get("", every[GONE]))
+            every[""] = every[self._first]
+        return Engine(*served(main), others=self._replica, enterprises=every)
+
+    async def _gone(self, store: SqlStore, main: Surroundings) -> Surroundings:
+        """Stands for enterprises that are configured no more: nobody is served, nothing is sent."""
+        part = next(iter(self._config.parts().values()))
+        links = self._make_links(store, settings.link_settings_of(part, GONE, GONE))
+        await links.aclose()
+        rules = replace(main.rules, enterprise=GONE, permission=lambda _: Permission.NONE)
+        return replace(main, link=links, rules=rules, waits=Waits(GONE))
 
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
@@ -203,7 +274,7 @@ class Serving:
         appservice = self._config.appservice
         return Endpoint(
             hs_token=appservice.hs_token.get_secret_value(),
-            is_ours=self._users.is_ours,
+            is_ours=matrix.is_ours,
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
@@ -213,19 +284,23 @@ class Serving:
             folders=folders,
         )
 
-    def _inside(self, store: SqlStore, engine: Engine, links: Links, health: Health) -> Bridge:
+    def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
         """The bridge as administration sees it."""
+        parts = self._config.parts()
         return Bridge(
-            {"": self._around},
+            self._around,
             overview=store,
             orders=engine,
             health=health,
-            links=links.states,
-            recent=lambda: [("", chat) for chat in self._metrics.recent],
+            links=lambda: chain.from_iterable(links.states() for links in self._links.values()),
+            recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",
             replica="" if self._replica is None else self._replica.name,
-            open_names=lambda _: self._config.server.login.type is LoginType.PASSWORD,
+            first=self._first if self._first in parts else next(iter(parts)),
+            open_names=lambda name: (
+                name in parts and parts[name].server.login.type is LoginType.PASSWORD
+            ),
         )
 
     def _api(self, operations: Dispatcher) -> Mapping[str, Page]:
@@ -259,29 +334,34 @@ class Serving:
     ) -> Mapping[tuple[str, str, QueueId], int]:
         """How many chats there are: from memory, if all rooms are ours."""
         if self._replica is not None and not self._replica.alone:
-            return await store.busy()
-        return {("", *key): count for key, count in engine.chats().items()}
+            busy: Counter[tuple[str, str, QueueId]] = Counter()
+            for (name, phase, queue), count in (await store.busy()).items():
+                busy[name or self._first, phase, queue] += count
+            return busy
+        return engine.chats()
 
-    def _one_of_several(self, store: SqlStore, matrix: MatrixAdapter) -> Replica | None:
+    def _one_of_several(self, store: SqlStore, crypto: Crypto | None) -> Replica | None:
         """This process as one of those that share the database; None: it is alone by its nature."""
         if store.shards is None:
             return None
         name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
-        told = () if matrix.crypto is None else (matrix.crypto.told,)
+        told = () if crypto is None else (crypto.told,)
         return Replica(store.shards, name, *told)
 
-    def _shared_by(self, links: Links, replicas: int, shards: int) -> None:
+    def _shared_by(self, replicas: int, shards: int) -> None:
         """So many processes share the rooms, and so many of the shards are served here."""
-        links.door.share(replicas)
+        for links in self._links.values():
+            links.door.share(replicas)
         self._metrics.shards.set(shards)
 
     def _is_first(self) -> bool:
         """True if what is done once for all rooms is done here."""
         return self._replica is None or self._replica.first
 
-    async def _matrix(self, store: SqlStore) -> MatrixAdapter:
-        """The homeserver's side, acting as the devices of this database."""
-        config, users, crypto = self._config, self._users, None
+    async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
+        """The homeserver, and encryption there, acting as the devices of this database."""
+        config, crypto = self._config, None
+        users = next(iter(self._users.values()))
         homeserver = await self._homeserver()
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
@@ -289,22 +369,18 @@ class Serving:
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()
-        return MatrixAdapter(
-            homeserver,
-            users=users,
-            profiles=store,
-            conversions=self._conversions,
-            displayname_template=config.bridge.displayname_template,
-            crypto=crypto,
-        )
+        return homeserver, crypto
 
     async def _homeserver(self, limit: int = 100) -> Homeserver:
         """A client of the homeserver, with as many connections at a time."""
-        config = self._config
-        session = new_session(verify_tls=config.homeserver.verify_ssl, limit=limit)
-        await self._stack.enter_async_context(session)
+        config, users = self._config, next(iter(self._users.values()))
         token = config.appservice.as_token.get_secret_value()
-        return Homeserver(session, config.homeserver.address, token, self._users, self._outage)
+        session = await self._session(limit)
+        return Homeserver(session, config.homeserver.address, token, users, self._outage)
+
+    async def _session(self, limit: int = 100) -> ClientSession:
+        session = new_session(verify_tls=self._config.homeserver.verify_ssl, limit=limit)
+        return await self._stack.enter_async_context(session)
 
     async def _run_engine(self, engine: Engine) -> None:
         """Start the engine's task; when the stack unwinds it stops before what it works with."""
@@ -358,7 +434,7 @@ class Serving:
         finally:
             hurrying.cancel()
 
-    def _health(self, store: StorePort, contact: Contact, links: Links) -> Health:
+    def _health(self, store: StorePort, contact: Contact) -> Health:
         config = self._config
 
         async def homeserver() -> None:
@@ -372,14 +448,22 @@ class Serving:
         parts = {
             "database": (place_of(config.database.url.get_secret_value()), store.ping),
             "homeserver": (config.homeserver.address, homeserver),
-            "webchat": (config.server.base_url, links.probe),
         }
-        connected = self._metrics.connected.labels
+        servers = {
+            f"webchat {name}".strip(): (part.server.base_url, self._links[name].probe)
+            for name, part in config.parts().items()
+        }
+
+        def changed(part: str, up: bool) -> None:  # noqa: FBT001 - a callback
+            peer, _, enterprise = part.partition(" ")
+            self._metrics.connected.labels(peer, enterprise).set(up)
+
         return Health(
-            parts,
+            parts | servers,
             self._clock,
-            on_change=lambda part, up: connected(part).set(up),
+            on_change=changed,
             also=lambda: {} if self._replica is None else {"shards": len(self._replica.served)},
+            any_of=servers if len(servers) > 1 else (),
         )
 
     # --- in the background ------------------------------------------------------------------
@@ -409,8 +493,12 @@ SILENCE = 180.0
 class Contact:
     """Both ways between the homeserver and us: made at the start, and tried again and again."""
 
-    def __init__(self, config: Config, matrix: MatrixAdapter, heard: Callable[[], float]) -> None:
+    def __init__(
+        self, config: Config, matrix: Mapping[str, MatrixAdapter], heard: Callable[[], float]
+    ) -> None:
+        """`matrix`: of each enterprise."""
         self._config, self._matrix, self._heard = config, matrix, heard
+        self._homeserver = next(iter(matrix.values())).homeserver
         self._doubted, self._introduced = True, False
         self.made = False
         """Our users exist, and the homeserver has called us."""
@@ -422,10 +510,14 @@ class Contact:
     async def introduce(self) -> None:
         """Make our users exist; once they do, see whether the homeserver answers."""
         if self._introduced:
-            await self._matrix.homeserver.check()
+            await self._homeserver.check()
             return
-        ours = self._config.appservice
-        await self._matrix.ghosts.prepare(self._config.queues, ours.bot, ours.id)
+        ours, parts = self._config.appservice, self._config.parts()
+        for name, part in parts.items():
+            await self._matrix[name].ghosts.prepare(part.queues, part.appservice.bot, ours.id)
+        if all(part.appservice.bot != ours.bot for part in parts.values()):
+            first = next(iter(self._matrix.values()))
+            await first.ghosts.prepare((), ours.bot, ours.id, first.users.main)
         self._introduced = True
 
     async def probe(self) -> None:
@@ -439,7 +531,7 @@ class Contact:
         if doubted or self._heard() < perf_counter() - SILENCE:
             ours = self._config.appservice
             try:
-                await self._matrix.homeserver.ping(ours.id)
+                await self._homeserver.ping(ours.id)
             except Unavailable as error:
                 why = f"it does not reach the bridge at {ours.address}: {error}"
                 raise Unavailable(why) from error
@@ -456,7 +548,7 @@ def why_refused(config: Config, error: Refused) -> str:
     """Why the bridge ends, and what an operator can do about it."""
     if error.code == FOREIGN:
         return (
-            f"somebody else has registered {settings.users_of(config).bot} on the homeserver, so"
+            f"somebody else has registered {settings.users_of(config).main} on the homeserver, so"
             f" it cannot be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register`"
             " again)"
         )

@@ -7,11 +7,13 @@ is bound to its room.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from bridge.config import Config
@@ -29,15 +31,29 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Rules
 from bridge.texts import Texts
 
+FIRST = "enterprise.first"
+"""The fact that tells which enterprise was the first: rooms and facts without a name are its."""
+
+
+def all_users_of(config: Config) -> dict[str, OurUsers]:
+    """Our users, as each enterprise sees them. Raises NameTaken."""
+    users = [
+        OurUsers(
+            part.homeserver.domain,
+            part.appservice.bot.username,
+            part.bridge.username_template,
+            [QueueId(queue.id) for queue in part.queues],
+            part.bridge.queue_username_template,
+            enterprise=enterprise,
+        )
+        for enterprise, part in config.parts().items()
+    ]
+    return OurUsers.several(users, config.appservice.bot.username)
+
 
 def users_of(config: Config) -> OurUsers:
-    return OurUsers(
-        config.homeserver.domain,
-        config.appservice.bot.username,
-        config.bridge.username_template,
-        [QueueId(queue.id) for queue in config.queues],
-        config.bridge.queue_username_template,
-    )
+    """The same as the first or only enterprise sees them."""
+    return next(iter(all_users_of(config).values()))
 
 
 def tokens_of(config: Config) -> dict[str, str]:
@@ -53,8 +69,36 @@ def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
     return make_registration(appservice_id=ours.id, url=ours.address, users=users, **tokens)
 
 
-def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> Rules:
-    """The rules of the rooms ring; what fits into a frame is as the link has learnt it."""
+def all_rules_of(
+    config: Config,
+    users: Mapping[str, OurUsers] | None = None,
+    learnt: Mapping[str, Learnt] | None = None,
+    first: str = "",
+) -> dict[str, Rules]:
+    """The rules of every enterprise, which know one another; `first`: see `FIRST`."""
+    made: dict[str, Rules] = {}
+    users, learnt = users or all_users_of(config), learnt or {}
+    bots = Counter(one.bot for one in users.values())
+    for name, part in config.parts().items():
+        ours = users[name]
+        choices = [one for one in users if users[one].bot == ours.bot]
+        made[name] = replace(
+            rules_of(part, ours, learnt.get(name), "" if name == first else name),
+            enterprise=name,
+            choices=tuple(choices) if bots[ours.bot] > 1 else (),
+            enterprises_of=ours.enterprises_of,
+            rules_of=lambda one: made.get(one or first),
+        )
+    return made
+
+
+def rules_of(
+    config: Config, users: OurUsers, learnt: Learnt | None = None, mark: str = ""
+) -> Rules:
+    """The rules of the rooms ring; what fits into a frame is as the link has learnt it.
+
+    `config` is of one enterprise, in the short form; `mark`: of its secrets.
+    """
     server, bridge = config.server, config.bridge
     secret = encryption_secret_of(config)
     return Rules(
@@ -80,7 +124,7 @@ def rules_of(config: Config, users: OurUsers, learnt: Learnt | None = None) -> R
             server.long_voices and learnt is not None and learnt.has(Feature.LONG_VOICE)
         ),
         seal=Passwords(secret).seal if server.login.own_accounts else None,
-        login_key=login_keys(secret),
+        login_key=login_keys(secret, mark),
         texts=Texts(config.texts),
         ratings=config.rating.options,
         robot=server.robot.enabled,
@@ -123,15 +167,23 @@ def encryption_secret_of(config: Config) -> str:
     return own or config.appservice.as_token.get_secret_value()
 
 
-def login_keys(secret: str) -> Callable[[RoomId], str]:
-    """A key derivation: room id -> the key in its login name."""
-    return partial(room_key, secret=derive(secret, b"logins"))
+def login_keys(secret: str, mark: str = "") -> Callable[[RoomId], str]:
+    """A key derivation: room id -> the key in its login name, which no two enterprises share."""
+    label = f"logins {mark}" if mark else "logins"
+    return partial(room_key, secret=derive(secret, label.encode()))
 
 
-def link_settings_of(config: Config) -> LinkSettings:
+def link_settings_of(
+    config: Config, enterprise: str = "", mark: str = "", neighbours: int = 1
+) -> LinkSettings:
     server, passwords = config.server, Passwords(encryption_secret_of(config))
-    unseal = passwords.unseal if server.login.own_accounts else None
-    return LinkSettings(server=server, unseal=unseal)
+    return LinkSettings(
+        server=server,
+        enterprise=enterprise,
+        mark=mark,
+        neighbours=neighbours,
+        unseal=passwords.unseal if server.login.own_accounts else None,
+    )
 
 
 def secrets_of(config: Config) -> list[str]:

@@ -21,8 +21,10 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
 
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem, load_config
 from bridge.config.fields import SQLITE
+from bridge.config.loading import within
+from bridge.config.model import WebChat
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
@@ -50,23 +52,30 @@ class Files:
 def outer_checks(config: Config) -> Iterator[Problem]:
     """Problems that only the outer rings can see in the configuration's values."""
     # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
-    from bridge.app.settings import users_of
+    from bridge.app.settings import all_users_of
     from bridge.link.settings import trusted_by
+    from bridge.matrix.users import NameTaken
 
-    for bad in check_overrides(config.texts):
-        path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
-        yield Problem(path, str(bad))
-    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
-        (("bridge",), lambda: users_of(config)),
-        (("webchat", 0), lambda: Endpoints(config.server.base_url)),
-        (("webchat", 0), lambda: trusted_by(config.server)),
-    )
-    for here, check in checks:
-        try:
-            check()
-        except ValueError as error:
-            key, _, why = str(error).partition(" ")  # their errors begin with the key
-            yield Problem((*here, key), why)
+    for enterprise, part in config.parts().items():
+        for bad in check_overrides(part.texts):
+            path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
+            own = part.texts[bad.key] is not config.texts.get(bad.key)
+            yield Problem(within(config, enterprise, path) if own else path, str(bad))
+        checks: tuple[Callable[[WebChat], object], ...] = (
+            lambda server: Endpoints(server.base_url),
+            trusted_by,
+        )
+        for check in checks:
+            try:
+                check(part.server)
+            except ValueError as error:
+                key, _, why = str(error).partition(" ")  # their errors begin with the key
+                yield Problem(within(config, enterprise, ("webchat", 0, key)), why)
+    try:
+        all_users_of(config)
+    except NameTaken as error:
+        key, _, why = str(error).partition(" ")
+        yield Problem(within(config, error.enterprise, ("bridge", key)), why)
 
 
 def _override(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -87,7 +87,8 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
             known = await HomeserverChecks(findings, config, session).all()
         if known:
             await check_encryption(findings, config)
-    await check_webchat(findings, config)
+    for enterprise, part in config.parts().items():
+        await check_webchat(findings.about(enterprise), part, enterprise=enterprise)
 
 
 def _print(console: Console, finding: Finding) -> None:

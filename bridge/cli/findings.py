@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import aiohttp
@@ -41,6 +41,12 @@ class Findings:
     told: Callable[[Finding], None] = field(default=lambda _finding: None)
     """Called with each finding as it is made, since some take their time."""
     all: list[Finding] = field(default_factory=list)
+
+    def about(self, enterprise: str) -> Findings:
+        """Those of one enterprise, whose lines name it; "": it is the only one."""
+        if not enterprise:
+            return self
+        return Findings(lambda one: self.add(replace(one, what=f"{enterprise}: {one.what}")))
 
     async def of(self, what: str, check: Awaitable[str | None]) -> bool:
         """Make a check, and of its answer (None: no line) or failure a line; False if it failed."""

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from bridge.app.settings import panel_url, users_of
+from bridge.app.settings import all_users_of, panel_url
 from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
@@ -26,6 +26,7 @@ from bridge.matrix.client import OWNER
 from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
+from bridge.matrix.users import OurUsers
 from bridge.ops.health import LIVE
 from bridge.rooms.ports import describe, tls_context
 from bridge.rooms.store import StoreError
@@ -66,7 +67,8 @@ class HomeserverChecks:
         self._config = config
         self._session = session
         self._address = config.homeserver.address.rstrip("/")
-        self._users = users_of(config)
+        self._every = all_users_of(config)
+        self._users = next(iter(self._every.values()))
         self._all_ours = True
 
     async def all(self) -> bool:
@@ -76,7 +78,9 @@ class HomeserverChecks:
             return False
         await of("homeserver to bridge", self._ping())
         await of("queue users", self._queue_users())
-        await of(_GHOSTS, self._ghosts())
+        for name, users in self._every.items():
+            about = self._findings.about(name)
+            await about.of(_GHOSTS, self._ghosts(about, users))
         await of("media on the homeserver", self._upload())
         if panel_url(self._config):
             await of("room page", self._openid())
@@ -104,7 +108,7 @@ class HomeserverChecks:
 
     async def _bot(self) -> str:
         """Our token is the one of a loaded registration, and that registration has our bot."""
-        bot = self._users.bot
+        bot = self._users.main
         made = await self._make(bot)
         if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
             raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD, "as_token")
@@ -237,8 +241,11 @@ class HomeserverChecks:
     async def _queue_users(self) -> str | None:
         """The loaded registration covers the queues' users, and nobody else has registered them."""
         refused, foreign = [], []
-        for queue in self._config.queues:
-            user = self._users.queue_user(QueueId(queue.id))
+        users = {one.bot: None for one in self._every.values() if one.bot != self._users.main}
+        for enterprise, part in self._config.parts().items():
+            ours = self._every[enterprise]
+            users |= {ours.queue_user(QueueId(queue.id)): None for queue in part.queues}
+        for user in users:
             answer = await self._make(user)
             if not answer.exists:
                 refused.append(f"{user} {answer.code}")
@@ -249,39 +256,39 @@ class HomeserverChecks:
             self._findings.failed("queue users", "; ".join(foreign), fix)
         if refused:
             raise Failed(", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}")
-        count = len(self._config.queues)
+        count = len(users)
         return None if foreign else f"{count} of {count} ours"
 
-    async def _ghosts(self) -> str | None:
+    async def _ghosts(self, findings: Findings, users: OurUsers) -> str | None:
         """The loaded registration's namespaces cover the agents' users; none is made: by how the
         homeserver refuses one who does not exist, one sees whether it would be ours.
         """
-        ghost = self._users.ghost(AgentId("doctor"))
+        ghost = users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
         if answer.status == 200 or "has not registered" in answer.text:
             return f"such as {ghost} would be ours"
         if not_loaded(f"{answer.code} {answer.text}"):
-            self._findings.failed(
+            findings.failed(
                 _GHOSTS,
-                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex},"
+                f"{ghost}: the homeserver has not loaded the namespace {users.ghost_regex},"
                 " so that no agent can speak",
                 f"`matrix-webchat register`, and {LOAD_IT}",
             )
             self._findings.skipped("encryption", "the keys of agents' users would seem to be lost")
             self._all_ours = False
         else:
-            self._findings.skipped(_GHOSTS, f"this homeserver does not tell ({answer.text})")
+            findings.skipped(_GHOSTS, f"this homeserver does not tell ({answer.text})")
         return None
 
     async def _upload(self) -> str:
-        bot = quote(self._users.bot, safe="")
+        bot = quote(self._users.main, safe="")
         query = f"user_id={bot}&filename=doctor.txt"
         answer = await self._ask("POST", f"/_matrix/media/v3/upload?{query}", data=_FILE)
         if answer.status != 200:
             raise Failed(answer.text, "see the homeserver's log (media_store_path, disk)")
         limits = await self._ask("GET", f"/_matrix/client/v1/media/config?user_id={bot}")
         allowed = limits.body.get("m.upload.size")
-        ours = self._config.bridge.limits.file
+        ours = max(part.bridge.limits.file for part in self._config.parts().values())
         if isinstance(allowed, int) and allowed < ours:
             raise Failed(
                 f"it takes {allowed} bytes, bridge.limits.file allows {ours}",

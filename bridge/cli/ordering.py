@@ -24,19 +24,25 @@ OPERATOR = "operator"
 def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     """Give a command in a room, as its admins do: `order '!room:example.org' queue set 2`."""
     # Imported late, as in `console`.
-    from bridge.app.settings import rules_of, users_of
+    from bridge.app.settings import FIRST, all_rules_of
     from bridge.rooms.engine import order_for
     from bridge.rooms.record import Order
-    from bridge.rooms.rules import BadOrder
+    from bridge.rooms.rules import BadOrder, Rules
 
-    rules, now = rules_of(config, users_of(config)), SystemClock().now()
+    rules, now = all_rules_of(config), SystemClock().now()
+    some = next(iter(rules.values()))
     given = Order(OPERATOR, "cli", " ".join(words))
 
     async def store_order(store: SqlStore) -> None:
         upgrades = Upgrades()
         await upgrades.load(store)
         where = upgrades.record_of(RoomId(room_id))
-        new = await order_for(store, where, given, rules, now)
+        first = await store.fact(FIRST) or ""
+
+        def of_room(enterprise: str) -> Rules:
+            return rules.get(enterprise or first, some)
+
+        new = await order_for(store, where, given, of_room, now)
         (answer,) = await store.commit([Commit(new.room_id, now, waiting=[new])])
         if isinstance(answer, StoreError):
             raise answer
@@ -44,7 +50,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
     try:
         with_store(config, store_order)
     except BadOrder as bad:
-        stop(ExitCode.FAILED, bad.sentence(rules))
+        stop(ExitCode.FAILED, bad.sentence(some))
     click.echo("Stored; the bridge carries it out within half a minute.")
 
 

@@ -15,6 +15,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -100,6 +101,17 @@ def check(files: Files, *, as_json: bool) -> None:
 
 def slips(files: Files, config: Config) -> Iterator[Finding]:
     """What is allowed, and seldom meant."""
+    for enterprise, part in config.parts().items():
+        for slip in _slips(part):
+            what = f"{enterprise}: {slip.what}" if enterprise else slip.what
+            yield replace(slip, what=what)
+    if bare := console.exposed(files, config):
+        detail = f"everybody on this machine can read {bare}"
+        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
+
+
+def _slips(config: Config) -> Iterator[Finding]:
+    """Those of one enterprise, in the short form."""
     # Imported late, as in `run`.
     from bridge.link.login import shared
     from bridge.link.settings import unverified
@@ -121,9 +133,6 @@ def slips(files: Files, config: Config) -> Iterator[Finding]:
         )
     if warning := unverified(server):
         yield Finding(Verdict.SKIP, "WebChat certificate", warning)
-    if bare := console.exposed(files, config):
-        detail = f"everybody on this machine can read {bare}"
-        yield Finding(Verdict.FAIL, "secrets", detail, f"`chmod o= {bare}`")
 
 
 @click.command()
@@ -233,7 +242,9 @@ def container(context: click.Context, folder: Path) -> None:
     if not lacks_tokens(config):
         # Tokens may come from the environment, with the registration kept elsewhere.
         context.invoke(run)
-    elif config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
+    elif config.homeserver.domain == EXAMPLE_DOMAIN or any(
+        EXAMPLE_WEBCHAT in part.server.base_url for part in config.parts().values()
+    ):
         stop(
             ExitCode.CONFIG_INVALID,
             f"{files.config} still names the example's servers: set homeserver.domain,"

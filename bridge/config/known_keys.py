@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from bridge.config.document import KeyPath, render_path
 from bridge.config.fields import ONE_OR_MANY
-from bridge.config.model import Config
+from bridge.config.model import SHORT_FORM, Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
 """Of a key's value: a section, a list of those, keys that the operator invents, a list, a value."""
@@ -109,6 +109,7 @@ def json_schema() -> str:
         "description": server.get("description", ""),
         "anyOf": [server["items"], {key: server[key] for key in ("type", "items", "minItems")}],
     }
+    schema["oneOf"] = [{"required": [*SHORT_FORM, "bridge"]}, {"required": ["enterprises"]}]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "config.yaml of matrix-webchat"
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

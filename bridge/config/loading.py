@@ -17,7 +17,16 @@ from bridge.config.document import ConfigInvalid, Document, KeyPath, Problem, re
 from bridge.config.environment import overlay
 from bridge.config.fields import SQLITE
 from bridge.config.known_keys import advice
-from bridge.config.model import SERVED, Config, Database, Permission, is_pattern, serves_somebody_of
+from bridge.config.model import (
+    SERVED,
+    SHORT_FORM,
+    Config,
+    Database,
+    Permission,
+    WebChat,
+    is_pattern,
+    serves_somebody_of,
+)
 from bridge.conversation.policy import RobotUse
 from bridge.webchat.codes import LoginType
 
@@ -44,26 +53,58 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     """
     document = read_document(path)
     origins = overlay(document.data, environment)
+    problems: list[Problem] = []
     try:
         config = Config.model_validate(document.data)
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
-        # Its text could hold secrets.
-        raise ConfigInvalid(_placed(problems, document, origins)) from None
-    config = _beside(config, path.absolute().parent)
+    if problems := [*problems, *_form(document.data)]:
+        # Outside the handler: pydantic's own text could hold secrets.
+        raise ConfigInvalid(_placed(problems, document, origins))
+    config = _beside(config, path.absolute().parent).resolved()
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
     return config
 
 
+def _form(data: Mapping[str, object]) -> Iterator[Problem]:
+    """Problems with the two forms: one call centre at the top level, or `enterprises`."""
+    bridge = data.get("bridge")
+    if data.get("enterprises"):
+        beside = "stands beside enterprises: write it into each of their entries instead"
+        yield from (Problem((key,), beside) for key in SHORT_FORM if key in data)
+        return
+    yield from (Problem((key,), "must be given") for key in SHORT_FORM if key not in data)
+    if "bridge" not in data:
+        yield Problem(("bridge",), "must be given")
+    elif isinstance(bridge, Mapping) and "permissions" not in bridge:
+        yield Problem(("bridge", "permissions"), "must be given")
+
+
+def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
+    """Where a key of one call centre (`Config.parts`) stands in the file."""
+    ids = [one.id for one in config.enterprises]
+    if not ids:
+        return path
+    own = ("webchat", *path[2:]) if path[:2] == ("webchat", 0) else path
+    return ("enterprises", ids.index(enterprise), *own)
+
+
 def _beside(config: Config, folder: Path) -> Config:
     """A relative file lies beside config.yaml, in whatever folder a command is given."""
-    server, url = config.server, config.database.url.get_secret_value()
-    changed: dict[str, object] = {}
-    if server.ca_file:
-        placed = server.model_copy(update={"ca_file": str(folder / server.ca_file)})
-        changed["webchat"] = (placed, *config.webchat[1:])
+    url = config.database.url.get_secret_value()
+
+    def placed(server: WebChat) -> WebChat:
+        file = server.ca_file and str(folder / server.ca_file)
+        return server.model_copy(update={"ca_file": file}) if file else server
+
+    changed: dict[str, object] = {
+        "webchat": tuple(map(placed, config.webchat)),
+        "enterprises": tuple(
+            one.model_copy(update={"webchat": placed(one.webchat)}) for one in config.enterprises
+        ),
+    }
     if url.startswith(SQLITE):
         file = folder / url.removeprefix(SQLITE)
         changed["database"] = Database(url=SecretStr(f"{SQLITE}{file}"))
@@ -122,14 +163,13 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
-    yield from _server(config)
-    yield from _queues(config)
+    for enterprise, part in config.parts().items():
+        for problem in _part(part):
+            path = within(config, enterprise, problem.path)
+            yield Problem(path, problem.message)
+    yield from _enterprises(config)
     if "/_matrix" in config.homeserver.address:
         yield Problem(("homeserver", "address"), "must end before /_matrix, which is added to it")
-    ratings = [option.id for option in config.rating.options]
-    for index, rating in enumerate(ratings):
-        if rating in ratings[:index]:
-            yield Problem(("rating", "options", index, "id"), "is there twice")
     appservice = config.appservice
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
@@ -138,12 +178,8 @@ def check_rules(config: Config) -> Iterator[Problem]:
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
             yield Problem(("bridge", "encryption", name), "needs bridge.encryption.allow: true")
-    yield from _permissions(config)
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
-    callback = config.bridge.callback
-    if callback.retry_last < callback.retry_first:
-        yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
     ports = {"appservice": appservice.port}
     for name, section in (("metrics", config.metrics), ("console", config.console)):
         owner = next((one for one, port in ports.items() if port == section.port), None)
@@ -151,6 +187,35 @@ def check_rules(config: Config) -> Iterator[Problem]:
             yield Problem((name, "port"), f"must differ from {owner}.port")
         elif section.enabled:
             ports[name] = section.port
+
+
+def _part(config: Config) -> Iterator[Problem]:
+    """The same of one call centre, in the short form."""
+    yield from _server(config)
+    yield from _queues(config)
+    ratings = [option.id for option in config.rating.options]
+    for index, rating in enumerate(ratings):
+        if rating in ratings[:index]:
+            yield Problem(("rating", "options", index, "id"), "is there twice")
+    yield from _permissions(config)
+    callback = config.bridge.callback
+    if callback.retry_last < callback.retry_first:
+        yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
+
+
+def _enterprises(config: Config) -> Iterator[Problem]:
+    """Ids that are there twice, and bots that are not quite their own."""
+    ids = [one.id for one in config.enterprises]
+    for index, one in enumerate(config.enterprises):
+        if one.id in ids[:index]:
+            yield Problem(("enterprises", index, "id"), "is there twice")
+        shared = config.appservice.bot
+        if one.bridge.bot != shared and one.bridge.bot.username == shared.username:
+            yield Problem(
+                ("enterprises", index, "bridge", "bot", "username"),
+                "must differ from appservice.bot.username, the bot of all that have none of"
+                " their own",
+            )
 
 
 LEAST_SECRET = 32
@@ -194,7 +259,8 @@ def _server(config: Config) -> Iterator[Problem]:
     if len(config.webchat) > 1:
         yield Problem(
             ("webchat", 1),
-            "a second WebChat server comes with a later version; give one entry for now",
+            "is a second server: give each call centre an entry of `enterprises` instead"
+            " (docs/operators.md, Several call centres in one process)",
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)

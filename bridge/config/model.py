@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -356,6 +356,12 @@ class TellAgents(Section):
     """Customers who come into a shared room or leave it during a chat."""
 
 
+Permissions = Annotated[
+    dict[str, Permission],
+    Field(min_length=1, examples=[{"example.org": "customer", "@admin:example.org": "admin"}]),
+]
+
+
 class Bridge(Section):
     """How rooms are served."""
 
@@ -367,10 +373,7 @@ class Bridge(Section):
     """Their names; {name} and {id} are the agent's."""
     command_prefix: CommandPrefix = "!wc"
     """Begins a command in any room."""
-    permissions: Annotated[
-        dict[str, Permission],
-        Field(min_length=1, examples=[{"example.org": "customer", "@admin:example.org": "admin"}]),
-    ]
+    permissions: Permissions = {}
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"
     """zh-CN | zh-TW | en | ja; a room that chose none follows its customer's first words."""
@@ -471,22 +474,90 @@ class Logging(Section):
     """text | json."""
 
 
+Queues = Annotated[tuple[Queue, ...], Field(min_length=1)]
+Overrides = dict[str, dict[str, str]]
+
+
+class EnterpriseBridge(Section):
+    """How its rooms are served: what is not said here is as in the section `bridge` above."""
+
+    username_template: Annotated[GhostTemplate, Field(examples=["acme_{agent}"])] = (
+        "webchat_{agent}"
+    )
+    """Matrix users of its agents; no other enterprise's may begin so, or end so."""
+    queue_username_template: Annotated[QueueTemplate, Field(examples=["acme_queue_{queue}"])] = (
+        "webchat_queue_{queue}"
+    )
+    """Matrix users of its queues."""
+    displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
+    """Their names; {name} and {id} are the agent's."""
+    bot: Annotated[Bot, Field(examples=[{"username": "acmebot", "displayname": "Acme"}])] = Bot()
+    """A bot of its own; without it, the one of `appservice`, which several can share."""
+    command_prefix: CommandPrefix = "!wc"
+    """Begins a command in its rooms."""
+    permissions: Permissions = {}
+    """Who may use it, in place of the permissions above."""
+    language: Language = "zh-CN"
+    """zh-CN | zh-TW | en | ja."""
+    timezone: TimeZone = ""
+    """Of its customers."""
+    start: Literal["on_message", "on_command"] = "on_message"
+    """on_message | on_command."""
+    callback: Callback = Callback()
+    tell_agents: TellAgents = TellAgents()
+    limits: Limits = Limits()
+
+
+class Enterprise(Section):
+    """One of several call centres (docs/operators.md, Several call centres in one process)."""
+
+    id: Annotated[
+        str,
+        AfterValidator(
+            matching(r"[a-z0-9][a-z0-9._-]{0,31}", "must be a short word of a-z 0-9 . _ -")
+        ),
+        Field(examples=["acme"]),
+    ]
+    """Its name in logs, metrics and commands; it stays, for rooms keep it."""
+    webchat: Annotated[
+        WebChat, Field(examples=[{"base_url": "https://crm.example.com/webchat", "sign_key": ""}])
+    ]
+    """Its server, with the keys of `webchat` above."""
+    queues: Annotated[Queues, Field(examples=[[{"id": 1, "name": "Sales"}]])]
+    """Its queues, with the keys of `queues` above; their ids may be those of others' queues."""
+    default_queue: Annotated[int, Field(examples=[1])]
+    """The queue of a room for which nobody has chosen one."""
+    bridge: EnterpriseBridge = EnterpriseBridge()
+    rating: RatingSection = RatingSection()
+    texts: Overrides = {}
+    """Replaced sentences, beside and before those of `texts` above."""
+
+
+SHORT_FORM = ("webchat", "queues", "default_queue")
+"""The keys of a single call centre, in whose place `enterprises` stands."""
+
+
 class Config(Section):
-    """The whole of config.yaml."""
+    """The whole of config.yaml.
+
+    Which of the keys without a default must be given depends on the form: `loading` says so.
+    """
 
     homeserver: Homeserver
     appservice: AppService = AppService()
     database: Database = Database()
-    webchat: Annotated[tuple[WebChat, ...], Field(min_length=1), ONE_OR_MANY]
+    webchat: Annotated[tuple[WebChat, ...], Field(min_length=1), ONE_OR_MANY] = ()
     """The call centre's server."""
-    queues: Annotated[tuple[Queue, ...], Field(min_length=1)]
+    queues: Queues = ()
     """The queues that customers can be sent to."""
-    default_queue: Annotated[int, Field(examples=[1])]
+    default_queue: Annotated[int, Field(examples=[1])] = 0
     """The queue of a room for which nobody has chosen one."""
-    bridge: Bridge
+    bridge: Bridge = Bridge()
     rating: RatingSection = RatingSection()
-    texts: dict[str, dict[str, str]] = {}
+    texts: Overrides = {}
     """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
+    enterprises: tuple[Enterprise, ...] = ()
+    """Several call centres: one entry each, in place of webchat, queues and default_queue."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
@@ -495,5 +566,56 @@ class Config(Section):
 
     @property
     def server(self) -> WebChat:
-        """The one WebChat server; `loading` lets no second through yet."""
+        """The WebChat server of the short form."""
         return self.webchat[0]
+
+    def parts(self) -> dict[str, Config]:
+        """The configuration of each call centre in the short form, by its id ("": the only one)."""
+        return {one.id: self._part(one) for one in self.enterprises} or {"": self}
+
+    def _part(self, one: Enterprise) -> Config:
+        own = {name: getattr(one.bridge, name) for name in EnterpriseBridge.model_fields}
+        bot = own.pop("bot")
+        return self.model_copy(
+            update={
+                "appservice": self.appservice.model_copy(update={"bot": bot}),
+                "webchat": (one.webchat,),
+                "queues": one.queues,
+                "default_queue": one.default_queue,
+                "bridge": self.bridge.model_copy(update=own),
+                "rating": one.rating,
+                "texts": one.texts,
+                "enterprises": (),
+            }
+        )
+
+    def resolved(self) -> Config:
+        """The same with each enterprise's entry filled from the sections above it."""
+        return self.model_copy(update={"enterprises": tuple(map(self._filled, self.enterprises))})
+
+    def _filled(self, one: Enterprise) -> Enterprise:
+        bridge = _over(self.bridge, one.bridge)
+        bot = _over(self.appservice.bot, one.bridge.bot)
+        rating = one.rating if "rating" in one.model_fields_set else self.rating
+        return one.model_copy(
+            update={
+                "bridge": bridge.model_copy(update={"bot": bot}),
+                "rating": rating,
+                "texts": {**self.texts, **one.texts},
+            }
+        )
+
+
+Given = TypeVar("Given", bound=Section)
+
+
+def _over(above: Section, own: Given) -> Given:
+    """A section with what it does not say from the one above it, which may have fewer keys."""
+    changed: dict[str, object] = {}
+    for name in type(own).model_fields:
+        default, value = getattr(above, name, None), getattr(own, name)
+        if name not in own.model_fields_set:
+            changed[name] = value if default is None else default
+        elif isinstance(value, Section) and isinstance(default, type(value)):
+            changed[name] = _over(default, value)
+    return own.model_copy(update=changed)

@@ -13,22 +13,26 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr
 
 from bridge.config.document import KeyPath, render_path
-from bridge.config.model import Config
+from bridge.config.model import SHORT_FORM, Config, Enterprise
 
 _LIVE_SERVER = """
     source brand tracks map long_voices videos emoji_mode escape_outgoing jsonlib_guard
     show_comments robot.enabled robot.mode robot.km_base_url
 """
-_LIVE = """
-    queues default_queue rating texts retention logging.level
-    bridge.command_prefix bridge.permissions bridge.language bridge.timezone bridge.start
-    bridge.callback bridge.encryption.default bridge.encryption.require bridge.tell_agents
-    bridge.limits
+_LIVE_ANYWAY = "retention logging.level bridge.encryption.default bridge.encryption.require"
+_LIVE_PART = """
+    queues default_queue rating texts bridge.command_prefix bridge.permissions bridge.language
+    bridge.timezone bridge.start bridge.callback bridge.tell_agents bridge.limits
 """
-LIVE: frozenset[KeyPath] = frozenset(
-    {tuple(key.split(".")) for key in _LIVE.split()}
-    | {("webchat", 0, *key.split(".")) for key in _LIVE_SERVER.split()}
-)
+_QUEUES = frozenset({"queues", "default_queue"})
+
+
+def _paths(keys: str, *above: str | int) -> frozenset[KeyPath]:
+    return frozenset((*above, *key.split(".")) for key in keys.split())
+
+
+LIVE_ANYWAY = _paths(_LIVE_ANYWAY)
+LIVE: frozenset[KeyPath] = LIVE_ANYWAY | _paths(_LIVE_PART) | _paths(_LIVE_SERVER, "webchat", 0)
 """Paths by the names of attributes; what lies below one of them is live too."""
 LONGEST_SHOWN = 80
 
@@ -37,12 +41,24 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
     """Every key that differs, as `path: old -> new` without secrets: whether it can change now."""
     before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = {}
+    if _ids(old) != _ids(new):
+        changes[f"enterprises: {_shown(_ids(old))} -> {_shown(_ids(new))}"] = False
+        for known in (before, after):  # all that follows from it
+            for path in [one for one in known if one[0] in _OF_PARTS]:
+                del known[path]
     for path in dict.fromkeys((*before, *after)):
         was, becomes = before.get(path), after.get(path)
         if was != becomes:
             line = f"{render_path(_as_written(path))}: {_shown(was)} -> {_shown(becomes)}"
             changes[line] = any(path[:length] in live for length in range(1, len(path) + 1))
     return changes
+
+
+_OF_PARTS = frozenset({"enterprises", *SHORT_FORM})
+
+
+def _ids(config: Config) -> tuple[str, ...]:
+    return tuple(one.id for one in config.enterprises)
 
 
 def take_over(old: Config, new: Config) -> Config:
@@ -54,20 +70,34 @@ def take_over(old: Config, new: Config) -> Config:
 
 
 def _replaced(old: Any, new: Any, path: KeyPath) -> object:
-    """A section with what lies at `path` of the new one; of the one server, if it is a tuple."""
+    """A section, or a tuple of them, with what lies at `path` of the new one."""
     if not path:
         return new
     name, *below = path
     if isinstance(name, int):
-        return (_replaced(old[name], new[name], tuple(below)), *old[1:])
+        return (*old[:name], _replaced(old[name], new[name], tuple(below)), *old[name + 1 :])
     part = _replaced(getattr(old, name), getattr(new, name), tuple(below))
     return old.model_copy(update={name: part})
 
 
 def _live(old: Config, new: Config) -> frozenset[KeyPath]:
-    """LIVE; without the queues if one comes or goes, for it has a Matrix user of its own."""
-    same = {queue.id for queue in old.queues} == {queue.id for queue in new.queues}
-    return LIVE if same else LIVE - {("queues",), ("default_queue",)}
+    """LIVE; without the queues if one comes or goes, for it has a Matrix user of its own.
+
+    Where call centres come or go, it is only what belongs to none.
+    """
+
+    def same(one: Config | Enterprise, other: Config | Enterprise) -> bool:
+        return {queue.id for queue in one.queues} == {queue.id for queue in other.queues}
+
+    if _ids(old) != _ids(new):
+        return LIVE_ANYWAY
+    live = LIVE if same(old, new) else LIVE - {(key,) for key in _QUEUES}
+    for index, (one, other) in enumerate(zip(old.enterprises, new.enterprises, strict=True)):
+        here = ("enterprises", index)
+        own = _paths(_LIVE_PART, *here) | _paths(_LIVE_SERVER, *here, "webchat")
+        live |= own if same(one, other) else own - {(*here, key) for key in _QUEUES}
+    # The keys of the short form are not there, and what entries have of the top level is in them.
+    return live - _paths(_LIVE_SERVER, "webchat", 0) if old.enterprises else live
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:

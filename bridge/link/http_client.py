@@ -392,7 +392,7 @@ class Visits:
         self._window = rate.per_seconds
         self._facts = facts
         self._clock = clock
-        self._fact = f"{VISITS} {Endpoints(settings.server.base_url).login}"
+        self._fact = settings.fact(VISITS)
         self._moments: deque[int] = deque(maxlen=rate.count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
@@ -441,7 +441,9 @@ class Door:
         self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
-        self._window, self._count = server.login_rate.per_seconds, server.login_rate.count
+        self._window = server.login_rate.per_seconds
+        self._count = max(1, server.login_rate.count // settings.neighbours)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.told)
         self._limiter = WindowLimiter(self._count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = 0
@@ -555,5 +557,5 @@ class Door:
     def _close(self, status: int) -> float:
         pause = self._timing.blacklist
         self._closed_until = asyncio.get_running_loop().time() + pause
-        _LOG.error("blacklisted by the webchat server?", status=status, pause=pause)
+        self._log.error("blacklisted by the webchat server?", status=status, pause=pause)
         return pause

@@ -26,7 +26,6 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect, ResultCode, UploadMode, meaning
 from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
-from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
 
 TOMCAT_LIMIT = 8000
@@ -38,7 +37,6 @@ UNANSWERED_BEATS = 3
 """A server that has not answered one of so many heartbeats does not know them."""
 SAVE_AGAIN = 5.0
 """Seconds between two tries to store a fact."""
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Feature(StrEnum):
@@ -61,7 +59,8 @@ class Learnt:
         self._most = server.max_frame_bytes
         self._facts = facts
         self._clock = clock
-        self._server = Endpoints(server.base_url).login
+        self._fact = settings.fact
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.told)
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
         self._missing: set[Feature] = set()
@@ -101,7 +100,7 @@ class Learnt:
         try:
             told = [await self._facts.fact(self._fact(name)) for name in names]
         except StoreError as error:
-            _LOG.warning("facts of the webchat server not loaded", error=str(error))
+            self._log.warning("facts of the webchat server not loaded", error=str(error))
             return
         dialect, keys, frame, mode = told
         if self._wanted is None:
@@ -129,7 +128,7 @@ class Learnt:
             try:
                 await self._facts.save_fact(name, value)
             except StoreError as error:
-                _LOG.warning("fact of the webchat server not stored", error=str(error))
+                self._log.warning("fact of the webchat server not stored", error=str(error))
                 return False
             if self._unsaved.get(name) == value:
                 del self._unsaved[name]
@@ -138,9 +137,6 @@ class Learnt:
     def _remember(self, what: str, value: str) -> None:
         self._unsaved[self._fact(what)] = value
         self._changed.set()
-
-    def _fact(self, what: str) -> str:
-        return f"{what} {self._server}"
 
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
         """True if the server may want this command in other keys."""
@@ -172,7 +168,7 @@ class Learnt:
         self.read = {Dialect.Y2019}  # it may have been replaced by this one just now
         self._conclude()
         if self._wanted is None:
-            _LOG.info("webchat server is of a later revision", dialect=self.keys)
+            self._log.info("webchat server is of a later revision", dialect=self.keys)
             self._remember("dialect", Dialect.Y2019)
 
     def took(self, keys: Dialect, *, after_refusal: bool) -> None:
@@ -184,16 +180,16 @@ class Learnt:
         self._later = self._later or keys is Dialect.Y2019
         self._conclude()
         if self._wanted is None:
-            _LOG.info("webchat server takes the other keys", keys=keys)
+            self._log.info("webchat server takes the other keys", keys=keys)
             self._remember("keys", keys)
         else:
             event = "webchat server refuses the configured dialect; set webchat.dialect"
-            _LOG.warning(event, configured=self._wanted, takes=keys)
+            self._log.warning(event, configured=self._wanted, takes=keys)
 
     def took_file(self, mode: UploadMode) -> None:
         """The server took a file in a kind of body that it was not known to take."""
         self.upload_mode = mode
-        _LOG.info("webchat upload mode found", mode=mode)
+        self._log.info("webchat upload mode found", mode=mode)
         self._remember("upload_mode", mode)
 
     def has(self, feature: Feature) -> bool:
@@ -213,7 +209,7 @@ class Learnt:
     def has_not(self, feature: Feature) -> None:
         if feature not in self._missing:
             self._missing.add(feature)
-            _LOG.info("webchat server lacks a feature", feature=feature)
+            self._log.info("webchat server lacks a feature", feature=feature)
 
     def beat(self, *, answered: bool) -> None:
         """Count lost heartbeats: a server that knows none must not cost us a link a minute."""
@@ -233,7 +229,9 @@ class Learnt:
             return
         self.longest_frame = longest
         self._conclude()
-        _LOG.warning("webchat server closed a link over a long frame", size=size, limit=longest)
+        self._log.warning(
+            "webchat server closed a link over a long frame", size=size, limit=longest
+        )
         self._remember("longest_frame", f"{longest}/{self._most}")
 
 

@@ -116,7 +116,9 @@ class Shared:
         """Differs for every start of the process."""
         self.ordinals = itertools.count(1)
         """Numbers the pushes of all links: one that is made anew must not count again."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.link.links").bind()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(
+            "bridge.link.links", **settings.told
+        )
         if warning := unverified(server):
             self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0

@@ -85,7 +85,7 @@ class Logins:
 
         Raises OpenFailure as `login`, or if the store cannot be asked for the old token.
         """
-        name = credentials_of(self.settings, account).login_name
+        name = self._apart(credentials_of(self.settings, account).login_name)
         # A token of another name is from before the room's account changed.
         token = have if have is not None and have.login_name == name else None
         token = token or await self._stored(account.room_id)
@@ -143,8 +143,13 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
-        name, now = credentials.login_name, self.clock.now()
+        name, now = self._apart(credentials.login_name), self.clock.now()
         return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
+
+    def _apart(self, login_name: str) -> str:
+        """A login name as it is stored: another enterprise's token is never taken for ours."""
+        mark = self.settings.mark
+        return f"{mark}\n{login_name}" if mark else login_name
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
@@ -189,7 +194,7 @@ class Logins:
             if now < old.rests_until + timing.refusal_last
         }
         self._refusals[key] = refusal
-        told = {"code": code, "retry_in": rest, "if_asked_in": pause}
+        told = {"code": code, "retry_in": rest, "if_asked_in": pause, **self.settings.told}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer has mistyped: nothing for an operator, and no name that was meant for us.
             _LOG.info("webchat login of a customer's own refused", **told)

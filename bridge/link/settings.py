@@ -12,6 +12,7 @@ from bridge.config.model import WebChat
 from bridge.ids import RoomId
 from bridge.rooms.ports import tls_context
 from bridge.rooms.store import Token
+from bridge.webchat.http import Endpoints
 
 USER_AGENT = f"matrix-webchat-bridge/{__version__}"
 """Firewalls turn away the names of the libraries."""
@@ -85,6 +86,12 @@ class LinkSettings:
     """One WebChat server: the operator's section of the config, and what no operator chooses."""
 
     server: WebChat
+    enterprise: str = ""
+    """Whose it is, for the log."""
+    mark: str = ""
+    """Sets its facts and tokens apart from others'; "": the only one, or the first."""
+    neighbours: int = 1
+    """Enterprises that log in at this very address, this one among them: they share its limit."""
     unseal: Callable[[RoomId, bytes], str] | None = None
     """Opens the password of a customer's own account, as it was sealed for the room; raises
     StoreError. None: such accounts are not used."""
@@ -93,6 +100,16 @@ class LinkSettings:
     reconnect_limit: int = 100
     """Sockets that may be opening at the same time."""
     timing: Timing = field(default_factory=Timing)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Fields of each log line."""
+        return {"enterprise": self.enterprise} if self.enterprise else {}
+
+    def fact(self, what: str) -> str:
+        """The name of a stored fact about the server."""
+        name = f"{what} {Endpoints(self.server.base_url).login}"
+        return f"{name} {self.mark}" if self.mark else name
 
 
 def unverified(server: WebChat) -> str:

@@ -227,21 +227,36 @@ class Homeserver:
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._authorization = {"Authorization": f"Bearer {as_token}"}
-        self._bot = users.bot
+        self._users, self._bot = users, users.main
         self.foreign: set[UserId] = set()
         self._acting = lru_cache(2_000)(self._prepare)
         self._device = DEVICE
         self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
+        self._beside: list[Homeserver] = []
+
+    def beside(self, session: aiohttp.ClientSession) -> Homeserver:
+        """The same with connections of its own, for which nobody else's requests wait."""
+        other = Homeserver(session, self._address, self._token, self._users, self._outage)
+        other.foreign = self.foreign
+        other.use_device(self._device)
+        for user, token in self._tokens.items():
+            other.use_token(user, token)
+        self._beside.append(other)
+        return other
 
     def use_device(self, device: str) -> None:
         self._device = device
         self._acting.cache_clear()
+        for one in self._beside:
+            one.use_device(device)
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
         self._acting.cache_clear()
+        for one in self._beside:
+            one.use_token(user, token)
 
     async def request(
         self,

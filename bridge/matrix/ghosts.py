@@ -123,20 +123,24 @@ class Ghosts:
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(
-        self, queues: Sequence[Queue], bot: Bot, appservice_id: str = "webchat"
+        self,
+        queues: Sequence[Queue],
+        bot: Bot,
+        appservice_id: str = "webchat",
+        user: UserId | None = None,
     ) -> None:
-        """Make the bot and the queue users exist as configured, and check our token.
+        """Make the bot (`user`) and the queue users exist as configured, and check our token.
 
         Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us have
         our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`), or another
         application service answers for one of them (`TAKEN`).
         """
-        self.bot_name = bot.displayname
+        user, self.bot_name = user or self._users.bot, bot.displayname
         # Asked every time, whatever the store remembers: nothing else works without the bot.
-        await self._register(self._users.bot)
+        await self._register(user)
         await self._homeserver.check()
-        await self._claim(self._users.bot, appservice_id)
-        await self._show(self._users.bot, bot.displayname, bot.avatar, pictures.of_bot)
+        await self._claim(user, appservice_id)
+        await self._show(user, bot.displayname, bot.avatar, pictures.of_bot)
         for queue in queues:
             draw = partial(pictures.of_queue, queue.id)
             try:

@@ -85,14 +85,13 @@ def make_registration(
     *, appservice_id: str, url: str, users: OurUsers, as_token: str = "", hs_token: str = ""
 ) -> Registration:
     """Compose a registration; tokens that are not given are drawn at random."""
-    names = ((users.ghost_regex, True), (users.queue_regex, False), (users.bot_regex, False))
     return Registration(
         id=appservice_id,
         url=url,
         as_token=as_token or secrets.token_hex(32),
         hs_token=hs_token or secrets.token_hex(32),
         sender_localpart=f"webchat-sender-{secrets.token_hex(8)}",
-        namespaces=Namespaces(users=tuple(Namespace(regex, only) for regex, only in names)),
+        namespaces=Namespaces(users=tuple(Namespace(*one) for one in users.namespaces)),
     )
 
 

@@ -1,5 +1,7 @@
 """User ids of our Matrix users: the bot, one user per queue, one ghost per agent.
 
+Each enterprise has templates of its own, so that a user id tells whose it is.
+
 An agent id is escaped as the Matrix specification's appendix "Mapping from other character sets"
 says: UTF-8; `_` becomes `__`; an upper-case letter `_` and its lower-case twin; every other byte
 that a localpart may not hold, and `=`, becomes `=` and two hex digits. It is collision-free, and
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from bridge.ids import AgentId, QueueId, UserId
@@ -54,11 +56,90 @@ def _ends(key: str, template: str, field: str) -> tuple[str, str]:
     return before, behind
 
 
-class OurUsers:
-    """User ids of the bot, the queue users and the ghosts.
+class NameTaken(ValueError):
+    """A template of an enterprise's is wrong, or gives a name that another of ours has.
 
-    Raises ValueError, which begins with the name of the template: it lacks its field, holds
-    characters that no localpart may hold, or would give a name that another of ours has.
+    The text begins with the key of the template.
+    """
+
+    def __init__(self, message: str, enterprise: str = "") -> None:
+        super().__init__(message)
+        self.enterprise = enterprise
+
+
+class _Names:
+    """The user ids of one enterprise: those that a bot, queues and agents have there."""
+
+    def __init__(
+        self,
+        domain: str,
+        bot_localpart: str,
+        username_template: str,
+        queue_ids: Iterable[QueueId],
+        queue_template: str,
+        *,
+        enterprise: str,
+    ) -> None:
+        try:
+            ends = _ends("username_template", username_template, "{agent}")
+            queue_ends = _ends("queue_username_template", queue_template, "{queue}")
+        except ValueError as error:
+            raise NameTaken(str(error), enterprise) from None
+        self.enterprise, tail = enterprise, f":{domain}"
+        self.ends, self.queue_ends = ends, queue_ends
+        self.prefix, self.suffix = f"@{ends[0]}", ends[1] + tail
+        self.queue_name = f"@{queue_ends[0]}%d{queue_ends[1]}{tail}"
+        end = re.escape(tail)
+        self.ghost = re.compile(f"@{re.escape(ends[0])}{ESCAPED}{re.escape(ends[1])}{end}")
+        self.queue = re.compile(f"@{'[0-9]+'.join(map(re.escape, queue_ends))}{end}")
+        self.bot = UserId(f"@{bot_localpart}{tail}")
+        self.queues = {UserId(self.queue_name % one): one for one in queue_ids}
+
+    def check(self, other: _Names, bots: Iterable[UserId]) -> None:
+        """Raise NameTaken if an agent or a queue of ours could have a name of the other's."""
+        some = (UserId(other.queue_name % number) for number in (1, 10))
+        for name in (*bots, *other.queues, *some):
+            if self.ghost.fullmatch(name):
+                raise self._taken("username_template", f"an agent the name {name}")
+        for name in bots:
+            if self.queue.fullmatch(name):
+                raise self._taken("queue_username_template", f"a queue the name {name}")
+
+    def check_templates(self, other: _Names) -> None:
+        """The same of agents and queues of both whose ids are alike."""
+        if _overlap(self.ends, other.ends):
+            names = f"agents names that those of {other.enterprise} could have: begin it otherwise"
+            raise self._taken("username_template", names)
+        if _overlap(self.queue_ends, other.queue_ends, between=str.isdecimal):
+            names = f"queues names that those of {other.enterprise} could have"
+            raise self._taken("queue_username_template", names)
+
+    def _taken(self, key: str, whom: str) -> NameTaken:
+        return NameTaken(f"{key} would give {whom}", self.enterprise)
+
+
+def _overlap(
+    one: tuple[str, str], other: tuple[str, str], between: Callable[[str], bool] = lambda _: True
+) -> bool:
+    """True if two templates, by what stands before and behind their field, may give one name.
+
+    `between`: whether what one template has more can be (a part of) a field's value.
+    """
+
+    def meet(end: str, more: str) -> bool:
+        return more.startswith(end) and (end == more or between(more[len(end) :]))
+
+    before = sorted((one[0], other[0]), key=len)
+    behind = sorted((one[1][::-1], other[1][::-1]), key=len)
+    return meet(*before) and meet(*behind)
+
+
+class OurUsers:
+    """User ids of the bot, the queue users and the ghosts: all of them, and one enterprise's.
+
+    `bot`, `ghost`, `queue_user` and `queue_of` are of one enterprise; what says whose a user is, of
+    all (`several`). Raises NameTaken: a template lacks its field, holds characters that no
+    localpart may hold, or would give a name that another of ours has.
     """
 
     def __init__(
@@ -68,57 +149,94 @@ class OurUsers:
         username_template: str,
         queue_ids: Iterable[QueueId] = (),
         queue_template: str = "webchat_queue_{queue}",
+        *,
+        enterprise: str = "",
     ) -> None:
-        ends = _ends("username_template", username_template, "{agent}")
-        queue_ends = _ends("queue_username_template", queue_template, "{queue}")
-        self._tail = f":{domain}"
-        self._prefix, self._suffix = f"@{ends[0]}", ends[1] + self._tail
-        self._queue_name = f"@{queue_ends[0]}%d{queue_ends[1]}{self._tail}"
-        tail = re.escape(self._tail)
-        self._ghost = re.compile(f"@{re.escape(ends[0])}{ESCAPED}{re.escape(ends[1])}{tail}")
-        self._queue = re.compile(f"@{'[0-9]+'.join(map(re.escape, queue_ends))}{tail}")
-        self.bot = UserId(f"@{bot_localpart}{self._tail}")
-        # The namespaces for the registration.
-        self.ghost_regex = f"^{self._ghost.pattern}$"
-        self.queue_regex = f"^{self._queue.pattern}$"
-        self.bot_regex = f"^{re.escape(self.bot)}$"
-        self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
+        own = (domain, bot_localpart, username_template, queue_ids, queue_template)
+        self.own = _Names(*own, enterprise=enterprise)
+        self.enterprise, self.bot = enterprise, self.own.bot
+        self.ghost_regex = f"^{self.own.ghost.pattern}$"
+        self.queue_regex = f"^{self.own.queue.pattern}$"
+        self.know((self.own,), self.bot)
+
+    @classmethod
+    def several(cls, users: Sequence[OurUsers], bot_localpart: str) -> dict[str, OurUsers]:
+        """Have users of several enterprises know each other; by enterprise.
+
+        The bot of that name is theirs as well: it is shared by all that have none of their own.
+        """
+        every = tuple(one.own for one in users)
+        home = every[0].bot.partition(":")[2]
+        for one in users:
+            one.know(every, UserId(f"@{bot_localpart}:{home}"))
+        return {one.enterprise: one for one in users}
+
+    def know(self, every: tuple[_Names, ...], main: UserId) -> None:
+        self.main = main
+        """The bot that reads keys for all; the only one, where there is one enterprise."""
+        self._every = every
+        bots = dict.fromkeys((main, *(one.bot for one in every)))
+        for place, one in enumerate(every):
+            for other in every:
+                one.check(other, bots)
+            for other in every[:place]:
+                one.check_templates(other)
+        self._bots = frozenset(bots)
+        self._hosts = (*bots, *(name for one in every for name in one.queues))
         # Both are asked several times for each event.
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
-        """True for the bot, queue users (configured or not) and ghosts."""
+        """True for the bots, queue users (configured or not) and ghosts."""
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
-        """Ghost of an agent; one name per agent, for ever."""
-        for name in (self.bot, *self._queues, *map(self.queue_user, (QueueId(1), QueueId(10)))):
-            if self._ghost.fullmatch(name):
-                raise ValueError(f"username_template would give an agent the name {name}")
-        if self._queue.fullmatch(self.bot):
-            raise ValueError(f"queue_username_template would give a queue the name {self.bot}")
+        """Ghost of an agent of this enterprise's; one name per agent, for ever."""
+
+    @property
+    def namespaces(self) -> tuple[tuple[str, bool], ...]:
+        """Patterns for the registration, and whether nobody else may have such names."""
+        ghosts = [(one.ghost.pattern, True) for one in self._every]
+        queues = [(one.queue.pattern, False) for one in self._every]
+        bots = [(re.escape(one), False) for one in self._hosts if one in self._bots]
+        return tuple((f"^{pattern}$", only) for pattern, only in (*ghosts, *queues, *bots))
 
     def _is_ours(self, user_id: str) -> bool:
-        return self.is_open_to_all(user_id) or self._ghost.fullmatch(user_id) is not None
+        ghost = any(one.ghost.fullmatch(user_id) for one in self._every)
+        return ghost or self.is_open_to_all(user_id)
 
     def is_host(self, user_id: str) -> bool:
-        """True for users that a customer may invite: the bot and users of configured queues."""
-        return user_id == self.bot or user_id in self._queues
+        """True for users that a customer may invite: the bots and users of configured queues."""
+        return user_id in self._hosts
 
     def is_open_to_all(self, user_id: str) -> bool:
-        """True for users whose names anybody may register: the bot and queue users."""
-        return user_id == self.bot or self._queue.fullmatch(user_id) is not None
+        """True for users whose names anybody may register: the bots and queue users."""
+        return user_id in self._bots or any(one.queue.fullmatch(user_id) for one in self._every)
 
     def hosts(self) -> tuple[UserId, ...]:
-        """All users that a customer may invite, the bot first."""
-        return (self.bot, *self._queues)
+        """All users that a customer may invite, the main bot first."""
+        return self._hosts
 
     def queue_user(self, queue_id: QueueId) -> UserId:
-        return UserId(self._queue_name % queue_id)
+        return UserId(self.own.queue_name % queue_id)
 
     def queue_of(self, user_id: str) -> QueueId | None:
-        return self._queues.get(UserId(user_id))
+        return self.own.queues.get(UserId(user_id))
+
+    def enterprises_of(self, user_id: str) -> tuple[str, ...]:
+        """Enterprises for which a user of ours speaks, the first first: several share a bot.
+
+        A bot that is nobody's own is everybody's.
+        """
+        found = tuple(
+            one.enterprise
+            for one in self._every
+            if user_id == one.bot or one.queue.fullmatch(user_id) or one.ghost.fullmatch(user_id)
+        )
+        everybody = tuple(one.enterprise for one in self._every) if user_id == self.main else ()
+        return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
-        name = self._prefix + escape(agent_id) + self._suffix
+        own = self.own
+        name = own.prefix + escape(agent_id) + own.suffix
         if len(name) > _MAX_USER_ID:
             # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"{self._prefix}=h{digest[:40]}{self._suffix}"
+            name = f"{own.prefix}=h{digest[:40]}{own.suffix}"
         return UserId(name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 from aiohttp import web
@@ -34,7 +34,7 @@ class Health:
     """Watches the parts that the bridge cannot do without, by name.
 
     `on_change` is told `(part, reachable)` after every first probe and every change. `also`: what
-    the answer to "ready" tells beside.
+    the answer to "ready" tells beside. `any_of`: parts of which one is enough (call centres).
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Health:
         clock: Clock,
         on_change: Callable[[str, bool], None],
         also: Callable[[], Mapping[str, object]] = dict,
+        any_of: Collection[str] = (),
     ) -> None:
         self._parts = parts
         self._clock = clock
         self._on_change = on_change
         self._also = also
+        self._any_of = frozenset(any_of)
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
         """Since when a part has not answered, ms, and why: the newest wording of each reason, by
         what it says without figures; the newest reason last."""
@@ -103,6 +105,12 @@ class Health:
 
     def missing(self) -> dict[str, str]:
         """Why the bridge is not ready, by part; empty if it is."""
+        away = self.away()
+        enough = not self._any_of or not self._any_of <= away.keys()
+        return {part: why for part, why in away.items() if not (enough and part in self._any_of)}
+
+    def away(self) -> dict[str, str]:
+        """Parts that are not reached, and why, those among them without which it goes on."""
         reasons, now = {}, self._clock.now()
         for part in self._parts:
             since, whys = self._lost.get(part, (now, {}))
@@ -125,6 +133,10 @@ class Health:
         async def ready(_request: web.BaseRequest) -> web.Response:
             missing = self.missing()
             body = {"ready": not missing, "missing": missing, **self._also()}
+            if self._any_of:
+                body["away"] = {
+                    part: why for part, why in self.away().items() if part in self._any_of
+                }
             return web.json_response(body, status=503 if missing else 200)
 
         return {LIVE: live, READY: ready}

@@ -41,6 +41,8 @@ cast(Callable[[], None], disable_created)()
 
 
 class Metrics:
+    """Label `enterprise`: the call centre; empty, as if there were none, if there is only one."""
+
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -50,39 +52,44 @@ class Metrics:
         taking_in = "Seconds to take in one event of the homeserver's"
         self.matrix_event = histogram("bridge_matrix_event", taking_in, ["event_type"])
         answers = "1 while the peer (`database`, `homeserver`, `webchat`) answers"
-        self.connected = gauge("bridge_connected", answers, ["peer"])
+        self.connected = gauge("bridge_connected", answers, ["peer", "enterprise"])
         # The call centre.
-        self.links = gauge("bridge_logged_in", "WebChat links that stand: chats alive")
+        self.links = gauge(
+            "bridge_logged_in", "WebChat links that stand: chats alive", ["enterprise"]
+        )
         logins = "Logins sent, by WebChat's result code (`none`: no answer)"
-        self.logins = counter("webchat_logins", logins, ["result"])
-        self.connections = counter("webchat_ws_connects", "Links that were opened")
-        self.reconnects = counter("webchat_ws_reconnects", "Links that were opened again")
+        self.logins = counter("webchat_logins", logins, ["enterprise", "result"])
+        self.connections = counter("webchat_ws_connects", "Links that were opened", ["enterprise"])
+        again = "Links that were opened again"
+        self.reconnects = counter("webchat_ws_reconnects", again, ["enterprise"])
         failures = "webchat_ws_connection_failures"
-        self.connection_failures = counter(failures, "Links that could not be opened")
+        not_opened = "Links that could not be opened"
+        self.connection_failures = counter(failures, not_opened, ["enterprise"])
         # Chats.
         there = "Rooms that are `Requesting`, `Queued` or `Chatting` here"
-        self.sessions = gauge("webchat_sessions", there, ["phase", "queue"])
-        self._counted: dict[tuple[str, QueueId], int] = {}
+        self.sessions = gauge("webchat_sessions", there, ["enterprise", "phase", "queue"])
+        self._counted: dict[tuple[str, str, QueueId], int] = {}
         phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
-        self.phases = counter("webchat_phases", phases, ["phase"])
-        self.recent: deque[Chat] = deque(maxlen=RECENT)
-        """The newest chats whose wait has ended, oldest first."""
+        self.phases = counter("webchat_phases", phases, ["enterprise", "phase"])
+        self.recent: deque[tuple[str, Chat]] = deque(maxlen=RECENT)
+        """The newest chats whose wait has ended, oldest first, and their enterprises."""
         by_people = partial(histogram, buckets=_HUMAN)
         waiting = "From the customer's request to an agent, or the robot, who takes it"
-        self.queue_wait = by_people("webchat_queue_wait_seconds", waiting)
+        self.queue_wait = by_people("webchat_queue_wait_seconds", waiting, ["enterprise"])
         replying = "From the customer's request to the first words of an agent"
-        self.first_reply = by_people("webchat_first_reply_seconds", replying, ["queue"])
+        first = "webchat_first_reply_seconds"
+        self.first_reply = by_people(first, replying, ["enterprise", "queue"])
         ratings = "Ratings that WebChat took, by its id; one that is changed counts again"
-        self.ratings = counter("webchat_ratings", ratings, ["queue", "rating"])
+        self.ratings = counter("webchat_ratings", ratings, ["enterprise", "queue", "rating"])
         # The engine.
-        self.handling = histogram("inbox_seconds", "From storing an input to having handled it")
-        delivery = histogram(
+        handled = "From storing an input to having handled it"
+        self.handling = histogram("inbox_seconds", handled, ["enterprise"])
+        self.delivery = histogram(
             "delivery_seconds",
             "From storing an effect to its outcome",
-            ["lane", "outcome"],
+            ["enterprise", "lane", "outcome"],
             buckets=(*_FAST, 30.0, 60.0, 300.0),
         )
-        self.delivery = cache(delivery.labels)  # to look it up takes longer than its use
         lag = "How late the process wakes up: it is busy above 0.1"
         self.loop_lag = histogram("event_loop_lag_seconds", lag)
         shards = "Parts of the rooms (of 256) served here, where several processes serve"
@@ -90,7 +97,10 @@ class Metrics:
         # Administration.
         calls = "Calls of the provisioning API, by operation (`none`: refused before) and status"
         self.api_calls = counter("webchat_api_calls", calls, ["operation", "status"])
-        # What waits in the store.
+        self._waiting(gauge)
+
+    def _waiting(self, gauge: partial[Gauge]) -> None:
+        """What waits in the store."""
         self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
         self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
         unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"
@@ -108,48 +118,65 @@ class Metrics:
             self.outbox_age.labels(lane.value).set(_age(depth, now))
         self.dead_letters.set(backlog.dead_letters)
 
-    def chats(self, counted: Mapping[tuple[str, QueueId], int]) -> None:
-        """Show how many there are in each phase and queue; none where there were some, is 0."""
+    def chats(self, counted: Mapping[tuple[str, str, QueueId], int]) -> None:
+        """Show how many there are by enterprise, phase, queue; none where there were some, is 0."""
         self._counted = dict.fromkeys(self._counted, 0) | dict(counted)
-        for (phase, queue), number in self._counted.items():
-            self.sessions.labels(phase, queue).set(number)
+        for labels, number in self._counted.items():
+            self.sessions.labels(*labels).set(number)
 
-    # --- rooms.surroundings.Measures --------------------------------------------------------
+    def of(self, enterprise: str) -> Measured:
+        return Measured(self, enterprise)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class Measured:
+    """The metrics of one enterprise: `rooms.surroundings.Measures`, `link.settings.LinkMetrics`."""
+
+    def __init__(self, metrics: Metrics, enterprise: str) -> None:
+        self._metrics = metrics
+        self._name = enterprise
+        self.handling = metrics.handling.labels(enterprise)
+        # To look it up takes longer than its use.
+        self.delivery = cache(partial(metrics.delivery.labels, enterprise))
+
+    # --- Measures -----------------------------------------------------------------------------
 
     def phase_entered(self, phase: str) -> None:
-        self.phases.labels(phase).inc()
+        self._metrics.phases.labels(self._name, phase).inc()
 
     def chat_went_on(self, before: Chat | None, after: Chat) -> None:
         """Measure what has come to be known; a chat that nobody asked for has no waiting time."""
         before = before or Chat(after.number, after.queue_id, after.asked, after.started)
         if before.started is None and after.started is not None:
-            self.queue_wait.observe((after.started - after.asked) / 1000)
-            self.recent.append(after)
+            wait = self._metrics.queue_wait.labels(self._name)
+            wait.observe((after.started - after.asked) / 1000)
+            self._metrics.recent.append((self._name, after))
         elif before.ended is None and after.ended is not None and after.started is None:
-            self.recent.append(after)
+            self._metrics.recent.append((self._name, after))
         if before.answered is None and after.answered is not None:
-            reply = self.first_reply.labels(after.queue_id)
+            reply = self._metrics.first_reply.labels(self._name, after.queue_id)
             reply.observe((after.answered - after.asked) / 1000)
         if after.rating is not None and after.rating != before.rating:
-            self.ratings.labels(after.queue_id, after.rating).inc()
+            self._metrics.ratings.labels(self._name, after.queue_id, after.rating).inc()
 
-    # --- link.settings.LinkMetrics, which says what each means -------------------------------
+    # --- LinkMetrics, which says what each means ------------------------------------------------
 
     def logged_in(self, result: int | None) -> None:
-        self.logins.labels("none" if result is None else str(result)).inc()
+        told = "none" if result is None else str(result)
+        self._metrics.logins.labels(self._name, told).inc()
 
     def opened(self, *, again: bool) -> None:
-        self.links.inc()
-        (self.reconnects if again else self.connections).inc()
+        self._metrics.links.labels(self._name).inc()
+        opened = self._metrics.reconnects if again else self._metrics.connections
+        opened.labels(self._name).inc()
 
     def closed(self) -> None:
-        self.links.dec()
+        self._metrics.links.labels(self._name).dec()
 
     def open_failed(self) -> None:
-        self.connection_failures.inc()
-
-    def render(self) -> bytes:
-        return generate_latest(self._registry)
+        self._metrics.connection_failures.labels(self._name).inc()
 
 
 def _age(depth: Depth, now: int) -> float:

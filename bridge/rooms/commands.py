@@ -27,7 +27,7 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, QueueId
 from bridge.rooms import cards
 from bridge.rooms.logins import log_in, log_out
-from bridge.rooms.people import lead, shown_settings
+from bridge.rooms.people import choosing, lead, shown_settings
 from bridge.rooms.record import (
     Membership,
     Order,
@@ -601,7 +601,8 @@ def _panel(visit: Visit, call: Call) -> None:
 
 def _change(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None:
     """Change a setting, to the command's last word if no value is given, or say which there are."""
-    settings = set_by_name(key, visit.record.settings, value or call.words[-1], visit.rules)
+    rules = choosing(visit)
+    settings = set_by_name(key, visit.record.settings, value or call.words[-1], rules)
     change(visit, settings, call.by)
     _answer(visit, call, done, **shown_settings(visit))
 

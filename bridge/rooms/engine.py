@@ -9,7 +9,6 @@ an operator may have put a dead letter back, or an answer of the database may ha
 from __future__ import annotations
 
 import asyncio
-import heapq
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -39,7 +38,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import begun_anew, places_of
-from bridge.rooms.ports import Clock, Others
+from bridge.rooms.ports import Others
 from bridge.rooms.record import (
     TOMBSTONE,
     AgentInvited,
@@ -56,8 +55,8 @@ from bridge.rooms.record import (
     load_input,
     load_record,
 )
-from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.rules import Rules
+from bridge.rooms.room import Enterprise, LaneRunner, Room
+from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -70,7 +69,7 @@ from bridge.rooms.store import (
     StorePort,
     Unstorable,
 )
-from bridge.rooms.surroundings import STORE_RETRY, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Surroundings, Timetable
 from bridge.rooms.visit import Came, Signal, Ticket, stored_as
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -89,10 +88,6 @@ SWEEP_SHARED = 3.0
 """The same where other processes store work for our rooms: a notice of theirs may get lost."""
 DRAIN_LOOK = 0.01
 """Seconds between two looks at rooms that are to be handed over."""
-LONGEST_SLEEP = 3600.0
-"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
-FEW_DEADLINES = 64
-"""Entries of the timetable for which it is not worth while to drop those without meaning."""
 
 
 class Undone(NamedTuple):
@@ -105,67 +100,18 @@ class Undone(NamedTuple):
     deadlines: Sequence[tuple[RoomId, int]]
 
 
-class Timetable(msgspec.Struct, eq=False):
-    """A heap of deadlines: one moment a room, the soonest that it has asked for.
-
-    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
-    at the old moment and names the new one. One that asks for a sooner moment leaves its former
-    entry behind; the heap is built anew before that makes it more than twice as long.
-    """
-
-    _clock: Clock
-    _wake: Callable[[RoomId], None]
-    _moments: dict[RoomId, int] = {}
-    _heap: list[tuple[int, RoomId]] = []
-    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
-
-    def add(self, room_id: RoomId, moment: int) -> None:
-        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
-        if moment >= self._moments.get(room_id, moment + 1):
-            return
-        self._moments[room_id] = moment
-        heapq.heappush(self._heap, (moment, room_id))
-        if len(self._heap) > FEW_DEADLINES + 2 * len(self._moments):
-            self._heap = [(due, room) for room, due in self._moments.items()]
-            heapq.heapify(self._heap)
-        if self._heap[0] == (moment, room_id):
-            self._sooner.set()
-
-    async def run(self) -> None:
-        while True:
-            self._sooner.clear()
-            while self._heap and self._heap[0][0] <= self._clock.now():
-                moment, room_id = heapq.heappop(self._heap)
-                if self._moments.get(room_id) == moment:
-                    del self._moments[room_id]
-                    self._wake(room_id)
-            await self._wait()
-
-    async def _wait(self) -> None:
-        """Until the first moment, or until a sooner one is added."""
-        if not self._heap:
-            await self._sooner.wait()
-            return
-        seconds = (self._heap[0][0] - self._clock.now()) / 1000
-        async with asyncio.TaskGroup() as tasks:
-            sooner = tasks.create_task(self._sooner.wait())
-            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
-            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
-            sooner.cancel()
-            moment.cancel()
-
-
 async def order_for(
-    store: StorePort, room_id: RoomId, order: Order, rules: Rules, now: int
+    store: StorePort, room_id: RoomId, order: Order, rules: Callable[[str], Rules], now: int
 ) -> NewInput:
     """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
 
+    `rules`: of an enterprise.
     Raises BadOrder: it cannot be carried out there, as the room stands.
     """
     stored = (await store.load(room_id)).room
     known = stored is not None and stored.record
     record = load_record(known) if known else RoomRecord(room_id)
-    check_order(record, rules, order.words, now)
+    check_order(record, rules(record.enterprise), order.words, now)
     return NewInput(room_id, dump_input(order), f"order:{secrets.token_hex(8)}")
 
 
@@ -183,8 +129,11 @@ class Engine:
         runners: Mapping[Lane, LaneRunner],
         linger: float = LINGER,
         others: Others | None = None,
+        enterprises: Mapping[str, Enterprise] | None = None,
     ) -> None:
         self._around = around
+        only = Enterprise(around, runners)
+        self._enterprises = {"": only} if enterprises is None else enterprises
         self._others = others
         self.shards: set[int] | None = None if others is None else set()
         """Those whose rooms are served here; None: all."""
@@ -192,7 +141,6 @@ class Engine:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
         """Held while a room is read."""
-        self._runners = runners
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._resting: OrderedDict[RoomId, None] = OrderedDict()
         """Those that may be dropped, the longest unused first."""
@@ -341,7 +289,7 @@ class Engine:
             rooms = [room for room in rooms if room not in ended]
             if rooms:
                 await asyncio.sleep(DRAIN_LOOK)
-        await self._around.link.leave(left)
+        await self._leave_links(left)
         await self._around.matrix.limit_to(self._has_shard_of)
 
     def lose(self, shards: Collection[int]) -> None:
@@ -353,7 +301,7 @@ class Engine:
         if self._tasks is not None:
             self.spawn(self._around.matrix.limit_to(self._has_shard_of))
             if rooms:
-                self.spawn(self._around.link.leave([room.room_id for room in rooms]))
+                self.spawn(self._leave_links([room.room_id for room in rooms]))
 
     def look_again(self, shards: Collection[int]) -> None:
         """Read the rooms of these shards again: for a moment they may have been another's."""
@@ -431,8 +379,9 @@ class Engine:
             elif isinstance(meaning, Invited | AgentInvited) and found is not None:
                 former, new = (await store.load(found.record)).room, await store.load(room_id)
                 known = former is not None and former.record  # which may be yet to be written
-                there = known and people.was_there(load_record(known), meaning.by)
-                may = self._around.rules.permission(meaning.by) in SERVED
+                record = load_record(known) if known else RoomRecord(found.record)
+                there = known and people.was_there(record, meaning.by)
+                may = self.rules(record.enterprise).permission(meaning.by) in SERVED
                 served = new.effects or (new.room is not None and new.room.customer)
                 if there and may and not served:
                     await upgrades.keep(store, replace(found, ours=True))
@@ -548,7 +497,7 @@ class Engine:
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
         room_id, now = upgrades.record_of(room_id), self._around.clock.now()
-        new = await order_for(store, room_id, order, self._around.rules, now)
+        new = await order_for(store, room_id, order, self.rules, now)
         key = new.key or ""
         await self._take({new.room_id: [Came(order, key)]})
         return key
@@ -692,7 +641,7 @@ class Engine:
         """The one object of a room; a new one reads the room before it does anything."""
         room = self._rooms.get(room_id)
         if room is None:
-            room = Room(room_id, self._around, self._runners, self)
+            room = Room(room_id, self)
             if self._stopping:
                 room.stop()
             self._rooms[room_id] = room
@@ -700,6 +649,18 @@ class Engine:
             self._rooms.move_to_end(room_id)
             self._resting.pop(room_id, None)
         return room
+
+    def enterprise(self, name: str) -> Enterprise:
+        """The call centre of that id; one that is configured no more has a place as well."""
+        found = self._enterprises.get(name)
+        return self._enterprises.get(GONE, self._enterprises[""]) if found is None else found
+
+    def rules(self, enterprise: str) -> Rules:
+        return self.enterprise(enterprise).around.rules
+
+    async def _leave_links(self, rooms: Collection[RoomId]) -> None:
+        every = {id(one.around): one.around.link for one in self._enterprises.values()}
+        await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     # --- erasure ------------------------------------------------------------------------------
 
@@ -714,7 +675,7 @@ class Engine:
             self.spawn(self._erase(room))
 
     async def _erase(self, room: Room) -> None:
-        room_id, around = room.room_id, self._around
+        room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
             if self._rooms.get(room_id) is not room:
@@ -748,11 +709,20 @@ class Engine:
         )
         return list(islice(served, MOST_LIVELY))
 
-    def chats(self) -> Counter[tuple[str, QueueId]]:
-        """How many requests and chats of the rooms served here are in which phase and queue."""
-        phases = (room.durable.conversation.phase for room in self._rooms.values())
-        going_on = (phase for phase in phases if isinstance(phase, Waiting | Chatting))
-        return Counter((type(phase).__name__, phase.queue_id) for phase in going_on)
+    def chats(self) -> Counter[tuple[str, str, QueueId]]:
+        """How many requests and chats of the rooms served here are in which phase and queue.
+
+        The key: enterprise, phase, queue.
+        """
+        phases = (
+            (one.around.rules.enterprise, one.durable.conversation.phase)
+            for one in self._rooms.values()
+        )
+        return Counter(
+            (enterprise, type(phase).__name__, phase.queue_id)
+            for enterprise, phase in phases
+            if isinstance(phase, Waiting | Chatting)
+        )
 
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:

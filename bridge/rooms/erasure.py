@@ -287,6 +287,7 @@ def begun_anew(record: RoomRecord) -> RoomRecord | None:
         customer=record.customer,
         displayname=record.displayname,
         key=record.key,
+        enterprise=record.enterprise,
         direct=record.direct,
         was_direct=record.was_direct,
         encrypted=record.encrypted,

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
+from bridge.conversation.machine import wants_link
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces, inviting, unique_events
@@ -42,7 +43,7 @@ from bridge.rooms.record import (
     permalink,
     via,
 )
-from bridge.rooms.rules import KEYS, BadOrder, settings_of_event, written
+from bridge.rooms.rules import GONE, KEYS, BadOrder, Rules, settings_of_event, written
 from bridge.rooms.surroundings import LATELY
 from bridge.rooms.visit import (
     By,
@@ -77,6 +78,7 @@ ENTRY_PATIENCE = 25 * 3_600_000
 """ms more until we are there: longer than a homeserver that is away is waited for (`to_matrix`)."""
 
 _WHY: Mapping[str, str] = {
+    "refused.other_enterprise": "a chat with another enterprise still ends in this room",
     "refused.permission": "bridge.permissions gives none",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
@@ -104,8 +106,15 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
         return
     if record.membership is Membership.ENTERING:
         return
+    refusal, until = "", 0
+    if (rules := enterprise_for(visit, invitation)) is not visit.rules:
+        if settled(record.conversation):
+            visit.record, visit.rules = moved(record, rules), rules
+            record = visit.record
+        else:
+            refusal = "refused.other_enterprise"
     # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
-    refusal, until, permission = "", 0, visit.rules.permission(invitation.by)
+    permission = visit.rules.permission(invitation.by)
     if permission is Permission.IGNORED and not served:
         why = "bridge.permissions gives ignore"
         visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
@@ -113,6 +122,8 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     limit = visit.rules.limits.new_rooms_per_hour
     if permission not in SERVED:
         refusal = "refused.permission"
+    elif refusal:
+        pass
     elif rooms >= visit.rules.limits.rooms_per_user:
         refusal = "refused.too_many_rooms"
     elif len(begun) >= limit:
@@ -136,6 +147,70 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     )
     encrypt = visit.rules.encryption.default and not refusal
     visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
+
+
+def enterprise_for(visit: Visit, invitation: Invited) -> Rules:
+    """The rules of the enterprise for which the invited user speaks.
+
+    Of several, the one that the room has already, else the first that serves the inviter.
+    """
+    ours, record = visit.rules.enterprises_of(invitation.whom), visit.record
+    if not ours:
+        return visit.rules
+    kept = [one for one in (record.settings.enterprise, record.enterprise) if one in ours]
+    known = [rules for one in (*kept, *ours) if (rules := visit.rules.rules_of(one)) is not None]
+    return next((one for one in known if one.permission(invitation.by) in SERVED), known[0])
+
+
+def settled(conversation: model.Conversation) -> bool:
+    """True if nothing of a chat is left: another call centre may take the room over."""
+    if not isinstance(conversation.phase, model.NoChat) or wants_link(conversation):
+        return False
+    return not (conversation.held or conversation.questions or callback_wanted(conversation))
+
+
+def moved(record: RoomRecord, rules: Rules) -> RoomRecord:
+    """The record of a room that these rules' enterprise serves from now on.
+
+    Nothing goes along that the former knew: no session, account or login name, no queue.
+    """
+    if record.enterprise == rules.enterprise:
+        return record
+    old, settings = record.conversation, record.settings
+    if settings.enterprise != rules.enterprise:
+        settings = replace(settings, enterprise=None, queue=None, source=None)
+    fresh = model.Conversation(number=old.number, typed=old.typed, next_call=old.next_call)
+    return replace(
+        record,
+        enterprise=rules.enterprise,
+        conversation=fresh,
+        settings=settings,
+        key="" if rules.login_key is None else rules.login_key(record.room_id),
+        login=None,
+        cards=(),
+        undelivered=(),
+    )
+
+
+def named(record: RoomRecord, rules: Rules) -> RoomRecord:
+    """The record with the name of its enterprise, also from before there were several."""
+    if rules.enterprise in {record.enterprise, GONE}:
+        return record
+    return replace(record, enterprise=rules.enterprise)
+
+
+def chosen(record: RoomRecord, rules: Rules) -> tuple[RoomRecord, Rules]:
+    """The room with the enterprise that its admin has chosen, once nothing stands against it."""
+    other = rules.of_room(record.settings)
+    if other is rules or record.host != rules.bot or not settled(record.conversation):
+        return record, rules
+    return moved(record, other), other
+
+
+def choosing(visit: Visit) -> Rules:
+    """The rules by which settings are judged: who invited a queue's user has no choice."""
+    rules = visit.rules
+    return rules if visit.record.host == rules.bot else replace(rules, choices=())
 
 
 def followed(visit: Visit, invitation: Invited, into: RoomId) -> None:
@@ -347,7 +422,7 @@ def configured(
         return
     settings, wrong = visit.record.settings, None
     try:
-        settings = settings_of_event(content, visit.rules)
+        settings = settings_of_event(content, choosing(visit))
     except BadOrder as bad:
         wrong = bad
     changed = wrong is not None or settings != visit.record.settings
@@ -380,7 +455,8 @@ def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> 
 
 def shown_settings(visit: Visit) -> model.Args:
     """The room's configuration, as the sentences of the `config` family show it."""
-    rules, settings = visit.rules, visit.record.settings
+    settings = visit.record.settings
+    rules = visit.rules.of_room(settings)
     queue = rules.queue_for(visit.record)
     own = ((key, value) for key, value in written(settings).items() if key not in KEYS[:5])
     return {

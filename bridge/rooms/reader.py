@@ -439,7 +439,8 @@ class Reader:
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
-        self._around = around
+        self.around = around
+        """Of the enterprise that serves the room; replaced when that is another."""
         self.turn = InvitationLock(around.inviting)
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
@@ -470,7 +471,7 @@ class Reader:
             return False
         if opened is None or isinstance(opened, Undecryptable):
             return False
-        meaning = self._around.matrix.interpret(opened)
+        meaning = self.around.matrix.interpret(opened)
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
@@ -499,7 +500,7 @@ class Reader:
             if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
             elif isinstance(stored, EraseRoom | ErasePerson):
-                await carry_out(self._around, visit, stored)
+                await carry_out(self.around, visit, stored)
             else:
                 self._simple(visit, stored)
         except Exception as error:
@@ -515,7 +516,7 @@ class Reader:
 
     def _put_out(self, visit: Visit) -> None:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
-        if self._around.matrix.serves(visit.record.host):
+        if self.around.matrix.serves(visit.record.host):
             return
         if visit.record.membership is _JOINED:
             people.put_out(visit)
@@ -565,7 +566,7 @@ class Reader:
         """Look whether events that could not be read can be now. Raises like `handle`."""
         opened = []
         for event in visit.record.sealed:
-            raw = await self._around.matrix.open(event.raw)
+            raw = await self.around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
                 happened = self._readable(visit, raw, visit.now, may_wait=True, encrypted=True)
@@ -585,7 +586,7 @@ class Reader:
 
     async def _other_room(self, here: RoomRecord) -> RoomRecord | None:
         """Another direct room of this customer's and host's; one with a chat goes before."""
-        for room_id in (await self._around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
+        for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
             other = None if room_id == self._room_id else await self._record_of(room_id)
             if other is not None and (other.host, other.direct) == (here.host, True):
                 return other
@@ -593,7 +594,7 @@ class Reader:
 
     async def _record_of(self, room_id: RoomId | None) -> RoomRecord | None:
         """Another room as it is stored; None for one that this version cannot read."""
-        stored = None if room_id is None else (await self._around.store.load(room_id)).room
+        stored = None if room_id is None else (await self.around.store.load(room_id)).room
         with suppress(ValueError):
             return load_record(stored.record) if stored is not None and stored.record else None
         return None
@@ -619,18 +620,18 @@ class Reader:
         if where is not None and self._seen_to(visit, raw, where):
             return True
         # A transaction of the homeserver may wait for this, and with it all other rooms.
-        opened = await self._around.matrix.open(raw, ask=False)
+        opened = await self.around.matrix.open(raw, ask=False)
         if visit.record.membership is not _JOINED:
             # As it came: it is parked if we are entering, and else none of our business.
             opened = raw
         elif isinstance(opened, Undecryptable) and opened.later:
             if not may_wait:
                 return False
-            patience = references.key_patience(received, self._around.clock.now())
-            opened = await self._around.matrix.open(raw, patience)
-            visit.now = self._around.clock.now()
+            patience = references.key_patience(received, self.around.clock.now())
+            opened = await self.around.matrix.open(raw, patience)
+            visit.now = self.around.clock.now()
         if isinstance(opened, Undecryptable):
-            meaning = self._around.matrix.interpret(raw)
+            meaning = self.around.matrix.interpret(raw)
             if isinstance(meaning, Unreadable):
                 meaning = replace(meaning, key=opened.key)
                 receive(visit, meaning, raw, received, Facts(), command=None)
@@ -645,7 +646,7 @@ class Reader:
 
         Else it is of a room that ours has replaced, or an invitation as to any other.
         """
-        upgrade, meaning = visit.record.upgrade, self._around.matrix.interpret(raw)
+        upgrade, meaning = visit.record.upgrade, self.around.matrix.interpret(raw)
         if upgrade is not None and upgrade.into == where:
             if isinstance(meaning, _PARKED) or len(visit.record.parked) < PARKED_LIMIT:
                 _park(visit, EventId(str(raw.get("event_id"))), raw)
@@ -659,7 +660,7 @@ class Reader:
         self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
-        meaning, standing = self._around.matrix.interpret(raw), Standing.ORDINARY
+        meaning, standing = self.around.matrix.interpret(raw), Standing.ORDINARY
         if _elsewhere(visit.record, raw) is not None:
             if not isinstance(meaning, OfMessages):
                 return True  # who comes and goes in a room that was replaced is nobody's business
@@ -683,24 +684,33 @@ class Reader:
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
-            await references.erase(self._around, visit, before, meaning.target)
+            await references.erase(self.around, visit, before, meaning.target)
         return True
 
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
         """Let an invitation happen; those by one person take turns, and count each other."""
-        store, before = self._around.store, visit.record
+        store, before = self.around.store, visit.record
         await self.turn.take(invited.by)
-        rooms = len(await store.rooms_of(invited.by))
+        rules = people.enterprise_for(visit, invited)
+        rooms = [one for one in await store.rooms_of(invited.by) if await self._is_of(rules, one)]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
-        others = () if self._room_id in begun else tuple(begun.values())
-        facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
+        lately = () if self._room_id in begun else begun
+        others = tuple([begun[one] for one in lately if await self._is_of(rules, one)])
+        facts = Facts(rooms_of_inviter=len(rooms), rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
+    async def _is_of(self, rules: Rules, room_id: RoomId) -> bool:
+        """True if these rules' enterprise serves the room, as always where there is only one."""
+        if not rules.enterprise:
+            return True
+        record = await self._record_of(room_id) or RoomRecord(room_id)
+        return rules.rules_of(record.enterprise) is rules
+
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
-        found = await references.original(self._around, self._room_id, event_id)
+        found = await references.original(self.around, self._room_id, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (Spoke, Corrected, Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender
@@ -718,7 +728,7 @@ class Reader:
         record, about = visit.record, references.refers_to(visit.record, meaning)
         if about is None or about in record.erasing:
             return None
-        earlier = await references.recall(self._around, self._room_id, about)
+        earlier = await references.recall(self.around, self._room_id, about)
         if earlier is None or not isinstance(earlier.content, model.CustomerText):
             return earlier
         # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
@@ -730,16 +740,16 @@ class Reader:
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """Authority to configure the room; asked anew each time, as it is rare and may change."""
-        if self._around.rules.permission(person) is Permission.ADMIN:
+        if visit.rules.permission(person) is Permission.ADMIN:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host
         members = [one.user for one in visit.record.people]
         for attempt in range(STANDING_TRIES):
             try:
-                asked = self._around.matrix.power_levels(room_id, host, (person, *members))
+                asked = self.around.matrix.power_levels(room_id, host, (person, *members))
                 levels = await asked
             except Unavailable:
-                await self._around.clock.sleep(attempt + 1)
+                await self.around.clock.sleep(attempt + 1)
             except Refused:
                 return Standing.UNKNOWN
             else:

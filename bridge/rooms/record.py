@@ -253,6 +253,8 @@ class RoomSettings(Value, frozen=True):
     """Opening hours, as of a queue in the config."""
     texts: tuple[tuple[str, str], ...] = ()
     """Sentences of the room's own: names of `rules.TEXTS`, each with its words."""
+    enterprise: str | None = None
+    """Of those that share the bot; it is followed while there is no chat (`people.settled`)."""
 
 
 class SealedEvent(Value, frozen=True):
@@ -363,6 +365,8 @@ class RoomRecord(Value, frozen=True):
     key: str = ""
     """Stands for the room in its login names at the call centre (`Rules.login_key`). Kept, as the
     secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
+    enterprise: str = ""
+    """The call centre that serves it, one while a chat runs; "": the only one, or the first."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
     was_direct: bool = False

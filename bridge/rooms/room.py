@@ -31,7 +31,7 @@ from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, S
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -43,13 +43,7 @@ from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import (
-    RoomRecord,
-    changed_chats,
-    kept_chats,
-    load_record,
-    taken,
-)
+from bridge.rooms.record import RoomRecord, changed_chats, kept_chats, load_record, taken
 from bridge.rooms.store import (
     Commit,
     Committed,
@@ -77,6 +71,7 @@ from bridge.rooms.visit import (
     Ticket,
     Trouble,
     Visit,
+    causes,
     entries_of,
     log_fields,
     peek,
@@ -92,6 +87,7 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
+_UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = Lane.WEBCHAT, Outcome.DELIVERED
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
@@ -110,9 +106,17 @@ class LaneRunner(Protocol):
         """
 
 
+class Enterprise(NamedTuple):
+    """One call centre, as its rooms see it."""
+
+    around: Surroundings
+    runners: Mapping[Lane, LaneRunner]
+
+
 class EnginePort(Protocol):
     """The `Engine`, as its rooms see it."""
 
+    def enterprise(self, name: str) -> Enterprise: ...
     @property
     def reading(self) -> asyncio.Semaphore: ...
     def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None: ...
@@ -132,17 +136,14 @@ class Room:
     def __init__(
         self,
         room_id: RoomId,
-        around: Surroundings,
-        runners: Mapping[Lane, LaneRunner],
         engine: EnginePort,
     ) -> None:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True
-        self._around = around
-        self._runners = runners
+        self.around, self._runners = engine.enterprise("")
         self._engine = engine
-        self._reader = Reader(room_id, around)
+        self._reader = Reader(room_id, self.around)
         self.revision = 0
         self._lags = False
         """The stored record lacks what follows from an outcome (`record.taken`)."""
@@ -175,9 +176,9 @@ class Room:
         """The room on Matrix that let nothing in, while it is being replaced."""
         self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
-        self._loops = Loops(spawn, around.clock.sleep, self.go_on, self._log)
-        self._receipts = Receipts(self, around)
-        self.typist = Typist(self, around, spawn)
+        self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
+        self._receipts = Receipts(self, self.around)
+        self.typist = Typist(self, self.around, spawn)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -274,9 +275,8 @@ class Room:
 
     @property
     def account(self) -> Account:
-        record = self.record
-        name = record.displayname or record.customer
-        running = isinstance(record.conversation.phase, (model.Queued, model.Chatting))
+        record, phase = self.record, self.record.conversation.phase
+        name, running = record.displayname or record.customer, isinstance(phase, _UNDER_WAY)
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
@@ -288,12 +288,11 @@ class Room:
         for ended in reversed(self._outcomes.values()):
             if ended.settlement.anchor == name and ended.settlement.event_id is not None:
                 return ended.settlement.event_id
-        return await self._around.store.anchor(self.room_id, name)
+        return await self.around.store.anchor(self.room_id, name)
 
     async def written(self) -> None:
         """Return once all that has happened is durable; raises the StoreError if it is not."""
-        error = await self._until_written()
-        if error is not None:
+        if (error := await self._until_written()) is not None:
             raise error
 
     async def pause(self, seconds: float) -> None:
@@ -314,7 +313,7 @@ class Room:
     def erasable(self) -> bool:
         """True once all of a room that is to be erased may go, or has been waited for for long."""
         idle = self.idle and not wants_link(self.record.conversation)
-        return not self.behind and has_ended(self.durable, self._around.clock.now(), idle=idle)
+        return not self.behind and has_ended(self.durable, self.around.clock.now(), idle=idle)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -337,11 +336,23 @@ class Room:
     def _has_to_ask(self) -> bool:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = references.erasing_due(self.record)
-        due = moment is not None and moment <= self._around.clock.now()
+        due = moment is not None and moment <= self.around.clock.now()
         return bool(self.record.sealed) or due or self.record.gone_at is not None
 
+    def _move_to(self, enterprise: str) -> None:
+        """Be served by this enterprise from now on; no link of another's speaks for the room."""
+        former, (self.around, self._runners) = self.around, self._engine.enterprise(enterprise)
+        if self.around is not former:
+            if self._linked:
+                self._engine.spawn(former.link.leave([self.room_id]))
+            self._linked, around = (), self.around
+            self._reader.around = self._receipts.around = self.typist.around = around
+
     def _visit(self) -> Visit:
-        return Visit(self.record, self._around.rules, self._around.clock.now())
+        record, rules = self.record, self.around.rules
+        if record.settings.enterprise is not None and not any(self._rows.values()):
+            record, rules = people.chosen(record, rules)
+        return Visit(record, rules, self.around.clock.now())
 
     def _handle_now(self, came: Sequence[Came]) -> int:
         """Let inputs happen at once; returns how many of them did."""
@@ -354,7 +365,7 @@ class Room:
                 visit.undo(mark)
                 break
             made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
-            self._around.measures.handling.observe(0)
+            self.around.measures.handling.observe(0)
             self._lately = (*self._lately[-7:], one.key or "")
             handled += 1
         if handled:
@@ -364,6 +375,8 @@ class Room:
     def _adopt(self, visit: Visit, entries: Iterable[Entry], *, implied: bool = False) -> None:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
+        if record.enterprise is not old.enterprise:
+            self._move_to(record.enterprise)
         if record.chats is not old.chats:
             draft.chats += tuple(changed_chats(old.chats, record.chats))
             if len(record.chats) > 1:
@@ -421,7 +434,8 @@ class Room:
             people.passed(visit)
             if self.record.sealed:
                 await self._reader.try_again(visit)
-            await references.erase_more(self._around, visit, self._causes())
+            under_way = (row for lane in Lane for row in self.rows(lane))
+            await references.erase_more(self.around, visit, causes(under_way, self._drafts))
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._trouble.poisonous:
@@ -433,19 +447,12 @@ class Room:
                 break
         return done
 
-    def _causes(self) -> set[str]:
-        """The Matrix events that an open effect carries or answers."""
-        causes = {row.cause for rows in self._rows.values() for row in rows.values()}
-        for draft in self._drafts:
-            causes |= {one.effect.cause for one in draft.entries if one.effect is not None}
-        return {cause for cause in causes if cause}
-
     def _handled(
         self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
     ) -> bool:
         """Adopt what came of signals and inputs that waited; False if nothing did."""
         if not (done or visit.effects) and visit.record == self.record:
-            self._announce(next_moment(self.durable, self._around.rules), visit.now + AGAIN)
+            self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
             return False
         self._adopt(visit, entries_of(visit.effects))
         draft, buried = self._draft, {seq for seq, _ in visit.buried}
@@ -454,7 +461,7 @@ class Room:
         draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
-            self._around.measures.handling.observe((visit.now - row.received) / 1000)
+            self.around.measures.handling.observe((visit.now - row.received) / 1000)
         return True
 
     async def _until_written(self) -> StoreError | None:
@@ -545,7 +552,7 @@ class Room:
 
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Note what came of an effect, and let it happen."""
-        now, lane = self._around.clock.now(), row.lane
+        now, lane = self.around.clock.now(), row.lane
         if lane is _WEBCHAT and done.outcome is _DELIVERED:
             self._answered = now
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
@@ -587,9 +594,9 @@ class Room:
         if record is not None:
             self._lags = draft.implied
         if record is not None and not draft.implied:
-            self._deadline = next_moment(record, self._around.rules)
+            self._deadline = next_moment(record, self.around.rules)
             room = stored_as(record, self.revision, self._deadline)
-        now = self._around.clock.now()
+        now = self.around.clock.now()
         if draft.entries:
             lately = now - self._answered <= ANSWERED_LATELY
             free = not (self._loops.stopping or self._rows[_WEBCHAT])
@@ -628,7 +635,7 @@ class Room:
             if self._ended is not None:
                 self._ended.add(row.seq)
             age = (settlement.now - row.created) / 1000
-            self._around.measures.delivery(row.lane, settlement.outcome).observe(age)
+            self.around.measures.delivery(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
@@ -637,9 +644,9 @@ class Room:
             ticket.known += known
             ticket.ended(self.room_id)
         for was, chat in draft.chats:
-            self._around.measures.chat_went_on(was, chat)
+            self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
-            self._note_phase(before.conversation, after.conversation, now)
+            self.around.note_phase(self._log, before.conversation, after.conversation, now)
         if draft.record is not None:
             self._announce(self._deadline)
 
@@ -662,14 +669,6 @@ class Room:
                 ticket.ended(self.room_id, error)
         self.go_on()
 
-    def _note_phase(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
-        """Tell log, metrics and waiting times of a conversation's new phase."""
-        old, new = before.phase, after.phase
-        self._around.waits.note(before, after, now)
-        name = type(new).__name__
-        self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
-        self._around.measures.phase_entered(name)
-
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.
 
@@ -684,11 +683,13 @@ class Room:
         self._inputs, self._ended = {}, set()
         try:
             async with self._engine.reading:
-                loaded = await self._around.store.load(self.room_id)
+                loaded = await self.around.store.load(self.room_id)
             stored = RoomRecord(self.room_id)
             if loaded.room is not None:
                 self.revision = loaded.room.revision
                 stored = load_record(loaded.room.record) if loaded.room.record else stored
+            self._move_to(stored.enterprise)
+            stored = people.named(stored, self.around.rules)
             self.record = self.durable = recovered(stored, loaded)
             self._lags = self.record is not stored
             self._merge(loaded, self._ended)
@@ -697,7 +698,7 @@ class Room:
             raise
         finally:
             self._busy, self._ended = False, None
-        self._announce(next_moment(self.durable, self._around.rules))
+        self._announce(next_moment(self.durable, self.around.rules))
 
     def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
         """Put what was read together with what has happened since it was."""
@@ -731,7 +732,7 @@ class Room:
 
         What no database can hold of it is left out: then the effect is a dead letter.
         """
-        store, now, seq = self._around.store, self._around.clock.now(), ended.row.seq
+        store, now, seq = self.around.store, self.around.clock.now(), ended.row.seq
         came = [one.new_input(self.room_id) for one in ended.came]
         commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
         (answer,) = await store.commit([commit])
@@ -760,9 +761,9 @@ class Room:
         linked = wanted, type(state.phase), login, key, record.customer, record.displayname
         if linked != self._linked:
             if wanted:
-                self._around.link.keep(self.account)
+                self.around.link.keep(self.account)
             else:
-                self._around.link.release(self.room_id)
+                self.around.link.release(self.room_id)
             self._linked = linked
         if due is not None:
             self._engine.due(self.room_id, max(due, not_before))

@@ -40,11 +40,15 @@ KEYS = ("queue", "from", "language", "start", "paused", "hours", "texts")
 """Those of the state event `org.matrix_webchat.room`."""
 BY_COMMAND = (*KEYS[:-1], *(f"text.{name}" for name in TEXTS))
 """The same for commands, which change one sentence at a time."""
+ENTERPRISE = "enterprise"
+"""A further one, where several call centres share a bot."""
 LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
 """Characters of a room's own."""
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
+GONE = "?"
+"""Stands for every enterprise that is not configured any more: it serves nobody."""
 LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500
@@ -66,6 +70,14 @@ class Rules(msgspec.Struct, frozen=True):
     permission: Callable[[str], Permission]
     queue_of_user: Callable[[UserId], QueueId | None]
     """The queue whose user this is, or None."""
+    enterprise: str = ""
+    """The id of the call centre whose rules these are; "": the only one."""
+    choices: tuple[str, ...] = ()
+    """Enterprises that share its bot, if there are several: a room that invited it can choose."""
+    enterprises_of: Callable[[str], tuple[str, ...]] = lambda _: ()
+    """Those for which a user of ours speaks, the first first."""
+    rules_of: Callable[[str], Rules | None] = lambda _: None
+    """The rules of another enterprise, as they are at the moment."""
     bot_name: str = "WebChat"
     prefix: str = "!wc"
     language: str = DEFAULT_LANGUAGE
@@ -107,6 +119,11 @@ class Rules(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
 
+    def of_room(self, settings: RoomSettings) -> Rules:
+        """The rules of the enterprise that a room's admin has chosen, else these."""
+        chosen = settings.enterprise
+        return (chosen in self.choices and self.rules_of(chosen)) or self
+
     def begins_command(self, word: str) -> bool:
         """True if a word begins with the prefix, however it is written."""
         return folded(word).startswith(self._prefix)
@@ -140,8 +157,9 @@ class Rules(msgspec.Struct, frozen=True):
 
     def queue_for(self, record: RoomRecord) -> QueueId:
         """The room admin's choice, else the queue of the user who was invited, else the default."""
-        if record.settings.queue is not None:
-            return record.settings.queue
+        settings = record.settings
+        if settings.queue is not None and settings.enterprise in {None, self.enterprise}:
+            return settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 
     def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
@@ -251,10 +269,12 @@ class BadOrder(Exception):
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
     """The settings of a state event, else the config's; BadOrder: nothing of it counts."""
     settings = RoomSettings()
-    for key, value in content.items():
-        if key not in KEYS:
-            raise _bad_key(key, KEYS)
-        settings = _changed(settings, key, value, rules)
+    known = KEYS if not rules.choices else (*KEYS, ENTERPRISE)
+    # The enterprise first: its queues are others.
+    for key in sorted(content, key=lambda one: one != ENTERPRISE):
+        if key not in known:
+            raise _bad_key(key, known)
+        settings = _changed(settings, key, content[key], rules)
     return settings
 
 
@@ -275,6 +295,7 @@ def written(settings: RoomSettings) -> dict[str, str]:
     All others are as the operator's config says.
     """
     chosen = {
+        ENTERPRISE: settings.enterprise,
         "queue": None if settings.queue is None else str(settings.queue),
         "from": settings.source,
         "language": settings.language,
@@ -300,7 +321,7 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
 
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
-    if key not in BY_COMMAND:
+    if key not in (*BY_COMMAND, ENTERPRISE):
         raise _bad_key(key)
     if key.startswith("text."):
         name = key.removeprefix("text.")
@@ -315,8 +336,13 @@ def _bad_key(key: str, known: tuple[str, ...] = BY_COMMAND) -> BadOrder:
 
 def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> RoomSettings:
     match key:
+        case "enterprise" if rules.choices:  # see `ENTERPRISE`
+            chosen = _one_of(key, value, rules.choices)
+            if chosen == settings.enterprise:
+                return settings
+            return replace(settings, enterprise=chosen, queue=None, source=None)
         case "queue":
-            return replace(settings, queue=_queue(value, rules))
+            return replace(settings, queue=_queue(value, rules.of_room(settings)))
         case "from":
             return replace(settings, source=_one_of(key, value, SOURCES))
         case "language":
@@ -342,7 +368,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
             others[key.removeprefix("text.")] = _sentence(key, value)
             return replace(settings, texts=tuple(sorted(others.items())))
         case _:
-            raise _bad_key(key)
+            raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
 
 
 def _queue(value: object, rules: Rules) -> QueueId:

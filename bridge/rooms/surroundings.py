@@ -17,6 +17,7 @@ the mean, else the impatient would make the queue look short.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -223,7 +224,9 @@ class Learnt(msgspec.Struct, frozen=True):
 class Waits:
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, enterprise: str = "") -> None:
+        """`enterprise` sets its facts apart from others'."""
+        self._prefix = f"{enterprise}:" if enterprise else ""
         self._learnt: dict[QueueId, Learnt] = {}
         self._unsaved: set[QueueId] = set()
         self._queues: tuple[int, ...] = ()
@@ -268,7 +271,7 @@ class Waits:
         """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
         self._queues = tuple(queues)
         for queue_id in map(QueueId, self._queues):
-            stored = await facts.fact(_name(queue_id))
+            stored = await facts.fact(self._name(queue_id))
             if stored is None:
                 continue
             try:
@@ -281,7 +284,7 @@ class Waits:
         try:
             for queue_id in sorted(self._unsaved):
                 learnt = self._learnt[queue_id]
-                await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
+                await facts.save_fact(self._name(queue_id), msgspec.json.encode(learnt).decode())
                 if self._learnt[queue_id] is learnt:
                     self._unsaved.discard(queue_id)
         except StoreError as error:
@@ -313,9 +316,67 @@ class Waits:
         except StoreError as error:
             self._log.warning("the database did not answer", why=str(error))
 
+    def _name(self, queue_id: QueueId) -> str:
+        return f"waits:{self._prefix}{queue_id}"
 
-def _name(queue_id: QueueId) -> str:
-    return f"waits:{queue_id}"
+
+# --- deadlines ------------------------------------------------------------------------------------
+
+
+LONGEST_SLEEP = 3600.0
+"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
+FEW_DEADLINES = 64
+"""Entries of the timetable for which it is not worth while to drop those without meaning."""
+
+
+class Timetable(msgspec.Struct, eq=False):
+    """A heap of deadlines: one moment a room, the soonest that it has asked for.
+
+    Wakes each room at its moment, while `run` runs. A room whose deadline has moved back is woken
+    at the old moment and names the new one. One that asks for a sooner moment leaves its former
+    entry behind; the heap is built anew before that makes it more than twice as long.
+    """
+
+    _clock: Clock
+    _wake: Callable[[RoomId], None]
+    _moments: dict[RoomId, int] = {}
+    _heap: list[tuple[int, RoomId]] = []
+    _sooner: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+
+    def add(self, room_id: RoomId, moment: int) -> None:
+        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
+        if moment >= self._moments.get(room_id, moment + 1):
+            return
+        self._moments[room_id] = moment
+        heapq.heappush(self._heap, (moment, room_id))
+        if len(self._heap) > FEW_DEADLINES + 2 * len(self._moments):
+            self._heap = [(due, room) for room, due in self._moments.items()]
+            heapq.heapify(self._heap)
+        if self._heap[0] == (moment, room_id):
+            self._sooner.set()
+
+    async def run(self) -> None:
+        while True:
+            self._sooner.clear()
+            while self._heap and self._heap[0][0] <= self._clock.now():
+                moment, room_id = heapq.heappop(self._heap)
+                if self._moments.get(room_id) == moment:
+                    del self._moments[room_id]
+                    self._wake(room_id)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the first moment, or until a sooner one is added."""
+        if not self._heap:
+            await self._sooner.wait()
+            return
+        seconds = (self._heap[0][0] - self._clock.now()) / 1000
+        async with asyncio.TaskGroup() as tasks:
+            sooner = tasks.create_task(self._sooner.wait())
+            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
+            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
+            sooner.cancel()
+            moment.cancel()
 
 
 # --- dependencies ---------------------------------------------------------------------------------
@@ -481,7 +542,7 @@ class Measures(Protocol):
 
 
 class Surroundings(msgspec.Struct):
-    """Dependencies handed from the composition root to every room, reader and lane.
+    """Dependencies handed by the composition root to all rooms, readers and lanes of an enterprise.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.
@@ -501,3 +562,17 @@ class Surroundings(msgspec.Struct):
     """Which rooms have replaced others; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
+
+    def note_phase(
+        self,
+        log: structlog.stdlib.BoundLogger,
+        before: model.Conversation,
+        after: model.Conversation,
+        now: int,
+    ) -> None:
+        """Tell log, metrics and waiting times of a conversation's new phase."""
+        name = type(after.phase).__name__
+        self.waits.note(before, after, now)
+        told = {"enterprise": self.rules.enterprise} if self.rules.enterprise else {}
+        log.info("phase", before=type(before.phase).__name__, after=name, chat=after.number, **told)
+        self.measures.phase_entered(name)

@@ -255,6 +255,8 @@ def log_fields(
     `event_id` is what the row came of, for `trace`: an event, or WebChat's number of a push.
     """
     fields: dict[str, object] = {"room": record.room_id, "chat": record.conversation.number}
+    if record.enterprise:
+        fields["enterprise"] = record.enterprise
     if row is not None:
         fields |= {"event_id": row.cause, "seq": row.seq}
     return fields if what is None else fields | {"what": type(what).__name__}
@@ -451,7 +453,9 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:
     """Write a row of the audit about the room."""
-    visit.changes.append(Change(visit.now, *by, key, before, after, visit.record.room_id))
+    record = visit.record
+    row = Change(visit.now, *by, key, before, after, record.room_id, record.enterprise)
+    visit.changes.append(row)
 
 
 def undo(visit: Visit, by: By) -> bool:
@@ -696,3 +700,11 @@ def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
             effect = replace(effect, attempted=False)
         at_once = False
         yield Entry(entry.came, effect)
+
+
+def causes(rows: Iterable[EffectRow], drafts: Iterable[Draft]) -> set[str]:
+    """The Matrix events that an open effect carries or answers."""
+    found = {row.cause for row in rows}
+    for draft in drafts:
+        found |= {one.effect.cause for one in draft.entries if one.effect is not None}
+    return {cause for cause in found if cause}

@@ -473,11 +473,13 @@ ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
 LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
 # As the view `sessions`, but for who wants a link.
 BUSY = Statement(
-    "SELECT phase, json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
-    "FROM rooms WHERE live GROUP BY 1, 2",
-    "SELECT phase, (replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
-    "-> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
-    "FROM rooms WHERE live GROUP BY 1, 2",
+    "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "
+    "json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
+    "FROM rooms WHERE live GROUP BY 1, 2, 3",
+    "SELECT coalesce(record ->> 'enterprise', ''), phase, "
+    "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
+    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
+    "AS record FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
     "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "

@@ -366,7 +366,9 @@ class SqlStore:
 
     async def busy(self) -> dict[tuple[str, str, QueueId], int]:
         rows = await self._read(sql.BUSY)
-        return {("", phase, queue): count for phase, queue, count in rows if queue is not None}
+        return {
+            (name, phase, queue): count for name, phase, queue, count in rows if queue is not None
+        }
 
     async def accounts(self, after: str, limit: int) -> list[AccountRow]:
         accounts = []

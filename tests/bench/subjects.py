@@ -265,7 +265,9 @@ async def _evenly_shared(session: aiohttp.ClientSession, urls: Sequence[str]) ->
             await asyncio.sleep(0.1)
 
 
-async def open_chats(subject: Subject, webchat: StubWebChat, rooms: Sequence[int]) -> None:
+async def open_chats(
+    subject: Subject, webchat: StubWebChat, rooms: Sequence[int], host: str = BOT
+) -> None:
     """Invite the bot into rooms and say a first word there; returns when all are in a chat."""
     expected = webchat.heard.count("first") + len(rooms)
     for room in rooms:
@@ -274,7 +276,7 @@ async def open_chats(subject: Subject, webchat: StubWebChat, rooms: Sequence[int
             "event_id": f"$invite{room}",
             "room_id": f"!{room}:localhost",
             "sender": f"@customer{room}:localhost",
-            "state_key": BOT,
+            "state_key": host,
             "content": {"membership": "invite", "is_direct": True},
         }
         hello = text(room, f"first{room}", wording("first", room))

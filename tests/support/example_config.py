@@ -46,7 +46,15 @@ def _section(model: type[BaseModel], depth: int) -> Iterator[str]:
         if depth == 0 and key.name != "homeserver":
             yield ""
         comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
-        several = key.shape is Shape.SECTIONS and key.info.is_required()
+        if key.name == "enterprises":
+            yield from _comment(comment, indent)
+            yield f"{indent}# enterprises:"
+            first, *rest = _entry(key.model)
+            yield f"{indent}#   - {first}"
+            yield from (f"{indent}#     {line}" for line in rest)
+            continue
+        needed = any(getattr(one, "min_length", 0) for one in key.info.metadata)
+        several = key.shape is Shape.SECTIONS and needed
         if key.model is not None and (several or key.shape is Shape.SECTION):
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
@@ -59,6 +67,24 @@ def _section(model: type[BaseModel], depth: int) -> Iterator[str]:
         else:
             default = key.info.examples[0] if key.info.examples else key.info.get_default()
             yield from _line(key.name, default, comment, indent)
+
+
+def _entry(model: type[BaseModel] | None) -> Iterator[str]:
+    """An entry of `enterprises`, within a comment: what is as above in it is only named."""
+    for key in keys_of(model or Config).values():
+        comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
+        if key.name == "bridge":
+            yield from _comment(comment, "")
+            yield f"{key.name}:"
+            yield from (f"  {line}" for line in _entry(key.model))
+        elif key.info.examples:
+            line = f"{key.name}: {_flow(key.info.examples[0])}"
+            if len(beside := f"{line}  # {comment}") > _WIDTH - len("#       "):
+                yield from (f"# {comment}", line)
+            else:
+                yield beside
+        elif not (key.shape is Shape.SECTION or key.name == "texts"):
+            yield from _line(key.name, key.info.get_default(), comment, "")
 
 
 def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
@@ -105,6 +131,15 @@ def scalar(value: object) -> str:
     if isinstance(value, str):
         return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
     return json.dumps(value)
+
+
+def _flow(value: object) -> str:
+    """The same of what may hold mappings."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{scalar(one)}: {_flow(value[one])}" for one in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return scalar(value)
 
 
 def _is_plain(text: str) -> bool:

@@ -65,6 +65,8 @@ def _keys(key: Key, above: KeyPath) -> Iterator[tuple[str, str, str]]:
     listed = "[]" if key.shape is Shape.SECTIONS else ""
     name = f"`{render_path(path)}{listed}`{' ↻' if _is_live(path) else ''}"
     yield name, _default(key), _meaning(key)
+    if path in {("enterprises", "webchat"), ("enterprises", "queues"), ("enterprises", "rating")}:
+        return  # with the keys of the top level
     if key.model is not None and key.shape is not Shape.MAPPING:
         for inner in keys_of(key.model).values():
             yield from _keys(inner, path)
@@ -73,6 +75,8 @@ def _keys(key: Key, above: KeyPath) -> Iterator[tuple[str, str, str]]:
 def _is_live(path: KeyPath) -> bool:
     """True if SIGHUP is enough, for it or for all that lies below it."""
     below_server = [("webchat", *one[2:]) for one in LIVE if one[:1] == ("webchat",)]
+    if path[0] == "enterprises":  # what is live of one call centre is so of each
+        path = path[1:]
     names = {*LIVE, *(tuple("from" if part == "source" else part for part in one)
                       for one in below_server)}  # fmt: skip
     return any(path[:length] in names for length in range(1, len(path) + 1))
@@ -101,7 +105,7 @@ def _choices(kind: object) -> list[str]:
 
 
 def _default(key: Key) -> str:
-    if key.info.is_required():
+    if key.info.is_required() or key.name in {"default_queue", "permissions"}:
         return "needed"
     value = key.info.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):

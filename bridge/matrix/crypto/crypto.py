@@ -121,10 +121,10 @@ class Crypto:
         self._server = server
         self._places = Places(rooms, users, vault)
         alone = None if others is None else others.alone
-        self.upkeep = Upkeep(vault, server, users.bot, clock, self._last_look, alone=alone)
+        self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, alone=alone)
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
-        self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.bot))
+        self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self._sharing = Sharing(vault, server, peers, self._places)
         self._arrivals = Arrivals(
             vault,
@@ -133,7 +133,7 @@ class Crypto:
             peers=peers,
             room_keys=self._keys,
             sharing=self._sharing,
-            home=users.bot.partition(":")[2],
+            home=users.main.partition(":")[2],
         )
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()

@@ -286,7 +286,8 @@ class RoomState(Protocol):
 class Users(Protocol):
     """Our users, who get no keys. `users.OurUsers` is one."""
 
-    bot: UserId
+    main: UserId
+    """The bot."""
 
     def hosts(self) -> tuple[UserId, ...]: ...
 

@@ -31,28 +31,33 @@ from bridge.app.serving import (
 from bridge.config import Config
 from bridge.config.model import Queue, Retention
 from bridge.demo.child_process import free_port
+from bridge.ids import AgentId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.ops.metrics import Metrics
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.rules import GONE
 from bridge.rooms.store import FOR_EVER, Backlog, Cutoffs, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
+from bridge.webchat.frames import Agent
 from tests.fakes.clock import START, ManualClock, quiet
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.config.configs import SMALLEST, load
+from tests.unit.config.test_enterprises import TWO
 
 
-def told(folder: Path) -> Config:
+def told(folder: Path, text: str = SMALLEST) -> Config:
     """A bridge with a database of its own, and nobody at the other ends."""
     environment = {
         "MATRIX_WEBCHAT_DATABASE__URL": f"sqlite:///{folder}/bridge.db",
         "MATRIX_WEBCHAT_APPSERVICE__PORT": str(free_port()),
         "MATRIX_WEBCHAT_METRICS__ENABLED": "false",
     }
-    return load(folder, SMALLEST, environment)
+    return load(folder, text, environment)
 
 
 @pytest.mark.parametrize("call", ["fact", "busy_rooms", "live_rooms", "deadlines"])
@@ -101,6 +106,59 @@ async def test_two_media_at_a_time_are_converted_in_threads_of_their_own(
         await asyncio.gather(*map(asyncio.wrap_future, jobs))
     with pytest.raises(RuntimeError):
         around.conversions.submit(convert)
+
+
+@pytest.mark.asyncio
+async def test_call_centres_keep_their_rooms_whatever_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if one is gone, or the short form is back: nobody's rooms become another's."""
+    made: list[Engine] = []
+
+    class Watched(Engine):
+        def __init__(self, *parts: Any, **more: Any) -> None:
+            super().__init__(*parts, **more)
+            made.append(self)
+
+    monkeypatch.setattr(serving, "Engine", Watched)
+    head, acme, best = TWO.partition("  - id: acme")[0], *TWO.split("  - id: ")[1:]
+    entry = "  - id: "
+
+    async def served(text: str) -> list[str]:
+        """Who serves rooms of these names."""
+        async with Serving(told(tmp_path, text)):
+            return [made[-1].rules(name).enterprise for name in ("", "acme", "best", "third")]
+
+    assert await served(SMALLEST) == ["", "", "", ""]
+    assert await served(TWO) == ["acme", "acme", "best", GONE]
+    assert await served(head + entry + best + entry + acme) == ["acme", "acme", "best", GONE]
+    assert await served(head + entry + best) == [GONE, GONE, "best", GONE]
+    assert await served(SMALLEST) == ["", "", GONE, GONE]
+
+
+@pytest.mark.asyncio
+async def test_call_centres_have_links_threads_and_connections_of_their_own(
+    tmp_path: Path,
+) -> None:
+    bridge = Serving(told(tmp_path, TWO))
+    async with bridge:
+        acme, best = bridge._around.values()
+        assert acme.link is not best.link
+        assert acme.conversions is not best.conversions
+        assert acme.waits is not best.waits
+        for shared in ("store", "upgrades", "inviting", "clock"):
+            assert getattr(acme, shared) is getattr(best, shared)
+        assert isinstance(acme.matrix, MatrixAdapter)
+        assert isinstance(best.matrix, MatrixAdapter)
+        assert acme.matrix.homeserver._session is not best.matrix.homeserver._session
+        assert acme.matrix.homeserver.foreign is best.matrix.homeserver.foreign
+        agent = Agent(AgentId("mei"))
+        ghosts = [one.matrix.ghost_of(agent) for one in (acme, best)]
+        assert ghosts == ["@webchat_mei:example.org", "@best_mei:example.org"]
+        config = told(tmp_path, TWO.replace("language: ja", "language: en"))
+        bridge.go_by(config)
+        assert [one.rules.language for one in (acme, best)] == ["en", "en"]
+        assert acme.rules.rules_of("best") is best.rules
 
 
 @pytest.mark.asyncio
@@ -205,7 +263,7 @@ async def test_what_waits_is_counted() -> None:
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
-    assert b'webchat_sessions{phase="Chatting",queue="1"} 1.0' in metrics.render()
+    assert b'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 1.0' in metrics.render()
 
 
 class Server:
@@ -238,7 +296,7 @@ class Server:
 async def test_the_homeservers_way_to_us_is_asked_again(tmp_path: Path) -> None:
     server, heard = Server(), [perf_counter()]
     matrix: Any = server
-    contact = Contact(told(tmp_path), matrix, lambda: heard[-1])
+    contact = Contact(told(tmp_path), {"": matrix}, lambda: heard[-1])
 
     async def asks() -> list[str]:
         server.asked.clear()

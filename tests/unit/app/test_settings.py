@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bridge.app.settings import Passwords, link_settings_of, rules_of, users_of
+from bridge.app.settings import (
+    Passwords,
+    all_rules_of,
+    link_settings_of,
+    rules_of,
+    users_of,
+)
 from bridge.config.hours import parse_hours
 from bridge.ids import QueueId, RoomId
 from bridge.link.learnt import Learnt
@@ -14,6 +20,7 @@ from bridge.link.login import room_key
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
+from tests.unit.config.test_enterprises import TWO
 from tests.unit.link.rig import Facts, RealClock
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
@@ -117,3 +124,30 @@ def test_nobody_elses() -> None:
             box.unseal(room, sealed)
     with pytest.raises(StoreError):
         Passwords("operator's").unseal(HERE, b"garbage")
+
+
+def test_rules_of_several_call_centres_know_one_another(tmp_path: Path) -> None:
+    config = load(tmp_path, TWO)
+    rules = all_rules_of(config, first="acme")
+    acme, best = rules["acme"], rules["best"]
+    assert (acme.enterprise, best.enterprise) == ("acme", "best")
+    assert (acme.bot, best.bot) == ("@webchatbot:example.org", "@bestbot:example.org")
+    assert (acme.choices, best.choices) == ((), ())
+    assert acme.rules_of("best") is best
+    assert best.rules_of("") is acme
+    assert best.rules_of("former") is None
+    assert acme.enterprises_of("@best_queue_1:example.org") == ("best",)
+    room = RoomId("!a:b")
+    assert acme.login_key is not None
+    assert best.login_key is not None
+    assert acme.login_key(room) != best.login_key(room)
+    alone = rules_of(load(tmp_path, SMALLEST), users_of(load(tmp_path, SMALLEST)))
+    assert alone.login_key is not None
+    assert alone.login_key(room) == acme.login_key(room), "the first one's rooms keep their names"
+
+
+def test_who_shares_the_bot_can_be_chosen(tmp_path: Path) -> None:
+    config = load(tmp_path, TWO.replace("      bot: {username: bestbot}\n", ""))
+    rules = all_rules_of(config, first="acme")
+    assert {one.choices for one in rules.values()} == {("acme", "best")}
+    assert {one.bot for one in rules.values()} == {"@webchatbot:example.org"}

@@ -243,7 +243,6 @@ def test_further_checks_get_lines_too(tmp_path: Path) -> None:
     assert str(caught.value) == "config.yaml line 5: webchat.base_url: is not to my taste"
 
 
-LATER = "with a later version"
 REFUSED = [
     (
         "webchat:\n",
@@ -273,7 +272,7 @@ REFUSED = [
     (
         "webchat:\n  base_url: https://crm.example.org/webchat\n",
         "webchat:\n  - base_url: https://a.test/w\n  - base_url: https://b.test/w\n",
-        f"line 6: webchat[1]: a second WebChat server comes {LATER}",
+        "line 6: webchat[1]: is a second server: give each call centre an entry",
     ),
     (
         "default_queue: 1",

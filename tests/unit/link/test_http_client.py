@@ -546,3 +546,21 @@ def test_a_delay_never_leaves_its_bounds(seed: int, tries: int) -> None:
     delays = [backoff.next() for _ in range(tries)]
     assert all(0 <= delay <= 60 for delay in delays)
     assert all(delay >= 0.5 for delay in delays[1:])
+
+
+@pytest.mark.asyncio
+async def test_call_centres_on_one_server_share_its_limit() -> None:
+    """The server counts logins by our address, whoever they are for; what one uses is its own."""
+    facts, clock = Facts(), Clock()
+    both = [replace(SETTINGS, neighbours=2, mark=mark) for mark in ("", "best")]
+    doors = [Door(one, Http(one.timing, None), facts, clock) for one in both]
+    count = SETTINGS.server.login_rate.count
+    assert [door._limiter.free for door in doors] == [count // 2] * 2
+    doors[0].share(2)
+    assert [door._limiter.free for door in doors] == [max(1, count // 4), count // 2]
+    for one in both:
+        await Visits(one, facts, clock).note()
+    assert sorted(facts.kept) == [
+        "visits http://crm/webchat/tpi",
+        "visits http://crm/webchat/tpi best",
+    ]

@@ -630,3 +630,19 @@ async def test_an_account_that_changes_while_the_former_one_logs_in() -> None:
         assert (await rigged.call(OWN, 1, ASK)).ok
         assert server.names[-1] == "ada"
         assert rigged.tokens.kept[ADA.room_id].login_name == "ada"
+
+
+@pytest.mark.asyncio
+async def test_a_token_of_another_call_centre_is_never_used() -> None:
+    """A room may have changed over, and its login name may be the same."""
+    store = KeptTokens()
+    server = answering({"result": 1, "token": "first"}, {"result": 1, "token": "second"})
+    async with server.running():
+        settings = settings_for(server.base_url)
+        async with logging_in(settings, store) as (logins, _, _):
+            assert (await logins.obtain(ADA, None)).value == "first"
+            assert (await logins.obtain(ADA, None)).value == "first"
+        async with logging_in(replace(settings, mark="best"), store) as (logins, _, _):
+            found = await logins.obtain(ADA, None)
+            assert found.value == "second"
+            assert (await logins.obtain(ADA, found)).value == "second"

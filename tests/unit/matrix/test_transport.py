@@ -374,3 +374,27 @@ async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
     async with homeserver(answer) as transport:
         await transport.leave(GHOST, RoomId("!r"), reason)
     assert seen == [body]
+
+
+@pytest.mark.asyncio
+async def test_with_connections_of_its_own_it_acts_as_the_same_devices() -> None:
+    """Another call centre's: what becomes of a user's device, or token, holds for all."""
+    seen: list[tuple[str | None, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        told = request.query.get("org.matrix.msc3202.device_id")
+        seen.append((told, request.headers.get("Authorization")))
+        return web.json_response({"event_id": "$e"})
+
+    async with homeserver(answer) as transport, new_session(verify_tls=True) as session:
+        transport.use_device("BEFORE")
+        other = transport.beside(session)
+        await request(other, {})
+        transport.use_device("NEXT")
+        await request(other, {})
+        transport.use_token(GHOST, "ghost-token")
+        await request(other, {})
+        transport.foreign.add(GHOST)
+        assert GHOST in other.foreign
+    assert [device for device, _ in seen[:2]] == ["BEFORE", "NEXT"]
+    assert seen[2][1] == "Bearer ghost-token"

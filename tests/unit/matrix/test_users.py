@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ids import AgentId, QueueId
-from bridge.matrix.users import OurUsers, escape
+from bridge.matrix.users import NameTaken, OurUsers, escape
 
 OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1), QueueId(12)))
 
@@ -123,3 +123,99 @@ def test_a_template_of_queues_that_cannot_be(template: str, said: str) -> None:
 def test_agents_and_queues_must_not_share_names(template: str, first: str) -> None:
     with pytest.raises(ValueError, match=f"^username_template would give an agent .* {first}"):
         OurUsers("a", "bot", "wc_{agent}", (), template)
+
+
+# --- several call centres -------------------------------------------------------------------------
+
+
+def named(enterprise: str, agents: str, queues: str, bot: str = "webchatbot") -> OurUsers:
+    return OurUsers("a", bot, agents, (QueueId(1),), queues, enterprise=enterprise)
+
+
+ACME = named("acme", "webchat_{agent}", "webchat_queue_{queue}")
+
+
+def test_the_same_agent_and_queue_in_two_call_centres() -> None:
+    both = OurUsers.several([ACME, named("best", "best_{agent}", "bestq_{queue}")], "webchatbot")
+    acme, best = both["acme"], both["best"]
+    mei = AgentId("mei")
+    assert (acme.ghost(mei), best.ghost(mei)) == ("@webchat_mei:a", "@best_mei:a")
+    assert (acme.queue_of("@webchat_queue_1:a"), best.queue_of("@webchat_queue_1:a")) == (1, None)
+    for user, of in (
+        ("@webchat_mei:a", ("acme",)),
+        ("@best_mei:a", ("best",)),
+        ("@bestq_1:a", ("best",)),
+        ("@webchatbot:a", ("acme", "best")),
+        ("@ada:a", ()),
+    ):
+        assert acme.enterprises_of(user) == best.enterprises_of(user) == of
+        assert acme.is_ours(user) is best.is_ours(user) is bool(of)
+    assert acme.hosts() == ("@webchatbot:a", "@webchat_queue_1:a", "@bestq_1:a")
+    assert {regex for regex, only in acme.namespaces if only} == {
+        acme.ghost_regex,
+        best.ghost_regex,
+    }
+    open_ones = {regex for regex, only in best.namespaces if not only}
+    assert open_ones == {acme.queue_regex, best.queue_regex, "^@webchatbot:a$"}
+
+
+def test_a_bot_of_ones_own() -> None:
+    own = [
+        named("acme", "a_{agent}", "aq_{queue}", "abot"),
+        named("best", "b_{agent}", "bq_{queue}", "bbot"),
+    ]
+    acme = OurUsers.several(own, "webchatbot")["acme"]
+    assert (acme.bot, acme.main) == ("@abot:a", "@webchatbot:a")
+    assert acme.hosts()[:3] == ("@webchatbot:a", "@abot:a", "@bbot:a")
+    assert acme.enterprises_of("@bbot:a") == ("best",)
+    assert acme.enterprises_of("@webchatbot:a") == ("acme", "best")
+
+
+@pytest.mark.parametrize(
+    ("agents", "queues", "bot", "said"),
+    [
+        (
+            "webchat_{agent}",
+            "bq_{queue}",
+            "webchatbot",
+            "username_template would give agents names",
+        ),
+        (
+            "webchat_b_{agent}",
+            "bq_{queue}",
+            "webchatbot",
+            "username_template would give agents names",
+        ),
+        ("{agent}_b", "bq_{queue}", "webchatbot", "username_template would give"),
+        (
+            "b_{agent}",
+            "webchat_queue_{queue}",
+            "webchatbot",
+            "queue_username_template would give queues",
+        ),
+        ("b_{agent}", "webchat_queue_7{queue}", "webchatbot", "queue_username_template would give"),
+        ("b_{agent}", "webchat_b{queue}", "webchatbot", "username_template would give an agent"),
+        ("b_{agent}", "bq_{queue}", "webchat_bot", "username_template would give an agent"),
+        (
+            "b_{agent}",
+            "bq_{queue}",
+            "webchat_queue_5",
+            "queue_username_template would give a queue",
+        ),
+    ],
+)
+def test_names_that_two_call_centres_could_have(
+    agents: str, queues: str, bot: str, said: str
+) -> None:
+    with pytest.raises(NameTaken, match=f"^{said}"):
+        OurUsers.several([ACME, named("best", agents, queues, bot)], "webchatbot")
+
+
+def test_templates_that_end_otherwise_give_no_name_twice() -> None:
+    best = named("best", "webchat_{agent}.b.", "webchat_queue_{queue}.b.")
+    with pytest.raises(NameTaken):  # "mei.b." may be an agent of acme's
+        OurUsers.several([ACME, best], "webchatbot")
+    acme = named("acme", "webchat_{agent}.a.", "webchat_queue_{queue}.a.")
+    assert OurUsers.several([acme, best], "webchatbot")["best"].ghost(AgentId("x")) == (
+        "@webchat_x.b.:a"
+    )

@@ -222,3 +222,31 @@ async def test_a_reason_that_changes_is_told_and_our_own_words_are_kept(
     assert "for 5 s" in health.missing()["webchat"], "it is one outage"
     assert capsys.readouterr().out.count("peer unreachable") == 4, "each reason once"
     assert changes.count(("webchat", False)) == 1
+
+
+@pytest.mark.asyncio
+async def test_one_of_several_call_centres_is_enough() -> None:
+    """Which of them are away is told all the same."""
+    clock, peers = TurnedClock(), {name: Peer() for name in ("database", "webchat a", "webchat b")}
+    parts = {name: (f"http://{name}", peer.probe) for name, peer in peers.items()}
+    health = Health(parts, clock, lambda *_: None, any_of=("webchat a", "webchat b"))
+    peers["webchat b"].up = False
+    await once(health)
+    assert health.missing() == {}
+    async with served(health) as url, ClientSession() as session:
+        async with session.get(url + READY) as response:
+            told = await response.json()
+            assert (response.status, list(told["away"])) == (200, ["webchat b"])
+        peers["webchat a"].up = False
+        await once(health)
+        await clock.turn(31)
+        await once(health)
+        async with session.get(url + READY) as response:
+            told = await response.json()
+            assert (response.status, sorted(told["missing"])) == (503, ["webchat a", "webchat b"])
+        peers["webchat a"].up = True
+        peers["database"].up = False
+        await once(health)
+        await clock.turn(31)
+        await once(health)
+        assert list(health.missing()) == ["database"]

@@ -29,26 +29,27 @@ from tests.unit.link.rig import eventually
 
 def test_two_bridges_have_metrics_of_their_own() -> None:
     one, two = Metrics(), Metrics()
-    one.opened(again=False)
-    assert b"bridge_logged_in 1.0" in one.render()
-    assert b"bridge_logged_in 0.0" in two.render()
+    one.of("").opened(again=False)
+    assert b'bridge_logged_in{enterprise=""} 1.0' in one.render()
+    assert b"bridge_logged_in{" not in two.render()
 
 
 def test_the_names() -> None:
     metrics = Metrics()
     metrics.matrix_event.labels("m.room.message").observe(0.01)
-    metrics.connected.labels("database").set(1)
-    metrics.handling.observe(0.003)
-    metrics.delivery("webchat", "delivered").observe(0.25)
-    metrics.phase_entered("Requesting")
-    metrics.phase_entered("Chatting")
+    metrics.connected.labels("database", "").set(1)
+    ours = metrics.of("")
+    ours.handling.observe(0.003)
+    ours.delivery("webchat", "delivered").observe(0.25)
+    ours.phase_entered("Requesting")
+    ours.phase_entered("Chatting")
     text = metrics.render().decode()
     for line in (
         'bridge_matrix_event_count{event_type="m.room.message"} 1.0',
-        'bridge_connected{peer="database"} 1.0',
-        'webchat_phases_total{phase="Requesting"} 1.0',
-        'delivery_seconds_sum{lane="webchat",outcome="delivered"} 0.25',
-        "inbox_seconds_count 1.0",
+        'bridge_connected{enterprise="",peer="database"} 1.0',
+        'webchat_phases_total{enterprise="",phase="Requesting"} 1.0',
+        'delivery_seconds_sum{enterprise="",lane="webchat",outcome="delivered"} 0.25',
+        'inbox_seconds_count{enterprise=""} 1.0',
     ):
         assert line in text, line
     assert "process_resident_memory_bytes" in text
@@ -71,23 +72,24 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
     )
     for before, after in pairwise(chats):
         assert after is not None
-        metrics.chat_went_on(before, after)
-    metrics.chat_went_on(None, Chat(2, QueueId(8), 5_000, started=5_000))  # of an agent's making
+        metrics.of("").chat_went_on(before, after)
+    of_agent = Chat(2, QueueId(8), 5_000, started=5_000)
+    metrics.of("").chat_went_on(None, of_agent)
     text = metrics.render().decode()
     for line in (
-        "webchat_queue_wait_seconds_count 1.0",
-        "webchat_queue_wait_seconds_sum 12.0",
-        'webchat_first_reply_seconds_count{queue="7"} 1.0',
-        'webchat_first_reply_seconds_sum{queue="7"} 15.0',
-        'webchat_ratings_total{queue="7",rating="5"} 1.0',
-        'webchat_ratings_total{queue="7",rating="4"} 1.0',
+        'webchat_queue_wait_seconds_count{enterprise=""} 1.0',
+        'webchat_queue_wait_seconds_sum{enterprise=""} 12.0',
+        'webchat_first_reply_seconds_count{enterprise="",queue="7"} 1.0',
+        'webchat_first_reply_seconds_sum{enterprise="",queue="7"} 15.0',
+        'webchat_ratings_total{enterprise="",queue="7",rating="5"} 1.0',
+        'webchat_ratings_total{enterprise="",queue="7",rating="4"} 1.0',
     ):
         assert line in text, line
     assert 'queue="8"' not in text
     given_up = replace(asked, number=3, ended=9_000)
-    metrics.chat_went_on(asked, given_up)
-    metrics.chat_went_on(given_up, replace(given_up, started=10_000))  # taken up after all
-    assert [(one.number, one.started) for one in metrics.recent] == [
+    metrics.of("").chat_went_on(asked, given_up)
+    metrics.of("").chat_went_on(given_up, replace(given_up, started=10_000))  # taken up after all
+    assert [(one.number, one.started) for _, one in metrics.recent] == [
         (1, 13_000),
         (3, None),
         (3, 10_000),
@@ -98,7 +100,7 @@ def test_a_chat_is_measured_as_it_goes_on() -> None:
 async def test_a_whole_chat_is_measured_once() -> None:
     """In the engine, with a commit that fails in the middle: what was not stored, has not been."""
     metrics, world = Metrics(), World(FlakyStore())
-    world.around.measures = metrics
+    world.around.measures = metrics.of("")
     assert isinstance(world.store, FlakyStore)
     await world.record(ROOM, Idle())
     async with world.running() as engine:
@@ -114,42 +116,43 @@ async def test_a_whole_chat_is_measured_once() -> None:
         metrics.chats(engine.chats())
     text = metrics.render().decode()
     for line in (
-        "webchat_queue_wait_seconds_count 1.0",
-        "webchat_queue_wait_seconds_sum 20.0",
-        'webchat_first_reply_seconds_count{queue="2"} 1.0',
-        'webchat_first_reply_seconds_sum{queue="2"} 25.0',
-        'webchat_sessions{phase="Chatting",queue="2"} 1.0',
+        'webchat_queue_wait_seconds_count{enterprise=""} 1.0',
+        'webchat_queue_wait_seconds_sum{enterprise=""} 20.0',
+        'webchat_first_reply_seconds_count{enterprise="",queue="2"} 1.0',
+        'webchat_first_reply_seconds_sum{enterprise="",queue="2"} 25.0',
+        'webchat_sessions{enterprise="",phase="Chatting",queue="2"} 1.0',
     ):
         assert line in text, line
 
 
 def test_chats_are_counted_by_phase_and_queue() -> None:
     metrics = Metrics()
-    metrics.chats({("Queued", QueueId(1)): 2, ("Chatting", QueueId(1)): 5})
-    metrics.chats({("Chatting", QueueId(1)): 4})
+    metrics.chats({("", "Queued", QueueId(1)): 2, ("", "Chatting", QueueId(1)): 5})
+    metrics.chats({("", "Chatting", QueueId(1)): 4})
     text = metrics.render().decode()
-    assert 'webchat_sessions{phase="Queued",queue="1"} 0.0' in text
-    assert 'webchat_sessions{phase="Chatting",queue="1"} 4.0' in text
+    assert 'webchat_sessions{enterprise="",phase="Queued",queue="1"} 0.0' in text
+    assert 'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 4.0' in text
 
 
 def test_links_count_themselves() -> None:
     metrics = Metrics()
-    metrics.logged_in(1)
-    metrics.logged_in(-20)
-    metrics.logged_in(None)
-    metrics.opened(again=False)
-    metrics.opened(again=True)
-    metrics.closed()
-    metrics.open_failed()
+    ours = metrics.of("")
+    ours.logged_in(1)
+    ours.logged_in(-20)
+    ours.logged_in(None)
+    ours.opened(again=False)
+    ours.opened(again=True)
+    ours.closed()
+    ours.open_failed()
     text = metrics.render().decode()
     for line in (
-        'webchat_logins_total{result="1"} 1.0',
-        'webchat_logins_total{result="-20"} 1.0',
-        'webchat_logins_total{result="none"} 1.0',
-        "bridge_logged_in 1.0",
-        "webchat_ws_connects_total 1.0",
-        "webchat_ws_reconnects_total 1.0",
-        "webchat_ws_connection_failures_total 1.0",
+        'webchat_logins_total{enterprise="",result="1"} 1.0',
+        'webchat_logins_total{enterprise="",result="-20"} 1.0',
+        'webchat_logins_total{enterprise="",result="none"} 1.0',
+        'bridge_logged_in{enterprise=""} 1.0',
+        'webchat_ws_connects_total{enterprise=""} 1.0',
+        'webchat_ws_reconnects_total{enterprise=""} 1.0',
+        'webchat_ws_connection_failures_total{enterprise=""} 1.0',
     ):
         assert line in text, line
 
@@ -223,12 +226,12 @@ async def test_a_loop_that_stood_still_is_logged() -> None:
 @pytest.mark.asyncio
 async def test_metrics_are_served_and_nothing_else() -> None:
     metrics = Metrics()
-    metrics.opened(again=False)
+    metrics.of("").opened(again=False)
     async with metrics_server(metrics, "127.0.0.1", 0) as port, ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert response.status == 200
             assert response.content_type == "text/plain"
-            assert "bridge_logged_in 1.0" in await response.text()
+            assert 'bridge_logged_in{enterprise=""} 1.0' in await response.text()
         async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
             assert response.status == 404
 
@@ -264,6 +267,23 @@ async def test_an_address_that_is_none_is_named_with_its_key(hostname: str) -> N
     with pytest.raises(CannotListen, match=f"metrics.hostname {hostname}, metrics.port 1: "):
         async with metrics_server(Metrics(), hostname, 1):
             pytest.fail("listening")
+
+
+def test_call_centres_are_told_apart() -> None:
+    metrics = Metrics()
+    acme, best = metrics.of("acme"), metrics.of("best")
+    acme.phase_entered("Chatting")
+    best.opened(again=False)
+    acme.delivery("webchat", "delivered").observe(1)
+    metrics.chats({("best", "Queued", QueueId(1)): 3})
+    text = metrics.render().decode()
+    for line in (
+        'webchat_phases_total{enterprise="acme",phase="Chatting"} 1.0',
+        'bridge_logged_in{enterprise="best"} 1.0',
+        'delivery_seconds_count{enterprise="acme",lane="webchat",outcome="delivered"} 1.0',
+        'webchat_sessions{enterprise="best",phase="Queued",queue="1"} 3.0',
+    ):
+        assert line in text, line
 
 
 # --- who connects ---------------------------------------------------------------------------------

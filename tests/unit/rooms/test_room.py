@@ -404,7 +404,7 @@ async def test_a_phase_is_noted_once() -> None:
         await quiet()
         assert world.counts.phases == ["Requesting", "Queued"]
         assert [(was is None, chat.started) for was, chat in world.counts.chats] == [(True, None)]
-        assert engine.chats() == {("Queued", QueueId(2)): 1}
+        assert engine.chats() == {("", "Queued", QueueId(2)): 1}
         assert world.link.kept == {ROOM}
     phase = (await world.stored()).conversation.phase
     assert isinstance(phase, Queued)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.engine import FEW_DEADLINES, Timetable
+from bridge.rooms.surroundings import FEW_DEADLINES, Timetable
 from tests.fakes.clock import START, ManualClock
 
 A, B = RoomId("!a"), RoomId("!b")

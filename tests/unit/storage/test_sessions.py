@@ -64,6 +64,15 @@ async def test_a_session_is_found_by_any_of_its_names(url: str, open_sql: SqlOpe
     assert str(since).startswith("2023-11-14 22:13:20")
 
 
+async def test_which_of_several_call_centres_serves_a_room(url: str, open_sql: SqlOpener) -> None:
+    async with open_sql() as store:
+        for room_id, enterprise in ((A, "acme"), (B, "")):
+            record = RoomRecord(room_id, enterprise=enterprise)
+            await step(store, StoredRoom(room_id, dump_record(record), False, "Idle"), (), (), 1)
+    found = await asked(url, "SELECT room_id, enterprise FROM sessions ORDER BY room_id")
+    assert found == [(A, "acme"), (B, None)]
+
+
 async def test_a_text_that_databases_refuse_does_not_hide_the_rooms(
     url: str, open_sql: SqlOpener
 ) -> None:

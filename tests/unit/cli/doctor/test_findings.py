@@ -19,3 +19,13 @@ def test_nobody_need_listen() -> None:
     findings = Findings()
     findings.passed("a", "fine")
     assert findings.count(Verdict.PASS) == 1
+
+
+def test_each_line_of_one_of_several_call_centres_names_it() -> None:
+    told: list[Finding] = []
+    findings = Findings(told.append)
+    about = findings.about("best")
+    about.passed("WebChat login", "as mx-doctor")
+    findings.about("").skipped("database", "later")
+    assert [one.what for one in told] == ["best: WebChat login", "database"]
+    assert findings.all == told

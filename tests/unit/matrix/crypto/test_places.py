@@ -20,7 +20,7 @@ class Rooms(Homeserver):
     def __init__(self) -> None:
         self.states: dict[str, Json] = {}
         self.membership: dict[str, str] = {BOT: "join", ALICE: "join"}
-        self.bot = BOT
+        self.main = BOT
         self.calls = 0
 
     async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:

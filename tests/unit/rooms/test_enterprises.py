@@ -1,0 +1,254 @@
+"""Several call centres: whose a room is, and that nothing of one comes to another."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from bridge.config.model import Permission, Queue
+from bridge.conversation.model import Chatting, Idle, Queued
+from bridge.ids import QueueId, RequestId, RoomId, UserId
+from bridge.rooms.aside import AsideLane
+from bridge.rooms.engine import Engine
+from bridge.rooms.people import moved, settled
+from bridge.rooms.ports import Others
+from bridge.rooms.record import Membership, Order, OwnLogin, RoomRecord, RoomSettings, dump_record
+from bridge.rooms.room import Enterprise, LaneRunner
+from bridge.rooms.rules import GONE, BadOrder, Rules, set_by_name, settings_of_event
+from bridge.rooms.store import Lane, StoredRoom
+from bridge.rooms.surroundings import Surroundings, Waits
+from bridge.rooms.to_matrix import MatrixLane
+from bridge.rooms.to_webchat import WebChatLane
+from bridge.webchat.frames import ChatStarted, Received
+from tests.fakes import flow
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.link import FakeLink
+from tests.unit.rooms.visits import ADA, BOT, RULES
+
+OTHER = RoomId("!other:example.org")
+BEST_USER = UserId("@best_queue_1:example.org")
+REPAIRS = Queue(id=1, name="Repairs")
+
+
+class Two(World):
+    """Two call centres with one bot, and queues of the same number: `acme` and `best`.
+
+    Attributes:
+        best_link: the second one's server; `link` is the first one's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.best_link = FakeLink()
+        self.known: dict[str, Rules] = {}
+        self.served: dict[str, Permission] = {}
+        acme = self._rules("acme", self.around.rules)
+        best = self._rules(
+            "best",
+            replace(
+                self.around.rules,
+                queues=(REPAIRS,),
+                default_queue=QueueId(1),
+                queue_of_user=lambda user: QueueId(1) if user == BEST_USER else None,
+            ),
+        )
+        self.around.rules = acme
+        self.best = replace(self.around, link=self.best_link, rules=best, waits=Waits("best"))
+        nobody = replace(acme, enterprise=GONE, permission=lambda _: Permission.NONE)
+        self.gone = replace(self.around, link=FakeLink(), rules=nobody)
+
+    def _rules(self, name: str, rules: Rules) -> Rules:
+        self.known[name] = replace(
+            rules,
+            enterprise=name,
+            choices=("acme", "best"),
+            permission=lambda user: self.served.get(name, RULES.permission(user)),
+            enterprises_of=lambda user: ("best",) if user == BEST_USER else ("acme", "best"),
+            rules_of=lambda one: self.known.get(one or "acme"),
+            login_key=lambda room_id: f"{name} {room_id}",
+        )
+        return self.known[name]
+
+    def engine(self, others: Others | None = None) -> Engine:
+        def served(around: Surroundings) -> Enterprise:
+            lanes: dict[Lane, LaneRunner] = {
+                Lane.WEBCHAT: WebChatLane(around),
+                Lane.MATRIX: MatrixLane(around, "test", self.dated),
+                Lane.ASIDE: AsideLane(around),
+            }
+            return Enterprise(around, lanes)
+
+        every = {"acme": served(self.around), "best": served(self.best), GONE: served(self.gone)}
+        every[""] = every["acme"]
+        return Engine(*every[""], linger=0, enterprises=every)
+
+    async def take_part(self, engine: Engine, room_id: RoomId = ROOM, host: UserId = BOT) -> None:
+        """Invite `host` into a room, and write there."""
+        await engine.accept_events([self.invitation(room_id, host)])
+        await quiet()
+        await self.clock.turn(10)
+        await engine.accept_events([self.event(text="anybody?", room_id=room_id)])
+        await quiet()
+        await engine.pushed(room_id, f"start {room_id}", Received(ChatStarted(SESSION, (MEI,))))
+        await quiet()
+        await engine.accept_events([self.event(text="hello", room_id=room_id)])
+        await quiet()
+
+
+@pytest.mark.asyncio
+async def test_a_room_is_theirs_whose_user_was_invited() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        await world.take_part(engine, OTHER, BEST_USER)
+        assert engine.chats() == {
+            ("acme", "Chatting", QueueId(2)): 1,
+            ("best", "Chatting", QueueId(1)): 1,
+        }
+    assert (world.link.texts(ROOM), world.link.texts(OTHER)) == (["hello"], [])
+    assert (world.best_link.texts(ROOM), world.best_link.texts(OTHER)) == ([], ["hello"])
+    acme, best = await world.stored(), await world.stored(OTHER)
+    assert (acme.enterprise, acme.key) == ("acme", f"acme {ROOM}")
+    assert (best.enterprise, best.key) == ("best", f"best {OTHER}")
+
+
+@pytest.mark.asyncio
+async def test_of_several_with_one_bot_the_first_that_serves_the_inviter_has_the_room() -> None:
+    world = Two()
+    world.served["acme"] = Permission.NONE
+    async with world.running() as engine:
+        await world.take_part(engine)
+    assert (await world.stored()).enterprise == "best"
+    assert world.best_link.texts(ROOM) == ["hello"]
+
+
+@pytest.mark.asyncio
+async def test_it_stays_theirs_after_a_start() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine, OTHER, BEST_USER)
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="again", room_id=OTHER)])
+        await quiet()
+    assert world.best_link.texts(OTHER) == ["hello", "again"]
+    assert world.link.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_room_without_a_name_is_the_firsts() -> None:
+    """It was stored while there was only one."""
+    world = Two()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        await engine.pushed(ROOM, "p1", said("hi"))
+        await quiet()
+    assert world.link.texts(ROOM) == ["hello"]
+    assert (await world.stored()).enterprise == "acme"
+
+
+@pytest.mark.asyncio
+async def test_who_is_not_configured_any_more_gets_nothing_and_nobody_else_does() -> None:
+    world = Two()
+    phase = Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,))
+    await world.record(ROOM, phase)
+    record = replace(await world.stored(), enterprise="former")
+    await flow.step(
+        world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
+    )
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+    assert world.link.calls == world.best_link.calls == []
+    assert "refused.permission" in world.matrix.texts(ROOM)
+    assert (await world.stored()).enterprise == "former"
+
+
+@pytest.mark.asyncio
+async def test_another_has_the_room_only_once_the_chat_is_over() -> None:
+    """The customer left the room, and the first call centre does not answer any more."""
+    world = Two()
+    async with world.running() as engine:
+        await world.take_part(engine)
+        world.link.gate.clear()
+        await engine.accept_events([world.event("gone", who=ADA)])
+        await quiet()
+        await engine.accept_events([world.invitation(whom=BEST_USER)])
+        await quiet()
+        await world.clock.turn(10)
+        assert "refused.other_enterprise" in world.matrix.texts(ROOM)
+        assert engine._room(ROOM).around.rules.enterprise == "acme"
+        world.link.gate.set()
+        await quiet()
+        await world.clock.turn(60)
+        await engine.accept_events([world.invitation(whom=BEST_USER)])
+        await quiet()
+        await world.clock.turn(10)
+        assert engine._room(ROOM).around.rules.enterprise == "best"
+
+
+@pytest.mark.asyncio
+async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await world.clock.turn(10)
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise best"))
+        await quiet()
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        await engine.pushed(ROOM, "p", Received(ChatStarted(SESSION, (MEI,))))
+        await engine.accept_events([world.event(text="hello again")])
+        await quiet()
+        assert engine._room(ROOM).around.rules.enterprise == "best"
+        await engine.order(ROOM, Order("operator", "cli", "config set enterprise acme"))
+        await quiet()
+        await engine.accept_events([world.event(text="still here")])
+        await quiet()
+        assert engine._room(ROOM).around.rules.enterprise == "best", "a chat runs"
+    assert world.best_link.texts(ROOM) == ["hello again", "still here"]
+    assert world.link.calls == []
+
+
+def test_settings_are_judged_by_the_chosen_one() -> None:
+    rules = Two().around.rules
+    settings = settings_of_event({"queue": "Repairs", "enterprise": "best"}, rules)
+    assert (settings.enterprise, settings.queue) == ("best", 1)
+    with pytest.raises(BadOrder):
+        settings_of_event({"queue": "Returns", "enterprise": "best"}, rules)
+    with pytest.raises(BadOrder) as bad:
+        set_by_name("enterprise", settings, "third", rules)
+    assert bad.value.values["known"] == ("acme", "best")
+    back = set_by_name("enterprise", settings, "acme", rules)
+    assert (back.enterprise, back.queue) == ("acme", None)
+    with pytest.raises(BadOrder) as bad:
+        set_by_name("enterprise", settings, "best", RULES)
+    assert bad.value.key == "config.bad_key"
+
+
+def test_nothing_that_the_former_knew_goes_along() -> None:
+    rules = Two().best.rules
+    record = RoomRecord(
+        ROOM,
+        membership=Membership.LEFT,
+        enterprise="acme",
+        key="acme's",
+        login=OwnLogin("ada", b"sealed"),
+        settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
+    )
+    after = moved(record, rules)
+    assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
+    assert after.settings == RoomSettings(language="en")
+    assert moved(after, rules) is after
+
+
+def test_a_chat_is_settled_once_nothing_of_it_is_left() -> None:
+    conversation = RoomRecord(ROOM).conversation
+    assert settled(conversation)
+    assert not settled(
+        replace(conversation, phase=Queued(QueueId(1), since=0, request_id=RequestId(1)))
+    )
+    assert not settled(replace(conversation, phase=Idle(linger_until=9)))
