@@ -7,7 +7,7 @@ by themselves, tokens and passwords nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET, structs
 
 from bridge import __version__
 from bridge.admin import shapes
-from bridge.admin.ports import Bridge, Caller, not_found
+from bridge.admin.ports import Bridge, Busy, Caller, not_found
 from bridge.config.hours import parse_hours
 from bridge.config.model import Queue
 from bridge.conversation import model
@@ -38,8 +38,6 @@ LOOK = 100
 """Rooms that are read at a time."""
 MOST_LOOKED = 1000
 """Rooms that are read for a page; what is not found among them is on the next."""
-MOST_LINES = 500
-"""Lines of an event that are looked through for a password."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
@@ -121,9 +119,7 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     )
 
 
-def _queue(
-    bridge: Bridge, enterprise: str, queue: Queue, busy: Mapping[tuple[str, str, QueueId], int]
-) -> shapes.Queue:
+def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.Queue:
     now = bridge.around.clock.now()
     hours = parse_hours(queue.hours) if queue.hours else None
     opened = None if hours is None else hours.is_open(now)
@@ -497,17 +493,10 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     except msgspec.MsgspecError:
         return False  # an effect: whatever makes one has taken passwords out
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
-    # A correction has its words twice, a reply may begin with what it answers.
-    new = content.get("m.new_content") if isinstance(content, dict) else None
-    bodies = [one.get("body") for one in (content, new) if isinstance(one, dict)]
-    lines = [line for body in bodies if isinstance(body, str) for line in (body, *body.split("\n"))]
-    if len(lines) > MOST_LINES:
-        return True
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     read = [
-        commands.parse(text, prefix, prefix_needed=False)
-        for line in lines
-        for text in (line, line.lstrip(">* "))
+        commands.parse(line, prefix, prefix_needed=False)
+        for line in _lines(content)
         for prefix in prefixes
     ]
     return any(
@@ -515,3 +504,12 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
         for one in read
         if one is not None
     )
+
+
+def _lines(content: object) -> Iterator[str]:
+    """The words of an event, and of a correction what is new; also each line, below a quotation."""
+    if isinstance(content, dict):
+        text = content.get("body")
+        if isinstance(text, str):
+            yield from (one.removeprefix("* ") for one in (text, *text.splitlines()))
+        yield from _lines(content.get("m.new_content"))

@@ -398,6 +398,18 @@ class SqlStore:
                 return found, None
         return found, end
 
+    async def newest(self) -> int:
+        ((_, last),) = await self._read(sql.ENDS)
+        return last or 0
+
+    async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
+        found = await self._read(sql.ROWS_AFTER, seq, limit)
+        return [(room_id, sql.ledger_row(row)) for room_id, *row in found]
+
+    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None:
+        found = await self._read(sql.ROW, seq)
+        return (found[0][0], sql.ledger_row(found[0][1:])) if found else None
+
     async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
         rows = await self._read(sql.INPUT, key, room_id)
         return sql.ledger_row(rows[0]) if rows else None

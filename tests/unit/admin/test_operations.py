@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
+from msgspec.structs import replace
 
-from bridge.admin.dispatch import AT_ONCE
+from bridge.admin import views
+from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
 from bridge.admin.operations import BY_NAME, OPERATIONS, Who
-from bridge.admin.ports import Caller
+from bridge.admin.ports import Caller, Overview
+from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
 from bridge.rooms.record import MatrixEvent, Raw, dump_input
-from bridge.rooms.store import Commit, NewInput
+from bridge.rooms.store import Commit, DeadLetter, NewInput
 from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
@@ -118,6 +124,19 @@ async def test_a_room_shows_who_is_there() -> None:
 
 
 @pytest.mark.asyncio
+async def test_many_pages_have_the_rooms_counted_once() -> None:
+    async with office() as there:
+        counted = AsyncMock(return_value={})
+        operations = Dispatcher(replace(there.bridge, busy=counted))
+        ask = Request("GET", "/queues")
+        await asyncio.gather(*(operations.carry_out(ask, OPERATOR) for _ in range(9)))
+        assert counted.await_count == 1
+        await there.world.clock.turn(BUSY_FOR / 1000)
+        await operations.carry_out(ask, OPERATOR)
+        assert counted.await_count == 2
+
+
+@pytest.mark.asyncio
 async def test_queues_show_their_load() -> None:
     async with office() as there:
         sales, returns = (await there.get("/queues"))["queues"]
@@ -164,6 +183,28 @@ async def test_wrong_orders_are_refused_before_anything_is_stored(
         assert says in answer["error"] or path == "orders"
         assert len(answer["error"]) > 20, "a sentence, not a key"
         assert await changes(there) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"body": "!wc login ada letmein"},
+        {"body": "* login ada letmein"},
+        {"body": "* x", "m.new_content": {"body": "!wc login ada letmein"}},
+        {"body": "> <@bob:example.org> hm\n\n!wc 登录 ada letmein"},
+        {"body": "hello, login is my word", "shown": True},
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) -> None:
+    shown = content.pop("shown", False)
+    body = dump_input(MatrixEvent({"type": "m.room.message", "content": content})).decode()
+    letter = DeadLetter("i1", ROOM, 0, "KeyError", body)
+    async with office() as there:
+        overview = SimpleNamespace(letter=AsyncMock(return_value=letter))
+        bridge = replace(there.bridge, overview=cast(Overview, overview))
+        found = await views.get_dead_letter(bridge, OPERATOR, LetterAsked(letter_id="i1"))
+    assert (found.body is not None) is shown
 
 
 @pytest.mark.asyncio

@@ -283,6 +283,31 @@ async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same() -> None:
+    """Its last words are stored before the server has answered the close."""
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "1"})
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            rigged.events.gate.clear()
+            call = tasks.create_task(_reason(rigged.links, 1))
+            links = rigged.links._links
+            await eventually(lambda: any(one._deliveries._queue for one in links.values()))
+            closing = tasks.create_task(rigged.links.aclose())
+            await eventually(lambda: up(rigged) == {})
+            rigged.events.gate.set()
+            await closing
+            assert await asyncio.wait_for(call, 0.2) == (FailureReason.NO_ANSWER, False)
+            assert len(rigged.events.pushes) == 1
+        stuck.set()
+
+
+@pytest.mark.asyncio
 async def test_a_stop_has_a_deadline() -> None:
     """A server that neither answers a close nor reads cannot hold us up."""
     stuck = asyncio.Event()
