@@ -233,11 +233,14 @@ HOLDING_PASSWORDS: list[Raw] = [
     {"body": f"> <@bot:example.org> Hello\n\n{LOGIN}"},
     {"body": f"* {LOGIN}", "m.new_content": {"body": LOGIN}},
     {"body": "* log in", "m.new_content": {"body": LOGIN}},
+    {"body": "\n".join(["!wcxa"] * 600)},  # to read it would hold up all rooms
 ]
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback"])
+@pytest.mark.parametrize(
+    "content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback", "long"]
+)
 async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) -> None:
     async with office() as there:
         store, now = there.world.writing, there.world.clock.now()
