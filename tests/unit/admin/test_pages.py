@@ -171,7 +171,7 @@ async def test_the_room_page_opens_its_room_and_not_the_console(browser: Browser
 
 @pytest.mark.asyncio
 async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> None:
-    path, statuses = f"/room/api/rooms/{ROOM}/orders", []
+    path, statuses, bearer = f"/room/api/rooms/{ROOM}/orders", list[int](), dict[str, str]()
     for _ in range(CHANGES[0] // 2 + 1):
         bearer = {"Authorization": f"Bearer {(await (await browser.bearer()).json())['session']}"}
         statuses += [
