@@ -8,6 +8,7 @@ by themselves, tokens and passwords nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Literal, TypeVar, cast
 
 import msgspec
@@ -38,6 +39,8 @@ LOOK = 100
 """Rooms that are read at a time."""
 MOST_LOOKED = 1000
 """Rooms that are read for a page; what is not found among them is on the next."""
+MOST_LINES = 500
+"""Lines of an event that are looked through for a password: each takes up to 0.1 ms."""
 LIVE = frozenset({"Requesting", "Queued", "Chatting"})
 """Phases of rooms whose link is wanted."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
@@ -494,11 +497,12 @@ def _may_hold_password(bridge: Bridge, letter: DeadLetter) -> bool:
     except msgspec.MsgspecError:
         return False  # an effect: whatever makes one has taken passwords out
     content = stored.raw.get("content") if isinstance(stored, MatrixEvent) else None
+    lines = list(islice(_lines(content), MOST_LINES + 1))
+    if len(lines) > MOST_LINES:
+        return True
     prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
     read = [
-        commands.parse(line, prefix, prefix_needed=False)
-        for line in _lines(content)
-        for prefix in prefixes
+        commands.parse(line, prefix, prefix_needed=False) for line in lines for prefix in prefixes
     ]
     return any(
         one.secret if isinstance(one, commands.Malformed) else commands.COMMANDS[one.verb].secret

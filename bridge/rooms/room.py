@@ -73,8 +73,8 @@ from bridge.rooms.visit import (
     Visit,
     causes,
     entries_of,
-    load_effect,
     log_fields,
+    peek,
     recovered,
     remembered,
     stored_as,
@@ -525,7 +525,7 @@ class Room:
         upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
         shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
         if shut and lane is Lane.MATRIX:
-            rows = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+            rows = (row for row in rows if isinstance(peek(row), EnterRoom))
         return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:

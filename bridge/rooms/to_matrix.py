@@ -58,6 +58,7 @@ from bridge.rooms.visit import (
     can_be_sent_again,
     load_effect,
     log_fields,
+    peek,
 )
 from bridge.texts.durations import clock_time, waiting_range
 from bridge.webchat import frames
@@ -293,7 +294,7 @@ class MatrixLane:
         anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
-            other = load_effect(other_row.effect) if other_row.seq > row.seq else None
+            other = peek(other_row) if other_row.seq > row.seq else None
             if isinstance(other, model.Card) and other.number == card.number:
                 if earlier is not None:
                     return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")

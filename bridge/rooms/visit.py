@@ -219,6 +219,14 @@ def load_effect(body: bytes) -> StoredEffect:
     return _effect.decode(body)
 
 
+def peek(row: EffectRow) -> StoredEffect | None:
+    """The effect of a row whose turn it is not; None: it cannot be read, and its turn will tell."""
+    try:
+        return load_effect(row.effect)
+    except msgspec.DecodeError:
+        return None
+
+
 def new_effect(effect: Effect) -> NewEffect | None:
     """An effect for the journal; None for a fact about which nothing has to be done."""
     body = _encoder.encode(effect)

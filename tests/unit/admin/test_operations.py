@@ -16,8 +16,9 @@ from bridge.admin.operations import BY_NAME, OPERATIONS, Who
 from bridge.admin.ports import Caller, Overview
 from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
-from bridge.rooms.record import MatrixEvent, dump_input
-from bridge.rooms.store import DeadLetter
+from bridge.rooms.record import MatrixEvent, Raw, dump_input
+from bridge.rooms.store import Commit, DeadLetter, NewInput
+from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
 from tests.unit.rooms.visits import BOT
@@ -226,6 +227,31 @@ async def test_dead_letters_are_retried_and_thrown_away_once() -> None:
         assert await there.world.nothing_left(), "what was retried is taken up at once"
 
 
+OTHER = RoomId("!other:example.org")
+LOGIN = "!wc login ada letmein"
+HOLDING_PASSWORDS: list[Raw] = [
+    {"body": f"> <@bot:example.org> Hello\n\n{LOGIN}"},
+    {"body": f"* {LOGIN}", "m.new_content": {"body": LOGIN}},
+    {"body": "* log in", "m.new_content": {"body": LOGIN}},
+    {"body": "\n".join(["!wcxa"] * 600)},  # to read it would hold up all rooms
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback", "long"]
+)
+async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) -> None:
+    async with office() as there:
+        store, now = there.world.writing, there.world.clock.now()
+        body = dump_input(MatrixEvent({"type": "m.room.message", "content": content}))
+        (row,) = await accept(store, [NewInput(OTHER, body, "$secret")], now)
+        await store.commit([Commit(OTHER, now + 5, buried=[(row.seq, "KeyError")])])
+        letter = (await letters(there))[-1]
+        assert letter == f"i{row.seq}"
+        assert (await there.get(f"/dead-letters/{letter}"))["body"] is None
+
+
 @pytest.mark.asyncio
 async def test_accounts_are_shown_without_what_opens_them_and_forgotten() -> None:
     async with office() as there:
@@ -319,3 +345,17 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         assert [secret for secret in SECRETS if secret in str(told)] == []
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_served_on_is_emptied_once() -> None:
+    wish = {"subject": ROOM, "force": True, "stay": True}
+    async with office() as there:
+        world, done = there.world, []
+        for _ in range(4):
+            status, told = await there.ask("POST", "/erase", wish)
+            done.append((status, told["done"]))
+            await world.clock.turn(1)
+        assert done[-1] == (202, True)
+        assert len([one for one in await changes(there) if one["key"] == "erase"]) == 1
+        assert (await world.stored()).conversation.number == 0
