@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from bridge.admin.operations import OPERATIONS, Operation, Who
-from bridge.admin.ports import ApiError, Bridge, Caller
+from bridge.admin.ports import ApiError, Bridge, Busy, Caller
 from bridge.admin.shapes import Trouble
 from bridge.rooms.store import StoreError
 
@@ -24,6 +24,9 @@ LONGEST_BODY = 65_536
 """Bytes."""
 AT_ONCE = 4
 """Operations that are carried out at a time: they are not to crowd out what rooms do."""
+BUSY_FOR = 2_000
+"""ms for which it is remembered how many chats there are: each open page asks every few seconds,
+and among several processes the answer is in the records of all live rooms."""
 _AT = re.compile(r"(.*) - at `(?:key in )?\$\.?([^`]*)`")
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.admin")
 
@@ -54,7 +57,11 @@ class Dispatcher:
     """Carries out operations for the servers of a bridge."""
 
     def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
+        self._bridge = msgspec.structs.replace(bridge, busy=self._busy)
+        self._count, self._clock = bridge.busy, bridge.around.clock
+        self._counted: tuple[int, Busy] = (0, {})
+        """Until when it is good, and what it was."""
+        self._counting = asyncio.Lock()
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def carry_out(self, request: Request, caller: Caller) -> Outcome:
@@ -82,6 +89,14 @@ class Dispatcher:
             sentence = "This should not happen; the bridge's log says what did."
             return refused(ApiError(500, "M_UNKNOWN", sentence), operation.name)
         return Outcome(operation.status, msgspec.json.encode(answer), operation.name)
+
+    async def _busy(self) -> Busy:
+        async with self._counting:
+            until, counted = self._counted
+            if not until - BUSY_FOR <= self._clock.now() < until:
+                counted = await self._count()
+                self._counted = self._clock.now() + BUSY_FOR, counted
+            return counted
 
 
 def refused(error: ApiError, operation: str = "") -> Outcome:

@@ -31,6 +31,7 @@ from bridge.admin.dispatch import LONGEST_BODY, Dispatcher, Request
 from bridge.admin.ports import Caller
 from bridge.admin.provisioning import Budget
 from bridge.admin.room_page import NotLetIn, RoomAdmins
+from bridge.admin.shapes import Room
 from bridge.admin.signin import SESSION_LIFE, SignIn, SignInError
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
@@ -38,11 +39,15 @@ from bridge.rooms.store import StoreError
 COOKIE = "webchat_console"
 OUR_HEADER = "X-WebChat"
 SIGN_INS = 10, 60.0
-"""Attempts to sign in of one address, in so many seconds."""
+"""Attempts in vain of one address to sign in, in so many seconds, that are answered and logged."""
 OPENID_SIGN_INS = 60, 60.0
 """The same to the room page; behind a proxy, all admins have one address."""
+OPENID_TOGETHER = 600, 60.0
+"""The same of all addresses, of which some people have many: the homeserver is asked each time."""
 CALLS = 100, 10.0
-"""Calls of one session, in so many seconds."""
+"""Calls of one session, or of one person to the room page, in so many seconds."""
+CHANGES = 30, 60.0
+"""Those of the latter that change something: whoever has a room of their own is its admin."""
 PATIENCE = 20.0
 """Seconds in which a body has to be here."""
 _KEPT = 4_000
@@ -73,7 +78,7 @@ class _Link(msgspec.Struct):
 
 class _OpenId(msgspec.Struct):
     token: str
-    room: str
+    room: Room
 
 
 class Pages:
@@ -121,7 +126,7 @@ class Pages:
             answer = _json(
                 error.status, {"errcode": "M_FORBIDDEN", "error": str(error)} | _key(error)
             )
-        except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             answer = _json(
                 400, {"errcode": "M_BAD_JSON", "error": "This is not what is asked for."}
             )
@@ -170,11 +175,12 @@ class Pages:
     # --- the console --------------------------------------------------------------------------
 
     async def _sign_in_operator(self, request: web.Request) -> web.Response:
-        self._spend(f"sign-in {request.remote}", SIGN_INS)
         link = msgspec.json.decode(await _body(request), type=_Link)
         try:
             session = await self._sign_in.sign_in(link.secret)
         except SignInError as error:
+            # A link that works is let in all the same: behind a proxy strangers have our address.
+            self._spend(f"sign-in {request.remote}", SIGN_INS)
             _LOG.warning("console sign-in refused", why=str(error), remote=request.remote)
             raise NotLetIn(401, str(error)) from error
         who = await self._sign_in.who(session)
@@ -216,6 +222,7 @@ class Pages:
 
     async def _sign_in_admin(self, request: web.Request) -> web.Response:
         self._spend(f"openid {request.remote}", OPENID_SIGN_INS)
+        self._spend("openid", OPENID_TOGETHER)
         claim = msgspec.json.decode(await _body(request), type=_OpenId)
         token = await self._admins.sign_in(claim.token, RoomId(claim.room))
         session = self._admins.session(token)
@@ -226,7 +233,9 @@ class Pages:
     async def _configure(self, request: web.Request) -> web.Response:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         session = self._admins.session(token if scheme == "Bearer" else "")
-        self._spend(token, CALLS)
+        self._spend(f"page {session.user}", CALLS)
+        if request.method != hdrs.METH_GET:
+            self._spend(f"change {session.user}", CHANGES)
         record = await self._admins.room_of(session)
         caller = Caller(session.user, "widget", record.room_id)
         return await self._carry_out(request, "/room/api", caller)

@@ -13,6 +13,9 @@ from bridge.rooms.record import Chat, Order, Stored
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
+Busy = Mapping[tuple[str, str, QueueId], int]
+"""Rooms by call centre, phase and queue."""
+
 
 class Caller(msgspec.Struct, frozen=True):
     """Who asks."""
@@ -114,7 +117,7 @@ class Bridge(msgspec.Struct, frozen=True):
     health: Health
     links: Callable[[], Iterable[LinkState]]
     """Of this process."""
-    busy: Callable[[], Awaitable[Mapping[tuple[str, str, QueueId], int]]]
+    busy: Callable[[], Awaitable[Busy]]
     """How many rooms of all processes there are of each call centre, phase and queue.
 
     Only those whose link is wanted.

@@ -1,14 +1,17 @@
 """Sign-in to the console: links that work once, and sessions.
 
 `matrix-webchat console-link` draws a link; whoever opens it gets a session. Both are 256 random
-bits, of which the database has the SHA-256 alone, so that a copy of it lets nobody in. They are
-rows of `secrets`, which have an end, and which only one process can take from one value to another
-(compare and swap): so a link works once, whichever process of several is asked, and the command
-line, which is yet another process, needs none of them to run.
+bits and our signature (HMAC) of them. Of the whole the database has the SHA-256 alone, so that a
+copy of it lets nobody in; by the signature a made-up one is known without the database, which so
+has nothing to do for strangers. They are rows of `secrets`, which have an end, and which only one
+process can take from one value to another (compare and swap): so a link works once, whichever
+process of several is asked, and the command line, which is yet another process, needs none of them
+to run.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from hashlib import sha256
 
@@ -21,6 +24,8 @@ from bridge.rooms.store import SecretRow, Stale, StoreError, StorePort
 LINK_LIFE = 10 * 60_000
 SESSION_LIFE = 12 * 3_600_000
 """ms."""
+_SIGNATURE = 64
+"""Characters of it, at the end of a link's or a session's secret."""
 _KEPT = 1_000
 """Sessions that are remembered here."""
 
@@ -42,15 +47,17 @@ class SignInError(Exception):
 class SignIn:
     """Links and sessions in the database. Raises StoreError where that does not answer."""
 
-    def __init__(self, store: StorePort, clock: Clock) -> None:
+    def __init__(self, store: StorePort, clock: Clock, key: bytes) -> None:
+        """`key` signs links and sessions."""
         self._store = store
         self._clock = clock
+        self._key = key
         self._seen: LRUCache[str, Pass] = LRUCache(_KEPT)
         """Sessions that were found, for when the database is away: health is wanted just then."""
 
     async def link(self, who: str) -> str:
         """Draw the secret of a link."""
-        secret = secrets.token_urlsafe(32)
+        secret = self._signed(secrets.token_urlsafe(32))
         link = Pass(who, self._clock.now() + LINK_LIFE)
         await self._store.save_secrets([_row(_name("link", secret), link)])
         return secret
@@ -58,11 +65,11 @@ class SignIn:
     async def sign_in(self, secret: str) -> str:
         """Make a session of a link; returns the session's secret."""
         name, now = _name("link", secret), self._clock.now()
-        stored = await self._store.secret(name)
+        stored = await self._store.secret(name) if self._is_ours(secret) else None
         link = None if stored is None else _read(stored)
         if link is None or link.until <= now:
             raise SignInError("linkExpired")
-        session = secrets.token_urlsafe(32)
+        session = self._signed(secrets.token_urlsafe(32))
         rows = (
             _row(name, msgspec.structs.replace(link, used=True), stored),
             _row(_name("session", session), Pass(link.who, now + SESSION_LIFE)),
@@ -78,6 +85,8 @@ class SignIn:
 
     async def who(self, session: str) -> str | None:
         """Who has this session; None: it is none, or over."""
+        if not self._is_ours(session):
+            return None
         name = _name("session", session)
         try:
             stored = await self._store.secret(name)
@@ -94,9 +103,18 @@ class SignIn:
         return found.who
 
     async def sign_out(self, session: str) -> None:
+        if not self._is_ours(session):
+            return
         name = _name("session", session)
         self._seen.pop(name, None)
         await self._store.save_secrets([SecretRow(name, None)])
+
+    def _signed(self, drawn: str) -> str:
+        return drawn + hmac.digest(self._key, drawn.encode("utf-8", "replace"), "sha256").hex()
+
+    def _is_ours(self, secret: str) -> bool:
+        signed = self._signed(secret[:-_SIGNATURE])
+        return hmac.compare_digest(signed.encode(), secret.encode("utf-8", "replace"))
 
 
 def _name(kind: str, secret: str) -> str:

@@ -48,7 +48,8 @@ from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault, derive
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.ops.health import Health
+from bridge.ops.bridge_state import StateReports
+from bridge.ops.health import REFUSED, Health
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import IDLE, Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
@@ -189,9 +190,22 @@ class Serving:
             self.keep(work)
         if crypto is not None:
             self.keep(crypto.run(engine.key_came))
+        self._tell_outside(store, health)
         if self._replica is not None:
             self.keep(self._replica.run(engine, self._shared_by))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
+
+    def _tell_outside(self, store: SqlStore, health: Health) -> None:
+        """Begin to tell programs of the operator's how the bridge and its messages fare."""
+        config, clock = self._config, self._clock
+        if to := config.homeserver.status_endpoint:
+            token = config.appservice.as_token.get_secret_value()
+            self.keep(StateReports(to, token, health, clock, self._is_first).run())
+        if config.tracing.enabled:
+            from bridge.ops.tracing import Tracing  # of an extra
+
+            to, name = config.tracing.endpoint, config.appservice.id
+            self.keep(Tracing(to, name, store, clock, self._is_first).run())
 
     async def _enterprises(
         self, store: SqlStore, homeserver: Homeserver, crypto: Crypto | None
@@ -336,10 +350,15 @@ class Serving:
         section, domain = self._config.console, self._config.homeserver.domain
         key = derive(settings.encryption_secret_of(self._config), b"room page")
         admins = RoomAdmins(matrix, inside, domain, key)
-        sign_in = SignIn(inside.around.store, self._clock)
+        console_key = settings.console_key_of(self._config)
+        sign_in = SignIn(inside.around.store, self._clock, console_key)
         pages = Pages(operations, sign_in, admins, section.public_url).application()
         runner = web.AppRunner(
-            pages, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=LAST_REQUESTS
+            pages,
+            access_log=None,
+            keepalive_timeout=IDLE,
+            shutdown_timeout=LAST_REQUESTS,
+            auto_decompress=False,  # a stranger's small body would become a long one
         )
         port = await self._listen(runner, "console", section.hostname, section.port)
         LOG.info("console", port=port)
@@ -458,7 +477,7 @@ class Serving:
             except Refused as error:
                 if not contact.made and not self._refusal.done():
                     self._refusal.set_result(HomeserverRefused(why_refused(config, error)))
-                raise Unavailable(f"it refuses us ({error})") from error
+                raise Unavailable(f"{REFUSED} ({error})") from error
 
         parts = {
             "database": (place_of(config.database.url.get_secret_value()), store.ping),

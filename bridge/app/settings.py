@@ -192,6 +192,11 @@ def link_settings_of(
     )
 
 
+def console_key_of(config: Config) -> bytes:
+    """The key that signs links and sessions of the console."""
+    return derive(encryption_secret_of(config), b"console")
+
+
 def secrets_of(config: Config) -> list[str]:
     """Every secret of the config, for the log's redactor."""
     found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]

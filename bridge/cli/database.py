@@ -130,12 +130,18 @@ def console_link(config: Config, name: str) -> None:
     """Print a link that signs in to the web console, once, within ten minutes."""
     # Imported late, as in `console`.
     from bridge.admin.signin import LINK_LIFE, SignIn
+    from bridge.app.settings import console_key_of, encryption_secret_of
 
-    console, clock = config.console, SystemClock()
+    console, clock, key = config.console, SystemClock(), console_key_of(config)
     if not console.enabled:
         stop(ExitCode.FAILED, "console.enabled is false: set it to true and restart the bridge")
-    secret = with_store(config, lambda store: SignIn(store, clock).link(name))
-    address = console.public_url or f"http://{console.hostname}:{console.port}"
+    if not encryption_secret_of(config):  # by which the bridge knows the link as ours
+        stop(
+            ExitCode.FAILED, "appservice.as_token is empty: run this with the bridge's own settings"
+        )
+    secret = with_store(config, lambda store: SignIn(store, clock, key).link(name))
+    host = f"[{console.hostname}]" if ":" in console.hostname else console.hostname
+    address = console.public_url or f"http://{host}:{console.port}"
     click.echo(f"{address}/admin/#sign-in={secret}")
     click.echo(f"It works once, for {LINK_LIFE // 60_000} minutes.", err=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -174,6 +175,9 @@ def check_rules(config: Config) -> Iterator[Problem]:
     if appservice.as_token and appservice.as_token == appservice.hs_token:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
     yield from _provisioning(config)
+    if config.tracing.enabled and not _has_tracing():
+        extra = 'pip install "matrix-webchat-bridge[tracing]"'
+        yield Problem(("tracing", "enabled"), f"needs what is not installed: {extra}")
     encryption = config.bridge.encryption
     for name in ("default", "require"):
         if getattr(encryption, name) and not encryption.allow:
@@ -216,6 +220,13 @@ def _enterprises(config: Config) -> Iterator[Problem]:
                 "must differ from appservice.bot.username, the bot of all that have none of"
                 " their own",
             )
+
+
+def _has_tracing() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 LEAST_SECRET = 32

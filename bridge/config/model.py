@@ -245,6 +245,8 @@ class Homeserver(Section):
     """Its server name: the part of user ids after the colon."""
     verify_ssl: bool = True
     """Check the certificate of an https address."""
+    status_endpoint: OptionalUrl = ""
+    """Where to report the bridge's state, as mautrix bridges do, with the as_token; or empty."""
 
 
 class Bot(Section):
@@ -452,6 +454,15 @@ class Provisioning(Section):
     rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
 
 
+class Tracing(Section):
+    """OpenTelemetry traces, with the extra: pip install "matrix-webchat-bridge[tracing]"."""
+
+    enabled: bool = False
+    """Send a trace for every message, once it is settled."""
+    endpoint: OptionalUrl = ""
+    """The collector's OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost:4318."""
+
+
 class Console(Section):
     """Console for operators (/admin) and page for room admins, on a port of their own."""
 
@@ -562,6 +573,7 @@ class Config(Section):
     metrics: Metrics = Metrics()
     provisioning: Provisioning = Provisioning()
     console: Console = Console()
+    tracing: Tracing = Tracing()
     logging: Logging = Logging()
 
     @property

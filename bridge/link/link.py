@@ -38,6 +38,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.budget import Budget
+from bridge.link.gate import LATE, Demand, Gate
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
@@ -60,7 +61,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import LATE, Connection, Demand, Flag, Gate, Loss, Wire
+from bridge.link.socket import Connection, Flag, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
@@ -214,6 +215,7 @@ class Link:
                 await self._deliveries.run()
             except asyncio.CancelledError:
                 keeping.cancel()
+                await asyncio.wait([keeping])  # or it is cancelled again, in its closing handshake
                 await self._deliveries.last_words()
                 raise
 
@@ -311,6 +313,7 @@ class Link:
         except (InvalidHandshake, ConnectionClosed, OSError, TimeoutError, EOFError) as error:
             raise around.door.unreachable(f"handshake: {describe(error)}") from None
         assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
+        socket.budget = around.budget
         socket.request = None  # nobody reads them any more: 3 KiB for each link
         if socket.response is not None:
             socket.response.headers.clear()
@@ -324,7 +327,6 @@ class Link:
             # Spread, so that links which came up together do not all ping in one wave.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
-            budget=around.budget,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
@@ -524,6 +526,9 @@ class Deliveries:
             async with asyncio.timeout(self._last_words):
                 while self._queue:
                     await self._deliver()
+        for number, (key, received, size) in enumerate(self._queue):
+            self._budget.taken -= size  # it may be that nobody goes on with these
+            self._queue[number] = key, received, 0
 
     async def _deliver(self) -> None:
         # Left where it is when this is cancelled, so that whoever goes on begins with it.

@@ -1,15 +1,10 @@
-"""One WebSocket connection: replies, keepalive, close; the demand for it, and the gate to it.
+"""One WebSocket connection: replies, keepalive, close.
 
 A `Wire` is an open socket. What comes is dealt with where it is read, without a task switch: a
 reply goes to the call that waits for it, a push to the queue of the link. So a slow store holds up
 pushes, but never a reply that was read before. `Wire.serve` first proves the link by a ping: a
 server that accepts a socket only to close it over a bad token has done so before its pong, so no
 command is written to it. Then a keepalive guards against silence (protocol reference 4, row 36).
-
-Through the `Gate` commands reach the socket one at a time, in the order of tickets: one that was
-refused over a dead token goes out again *before* everything that was asked later. While the gate is
-shut, who cannot wait until it may open is told at once, with the reason. Where only a person can
-mend what keeps it shut, it stays so for a long *rest*, unless somebody asks in person.
 """
 
 from __future__ import annotations
@@ -20,9 +15,9 @@ import math
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import structlog
@@ -34,7 +29,6 @@ from websockets.protocol import Event, State
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
 from bridge.link.budget import Budget
-from bridge.link.http_client import OpenFailure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -44,6 +38,9 @@ from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.read import divided
 from bridge.webchat.write import LocalProtocolError
+
+if TYPE_CHECKING:
+    from collections import deque
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
@@ -114,6 +111,9 @@ class Connection(ClientConnection):
         self.fault: Exception | None = None
         """The bug of ours over which no more is read."""
         super().connection_made(transport)
+        # Of what waits in them there is hardly ever any, or none: an empty deque takes 0.7 KiB.
+        self.drain_waiters = cast("deque[asyncio.Future[None]]", [])
+        self.recv_messages.frames.queue = cast("deque[Frame]", [])
 
     def hand_over(
         self, on_message: Callable[[str | bytes], None], on_end: Callable[[], None]
@@ -191,7 +191,10 @@ class Connection(ClientConnection):
 
 @dataclass(eq=False, repr=False)
 class Wire:
-    """One open socket and those who wait for its replies."""
+    """One open socket and those who wait for its replies.
+
+    With more than 29 attributes it shares their names with no other, and takes a kilobyte more.
+    """
 
     _socket: Connection
     token: Token
@@ -203,10 +206,8 @@ class Wire:
     """Seconds of silence after which to ping, and between two heartbeats."""
     unheard: Callable[[str], None]
     """Is told the kind of what is ignored."""
-    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        self._socket.budget = self.budget
         self._timing = self.settings.timing
         self._loop = asyncio.get_running_loop()
         self._protocol = Protocol(self.token.value, client_id=self.token.client_id)
@@ -369,7 +370,7 @@ class Wire:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
-        size = sys.getsizeof(message)
+        size = sys.getsizeof(message) // max(1, len(parts))
         for one in map(self._protocol.receive, parts) if parts else (told,):
             self._take(one, size)
 
@@ -442,6 +443,8 @@ class Wire:
     async def close(self) -> None:
         """End the socket, without a logout (row 87)."""
         self.resume()  # or the server's part of the closing handshake would not be read
+        if self._socket.paused:  # who does not read would not read a close either
+            self._socket.transport.abort()
         await self._socket.close()
 
     async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
@@ -532,16 +535,20 @@ class Wire:
         now = self._loop.time()
         if now >= self._heard + self.ping_after and not await self._answers_ping(self._silence):
             return False
-        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT):
+        # The ping may have found the token dead.
+        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT) or not self.usable:
             return True
         self._beat_due = now + self.ping_after
-        before = self._heard
+        before, over = self._heard, True
         try:
             reply = await self._put_own(frames.Heartbeat())
-            if not await self._over.wait(self._silence, reply) and not reply.done():
-                self.learnt.beat(answered=False)
-            if not reply.done():
-                reply.cancel()
+            try:
+                over = await self._over.wait(self._silence, reply)
+            finally:
+                silent = reply.cancel()
+            if silent:
+                if not over:
+                    self.learnt.beat(answered=False)
                 return self._heard > before
             self._learn(reply.result(), Feature.HEARTBEAT)
         except CallFailure:
@@ -612,208 +619,3 @@ class Flag:
             if timer is not None:
                 timer.cancel()
             self._waiting = tuple(one for one in self._waiting if one is not future)
-
-
-class Demand:
-    """Reference count of those who want a link; says when it has been zero for a while."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._kept = False
-        self._changed = Flag()
-        """Set when the count leaves zero or comes back to it."""
-        self._leave: tuple[float, Callable[[], object]] | None = None
-        """What to call after how many seconds at zero."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def present(self) -> bool:
-        return self._count > 0
-
-    @property
-    def calling(self) -> bool:
-        return self._count > self._kept
-
-    def keep(self) -> None:
-        if not self._kept:
-            self._kept = True
-            self.begin()
-
-    def release(self) -> None:
-        if self._kept:
-            self._kept = False
-            self.end()
-
-    def begin(self) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._change()
-
-    def end(self) -> None:
-        self._count -= 1
-        if not self._count:
-            self._change()
-
-    def when_gone(self, seconds: float, leave: Callable[[], object]) -> None:
-        """Call `leave` once nobody has wanted the link for `seconds`."""
-        self._leave = seconds, leave
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._leave is not None and not self._count:
-            self._timer = asyncio.get_running_loop().call_later(*self._leave)
-
-    async def gone(self, seconds: float) -> None:
-        """Return once nobody has wanted the link for `seconds`."""
-        while True:
-            self._changed.clear()
-            if self.present:
-                await self._changed.wait()
-            elif not await self._changed.wait(seconds):
-                return
-
-    async def back_within(self, seconds: float) -> bool:
-        """Return True as soon as somebody wants the link, False after `seconds` without."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while not self.present:
-            self._changed.clear()
-            if not await self._changed.wait(end - loop.time()):
-                return self.present
-        return True
-
-
-LATE = OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")
-
-
-class _Waiting(msgspec.Struct, eq=False):
-    ticket: int
-    deadline: float
-    asks: bool
-    turn: asyncio.Future[Wire]
-
-
-class Gate:
-    """A lock that is handed over in the order of tickets, and may be shut. Shut at first."""
-
-    def __init__(self) -> None:
-        self._wire: Wire | None = None
-        self.tickets = itertools.count(1)
-        """Each `next` is a place in the order, good for any number of entries."""
-        self.trouble: OpenFailure | None = None
-        """The failure of the last try to open it; None: there was none."""
-        self.delay = LATE
-        """The failure that late callers get while nothing went wrong."""
-        self._taken = False
-        self._waiting: list[_Waiting] = []
-        self._not_before = 0.0
-        self._rests_until = 0.0
-        """No sooner than `_not_before`: when it may open although nobody asks."""
-        self._changed = Flag()
-
-    @property
-    def wire(self) -> Wire | None:
-        """Where it leads to now; None while it is shut, as it is once no command may be written."""
-        return self._wire if self._wire is not None and self._wire.usable else None
-
-    @property
-    def free(self) -> Wire | None:
-        """The wire, where it is open and nobody is in or waits."""
-        return None if self._taken or self._waiting else self.wire
-
-    async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
-        """Wait until everybody with a lower ticket is through; hold the open gate until `leave`.
-
-        Who does not `ask` ends no rest. OpenFailure: it will not open within so many seconds.
-        """
-        if (wire := self.free) is not None:
-            self._taken = True
-            return wire
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        if self.wire is None and deadline < (self._not_before if asks else self._rests_until):
-            raise _copy(self.trouble or self.delay)
-        waiting = _Waiting(ticket, deadline, asks, loop.create_future())
-        self._waiting.append(waiting)
-        self._changed.set()
-        self._next()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await waiting.turn
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self.leave()  # the turn came in the very moment of giving up: pass it on
-            if isinstance(error, TimeoutError):
-                raise _copy(self.trouble or self.delay) from None
-            raise
-
-    def leave(self) -> None:
-        self._taken = False
-        self._next()
-
-    def open(self, wire: Wire) -> None:
-        self._wire = wire
-        self.trouble = None
-        self._next()
-
-    def shut(self, wire: Wire) -> None:
-        """Shut the gate, unless another wire is behind it by now."""
-        if self._wire is wire:
-            self._wire = None
-
-    def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
-        """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
-        now = asyncio.get_running_loop().time()
-        self._not_before = now + seconds
-        self._rests_until = now + max(seconds, rest)
-        self._changed.set()
-        self.refuse(failure, before=self._not_before)
-
-    def pause_left(self) -> float:
-        """Seconds that `hold` still has to run if nobody asks."""
-        return max(0.0, self._rests_until - asyncio.get_running_loop().time())
-
-    async def held(self) -> None:
-        """Return once the hold is over."""
-        while True:
-            asked = any(waiting.asks for waiting in self._waiting)
-            until = self._not_before if asked else self._rests_until
-            if asyncio.get_running_loop().time() >= until:
-                self._rests_until = self._not_before
-                return
-            self._changed.clear()
-            await self._changed.wait(until - asyncio.get_running_loop().time())
-
-    def refuse(self, failure: OpenFailure, before: float = math.inf) -> None:
-        """Fail the waiting calls with a deadline before `before` (loop time)."""
-        self.trouble = failure
-        self._send_away(failure, lambda waiting: waiting.deadline < before)
-
-    def dismiss(self, failure: OpenFailure) -> None:
-        """Fail every waiting call that was made for somebody: the link is not wanted any more."""
-        self._send_away(failure, lambda waiting: waiting.asks)
-
-    def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting], bool]) -> None:
-        for waiting in [one for one in self._waiting if goes(one)]:
-            self._waiting.remove(waiting)
-            if not waiting.turn.done():
-                waiting.turn.set_exception(_copy(failure))
-
-    def _next(self) -> None:
-        while self._waiting and not self._taken and (wire := self.wire) is not None:
-            first = min(self._waiting, key=lambda waiting: waiting.ticket)
-            self._waiting.remove(first)
-            if not first.turn.done():
-                self._taken = True
-                first.turn.set_result(wire)
-
-
-def _copy(failure: OpenFailure) -> OpenFailure:
-    # A new one each time: an exception that several tasks raise mixes up their tracebacks.
-    return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)

@@ -46,6 +46,8 @@ from bridge.rooms.store import StorePort
 from bridge.webchat.frames import Agent, AgentLocation, AgentText
 
 ENCRYPTION: Json = {"algorithm": MEGOLM}
+BRIDGE = ("uk.half-shot.bridge", "m.bridge")
+"""Both names of the state event of MSC2346, the one that is read last: it stands for both."""
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
@@ -84,6 +86,8 @@ class MatrixAdapter:
         self._markers = Markers(homeserver)
         self.look_back = self._markers.look_back
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
+        self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
+        """What `m.bridge` says in a room, or would if we were let."""
         self._upload_limit: int | None = None
 
     pieces = staticmethod(render.pieces)
@@ -215,6 +219,19 @@ class MatrixAdapter:
 
     async def configure(self, room_id: RoomId, sender: UserId, content: Json) -> None:
         await self.homeserver.set_state(sender, room_id, events.ROOM_SETTINGS, content)
+
+    async def show_bridge(self, room_id: RoomId, host: UserId, key: str, content: Json) -> None:
+        if self._bridged.get(room_id) == content:
+            return
+        event = await self.homeserver.state(host, room_id, BRIDGE[-1], key)
+        try:
+            if event is None or event.get("content") != content:
+                for kind in BRIDGE:
+                    await self.homeserver.set_state(host, room_id, kind, content, key)
+        except ports.Refused:
+            self._bridged[room_id] = content  # not at every chat
+            raise
+        self._bridged[room_id] = content
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, TOMBSTONE)

@@ -521,9 +521,9 @@ class Homeserver:
             raise Unavailable("send answered without an event id")
         return EventId(event_id)
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
-        """A whole state event with an empty state key, or None if there is none of that kind."""
-        path = _room(room_id, "state", kind, "")
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event with this state key, or None if there is none of that kind."""
+        path = _room(room_id, "state", kind, key)
         try:
             return await self.fast_request("GET", path, None, user, "format=event")
         except Refused as error:
@@ -552,23 +552,24 @@ class Homeserver:
         Refused: it is no token of this homeserver's. Unavailable: also if that part of its API does
         not lie where we reach it (Synapse: resource `openid` of a listener). Our own token does not
         go along: Synapse takes a caller that shows one for another homeserver, which it may shun.
+        Whatever fails is noted as no outage: anybody may cause it, and a proxy's 404 is none.
         """
         path = "_matrix/federation/v1/openid/userinfo"
         url = URL(f"{self._address}/{path}").with_query(access_token=token)
 
-        async def ask() -> object:
-            request = self._session.get(url, middlewares=(), allow_redirects=False)
-            async with request as response:
+        request = self._session.get(url, middlewares=(), allow_redirects=False)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT), request as response:
                 if response.status >= 300:
                     raise await _failure(response)
-                return await response.json()
-
-        try:
-            return UserId(text(await self._answer("openid", REQUEST_TIMEOUT, ask()), "sub"))
+                reply: object = await response.json()
+        except _FAILED as error:
+            raise Unavailable(f"openid failed: {describe(error)}") from error
         except Refused as error:
             if error.code == "M_UNKNOWN_TOKEN":
                 raise
             raise Unavailable(f"{path} at homeserver.address answers {error}") from error
+        return UserId(text(reply, "sub") if isinstance(reply, dict) else "")
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""

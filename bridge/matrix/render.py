@@ -232,7 +232,7 @@ def media_content(kind: str, file: Spooled, where: Content) -> Content:
 
 
 def captioned(content: Content, caption: str) -> Content:
-    """A file with words below it, which whoever cannot see it reads (specification, captions)."""
+    """A file with words below it (specification, captions)."""
     return content | {"body": caption}
 
 

@@ -26,6 +26,8 @@ GRACE = 30.0
 PROBE_EVERY = 5.0
 PATIENCE = 20.0
 """Seconds, the longest wait for a probe."""
+REFUSED = "it refuses us"
+"""Begins why the homeserver is none of ours: it answers, but not to our tokens or users."""
 LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
@@ -102,6 +104,12 @@ class Health:
     def stop(self) -> None:
         """From now on not ready: the bridge is stopping and takes no new work."""
         self._stopping = True
+
+    def parts(self) -> dict[str, tuple[str, str | None]]:
+        """Of every part its address, and why it does not answer: "", it does; None: not known."""
+        whys = {part: list(whys.values())[-1] for part, (_, whys) in self._lost.items()}
+        seen = dict.fromkeys(self._seen, "")
+        return {part: (at, (seen | whys).get(part)) for part, (at, _) in self._parts.items()}
 
     def missing(self) -> dict[str, str]:
         """Why the bridge is not ready, by part; empty if it is."""

@@ -7,6 +7,7 @@ a port of their own, away from what the homeserver can reach.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import socket
@@ -19,6 +20,7 @@ from typing import cast
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import disable_created_metrics as disable_created
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
@@ -273,6 +275,8 @@ class Guard:
         self._used(request.protocol)
         try:
             return await self._handle(request)
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest from None
         except ConnectionError:
             if request.transport is not None:
                 raise
@@ -285,6 +289,12 @@ class Guard:
             self._open[handler] = transport
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what aiohttp logs, whole, of each request that is none: anybody may send those."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+
+
 class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
@@ -295,6 +305,7 @@ async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int)
     Whoever connects can neither use up the process's descriptors nor keep one for ever (`Guard`).
     """
     Guard(runner, section)
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     try:
         await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
     except (OSError, UnicodeError) as error:  # the latter from a name that can be none

@@ -113,7 +113,7 @@ class AsideLane:
         told, picture = await reports.figures(self._around, room.record, order)
         done = Done()
         if picture is not None:
-            send = partial(reports.send_figures, self._around, room.record, row, told, picture)
+            send = partial(reports.send_figures, self._around, room.record, row, picture)
             done = await _patiently(room, send, SOON, None)
         done.came = (Came(told),)
         return done

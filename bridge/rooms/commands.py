@@ -322,6 +322,12 @@ def _names_queue(visit: Visit, words: Words) -> bool:
     return not words or visit.rules.find_queue(words[-1]) is not None
 
 
+def _tells_hours(visit: Visit, words: Words) -> bool:
+    """True if "hours" is answered by us: who asks and is told nothing had better ask an agent."""
+    record, rules = visit.record, visit.rules
+    return words != ("show",) or bool(rules.hours_of(rules.queue_for(record), record.settings))
+
+
 def _rates(visit: Visit, words: Words) -> bool:
     """True if "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
     conversation = visit.record.conversation
@@ -515,22 +521,23 @@ def _transcript(visit: Visit, call: Call) -> None:
 
 
 def _queue(visit: Visit, call: Call) -> None:
+    rules = visit.rules.of_room(visit.record.settings)
     match call.words[:1]:
         case ():
             _offer_queues(visit, call)
         case ("list",):
-            lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
+            lines = [f"{queue.id} — {queue.name}" for queue in rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case ("set",):
             _change("queue", "config.queue_set", visit, call)
         case _:
-            name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+            name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
 
 
 def _offer_queues(visit: Visit, call: Call) -> None:
     """Offer the queues as a poll, where there is something to choose."""
-    if len(visit.rules.queues) > 1:
+    if len(visit.rules.of_room(visit.record.settings).queues) > 1:
         visit.ask(AskQueue(call.event_id))
     else:
         _queue(visit, replace(call, words=("show",)))
@@ -548,9 +555,16 @@ def _hours(visit: Visit, call: Call) -> None:
 
 
 def _undo(visit: Visit, call: Call) -> None:
-    done = undo(visit, call.by)
-    key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
-    _answer(visit, call, key, **args)
+    """Take back the last change; one that cannot be is passed over, lest it hide those before."""
+    former = visit.record.former
+    try:
+        done = undo(visit, call.by)
+    except BadOrder as bad:
+        visit.set(former=former[:-1])
+        _answer(visit, call, bad.key, **bad.values)
+    else:
+        key, args = ("undo.done", shown_settings(visit)) if done else ("undo.nothing", {})
+        _answer(visit, call, key, **args)
 
 
 def _audit(visit: Visit, call: Call) -> None:
@@ -689,7 +703,7 @@ COMMANDS: Mapping[str, Command] = {
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
         "settings configure", for_admins=_changes),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
-        "opening schedule", for_admins=_changes),
+        "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, _no_words, "撤销 復原 元に戻す", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
     "audit": _ForAdmins(_audit, _maybe_number, "变更记录 變更紀錄 変更履歴", "changes"),

@@ -158,15 +158,22 @@ async def erase(
         raise StillChatting(report.chatting)
     person = None if subject.startswith("!") else UserId(subject)
     kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
-    await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
+    going = {one for one in report.rooms if (await _record_of(store, one)).gone_at is not None}
+    new = {one for one in report.rooms if stay and await _is_new(store, one)}
+    if (
+        not report.rooms or {*report.rooms} - going - new
+    ):  # else it is only asked whether it is done
+        await store.record_changes([Change(clock.now(), *by, "erase", after=kind)])
     if person is not None:
         await store.save_fact(fact, person)
-    orders: dict[RoomId, Stored] = {}
+    orders: dict[RoomId, Stored | None] = {}
     for room_id in report.rooms:
+        if room_id in new:
+            continue
         if tell is None:
             await _erase_here(store, room_id, clock.now(), stay=stay)
         else:
-            orders[room_id] = EraseRoom(stay, redact)
+            orders[room_id] = None if room_id in going else EraseRoom(stay, redact)
     for room_id in report.shared:
         # One that was never served has nothing in memory.
         if tell is None or (await store.load(room_id)).room is None:
@@ -200,17 +207,18 @@ async def erase(
 
 async def _told(
     store: StorePort,
-    orders: Mapping[RoomId, Stored],
+    orders: Mapping[RoomId, Stored | None],
     name: str,
     *,
     tell: Tell,
     clock: Clock,
     within: float,
 ) -> bool:
-    """Give the orders, and wait until they are carried out; False: some are not, as yet."""
+    """Give the orders (None: it has one), and wait until they are carried out; False: not yet."""
     keys = {room_id: f"{name}.{number}" for number, room_id in enumerate(orders)}
     for room_id, order in orders.items():
-        await tell(room_id, order, keys[room_id])
+        if order is not None:
+            await tell(room_id, order, keys[room_id])
     end = clock.now() + within * 1000
     while True:
         waiting = [room_id for room_id in keys if await _waits(store, room_id, keys[room_id])]
@@ -302,7 +310,20 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     left = begun_anew(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
-        await store.commit([Commit(room_id, now, stored_as(left, stored.revision))])
+        await _commit(store, Commit(room_id, now, stored_as(left, stored.revision)))
+
+
+async def _is_new(store: StorePort, room_id: RoomId) -> bool:
+    """True for a room of which there is no more than of one that was emptied and is served on."""
+    record = await _record_of(store, room_id)
+    found = await store.eraser.count_room(room_id, [room_id])
+    return record == begun_anew(replace(record, stays=True)) and not {*found} - {"rooms", "facts"}
+
+
+async def _commit(store: StorePort, commit: Commit) -> None:
+    (answer,) = await store.commit([commit])
+    if isinstance(answer, StoreError):
+        raise answer
 
 
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
@@ -317,9 +338,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
         )
         record = replace(record, conversation=replace(record.conversation, held=held))
         row = stored_as(record, stored.revision, stored.deadline)
-        (answer,) = await store.commit([Commit(room_id, now, row)])
-        if isinstance(answer, StoreError):
-            raise answer
+        await _commit(store, Commit(room_id, now, row))
     await store.eraser.empty_lines([*lines])
 
 

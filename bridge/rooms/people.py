@@ -51,6 +51,7 @@ from bridge.rooms.visit import (
     EnterRoom,
     LeaveRoom,
     RedactAll,
+    ShowBridge,
     ShowPanel,
     ShowSettings,
     Visit,
@@ -181,15 +182,16 @@ def moved(record: RoomRecord, rules: Rules) -> RoomRecord:
     """
     if record.enterprise == rules.enterprise:
         return record
-    old, settings = record.conversation, record.settings
+    old, settings, former = record.conversation, record.settings, record.former
     if settings.enterprise != rules.enterprise:
-        settings = replace(settings, enterprise=None, queue=None, source=None)
+        settings, former = replace(settings, enterprise=None, queue=None, source=None), ()
     fresh = model.Conversation(number=old.number, typed=old.typed, next_call=old.next_call)
     return replace(
         record,
         enterprise=rules.enterprise,
         conversation=fresh,
         settings=settings,
+        former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
         cards=(),
@@ -333,6 +335,7 @@ def entered(
             visit.set(greet_at=visit.now + GREET_AFTER)
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
+    visit.ask(ShowBridge())
     return tuple(parked)
 
 

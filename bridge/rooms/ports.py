@@ -388,6 +388,12 @@ class MatrixPort(Protocol):
     async def configure(self, room_id: RoomId, sender: UserId, content: Raw) -> None:
         """Write that state event; Refused if `sender` may not."""
 
+    async def show_bridge(self, room_id: RoomId, host: UserId, key: str, content: Raw) -> None:
+        """Have the state event `m.bridge` of this key say so; Refused if `host` may not.
+
+        What it says already is not written, and what we know it to say not even asked for.
+        """
+
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
@@ -458,7 +464,7 @@ class MatrixPort(Protocol):
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""
     ) -> EventId:
-        """Send a file, with words below it that say the same to whoever cannot see it."""
+        """Send a file, with words below it."""
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""

@@ -28,7 +28,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
-from bridge.rooms.visit import load_effect
+from bridge.rooms.visit import peek
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
 
@@ -65,7 +65,7 @@ class Receipts(msgspec.Struct, eq=False):
             return True
         # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
         rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
-        return not any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)
+        return not any(isinstance(peek(row), AgentsCame) for row in rows)
 
     async def once(self) -> bool:
         """Give a receipt as soon as one may be given; False if there is no other to give."""

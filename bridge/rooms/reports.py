@@ -2,7 +2,7 @@
 
 Both are read from what is stored anyway, as much of it as one report may have: rows of the audit,
 and of the chats. The picture is drawn without words, so that it is true in every language; what it
-shows is said below it.
+shows is said behind it.
 """
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ async def figures(
     chats = [load_chat(row.chat) for row in rows]
     found = figures_of((one for one in chats if one.asked >= since), now, days, zone)
     if not found.asked:
-        return LookedUp(order.event_id, "stats.none", {"days": days}), None
+        return LookedUp(order.event_id, "stats.none", {"count": days}), None
     lines = _lines(Telling(around.rules, record), found)
     if len(chats) == MOST_CHATS and chats[-1].asked >= since:
         lines = (*lines, Telling(around.rules, record).say("stats.more", {"count": MOST_CHATS}))
-    told = LookedUp(order.event_id, "stats.figures", {"days": days, "list": "\n".join(lines)})
+    told = LookedUp(order.event_id, "stats.figures", {"count": days, "list": "\n".join(lines)})
     bars = [(f"{day.on:%m-%d}", day.answered, day.in_vain) for day in found.days]
     drawn = asyncio.get_running_loop().run_in_executor(around.conversions, stacked_bars, bars)
     return told, Blob.of(await drawn, "image/png", "stats.png")
@@ -147,11 +147,10 @@ def _lines(telling: Telling, found: Figures) -> Sequence[str]:
 
 
 async def send_figures(
-    around: Surroundings, record: RoomRecord, row: EffectRow, told: LookedUp, picture: Blob
+    around: Surroundings, record: RoomRecord, row: EffectRow, picture: Blob
 ) -> EventId:
-    """Put the picture into the room, with what it shows; raises Unavailable or Refused."""
-    telling = Telling(around.rules, record)
-    caption = f"{telling.say(told.key, told.args)}\n{telling.say('stats.picture')}"
+    """Put the picture into the room, with a legend; raises Unavailable or Refused."""
+    caption = Telling(around.rules, record).say("stats.picture")
     txn_id = f"stats.{row.created:x}.{row.seq}"
     send = around.matrix.send_file
     return await send(record.matrix_id, record.host, picture, txn_id, caption)

@@ -73,8 +73,8 @@ from bridge.rooms.visit import (
     Visit,
     causes,
     entries_of,
-    load_effect,
     log_fields,
+    peek,
     recovered,
     remembered,
     stored_as,
@@ -158,7 +158,7 @@ class Room:
         """Those that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
-        self._unsent: frozenset[tuple[int | None, bool]] = frozenset()
+        self._unsent: tuple[tuple[int | None, bool], ...] = ()
         """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
         even if the store has them as attempted."""
         self._lately: tuple[str, ...] = ()
@@ -525,7 +525,7 @@ class Room:
         upgrade, rows = self.record.upgrade, iter(self._rows[lane].values())
         shut = upgrade is not None and (upgrade.into or self._shut == self.record.matrix_id)
         if shut and lane is Lane.MATRIX:
-            rows = (row for row in rows if isinstance(load_effect(row.effect), EnterRoom))
+            rows = (row for row in rows if isinstance(peek(row), EnterRoom))
         return next(rows, None)
 
     def _begun(self, row: EffectRow) -> bool:
@@ -633,7 +633,8 @@ class Room:
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
             if self._unsent:
-                self._unsent -= {(row.call_id, row.repeat)}
+                sent = row.call_id, row.repeat
+                self._unsent = tuple(one for one in self._unsent if one != sent)
         for waiting in answer.waiting:
             self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
@@ -669,7 +670,7 @@ class Room:
                     alone = replace(ended, unstorable=True)
                     self._outcomes[ended.row.seq] = alone
             effects = [one.effect for one in draft.entries if one.effect is not None]
-            self._unsent |= {(one.call_id, one.repeat) for one in effects if one.attempted}
+            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
             for signal in draft.signals:
                 self._signals = remembered(self._signals, signal)
             for ticket in draft.tickets:

@@ -142,8 +142,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     def hours_of(self, queue_id: int, settings: RoomSettings) -> str:
         """Opening hours of a queue, for a room that may have its own; empty if nobody said."""
-        queue = self.queue(queue_id)
-        return settings.hours or ("" if queue is None else queue.hours)
+        queue, own = self.queue(queue_id), settings.hours
+        if own and readable_hours(own):
+            return own
+        return "" if queue is None else queue.hours
 
     def zone_of(self, queue_id: int, settings: RoomSettings) -> tzinfo | None:
         """Time zone of those hours."""
@@ -205,7 +207,7 @@ class Rules(msgspec.Struct, frozen=True):
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else None)
         start, hours = record.settings.start or self.start, self.policy.hours
-        if record.settings.hours:
+        if record.settings.hours and readable_hours(record.settings.hours):
             own = parse_hours(record.settings.hours)
             hours = dict.fromkeys((*(QueueId(one.id) for one in self.queues), *hours), own)
         return replace(
@@ -324,6 +326,23 @@ def state_of(settings: RoomSettings) -> dict[str, object]:
     return content | ({"texts": dict(settings.texts)} if settings.texts else {})
 
 
+def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, object]]:
+    """State key and content of the room's `m.bridge` (MSC2346).
+
+    The key is one a bridge, not one a queue as the proposal has it: a room has one customer, so
+    that a new queue replaces the former one.
+    """
+    queue, enterprise = rules.queue_for(record), rules.enterprise
+    network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
+    content: dict[str, object] = network | {
+        "bridgebot": record.host,
+        "creator": record.customer,
+        "protocol": {"id": "webchat", "displayname": "WebChat"},
+        "channel": {"id": str(queue), "displayname": rules.queue_name(queue)},
+    }
+    return f"org.matrix_webchat://webchat/{rules.bot}", content
+
+
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
     if key not in (*BY_COMMAND, ENTERPRISE):
@@ -386,14 +405,19 @@ def _queue(value: object, rules: Rules) -> QueueId:
     return QueueId(queue.id)
 
 
+def readable_hours(hours: str) -> bool:
+    """False also for what was readable once: another machine may not know the time zone."""
+    try:
+        parse_hours(hours)
+    except ValueError:
+        return False
+    return True
+
+
 def _hours(value: object) -> str:
     hours = narrow(value).strip() if isinstance(value, str) else ""
-    try:
-        if len(hours) <= LONGEST_HOURS:
-            parse_hours(hours)
-            return hours
-    except ValueError:
-        pass
+    if len(hours) <= LONGEST_HOURS and readable_hours(hours):
+        return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
 
 

@@ -386,6 +386,8 @@ STORE_RETRY = 1.0
 """Seconds between attempts while the database does not answer."""
 LONGEST_WAIT = 60.0
 """Seconds between attempts at what our own code fails at."""
+_NONE: frozenset[Any] = frozenset()
+"""One for all rooms: each empty set that Python makes takes 216 bytes."""
 
 
 class Stopping(Exception):
@@ -411,11 +413,11 @@ class Loops(msgspec.Struct, eq=False):
     running: set[str] = set()
     stopping: bool = False
     abandoned: bool = False
-    _begun: frozenset[str] = frozenset()  # of sets that are mostly empty there is one for all rooms
+    _begun: frozenset[str] = _NONE
     _none_begun: asyncio.Event | None = None
-    _pausing: frozenset[asyncio.Task[Any] | None] = frozenset()
+    _pausing: frozenset[asyncio.Task[Any] | None] = _NONE
     _failures: dict[str, int] = {}
-    _unanswered: frozenset[str] = frozenset()
+    _unanswered: frozenset[str] = _NONE
     """Loops that the database did not answer the last time."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
@@ -431,7 +433,7 @@ class Loops(msgspec.Struct, eq=False):
 
     def end(self, name: str) -> None:
         self.running.discard(name)
-        self._begun -= {name}
+        self._begun = self._begun - {name} or _NONE
         if self._none_begun is not None and not self._begun:
             self._none_begun.set()
 
@@ -462,7 +464,7 @@ class Loops(msgspec.Struct, eq=False):
         try:
             await self._sleep(seconds)
         finally:
-            self._pausing -= {task}
+            self._pausing = self._pausing - {task} or _NONE
 
     async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         # It is begun once in any case: an effect that is marked as attempted has to go out.
@@ -494,7 +496,8 @@ class Loops(msgspec.Struct, eq=False):
             wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
             self._failures.pop(name, None)
-            self._unanswered -= {name}
+            if self._unanswered:
+                self._unanswered = self._unanswered - {name} or _NONE
             return went_on
         with suppress(Stopping):
             await self.pause(wait)

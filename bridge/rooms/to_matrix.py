@@ -40,7 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
+from bridge.rooms.rules import BadOrder, bridge_state_of, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
@@ -52,11 +52,13 @@ from bridge.rooms.visit import (
     PutSigns,
     RedactAll,
     ShowAnswer,
+    ShowBridge,
     ShowSettings,
     StoredEffect,
     can_be_sent_again,
     load_effect,
     log_fields,
+    peek,
 )
 from bridge.texts.durations import clock_time, waiting_range
 from bridge.webchat import frames
@@ -220,8 +222,9 @@ class MatrixLane:
                 return self._sign(room, row, effect)
             case AskQueue():
                 return self._ask_queue(room, row, effect)
-            case ShowSettings():
-                return self._show_settings(room)
+            case ShowSettings() | ShowBridge():
+                bridge = isinstance(effect, ShowBridge)
+                return self._show_bridge(room) if bridge else self._show_settings(room)
             case model.TakeBack():
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
@@ -291,7 +294,7 @@ class MatrixLane:
         anchor = room.record.anchored(f"card:{card.number}")
         earlier = await room.anchor(anchor)
         for other_row in room.rows(row.lane):
-            other = load_effect(other_row.effect) if other_row.seq > row.seq else None
+            other = peek(other_row) if other_row.seq > row.seq else None
             if isinstance(other, model.Card) and other.number == card.number:
                 if earlier is not None:
                     return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
@@ -386,25 +389,30 @@ class MatrixLane:
 
     async def _ask_queue(self, room: Room, row: EffectRow, ask: AskQueue) -> Done:
         """Offer the queues as a poll, which has the words for clients without polls."""
-        rules, record = self._around.rules, room.record
-        queues = rules.queues[:MOST_ANSWERS]
-        named = [f"{one.name} · {one.hours}" if one.hours else one.name for one in queues]
-        answers = tuple((str(one.id), name) for one, name in zip(queues, named, strict=True))
+        record = room.record
+        rules = self._around.rules.of_room(record.settings)
+        hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
+        answers = tuple(
+            (str(one.id), f"{one.name} · {open_at}" if open_at else one.name)
+            for one, open_at in zip(rules.queues, hours, strict=True)
+        )
         args: model.Args = {
             "queue": rules.queue_name(rules.queue_for(record)),
             "list": "\n".join(f"{number} — {name}" for number, name in answers),
         }
         text = self._sentence(room, "command.queue_offer", args)
         poll = ports.Poll(self._sentence(room, "command.queue_question", args), answers, text)
-        txn_id, card = self._transaction_id(room, row, record.host), None
-        try:
-            event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
-            card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in queues))
-        except ports.Refused as error:
-            _log.info("no poll", **log_fields(record, row), why=error.code)
-            notice = ports.NoticeText(text, reply_to=ask.event_id or None)
-            event_id = await self._notice(room, row, notice)
-        return Done(event_id, came=() if card is None else (Came(CardPosted(card)),))
+        if len(answers) <= MOST_ANSWERS:
+            txn_id = self._transaction_id(room, row, record.host)
+            try:
+                event_id = await self._matrix.poll(record.matrix_id, record.host, poll, txn_id)
+                choices = tuple(one.id for one in rules.queues)
+                card = OurCard(event_id, CardKind.QUEUES, choices=choices)
+                return Done(event_id, came=(Came(CardPosted(card)),))
+            except ports.Refused as error:
+                _log.info("no poll", **log_fields(record, row), why=error.code)
+        notice = ports.NoticeText(text, reply_to=ask.event_id or None)
+        return Done(await self._notice(room, row, notice))
 
     async def _show_settings(self, room: Room) -> Done:
         """Write the settings, as they are by now, unless the state event says so already.
@@ -426,6 +434,16 @@ class MatrixLane:
             differs = LookedUp(EventId(""), "config.state_differs")
             came = () if shown is None else (Came(differs),)
             return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
+        return Done()
+
+    async def _show_bridge(self, room: Room) -> Done:
+        """Write the room's `m.bridge`, as it is by now, unless it says so already."""
+        record = room.record
+        key, content = bridge_state_of(self._around.rules, record)
+        try:
+            await self._matrix.show_bridge(record.matrix_id, record.host, key, content)
+        except ports.Refused as error:
+            return Done(outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 
     # --- coming and going ---------------------------------------------------------------------
@@ -499,6 +517,7 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in" if outside else ""
+        await self._show_bridge(room)  # of a room from before, or one whose queue has a new name
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import PurePosixPath
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -81,6 +82,13 @@ class WebChatLane:
                 return await self._call(room, row, effect, mark)
             if isinstance(effect, UploadMedia):
                 return await self._upload(room, row, effect)
+        except msgspec.DecodeError as error:
+            asked = room.record.conversation.outstanding
+            if asked is not None and asked.call_id == row.call_id:
+                return _broken(room, row, error, attempted=attempted)
+            # Only the row knows of it, as when the key is lost with which all was sealed.
+            _log.error("a call cannot be read", **log_fields(room.record, row), exc_info=error)
+            return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
         wrong = TypeError(f"{type(effect).__name__} is no effect of this lane")

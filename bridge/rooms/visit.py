@@ -48,7 +48,7 @@ from bridge.rooms.record import (
     note_chat,
     taken,
 )
-from bridge.rooms.rules import Rules, set_by_name, written
+from bridge.rooms.rules import ENTERPRISE, Rules, set_by_name, written
 from bridge.rooms.store import (
     Change,
     ChatRow,
@@ -127,6 +127,10 @@ class ShowSettings(RoomWish, frozen=True):
     """Make the room's state event say what its settings are, where our host may write it."""
 
 
+class ShowBridge(RoomWish, frozen=True):
+    """Have the room's state say who bridges it to what (MSC2346), where our host may write it."""
+
+
 class AskQueue(RoomWish, frozen=True):
     """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
 
@@ -194,7 +198,7 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
+_Shown = PutSigns | ShowAnswer | ShowSettings | ShowBridge | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
@@ -213,6 +217,14 @@ _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 def load_effect(body: bytes) -> StoredEffect:
     """An effect as it was stored; raises msgspec.DecodeError for anything else."""
     return _effect.decode(body)
+
+
+def peek(row: EffectRow) -> StoredEffect | None:
+    """The effect of a row whose turn it is not; None: it cannot be read, and its turn will tell."""
+    try:
+        return load_effect(row.effect)
+    except msgspec.DecodeError:
+        return None
 
 
 def new_effect(effect: Effect) -> NewEffect | None:
@@ -421,8 +433,9 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 # --- administration: changes of the settings, who made them, and how they are undone --------------
 
-MOST_UNDONE = 10
-"""Changes of a room that can be undone, one after the other."""
+MOST_UNDONE, LONGEST_UNDONE = 10, 4_000
+"""Changes of a room that can be undone, one after the other, and characters of all: the record has
+them, which is written with each message."""
 
 
 class By(NamedTuple):
@@ -441,9 +454,17 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
     for key in keys:
         note(visit, by, key, before.get(key, ""), after.get(key, ""))
     if keys:
-        former = tuple((key, before.get(key, "")) for key in keys)
-        visit.set(settings=settings, former=(*record.former, former)[-MOST_UNDONE:])
+        # The enterprise first: its queues are others. Where none was chosen, back to whose it is.
+        was = {ENTERPRISE: visit.rules.enterprise, **before}
+        keys.sort(key=lambda key: key != ENTERPRISE)
+        latest = tuple((key, was.get(key, "")) for key in keys)
+        former = (*record.former, latest)[-MOST_UNDONE:]
+        while sum(len(value) for values in former for _, value in values) > LONGEST_UNDONE:
+            former = former[1:]
+        visit.set(settings=settings, former=former)
         visit.ask(ShowSettings())
+        if {"queue", "enterprise"} & set(keys):
+            visit.ask(ShowBridge())
 
 
 def note(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> None:

@@ -129,11 +129,15 @@ LARGEST = 256 * 1024 * 1024
 
 
 class Eraser:
-    """Sweeps over a database; `read` and `write` are the store's, and raise StoreError."""
+    """Sweeps over a database; what they ask of it is the store's, and raises StoreError.
 
-    def __init__(self, read: Read, write: Write, cover: Cover) -> None:
+    `maintain` reads a statement that may take as long as it takes.
+    """
+
+    def __init__(self, read: Read, write: Write, maintain: Read, cover: Cover) -> None:
         self._read = read
         self._write = write
+        self._maintain = maintain
         self._cover = cover
 
     # --- a room -------------------------------------------------------------------------------
@@ -161,8 +165,8 @@ class Eraser:
         async for first, last in self._stretches():
             ((there,),) = await self._read(ANY_OF_ROOM, first, last, room_id)
             if there:
-                await self._write(Query(KEEP_KEYS, (first, last, room_id, now)))
-                await self._write(Query(DROP_LINES, (first, last, room_id)))
+                await self._write(Query(KEEP_KEYS, (first, last, room_id, now), [room_id]))
+                await self._write(Query(DROP_LINES, (first, last, room_id), [room_id]))
         await self._drop(DROP_SECRETS, await self._keys_of_room(places))
         facts = await self._facts_of_room(places)
         gone = [name for name, value in facts.items() if value is None]
@@ -287,11 +291,11 @@ class Eraser:
         """Have SQLite write its file anew, without copies of what was erased; False: it is too
         large for that while a bridge runs. Of PostgreSQL nothing but its own vacuum does.
         """
-        ((size,),) = await self._read(SIZE)
+        ((size,),) = await self._maintain(SIZE)
         if size > LARGEST and not at_all_cost:
             return False
-        await self._read(VACUUM)
-        await self._read(EMPTY_LOG)
+        await self._maintain(VACUUM)
+        await self._maintain(EMPTY_LOG)
         return True
 
     # --- how --------------------------------------------------------------------------------------

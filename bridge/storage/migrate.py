@@ -7,6 +7,7 @@ whole yet, or was moved elsewhere (`transfer.py` writes these marks).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
@@ -14,10 +15,12 @@ from typing import NamedTuple
 import msgspec
 
 from bridge.rooms.store import StoreError
-from bridge.storage.query import Dialect, Engine, Query, Statement, same
+from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Statement, same
 
 SCHEMA_VERSION = 13
 """The schema that this program works with: the number of the last file."""
+PATIENCE = 10.0
+"""Seconds that bridges of an earlier version get to go."""
 
 _VERSIONED = Statement(
     sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'",
@@ -155,18 +158,25 @@ async def migrate(
 ) -> list[Migration]:
     """Bring the schema up to date; return what was applied. `now` is for the record.
 
-    Raises as `pending` does. StoreError: one failed; those before it stay, it left nothing behind.
+    Raises as `pending` does. AlreadyInUse: bridges of an earlier version are at work. StoreError:
+    one failed; those before it stay, it left nothing behind.
     """
-    applied = []
+    applied, loop = [], asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
     for migration in await pending(engine, migrations):
-        try:
-            await engine.migrate([*FIRST, *steps(migration, now)])
-        except StoreError:
-            # The record is there already if another process was faster.
-            if await current_version(engine) < migration.number:
-                raise
-        else:
-            applied.append(migration)
+        while True:
+            try:
+                await engine.migrate([*FIRST, *steps(migration, now)])
+            except StoreError as error:
+                # The record is there already if another process was faster.
+                if await current_version(engine) >= migration.number:
+                    break
+                if not isinstance(error, AlreadyInUse) or loop.time() >= end:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                applied.append(migration)
+                break
     return applied
 
 

@@ -37,8 +37,9 @@ from bridge.storage.query import (
     Unreachable,
     as_one,
     for_rows,
+    same,
 )
-from bridge.storage.shards import CLAIM, END_SESSION, MARK, SHARED_CLAIM, Locks, Shards
+from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Locks, Shards
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -152,6 +153,10 @@ class PostgresEngine:
         if self.shards is not None:
             await self.shards.prove()
 
+    async def claim_again(self) -> None:
+        """Take back a claim that `migrate` has given up, as `claim`."""
+        await self._writer.claim(self._claim_seconds)
+
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
         writer, first = self._id, queries[0]
@@ -197,16 +202,26 @@ class PostgresEngine:
         """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
         if self._locks is not None:
             for query in queries:
-                if isinstance(query, Together):
-                    self._locks.check(query.rooms)
+                self._locks.check(query.rooms)
 
     def _become_another(self) -> None:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
         self._id = secrets.token_hex(8)
 
     async def migrate(self, queries: Sequence[Query]) -> None:
+        """Change the schema; AlreadyInUse: bridges are at work, which do not know the new one.
+
+        The first query waits for others that do the same. Whoever shares the claim gives it up
+        before (`claim_again`): of two that start with it, none would ever be alone.
+        """
         async with self._writer as connection:
-            await _uncommitted(connection, queries, "BEGIN", MIGRATION_SECONDS)
+            await self._writer.let_go(connection)
+            first = (queries[0], Query(_ALONE))
+            _, ((alone,),) = await _uncommitted(connection, first, "BEGIN", MIGRATION_SECONDS)
+            if not alone:
+                await connection.execute("ROLLBACK")
+                raise AlreadyInUse(_FORMER)
+            await _uncommitted(connection, queries[1:], "", MIGRATION_SECONDS)
             await connection.execute("COMMIT")
 
     async def read(self, query: Query) -> Rows:
@@ -265,6 +280,11 @@ class PostgresEngine:
                 channel.drop()
 
 
+_ALONE = same(CLAIM.replace("advisory_lock", "advisory_xact_lock"))
+_FORMER = (
+    "bridges of an earlier version are at work on this database, and this one has to change its "
+    "schema: stop all of them, then start it again (docs/scaling.md)"
+)
 _MARK = for_rows(
     "INSERT INTO writers (id, token) {rows} ON CONFLICT (id) DO UPDATE SET token = excluded.token "
     "WHERE writers.token < excluded.token RETURNING id",
@@ -291,8 +311,9 @@ async def _uncommitted(
     begin: str,
     seconds: float | None = None,
 ) -> list[Rows]:
-    """Begin a transaction and carry out queries in it; roll back what is refused."""
-    await connection.execute(begin)
+    """Begin a transaction, or go on with it, and carry out queries; roll back what is refused."""
+    if begin:
+        await connection.execute(begin)
     try:
         return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, StoreError) as error:
@@ -459,14 +480,20 @@ class Channel:
         """
         end = asyncio.get_running_loop().time() + seconds
         async with self as connection:
-            self._claims = True
-            while True:
+            while not self._claims:
                 try:
-                    return await self._take_claim(connection)
+                    await self._take_claim(connection)
+                    self._claims = True
                 except AlreadyInUse:
                     if asyncio.get_running_loop().time() >= end:
                         raise
                     await asyncio.sleep(0.2)
+
+    async def let_go(self, connection: asyncpg.Connection) -> None:
+        """Give up a claim that is shared, for whoever needs to be alone."""
+        if self._claims and self._locks is not None:
+            self._claims = False
+            await connection.execute(LET_GO)
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
         await connection.execute(END_SESSION, self.id)

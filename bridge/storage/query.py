@@ -48,6 +48,8 @@ class Query(NamedTuple):
 
     statement: Statement
     params: tuple[Any, ...] = ()
+    rooms: Sequence[RoomId] = ()
+    """As of `Together`."""
 
 
 class Part(NamedTuple):

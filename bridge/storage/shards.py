@@ -64,6 +64,7 @@ _HELD = (
 # All the numbers are of our own making. The claim's second one tells schemas of a database apart.
 CLAIM = f"SELECT pg_try_advisory_lock(719224654, hashtext({_SCHEMA}))"
 SHARED_CLAIM = CLAIM.replace("lock(", "lock_shared(")
+LET_GO = SHARED_CLAIM.replace("try_advisory_lock", "advisory_unlock")
 MARK = "SELECT pg_advisory_lock(719224655, hashtext($1))"
 _OF_ID = "class = 719224655 AND object = hashtext({id})::bigint & 4294967295"
 _PID = (

@@ -488,10 +488,13 @@ ACCOUNTS = same(
     "WHERE accounts.room_id > $1 ORDER BY accounts.room_id LIMIT $2"
 )
 FORGET_ACCOUNT = same("DELETE FROM accounts WHERE room_id = $1 RETURNING room_id")
-_LEDGER = (
-    "SELECT seq, key, cause, received, handled, lane, attempted, attempts, repeat, outcome, "
+_LEDGER_COLUMNS = (
+    "seq, key, cause, received, handled, lane, attempted, attempts, repeat, outcome, "
     "settled, detail, event_id FROM journal "
 )
+_LEDGER = f"SELECT {_LEDGER_COLUMNS}"
+ROWS_AFTER = same(f"SELECT room_id, {_LEDGER_COLUMNS} WHERE seq > $1 ORDER BY seq LIMIT $2")
+ROW = same(f"SELECT room_id, {_LEDGER_COLUMNS} WHERE seq = $1")
 ENDS = same("SELECT (SELECT min(seq) FROM journal), (SELECT max(seq) FROM journal)")
 DELIVERIES = same(
     _LEDGER + "WHERE seq >= $2 AND seq < $3 AND room_id = $1 ORDER BY seq DESC LIMIT $4"

@@ -121,6 +121,7 @@ class OpenStore:
                 await engine.claim()
             await migrate(engine, self._clock.now())
             if isinstance(engine, PostgresEngine) and engine.shards is not None:
+                await engine.claim_again()
                 engine.shards.cover = self._cover
                 await engine.shards.listen()
         except BaseException:
@@ -153,7 +154,7 @@ class SqlStore:
         self._engine = engine
         self._cover = cover
         self.writer = writer
-        self.eraser = Eraser(self._read, self._write, cover)
+        self.eraser = Eraser(self._read, self._write, self._maintain, cover)
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
 
@@ -397,6 +398,18 @@ class SqlStore:
                 return found, None
         return found, end
 
+    async def newest(self) -> int:
+        ((_, last),) = await self._read(sql.ENDS)
+        return last or 0
+
+    async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
+        found = await self._read(sql.ROWS_AFTER, seq, limit)
+        return [(room_id, sql.ledger_row(row)) for room_id, *row in found]
+
+    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None:
+        found = await self._read(sql.ROW, seq)
+        return (found[0][0], sql.ledger_row(found[0][1:])) if found else None
+
     async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
         rows = await self._read(sql.INPUT, key, room_id)
         return sql.ledger_row(rows[0]) if rows else None
@@ -450,6 +463,9 @@ class SqlStore:
                 return await self._engine.read(Query(statement, params))
         except TimeoutError:
             raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
+
+    async def _maintain(self, statement: Statement) -> Rows:
+        return await self._engine.read(Query(statement))
 
     async def _value(self, statement: Statement, *params: object) -> Any:
         """The first column of the first row; None if there is none."""

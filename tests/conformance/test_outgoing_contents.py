@@ -123,9 +123,11 @@ def everything() -> Iterator[Sent]:
     yield Sent("poll_content", render.poll_content(POLL), render.POLL_START)
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
     picture = render.media_content(*MEDIA[0], {"url": MXC})
-    yield Sent("captioned", render.captioned(picture, "chats 3: with an agent 2\nwait: 10 seconds"))
+    yield Sent("captioned", render.captioned(picture, "chats a day\ndark: with an agent"))
     cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
+    panel = render.panel_content(ADA, "https://support.example/room", "客服")
+    yield Sent("panel_content", panel, render.WIDGET)
     for sent in from_agents():
         yield sent
         yield Sent("in_thread", render.in_thread(sent.content, THREAD))
@@ -232,8 +234,8 @@ def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
 
 @every
 def test_nothing_pings_but_what_is_to_ping(sent: Sent) -> None:
-    if sent.kind == "m.reaction":
-        return  # a reaction has no words that could
+    if sent.kind in {"m.reaction", render.WIDGET}:
+        return  # neither has words that could
     mentions = sent.content["m.mentions"]
     assert mentions == ({"user_ids": [ADA]} if "is here" in str(sent.content) else {})
 
@@ -260,7 +262,7 @@ def test_a_file_is_whole(sent: Sent) -> None:
 def test_a_caption_stands_in_place_of_the_name_which_is_said_beside_it() -> None:
     (content,) = (one.content for one in MESSAGES if one.maker == "captioned")
     assert (content["filename"], content["msgtype"]) == ("a.image", "m.image")
-    assert str(content["body"]).startswith("chats 3:")
+    assert str(content["body"]).startswith("chats a day")
 
 
 @pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "location_content"])

@@ -124,6 +124,8 @@ class FakeMatrix:
         self.room: list[dict[str, object]] = []
         self.sent_files: list[SentFile] = []
         self.configured: dict[RoomId, dict[str, object]] = {}
+        self.bridged: dict[RoomId, dict[str, object]] = {}
+        self.bridges_written: list[RoomId] = []
         self.redacted: list[EventId] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
@@ -241,6 +243,16 @@ class FakeMatrix:
         if self.level < 50:
             raise Refused("M_FORBIDDEN")
         self.configured[room_id] = content
+
+    async def show_bridge(
+        self, room_id: RoomId, host: UserId, key: str, content: dict[str, object]
+    ) -> None:
+        del host, key
+        if self.level < 50:
+            raise Refused("M_FORBIDDEN")
+        if self.bridged.get(room_id) != content:
+            self.bridged[room_id] = content
+            self.bridges_written.append(room_id)
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         await self._request(f"is {room_id} replaced for {reader}")

@@ -12,6 +12,7 @@ import pytest_asyncio
 from bridge.config.model import Bot
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import AgentId, EventId, RoomId, UserId
+from bridge.matrix.adapter import BRIDGE
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.ports import (
     EditableNotice,
@@ -25,7 +26,7 @@ from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent, AgentText
 from tests.support.client import room_call, said, set_state
 from tests.support.matrix_rig import QUEUES, Rig, blob, picture, running_rig
-from tests.support.matrix_user import CustomerError, Event, content_of, membership
+from tests.support.matrix_user import CustomerError, Event, content_of, in_room, membership
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,6 +65,21 @@ async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: R
     await rig.adapter.name_service_members(strict, bot, [ghost])  # at level 0
     with pytest.raises(CustomerError):
         await customer.state(strict, SERVICE_MEMBERS)
+
+
+async def test_a_room_says_who_bridges_it_where_it_lets_us(rig: Rig) -> None:
+    customer, room_id = await rig.served_room()
+    bot, key = rig.users.bot, f"org.matrix_webchat://webchat/{rig.users.bot}"
+    for queue in ("1", "2"):
+        content: dict[str, object] = {"bridgebot": bot, "channel": {"id": queue}}
+        await rig.adapter.show_bridge(room_id, bot, key, content)
+        for kind in BRIDGE:
+            path = in_room(room_id, "state", kind, key)
+            assert await customer.call("GET", path) == content
+    strict = RoomId(await customer.create_dm(bot, preset="private_chat"))
+    await rig.adapter.enter(strict, bot, UserId(customer.user_id))
+    with pytest.raises(Refused):
+        await rig.adapter.show_bridge(strict, bot, key, {"bridgebot": bot})
 
 
 async def test_ghost_has_name_and_picture_and_comes_and_goes(rig: Rig) -> None:

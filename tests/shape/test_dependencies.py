@@ -12,10 +12,14 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 PART_OF = {"pydantic-core": "pydantic"}
 """Distributions that are another's inner half, pinned by it to one version."""
 LOADED_BY_NAME = {"tzdata": "zoneinfo looks for it where the system has no time zones"}
 """Distributions that nothing of ours imports, and who does."""
+EXTRAS = {"demo": "bridge/demo/", "tracing": "bridge/ops/tracing.py"}
+"""Extras, and what of the package needs them."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,11 +28,12 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def imported(*, demo: bool) -> dict[str, str]:
-    """Top-level names that `bridge` imports, its demo or all the rest, and one file that does."""
+def imported(extra: str = "") -> dict[str, str]:
+    """Top-level names that the part of an extra imports, or the rest, and one file that does."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "bridge").rglob("*.py")):
-        if (path.parent.name == "demo") is not demo:
+        place = path.relative_to(ROOT).as_posix()
+        if extra != next((name for name, one in EXTRAS.items() if place.startswith(one)), ""):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
@@ -51,7 +56,7 @@ def declared(extra: str = "") -> set[str]:
 def test_dependencies() -> None:
     owners = packages_distributions()
     used: dict[str, str] = {}
-    for name, path in imported(demo=False).items():
+    for name, path in imported().items():
         if name in sys.stdlib_module_names or name == "bridge":
             continue
         assert name in owners, f"{path} imports {name}, which nothing installed provides"
@@ -64,18 +69,19 @@ def test_dependencies() -> None:
     assert not unused, f"pyproject.toml lists what nothing imports: {unused}"
 
 
-def test_the_demo_needs_no_more_than_its_extra() -> None:
+@pytest.mark.parametrize(("extra", "needed"), [("demo", "nio"), ("tracing", "opentelemetry")])
+def test_a_part_with_an_extra_needs_no_more_than_that(extra: str, needed: str) -> None:
     owners = packages_distributions()
-    allowed = declared() | declared("demo")
+    allowed = declared() | declared(extra)
     foreign = {
         name: path
-        for name, path in imported(demo=True).items()
+        for name, path in imported(extra).items()
         if name not in sys.stdlib_module_names and name != "bridge"
     }
-    assert "nio" in foreign
+    assert needed in foreign
     missing = {
         name: path
         for name, path in foreign.items()
         if not {normal(owner) for owner in owners.get(name, [])} & allowed
     }
-    assert not missing, f"not in the extra `demo` in pyproject.toml: {missing}"
+    assert not missing, f"not in the extra `{extra}` in pyproject.toml: {missing}"

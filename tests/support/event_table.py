@@ -72,11 +72,15 @@ encrypted on the way, and their hash is checked before anything goes on.
 Not in the table, because they are no events of a room: who is typing (a customer is told to the
 agent by frame 113, at most once in five seconds; an agent's ghost is shown typing), and read
 receipts (an agent's ghost, or the bot, has read what WebChat has acknowledged; what customers have
-read is told to nobody). Nor the one state event that a chat brings: in a direct room the bot adds a
-ghost, before it first comes in, to the `service_members` of `io.element.functional_members`
+read is told to nobody). Nor the two state events that we write ourselves. In a direct room the bot
+adds a ghost, before it first comes in, to the `service_members` of `io.element.functional_members`
 (MSC4171), so that Element still finds two people there, and the same room when somebody starts a
 chat with the bot. Other names on the list stay; where the bot may not write it, nothing else is
-missing. None of these is ever encrypted.
+missing. And every room that is served says so by `m.bridge` and `uk.half-shot.bridge` (MSC2346),
+which clients show under “bridges”: who serves it, who invited them, and which queue it is
+(`channel`). They are written as the bot comes in, also into a room that replaces another, and again
+when the queue is another or has a new name; not where the bot may not. None of these is ever
+encrypted.
 
 Matrix counts coordinates in WGS-84; the desk in these examples shows Baidu's map (config key
 `webchat.map`). How good the conversion is stands at the end.

@@ -20,7 +20,7 @@ function address() {
   } catch {
     // Somebody typed it; it is looked up as it is.
   }
-  return [page in PAGES ? page : "live", about];
+  return [Object.hasOwn(PAGES, page) ? page : "live", about];
 }
 
 function fresh(up) {

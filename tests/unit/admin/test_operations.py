@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
+from msgspec.structs import replace
 
-from bridge.admin.dispatch import AT_ONCE
+from bridge.admin import views
+from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
 from bridge.admin.operations import BY_NAME, OPERATIONS, Who
-from bridge.admin.ports import Caller
+from bridge.admin.ports import Caller, Overview
+from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
+from bridge.rooms.record import MatrixEvent, Raw, dump_input
+from bridge.rooms.store import Commit, DeadLetter, NewInput
+from tests.fakes.flow import accept
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
 from tests.unit.rooms.visits import BOT
@@ -115,6 +124,19 @@ async def test_a_room_shows_who_is_there() -> None:
 
 
 @pytest.mark.asyncio
+async def test_many_pages_have_the_rooms_counted_once() -> None:
+    async with office() as there:
+        counted = AsyncMock(return_value={})
+        operations = Dispatcher(replace(there.bridge, busy=counted))
+        ask = Request("GET", "/queues")
+        await asyncio.gather(*(operations.carry_out(ask, OPERATOR) for _ in range(9)))
+        assert counted.await_count == 1
+        await there.world.clock.turn(BUSY_FOR / 1000)
+        await operations.carry_out(ask, OPERATOR)
+        assert counted.await_count == 2
+
+
+@pytest.mark.asyncio
 async def test_queues_show_their_load() -> None:
     async with office() as there:
         sales, returns = (await there.get("/queues"))["queues"]
@@ -163,6 +185,28 @@ async def test_wrong_orders_are_refused_before_anything_is_stored(
         assert await changes(there) == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"body": "!wc login ada letmein"},
+        {"body": "* login ada letmein"},
+        {"body": "* x", "m.new_content": {"body": "!wc login ada letmein"}},
+        {"body": "> <@bob:example.org> hm\n\n!wc 登录 ada letmein"},
+        {"body": "hello, login is my word", "shown": True},
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_password_is_shown_in_no_dead_letter(content: dict[str, Any]) -> None:
+    shown = content.pop("shown", False)
+    body = dump_input(MatrixEvent({"type": "m.room.message", "content": content})).decode()
+    letter = DeadLetter("i1", ROOM, 0, "KeyError", body)
+    async with office() as there:
+        overview = SimpleNamespace(letter=AsyncMock(return_value=letter))
+        bridge = replace(there.bridge, overview=cast(Overview, overview))
+        found = await views.get_dead_letter(bridge, OPERATOR, LetterAsked(letter_id="i1"))
+    assert (found.body is not None) is shown
+
+
 @pytest.mark.asyncio
 async def test_dead_letters_are_retried_and_thrown_away_once() -> None:
     async with office() as there:
@@ -181,6 +225,31 @@ async def test_dead_letters_are_retried_and_thrown_away_once() -> None:
             assert (await there.ask(method, f"/dead-letters/{path}"))[0] == 404
         assert await letters(there) == [first]
         assert await there.world.nothing_left(), "what was retried is taken up at once"
+
+
+OTHER = RoomId("!other:example.org")
+LOGIN = "!wc login ada letmein"
+HOLDING_PASSWORDS: list[Raw] = [
+    {"body": f"> <@bot:example.org> Hello\n\n{LOGIN}"},
+    {"body": f"* {LOGIN}", "m.new_content": {"body": LOGIN}},
+    {"body": "* log in", "m.new_content": {"body": LOGIN}},
+    {"body": "\n".join(["!wcxa"] * 600)},  # to read it would hold up all rooms
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content", HOLDING_PASSWORDS, ids=["reply", "correction", "fallback", "long"]
+)
+async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) -> None:
+    async with office() as there:
+        store, now = there.world.writing, there.world.clock.now()
+        body = dump_input(MatrixEvent({"type": "m.room.message", "content": content}))
+        (row,) = await accept(store, [NewInput(OTHER, body, "$secret")], now)
+        await store.commit([Commit(OTHER, now + 5, buried=[(row.seq, "KeyError")])])
+        letter = (await letters(there))[-1]
+        assert letter == f"i{row.seq}"
+        assert (await there.get(f"/dead-letters/{letter}"))["body"] is None
 
 
 @pytest.mark.asyncio
@@ -276,3 +345,17 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         assert [secret for secret in SECRETS if secret in str(told)] == []
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_served_on_is_emptied_once() -> None:
+    wish = {"subject": ROOM, "force": True, "stay": True}
+    async with office() as there:
+        world, done = there.world, []
+        for _ in range(4):
+            status, told = await there.ask("POST", "/erase", wish)
+            done.append((status, told["done"]))
+            await world.clock.turn(1)
+        assert done[-1] == (202, True)
+        assert len([one for one in await changes(there) if one["key"] == "erase"]) == 1
+        assert (await world.stored()).conversation.number == 0

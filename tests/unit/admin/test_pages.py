@@ -11,20 +11,31 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import BaseRequest
 
+from bridge.admin import pages
 from bridge.admin.dispatch import Dispatcher, Outcome, Request
-from bridge.admin.pages import CALLS, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
+from bridge.admin.pages import (
+    CALLS,
+    CHANGES,
+    COOKIE,
+    OPENID_SIGN_INS,
+    SIGN_INS,
+    Pages,
+)
 from bridge.admin.ports import Caller
 from bridge.admin.signin import SignIn
 from bridge.rooms.store import StoreError
 from bridge.storage.sqlstore import open_store
 from tests.fakes.clock import ManualClock
 from tests.unit.admin.test_room_page import MODERATOR, ROOM, Rig
+from tests.unit.admin.test_signin import KEY
 from tests.unit.rooms.visits import ADA
 
 OURS = {"X-WebChat": "1"}
 PUBLIC = "https://chat.example.org/desk"
-PAGES = sorted((Path(__file__).parents[3] / "bridge" / "admin" / "page").iterdir())
+ADMIN = Path(__file__).parents[3] / "bridge" / "admin"
+PAGES = sorted((ADMIN / "page").iterdir())
 
 
 class Operations:
@@ -43,7 +54,7 @@ class Browser:
 
     def __init__(self, client: TestClient[Any, Any], rig: Rig, operations: Operations) -> None:
         self.client, self.rig, self.operations = client, rig, operations
-        self.sign_in = SignIn(rig.store, rig.clock)
+        self.sign_in = SignIn(rig.store, rig.clock, KEY)
         self.origin = str(client.make_url("")).rstrip("/")
 
     async def ask(self, method: str, path: str, **more: Any) -> ClientResponse:
@@ -69,8 +80,8 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
         rig = Rig(store, clock)
         await rig.room(revision=0)
         dispatcher = cast(Dispatcher, operations)
-        pages = Pages(dispatcher, SignIn(store, clock), rig.admins, PUBLIC)
-        async with TestClient(TestServer(pages.application())) as client:
+        served = Pages(dispatcher, SignIn(store, clock, KEY), rig.admins, PUBLIC)
+        async with TestClient(TestServer(served.application())) as client:
             client.session.cookie_jar.clear()
             yield Browser(client, rig, operations)
 
@@ -132,10 +143,11 @@ async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
     cookies = await browser.session()
     statuses = [
         (await browser.ask("POST", "/admin/api/sign-in", json={"secret": "guess"})).status
-        for _ in range(SIGN_INS[0] + 2)
+        for _ in range(SIGN_INS[0] + 3)
     ]
     assert statuses[:3] == [401] * 3
     assert statuses[-3:] == [429] * 3
+    await browser.session()  # a link that works is let in, whoever has guessed from its address
     calls = [
         (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status
         for _ in range(CALLS[0] + 20)
@@ -146,6 +158,17 @@ async def test_sign_ins_and_calls_are_limited(browser: Browser) -> None:
         (await browser.bearer("@x:evil.example")).status for _ in range(OPENID_SIGN_INS[0] + 1)
     ]
     assert (tokens[0], tokens[-1]) == (401, 429)
+
+
+@pytest.mark.asyncio
+async def test_all_addresses_together_ask_the_homeserver_so_often(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "OPENID_TOGETHER", (5, 60.0))
+    remotes = (f"2001:db8::{number:x}" for number in range(7))
+    monkeypatch.setattr(BaseRequest, "remote", property(lambda _: next(remotes)))
+    statuses = [(await browser.bearer("@x:evil.example")).status for _ in range(7)]
+    assert (statuses[0], statuses[-1]) == (401, 429)
 
 
 @pytest.mark.asyncio
@@ -167,6 +190,20 @@ async def test_the_room_page_opens_its_room_and_not_the_console(browser: Browser
 
 
 @pytest.mark.asyncio
+async def test_new_sessions_bring_no_room_admin_more_calls(browser: Browser) -> None:
+    path, statuses, bearer = f"/room/api/rooms/{ROOM}/orders", list[int](), dict[str, str]()
+    for _ in range(CHANGES[0] // 2 + 1):
+        bearer = {"Authorization": f"Bearer {(await (await browser.bearer()).json())['session']}"}
+        statuses += [
+            (await browser.ask("POST", path, headers=bearer, json={})).status for _ in range(2)
+        ]
+    assert statuses == [202] * CHANGES[0] + [429] * 2
+    statuses = [(await browser.ask("GET", path, headers=bearer)).status for _ in range(CALLS[0])]
+    assert statuses[0] == 202
+    assert statuses[-1] == 429
+
+
+@pytest.mark.asyncio
 async def test_a_customer_sets_nothing(browser: Browser) -> None:
     response = await browser.bearer(ADA)
     assert (response.status, (await response.json())["key"]) == (403, "notAdmin")
@@ -183,15 +220,22 @@ async def test_a_customer_sets_nothing(browser: Browser) -> None:
 async def test_what_is_no_request_is_refused(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 5}'):
+    deep = b'{"x":' + b"[" * 60_000
+    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 5}', deep):
         assert (await browser.ask("POST", "/admin/api/sign-in", data=body)).status == 400
+    for room in ("", "room", "!a\0b", "!" + "x" * 300):
+        claim = {"token": f"token-{MODERATOR}", "room": room}
+        assert (await browser.ask("POST", "/room/api/sign-in", json=claim)).status == 400
     large = await browser.ask("POST", "/admin/api/sign-in", data=b"x" * 70_000)
     assert large.status == 413
     cookies = await browser.session()
     monkeypatch.setattr(browser.rig.store, "secret", _away)
     assert (await browser.ask("GET", "/admin/api/session", cookies=cookies)).status == 200
-    other = await browser.ask("GET", "/admin/api/session", cookies={COOKIE: "y"})
-    assert other.status == 503
+    monkeypatch.undo()
+    elsewhere = SignIn(browser.rig.store, browser.rig.clock, KEY)
+    other = {COOKIE: await elsewhere.sign_in(await elsewhere.link("jun"))}
+    monkeypatch.setattr(browser.rig.store, "secret", _away)
+    assert (await browser.ask("GET", "/admin/api/session", cookies=other)).status == 503
 
 
 async def _away(_name: str) -> bytes | None:
@@ -224,6 +268,14 @@ async def test_what_browsers_may_do_with_the_pages(browser: Browser) -> None:
         assert "X-Frame-Options" not in response.headers
     for path in ("/room/console.html", "/admin/..%2Fpages.py", "/admin/signin.py", "/page/room.js"):
         assert (await browser.ask("GET", path)).status == 404
+
+
+def test_each_refusal_has_a_sentence_in_both_languages() -> None:
+    words = next(page for page in PAGES if page.name == "words.js").read_text(encoding="utf-8")
+    code = "".join(file.read_text(encoding="utf-8") for file in ADMIN.glob("*.py"))
+    keys = set(re.findall(r'(?:NotLetIn\(\d+, |SignInError\()"(\w+)"', code))
+    assert {"notOurPage", "linkUsed"} < keys
+    assert [key for key in sorted(keys) if len(re.findall(rf"\b{key}: ", words)) != 2] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

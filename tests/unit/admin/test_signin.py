@@ -16,6 +16,7 @@ from tests.fakes.clock import ManualClock
 from tests.unit.storage.conftest import postgres_server, url
 
 __all__ = ["postgres_server", "url"]
+KEY = b"key"
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def store(url: str, clock: ManualClock) -> AsyncIterator[SqlStore]:
 async def test_a_link_works_once_whichever_process_is_asked(
     store: SqlStore, clock: ManualClock
 ) -> None:
-    command_line, one, other = (SignIn(store, clock) for _ in range(3))
+    command_line, one, other = (SignIn(store, clock, KEY) for _ in range(3))
     link = await command_line.link("mei")
     tries = await asyncio.gather(one.sign_in(link), other.sign_in(link), return_exceptions=True)
     (session,) = (tried for tried in tries if isinstance(tried, str))
@@ -46,7 +47,7 @@ async def test_a_link_works_once_whichever_process_is_asked(
 
 @pytest.mark.asyncio
 async def test_a_link_and_a_session_expire(store: SqlStore, clock: ManualClock) -> None:
-    sign_in = SignIn(store, clock)
+    sign_in = SignIn(store, clock, KEY)
     late, link = await sign_in.link("mei"), await sign_in.link("mei")
     await clock.turn(LINK_LIFE / 1000 - 1)
     session = await sign_in.sign_in(link)
@@ -61,7 +62,7 @@ async def test_a_link_and_a_session_expire(store: SqlStore, clock: ManualClock) 
 
 @pytest.mark.asyncio
 async def test_nothing_else_signs_anybody_in(store: SqlStore, clock: ManualClock) -> None:
-    sign_in = SignIn(store, clock)
+    sign_in = SignIn(store, clock, KEY)
     link = await sign_in.link("mei")
     session = await sign_in.sign_in(await sign_in.link("jun"))
     for wrong in ("", "x", link[:-1], session, "\ud800"):
@@ -76,10 +77,30 @@ async def test_nothing_else_signs_anybody_in(store: SqlStore, clock: ManualClock
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.asyncio
+async def test_guesses_do_not_reach_the_database(
+    store: SqlStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, foreign = "x" * 107, await SignIn(store, clock, b"another key").link("mei")
+    for name in ("secret", "save_secrets"):
+        monkeypatch.setattr(store, name, _unasked)
+    sign_in = SignIn(store, clock, KEY)
+    for wrong in (link, foreign, ""):
+        with pytest.raises(SignInError, match="linkExpired"):
+            await sign_in.sign_in(wrong)
+        assert await sign_in.who(wrong) is None
+        await sign_in.sign_out(wrong)
+
+
+async def _unasked(*_: object) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.asyncio
 async def test_a_copy_of_the_database_lets_nobody_in(
     store: SqlStore, clock: ManualClock, tmp_path: Path
 ) -> None:
-    sign_in = SignIn(store, clock)
+    sign_in = SignIn(store, clock, KEY)
     link = await sign_in.link("mei")
     session = await sign_in.sign_in(link)
     kept = _bytes_in(tmp_path)
@@ -92,7 +113,7 @@ async def test_a_copy_of_the_database_lets_nobody_in(
 async def test_who_was_signed_in_still_is_while_the_database_is_away(
     store: SqlStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, elsewhere = SignIn(store, clock), SignIn(store, clock)
+    here, elsewhere = SignIn(store, clock, KEY), SignIn(store, clock, KEY)
     session = await here.sign_in(await here.link("mei"))
     assert await here.who(session) == "mei"
 

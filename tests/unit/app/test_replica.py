@@ -208,6 +208,8 @@ async def test_one_that_is_silent_has_its_session_ended(start: Start) -> None:
     before = set(other.rooms.shards)
     await other.stand_still()
     await until(shared(one))
+    # A call in the moment between the server's last word and the end is Unreachable.
+    await until(other.writer._connection.is_closed)
     await other.shards.beat("other", leaving=False)
     assert other.rooms.lost >= before  # on a busy machine it may have lost some before that
     assert other.shards.locks.held == set()

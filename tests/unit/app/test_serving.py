@@ -11,6 +11,8 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from aiohttp import web
+from pydantic import SecretStr
 
 from bridge.app import serving
 from bridge.app.serving import (
@@ -35,6 +37,7 @@ from bridge.ids import AgentId
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
+from bridge.ops import bridge_state
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
@@ -76,6 +79,40 @@ async def test_a_database_lost_while_the_bridge_starts_is_a_store_error(
     with pytest.raises(type(trouble)):
         async with Serving(told(tmp_path)):
             pytest.fail("started")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_states_are_reported_where_an_endpoint_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wanted: bool
+) -> None:
+    told_states: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+
+    async def take(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.headers["Authorization"] == "Bearer as"
+        told_states.put_nowait(await request.json())
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(take))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    monkeypatch.setattr(bridge_state, "LOOK_EVERY", 0.01)
+    config = told(tmp_path)
+    homeserver = {"status_endpoint": endpoint if wanted else ""}
+    changed = {
+        "homeserver": config.homeserver.model_copy(update=homeserver),
+        "appservice": config.appservice.model_copy(update={"as_token": SecretStr("as")}),
+    }
+    config = config.model_copy(update=changed)
+    async with Serving(config), asyncio.timeout(10):
+        if wanted:
+            parts = {str((await told_states.get()).get("remote_id")) for _ in range(2)}
+            assert parts == {"None", "webchat"}
+        else:
+            await asyncio.sleep(0.1)
+    assert wanted or told_states.empty()
+    await runner.cleanup()
 
 
 @pytest.mark.asyncio

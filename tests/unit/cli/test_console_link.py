@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bridge.admin.signin import SignIn
+from bridge.app.settings import console_key_of
 from bridge.cli.database import with_store
 from bridge.config import load_config
 from bridge.rooms.store import StorePort
@@ -12,11 +15,13 @@ from bridge.rooms.surroundings import SystemClock
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 
+TOKENS = "appservice: {as_token: our-own-token, hs_token: their-token}\n"
+
 
 def test_it_signs_in_under_its_name(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write(
-        f"{SMALLEST}console: {{enabled: true, public_url: 'https://chat.example.org/a'}}\n"
+        f"{SMALLEST}{TOKENS}console: {{enabled: true, public_url: 'https://chat.example.org/a'}}\n"
     )
     folder.run_here("migrate")
     result = folder.run_here("console-link", "--name", "mei")
@@ -25,19 +30,32 @@ def test_it_signs_in_under_its_name(tmp_path: Path) -> None:
     assert address == "https://chat.example.org/a/admin/"
     assert "once, for 10 minutes" in result.stderr
 
+    config = load_config(folder.config, {})
+
     async def sign_in(store: StorePort) -> str | None:
-        there = SignIn(store, SystemClock())
+        there = SignIn(store, SystemClock(), console_key_of(config))
         return await there.who(await there.sign_in(secret))
 
-    assert with_store(load_config(folder.config, {}), sign_in) == "mei"
+    assert with_store(config, sign_in) == "mei"
 
 
-def test_without_a_proxy_it_leads_to_the_port(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hostname", "shown"), [("127.0.0.1", "127.0.0.1"), ("'::1'", "[::1]")])
+def test_without_a_proxy_it_leads_to_the_port(tmp_path: Path, hostname: str, shown: str) -> None:
     folder = Folder(tmp_path)
-    folder.write(f"{SMALLEST}console: {{enabled: true, port: 4711}}\n")
+    console = f"console: {{enabled: true, hostname: {hostname}, port: 4711}}\n"
+    folder.write(f"{SMALLEST}{TOKENS}{console}")
     folder.run_here("migrate")
     result = folder.run_here("console-link")
-    assert result.stdout.startswith("http://127.0.0.1:4711/admin/#sign-in=")
+    assert result.stdout.startswith(f"http://{shown}:4711/admin/#sign-in=")
+
+
+def test_without_the_tokens_that_the_bridge_has_there_is_no_link(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(f"{SMALLEST}console: {{enabled: true}}\n")
+    folder.run_here("migrate")
+    result = folder.run_here("console-link")
+    assert result.exit_code == 1
+    assert "appservice.as_token is empty" in result.stderr
 
 
 def test_a_console_that_is_off_has_no_links(tmp_path: Path) -> None:

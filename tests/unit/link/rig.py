@@ -267,6 +267,8 @@ class WildServer:
     socket: Callable[[web.WebSocketResponse], Awaitable[None]] | None = None
     handshake: Callable[[web.Request], web.Response | None] = lambda _: None
     pages: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    autoping: bool = True
+    """Pings are answered, not handed to `socket`."""
     base_url: str = ""
     logins: list[float] = field(default_factory=list)
     login_bodies: list[bytes] = field(default_factory=list)
@@ -334,7 +336,7 @@ class WildServer:
         refusal = self.handshake(request)
         if refusal is not None:
             return refusal
-        socket = web.WebSocketResponse(compress=False, timeout=0.2)
+        socket = web.WebSocketResponse(compress=False, timeout=0.2, autoping=self.autoping)
         await socket.prepare(request)
         if self.socket is not None:
             await self.socket(socket)

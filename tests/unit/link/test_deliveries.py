@@ -288,3 +288,18 @@ async def test_a_store_that_is_away_does_not_hold_up_the_end() -> None:
     async with asyncio.timeout(5), stage.running():
         stage.push(push(1))
     assert stage.numbers == []
+
+
+@pytest.mark.asyncio
+async def test_what_a_link_leaves_behind_takes_no_part_of_the_budget() -> None:
+    """Or links that go while the store is away would in the end hold up all the others."""
+    stage = Stage()
+    stage.events.gate.clear()
+    async with asyncio.timeout(5), stage.running():
+        stage.push(push(1), 300)
+        assert stage.budget.taken == 300
+    assert stage.budget.taken == 0
+    stage.events.gate.set()
+    async with stage.running():
+        await stage.deliveries.settled()
+    assert (stage.numbers, stage.budget.taken) == ([1], 0)

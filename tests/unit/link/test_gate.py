@@ -7,8 +7,9 @@ from typing import cast
 import pytest
 
 from bridge.conversation.model import FailureReason
+from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import OpenFailure
-from bridge.link.socket import Demand, Gate, Wire
+from bridge.link.socket import Wire
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
 WAY, OLD, NEW = (cast("Wire", SimpleNamespace(usable=True)) for _ in range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING, Shared
 from bridge.link.links import Links
 from bridge.link.login import room_key
+from bridge.link.socket import Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat.frames import (
@@ -90,6 +92,31 @@ async def test_an_unwanted_link_closes_after_a_while_and_is_forgotten() -> None:
         assert rigged.events.back == [], "opened by a call, never lost"
         assert (await rigged.call(ADA, 2, ASK)).ok
         assert rigged.counts.logins == 1
+
+
+@pytest.mark.asyncio
+async def test_a_link_is_small() -> None:
+    """A thousand are open at once: it runs in two tasks, and its objects share their dicts' keys
+    with the others of their kind, as Python's do that have no more than 29 attributes.
+    """
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        rigged.links.keep(account("b"))
+        await eventually(lambda: rigged.counts.open_links == 1)
+        wires, before = _wires(rigged.links), len(_tasks())
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 2)
+        assert len(_tasks()) - before == 2
+        link, (wire,) = rigged.links._links[ADA.room_id], _wires(rigged.links) - wires
+        for one in (link, wire, wire._socket):
+            assert sys.getsizeof(vars(one)) < 350, type(one).__name__
+
+
+def _tasks() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if "/bridge/link/" in repr(task)]
+
+
+def _wires(links: Links) -> set[Wire]:
+    return {link.gate.wire for link in links._links.values() if link.gate.wire is not None}
 
 
 @pytest.mark.asyncio
@@ -280,6 +307,31 @@ async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
             await asyncio.wait_for(written.wait(), 5)
             await rigged.links.aclose()
         assert call.result() == (FailureReason.NO_ANSWER, False)
+
+
+@pytest.mark.asyncio
+async def test_a_stop_while_a_push_is_being_stored_ends_the_socket_all_the_same() -> None:
+    """Its last words are stored before the server has answered the close."""
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "1"})
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            rigged.events.gate.clear()
+            call = tasks.create_task(_reason(rigged.links, 1))
+            links = rigged.links._links
+            await eventually(lambda: any(one._deliveries._queue for one in links.values()))
+            closing = tasks.create_task(rigged.links.aclose())
+            await eventually(lambda: up(rigged) == {})
+            rigged.events.gate.set()
+            await closing
+            assert await asyncio.wait_for(call, 0.2) == (FailureReason.NO_ANSWER, False)
+            assert len(rigged.events.pushes) == 1
+        stuck.set()
 
 
 @pytest.mark.asyncio

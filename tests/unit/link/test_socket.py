@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
@@ -48,16 +49,17 @@ from tests.unit.link.rig import (
     WildServer,
     answer_everything,
     eventually,
-    nothing,
     rig,
     settings_for,
 )
 from tests.unit.link.simulated import ADA, ASK
 
 
-async def outcome(rigged: Rig, call_id: int) -> tuple[FailureReason, bool] | int:
+async def outcome(
+    rigged: Rig, call_id: int, command: Command = ASK
+) -> tuple[FailureReason, bool] | int:
     try:
-        return (await rigged.links.call(ADA, CallId(call_id), ASK, nothing)).result
+        return (await rigged.call(ADA, call_id, command)).result
     except CallFailure as failure:
         return failure.reason, failure.certain
 
@@ -88,6 +90,34 @@ async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
             assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_ANSWER, False)
             assert asyncio.get_running_loop().time() - began < 2
             await eventually(lambda: rigged.counts.connects == 2 or rigged.counts.open_links == 0)
+        stuck.set()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_read_does_not_hold_up_a_stop() -> None:
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        assert socket._req is not None
+        transport = socket._req.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        timing = replace(FAST, settle=0.05, reply=20.0)
+        settings = settings_for(server.base_url, max_frame_bytes=32_000_000, timing=timing)
+        async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            big = SendMessage(SessionId(1), Text("x" * 20_000_000))
+            call = tasks.create_task(outcome(rigged, 1, big))
+            wires = (one.gate.wire for one in rigged.links._links.values())
+            (wire,) = (wire for wire in wires if wire is not None)
+            await eventually(lambda: wire._socket.paused)
+            async with asyncio.timeout(3 * FAST.close):
+                await rigged.links.aclose()
+            assert await call == (FailureReason.NO_ANSWER, False)
         stuck.set()
 
 
@@ -430,6 +460,17 @@ async def test_what_is_handed_on() -> None:
 
 
 @pytest.mark.asyncio
+async def test_several_frames_in_one_text_share_its_size() -> None:
+    socket = Socket()
+    sizes: list[int] = []
+    socket.wire._push = lambda _, size: sizes.append(size)
+    message = json.dumps([{"type": 203, "sessionId": 1, "agentId": "a"}] * 100)
+    socket.wire.read(message)
+    assert len(sizes) == 100
+    assert len(message) * 0.9 < sum(sizes) < len(message) * 1.1
+
+
+@pytest.mark.asyncio
 async def test_several_frames_in_one_text_are_heard_in_order() -> None:
     """Two replies and two pushes at once, as an array and as objects behind each other."""
     socket = Socket()
@@ -627,3 +668,47 @@ async def test_a_server_that_goes_away_under_a_heartbeat_has_not_failed_to_answe
             rigged.links.keep(ADA)
             await eventually(lambda: rigged.counts.connects == 6)
             assert rigged.links.learnt.has(Feature.HEARTBEAT)
+
+
+@pytest.mark.asyncio
+async def test_a_stop_under_a_heartbeat_leaves_nothing_that_nobody_awaits() -> None:
+    beaten = asyncio.Event()
+
+    async def hearing(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            beaten.set()
+
+    unhandled: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unhandled.append(told))
+    async with WildServer(socket=hearing).running() as server:
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=BEATING)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await asyncio.wait_for(beaten.wait(), 5)
+    gc.collect()
+    assert unhandled == []
+
+
+@pytest.mark.asyncio
+async def test_a_token_that_is_refused_under_a_ping_gets_no_heartbeat() -> None:
+    """While a ping is under way the server shows that it knows heartbeats, and refuses the token:
+    one would be due.
+    """
+    heard: list[int] = []
+
+    async def refusing(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                heard.append(message.json()["type"])
+            elif len(server.sockets) > 1 or not rigged.counts.open_links:
+                await socket.pong(message.data)
+            else:
+                await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "1"})
+                await socket.send_json({"type": 0, "result": -15})
+
+    server = WildServer(socket=refusing, autoping=False)
+    async with server.running(), rig(settings_for(server.base_url, timing=BEATING)) as rigged:
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.logins == 2)
+        assert rigged.links.learnt.has(Feature.HEARTBEAT)
+    assert 10 not in heard

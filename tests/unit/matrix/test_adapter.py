@@ -13,7 +13,7 @@ from cachetools import TTLCache
 
 from bridge.config.model import Bot
 from bridge.ids import AgentId, EventId, RoomId, UserId
-from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.adapter import BRIDGE, MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import KNOWN_SECONDS
 from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Poll, Refused
@@ -140,3 +140,42 @@ async def test_a_name_that_somebody_made_up_cancels_no_verification() -> None:
         await adapter.ghosts.ensure(ghost, "")
         assert await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1") == "$e"
     assert asked[-1] == "m.key.verification.cancel"
+
+
+@pytest.mark.asyncio
+async def test_who_bridges_a_room_is_written_under_both_names_where_it_says_otherwise() -> None:
+    asked: list[str] = []
+    state: dict[str, object] = {}
+    refuse = False
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        kind, _, key = request.path.partition("/state/")[2].partition("/")
+        asked.append(f"{request.method} {kind} {key}")
+        if request.method == "PUT":
+            if refuse:
+                return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+            state[kind] = await request.json()
+            return web.json_response({"event_id": "$e"})
+        if kind not in state:
+            return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
+        return web.json_response({"content": state[kind]})
+
+    content: dict[str, object] = {"bridgebot": "@b:a"}
+    key, other = "x://webchat/@b:a", RoomId("!other:a")
+    read, written = f"GET m.bridge {key}", [f"PUT {one} {key}" for one in BRIDGE]
+    async with adapting(answer) as adapter:
+        for _ in range(2):
+            await adapter.show_bridge(ROOM, HOST, key, content)
+        assert asked == [read, *written]
+        assert state == dict.fromkeys(BRIDGE, content)
+        await adapter.show_bridge(other, HOST, key, content)
+        assert asked[3:] == [read], "somebody wrote it already, such as we before a restart"
+        await adapter.show_bridge(ROOM, HOST, key, content | {"creator": "@ada:a"})
+        assert asked[4:] == [read, *written]
+        state.clear()
+        asked.clear()
+        refuse, third = True, RoomId("!third:a")
+        with pytest.raises(Refused):
+            await adapter.show_bridge(third, HOST, key, content)
+        await adapter.show_bridge(third, HOST, key, content)
+        assert asked == [read, written[0]], "a refusal is not asked for again at each chat"

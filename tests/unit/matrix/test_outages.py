@@ -55,6 +55,27 @@ async def test_requests_are_watched() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+async def test_who_signs_in_to_the_room_page_makes_no_outage(status: int) -> None:
+    """Where a proxy has no place for it, each would have all rooms read again."""
+    outage = asyncio.Event()
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>", content_type="text/html", status=status)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", page)
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        for there in (str(server.make_url("")), f"http://127.0.0.1:{free_port()}"):
+            homeserver = Homeserver(session, there.rstrip("/"), "t", users, outage)
+            with pytest.raises(Unavailable) as raised:
+                await homeserver.openid_user("word-of-honour")
+            assert "word-of-honour" not in str(raised.value)
+    assert not outage.is_set()
+
+
+@pytest.mark.asyncio
 async def test_each_way_of_a_request_tells() -> None:
     """By mautrix or past it, and of files; an answer of a proxy's too."""
     outage = asyncio.Event()

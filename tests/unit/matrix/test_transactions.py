@@ -489,7 +489,8 @@ async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> 
 
         async with asyncio.TaskGroup() as tasks:
             long = [tasks.create_task(put(body)) for body in bodies]
-            await asyncio.sleep(0.2)
+            await eventually(lambda: rig.intake.calls == LONG_TURNS)
+            await asyncio.sleep(0.2)  # the others come
             assert rig.intake.calls == LONG_TURNS
             short = tasks.create_task(rig.put({"events": [event(9)]}))
             await eventually(lambda: rig.intake.calls == LONG_TURNS + 1)

@@ -363,6 +363,40 @@ async def test_of_too_many_connections_the_longest_unused_ends(
     assert (told["port"], told["most"]) == ("metrics", 20)
 
 
+NO_REQUESTS = {
+    "no chunk": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nx\r\n",
+    "no gzip": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+    b"Content-Length: 5\r\n\r\nabcde",
+    "no header": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_is_no_request_is_refused_and_not_logged(
+    caplog: pytest.LogCaptureFixture, sent: bytes, *, reads: bool
+) -> None:
+    """Each would be a traceback in the log, as many as somebody likes to send."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if reads:
+            await request.read()
+        return web.Response(status=403)
+
+    runner = web.ServerRunner(web.Server(handler, access_log=None))
+    await runner.setup()
+    async with asyncio.timeout(10):
+        port = await module.listen(runner, "metrics", "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert (await reader.readline()).split()[1] in ({b"400"} if reads else {b"400", b"403"})
+        writer.close()
+        await quiet()
+    await runner.cleanup()
+    assert caplog.records == []
+
+
 @pytest.mark.asyncio
 async def test_who_hangs_up_in_the_middle_of_a_body_is_not_logged(
     caplog: pytest.LogCaptureFixture,

@@ -8,13 +8,14 @@ from msgspec.structs import replace
 
 from bridge.config.model import Encryption, Queue
 from bridge.conversation.model import Args, Idle, Requesting, Say
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.people import Standing, followed
 from bridge.rooms.record import (
     CardKind,
     Entered,
     Invited,
+    Order,
     OurCard,
     PollAnswered,
     RoomConfigured,
@@ -31,10 +32,12 @@ from bridge.rooms.rules import (
     state_of,
     written,
 )
+from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, Texts
+from bridge.webchat.frames import Agent, AgentsUpdated, Received
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World
+from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
@@ -148,6 +151,69 @@ def test_an_upgrade_carries_the_settings_and_shows_them_in_the_new_room() -> Non
     assert house.visit.changes[-1].key == "text.greeting", "nobody has changed anything"
 
 
+# --- m.bridge -------------------------------------------------------------------------------------
+
+
+def bridge_of(channel: tuple[str, str], host: UserId = RULES.bot) -> dict[str, object]:
+    queue, name = channel
+    return {
+        "bridgebot": host,
+        "creator": ADA,
+        "protocol": {"id": "webchat", "displayname": "WebChat"},
+        "channel": {"id": queue, "displayname": name},
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_room_says_who_bridges_it_from_the_entry_on_and_again_when_its_queue_changes() -> (
+    None
+):
+    world = World()
+    world.matrix.level = 50
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        assert world.matrix.bridged == {ROOM: bridge_of(("2", "Returns"))}
+        await engine.accept_events([world.event(text=f"!wc {word}") for word in ("status", "help")])
+        await engine.accept_events([world.event(text="!wc config set language en")])
+        await quiet()
+        assert world.matrix.bridges_written == [ROOM]
+        await engine.accept_events([world.event(text="!wc queue set 1")])
+        await quiet()
+        assert world.matrix.bridged == {ROOM: bridge_of(("1", "Sales"))}
+        assert world.matrix.bridges_written == [ROOM, ROOM]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_room_that_replaces_ours_says_so_too() -> None:
+    world, new = World(), RoomId("!new:example.org")
+    world.matrix.level = 50
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        for event in (world.event("upgraded", into=new), world.invitation(new)):
+            await engine.accept_events([event])
+            await quiet()
+    assert world.matrix.bridges_written == [ROOM, new]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("may", [True, False])
+async def test_a_room_from_before_says_so_once_an_agent_comes(*, may: bool) -> None:
+    world = World()
+    world.matrix.level = 50 if may else 0
+    await world.chatting()
+    async with world.running() as engine:
+        for number in range(2):
+            joined = AgentsUpdated(SESSION, (MEI, Agent(AgentId(f"a{number}"), "Jun")))
+            await engine.pushed(ROOM, f"p{number}", Received(joined))
+            await quiet()
+    assert world.matrix.bridges_written == ([ROOM] if may else [])
+    assert await world.nothing_left(), "it is no trouble to anybody where we may not"
+
+
 # --- undo -----------------------------------------------------------------------------------------
 
 
@@ -176,7 +242,7 @@ def test_a_state_event_is_undone_as_a_whole() -> None:
     assert house.record.settings == RoomSettings(QueueId(1))
 
 
-def test_what_is_not_possible_any_more_is_not_undone() -> None:
+def test_what_is_not_possible_any_more_is_not_undone_and_hides_nothing() -> None:
     house = House().served()
     order(house, "queue set 1", "queue set 2")
     fewer = replace(RULES, queues=RULES.queues[1:])
@@ -184,6 +250,9 @@ def test_what_is_not_possible_any_more_is_not_undone() -> None:
     order(house, "undo")
     assert answer(house)[0] == "config.bad_queue"
     assert house.record.settings.queue == 2
+    order(house, "undo")
+    assert answer(house)[0] == "undo.done"
+    assert house.record.settings.queue is None
 
 
 def test_who_is_no_admin_undoes_nothing() -> None:
@@ -222,6 +291,15 @@ def test_hours_of_a_room(words: str) -> None:
     assert RULES.policy_for(house.record).hours == {}
 
 
+def test_hours_in_a_zone_that_this_machine_does_not_know_stop_no_room() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(hours="daily 08:00-20:00 Mars/Olympus"))
+    said = house.say("hello")
+    assert house.carried == [said]
+    assert RULES.policy_for(house.record).hours == {}
+    assert RULES.zone_of(1, house.record.settings) is None
+
+
 def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
     house = House().served()
     order(house, "hours")
@@ -231,6 +309,19 @@ def test_hours_of_the_queue_are_shown_where_the_room_has_none() -> None:
     house.visit.rules = replace(RULES, queues=(queue,))
     order(house, "hours")
     assert answer(house)[1]["hours"] == HOURS
+
+
+@pytest.mark.parametrize("text", ["hours", "营业时间", "Hours Mon"])
+def test_who_asks_for_hours_that_nobody_has_said_asks_an_agent(text: str) -> None:
+    house = House().served()
+    asked = house.say(text)
+    assert house.carried == [asked]
+    told = House().served()
+    told.visit.set(settings=RoomSettings(hours=HOURS))
+    told.say("营业时间")
+    assert answer(told)[0] == "hours.shown"
+    told.say("!wc hours")
+    assert answer(told)[0] == "hours.shown"
 
 
 @pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
@@ -404,6 +495,31 @@ async def test_a_tap_in_a_room(level: int) -> None:
     assert (after.settings.queue == 1) is (level == 50)
     assert isinstance(after.conversation.phase, Idle) is (level == 50)
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_poll_names_the_hours_that_count_here() -> None:
+    world = World()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.order(ROOM, Order("operator", "api", f"hours set {HOURS}"))
+        await engine.accept_events([world.event(text="!wc queue")])
+        await quiet()
+    (poll,) = world.matrix.polls
+    assert poll.answers == (("1", f"Sales · {HOURS}"), ("2", f"Returns · {HOURS}"))
+
+
+@pytest.mark.asyncio
+async def test_more_queues_than_a_poll_has_answers_are_all_listed() -> None:
+    queues = tuple(Queue(id=number, name=f"Q{number}") for number in range(1, MOST_ANSWERS + 2))
+    world = World(rules=replace(RULES, queues=queues))
+    world.speak(Texts())
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc queue")])
+        await quiet()
+    assert world.matrix.polls == []
+    assert f"Q{MOST_ANSWERS + 1}" in world.matrix.texts(ROOM)[-1]
 
 
 # --- what is asked for ----------------------------------------------------------------------------

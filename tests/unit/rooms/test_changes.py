@@ -1,102 +1,78 @@
+"""Settings that are changed every way at once, by a bridge that dies at random: one truth."""
+
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bridge.rooms.references import MAX_PIECES, changes
-
-LONG = "Good morning, my order {} has not come and I wonder where it might be by now."
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "found"),
-    [
-        ("same", "same", ()),
-        ("same  words\n", "same words", ()),
-        (LONG.format("7411"), LONG.format("4711"), (("order 7411 has", "order 4711 has"),)),
-        (
-            LONG.format("number 4711"),
-            LONG.format("4711"),
-            (("order number 4711", "order 4711"),),
-        ),
-        (
-            "你好，我的订单号是七四一一，已经三天了还没有到，请帮我查一下现在到了哪里。",
-            "你好，我的订单号是四七一一，已经三天了还没有到，请帮我查一下现在到了哪里。",
-            (("是七四一", "是四七一"),),
-        ),
-        (
-            "a first line that stays\n" + "and stays " * 12 + "the end 5",
-            "a first line that stays\n" + "and stays " * 12 + "the end 6",
-            (("end 5", "end 6"),),
-        ),
-        (
-            "Which one?\n1. Red\n2. Blue",
-            "Which one?\n1. Red\n2. Green",
-            (("2. Blue", "2. Green"),),
-        ),
-        ("7411", "4711", None),
-        ("order 7411", "order 4711", None),
-        ("no", "quite another sentence", None),
-        ("a long sentence to begin with", "x", None),
-    ],
+from bridge.ids import RoomId
+from bridge.rooms.engine import Engine
+from bridge.rooms.record import Order
+from bridge.rooms.rules import settings_of_event, written
+from tests.unit.rooms.test_crashes import (
+    PATIENT_RULES,
+    ROOMS,
+    WORDS,
+    Fate,
+    FatefulWorld,
+    Sender,
+    live_and_die,
 )
-def test_only_what_changed(old: str, new: str, found: tuple[tuple[str, str], ...] | None) -> None:
-    assert changes(old, new) == found
 
 
-def test_two_places_far_apart_are_told_apart() -> None:
-    old = "Please send 2 red chairs and one table of oak to my old address by the end of this week"
-    new = old.replace("2 red", "3 red").replace("this week", "next week")
-    assert changes(old, new) == (
-        ("send 2 red", "send 3 red"),
-        ("of this week", "of next week"),
-    )
+def senders(world: FatefulWorld) -> list[Sender]:
+    """Of commands, of state events and of orders, in each room; each sets what no other sets."""
+
+    def commands(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
+        typed = [
+            world.event(text=f"!wc config set text.greeting c{number}", room_id=room)
+            for number in range(WORDS)
+        ]
+        return lambda engine, number: engine.accept_events([typed[number]])
+
+    def states(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
+        contents: list[dict[str, object]] = [
+            {"texts": {"closed": f"s{number}"}} for number in range(WORDS)
+        ]
+        sent = [world.event("configure", content=one, room_id=room) for one in contents]
+
+        def deliver(engine: Engine, number: int) -> Awaitable[object]:
+            if contents[number]:  # it is in the room since it was sent
+                world.matrix.configured[room] = contents[number]
+                contents[number] = {}
+            return engine.accept_events([sent[number]])
+
+        return deliver
+
+    def orders(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
+        return lambda engine, number: engine.order(
+            room, Order("operator", "api", f"config set text.ended o{number}")
+        )
+
+    return [Sender(make(room)) for room in ROOMS for make in (commands, states, orders)]
 
 
-def test_of_long_texts_only_little_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison is cubic."""
-    compared: list[int] = []
-
-    class Counting(difflib.SequenceMatcher[str]):
-        def set_seqs(self, a: Sequence[str], b: Sequence[str]) -> None:
-            compared.extend((len(a), len(b)))
-            super().set_seqs(a, b)
-
-    monkeypatch.setattr(difflib, "SequenceMatcher", Counting)
-    lines = [f"line {number} has a good many words in it, as lines have" for number in range(4_000)]
-    old = "\n".join(lines)
-    lines[200] = "line 200 has few"
-
-    assert changes(old, "\n".join(lines)) == (
-        ("has a good many words in it, as lines have\nline", "has few\nline"),
-    )
-    assert changes("x " * 5_000, "y " * 5_000) is None
-    assert changes("x " * 80, "y " * 80) is None
-    assert 0 < max(compared) <= MAX_PIECES
-
-
-@given(st.text(max_size=200), st.text(max_size=200))
-def test_any_two_texts(old: str, new: str) -> None:
-    found = changes(old, new)
-    if old.split() == new.split():
-        assert found == ()
-    elif found is not None:
-        assert found
-        for before, after in found:
-            assert before or after
-            assert before in old
-            assert after in new
-
-
-@given(st.lists(st.sampled_from(["one", "two", "三", "，", "4.5"]), min_size=30), st.data())
-def test_one_word_exchanged_is_found(words: list[str], data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(words) - 1))
-    old = " ".join(words)
-    new = " ".join([*words[:at], "CHANGED", *words[at + 1 :]])
-    found = changes(old, new)
-    assert found is not None
-    assert any("CHANGED" in after for _, after in found)
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(10))
+async def test_settings_audit_and_state_event_agree(seed: int) -> None:
+    fate = Fate(seed)
+    world = FatefulWorld(fate, PATIENT_RULES)
+    world.matrix.level = 50
+    await live_and_die(world, fate, senders(world))
+    for room in ROOMS:
+        settings = (await world.stored(room)).settings
+        told = (await world.writing.changes(room, limit=10_000))[::-1]
+        replayed: dict[str, str] = {}
+        for one in told:
+            assert replayed.pop(one.key, "") == one.before
+            if one.after:
+                replayed[one.key] = one.after
+        assert replayed == written(settings)
+        assert settings_of_event(world.matrix.configured[room], PATIENT_RULES) == settings
+        times = Counter((one.way, one.after) for one in told if one.after)
+        assert [times["command", f"c{number}"] for number in range(WORDS)] == [1] * WORDS
+        assert [times["state", f"s{number}"] for number in range(WORDS)] == [1] * WORDS
+        # Who orders and hears that the database is away orders anew.
+        assert all(times["api", f"o{number}"] for number in range(WORDS))

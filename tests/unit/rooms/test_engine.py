@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from bridge.conversation import server
@@ -350,6 +352,8 @@ async def test_rooms_with_a_chat_are_never_dropped(monkeypatch: pytest.MonkeyPat
                 await quiet()
             assert "load" not in store.calls
         assert set(engine._rooms) == set(rooms)
+        # Thousands are in memory: their attributes are so few that they share one list of names.
+        assert {sys.getsizeof(vars(one)) < 350 for one in engine._rooms.values()} == {True}
     for room in rooms:
         assert world.link.texts(room) == [f"{room} 0", f"{room} 1"]
 

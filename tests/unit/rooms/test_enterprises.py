@@ -24,7 +24,7 @@ from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.visits import ADA, BOT, RULES
+from tests.unit.rooms.visits import ADA, BOT, RULES, House, answer
 
 OTHER = RoomId("!other:example.org")
 BEST_USER = UserId("@best_queue_1:example.org")
@@ -221,6 +221,36 @@ async def test_an_admin_chooses_among_those_that_share_the_bot() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_choice_is_undone_with_the_queue_that_went_with_it() -> None:
+    world = Two()
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        for words in ("queue set 2", "config set enterprise best", "status"):
+            await engine.order(ROOM, Order("operator", "api", words))
+            await quiet()
+        assert (await world.stored()).enterprise == "best"
+        for words in ("undo", "status"):
+            await engine.order(ROOM, Order("operator", "api", words))
+            await quiet()
+    record = await world.stored()
+    assert record.settings == RoomSettings(QueueId(2), enterprise="acme")
+    assert record.enterprise == "acme"
+
+
+def test_the_queues_that_are_told_are_those_of_the_chosen_one() -> None:
+    house = House(Two().around.rules).served()
+    house.visit.set(settings=RoomSettings(enterprise="best"))
+    for words, key, named in (
+        ("queue list", "command.queues", ("list", "1 — Repairs")),
+        ("queue show", "command.queue", ("queue", "Repairs")),
+        ("queue", "command.queue", ("queue", "Repairs")),
+    ):
+        house.say(f"!wc {words}")
+        said, args = answer(house)
+        assert (said, args[named[0]]) == (key, named[1])
+
+
+@pytest.mark.asyncio
 async def test_what_is_under_way_is_carried_out_by_whose_it_is() -> None:
     """The chat is over, and its agent's last words are not in the room yet."""
     world = Two()
@@ -307,8 +337,10 @@ def test_nothing_that_the_former_knew_goes_along() -> None:
         key="acme's",
         login=OwnLogin("ada", b"sealed"),
         settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
+        former=((("queue", "1"),),),
     )
     after = moved(record, rules)
+    assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
     assert moved(after, rules) is after

@@ -6,16 +6,26 @@ import asyncio
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from bridge.conversation.model import CallFailed, FailureReason, Idle, Replied, Uploaded
+from bridge.conversation.model import (
+    CallFailed,
+    FailureReason,
+    Idle,
+    Outstanding,
+    Replied,
+    Uploaded,
+)
+from bridge.ids import CallId
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
-from bridge.webchat.frames import File, Reply, SendMessage, Voice
+from bridge.rooms.visit import stored_as
+from bridge.webchat.frames import File, RateSession, Reply, SendMessage, Voice
 from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World
+from tests.fakes.house import ROOM, SESSION, World
 from tests.fakes.reading import Json, ReadingWorld
 from tests.fakes.store import Fault, FlakyStore
 from tests.fakes.threads import NotedThreads
@@ -136,16 +146,25 @@ async def test_a_request_that_was_given_up_in_the_same_step_is_not_made() -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_row_that_cannot_be_read_fails_its_call() -> None:
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_row_that_cannot_be_read_fails_its_call(known: bool) -> None:
+    """If nobody knows of the call, as without the key of the sealed record, it is a dead letter."""
     world = World(FlakyStore())
     await world.chatting()
     found = (await world.store.load(ROOM)).room
     assert found is not None
-    effect = NewEffect(Lane.WEBCHAT, b"of a newer version", call_id=7)
+    if known:
+        record = await world.stored()
+        asked = Outstanding(CallId(7), RateSession(SESSION, 3))
+        state = replace(record.conversation, outstanding=asked)
+        found = stored_as(replace(record, conversation=state), found.revision)
+    effect = NewEffect(Lane.WEBCHAT, b"null", call_id=7)
     await flow.step(world.store, found, effects=[effect])
     async with world.running():
         await quiet()
-    assert world.counts.settled_rows == [("webchat", Outcome.FAILED)]
+    outcome = Outcome.FAILED if known else Outcome.DEAD
+    assert world.counts.settled_rows[0] == ("webchat", outcome)
+    assert len(await world.store.dead_letters()) == (not known)
     assert await world.nothing_left()
 
 

@@ -46,7 +46,7 @@ from bridge.rooms.record import (
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.visit import EnterRoom, LeaveRoom, ShowSettings
+from bridge.rooms.visit import EnterRoom, LeaveRoom, ShowBridge, ShowSettings
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
@@ -196,10 +196,11 @@ def test_in_the_new_room_all_goes_on(people: tuple[Person, ...]) -> None:
     assert (after.cards, after.thread, after.upgrade) == ((), None, None)
     for name in ("conversation", "settings", "key", "login", "customer"):
         assert getattr(after, name) == getattr(before, name)
-    settings, shown, left = house.effects
+    settings, shown, left, bridge = house.effects
     assert settings == ShowSettings()
     assert shown == Card(0, "queue.joined_unnamed")
     assert left == LeaveRoom((BOT,), former=before.room_id)
+    assert bridge == ShowBridge()
 
 
 def test_what_waits_in_a_room_that_is_closed_is_reported() -> None:

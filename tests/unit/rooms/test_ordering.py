@@ -12,10 +12,10 @@ from bridge.conversation.model import Idle, Queued, Say
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.commands import COMMANDS, LONGEST_ORDER, check_order, ordered
 from bridge.rooms.people import Standing
-from bridge.rooms.record import Order, RoomConfigured, RoomSettings
-from bridge.rooms.rules import BadOrder
+from bridge.rooms.record import Order, RoomConfigured, RoomSettings, dump_record
+from bridge.rooms.rules import LONGEST_SENTENCE, BadOrder
 from bridge.rooms.store import Change, StoreError
-from bridge.rooms.visit import MOST_UNDONE
+from bridge.rooms.visit import LONGEST_UNDONE, MOST_UNDONE
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore
@@ -191,3 +191,11 @@ def test_no_more_is_remembered_than_can_be_undone() -> None:
         house.say("pause", standing=Standing.ADMIN)
         house.say("!wc resume", standing=Standing.ADMIN)
     assert len(house.record.former) == MOST_UNDONE
+    texts = ("greeting", "closed", "nobody", "ended")
+    for turn in range(MOST_UNDONE):
+        said = dict.fromkeys(texts, f"{turn}" + "长" * (LONGEST_SENTENCE - 1))
+        content: dict[str, object] = {"texts": said}
+        house.receive(RoomConfigured(EventId("$s"), ADA, content), Standing.ADMIN)
+    assert len(dump_record(house.record)) < 4 * LONGEST_UNDONE + 10_000
+    house.say("!wc undo", standing=Standing.ADMIN)
+    assert house.record.settings.texts[0][1].startswith(f"{MOST_UNDONE - 2}")

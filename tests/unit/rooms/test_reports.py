@@ -138,7 +138,8 @@ async def test_figures_in_words_and_as_a_picture() -> None:
     ]
     (picture,) = world.matrix.sent_files
     assert (picture.name, picture.mime) == ("stats.png", "image/png")
-    assert picture.caption.startswith(told), "who sees no picture has the figures"
+    legend = "(chats a day: dark, with an agent; light, without)"
+    assert picture.caption == legend, "the figures are said once"
     assert Image.open(io.BytesIO(picture.data)).format == "PNG"
 
 
@@ -146,6 +147,8 @@ async def test_figures_in_words_and_as_a_picture() -> None:
 async def test_without_chats_there_is_nothing_to_draw() -> None:
     world = await prepared(chat(1, 30, 5))
     assert await asked(world, "!wc stats 3") == "No chats in the last 3 days."
+    await world.clock.turn(60)
+    assert await asked(world, "!wc stats 1") == "No chats today."
     assert world.matrix.sent_files == []
 
 

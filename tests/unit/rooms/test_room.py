@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bridge.conversation.model import (
+    Card,
     Chatting,
     Conversation,
     Ended,
@@ -24,10 +26,18 @@ from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import reader
 from bridge.rooms import room as rooms
 from bridge.rooms.ports import Unavailable
-from bridge.rooms.record import MatrixEvent, Membership, RoomRecord, dump_input, dump_record
+from bridge.rooms.record import (
+    MatrixEvent,
+    Membership,
+    RoomRecord,
+    Upgrade,
+    dump_input,
+    dump_record,
+    load_record,
+)
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
-from bridge.rooms.visit import Ticket, Visit
+from bridge.rooms.visit import EnterRoom, Ticket, Visit, new_effect, stored_as
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -35,6 +45,7 @@ from tests.fakes.house import ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT
 
+NEXT = RoomId("!next:example.org")
 FAULTS = [Fault.BEFORE, Fault.LOST, Fault.LATE]
 
 
@@ -276,6 +287,41 @@ async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
         assert world.matrix.texts(ROOM) == ["after it"]
     (letter,) = await store.dead_letters()
     assert letter.why == "DecodeError"
+
+
+@pytest.mark.asyncio
+async def test_what_looks_past_an_effect_that_cannot_be_read_is_not_harmed_by_it() -> None:
+    """As of words that were sealed with a key that is lost: nothing but that row is."""
+    world, store = await flaky_chat()
+    found = (await store.load(ROOM)).room
+    card = new_effect(Card(1, "queue.asking"))
+    assert found is not None
+    assert card is not None
+    await flow.step(store, found, effects=[card, NewEffect(Lane.MATRIX, b"null")])
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])  # a receipt looks for agents
+        await quiet()
+        assert world.link.texts(ROOM) == ["hello"]
+        assert len(world.matrix.posted) == 1
+        await world.clock.turn(60)
+    (letter,) = await store.dead_letters()
+    assert (letter.body, letter.why) == ("null", "ValidationError")
+
+
+@pytest.mark.asyncio
+async def test_the_way_into_a_new_room_is_found_behind_what_cannot_be_read() -> None:
+    world, store = await flaky_chat()
+    found = (await store.load(ROOM)).room
+    assert found is not None
+    record = load_record(found.record)
+    moving = Upgrade(until=world.clock.now() + 1_000_000, into=NEXT, host=record.host)
+    found = stored_as(replace(record, upgrade=moving), found.revision)
+    entry = new_effect(EnterRoom(record.host, ADA, into=NEXT))
+    assert entry is not None
+    await flow.step(store, found, effects=[NewEffect(Lane.MATRIX, b"null"), entry])
+    async with world.running():
+        await quiet()
+        assert (NEXT, record.host) in world.matrix.members
 
 
 @pytest.mark.asyncio

@@ -11,9 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bridge.storage.migrate import migrate
+from bridge.storage import migrate as migrating
+from bridge.storage.migrate import current_version, known, migrate
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import AlreadyInUse, Engine, Query, Unreachable, same
+from bridge.storage.query import AlreadyInUse, Dialect, Engine, Query, Unreachable, same
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import accept
@@ -215,3 +216,28 @@ async def test_a_connection_whose_claim_was_not_answered_is_never_used(
             held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1"
             # The claim, and the mark by which the session is known.
             assert await connection.fetchval(held, connection.get_server_pid()) == 2
+
+
+@pytest.mark.asyncio
+async def test_the_schema_is_not_changed_under_bridges_at_work(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would read and write rows as if nothing had changed, and lose what is new in them."""
+    url, newest = postgres_server.new_schema(), known(Dialect.POSTGRES)
+    monkeypatch.setattr(migrating, "PATIENCE", 0.0)
+    former = PostgresEngine(url, CLOCK, shared=True)
+    await former.open()
+    await migrate(former, CLOCK.now(), newest[:-1])
+    await former.claim()
+    for bridge in (True, False):  # False: a command line
+        with pytest.raises(AlreadyInUse, match="of an earlier version"):
+            await open_store(url, CLOCK, sole=bridge, shared=bridge).__aenter__()
+    assert await current_version(former) == newest[-2].number
+    await former.close()
+    monkeypatch.undo()
+    async with asyncio.TaskGroup() as tasks:  # of those that start at once, one upgrades it
+        starting = [open_store(url, CLOCK, sole=True, shared=True) for _ in range(3)]
+        for one in starting:
+            tasks.create_task(one.__aenter__())
+    for one in starting:
+        await one.__aexit__(None, None, None)

@@ -126,6 +126,26 @@ async def test_deliveries_of_a_room_are_read_a_stretch_at_a_time(
 
 
 @pytest.mark.asyncio
+async def test_rows_of_all_rooms_behind_a_number(open_any: Opener) -> None:
+    async with open_any() as opened:
+        store = whole(opened)
+        assert (await store.newest(), await store.rows_after(0, 9)) == (0, [])
+        (first,) = await accept(store, [said("$a")], 90)
+        (second,) = await accept(store, [said("$b", B)], 91)
+        (effect,) = await step(store, room(A), [first.seq], [wish("$a")], 92)
+        await settle(store, A, Settlement(effect.seq, Outcome.DELIVERED, 93, "1"))
+        rows = await store.rows_after(0, 9)
+        assert [(room_id, row.seq) for room_id, row in rows] == [
+            (A, first.seq), (B, second.seq), (A, effect.seq),
+        ]  # fmt: skip
+        assert await store.newest() == effect.seq
+        assert await store.rows_after(first.seq, 1) == rows[1:2]
+        assert await store.row(effect.seq) == rows[2]
+        assert (rows[2][1].settled, rows[1][1].settled) == (93, None)
+        assert await store.row(effect.seq + 1) is None
+
+
+@pytest.mark.asyncio
 async def test_an_input_is_found_by_its_key_in_its_room_only(open_any: Opener) -> None:
     async with open_any() as opened:
         store = whole(opened)

@@ -157,6 +157,19 @@ async def test_an_attempt_is_the_owners(start: Start) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_is_erased_by_its_owner(start: Start) -> None:
+    """A process that wakes in the middle of it finds a room that has begun anew elsewhere."""
+    one, other = await start(), await start()
+    await shards_of(one).take({1})
+    await one.commit([Commit(ONE, 5, waiting=[NewInput(ONE, b"{}", "$anew")])])
+    with pytest.raises(NotOwned):
+        await other.eraser.erase_room(ONE, [ONE], 6)
+    assert len((await one.load(ONE)).inputs) == 1
+    await one.eraser.erase_room(ONE, [ONE], 7)
+    assert (await one.load(ONE)).inputs == []
+
+
+@pytest.mark.asyncio
 async def test_a_token_is_the_owners(start: Start) -> None:
     """A process that wakes in the middle of a login has one that is older than its new owner's."""
     one, other = await start(), await start()

@@ -23,7 +23,7 @@ class Rooms(Homeserver):
         self.main = BOT
         self.calls = 0
 
-    async def state(self, user: UserId, room_id: RoomId, kind: str) -> Json | None:
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
         self.calls += 1
         return {"content": self.states[kind]} if kind in self.states else None
 

@@ -1,0 +1,108 @@
+"""Reports of the bridge's state to an address of the operator's, in the form of mautrix bridges.
+
+One report for the bridge itself, one for each call centre (`remote_id`), as the health probes find
+them: at each change, and every `REPEAT` seconds, so that silence can be told from health. What
+cannot be told now is told later, as it is by then; nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import structlog
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from bridge.ops.health import REFUSED, Health
+from bridge.rooms.ports import Clock
+
+LOOK_EVERY = 2.0
+"""Seconds; what changes within them is one report."""
+REPEAT = 240
+TTL = 600
+"""Seconds for which a report holds, as it says itself."""
+TIMEOUT = 10.0
+FIRST_PAUSE, LAST_PAUSE = 5.0, 120.0
+"""Seconds after a report that was not taken until the next try, doubled from one to the next."""
+
+TELLING = ("state_event", "error")
+Report = dict[str, str | int]
+
+
+class StateReports:
+    """Tells `endpoint` how the bridge is, while `run` runs and `mine` says that it is ours to do.
+
+    `token`: the application service's, by which an endpoint of mautrix bridges knows who reports.
+    """
+
+    def __init__(
+        self, endpoint: str, token: str, health: Health, clock: Clock, mine: Callable[[], bool]
+    ) -> None:
+        self._endpoint, self._health, self._clock, self._mine = endpoint, health, clock, mine
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._sent: dict[str, Report] = {}
+        self._log = structlog.get_logger("bridge.ops")
+
+    async def run(self) -> None:
+        pause = LOOK_EVERY
+        async with ClientSession(timeout=ClientTimeout(total=TIMEOUT)) as session:
+            while True:
+                await self._clock.sleep(pause)
+                why = ""
+                for report in self._due() if self._mine() else ():
+                    why = await self._send(session, report)
+                    if why:
+                        break
+                if not why:
+                    pause = LOOK_EVERY
+                    continue
+                pause = FIRST_PAUSE if pause == LOOK_EVERY else min(2 * pause, LAST_PAUSE)
+                self._log.warning("the bridge's state was not taken", why=why, wait=pause)
+
+    def _due(self) -> list[Report]:
+        """Reports that say something else than before, or whose predecessors grow old."""
+        now = self._clock.now() // 1000
+        due = []
+        for report in reports(self._health.parts()):
+            before = self._sent.get(str(report.get("remote_id")))
+            # Not the message: the same trouble may be worded anew at each probe.
+            same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
+            if before is None or not same or now - int(before["timestamp"]) >= REPEAT:
+                due.append({**report, "timestamp": now, "ttl": TTL})
+        return due
+
+    async def _send(self, session: ClientSession, report: Report) -> str:
+        """Why it was not taken; empty if it was."""
+        try:
+            async with session.post(
+                self._endpoint, json=report, headers=self._headers, allow_redirects=False
+            ) as reply:
+                if not 200 <= reply.status < 300:
+                    return f"status {reply.status}"
+        except (TimeoutError, ClientError, OSError) as error:
+            return type(error).__name__
+        self._sent[str(report.get("remote_id"))] = report
+        return ""
+
+
+def reports(parts: Mapping[str, tuple[str, str | None]]) -> Iterator[Report]:
+    """The bridge's own state, then each call centre's; `parts` as of `Health.parts`."""
+    ours = {part: why for part, (_, why) in parts.items() if not part.startswith("webchat")}
+    trouble = next(((part, why) for part, why in ours.items() if why), None)
+    whole: Report = {"state_event": "RUNNING", "source": "bridge"}
+    if trouble is not None:
+        lost, said = trouble
+        refused = REFUSED in said
+        whole["state_event"] = "BAD_CREDENTIALS" if refused else "UNKNOWN_ERROR"
+        whole |= {"error": f"{lost}-{'refused' if refused else 'unreachable'}", "message": said}
+    elif None in ours.values():
+        whole["state_event"] = "STARTING"
+    yield whole
+    for part, (place, why) in parts.items():
+        if part in ours:
+            continue
+        remote: Report = {"source": "bridge", "remote_id": part, "remote_name": place}
+        if why:
+            remote |= {"error": "webchat-unreachable", "message": why}
+            yield {"state_event": "TRANSIENT_DISCONNECT", **remote}
+        else:
+            yield {"state_event": "CONNECTING" if why is None else "CONNECTED", **remote}

@@ -1,0 +1,220 @@
+"""OpenTelemetry traces, made of the ledger once messages are settled: nobody's way is longer by it.
+
+One trace for each event of a customer's and each push of the call centre's. Its root lasts from
+receiving it to the end of its row of the journal; below it are the step (`decide`) and each
+delivery, with the moment at which that was attempted. What is delivered later, such as a message
+that waited for an agent, has a row of its own, whose span joins the trace then: ids are made of the
+message's, so that nothing has to be remembered. Contents are in no span.
+
+Read are the rows behind a mark, `LAG` ms late: then no other process commits one before the mark.
+The mark begins at the end of the journal: what a restart of ours falls into has no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from itertools import islice
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from bridge.ids import RoomId
+from bridge.rooms.ports import Clock
+from bridge.rooms.store import LedgerRow, Outcome, StoredRoom, StoreError
+
+EVERY = 5.0
+LAG = 10_000
+PAGE = 500
+"""Rows read at a time, and rows under way that are looked at again."""
+MOST_OPEN = 10_000
+"""Rows under way that are remembered; the oldest go, without a trace."""
+TIMEOUT = 3.0
+"""Seconds for a request to the collector; what it does not take is lost."""
+NS = 1_000_000
+"""In a millisecond."""
+Attributes = dict[str, str | int | bool]
+FAILED = frozenset({Outcome.DEAD, Outcome.FAILED, Outcome.REFUSED, Outcome.UNCERTAIN})
+
+
+class Ledger(Protocol):
+    """Reads of the journal. Raises StoreError."""
+
+    async def newest(self) -> int:
+        """The highest number of a row; 0 if there is none."""
+
+    async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
+        """The rows behind a number, in order."""
+
+    async def row(self, seq: int) -> tuple[RoomId, LedgerRow] | None: ...
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
+
+
+class Tracing:
+    """Exports what has been settled, while `run` runs and `mine` says that it is ours to do."""
+
+    def __init__(
+        self, endpoint: str, name: str, ledger: Ledger, clock: Clock, mine: Callable[[], bool]
+    ) -> None:
+        """`endpoint`: of the collector; empty: as OpenTelemetry's variables say. `name`: ours."""
+        if endpoint and urlsplit(endpoint).path in {"", "/"}:
+            endpoint = f"{endpoint.rstrip('/')}/v1/traces"
+        self._exporter = OTLPSpanExporter(endpoint or None, timeout=TIMEOUT)
+        self._resource = Resource.create({"service.name": name})
+        self._ledger, self._clock, self._mine = ledger, clock, mine
+        self._mark: int | None = None
+        self._open: dict[int, None] = {}
+        """Rows before the mark that were not settled, the oldest look first."""
+        self._log = structlog.get_logger("bridge.ops")
+
+    async def run(self) -> None:
+        try:
+            while True:
+                try:
+                    await self.look()
+                except StoreError as error:
+                    self._log.warning("no traces: the database did not answer", why=str(error))
+                await self._clock.sleep(EVERY)
+        finally:
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    async def look(self) -> None:
+        """Export what has been settled since the last look."""
+        if not self._mine():
+            self._mark = None
+            self._open.clear()
+            return
+        if self._mark is None:
+            self._mark = await self._ledger.newest()
+        settled = await self._settled_late()
+        while True:
+            rows = await self._ledger.rows_after(self._mark, PAGE)
+            passed = [one for one in rows if one[1].received <= self._clock.now() - LAG]
+            for found in passed:
+                self._mark = found[1].seq
+                if found[1].settled is None:
+                    self._open[self._mark] = None
+                else:
+                    settled.append(found)
+            await self._export(settled)
+            settled = []
+            if len(passed) < PAGE:
+                break
+        for seq in list(islice(self._open, max(0, len(self._open) - MOST_OPEN))):
+            del self._open[seq]
+
+    async def _settled_late(self) -> list[tuple[RoomId, LedgerRow]]:
+        settled = []
+        for seq in list(islice(self._open, PAGE)):
+            del self._open[seq]
+            found = await self._ledger.row(seq)
+            if found is not None and found[1].settled is None:
+                self._open[seq] = None  # behind the others
+            elif found is not None:
+                settled.append(found)
+        return settled
+
+    async def _export(self, settled: Sequence[tuple[RoomId, LedgerRow]]) -> None:
+        spans: list[ReadableSpan] = []
+        known: dict[RoomId, _Known] = {}
+        for room_id, row in settled:
+            if room_id not in known:
+                stored = await self._ledger.room(room_id)
+                known[room_id] = _known(None if stored is None else stored.record)
+            spans += self._spans(room_id, row, known[room_id])
+        if not spans:
+            return
+        result = await asyncio.to_thread(self._exporter.export, spans)
+        if result is not SpanExportResult.SUCCESS:
+            self._log.warning("the collector did not take traces", spans=len(spans))
+
+    def _spans(self, room_id: RoomId, row: LedgerRow, room: _Known) -> Iterator[ReadableSpan]:
+        message = row.key or row.cause
+        if not message or row.settled is None:
+            return
+        about: Attributes = {"room": room_id, "event_id": message}
+        if room.enterprise:
+            about["enterprise"] = room.enterprise
+        if chats := [one.number for one in room.chats if one.asked <= row.received]:
+            about["chat"] = max(chats)
+        whole = f"{room_id} {message}"
+        ending: Attributes = {"outcome": row.outcome or "", "detail": row.detail}
+        began, decided, ended = row.received, row.received, row.settled
+        if row.key:
+            name = "matrix event" if row.key.startswith("$") else "webchat push"
+            yield self._span(whole, _Part("", name, began, ended, about | ending))
+            if row.handled is not None:
+                decided = row.handled
+                yield self._span(whole, _Part(f"{row.seq} decide", "decide", began, decided, about))
+        if row.lane is not None:
+            more = about | ending | {"lane": row.lane.value, "attempts": row.attempts}
+            more |= {"possible_double": True} if row.repeat else {}
+            more |= {"posted": row.event_id} if row.event_id else {}
+            tried = () if row.attempted is None else (row.attempted,)
+            name = f"deliver to {row.lane.value}"
+            part = _Part(f"{row.seq} deliver", name, decided, ended, more, tried)
+            yield self._span(whole, part)
+
+    def _span(self, message: str, part: _Part) -> ReadableSpan:
+        failed = part.about.get("outcome") in FAILED
+        return ReadableSpan(
+            part.name,
+            _context(message, part.which),
+            parent=_context(message, "") if part.which else None,
+            resource=self._resource,
+            attributes=part.about,
+            events=[Event("attempted", {}, at * NS) for at in part.attempted],
+            kind=SpanKind.INTERNAL if part.which else SpanKind.CONSUMER,
+            status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
+            start_time=part.began * NS,
+            end_time=max(part.began, part.ended) * NS,
+        )
+
+
+class _Part(NamedTuple):
+    """What one span of a message tells; times are ms since the epoch."""
+
+    which: str
+    """Which of the message's spans; empty for the root."""
+    name: str
+    began: int
+    ended: int
+    about: Attributes
+    attempted: tuple[int, ...] = ()
+
+
+class _KnownChat(msgspec.Struct):
+    number: int
+    asked: int
+
+
+class _Known(msgspec.Struct):
+    """What a room's record says that belongs to a span."""
+
+    chats: tuple[_KnownChat, ...] = ()
+    enterprise: str = ""
+
+
+def _known(record: bytes | None) -> _Known:
+    try:
+        return msgspec.json.decode(record or b"{}", type=_Known)
+    except msgspec.DecodeError:
+        return _Known()
+
+
+def _number(text: str, size: int) -> int:
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:size])
+
+
+def _context(trace: str, span: str) -> SpanContext:
+    ids = _number(f"trace {trace}", 16), _number(f"span {trace} {span}", 8)
+    return SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
