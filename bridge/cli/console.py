@@ -21,14 +21,14 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
 
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem, load_config
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
 from bridge.config.fields import SQLITE
 from bridge.config.loading import within
 from bridge.config.model import WebChat
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
-from bridge.texts import check_overrides
+from bridge.texts import BadOverride, check_overrides
 from bridge.webchat.http import Endpoints
 
 # --- files and flags -----------------------------------------------------------------------------
@@ -49,6 +49,10 @@ class Files:
         return load_config(self.config, os.environ, [outer_checks])
 
 
+def _place(bad: BadOverride) -> KeyPath:
+    return ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
+
+
 def outer_checks(config: Config) -> Iterator[Problem]:
     """Problems that only the outer rings can see in the configuration's values."""
     # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
@@ -56,11 +60,13 @@ def outer_checks(config: Config) -> Iterator[Problem]:
     from bridge.link.settings import trusted_by
     from bridge.matrix.users import NameTaken
 
+    for bad in check_overrides(config.texts):
+        yield Problem(_place(bad), str(bad))
     for enterprise, part in config.parts().items():
-        for bad in check_overrides(part.texts):
-            path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
-            own = part.texts[bad.key] is not config.texts.get(bad.key)
-            yield Problem(within(config, enterprise, path) if own else path, str(bad))
+        for bad in check_overrides(part.texts) if enterprise else ():
+            above, own = config.texts.get(bad.key), part.texts[bad.key]
+            if above is None or above.get(bad.language) != own.get(bad.language):
+                yield Problem(within(config, enterprise, _place(bad)), str(bad))
         checks: tuple[Callable[[WebChat], object], ...] = (
             lambda server: Endpoints(server.base_url),
             trusted_by,

@@ -613,7 +613,8 @@ class Config(Section):
             update={
                 "bridge": bridge.model_copy(update={"bot": bot}),
                 "rating": rating,
-                "texts": {**self.texts, **one.texts},
+                "texts": self.texts
+                | {key: self.texts.get(key, {}) | own for key, own in one.texts.items()},
             }
         )
 

@@ -699,11 +699,13 @@ class Reader:
         store, before = self.around.store, visit.record
         await self.turn.take(invited.by)
         rules = people.enterprise_for(visit, invited)
-        rooms = [one for one in await store.rooms_of(invited.by) if await self._serve(rules, one)]
+        rooms, most = 0, rules.limits.rooms_per_user
+        for one in await store.rooms_of(invited.by):
+            rooms += rooms < most and await self._serve(rules, one)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         lately = () if self._room_id in begun else begun
         others = tuple([begun[one] for one in lately if await self._serve(rules, one)])
-        facts = Facts(rooms_of_inviter=len(rooms), rooms_begun=others)
+        facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
         receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:

@@ -74,6 +74,19 @@ def test_each_has_what_it_says_and_the_rest_of_the_top_level(tmp_path: Path) -> 
     assert best.texts == {"queue.next": {"en": "Soon!"}, "queue.longer": {"en": "Later!"}}
 
 
+def test_a_sentence_of_its_own_leaves_those_of_other_languages(tmp_path: Path) -> None:
+    text = changed("texts: {queue.next: {en: Next!}}", "texts: {queue.next: {en: Next!, ja: 次}}")
+    _, best = load(tmp_path, text).parts().values()
+    assert best.texts["queue.next"] == {"en": "Soon!", "ja": "次"}
+    for old, new, where in (
+        ("ja: 次", "fr: Suivant", 'texts."queue.next".fr: '),
+        ("{en: Soon!}", "{fr: Suivant}", 'enterprises[1].texts."queue.next".fr: '),
+    ):
+        assert old in text
+        (problem,) = told(tmp_path, text.replace(old, new))
+        assert problem.partition(": ")[2].startswith(where)
+
+
 def test_the_short_form_is_one_without_a_name(tmp_path: Path) -> None:
     config = load(tmp_path, edited("Sales", "Sales"))
     assert config.parts() == {"": config}
