@@ -349,10 +349,10 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
         engine.due(ROOM, world.clock.now())
         steps = 0
 
-        def counted(*args: Any) -> Visit:
+        def counted(*args: Any, **more: Any) -> Visit:
             nonlocal steps
             steps += 1
-            return Visit(*args)
+            return Visit(*args, **more)
 
         monkeypatch.setattr(rooms, "Visit", counted)
         await world.clock.turn(10)
