@@ -216,8 +216,8 @@ class PostgresEngine:
         """
         async with self._writer as connection:
             await self._writer.let_go(connection)
-            first = (queries[0], Query(_ALONE))
-            _, ((alone,),) = await _uncommitted(connection, first, "BEGIN", MIGRATION_SECONDS)
+            first = (*queries[:1], Query(_ALONE))
+            *_, ((alone,),) = await _uncommitted(connection, first, "BEGIN", MIGRATION_SECONDS)
             if not alone:
                 await connection.execute("ROLLBACK")
                 raise AlreadyInUse(_FORMER)
