@@ -36,6 +36,7 @@ from bridge.app.replica import Replica
 from bridge.config import Config
 from bridge.config.model import Retention
 from bridge.ids import EventId, QueueId
+from bridge.link.http_client import VISITS
 from bridge.link.link import Shared
 from bridge.link.links import Links
 from bridge.link.settings import LinkSettings
@@ -215,7 +216,7 @@ class Serving:
         parts = config.parts()
         self._first = await store.fact(settings.FIRST) or ""
         if not self._first and config.enterprises:
-            self._first = await store.first_fact(settings.FIRST, next(iter(parts)))
+            self._first = await store.first_fact(settings.FIRST, await self._served_before(store))
         marks = {name: "" if name == self._first else name for name in parts}
         servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
         for name, part in parts.items():
@@ -251,6 +252,14 @@ class Serving:
                 waits,
             )
         return matrix
+
+    async def _served_before(self, store: SqlStore) -> str:
+        """The enterprise at whose server we logged in while there was but one; else the first."""
+        parts = self._config.parts()
+        for name, part in parts.items():
+            if await store.fact(settings.link_settings_of(part).fact(VISITS)) is not None:
+                return name
+        return next(iter(parts))
 
     async def _close_links(self) -> None:
         """Close the links of all at once: servers that hang each take their time over it."""

@@ -43,10 +43,11 @@ _PIXEL = bytes.fromhex(
 """A picture of one grey dot: no server refuses the extension png."""
 
 
-async def check_webchat(
-    findings: Findings, config: Config, timing: Timing = PATIENCE, enterprise: str = ""
-) -> None:
-    """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
+async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
+    """Log in, open a socket, send a file and fetch it again, ask the robot, log out.
+
+    Call centres at one address share the places there.
+    """
     if not await findings.of("WebChat server", _there(findings, config.server)):
         return
     domain = config.homeserver.domain
@@ -63,7 +64,7 @@ async def check_webchat(
     places = min(PLACES, rate.count)
     less = {"login_rate": rate.model_copy(update={"count": places})}
     server = stranger.model_copy(update=less)
-    mine = replace(link_settings_of(config, mark=enterprise), server=server, timing=timing)
+    mine = replace(link_settings_of(config), server=server, timing=timing)
     async with migrated_store(config) as store:
         memory = _Memory(store)
         taken = await Visits(mine, memory, SystemClock()).load()

@@ -88,7 +88,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
         if known:
             await check_encryption(findings, config)
     for enterprise, part in config.parts().items():
-        await check_webchat(findings.about(enterprise), part, enterprise=enterprise)
+        await check_webchat(findings.about(enterprise), part)
 
 
 def _print(console: Console, finding: Finding) -> None:

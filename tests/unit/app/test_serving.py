@@ -30,10 +30,12 @@ from bridge.app.serving import (
     prune,
     why_refused,
 )
+from bridge.app.settings import link_settings_of
 from bridge.config import Config
 from bridge.config.model import Permission, Queue, Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import AgentId
+from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
@@ -176,6 +178,20 @@ async def test_call_centres_keep_their_rooms_whatever_the_order(
     for room in ("", "best"):  # who is invited there finds the only one
         assert [rules(room).rules_of(one) for one in ("", "acme")] == [rules(""), rules("")]
         assert rules(room).rules_of("best") is None
+
+
+@pytest.mark.asyncio
+async def test_rooms_stay_with_the_server_that_had_them_wherever_its_entry_stands(
+    tmp_path: Path,
+) -> None:
+    """As the first entry's, they would be another company's, with their chats and tokens."""
+    config = told(tmp_path, TWO)
+    url = config.database.url.get_secret_value()
+    async with open_store(url, SystemClock()) as store:
+        fact = link_settings_of(config.parts()["best"]).fact(VISITS)
+        await store.save_fact(fact, "1733011200000")
+    async with Serving(config) as bridge:
+        assert bridge._first == "best"
 
 
 @pytest.mark.asyncio
