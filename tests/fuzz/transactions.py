@@ -55,6 +55,9 @@ class _Body:
         half = len(data) // 2
         self._chunks = [chunk for chunk in (data[half:], data[:half]) if chunk]
 
+    def is_eof(self) -> bool:
+        return True
+
     async def readany(self) -> bytes:
         return self._chunks.pop() if self._chunks else b""
 
