@@ -283,7 +283,8 @@ class Endpoint:
         size = request.content_length or 0
         if size <= self.max_body:
             try:
-                async with asyncio.timeout(None if request.content.is_eof() else SLOWEST_BODY):
+                whole = request.content.is_eof()
+                async with nullcontext() if whole else asyncio.timeout(SLOWEST_BODY):
                     size = await self._read_into(parts, request.content)
             except TimeoutError:
                 self._log.warning("a request's body did not come", seconds=SLOWEST_BODY)
