@@ -52,7 +52,6 @@ from bridge.rooms.visit import (
     PutSigns,
     RedactAll,
     ShowAnswer,
-    ShowBridge,
     ShowSettings,
     StoredEffect,
     can_be_sent_again,
@@ -222,9 +221,8 @@ class MatrixLane:
                 return self._sign(room, row, effect)
             case AskQueue():
                 return self._ask_queue(room, row, effect)
-            case ShowSettings() | ShowBridge():
-                bridge = isinstance(effect, ShowBridge)
-                return self._show_bridge(room) if bridge else self._show_settings(room)
+            case ShowSettings():
+                return self._show_settings(room)
             case model.TakeBack():
                 return self._take_back(room, row, effect)
             case model.AgentsCame():
@@ -436,16 +434,6 @@ class MatrixLane:
             return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 
-    async def _show_bridge(self, room: Room) -> Done:
-        """Write the room's `m.bridge`, as it is by now, unless it says so already."""
-        record = room.record
-        key, content = bridge_state_of(self._around.rules, record)
-        try:
-            await self._matrix.show_bridge(record.matrix_id, record.host, key, content)
-        except ports.Refused as error:
-            return Done(outcome=Outcome.REFUSED, detail=error.code)
-        return Done()
-
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
@@ -517,7 +505,11 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in" if outside else ""
-        await self._show_bridge(room)  # of a room from before, or one whose queue has a new name
+        shown, here = bridge_state_of(self._around.rules, room.record), room.record
+        with suppress(ports.Refused):
+            await self._matrix.show_bridge(
+                here.matrix_id, here.host, *shown
+            )  # of a room from before, or one whose queue has a new name
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:

@@ -198,11 +198,11 @@ class Decline(RoomWish, frozen=True):
     why: str = ""
 
 
-_Shown = PutSigns | ShowAnswer | ShowSettings | ShowBridge | AskQueue
+_Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
-Aside = model.ToAside | _Told | ShowPanel | TryLogin | Conceal | Decline
+Aside = model.ToAside | _Told | ShowBridge | ShowPanel | TryLogin | Conceal | Decline
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
@@ -244,7 +244,7 @@ def new_effect(effect: Effect) -> NewEffect | None:
         return NewEffect(Lane.MATRIX, body, about)
     if isinstance(effect, model.UploadMedia):
         return NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
-    if isinstance(effect, model.FetchHistory):
+    if isinstance(effect, model.FetchHistory | ShowBridge):
         return NewEffect(Lane.ASIDE, body)
     return (
         NewEffect(Lane.ASIDE, body, effect.event_id or None) if isinstance(effect, Aside) else None
