@@ -9,7 +9,6 @@ that says that there is none.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -22,7 +21,6 @@ from bridge.rooms import cards, reports, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
 from bridge.rooms.room import Room
-from bridge.rooms.rules import bridge_state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -81,7 +79,8 @@ class AsideLane:
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 return await _patiently(room, send, SOON, failed)
             case ShowBridge():
-                return await _patiently(room, partial(_show_bridge, around, room), SOON, None)
+                say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - as it is by then
+                return await _patiently(room, say, SOON, None)
             case ShowPanel():
                 show = partial(show_panel, around, room.record, effect.event_id)
                 asked = effect.event_id
@@ -168,14 +167,6 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))
     return LoginTried(order.event_id, order.login)
-
-
-async def _show_bridge(around: Surroundings, room: Room) -> None:
-    """Write the room's `m.bridge`, as it is by now, unless it says so already, or it may not be."""
-    record = room.record
-    with suppress(Refused):
-        shown = bridge_state_of(around.rules, record)
-        await around.matrix.show_bridge(record.matrix_id, record.host, *shown)
 
 
 async def show_panel(

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
@@ -33,7 +34,7 @@ from bridge.conversation.queue import callback_wanted
 from bridge.conversation.robot import awaited
 from bridge.conversation.turn import plain_text
 from bridge.ids import EventId, QueueId, SessionId
-from bridge.rooms.ports import CallFailure
+from bridge.rooms.ports import CallFailure, Refused
 from bridge.rooms.record import (
     CardKind,
     Meaning,
@@ -41,9 +42,10 @@ from bridge.rooms.record import (
     PollAnswered,
     Reacted,
     RobotAnswered,
+    RoomRecord,
     Spoke,
 )
-from bridge.rooms.rules import Rules, bare_sign, narrow
+from bridge.rooms.rules import Rules, bare_sign, bridge_state_of, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts import WORDS, Texts
@@ -426,6 +428,13 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 def _trimmed(words: str) -> str:
     return narrow(words).strip().rstrip(_EDGES)
+
+
+async def show_bridge(around: Surroundings, record: RoomRecord) -> None:
+    """Write the room's `m.bridge`, as it is by now, unless it says so already, or it may not be."""
+    with suppress(Refused):
+        state = bridge_state_of(around.rules, record)
+        await around.matrix.show_bridge(record.matrix_id, record.host, *state)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

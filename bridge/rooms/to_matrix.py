@@ -25,7 +25,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms import ports
-from bridge.rooms.cards import choices, name_of, second_line, shown
+from bridge.rooms.cards import choices, name_of, second_line, show_bridge, shown
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -40,7 +40,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import said_by_agent
 from bridge.rooms.room import Room
-from bridge.rooms.rules import BadOrder, bridge_state_of, hides, settings_of_event, state_of
+from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Shut, Surroundings
 from bridge.rooms.visit import (
@@ -505,11 +505,7 @@ class MatrixLane:
             done = await self._say(room, row, say)
             done.anchor = anchor
         done.detail = "the room does not let them in" if outside else ""
-        shown, here = bridge_state_of(self._around.rules, room.record), room.record
-        with suppress(ports.Refused):
-            await self._matrix.show_bridge(
-                here.matrix_id, here.host, *shown
-            )  # of a room from before, or one whose queue has a new name
+        await show_bridge(self._around, room.record)  # from before, or its queue has a new name
         return done
 
     async def _welcome(self, room: Room, agent: frames.Agent, queue_id: QueueId | None) -> None:
