@@ -113,4 +113,3 @@ OPERATIONS = (
     Operation("POST", "/erase", actions.erase_data, status=202, conflicts=True),
 )
 """In the order of the documents."""
-BY_NAME = {one.name: one for one in OPERATIONS}

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge.admin import views
 from bridge.admin.dispatch import AT_ONCE, BUSY_FOR, Dispatcher, Request
-from bridge.admin.operations import BY_NAME, OPERATIONS, Who
+from bridge.admin.operations import OPERATIONS, Who
 from bridge.admin.ports import Caller, Overview
 from bridge.admin.shapes import LetterAsked
 from bridge.ids import RoomId
@@ -23,6 +23,7 @@ from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, office
 from tests.unit.rooms.visits import BOT
 
+BY_NAME = {one.name: one for one in OPERATIONS}
 CHANGING: dict[str, tuple[str, object]] = {
     "set_room_settings": (f"/rooms/{ROOM}/settings", {"settings": {"queue": 1}}),
     "order_room": (f"/rooms/{ROOM}/orders", {"words": "pause"}),
