@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 import asyncpg
 import msgspec
 
-from bridge.storage.migrate import known, migrate
-from bridge.storage.sqlstore import engine_for
-from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.contents import made_at
 
 STORED = Path(__file__).parent / "stored"
 SCHEMA = 6
@@ -86,7 +84,7 @@ async def restore(url: str, rows: list[Row], schema: int = SCHEMA) -> None:
     Of an earlier schema it is without the tables and columns that came since; to a later one it is
     brought by the migrations.
     """
-    await _migrated(url, min(schema, SCHEMA))
+    await made_at(url, min(schema, SCHEMA))
     rows = [
         {
             name: value
@@ -97,16 +95,7 @@ async def restore(url: str, rows: list[Row], schema: int = SCHEMA) -> None:
         if _SINCE.get((row["table"], ""), 1) <= schema
     ]
     await _filled(url, rows)
-    await _migrated(url, schema)
-
-
-async def _migrated(url: str, schema: int) -> None:
-    engine = engine_for(url, FixedClock())
-    await engine.open()
-    try:
-        await migrate(engine, 1, known(engine.dialect)[:schema])
-    finally:
-        await engine.close()
+    await made_at(url, schema)
 
 
 async def _filled(url: str, rows: list[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -64,19 +64,24 @@ async def outcome(
         return failure.reason, failure.certain
 
 
-@pytest.mark.asyncio
-async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
-    """Once every buffer is full a write is given up, and the link with it."""
-    stuck = asyncio.Event()
+def deaf(stuck: asyncio.Event) -> Callable[[web.WebSocketResponse], Awaitable[None]]:
+    """A server that reads nothing of its sockets until the event is set."""
 
-    async def deaf(socket: web.WebSocketResponse) -> None:
+    async def serve(socket: web.WebSocketResponse) -> None:
         assert socket._req is not None
         transport = socket._req.transport
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
         await stuck.wait()
 
-    async with WildServer(socket=deaf).running() as server:
+    return serve
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
+    """Once every buffer is full a write is given up, and the link with it."""
+    stuck = asyncio.Event()
+    async with WildServer(socket=deaf(stuck)).running() as server:
         settings = settings_for(
             server.base_url,
             max_frame_bytes=32_000_000,
@@ -96,15 +101,7 @@ async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
 @pytest.mark.asyncio
 async def test_a_server_that_does_not_read_does_not_hold_up_a_stop() -> None:
     stuck = asyncio.Event()
-
-    async def deaf(socket: web.WebSocketResponse) -> None:
-        assert socket._req is not None
-        transport = socket._req.transport
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
-        await stuck.wait()
-
-    async with WildServer(socket=deaf).running() as server:
+    async with WildServer(socket=deaf(stuck)).running() as server:
         timing = replace(FAST, settle=0.05, reply=20.0)
         settings = settings_for(server.base_url, max_frame_bytes=32_000_000, timing=timing)
         async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:

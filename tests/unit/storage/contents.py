@@ -88,7 +88,7 @@ async def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 async def made_at(url: str, schema: int) -> None:
-    """Make the tables of a schema."""
+    """Make the tables of a schema, or bring those of an earlier one to it."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
