@@ -121,7 +121,7 @@ def _show(told: Report, *, as_json: bool, title: str) -> None:
         console.print(f"A chat or a request goes on in {room_id}.")
     if told.accounts:
         console.print(f"Accounts at the call centre: {', '.join(told.accounts)}")
-    for table in (counts, stays):
+    for table in (counts, stays) if told.found else (stays,):
         for column in table.columns:
             column.overflow = "fold"
         console.print(table)
