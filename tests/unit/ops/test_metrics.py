@@ -350,11 +350,13 @@ async def test_of_too_many_connections_the_longest_unused_ends(
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port, asyncio.timeout(20):
         with capture_logs() as logs:
             served, crowd = await Caller.at(port), []
+            await served.ask()
+            # Of those that have asked for something, whoever asks again before 9 others stays.
             for _ in range(10):
                 crowd += [await Caller.at(port, sent) for _ in range(9)]
                 if sent is BODY:  # it is told at once that nobody wants it
                     assert all([await one.read() for one in crowd[-9:]])
-                await served.ask()
+                    await served.ask()
             await eventually(lambda: sum(one.lives for one in crowd) == 19)
             await served.ask()
         for one in (served, *crowd):
