@@ -186,6 +186,10 @@ class ShowPanel(RoomWish, frozen=True):
 
     event_id: EventId | None = None
     """The command; None: we have just come in."""
+    former: RoomId | None = None
+    """Only if it stands in this room, which ours has replaced."""
+    reader: UserId = UserId("")
+    """Who of ours was there."""
 
 
 class Decline(RoomWish, frozen=True):
