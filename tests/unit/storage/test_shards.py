@@ -315,7 +315,10 @@ async def test_rooms_of_which_nothing_is_written_hurt_no_view(
 async def test_replicas_see_one_another(start: Start) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({5, 6})
-    await shards_of(one).beat("one", leaving=False)
+    await shards_of(one).beat("one", leaving=False, report='{"links": 1}')
+    ((age, report),) = await other.reports()
+    assert (age < 5, report) == (True, '{"links": 1}')
+    assert await one.reports() == [], "of itself it knows better"
     seen = {member.name: member for member in await shards_of(other).beat("other", leaving=True)}
     mine = seen["one"]
     assert (mine.present, mine.leaving, mine.shards) == (True, False, [5, 6])
