@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -89,12 +89,15 @@ class Overview(Protocol):
 
     async def members(self) -> Sequence[Member]: ...
 
+    async def reports(self) -> Sequence[tuple[float, str]]:
+        """What the other processes have told of themselves, and how many seconds ago."""
+
 
 class Orders(Protocol):
     """What of the engine can be asked from outside of the rooms."""
 
-    async def order(self, room_id: RoomId, order: Order) -> str:
-        """Store a command as an input of the room; returns its key. Raises BadOrder."""
+    async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
+        """Store a command as an input of the room, once a number; its key. Raises BadOrder."""
 
     async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
         """Hand an order of another kind to whoever serves the room."""
@@ -115,14 +118,14 @@ class Bridge(msgspec.Struct, frozen=True):
     overview: Overview
     orders: Orders
     health: Health
-    links: Callable[[], Iterable[LinkState]]
+    links: Callable[[], Collection[LinkState]]
     """Of this process."""
     busy: Callable[[], Awaitable[Busy]]
     """How many rooms of all processes there are of each call centre, phase and queue.
 
     Only those whose link is wanted.
     """
-    recent: Callable[[], Iterable[tuple[str, Chat]]]
+    recent: Callable[[], Sequence[tuple[str, Chat]]]
     """The newest chats of this process whose wait has ended, and their call centres."""
     advice: Callable[[str], str] = lambda _: ""
     """What to do about a dead letter, by why it is one; empty: nothing is known."""

@@ -606,8 +606,10 @@ class Order(InboxEntry, frozen=True):
     """A Matrix user, or a name such as `operator`."""
     way: str
     """`console`, `api`, `cli` or `widget`."""
-    words: str
+    words: str = ""
     """As it would be typed, without prefix."""
+    settings: dict[str, str] = {}
+    """No command, but settings that change together, as `rules.set_by_name` reads them."""
 
 
 class LoginTried(InboxEntry, frozen=True):
