@@ -255,7 +255,7 @@ async def test_where_the_bot_may_not_put_it(console: Console) -> None:
 async def test_it_goes_along_into_an_upgraded_room(console: Console) -> None:
     talk = await a_room(console, "mover_on")
     await widget_url(talk)
-    there = await upgraded(talk)
+    there = await upgraded(talk, "12")
     await room_call(talk.customer, "invite", there.room, {"user_id": console.stage.bot})
     page = await console.window()
     frame = await opened(console, page, await widget_url(there), there, there.customer)
