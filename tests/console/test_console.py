@@ -180,10 +180,11 @@ async def test_on_a_phone_in_both_languages(console: Console, scheme: str) -> No
         for tab in (*TABS, f"room/{talk.room}"):
             await page.goto(f"{console.url}/admin/#/{tab}")
             await page.locator("#main[data-drawn]").wait_for()
-            if tab == "erase":
-                await page.locator("main input").fill(talk.room)
-                await page.keyboard.press("Enter")
-                await expect(page.get_by_role("status").last).to_contain_text(talk.room)
+            for name in (f"@{'m' * 99}:example.org", talk.room) if tab == "erase" else ():
+                await page.locator("main input").first.fill(name)
+                await page.locator("main input").first.press("Enter")
+                await expect(page.get_by_role("status").last).to_contain_text(name)
+                assert await page.evaluate(TOO_WIDE) <= 0, name
             if tab == "dead":
                 await page.locator("tbody tr", has_text=letter).get_by_role("button").nth(1).click()
                 await page.get_by_role("dialog").wait_for()

@@ -39,7 +39,7 @@ export function erase(about) {
     const { rooms, shared } = told;
     if (!sum(told.found) && !rooms.length && !shared.length) return say(word("nothingHeld", told));
     return say(word("isHeld", told), facts([[word("wholeRooms"), rooms.join(" ") || null], [word("sharedRooms"), shared.join(" ") || null]]),
-      counts(word("content"), [[word("count"), told.found]], Object.keys(told.found)), stays(told), confirmation(told));
+      counts(word("content"), [[word("there"), told.found]], Object.keys(told.found)), stays(told), confirmation(told));
   }
 
   function confirmation(told) {
