@@ -316,6 +316,23 @@ class AccountRow(msgspec.Struct, frozen=True):
     room: StoredRoom | None = None
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One of the processes that share the rooms, as the database has it."""
+
+    id: str
+    name: str
+    pid: int
+    """Process of the server that is its session."""
+    started: int
+    """ms since the epoch, by the server's clock."""
+    age: float
+    """Seconds since its last sign of life."""
+    leaving: bool
+    present: bool
+    """Its session stands."""
+    shards: Sequence[int]
+
+
 class Depth(msgspec.Struct, frozen=True):
     """Length and age of a backlog."""
 

@@ -35,6 +35,7 @@ from bridge.rooms.store import (
     Lane,
     LedgerRow,
     Loaded,
+    Member,
     Seal,
     SecretRow,
     StoredRoom,
@@ -58,7 +59,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import MEMBERS, REPORTS, SESSIONS, Member, Shards
+from bridge.storage.shards import MEMBERS, REPORTS, SESSIONS, Shards
 from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 

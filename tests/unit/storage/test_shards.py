@@ -22,6 +22,7 @@ from bridge.rooms.store import (
     Committed,
     Entry,
     Lane,
+    Member,
     NewEffect,
     NewInput,
     NotOwned,
@@ -33,7 +34,7 @@ from bridge.rooms.store import (
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
-from bridge.storage.shards import LONGEST_NOTICE, Member, Shards
+from bridge.storage.shards import LONGEST_NOTICE, Shards
 from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
