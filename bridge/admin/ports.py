@@ -8,8 +8,9 @@ from typing import Protocol
 import msgspec
 
 from bridge.ids import QueueId, RoomId
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import Chat, Order, Stored
+from bridge.rooms.record import Chat
 from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Member, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
@@ -74,19 +75,6 @@ class Overview(Protocol):
         """What the other processes have told of themselves, and how many seconds ago."""
 
 
-class Orders(Protocol):
-    """What of the engine can be asked from outside of the rooms."""
-
-    async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
-        """Store a command as an input of the room, once a number; its key. Raises BadOrder."""
-
-    async def tell(self, room_id: RoomId, order: Stored, key: str) -> None:
-        """Hand an order of another kind to whoever serves the room."""
-
-    def look_at(self, room_id: RoomId) -> None:
-        """Take up work that was put back, if the room is served here."""
-
-
 class Health(Protocol):
     def missing(self) -> Mapping[str, str]: ...
 
@@ -97,7 +85,7 @@ class Bridge(msgspec.Struct, frozen=True):
     enterprises: Mapping[str, Surroundings]
     """Of each call centre, by its name in the configuration; the only one's name is empty."""
     overview: Overview
-    orders: Orders
+    orders: Engine
     health: Health
     links: Callable[[], Collection[LinkState]]
     """Of this process."""
