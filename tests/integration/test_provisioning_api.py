@@ -184,9 +184,9 @@ async def test_any_of_several_processes_takes_an_order(
         assert [one["after"] for one in changes] == ["en", "1", "2"]
         for number, api in enumerate(apis):
             async with asyncio.timeout(PATIENCE):  # the owner tells with its signs of life
-                while not (links := await api.ask("GET", "/links"))["links"]:
+                while not (links := await api.ask("GET", "/links"))["links"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-                while not (waits := await api.ask("GET", "/waits"))["waits"]:
+                while not (waits := await api.ask("GET", "/waits"))["waits"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             (link,), (wait,) = links["links"], waits["waits"]
             assert (link["room_id"], link["state"]) == (talk.room, "up")
