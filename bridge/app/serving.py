@@ -404,24 +404,19 @@ class Serving:
     async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
         """The homeserver, and encryption there, acting as the devices of this database."""
         config, crypto = self._config, None
-        users = next(iter(self._users.values()))
-        homeserver = await self._homeserver()
+        users, address = next(iter(self._users.values())), config.homeserver.address
+        token = config.appservice.as_token.get_secret_value()
+        homeserver = Homeserver(await self._session(), address, token, users, self._outage)
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
-            keys = KeyServer(homeserver, await self._homeserver(limit=0))
+            keys = KeyServer(homeserver, homeserver.beside(await self._session(limit=0)))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()
         return homeserver, crypto
 
-    async def _homeserver(self, limit: int = 100) -> Homeserver:
-        """A client of the homeserver, with as many connections at a time."""
-        config, users = self._config, next(iter(self._users.values()))
-        token = config.appservice.as_token.get_secret_value()
-        session = await self._session(limit)
-        return Homeserver(session, config.homeserver.address, token, users, self._outage)
-
     async def _session(self, limit: int = 100) -> ClientSession:
+        """Connections to the homeserver, so many at a time."""
         session = new_session(verify_tls=self._config.homeserver.verify_ssl, limit=limit)
         return await self._stack.enter_async_context(session)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import InitVar, dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -80,26 +81,19 @@ class News(msgspec.Struct):
         self.rows.update({row.name: row for row in rows})
 
 
+@dataclass(eq=False, repr=False)
 class Arrivals:
     """The /sync reader of our devices; `home` is our own homeserver."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        server: KeyServer,
-        *,
-        upkeep: Upkeep,
-        peers: Peers,
-        room_keys: RoomKeys,
-        sharing: Sharing,
-        home: str,
-    ) -> None:
-        self._vault = vault
-        self._server = server
-        self._upkeep = upkeep
-        self._peers = peers
-        self._room_keys = room_keys
-        self._sharing = sharing
+    _vault: Vault
+    _server: KeyServer
+    _upkeep: Upkeep
+    _peers: Peers
+    _room_keys: RoomKeys
+    _sharing: Sharing
+    home: InitVar[str]
+
+    def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
         """Held from the look at a stored key until a better copy of it is written."""
         self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)

@@ -120,21 +120,14 @@ class Crypto:
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
-        alone = None if others is None else others.alone
-        self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, alone=alone)
+        alone = () if others is None else (others.alone,)
+        self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self._sharing = Sharing(vault, server, peers, self._places)
-        self._arrivals = Arrivals(
-            vault,
-            server,
-            upkeep=self.upkeep,
-            peers=peers,
-            room_keys=self._keys,
-            sharing=self._sharing,
-            home=users.main.partition(":")[2],
-        )
+        parts, home = (self.upkeep, peers, self._keys, self._sharing), users.main.partition(":")[2]
+        self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since our start."""

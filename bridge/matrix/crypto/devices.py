@@ -30,6 +30,7 @@ import string
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
@@ -90,25 +91,18 @@ class Marks(msgspec.Struct, frozen=True):
     possible: tuple[str, ...]
 
 
+@dataclass(eq=False, repr=False)
 class Upkeep:
     """Registry of our devices; `last_look` reads a device's mailbox before the device goes."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        server: KeyServer,
-        bot: UserId,
-        clock: Clock,
-        last_look: Callable[[OwnDevice], Awaitable[None]],
-        *,
-        alone: Callable[[str], AbstractAsyncContextManager[None]] | None = None,
-    ) -> None:
-        self._vault = vault
-        self._server = server
-        self._bot = bot
-        self._clock = clock
-        self._last_look = last_look
-        self._alone = alone or (lambda name: nullcontext())
+    _vault: Vault
+    _server: KeyServer
+    _bot: UserId
+    _clock: Clock
+    _last_look: Callable[[OwnDevice], Awaitable[None]]
+    _alone: Callable[[str], AbstractAsyncContextManager[None]] = lambda _name: nullcontext()
+
+    def __post_init__(self) -> None:
         self._there = self._older = self._last = self._next = ""
         """The mark that stood on the homeserver at the start; and ours: the two that were set last,
         and one that may be on its way."""
@@ -181,7 +175,7 @@ class Upkeep:
     async def check(self) -> bool:
         """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
         # In this order: a mark stands in the row before it is set.
-        self._there = await read_mark(self._server, self._bot)
+        self._there = await self._server.mark(self._bot)
         return is_newest(await self._vault.load(MARKS, Marks), self._there)
 
     async def follow(self, *, at_once: bool = False) -> None:
@@ -285,7 +279,10 @@ class Upkeep:
         kept_out = False
         if own.state.published:
             self._log.warning("keys are missing at the homeserver, publishing them", user=user)
-        await self._make_device(own)
+        if token := await self._server.make_device(user, own.device_id):
+            own.state.token = token
+            await self._save(own)
+            self._server.use_token(user, token)
         if not own.state.published:
             fit = compare(own, await self._server.query(user, [user]))
             kept_out = self._is_kept_out(own, fit)
@@ -313,13 +310,6 @@ class Upkeep:
         await self._vault.save([own.row(self._vault)])
 
     # --- publishing -------------------------------------------------------------------------
-
-    async def _make_device(self, own: OwnDevice) -> None:
-        token = await self._server.make_device(own.user, own.device_id)
-        if token:
-            own.state.token = token
-            await self._save(own)
-            self._server.use_token(own.user, token)
 
     async def _publish_identity(self, own: OwnDevice) -> None:
         """Publish the identity, and have it and the device sign each other."""
@@ -392,14 +382,6 @@ def compare(own: OwnDevice, reply: wire.Json) -> Fit:
     signer = own.state.identity.public_self_signing
     signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
-
-
-async def read_mark(server: KeyServer, bot: UserId) -> str:
-    """The homeserver's mark; empty if it has none, or keeps none. Raises Unavailable."""
-    try:
-        return await server.mark(bot)
-    except Refused:
-        return ""
 
 
 def is_newest(marks: Marks | None, there: str) -> bool:
@@ -634,7 +616,7 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
     if epoch is None:
         return None
     server.use_device(epoch.device_id)
-    there = await read_mark(server, hosts[0])
+    there = await server.mark(hosts[0])
     newest = is_newest(await vault.load(MARKS, Marks), there)
     prefix = own_name(UserId(""))
     users = [UserId(name.removeprefix(prefix)) for name in await vault.names(prefix)]

@@ -46,11 +46,13 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long."""
+    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long, and acts
+    as `transport` does (`client.Homeserver.beside`).
+    """
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
-        self._transport = transport
-        self._patient = patient
+        self._transport, self._patient = transport, patient
+        self.use_device, self.use_token = transport.use_device, transport.use_token
 
     async def _call(
         self,
@@ -64,14 +66,6 @@ class KeyServer:
         """One request; as the user's device where the homeserver has to know which it is."""
         path = f"{_CLIENT}/{path}"
         return await self._transport.request(method, path, content, user=user, device=device)
-
-    def use_device(self, device_id: str) -> None:
-        self._transport.use_device(device_id)
-        self._patient.use_device(device_id)
-
-    def use_token(self, user: UserId, token: str) -> None:
-        self._transport.use_token(user, token)
-        self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
@@ -130,11 +124,10 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
+        """The homeserver's mark; empty if it has none, or keeps none."""
         try:
             return text(await self._call("GET", _account_data(user), user=user), "mark")
-        except Refused as refusal:
-            if refusal.code != "M_NOT_FOUND":
-                raise
+        except Refused:
             return ""
 
     async def set_mark(self, user: UserId, mark: str) -> None:

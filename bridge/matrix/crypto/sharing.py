@@ -134,10 +134,6 @@ class Sharing:
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
         """The content of the m.room.encrypted event that carries an event (type and content)."""
-        found = await self._ready_session(own, readers)
-        return _sealed(own, found, readers.room_id, event)
-
-    async def _ready_session(self, own: OwnDevice, readers: Readers) -> _Outbound:
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
@@ -152,7 +148,7 @@ class Sharing:
             await self._share(own, found, missing, readers)
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
         found.complete = readers if told else None
-        return found
+        return _sealed(own, found, room_id, event)
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
