@@ -74,7 +74,7 @@ class Shelf:
     async def keep(
         self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int
     ) -> Hosted | None:
-        """Store an upload as it comes, read to its end; None, kept nowhere: it is over the limit."""
+        """Store an upload, read to its end; None, and nothing is kept: it is over the limit."""
         number = next(self._numbers)
         path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
