@@ -611,13 +611,6 @@ PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
 MEASURE_EVERY = 15.0
 
 
-def cutoffs_of(kept: Retention, now: int) -> Cutoffs:
-    """Before when that which has no need of being kept for ever goes."""
-    names = Cutoffs.__struct_fields__
-    ages = ((name, getattr(kept, name)) for name in names)
-    return Cutoffs(**{name: now - age if age else None for name, age in ages})
-
-
 async def prune(
     store: StorePort,
     clock: Clock,
@@ -633,8 +626,10 @@ async def prune(
         if not mine():
             await clock.sleep(PRUNE_AGAIN)
             continue
+        ages = ((name, getattr(kept, name)) for name in Cutoffs.__struct_fields__)
+        others = Cutoffs(**{name: now - age if age else None for name, age in ages})
         try:
-            rows = await store.prune(now - kept.bodies, now - kept.rows, cutoffs_of(kept, now))
+            rows = await store.prune(now - kept.bodies, now - kept.rows, others)
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
             LOG.warning("the ledger could not be pruned", why=str(error))

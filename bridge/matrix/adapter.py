@@ -79,6 +79,7 @@ class MatrixAdapter:
         self.is_joined = homeserver.is_joined
         self.openid_user = homeserver.openid_user
         self.mark_read = homeserver.mark_read
+        self.redact = homeserver.redact
         devices = self.crypto or PlainDevices(homeserver)
         self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
         self.leave = self.ghosts.leave
@@ -347,9 +348,6 @@ class MatrixAdapter:
             raise ports.Refused(UNREGISTERED, f"{sender} was never made")
         content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
-
-    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        await self.homeserver.redact(who, room_id, event_id, txn_id)
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""

@@ -538,13 +538,8 @@ class Homeserver:
 
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
         """True if somebody is a member of the room. Refused: `reader` is none."""
-        try:
-            path = _room(room_id, "state", "m.room.member", who)
-            return text(await self.fast_request("GET", path, None, reader), "membership") == "join"
-        except Refused as error:
-            if error.code == "M_NOT_FOUND":
-                return False
-            raise
+        member = await self.state(reader, room_id, "m.room.member", who)
+        return text(mapping(member or {}, "content"), "membership") == "join"
 
     async def openid_user(self, token: str) -> UserId:
         """Whose OpenID token it is, by this homeserver (specification, "OpenID").
@@ -607,10 +602,10 @@ class Homeserver:
             for event in page:
                 yield event
 
-    async def redact(self, user: UserId, room_id: RoomId, event_id: EventId, txn_id: str) -> None:
-        """Take an event's content out. Refused: `user` may not redact what others sent."""
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        """Take an event's content out. Refused: `who` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
-        await self.request("PUT", path, {}, user=user)
+        await self.request("PUT", path, {}, user=who)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer."""
