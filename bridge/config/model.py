@@ -380,7 +380,7 @@ class Served(Section):
     language: Language = "zh-CN"
     """zh-CN | zh-TW | en | ja; a room that chose none follows its customer's first words."""
     timezone: TimeZone = ""
-    """Of your customers, such as Asia/Shanghai: times in rooms are told in it. Empty: UTC."""
+    """Of customers, such as Asia/Shanghai, for times told in rooms; empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
     callback: Callback = Callback()
