@@ -20,6 +20,7 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 async def test_an_upload_is_kept_and_described(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, "http://h/webchat", "/webchat")
     file = await shelf.keep("猫 1.png", pieces(b"ab", b"c"), "ada", 3)
+    assert file is not None
     assert file.path.read_bytes() == b"abc"
     assert shelf.find(file.number, "猫 1.png") == file
     assert shelf.find(file.number, "other") is None
