@@ -35,14 +35,13 @@ from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
-import structlog
 import vodozemac
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Vault, again
+from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
@@ -118,7 +117,6 @@ class Upkeep:
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
         """Set once the user's device is published."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
         """Read or draw the device id of this database."""
@@ -165,7 +163,7 @@ class Upkeep:
 
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
-        self._log.warning("a device is gone, making it again", user=user)
+        LOG.warning("a device is gone, making it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
         self.ready[user].clear()
         await self.current(user)
@@ -191,7 +189,7 @@ class Upkeep:
                     self._next = await again(self._announce)
                 await self._server.set_mark(self._bot, self._next)
             except (Unavailable, Refused) as error:
-                self._log.info("the mark cannot be set yet", why=str(error))
+                LOG.info("the mark cannot be set yet", why=str(error))
             else:
                 self._older, self._last, self._next = self._last, self._next, ""
                 self._turns = turns
@@ -220,7 +218,7 @@ class Upkeep:
     async def _find_out(self) -> None:
         stored = await self._read_epoch()
         if not await self.check():
-            self._log.warning(
+            LOG.warning(
                 "the database was restored from an older copy: all our devices are replaced, "
                 "nothing is encrypted with the old ones any more"
             )
@@ -263,7 +261,7 @@ class Upkeep:
         foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
         kept_out = foreign and (own.state.published or not self._epoch.replace)
         if kept_out:
-            self._log.error(
+            LOG.error(
                 "the keys at the homeserver are not those of this database; customers may be "
                 "unable to read or to be read in encrypted rooms",
                 user=own.user,
@@ -278,7 +276,7 @@ class Upkeep:
             own = self._devices[user] = await self._draw_device(user, own)
         kept_out = False
         if own.state.published:
-            self._log.warning("keys are missing at the homeserver, publishing them", user=user)
+            LOG.warning("keys are missing at the homeserver, publishing them", user=user)
         if token := await self._server.make_device(user, own.device_id):
             own.state.token = token
             await self._save(own)
@@ -301,7 +299,7 @@ class Upkeep:
             try:
                 await self._last_look(former)
             except Refused as refusal:
-                self._log.info("no mailbox of the old device", user=user, code=refusal.code)
+                LOG.info("no mailbox of the old device", user=user, code=refusal.code)
         own = OwnDevice.draw(user, self._epoch.device_id, former)
         await self._save(own)
         return own
@@ -317,7 +315,7 @@ class Upkeep:
             await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
             await self._server.upload_signatures(own.user, own.signatures())
         except Refused as refusal:
-            self._log.error(
+            LOG.error(
                 "the homeserver takes no cross-signing keys of ours; strict clients will not "
                 "talk to this user in encrypted rooms",
                 user=own.user,
@@ -335,7 +333,7 @@ class Upkeep:
                 if device_id.startswith(PREFIX) and device_id != own.device_id:
                     await self._server.delete_device(own.user, device_id)
         except Refused as refusal:
-            self._log.warning("older devices remain", user=own.user, code=refusal.code)
+            LOG.warning("older devices remain", user=own.user, code=refusal.code)
 
     async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish the one-time keys that are missing according to a /sync. The lock is held."""
@@ -352,7 +350,7 @@ class Upkeep:
             await self._server.upload_keys(own.user, content | own.unpublished())
         except Refused as refusal:
             # A restored database offers keys that the homeserver has already given away.
-            self._log.error(
+            LOG.error(
                 "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
             )
             return
