@@ -80,6 +80,18 @@ class Refused(Exception):
         return self.code in {"M_FORBIDDEN", "M_BAD_STATE"}
 
 
+class Despite:
+    """Context of a call behind which one goes on, also if it is refused with one of these codes."""
+
+    def __init__(self, *codes: str) -> None:
+        self._codes = codes
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> bool:
+        return isinstance(error, Refused) and error.code in self._codes
+
+
 class CallFailure(Exception):
     """A WebChat call or upload came to nothing; `certain`: it has not arrived."""
 
