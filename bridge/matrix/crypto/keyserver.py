@@ -46,13 +46,11 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long, and acts
-    as `transport` does (`client.Homeserver.beside`).
-    """
+    """The homeserver's keys, devices and mailboxes; `patient` is for what stays open long."""
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
-        self._transport, self._patient = transport, patient
-        self.use_device, self.use_token = transport.use_device, transport.use_token
+        self._transport = transport
+        self._patient = patient
 
     async def _call(
         self,
@@ -66,6 +64,14 @@ class KeyServer:
         """One request; as the user's device where the homeserver has to know which it is."""
         path = f"{_CLIENT}/{path}"
         return await self._transport.request(method, path, content, user=user, device=device)
+
+    def use_device(self, device_id: str) -> None:
+        self._transport.use_device(device_id)
+        self._patient.use_device(device_id)
+
+    def use_token(self, user: UserId, token: str) -> None:
+        self._transport.use_token(user, token)
+        self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
