@@ -51,6 +51,7 @@ BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
+_DEVICE_GONE, _SHOWN_OUT = ports.Despite("M_UNKNOWN_DEVICE"), ports.Despite("M_FORBIDDEN")
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
@@ -298,11 +299,8 @@ class MatrixAdapter:
         if found is not None:
             return found
         own, content = await self._own(txn_id, sender), content | {MARKER: {"txn": txn_id}}
-        try:
+        with _DEVICE_GONE:
             return await self._seal_and_send(room_id, sender, content, own, kind)
-        except ports.Refused as refusal:
-            if refusal.code != "M_UNKNOWN_DEVICE":
-                raise
         await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
@@ -372,13 +370,10 @@ class MatrixAdapter:
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a repetition after a failure sends only what is missing."""
         ghost = await self._dressed(agent)
-        inside = True
-        try:
+        inside = False  # if the room does not have it
+        with ports.SHUT_OUT:
             await self.ghosts.join(room_id, host, ghost)
-        except ports.Refused as refusal:
-            if not refusal.shut_out:
-                raise
-            inside = False  # the room does not have it
+            inside = True
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
@@ -407,19 +402,13 @@ class MatrixAdapter:
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
         """Send as a ghost, which is brought back once; None: the room does not have it."""
-        try:
-            try:
+        with ports.SHUT_OUT:
+            with _SHOWN_OUT:
                 return await self.send(room_id, ghost, content, txn_id)
-            except ports.Refused as refusal:
-                if refusal.code != "M_FORBIDDEN":
-                    raise
             self.ghosts.forget(room_id, ghost)
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
-        except ports.Refused as refusal:
-            if not refusal.shut_out:
-                raise
-            return None
+        return None
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -450,10 +439,8 @@ class MatrixAdapter:
 
     async def _limit(self) -> int | None:
         if self._upload_limit is None:
-            try:
+            with suppress(ports.Refused):  # a homeserver without this endpoint
                 self._upload_limit = await self.homeserver.upload_limit()
-            except ports.Refused:
-                return None  # A homeserver without this endpoint.
         return self._upload_limit
 
 

@@ -303,15 +303,11 @@ class Ghosts:
     async def _exist(self, user: UserId) -> GhostRow:
         row, lost = await self._row(user), False
         if row is not None and row.device:
-            try:
+            with Despite(UNREGISTERED):
                 await self._check_ours(user)
                 await self.devices.ensure(user)
-            except Refused as refusal:
-                if refusal.code != UNREGISTERED:
-                    raise
-                row, lost = None, True
-            else:
                 return row
+            row, lost = None, True
         try:
             await self._register(user)
         except Refused as refusal:

@@ -74,11 +74,6 @@ class Refused(Exception):
         super().__init__(f"{code} {message}".strip())
         self.code = code
 
-    @property
-    def shut_out(self) -> bool:
-        """The room does not let this user in: not invited, or banned."""
-        return self.code in {"M_FORBIDDEN", "M_BAD_STATE"}
-
 
 class Despite:
     """Context of a call behind which one goes on, also if it is refused with one of these codes."""
@@ -90,6 +85,10 @@ class Despite:
 
     def __exit__(self, _kind: object, error: object, _traceback: object) -> bool:
         return isinstance(error, Refused) and error.code in self._codes
+
+
+SHUT_OUT = Despite("M_FORBIDDEN", "M_BAD_STATE")
+"""The room does not let a user in: not invited, or banned."""
 
 
 class CallFailure(Exception):
