@@ -51,7 +51,6 @@ BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
-_DEVICE_GONE, _SHOWN_OUT = ports.Despite("M_UNKNOWN_DEVICE"), ports.Despite("M_FORBIDDEN")
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
@@ -299,8 +298,11 @@ class MatrixAdapter:
         if found is not None:
             return found
         own, content = await self._own(txn_id, sender), content | {MARKER: {"txn": txn_id}}
-        with _DEVICE_GONE:
+        try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
+        except ports.Refused as refusal:
+            if refusal.code != "M_UNKNOWN_DEVICE":
+                raise
         await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
@@ -370,10 +372,13 @@ class MatrixAdapter:
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a repetition after a failure sends only what is missing."""
         ghost = await self._dressed(agent)
-        inside = False  # if the room does not have it
-        with ports.SHUT_OUT:
+        inside = True
+        try:
             await self.ghosts.join(room_id, host, ghost)
-            inside = True
+        except ports.Refused as refusal:
+            if refusal.code not in ports.SHUT_OUT:
+                raise
+            inside = False  # the room does not have it
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
@@ -402,13 +407,19 @@ class MatrixAdapter:
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
         """Send as a ghost, which is brought back once; None: the room does not have it."""
-        with ports.SHUT_OUT:
-            with _SHOWN_OUT:
+        try:
+            try:
                 return await self.send(room_id, ghost, content, txn_id)
+            except ports.Refused as refusal:
+                if refusal.code != "M_FORBIDDEN":
+                    raise
             self.ghosts.forget(room_id, ghost)
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
-        return None
+        except ports.Refused as refusal:
+            if refusal.code not in ports.SHUT_OUT:
+                raise
+            return None
 
     # --- files ------------------------------------------------------------------------------------
 

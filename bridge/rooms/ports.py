@@ -87,7 +87,7 @@ class Despite:
         return isinstance(error, Refused) and error.code in self._codes
 
 
-SHUT_OUT = Despite("M_FORBIDDEN", "M_BAD_STATE")
+SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE"})
 """The room does not let a user in: not invited, or banned."""
 
 

@@ -493,7 +493,7 @@ class MatrixLane:
         outside: list[str] = []
         for agent in came.agents:
             outside.append(agent.name or agent.id)
-            with ports.SHUT_OUT:
+            with ports.Despite(*ports.SHUT_OUT):
                 await self._welcome(room, agent, came.queue_id)
                 outside.pop()
         about = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
