@@ -316,6 +316,23 @@ class AccountRow(msgspec.Struct, frozen=True):
     room: StoredRoom | None = None
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One of the replicas, as the database has it."""
+
+    id: str
+    name: str
+    pid: int
+    """Process of the server that is its session."""
+    started: int
+    """ms since the epoch, by the server's clock."""
+    age: float
+    """Seconds since its last sign of life."""
+    leaving: bool
+    present: bool
+    """Its session stands."""
+    shards: Sequence[int]
+
+
 class Depth(msgspec.Struct, frozen=True):
     """Length and age of a backlog."""
 
@@ -426,7 +443,7 @@ class EraserPort(Protocol):
 
 
 class StorePort(Protocol):
-    """Implemented for SQLite, PostgreSQL and, for tests, in memory.
+    """What rooms, and who serves them, ask of `storage.sqlstore`.
 
     Every method raises StoreError when the database cannot be reached or refuses, and every one
     that writes raises Unstorable for a value that no other try can bring in.
@@ -446,8 +463,6 @@ class StorePort(Protocol):
 
     async def load(self, room_id: RoomId) -> Loaded:
         """The room and its open rows, all as of one moment."""
-
-    async def backlog(self) -> Backlog: ...
 
     async def busy_rooms(self) -> list[RoomId]:
         """Rooms with open rows, oldest work first."""
@@ -477,13 +492,6 @@ class StorePort(Protocol):
 
     async def save_ghost(self, ghost: GhostRow) -> None: ...
 
-    async def token(self, room_id: RoomId) -> Token | None: ...
-
-    async def save_token(self, token: Token) -> None:
-        """Keep it; NotOwned if the room is another process's, which has a newer one."""
-
-    async def forget_token(self, room_id: RoomId) -> None: ...
-
     async def fact(self, name: str) -> str | None:
         """A fact learnt about a peer, such as its upload mode."""
 
@@ -492,9 +500,6 @@ class StorePort(Protocol):
 
     async def save_fact(self, name: str, value: str) -> None: ...
 
-    async def first_fact(self, name: str, value: str) -> str:
-        """The fact, which is `value` from now on if there was none."""
-
     async def secret(self, name: str) -> bytes | None: ...
 
     async def secret_names(self, prefix: str) -> list[str]:
@@ -502,9 +507,6 @@ class StorePort(Protocol):
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         """Write or remove rows, all or none; Stale: not in the place of what one was made from."""
-
-    async def drop_secrets(self) -> int:
-        """Remove every row; returns how many there were."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """All that happened to a Matrix event, in order of time."""
@@ -523,21 +525,7 @@ class StorePort(Protocol):
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""
 
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]: ...
-
     async def revive(self, letter_id: str, now: int) -> bool:
         """Put a dead letter back to work; False if there is none of that id."""
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
-
-    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
-        """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
-
-        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
-        number of rows touched.
-        """
-
-    async def ping(self) -> None:
-        """Raise StoreError unless the database answers."""
-
-    async def close(self) -> None: ...

@@ -44,7 +44,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.ids import RoomId, shard_of
-from bridge.rooms.store import NewInput, NotOwned, PassedOn, StoreError
+from bridge.rooms.store import Member, NewInput, NotOwned, PassedOn, StoreError
 from bridge.storage.query import Pooled, Statement
 from bridge.storage.sql import Cover
 
@@ -145,23 +145,6 @@ END_SESSION = (
     f"SELECT pg_terminate_backend(pid) FROM ({_HELD}) AS held "  # noqa: S608
     f"WHERE {_OF_ID.format(id='$1')} AND pid <> pg_backend_pid()"
 )
-
-
-class Member(msgspec.Struct, frozen=True):
-    """One of the replicas, as the database has it."""
-
-    id: str
-    name: str
-    pid: int
-    """Process of the server that is its session."""
-    started: int
-    """ms since the epoch, by the server's clock."""
-    age: float
-    """Seconds since its last sign of life."""
-    leaving: bool
-    present: bool
-    """Its session stands."""
-    shards: Sequence[int]
 
 
 class Locks:
