@@ -38,6 +38,7 @@ from bridge.rooms.record import Chat, RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
 LATELY = 3_600_000
@@ -221,16 +222,14 @@ class Learnt(msgspec.Struct, frozen=True):
     per_place: Trace = Trace()
 
 
-class Waits:
+class Waits(msgspec.Struct, eq=False):
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
-    def __init__(self, enterprise: str = "") -> None:
-        """`enterprise` sets its facts apart from others'."""
-        self._prefix = f"{enterprise}:" if enterprise else ""
-        self._learnt: dict[QueueId, Learnt] = {}
-        self._unsaved: set[QueueId] = set()
-        self._queues: tuple[int, ...] = ()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
+    _enterprise: str = ""
+    """Sets its facts apart from others'."""
+    _learnt: dict[QueueId, Learnt] = {}
+    _unsaved: set[QueueId] = set()
+    _queues: tuple[int, ...] = ()
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
@@ -277,7 +276,7 @@ class Waits:
             try:
                 self._learnt[queue_id] = msgspec.json.decode(stored, type=Learnt)
             except msgspec.MsgspecError as error:
-                self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
+                _log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
         """Store what is new; what the database does not take is tried again the next time."""
@@ -288,7 +287,7 @@ class Waits:
                 if self._learnt[queue_id] is learnt:
                     self._unsaved.discard(queue_id)
         except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
+            _log.warning("the database did not answer", why=str(error))
 
     async def keep(
         self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
@@ -314,10 +313,10 @@ class Waits:
         try:
             await self.load(facts, self._queues)
         except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
+            _log.warning("the database did not answer", why=str(error))
 
     def _name(self, queue_id: QueueId) -> str:
-        return f"waits:{self._prefix}{queue_id}"
+        return ":".join(filter(None, ("waits", self._enterprise, str(queue_id))))
 
 
 # --- deadlines ------------------------------------------------------------------------------------

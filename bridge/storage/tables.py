@@ -156,16 +156,11 @@ def dropping(dialect: Dialect) -> list[Query]:
 _BEGIN = Statement("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-class Snapshot:
-    """A database as it is at one moment, which nothing that is written meanwhile changes.
+class Snapshot(msgspec.Struct, eq=False):
+    """A database as it is at one moment, which nothing that is written meanwhile changes."""
 
-    Attributes:
-        tables: of the database.
-    """
-
-    def __init__(self, engine: Engine, tables: Sequence[Table]) -> None:
-        self._engine = engine
-        self.tables = tables
+    _engine: Engine
+    tables: Sequence[Table]
 
     async def count(self, table: Table) -> int:
         counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
@@ -213,11 +208,10 @@ class Snapshot:
         await self._engine.read(Query(same(f"CLOSE {cursor}")))
 
 
-class _Pace:
+class _Pace(msgspec.Struct, eq=False):
     """How many rows the next page has: so many that it holds about `PAGE_BYTES`."""
 
-    def __init__(self) -> None:
-        self.rows = 10
+    rows: int = 10
 
     def saw(self, page: Sequence[Row]) -> None:
         size = sum(len(value) for row in page for value in row if isinstance(value, str | bytes))
