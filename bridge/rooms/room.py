@@ -248,8 +248,10 @@ class Room:
             self._draft.record, self._draft.implied = self.record, False
             self._engine.commit_soon(self, urgent=True)
 
-    async def until_ended(self) -> None:
-        await self._loops.until_ended()
+    @property
+    def under_way(self) -> bool:
+        """True while loops run, or work is under way without one."""
+        return bool(self._loops.running)
 
     def finish(self) -> bool:
         """True once a room that was stopped has nothing under way, and nothing to write.
@@ -406,7 +408,7 @@ class Room:
             return False
         signals, self._signals, error = self._signals, [], None
         self._busy, failures = True, self._trouble.commits
-        async with self._reader.turn:
+        with self._reader.turn:
             try:
                 visit = self._visit()
                 done = await self._let_happen(visit, signals)
@@ -450,7 +452,7 @@ class Room:
             elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
                 break
             done.append(row)
-            if self._reader.turn.taken:
+            if visit.alone:
                 break
         return done
 
@@ -533,7 +535,7 @@ class Room:
         begin = self._runners[row.lane].begin
         if begin is None:
             return False
-        self._loops.begin(row.lane)
+        self._loops.running.add(row.lane)
         try:
             if begin(self, row, partial(self._told, row)):
                 return True
@@ -541,12 +543,12 @@ class Room:
             self._log.exception(
                 "unexpected error, going the longer way", **log_fields(self.record, row)
             )
-        self._loops.end(row.lane)
+        self._loops.running.discard(row.lane)
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
         """Callback of an effect that was begun without a task, with its outcome."""
-        self._loops.end(row.lane)
+        self._loops.running.discard(row.lane)
         if self._loops.abandoned:
             return
         try:

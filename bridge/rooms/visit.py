@@ -289,6 +289,8 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
     changes: list[Change] = []
     """For the audit."""
+    alone: bool = False
+    """Another room may wait for this step: nothing more belongs into it."""
     under_way: bool = False
     """Something that the room's enterprise is to carry out is not done yet; False if it is the only
     one."""
