@@ -133,11 +133,7 @@ class Room:
     `behind`: the store may hold what is not here.
     """
 
-    def __init__(
-        self,
-        room_id: RoomId,
-        engine: EnginePort,
-    ) -> None:
+    def __init__(self, room_id: RoomId, engine: EnginePort) -> None:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True

@@ -77,12 +77,7 @@ _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
 def open_store(
-    url: str,
-    clock: Clock,
-    *,
-    sole: bool = False,
-    shared: bool = False,
-    seal: Seal | None = None,
+    url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
 ) -> AbstractAsyncContextManager[SqlStore]:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
