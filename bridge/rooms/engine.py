@@ -240,7 +240,7 @@ class Engine:
     def _has_work(self) -> bool:
         """True while something is under way, or is to be written."""
         ours = self._owned or self._dirty or self._under_way or self._going_on
-        return bool(ours) or any(room.under_way for room in self._rooms.values())
+        return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ to the dead letters, its sender is told, and the rest goes on: it never blocks w
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -437,16 +437,12 @@ def _serve(rules: Rules, record: RoomRecord) -> bool:
 
 
 class Reader:
-    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
-
-    `turn` is to be entered with each slow step, and holds the inviter's lock until its end.
-    """
+    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it."""
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self.around = around
         """Of the enterprise that serves the room; replaced when that is another."""
-        self.turn = ExitStack()
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
@@ -697,8 +693,8 @@ class Reader:
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self.around.store, visit.record
-        if not visit.alone:
-            await surroundings.take_turn(self.turn, self.around.inviting, invited.by)
+        if visit.turn is not None and not visit.alone:
+            await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
             visit.alone = True
         rules = people.enterprise_for(visit, invited)
         rooms, most = 0, rules.limits.rooms_per_user

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -245,7 +245,7 @@ class Room:
             self._engine.commit_soon(self, urgent=True)
 
     @property
-    def under_way(self) -> bool:
+    def at_work(self) -> bool:
         """True while loops run, or work is under way without one."""
         return bool(self._loops.running)
 
@@ -404,9 +404,10 @@ class Room:
             return False
         signals, self._signals, error = self._signals, [], None
         self._busy, failures = True, self._trouble.commits
-        with self._reader.turn:
+        with ExitStack() as turn:
             try:
                 visit = self._visit()
+                visit.turn = turn
                 done = await self._let_happen(visit, signals)
             except BaseException:
                 self._signals[:0] = signals

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import msgspec
@@ -289,8 +290,10 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
     changes: list[Change] = []
     """For the audit."""
+    turn: ExitStack | None = None
+    """Of a step that may wait: holds until its end the lock of who invites us."""
     alone: bool = False
-    """Another room may wait for this step: nothing more belongs into it."""
+    """Another room may wait for this step, as it has taken that: nothing more belongs into it."""
     under_way: bool = False
     """Something that the room's enterprise is to carry out is not done yet; False if it is the only
     one."""
