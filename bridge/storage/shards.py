@@ -36,6 +36,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -188,7 +189,8 @@ Session = AbstractAsyncContextManager[asyncpg.Connection]
 """A connection, for one at a time (`postgres.Channel`)."""
 
 
-class Shards(msgspec.Struct, eq=False):
+@dataclass(eq=False)
+class Shards:
     """What a replica does about shards and about the others. Every method raises StoreError."""
 
     id: str
