@@ -173,8 +173,8 @@ class Room:
         self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
-        self._receipts = Receipts(self, self.around)
-        self.typist = Typist(self, self.around, spawn)
+        self._receipts = Receipts(self)
+        self.typist = Typist(self, spawn)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -349,8 +349,7 @@ class Room:
         if self.around is not former:
             if self._linked:
                 self._engine.spawn(former.link.leave([self.room_id]))
-            self._linked, around = (), self.around
-            self._reader.around = self._receipts.around = self.typist.around = around
+            self._linked, self._reader.around = (), self.around
 
     def _visit(self) -> Visit:
         record, rules = self.record, self.around.rules
