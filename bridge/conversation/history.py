@@ -37,7 +37,7 @@ from statistics import median_low
 from struct import Struct
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
 from bridge.conversation.turn import Turn
@@ -374,16 +374,10 @@ def _words(fragment: str) -> str:
 def shown_lately(state: model.Conversation) -> Shown:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
+        as_bytes = bytes.fromhex
         return tuple(
-            Mark(
-                one.at,
-                bytes.fromhex(one.mark)[:_MARK],
-                one.id,
-                one.awaited,
-                bytes.fromhex(one.exact)[:_EXACT],
-                one.session,
-            )
-            for one in state.heard
+            Mark(at, as_bytes(mark)[:_MARK], number, awaited, as_bytes(exact)[:_EXACT], session)
+            for at, mark, number, awaited, exact, session in map(astuple, state.heard)
         )
     marks = state.marks
     told = {one.place: one for one in marks.told}

@@ -135,7 +135,6 @@ class PostgresEngine:
         locks = Locks() if shared else None
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
-        self._locks = locks
         self.shards = (
             None if locks is None else Shards(self._writer.id, locks, self._writer, self._intake)
         )
@@ -203,9 +202,9 @@ class PostgresEngine:
 
     def _check(self, queries: Sequence[Query | Together]) -> None:
         """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
-        if self._locks is not None:
+        if self.shards is not None:
             for query in queries:
-                self._locks.check(query.rooms)
+                self.shards.locks.check(query.rooms)
 
     def _become_another(self) -> None:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
