@@ -395,8 +395,7 @@ class Loops(msgspec.Struct, eq=False):
     abandoned: bool = False
     _pausing: frozenset[asyncio.Task[Any] | None] = _NONE
     _failures: dict[str, int] = {}
-    _unanswered: frozenset[str] = _NONE
-    """Loops that the database did not answer the last time."""
+    """Loops that failed the last time, and how often our own code did; 0: the database alone."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Have `once` called until it returns False, unless the loop of that name runs already."""
@@ -448,17 +447,15 @@ class Loops(msgspec.Struct, eq=False):
             return True
         except StoreError as error:
             # Every room says it each second that it lasts.
-            say = self._log.debug if name in self._unanswered else self._log.warning
+            say = self._log.debug if name in self._failures else self._log.warning
             say("the database did not answer, trying again", why=str(error))
-            self._unanswered |= {name}
+            self._failures.setdefault(name, 0)
         except Exception:  # noqa: BLE001 - logged whole
             self._log.exception("unexpected error, trying again", loop=name)
             failures = self._failures.get(name, 0)
             wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
             self._failures.pop(name, None)
-            if self._unanswered:
-                self._unanswered = self._unanswered - {name} or _NONE
             return went_on
         with suppress(Stopping):
             await self.pause(wait)
