@@ -58,7 +58,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, Rules, of_gone
-from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -473,7 +473,7 @@ class Serving:
         finally:
             hurrying.cancel()
 
-    def _health(self, store: StorePort, contact: Contact) -> Health:
+    def _health(self, store: SqlStore, contact: Contact) -> Health:
         config = self._config
 
         async def homeserver() -> None:
@@ -507,7 +507,7 @@ class Serving:
 
     # --- in the background ------------------------------------------------------------------
 
-    async def _catch_up(self, store: StorePort, matrix: MatrixAdapter, engine: Engine) -> None:
+    async def _catch_up(self, store: SqlStore, matrix: MatrixAdapter, engine: Engine) -> None:
         """Catch up, well away from events whose lines in the ledger may be gone."""
 
         async def known(event_id: EventId) -> bool:
@@ -613,7 +613,7 @@ MEASURE_EVERY = 15.0
 
 
 async def prune(
-    store: StorePort,
+    store: SqlStore,
     clock: Clock,
     retention: Callable[[], Retention],
     mine: Callable[[], bool] = lambda: True,
@@ -637,7 +637,7 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: StorePort, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+async def measure(store: SqlStore, clock: Clock, metrics: Metrics, engine: Engine) -> None:
     """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
         metrics.chats(engine.chats())
