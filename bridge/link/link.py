@@ -37,7 +37,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
-from bridge.link.budget import Budget
 from bridge.link.gate import LATE, Demand, Gate
 from bridge.link.http_client import (
     SUSPICIONS,
@@ -61,7 +60,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import Connection, Flag, Loss, Wire
+from bridge.link.socket import Budget, Connection, Flag, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode

@@ -14,10 +14,9 @@ import pytest
 
 from bridge.ids import AgentId, SessionId
 from bridge.link import link
-from bridge.link.budget import Budget
 from bridge.link.http_client import Backoff
 from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
-from bridge.link.socket import Wire
+from bridge.link.socket import Budget, Wire
 from bridge.webchat.frames import Ignored, RatingPushed, Received
 from tests.unit.link.rig import Events, RealClock, account, eventually
 
