@@ -53,12 +53,6 @@ FIRST_OWN = 2**30
 PULSE = 0.25
 """Links look at their silence together, at multiples of these seconds: to wake up for a ping costs
 several times the ping."""
-MOST = 64 << 20
-"""Bytes of one server in memory: four of the longest frames."""
-USUAL = 64 << 10
-"""Bytes of a half-read message over which no link ever ends."""
-SAID_EVERY = 10.0
-"""Seconds from one line in the log about too much of that to the next."""
 _OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
 """Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
@@ -95,6 +89,14 @@ class Loss(msgspec.Struct, frozen=True):
     """We ended it over a frame that cannot be read; what it said is lost."""
     unheard: float = 0.0
     """Seconds for which nothing had come when we gave it up as silent."""
+
+
+MOST = 64 << 20
+"""Bytes of one server in memory: four of the longest frames."""
+USUAL = 64 << 10
+"""Bytes of a half-read message over which no link ever ends."""
+SAID_EVERY = 10.0
+"""Seconds from one line in the log about too much of that to the next."""
 
 
 class Budget:
