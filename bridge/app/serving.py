@@ -58,7 +58,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, Rules, of_gone
-from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -185,7 +185,7 @@ class Serving:
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
             *(one.waits.keep(store, self._clock, self._is_first) for one in self._around.values()),
-            measure(store, self._clock, self._metrics, engine),
+            measure(store, self._clock, self._metrics, engine, self._named),
             self._catch_up(store, first, engine),
         ):
             self.keep(work)
@@ -646,12 +646,22 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: StorePort, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+async def measure(
+    store: StorePort,
+    clock: Clock,
+    metrics: Metrics,
+    engine: Engine,
+    named: Callable[[str], str] = str,
+) -> None:
     """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
         metrics.chats(engine.chats())
         try:
-            metrics.backlog(await store.backlog(), clock.now())
+            backlog: dict[tuple[str, str], Depth] = {}
+            for (name, what), depth in (await store.backlog()).items():
+                labels = named(name), what
+                backlog[labels] = backlog.get(labels, Depth()) + depth
+            metrics.backlog(backlog, clock.now())
         except StoreError as error:
             LOG.warning("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)
