@@ -75,6 +75,13 @@ LAST_REQUESTS = 1.0
 CONVERSIONS = 2
 """Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
 takes some seconds at most, and up to 50 MB."""
+AT_ONCE = 8
+"""Pushes of a call centre on their way into the store, and events on their way to the homeserver,
+where there are several: others' messages wait behind no more. A burst costs more, for fewer of it
+share a commit."""
+DIALLED = 24
+"""Sockets of a call centre that may be opening where there are several: `process.LOOKUPS` has threads for
+the names of more than one whose name servers are silent."""
 LONGEST_REACH = 24 * 3_600_000
 """ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
@@ -219,13 +226,16 @@ class Serving:
             self._first = await store.first_fact(settings.FIRST, await self._served_before(store))
         marks = {name: "" if name == self._first else name for name in parts}
         servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
+        limits = {"at_once": AT_ONCE, "reconnect_limit": DIALLED} if len(parts) > 1 else {}
         for name, part in parts.items():
             beside = servers[Endpoints(part.server.base_url).login]
-            link = settings.link_settings_of(part, name, marks[name], beside)
+            link = settings.link_settings_of(part, name, marks[name], beside, **limits)
             self._links[name] = self._make_links(store, link)
         rules = self._rules(config)
         for name, part in parts.items():
-            own = homeserver.beside(await self._session()) if len(parts) > 1 else homeserver
+            own = homeserver
+            if len(parts) > 1:
+                own = homeserver.beside(await self._session(), AT_ONCE)
             threads = ThreadPoolExecutor(
                 max(1, CONVERSIONS // len(parts)), thread_name_prefix=f"media {name}".strip()
             )
