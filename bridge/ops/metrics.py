@@ -28,13 +28,14 @@ from prometheus_client.exposition import generate_latest
 
 from bridge.ids import QueueId
 from bridge.rooms.record import Chat
-from bridge.rooms.store import DEAD_LETTERS, INBOX, Backlog, Depth, Lane
+from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 
 RECENT = 1000
 """Chats whose waits are remembered, for a plot."""
 STOOD_STILL = 5.0
 """Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DEAD = Outcome.DEAD.value
 _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -119,7 +120,7 @@ class Metrics:
         self._backlog = dict.fromkeys(self._backlog, Depth()) | dict(backlog)
         for labels, depth in self._backlog.items():
             enterprise, what = labels
-            if what == DEAD_LETTERS:
+            if what == _DEAD:
                 self.dead_letters.labels(enterprise).set(depth.count)
             elif what == INBOX:
                 self.inbox_depth.labels(enterprise).set(depth.count)
@@ -135,7 +136,7 @@ class Metrics:
             self.sessions.labels(*labels).set(number)
 
     def of(self, enterprise: str) -> Measured:
-        kinds = (INBOX, *(lane.value for lane in Lane), DEAD_LETTERS)
+        kinds = (INBOX, *(lane.value for lane in Lane), _DEAD)
         self._backlog |= {(enterprise, what): Depth() for what in kinds}
         return Measured(self, enterprise)
 

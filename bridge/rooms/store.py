@@ -328,10 +328,10 @@ class Depth(msgspec.Struct, frozen=True):
         return Depth(self.count + other.count, min(times, default=None))
 
 
-INBOX, DEAD_LETTERS = "inbox", "dead"
+INBOX = "inbox"
 Backlog = Mapping[tuple[str, str], Depth]
-"""By enterprise as the records name it, and `INBOX`, a lane's value or `DEAD_LETTERS`: what there
-is of it."""
+"""By enterprise as the records name it, and `INBOX`, a lane's value or that of `Outcome.DEAD`: what
+there is of it."""
 
 
 class StoreError(Exception):

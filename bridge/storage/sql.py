@@ -20,8 +20,6 @@ import structlog
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
-    DEAD_LETTERS,
-    INBOX,
     Change,
     Commit,
     Committed,
@@ -409,10 +407,10 @@ DEADLINES = same(
 # By room first, so that each record is looked into once. Effects have a lane, inputs none.
 _BACKLOG = (
     "SELECT coalesce({enterprise}, ''), what, CAST(sum(waiting) AS BIGINT), min(since) FROM ("
-    f"SELECT room_id, coalesce(lane, '{INBOX}') AS what, count(*) AS waiting, "
+    "SELECT room_id, coalesce(lane, 'inbox') AS what, count(*) AS waiting, "
     "min(coalesce(handled, received)) AS since "
     "FROM journal WHERE outcome IS NULL GROUP BY room_id, lane "
-    f"UNION ALL SELECT room_id, '{DEAD_LETTERS}', count(*), min(settled) "
+    "UNION ALL SELECT room_id, 'dead', count(*), min(settled) "
     "FROM journal WHERE outcome = 'dead' GROUP BY room_id"
     ") AS waits LEFT JOIN rooms ON rooms.room_id = waits.room_id GROUP BY 1, 2"
 )
@@ -486,9 +484,10 @@ BUSY = Statement(
     "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "
     "json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
     "FROM rooms WHERE live GROUP BY 1, 2, 3",
-    "SELECT coalesce(record ->> 'enterprise', ''), phase, "
+    "SELECT coalesce(record ->> 'enterprise', ''), phase, "  # noqa: S608
     "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
-    f"FROM (SELECT phase, {_JSON} AS record FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
+    f"FROM (SELECT phase, {_JSON} AS record FROM rooms WHERE live) AS stored "
+    "GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
     "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "

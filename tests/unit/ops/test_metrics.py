@@ -19,7 +19,7 @@ from bridge.ids import QueueId
 from bridge.ops import metrics as module
 from bridge.ops.metrics import CannotListen, Metrics, metrics_server, watch_loop_lag
 from bridge.rooms.record import Chat
-from bridge.rooms.store import DEAD_LETTERS, INBOX, Depth, Lane
+from bridge.rooms.store import INBOX, Depth, Lane, Outcome
 from bridge.webchat.frames import ChatStarted, Received
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -177,7 +177,7 @@ def test_the_backlog_is_shown() -> None:
     """Of each call centre that is configured, and of one that is so no more while it has any."""
     metrics = Metrics()
     metrics.of("")
-    lane, dead = Lane.WEBCHAT.value, DEAD_LETTERS
+    lane, dead = Lane.WEBCHAT.value, Outcome.DEAD.value
     waits = {("", INBOX): Depth(2, 99_000), ("", lane): Depth(3, 70_000), ("x", dead): Depth(4, 0)}
     metrics.backlog(waits, 100_000)
     text = metrics.render().decode()

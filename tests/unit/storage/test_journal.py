@@ -9,13 +9,13 @@ import pytest
 
 from bridge.ids import EffectSeq, EventId
 from bridge.rooms.store import (
-    DEAD_LETTERS,
     INBOX,
     DeadLetter,
     Depth,
     EffectRow,
     InputRow,
     Lane,
+    Outcome,
 )
 from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, Statement, same
@@ -145,7 +145,7 @@ async def test_what_is_open_goes_on(url: str) -> None:
         lanes = {Lane.WEBCHAT: Depth(1, 20), Lane.MATRIX: Depth(1, 20), Lane.ASIDE: Depth(1, 22)}
         kinds = {INBOX: Depth(2, 10), **{lane.value: one for lane, one in lanes.items()}}
         backlog = dict(await store.backlog())
-        assert backlog.pop(("", DEAD_LETTERS)).count == 2
+        assert backlog.pop(("", Outcome.DEAD.value)).count == 2
         assert backlog == {("", what): depth for what, depth in kinds.items()}
         assert await accept(store, [said(str(row[1])) for row in INPUTS if row[1]], 90) == []
         (new,) = await step(store, room(), [waiting.seq], [wish()], 91)

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.store import (
-    DEAD_LETTERS,
     INBOX,
     Commit,
     Depth,
@@ -207,10 +206,10 @@ async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
         for made, dead in ((acme, inputs[2]), (replace(room(B), record=b"{}"), inputs[3])):
             await step(store, await now_at(store, made), now=8, buried=[(dead.seq, "why")])
         assert await store.backlog() == {
-            ("", DEAD_LETTERS): Depth(1, 8),
+            ("", Outcome.DEAD.value): Depth(1, 8),
             ("acme", INBOX): Depth(1, 5),
             ("acme", "matrix"): Depth(1, 7),
-            ("acme", DEAD_LETTERS): Depth(2, 8),
+            ("acme", Outcome.DEAD.value): Depth(2, 8),
         }
 
 
