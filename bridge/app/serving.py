@@ -9,6 +9,7 @@ the store last.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -80,8 +81,8 @@ AT_ONCE = 8
 where there are several: others' messages wait behind no more. A burst costs more, for fewer of it
 share a commit."""
 DIALLED = 24
-"""Sockets of a call centre that may be opening where there are several: `process.LOOKUPS` has threads for
-the names of more than one whose name servers are silent."""
+"""Sockets of a call centre that may be opening where there are several: `process.LOOKUPS` are
+enough for more than one of them whose name servers are silent."""
 LONGEST_REACH = 24 * 3_600_000
 """ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
@@ -226,10 +227,11 @@ class Serving:
             self._first = await store.first_fact(settings.FIRST, await self._served_before(store))
         marks = {name: "" if name == self._first else name for name in parts}
         servers = Counter(Endpoints(part.server.base_url).login for part in parts.values())
-        limits = {"at_once": AT_ONCE, "reconnect_limit": DIALLED} if len(parts) > 1 else {}
         for name, part in parts.items():
             beside = servers[Endpoints(part.server.base_url).login]
-            link = settings.link_settings_of(part, name, marks[name], beside, **limits)
+            link = settings.link_settings_of(part, name, marks[name], beside)
+            if len(parts) > 1:
+                link = dataclasses.replace(link, at_once=AT_ONCE, reconnect_limit=DIALLED)
             self._links[name] = self._make_links(store, link)
         rules = self._rules(config)
         for name, part in parts.items():

@@ -180,7 +180,7 @@ def login_keys(secret: str, mark: str = "") -> Callable[[RoomId], str]:
 
 
 def link_settings_of(
-    config: Config, enterprise: str = "", mark: str = "", neighbours: int = 1, **limits: int
+    config: Config, enterprise: str = "", mark: str = "", neighbours: int = 1
 ) -> LinkSettings:
     server, passwords = config.server, Passwords(encryption_secret_of(config))
     return LinkSettings(
@@ -189,7 +189,6 @@ def link_settings_of(
         mark=mark,
         neighbours=neighbours,
         unseal=passwords.unseal if server.login.own_accounts else None,
-        **limits,
     )
 
 
