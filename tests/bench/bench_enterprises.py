@@ -1,10 +1,11 @@
 """What one call centre costs another in the same process, while it is dead, hangs or floods.
 
-Run it as a program: `python -m tests.bench.bench_enterprises [messages] [rounds] [checkout]`. One
-bridge (of another checkout, where one is named) with SQLite serves `acme` and `best`; homeserver
-and call centres are stubs. Measured are messages of acme's rooms, one each way every `GAP` seconds,
-each by itself; what best does meanwhile is done by another process (`Neighbour`), so that it does
-not hold up who measures:
+Run it as a program:
+`python -m tests.bench.bench_enterprises [messages] [rounds] [checkout] [states]`.
+One bridge (of another checkout, where one is named) with SQLite serves `acme` and `best`;
+homeserver and call centres are stubs. Measured are messages of acme's rooms, one each way every
+`GAP` seconds, each by itself; what best does meanwhile is done by another process (`Neighbour`), so
+that it does not hold up who measures:
 
 - quiet: its chats stand, nobody talks;
 - flooding: its agents and its customers write `FLOOD` times a second each, together with acme's as
@@ -36,6 +37,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -102,13 +104,17 @@ class Best:
             text = wording("noise", number)
             await self._best.put([self._best.text(room, f"n{run}x{number}", text)])
             if agents:
-                await self._best.say(room, wording("din", number))
+                await self._say(room)
             await asyncio.sleep(random.uniform(0.5, 1.5) / a_second)  # noqa: S311
 
+    async def _say(self, room: int) -> None:
+        with suppress(aiohttp.ClientError):  # its link is coming back
+            await self._best.say(room, wording("din", 0))
+
     async def burst(self) -> None:
-        for number in range(1_000_000):
+        while True:
             for room in BEST[:BURST]:
-                await self._best.say(room, wording("din", number))
+                await self._say(room)
             await asyncio.sleep(random.uniform(0.4, 0.6))  # noqa: S311
 
     @asynccontextmanager
@@ -277,26 +283,28 @@ Rounds = dict[str, list[tuple[Slice, Slice, Slice]]]
 """By state: the quiet slice before, the slice, the quiet one after; of each round."""
 
 
-async def main(messages: int = 400, rounds: int = 5, checkout: Path = ROOT) -> None:
+async def main(
+    messages: str = "400", rounds: str = "5", checkout: str = str(ROOT), *states: str
+) -> None:
     homeserver, server, runs = StubHomeserver("__a00001"), StubWebChat(), count(1)
-    taken: Rounds = {state: [] for state in STATES}
+    taken: Rounds = {state: [] for state in states or STATES}
     with tempfile.TemporaryDirectory() as name:
         async with homeserver.running(), server.running(), neighbour() as best, client() as session:
             url = await best.told()
             path = write_both(Path(name), homeserver.address, server.base_url, url)
-            async with bridge_program(path, session, checkout) as (urls, pids):
+            async with bridge_program(path, session, Path(checkout)) as (urls, pids):
                 acme = Subject(urls, pids, session, homeserver, server.heard, server.say)
                 server.heard.meter = homeserver.shown.meter = acme.cpu
                 await open_chats(acme, server, ACME)
                 best.order(json.dumps(urls))
                 assert await best.told() == "ready"
                 await measured(acme, next(runs), 100)  # warms everything up
-                for _ in range(rounds):
-                    before = await measured(acme, next(runs), messages)
+                for _ in range(int(rounds)):
+                    before = await measured(acme, next(runs), int(messages))
                     for state, kept in taken.items():
                         async with best.being(state):
-                            during = await measured(acme, next(runs), messages)
-                        after = await measured(acme, next(runs), messages)
+                            during = await measured(acme, next(runs), int(messages))
+                        after = await measured(acme, next(runs), int(messages))
                         kept.append((before, during, after))
                         before = after
     show(taken)
@@ -308,12 +316,13 @@ def quantile(slices: Sequence[Slice], column: str, percent: int) -> float:
     return statistics.quantiles(every, n=100)[percent - 1]
 
 
-def ratio(
-    taken: Sequence[tuple[Sequence[Slice], Sequence[Slice]]], column: str, percent: int
-) -> tuple[float, float, float]:
+Pairs = Sequence[tuple[Sequence[Slice], Sequence[Slice]]]
+
+
+def ratio(taken: Pairs, column: str, percent: int) -> tuple[float, float, float]:
     """Of pairs of slices, the second to the first; and between what, when rounds are drawn."""
 
-    def of(rounds: Sequence[tuple[Sequence[Slice], Sequence[Slice]]]) -> float:
+    def of(rounds: Pairs) -> float:
         first = [one for pair in rounds for one in pair[0]]
         second = [one for pair in rounds for one in pair[1]]
         return quantile(second, column, percent) / quantile(first, column, percent)
@@ -340,7 +349,9 @@ def show(taken: Rounds) -> None:
         table.add_row(state, f"{statistics.mean(one.busy for one in slices):.3f}", *values)
     Console(width=140).print(table)
     table = Table("against quiet", *(f"{one} p{p}" for one in COLUMNS for p in (50, 99)))
-    compared = {"quiet after": [((before,), (after,)) for before, _, after in every]}
+    compared: dict[str, Pairs] = {
+        "quiet after": [((before,), (after,)) for before, _, after in every]
+    }
     for state, kept in taken.items():
         compared[state] = [((before, after), (during,)) for before, during, after in kept]
     for state, pairs in compared.items():
@@ -356,6 +367,6 @@ def show(taken: Rounds) -> None:
 
 if __name__ == "__main__":
     told = sys.argv[1:]
-    work = main(*map(int, told[:2]), *map(Path, told[2:])) if told != [NEIGHBOUR] else be_one()
+    work = be_one() if told == [NEIGHBOUR] else main(*told)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
