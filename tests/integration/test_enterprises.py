@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from bridge.demo.child_process import free_port
 from bridge.demo.synapse import SynapseServer
 from bridge.ids import RoomId
 from bridge.matrix.registration import save_registration
-from bridge.simulator.simulator import Simulator
+from bridge.simulator.simulator import Simulator, SimulatorOptions
+from tests.support.load import Chat, converse, converse_until
 from tests.support.logs import show_on_failure
 from tests.support.postgres import PostgresServer
+from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.talk import MEI, Talk
@@ -53,9 +56,11 @@ class Both:
 
 
 @asynccontextmanager
-async def two_call_centres(folder: Path, database: str) -> AsyncIterator[Both]:
+async def two_call_centres(
+    folder: Path, database: str, options: SimulatorOptions = UNLIMITED
+) -> AsyncIterator[Both]:
     """Synapse, the bridge, and both simulators, of which only the first listens."""
-    acme, best, best_port = Simulator(UNLIMITED), Simulator(UNLIMITED), free_port()
+    acme, best, best_port = Simulator(options), Simulator(options), free_port()
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
     synapse = SynapseServer(folder / "synapse", registrations=(registration,))
@@ -139,3 +144,53 @@ async def test_each_has_its_own_and_none_waits_for_the_other(
         for talk, stranger in ((acme, BEST_MEI), (best, MEI)):
             senders = {event["sender"] for event in await talk.history()}
             assert stranger not in senders
+
+
+@pytest.mark.asyncio
+async def test_three_processes_share_the_rooms_of_both(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """One call centre is dead, and a process is killed. In all rooms of the living one both sides
+    go on talking; those of the dead one come, with all that was said, when it comes.
+    """
+    show_on_failure(request, *(tmp_path / f"bridge{index}.log" for index in range(3)))
+    url = postgres_server.new_database()
+    async with (
+        two_call_centres(tmp_path, url, LASTING) as both,
+        sharing(both.acme, url) as shared,
+    ):
+        pairs = [await both.open(str(number)) for number in range(3)]
+        living = [Chat(acme) for acme, _ in pairs]
+        waiting = [Chat(best, "@best__") for _, best in pairs]
+        for chat in living:
+            await chat.talk.heard("hello")
+            await chat.talk.accept()
+        owners = {chat: await shared.owner(chat.talk.room) for chat in (*living, *waiting)}
+        killed = max(
+            range(3),
+            key=lambda one: min(
+                sum(owners[chat] == one for chat in rooms) for rooms in (living, waiting)
+            ),
+        )
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(converse_until(living, stop, 0.5))
+            for chat in waiting:
+                await chat.ask()
+            await shared.bridges[killed].kill()
+            for chat in waiting:
+                await chat.ask()
+            owned = [chat for chat in living if owners[chat] == killed]
+            await taken_over(shared, owned, killed)
+            await shared.bridges[killed].start()
+            await shared.until_shared(3)
+            await both.best.simulator.start(port=both.port)
+            for chat in waiting:
+                await chat.talk.heard(chat.asked[-1])
+                await chat.talk.accept(ghost=BEST_MEI)
+            stop.set()
+        await asyncio.gather(*(converse(chat, 2) for chat in waiting))
+        await judge(shared, [*living, *waiting], 1)
+        for chat in waiting:
+            assert chat.talk.person is not None
+            assert chat.talk.person.texts[0] == "hello"
