@@ -250,6 +250,15 @@ class Slice(NamedTuple):
 COLUMNS = ("c→a ms", "a→c ms", "c→a cpu", "a→c cpu")
 
 
+async def said(acme: Subject, kind: str, mark: str, number: int) -> None:
+    """A message of acme's, of that kind."""
+    room, text = ACME[number % len(ACME)], wording(mark, number)
+    if kind == "question":
+        await acme.put([acme.text(room, f"{mark}x{number}", text)])
+    else:
+        await acme.say(room, text)
+
+
 async def measured(acme: Subject, run: int, messages: int) -> Slice:
     """Messages of acme's on their way, in both directions."""
     sides = {"question": acme.heard, "answer": acme.homeserver.shown}
@@ -257,12 +266,8 @@ async def measured(acme: Subject, run: int, messages: int) -> Slice:
     began = time.monotonic(), acme.cpu()
     for number in range(messages):
         for kind in sides:
-            room, text = ACME[number % len(ACME)], wording(f"{kind[0]}{run}x", number)
             sent[kind].append((time.monotonic(), acme.cpu()))
-            if kind == "question":
-                await acme.put([acme.text(room, f"q{run}x{number}", text)])
-            else:
-                await acme.say(room, text)
+            await said(acme, kind, f"{kind[0]}{run}x", number)
             left = sent[kind][-1][0] + random.uniform(0.25, 0.75) * GAP - time.monotonic()  # noqa: S311
             await asyncio.sleep(max(0.0, left))
     busy = (acme.cpu() - began[1]) / 1e6 / (time.monotonic() - began[0])
@@ -282,16 +287,15 @@ async def measured(acme: Subject, run: int, messages: int) -> Slice:
 async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> list[list[float]]:
     """CPU of the bridge until a message is there that came with others before it, each way; ms."""
     sides = {"question": acme.heard, "answer": acme.homeserver.shown}
-    spent: list[list[float]] = [[] for _ in sides]
+    spent: dict[str, list[float]] = {kind: [] for kind in sides}
     shown = acme.homeserver.shown
     came = shown.count("din")
-    for number, (kind, side) in product(range(TRIALS), enumerate(sides.values())):
-        mark = f"behind{kind}x{run}"
+    for number, (kind, side) in product(range(TRIALS), sides.items()):
+        mark = f"behind{kind}{run}"
         os.kill(acme.pids[0], signal.SIGSTOP)
         async with best.being("burst") if burst else nullcontext(), asyncio.TaskGroup() as tasks:
-            began, room, text = acme.cpu(), ACME[number % len(ACME)], wording(mark, number)
-            event = acme.text(room, f"{mark}x{number}", text)
-            tasks.create_task(acme.say(room, text) if kind else acme.put([event]))
+            began = acme.cpu()
+            tasks.create_task(said(acme, kind, mark, number))
             await asyncio.sleep(0.05)  # all of it is in the sockets' buffers
             os.kill(acme.pids[0], signal.SIGCONT)
             await side.reach(mark, number + 1)
@@ -299,7 +303,7 @@ async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> li
         came += BURST * burst
         await shown.reach("din", came)
         await asyncio.sleep(0.2)
-    return spent
+    return [*spent.values()]
 
 
 Rounds = dict[str, list[tuple[Slice, Slice, Slice]]]
