@@ -112,6 +112,8 @@ class Shared:
         self.pulse = Pulse()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
+        self.turns = asyncio.Semaphore(settings.at_once)
+        """Held by whoever tells the engine something."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
         """Differs for every start of the process."""
         self.ordinals = itertools.count(1)
@@ -257,7 +259,9 @@ class Link:
         due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
-            await self._around.events.lost(self.account.room_id)
+            async with self._around.turns:  # all links may have been lost in one moment
+                await self._around.events.lost(self.account.room_id)
+                await asyncio.sleep(0)
 
     async def _open(self) -> Wire:
         account = self.account
@@ -547,10 +551,11 @@ class Deliveries:
         (key, received, _), events, room_id = push, self._around.events, self._room_id
         while True:
             try:
-                if isinstance(received, bool):
-                    await events.restored(room_id, brief=received)
-                elif isinstance(received, Received):
-                    await events.pushed(room_id, key, received)
+                async with self._around.turns:
+                    if isinstance(received, bool):
+                        await events.restored(room_id, brief=received)
+                    elif isinstance(received, Received):
+                        await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)
