@@ -25,6 +25,7 @@ from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import slept
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
 
@@ -60,20 +61,10 @@ class CatchUp:
         while True:
             await self._until_back()
             for pause in LOOKS:
-                if not await self._quiet_for(pause):
-                    break
+                if not await slept(self.clock, pause, self.outage):
+                    break  # it has gone away meanwhile
                 await self._look()
             await self.outage.wait()
-
-    async def _quiet_for(self, seconds: float) -> bool:
-        """Wait; False, and at once, if the homeserver goes away meanwhile."""
-        async with asyncio.TaskGroup() as tasks:
-            work = self.clock.sleep(seconds), self.outage.wait()
-            waits = [tasks.create_task(wait) for wait in work]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-        return not self.outage.is_set()
 
     async def _until_back(self) -> None:
         while True:
