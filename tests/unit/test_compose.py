@@ -63,7 +63,7 @@ def test_the_bridge_uses_the_postgresql_beside_it() -> None:
     assert bridge["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
     assert SERVICES["matrix-webchat"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     assert "profiles" not in SERVICES["postgres"]
-    # Not by the socket, where a server answers that is shut down again once it has made the database.
+    # By the socket there answers a server that is shut down again once it has made the database.
     for postgres in (SERVICES["postgres"], STAGE["services"]["postgres"]):
         assert "-h 127.0.0.1" in " ".join(postgres["healthcheck"]["test"])
 
