@@ -1,0 +1,216 @@
+"""`make compose-check`: compose.demo.yaml and compose.yaml, each from nothing to a conversation.
+
+    python -m tests.image.try_compose
+
+As root, for /data is the image's user's. Needs docker with compose, the image (`make image`), those
+that the files name, and their ports. Not part of `make test`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.image.try_image import OWNER, Failed, edit, expect, ready, say, step
+from tests.support.client import said
+from tests.support.matrix_user import Customer
+
+ROOT = Path(__file__).parents[2]
+HOMESERVER, CONTROL = "http://127.0.0.1:8008", "http://127.0.0.1:8980/_sim"
+PROJECT = "webchat-try"
+"""Nobody's installation."""
+BRIDGES = ("matrix-webchat", "matrix-webchat-2", "matrix-webchat-3")
+BESIDE = """
+services:
+  synapse:
+    image: matrixdotorg/synapse:v1.163.2
+    environment: {UID: "1337", GID: "1337"}
+    volumes: ["./synapse:/data", "./data/registration.yaml:/registration.yaml:ro"]
+    ports: ["127.0.0.1:8008:8008"]
+  simulator:
+    image: matrix-webchat-bridge
+    command: [simulate, --host, 0.0.0.0, --script, accept]
+    ports: ["127.0.0.1:8980:8980"]
+    healthcheck: {disable: true}
+"""
+"""A homeserver and a call centre in the network of compose.yaml."""
+
+
+def docker(*arguments: str, folder: Path = ROOT) -> str:
+    done = subprocess.run(  # noqa: S603 - what this is about
+        ["docker", *arguments],  # noqa: S607
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        raise Failed(f"{' '.join(arguments)}: {done.returncode} {done.stdout}{done.stderr[-1500:]}")
+    return done.stdout
+
+
+class Chat:
+    """A customer's room, and the agent in it."""
+
+    def __init__(self, session: aiohttp.ClientSession, who: str) -> None:
+        self._session, self._who = session, who
+        self._customer = Customer(session, HOMESERVER, f"@{who}:localhost", "")
+        self._room = self._login = ""
+
+    async def begin(self, password: str) -> None:
+        login = {"type": "m.login.password", "user": self._who, "password": password}
+        answer = await self._customer.call("POST", "v3/login", {**login})
+        self._customer._token = str(answer["access_token"])
+        self._room = await self._customer.create_dm("@webchatbot:localhost", f"I am {self._who}")
+        self._login = await self._arrived(f"I am {self._who}")
+
+    async def both_ways(self, text: str) -> None:
+        """Each says it, and the other has it, once."""
+        await self._customer.say(self._room, f"{self._who}: {text}")
+        await self.desk("do", op="say", login=self._login, text=text)
+        await self._customer.wait_for(self._room, said(text))
+        await self._arrived(f"{self._who}: {text}")
+        heard = [*filter(said(text), self._customer.events(self._room))]
+        expect(len(heard), 1, f"how often the customer has {text!r}")
+
+    async def _arrived(self, text: str) -> str:
+        """Wait until the call centre has it, once; returns as whose."""
+        async with asyncio.timeout(30):
+            while True:
+                everybody = (await self.desk("state"))["customers"].items()
+                logins = [
+                    who for who, one in everybody for it in one["messages"] if it["text"] == text
+                ]
+                if logins:
+                    expect(len(logins), 1, f"how often the agent has {text!r}")
+                    return str(logins[0])
+                await asyncio.sleep(0.1)
+
+    async def desk(self, path: str, **op: object) -> Any:
+        method = "POST" if op else "GET"
+        async with self._session.request(method, f"{CONTROL}/{path}", json=op or None) as answer:
+            return await answer.json()
+
+
+async def demo(session: aiohttp.ClientSession) -> None:
+    """docs/first-conversation.md, "With Docker"; the repository's own folder is the project."""
+    compose = ("compose", "-f", "compose.demo.yaml", "-p", PROJECT)
+    try:
+        with step("compose.demo.yaml: up, and `welcome` says where to go"):
+            docker(*compose, "up", "--detach")
+            docker(*compose, "wait", "welcome")
+            welcome = docker(*compose, "logs", "--no-log-prefix", "welcome")
+            (password,) = re.findall(r"log in as customer, password (\S+)", welcome)
+        with step("Element Web is there, and knows the homeserver"):
+            async with session.get("http://127.0.0.1:8080/config.json") as answer:
+                expect("http://localhost:8008" in await answer.text(), True, "config.json")
+        chat = Chat(session, "customer")
+        with step("a customer and an agent talk"):
+            await chat.begin(password)
+            await chat.desk("do", op="accept")
+            await chat.both_ways("hello")
+        with step("after a restart of the bridge they go on"):
+            docker(*compose, "restart", "matrix-webchat")
+            await chat.both_ways("again")
+    finally:
+        say(docker(*compose, "logs", "--no-log-prefix", "matrix-webchat"))
+        with step("down, and nothing is left"):
+            docker(*compose, "down", "--volumes")
+            ours = f"label=com.docker.compose.project={PROJECT}"
+            expect(docker("volume", "ls", "-q", "--filter", ours), "", "volumes")
+
+
+def first_starts(folder: Path) -> None:
+    """docs/install.md, "With compose", and docs/scaling.md."""
+    for file in ("compose.yaml", "docs/balancer.conf.template"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / file, folder / file)
+    (folder / "compose.override.yaml").write_text(BESIDE)
+    (folder / ".env").write_text(
+        f"POSTGRES_PASSWORD={secrets.token_hex(24)}\nCOMPOSE_PROFILES=replicas\n"
+    )
+    for name in ("data", "synapse"):
+        (folder / name).mkdir()
+        shutil.chown(folder / name, OWNER, OWNER)
+    run = ("compose", "-p", PROJECT, "run", "--rm")
+    with step("compose.yaml: the first run writes config.yaml, the second registration.yaml"):
+        docker(*run, "matrix-webchat", folder=folder)
+        edit(
+            folder / "data/config.yaml",
+            ("domain: example.org", "domain: localhost"),
+            ("address: http://matrix-webchat:29340", "address: http://balancer:29340"),
+            ("https://crm.example.org/webchat", "http://simulator:8980/webchat"),
+            ("language: zh-CN", "language: en"),
+            ('"example.org": customer', '"localhost": customer'),
+        )
+        docker(*run, "matrix-webchat", folder=folder)
+    with step("the homeserver has it"):
+        given = ("-e=SYNAPSE_SERVER_NAME=localhost", "-e=SYNAPSE_REPORT_STATS=no")
+        docker(*run, *given, "synapse", "generate", folder=folder)
+        with (folder / "synapse/homeserver.yaml").open("a") as config:
+            config.write("\napp_service_config_files: [/registration.yaml]\n")
+
+
+async def replicas(session: aiohttp.ClientSession, folder: Path) -> None:
+    def compose(*arguments: str) -> str:
+        return docker("compose", "-p", PROJECT, *arguments, folder=folder)
+
+    try:
+        await asyncio.to_thread(first_starts, folder)
+        with step("three bridges, a balancer and PostgreSQL are up"):
+            compose("up", "--detach")
+            await ready(29341)
+        chats = [Chat(session, f"customer{number}") for number in range(6)]
+
+        async def all_talk(text: str) -> None:
+            await asyncio.gather(*(chat.both_ways(text) for chat in chats))
+
+        with step("six chats, both ways"):
+            for number, chat in enumerate(chats):
+                who = f"-u=customer{number} -p=secret --no-admin -c=/data/homeserver.yaml".split()
+                compose("exec", "synapse", "register_new_matrix_user", *who)
+                await chat.begin("secret")
+            await all_talk("hello")
+        with step("one after the other is restarted, and they go on"):
+            for name in BRIDGES:
+                compose("up", "--detach", "--no-deps", "--force-recreate", name)
+                await all_talk(f"after the restart of {name}")
+        with step("one is killed, and they go on"):
+            compose("kill", BRIDGES[0])
+            await all_talk("after the kill")
+        with step("each has the image's user and rights, and its health check passes"):
+            compose("up", "--detach", "--wait", "matrix-webchat")
+            for name in BRIDGES:
+                expect(compose("exec", name, "id", "-u").strip(), str(OWNER), "user")
+                compose("exec", name, "sh", "-c", "! touch /here && touch /data/here /tmp/here")
+        with step("PostgreSQL is restarted, and they go on"):
+            compose("restart", "postgres")
+            await all_talk("after PostgreSQL's restart")
+        with step("stop: all bridges end with 0"):
+            compose("stop", *BRIDGES)
+            numbers = compose("ps", "--all", "-q", *BRIDGES).split()
+            codes = docker("inspect", "--format={{.State.ExitCode}}", *numbers).split()
+            expect(codes, ["0"] * len(BRIDGES), "exit codes")
+    finally:
+        say(compose("logs", "--no-color", *BRIDGES))
+        compose("down", "--volumes")
+
+
+async def main() -> None:
+    async with aiohttp.ClientSession() as session:
+        await demo(session)
+        with tempfile.TemporaryDirectory(prefix="webchat-compose-") as folder:
+            await replicas(session, Path(folder))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
