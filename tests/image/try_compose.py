@@ -37,7 +37,7 @@ services:
     ports: ["127.0.0.1:8008:8008"]
   simulator:
     image: matrix-webchat-bridge
-    command: [simulate, --host, 0.0.0.0, --script, accept]
+    command: [simulate, --host, 0.0.0.0, --script, accept, --set, login_limit=0]
     ports: ["127.0.0.1:8980:8980"]
     healthcheck: {disable: true}
 """
@@ -150,6 +150,7 @@ def first_starts(folder: Path) -> None:
             ("address: http://matrix-webchat:29340", "address: http://balancer:29340"),
             ("https://crm.example.org/webchat", "http://simulator:8980/webchat"),
             ("language: zh-CN", "language: en"),
+            ("count: 8  # How many.", "count: 60"),
             ('"example.org": customer', '"localhost": customer'),
         )
         docker(*run, "matrix-webchat", folder=folder)
@@ -158,6 +159,7 @@ def first_starts(folder: Path) -> None:
         docker(*run, *given, "synapse", "generate", folder=folder)
         with (folder / "synapse/homeserver.yaml").open("a") as config:
             config.write("\napp_service_config_files: [/registration.yaml]\n")
+            config.write("rc_login: {address: {per_second: 99, burst_count: 99}}\n")
 
 
 async def replicas(session: aiohttp.ClientSession, folder: Path) -> None:
