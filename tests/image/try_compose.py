@@ -16,10 +16,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
-from tests.image.try_image import OWNER, Failed, edit, expect, ready, say, step
+from tests.image.try_image import GHOST, OWNER, Failed, edit, expect, ready, say, step
 from tests.support.client import said
 from tests.support.matrix_user import Customer
 
@@ -37,7 +38,9 @@ services:
     ports: ["127.0.0.1:8008:8008"]
   simulator:
     image: matrix-webchat-bridge
-    command: [simulate, --host, 0.0.0.0, --script, accept, --set, login_limit=0]
+    command: >
+      simulate --host 0.0.0.0 --script accept --set login_limit=0 --set missed_pushes=kept
+      --set public_origin=http://simulator:8980
     ports: ["127.0.0.1:8980:8980"]
     healthcheck: {disable: true}
 """
@@ -82,6 +85,11 @@ class Chat:
         heard = [*filter(said(text), self._customer.events(self._room))]
         expect(len(heard), 1, f"how often the customer has {text!r}")
 
+    async def has_picture(self) -> None:
+        """The agent's, which the bridge gets from the call centre."""
+        profile = await self._customer.call("GET", f"v3/profile/{quote(GHOST)}")
+        expect("avatar_url" in profile, True, "a picture")
+
     async def _arrived(self, text: str) -> str:
         """Wait until the call centre has it, once; returns as whose."""
         async with asyncio.timeout(30):
@@ -118,8 +126,10 @@ async def demo(session: aiohttp.ClientSession) -> None:
             await chat.begin(password)
             await chat.desk("do", op="accept")
             await chat.both_ways("hello")
+            await chat.has_picture()
         with step("after a restart of the bridge they go on"):
             docker(*compose, "restart", "matrix-webchat")
+            docker(*compose, "up", "--detach", "--wait", "matrix-webchat")
             await chat.both_ways("again")
     finally:
         say(docker(*compose, "logs", "--no-log-prefix", "matrix-webchat"))
