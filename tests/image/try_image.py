@@ -147,7 +147,7 @@ def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, p
             ("port: 29340", f"port: {port}"),
             ("https://crm.example.org/webchat", simulator.base_url),
             ("port: 8000", f"port: {free_port()}"),
-            ("language: zh-CN", "language: en"),
+            ("  language: zh-CN\n", "  language: en\n"),
             ('"example.org": customer', '"localhost": customer'),
         )
     with step("the next start writes registration.yaml, fills the tokens, ends with 0"):
