@@ -217,7 +217,7 @@ async def replicas(session: aiohttp.ClientSession, folder: Path) -> None:
             codes = docker("inspect", "--format={{.State.ExitCode}}", *numbers).split()
             expect(codes, ["0"] * len(BRIDGES), "exit codes")
     finally:
-        say(compose("logs", "--no-color", *BRIDGES))
+        say(compose("logs", "--no-color", *BRIDGES, "balancer"))
         compose("down", "--volumes")
 
 
