@@ -83,7 +83,7 @@ class Chat:
         # What is said while there is no socket, a call centre may lose.
         await self._until(lambda everybody: everybody[self._login]["linked"])
         await self.desk("do", op="say", login=self._login, text=text)
-        await self._customer.wait_for(self._room, said(text))
+        await self._customer.wait_for(self._room, said(text), 60)
         heard = await self._until(self._who_said(f"{self._who}: {text}"))
         expect(heard, [self._login], f"who said {text!r}")
         expect(sum(map(said(text), self._customer.events(self._room))), 1, f"{text!r}, heard")
@@ -103,7 +103,7 @@ class Chat:
 
     async def _until(self, found: Callable[[Any], Any]) -> Any:
         """Wait for something that is to be seen of the customers at the call centre."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (seen := found((await self.desk("state"))["customers"])):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         return seen
