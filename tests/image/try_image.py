@@ -79,7 +79,7 @@ class Engine:
 
     def call(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(  # noqa: S603 - the engine that was asked for
-            [self.program, *arguments], check=False, capture_output=True, text=True, timeout=120
+            [self.program, *arguments], check=False, capture_output=True, text=True, timeout=300
         )
         if check and done.returncode:
             raise Failed(f"{arguments[0]}: {done.stderr.strip()[-500:]}")
