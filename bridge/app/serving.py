@@ -94,7 +94,7 @@ class Serving:
         self._metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
-        self._outage = asyncio.Event()
+        self._outage, self._held = asyncio.Event(), asyncio.Event()
         self.stop = asyncio.Event()
         """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
@@ -316,6 +316,7 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
+            held=self._held.set,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
@@ -515,6 +516,7 @@ class Serving:
 
         await CatchUp(
             self._outage,
+            self._held,
             matrix.homeserver,
             is_ours=matrix.is_ours,
             known=known,
