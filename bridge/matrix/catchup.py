@@ -13,7 +13,7 @@ to an event that we know, to our own joining, or by `reach`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -26,6 +26,7 @@ from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import first_of, slept
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
 
@@ -64,15 +65,10 @@ class CatchUp:
             await self._until_back()
             self.held.clear()
             for pause in LOOKS:
-                if not await self._quiet_for(pause):
-                    break
+                if not await slept(self.clock, pause, self.outage):
+                    break  # it has gone away meanwhile
                 await self._look()
-            await _first_of(self.outage.wait(), self.held.wait())
-
-    async def _quiet_for(self, seconds: float) -> bool:
-        """Wait; False, and at once, if the homeserver goes away meanwhile."""
-        await _first_of(self.clock.sleep(seconds), self.outage.wait())
-        return not self.outage.is_set()
+            await first_of(self.outage.wait(), self.held.wait())
 
     async def _until_back(self) -> None:
         while True:
@@ -129,14 +125,6 @@ class CatchUp:
         if is_echo(self.is_ours, kind, sender, event.get("state_key")):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
-
-
-async def _first_of(*work: Coroutine[object, object, object]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        waits = [tasks.create_task(wait) for wait in work]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
 
 
 def _is_joining(event: Raw, host: UserId) -> bool:

@@ -340,12 +340,15 @@ class Depth(msgspec.Struct, frozen=True):
     oldest: int | None = None
     """ms since the epoch."""
 
+    def __add__(self, other: Depth) -> Depth:
+        times = [one.oldest for one in (self, other) if one.oldest is not None]
+        return Depth(self.count + other.count, min(times, default=None))
 
-class Backlog(msgspec.Struct, frozen=True):
-    inbox: Depth
-    outbox: Mapping[Lane, Depth]
-    """Every lane is in it."""
-    dead_letters: int
+
+INBOX = "inbox"
+Backlog = Mapping[tuple[str, str], Depth]
+"""By enterprise as the records name it, and `INBOX`, a lane's value or that of `Outcome.DEAD`: what
+there is of it."""
 
 
 class StoreError(Exception):

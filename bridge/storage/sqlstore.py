@@ -33,7 +33,6 @@ from bridge.rooms.store import (
     Depth,
     EffectRow,
     GhostRow,
-    Lane,
     LedgerRow,
     Loaded,
     Member,
@@ -174,12 +173,8 @@ class SqlStore:
         return [(room_id, moment) for room_id, moment in await self._read(sql.DEADLINES)]
 
     async def backlog(self) -> Backlog:
-        ((count, oldest),) = await self._read(sql.OPEN_INPUTS)
-        lanes = dict.fromkeys(Lane, Depth())
-        for lane, waiting, since in await self._read(sql.OPEN_LANES):
-            lanes[Lane(lane)] = Depth(waiting, since)
-        ((dead,),) = await self._read(sql.DEAD_ROWS)
-        return Backlog(Depth(count, oldest), lanes, dead)
+        rows = await self._read(sql.BACKLOG)
+        return {(name, what): Depth(count, oldest) for name, what, count, oldest in rows}
 
     async def rooms_of(self, customer: str) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.ROOMS_OF, customer)]

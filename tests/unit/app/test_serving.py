@@ -44,7 +44,7 @@ from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.rules import GONE
-from bridge.rooms.store import FOR_EVER, Backlog, Cutoffs, StoreError
+from bridge.rooms.store import FOR_EVER, INBOX, Backlog, Cutoffs, Depth, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
@@ -314,7 +314,7 @@ class Ledger(MemoryStore):
             self.away = False
             raise StoreError("away")
         self.counted += 1
-        return await super().backlog()
+        return {("", INBOX): Depth(1, 5), ("acme", INBOX): Depth(2, 3)}
 
 
 def retention(bodies: str) -> Retention:
@@ -359,11 +359,13 @@ async def test_what_waits_is_counted() -> None:
     ledger, clock, metrics, world = Ledger(), ManualClock(), Metrics(), World()
     await world.chatting()
     async with world.running() as engine, asyncio.TaskGroup() as tasks:
-        measuring = tasks.create_task(measure(ledger, clock, metrics, engine))
+        named = {"": "acme", "acme": "acme"}.__getitem__
+        measuring = tasks.create_task(measure(ledger, clock, metrics, engine, named))
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
     assert b'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 1.0' in metrics.render()
+    assert b'inbox_depth{enterprise="acme"} 3.0' in metrics.render(), "rooms without a name, too"
 
 
 class Server:
