@@ -2,8 +2,8 @@
 
 Idle rooms cost a row and at most a cache entry, never a task. What all rooms have to write is
 committed together, one group after the other, and acknowledged when it is durable. A start goes on
-with whatever the last process left undone. Twice a minute the store is asked which rooms have work:
-an operator may have put a dead letter back, or an answer of the database may have got lost.
+with whatever the last process left undone. Twice a minute the store is asked which rooms have work,
+for an answer of the database may have got lost; and at once when a command line has written to it.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ SWEEP_EVERY = 30.0
 """Seconds between two looks for work that nobody has told us of."""
 SWEEP_SHARED = 3.0
 """The same where other processes store work for our rooms: a notice of theirs may get lost."""
+LISTEN_EVERY = 1.0
+"""Seconds between two looks whether somebody beside us, a command line, has written at all."""
 DRAIN_LOOK = 0.01
 """Seconds between two looks at rooms that are to be handed over."""
 
@@ -208,16 +210,24 @@ class Engine:
                 self.due(room_id, moment)
 
     async def _sweep(self) -> None:
+        store, waited = self._around.store, 0.0
+        every = SWEEP_EVERY if self._others is None else SWEEP_SHARED
         while True:
-            await self._around.clock.sleep(SWEEP_EVERY if self._others is None else SWEEP_SHARED)
+            await self._around.clock.sleep(LISTEN_EVERY)
+            waited, told = waited + LISTEN_EVERY, False
+            with suppress(StoreError):
+                told = await store.written_beside()
+            if not told and waited < every:
+                continue
+            waited = 0.0
             try:
-                busy = await self._around.store.busy_rooms()
+                busy = await store.busy_rooms()
             except StoreError as error:
                 self._log.warning("the database did not answer", why=str(error))
                 continue
             for room_id in filter(self._is_ours, busy):
                 room = self._rooms.get(room_id)
-                if room is None or room.idle:
+                if told or room is None or room.idle:
                     self._room(room_id).look()
 
     async def stop(self, patience: float) -> None:
