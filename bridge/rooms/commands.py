@@ -296,8 +296,10 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
-    if action == other == "reset" and len(rest) <= keys and {*map(folded, rest)} <= {*BY_COMMAND}:
-        return ("reset", *map(folded, rest))
+    names = tuple(map(folded, rest))
+    known = all(one in BY_COMMAND or one.startswith("text.") for one in names)
+    if action == other == "reset" and len(rest) <= keys and known:
+        return ("reset", *names)
     return (action,) if action in {"show", other} and not rest else None
 
 
