@@ -392,7 +392,7 @@ def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> P
     command = COMMANDS[parsed.verb]
     if not command.outside:
         raise BadOrder("order.inside", {"command": parsed.verb})
-    if record.membership is not Membership.JOINED:
+    if record.membership is not Membership.JOINED or record.gone_at is not None:
         raise BadOrder("order.not_served", {})
     if rules.encryption.require and not (record.encrypted or command.in_clear):
         raise BadOrder("order.in_clear", {})
@@ -402,8 +402,9 @@ def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> P
 
 def ordered(visit: Visit, order: Order) -> None:
     """Carry out an order that came from outside the room, and was in order when it came."""
-    parsed = _parse_words(_split(order.words.split()))
-    if isinstance(parsed, Malformed) or visit.record.membership is not Membership.JOINED:
+    parsed, record = _parse_words(_split(order.words.split())), visit.record
+    there = record.membership is Membership.JOINED and record.gone_at is None
+    if isinstance(parsed, Malformed) or not there:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
     if COMMANDS[parsed.verb].outside == "acts":

@@ -408,7 +408,9 @@ class Engine:
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
         else:
             for room_id, came in by_room.items():
-                if self._is_ours(room_id):
+                if room_id in self._erasing and room_id not in self._rooms:
+                    ticket.failed[room_id] = StoreError("it waits until the room is erased")
+                elif self._is_ours(room_id):
                     self._room(room_id).take(came, ticket)
                 else:
                     elsewhere.append(room_id)
@@ -476,7 +478,7 @@ class Engine:
                 raise answer
             else:
                 known += not answer
-        if self._is_ours(room_id):
+        if self._is_ours(room_id) and room_id not in self._erasing:
             self._room(room_id).look()
         return known
 
@@ -688,8 +690,8 @@ class Engine:
         room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
-            if self._rooms.get(room_id) is not room:
-                return  # it is another process's, or read anew
+            if self._rooms.get(room_id) is not room or not room.erasable:
+                return  # it is another process's, or read anew, or something came meanwhile
             record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
