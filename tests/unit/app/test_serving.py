@@ -107,10 +107,13 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
         "appservice": config.appservice.model_copy(update={"as_token": SecretStr("as")}),
     }
     config = config.model_copy(update=changed)
-    async with Serving(config), asyncio.timeout(10):
+    async with Serving(config) as served, asyncio.timeout(10):
         if wanted:
             parts = {str((await told_states.get()).get("remote_id")) for _ in range(2)}
             assert parts == {"None", "webchat"}
+            served._links[""]._shared.logins.refused = "login refused with -30"
+            while (await told_states.get())["state_event"] != "BAD_CREDENTIALS":
+                pass
         else:
             await asyncio.sleep(0.1)
     assert wanted or told_states.empty()
