@@ -383,6 +383,8 @@ class Bridge(Section):
     """Of your customers, such as Asia/Shanghai: times in rooms are told in it. Empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
+    message_status_events: bool = False
+    """Send com.beeper.message_send_status, once what became of a customer's message is known."""
     encryption: Encryption = Encryption()
     callback: Callback = Callback()
     tell_agents: TellAgents = TellAgents()

@@ -23,6 +23,7 @@ _LIVE_ANYWAY = "retention logging.level bridge.encryption.default bridge.encrypt
 _LIVE_PART = """
     queues default_queue rating texts bridge.command_prefix bridge.permissions bridge.language
     bridge.timezone bridge.start bridge.callback bridge.tell_agents bridge.limits
+    bridge.message_status_events
 """
 _QUEUES = frozenset({"queues", "default_queue"})
 

@@ -48,6 +48,7 @@ from bridge.webchat.frames import Agent, AgentLocation, AgentText
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 """Both names of the state event of MSC2346, the one that is read last: it stands for both."""
+STATUS = "com.beeper.message_send_status"
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
@@ -338,6 +339,13 @@ class MatrixAdapter:
         # Never encrypted: servers count reactions for their clients.
         content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
+
+    async def tell_status(
+        self, room_id: RoomId, sender: UserId, content: Json, txn_id: str
+    ) -> None:
+        await self.homeserver.send(
+            sender, room_id, STATUS, content, await self._own(txn_id, sender)
+        )
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

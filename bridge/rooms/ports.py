@@ -398,6 +398,9 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
 
+    async def tell_status(self, room_id: RoomId, sender: UserId, content: Raw, txn_id: str) -> None:
+        """Send `com.beeper.message_send_status`, in clear: it holds no words."""
+
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:
