@@ -408,7 +408,7 @@ class Engine:
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
         else:
             for room_id, came in by_room.items():
-                if room_id in self._erasing and room_id not in self._rooms:
+                if room_id in self._erasing:
                     ticket.failed[room_id] = StoreError("it waits until the room is erased")
                 elif self._is_ours(room_id):
                     self._room(room_id).take(came, ticket)
@@ -688,17 +688,18 @@ class Engine:
 
     async def _erase(self, room: Room) -> None:
         room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
+        now = around.clock.now()
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
-            if self._rooms.get(room_id) is not room or not room.erasable:
-                return  # it is another process's, or read anew, or something came meanwhile
+            if self._rooms.get(room_id) is not room:
+                return  # it is another process's, or read anew
             record, left = room.record, begun_anew(room.record)
             places = places_of(record, around.upgrades)
             self._abandon([room])
             around.matrix.forget(places)
             if left is None:
                 around.upgrades.drop(room_id)
-            now, erase = around.clock.now(), around.store.eraser.erase_room
+            erase = around.store.eraser.erase_room
             await erase(room_id, places, now, record=left is None)
             if left is not None:
                 row = stored_as(left, room.revision)

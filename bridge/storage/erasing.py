@@ -70,11 +70,12 @@ ROOMS_NAMING = _holding(
 )
 ANY_OF_ROOM = same("SELECT count(*) FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
 EVENTS_OF = same("SELECT key, event_id FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
-# But what has come since the erasure began ($4), and waits: it is the first of what is afterwards.
-_LINES = (
-    "WHERE seq >= $1 AND seq <= $2 AND room_id = $3 "
-    "AND (received < $4 OR handled IS NOT NULL OR outcome IS NOT NULL)"
+# But events that have come since the erasure began, and wait: they are the first of what follows.
+_BEFORE = (
+    "(handled IS NOT NULL OR outcome IS NOT NULL OR substr(coalesce(key, ''), 1, 1) <> '$' "
+    "OR received < "
 )
+_LINES = f"WHERE seq >= $1 AND seq <= $2 AND room_id = $3 AND {_BEFORE} $4)"
 KEEP_KEYS = same(
     "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $4), "  # noqa: S608
     "handled = NULL, lane = NULL, effect = NULL, cause = NULL, call_id = NULL, attempted = NULL, "
@@ -92,11 +93,11 @@ COUNTS = tuple(
     (table, same(f"SELECT count(*) FROM {table} WHERE room_id = $1"))  # noqa: S608 - our own
     for table in ("chats", "anchors", "accounts", "rooms")
 )
-_LATER = "DELETE FROM journal WHERE (handled IS NOT NULL OR outcome IS NOT NULL OR "
 DROP_LATER_LINES = Statement(
-    f"{_LATER} received < ?3) AND room_id = ?1 AND seq > ?2",
+    f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_BEFORE} ?3)",  # noqa: S608
     "",  # never for several
-    f"{_LATER} received < $3::bigint) AND room_id = $1::text AND seq > $2::bigint",
+    "DELETE FROM journal WHERE room_id = $1::text AND seq > $2::bigint "  # noqa: S608
+    f"AND {_BEFORE} $3::bigint)",
 )
 WRITING = Statement(
     "SELECT 1 WHERE false",  # whoever writes SQLite's file does so alone
