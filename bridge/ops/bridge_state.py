@@ -102,9 +102,9 @@ def reports(
     whole: Report = {"state_event": "RUNNING", "source": "bridge"}
     if trouble is not None:
         lost, said = trouble
-        refused = REFUSED in said
-        whole["state_event"] = "BAD_CREDENTIALS" if refused else "UNKNOWN_ERROR"
-        whole |= {"error": f"{lost}-{'refused' if refused else 'unreachable'}", "message": said}
+        denied = REFUSED in said
+        whole["state_event"] = "BAD_CREDENTIALS" if denied else "UNKNOWN_ERROR"
+        whole |= {"error": f"{lost}-{'refused' if denied else 'unreachable'}", "message": said}
     elif None in ours.values():
         whole["state_event"] = "STARTING"
     yield whole

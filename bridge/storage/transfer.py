@@ -257,7 +257,7 @@ def _named(path: Path) -> Iterator[None]:
 async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
     """A copy of a SQLite file beside the backup, for as long as that is being written."""
     path = beside.with_name(f"{beside.name}.copy").absolute()
-    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
     try:
         for file in files:  # of a run that was killed
             file.unlink(missing_ok=True)

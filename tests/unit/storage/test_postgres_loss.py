@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -294,6 +295,10 @@ class Kills(Silent):
         super().advances(rows)
         if (self.stages[-1], self.pages) == (self._stage, self._page):
             self._server.signal(signal.SIGKILL)
+            while self._server.runs():
+                time.sleep(0.01)
+            for held in ("data/postmaster.pid", ".s.PGSQL.5432.lock"):  # by a zombie, perhaps
+                (self._server.directory / held).unlink()
 
 
 @pytest.mark.asyncio
