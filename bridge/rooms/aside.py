@@ -19,7 +19,7 @@ from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Rec
 from bridge.ids import EventId
 from bridge.rooms import cards, reports, transcripts
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
+from bridge.rooms.record import LoginTried, LookedUp, Raw, RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.rules import bridge_state_of
 from bridge.rooms.store import EffectRow, Outcome
@@ -178,8 +178,8 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
     """Say what became of a message, as bridges of mautrix's do; without a word of it."""
     network, _ = bridge_state_of(around.rules, record)
-    content = {"m.relates_to": {"rel_type": "m.reference", "event_id": told.event_id}}
-    content |= {"network": network, "status": "SUCCESS"}
+    about = {"rel_type": "m.reference", "event_id": told.event_id}
+    content: Raw = {"m.relates_to": about, "network": network, "status": "SUCCESS"}
     if told.why:
         again = can_be_sent_again(told.why)
         content["status"] = "FAIL_RETRIABLE" if again else "FAIL_PERMANENT"

@@ -18,6 +18,8 @@ from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.talk import MEI, Talk, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+TRUSTED = "trusted_private_chat"
+"""As Element makes a direct room: who is invited has all power."""
 
 
 async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
@@ -44,8 +46,8 @@ def lying(stage: Stage, *traces: str) -> list[str]:
     return [one for one in traces if one.encode() in lies]
 
 
-async def talked(stage: Stage, name: str, words: str, **options: object) -> Talk:
-    talk = await Talk.open(stage, await stage.customer(name), "hello", **options)
+async def talked(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> Talk:
+    talk = await Talk.open(stage, await stage.customer(name), "hello", preset=preset)
     await talk.heard("hello")
     await talk.accept()
     await talk.say(words)
@@ -90,8 +92,8 @@ async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
 @pytest.mark.parametrize("powerful", [True, False])
 async def test_what_may_be_is_redacted_at_the_homeserver(stage: Stage, *, powerful: bool) -> None:
     """All of it where our host has the power, else what our own users have said."""
-    words, preset = "an okapi in the attic", "trusted_private_chat" if powerful else "private_chat"
-    gone = await talked(stage, f"redacted{powerful}".lower(), words, preset=preset)
+    words, preset = "an okapi in the attic", TRUSTED if powerful else "private_chat"
+    gone = await talked(stage, f"redacted{powerful}".lower(), words, preset)
     there = {wording(event) for event in await gone.history()}
     assert {"hello", words, f"you said: {words}"} <= there
     report = await reported(await typed(stage, gone.room, "--force", "--redact"))
