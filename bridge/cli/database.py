@@ -196,10 +196,10 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, *, err: bool = False) -> None:
     for column in table.columns:
         column.overflow = "fold"
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # scripts read whole lines
     console.print(table)

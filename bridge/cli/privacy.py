@@ -7,11 +7,10 @@ from functools import partial
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from bridge.cli.console import ExitCode, json_option, on_config, stop
-from bridge.cli.database import with_store
+from bridge.cli.database import print_table, with_store
 from bridge.config import Config
 from bridge.ids import RoomId
 from bridge.rooms import erasure
@@ -126,14 +125,9 @@ def _show(told: Report, *, as_json: bool, title: str, err: bool = False) -> None
     stays = Table("stays", "where", "why", box=None, pad_edge=False)
     for one in told.kept:
         stays.add_row(one.what, one.where, one.why)
-    console = Console(stderr=err, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 200  # scripts read whole lines
     for room_id in told.chatting:
-        console.print(f"A chat or a request goes on in {room_id}.")
+        click.echo(f"A chat or a request goes on in {room_id}.", err=err)
     if told.accounts:
-        console.print(f"Accounts at the call centre: {', '.join(told.accounts)}")
+        click.echo(f"Accounts at the call centre: {', '.join(told.accounts)}", err=err)
     for table in (counts, stays) if told.found else (stays,):
-        for column in table.columns:
-            column.overflow = "fold"
-        console.print(table)
+        print_table(table, err=err)

@@ -48,7 +48,6 @@ from bridge.webchat.frames import Agent, AgentLocation, AgentText
 ENCRYPTION: Json = {"algorithm": MEGOLM}
 BRIDGE = ("uk.half-shot.bridge", "m.bridge")
 """Both names of the state event of MSC2346, the one that is read last: it stands for both."""
-STATUS = "com.beeper.message_send_status"
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
 _MAX_GHOSTS = 2_000
@@ -341,11 +340,10 @@ class MatrixAdapter:
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
 
     async def tell_status(
-        self, room_id: RoomId, sender: UserId, content: Json, txn_id: str
+        self, room_id: RoomId, sender: UserId, status: ports.Status, txn_id: str
     ) -> None:
-        await self.homeserver.send(
-            sender, room_id, STATUS, content, await self._own(txn_id, sender)
-        )
+        content, own = render.status_content(status), await self._own(txn_id, sender)
+        await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -18,8 +18,8 @@ from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.rooms import cards, reports, transcripts
-from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.record import LoginTried, LookedUp, Raw, RoomRecord
+from bridge.rooms.ports import Account, CallFailure, Refused, Status, Unavailable
+from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.rules import bridge_state_of
 from bridge.rooms.store import EffectRow, Outcome
@@ -178,14 +178,9 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
     """Say what became of a message, as bridges of mautrix's do; without a word of it."""
     network, _ = bridge_state_of(around.rules, record)
-    about = {"rel_type": "m.reference", "event_id": told.event_id}
-    content: Raw = {"m.relates_to": about, "network": network, "status": "SUCCESS"}
-    if told.why:
-        again = can_be_sent_again(told.why)
-        content["status"] = "FAIL_RETRIABLE" if again else "FAIL_PERMANENT"
-        content |= {"reason": "m.event_not_handled", "error": told.why}
-    sender, name = record.host, f"status.{told.event_id}.{told.why}"
-    await around.matrix.tell_status(record.matrix_id, sender, content, name)
+    status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
+    txn_id = f"status.{told.event_id}.{told.why}"
+    await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
 async def show_panel(

@@ -547,14 +547,12 @@ def _offer_queues(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    match call.words[0]:
-        case "set":
-            _change("hours", "hours.shown", visit, call)
-        case "reset":
-            change(visit, unset("hours", visit.record.settings), call.by)
-            _answer(visit, call, "hours.shown", **shown_settings(visit))
-        case _:
-            _answer(visit, call, "hours.shown", **shown_settings(visit))
+    if call.words[0] == "reset":
+        change(visit, unset("hours", visit.record.settings), call.by)
+    if call.words[0] == "set":
+        _change("hours", "hours.shown", visit, call)
+    else:
+        _answer(visit, call, "hours.shown", **shown_settings(visit))
 
 
 def _undo(visit: Visit, call: Call) -> None:
@@ -587,10 +585,8 @@ def _config(visit: Visit, call: Call) -> None:
         case "set":
             _change(call.words[1], "config.taken", visit, call)
         case "reset":
-            settings = RoomSettings()
-            for key in call.words[1:]:
-                settings = unset(key, visit.record.settings)
-            change(visit, settings, call.by)
+            keys, mine = call.words[1:], visit.record.settings
+            change(visit, unset(keys[0], mine) if keys else RoomSettings(), call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))

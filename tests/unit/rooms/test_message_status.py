@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.ids import EventId
+from bridge.rooms.ports import Status
 from bridge.webchat.frames import Reply
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -18,19 +20,18 @@ async def test_each_message_once_at_its_end() -> None:
     world = World(rules=TELLING)
     await world.chatting()
     async with world.running() as engine:
-        world.link.answers += [Reply(110, 1), Reply(110, -16)]
-        await engine.accept_events([world.event(text="one"), world.event(text="two")])
+        world.link.answers += [Reply(110, 1), Reply(110, -16), Reply(110, 0)]
+        events = [world.event(text=text) for text in ("one", "two", "three")]
+        await engine.accept_events(events)
         await quiet()
-    assert world.link.texts(ROOM) == ["one", "two"]
-    first, second = (content for _, content, _ in world.matrix.statuses)
-    assert first == {
-        "m.relates_to": {"rel_type": "m.reference", "event_id": "$e1"},
-        "network": f"org.matrix_webchat://webchat/{RULES.bot}",
-        "status": "SUCCESS",
-    }
-    assert second["m.relates_to"] == {"rel_type": "m.reference", "event_id": "$e2"}
-    assert (second["status"], second["error"]) == ("FAIL_PERMANENT", "result.-16")
-    assert len({txn_id for _, _, txn_id in world.matrix.statuses}) == 2
+    assert world.link.texts(ROOM) == ["one", "two", "three"]
+    network = f"org.matrix_webchat://webchat/{RULES.bot}"
+    assert [status for _, status, _ in world.matrix.statuses] == [
+        Status(EventId("$e1"), network),
+        Status(EventId("$e2"), network, "result.-16"),
+        Status(EventId("$e3"), network, "undelivered.server_failed", again=True),
+    ]
+    assert len({txn_id for _, _, txn_id in world.matrix.statuses}) == 3
     assert await world.nothing_left()
 
 
