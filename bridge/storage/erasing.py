@@ -1,8 +1,9 @@
 """Erasing: SQL and sweeps that find, count and delete all that is stored of a room or of a person.
 
 The journal has no index by room, for nothing that flows asks for one: it is walked, a stretch at a
-time, and written only where there is something. The room's own row goes last, with what came in
-meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased.
+time, and written only where there is something. The room's own row goes last, with what happened
+meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased. Only events
+that came since it began, and wait, stay: they are the first of whatever the room is then.
 
 Of a line of the ledger one thing stays, until `retention.rows`: the event's id, without room and
 content. A homeserver that has had no answer sends an event again, and a bridge that looks for what

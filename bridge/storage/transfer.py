@@ -215,12 +215,13 @@ async def restore(
     return compared
 
 
-async def take_back(url: str, clock: Clock) -> bool:
-    """Forget that a database was moved elsewhere; False: it was not."""
+async def take_back(url: str, clock: Clock, *, look: bool = False) -> bool:
+    """Forget that a database was moved elsewhere, or only `look`; False: it was not."""
     async with _opened(url, clock, sole=True) as engine:
         if not await current_version(engine) or await _moved(engine) is None:
             return False
-        await engine.commit([Query(_DROP_FACT, (MOVED,))])
+        if not look:
+            await engine.commit([Query(_DROP_FACT, (MOVED,))])
         return True
 
 
