@@ -161,8 +161,10 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     await frame.get_by_label("Greeting").fill("いらっしゃいませ")
     await save.click()
     await talk.sees(
-        lambda event: content_of(event).get("texts")
-        == {"greeting": "Welcome to {queue} 您好", "greeting.ja": "いらっしゃいませ"}
+        lambda event: (
+            content_of(event).get("texts")
+            == {"greeting": "Welcome to {queue} 您好", "greeting.ja": "いらっしゃいませ"}
+        )
     )
     frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
