@@ -34,7 +34,7 @@ from bridge.storage import postgres, tables
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable
-from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
+from bridge.storage.sqlstore import SqlStore, open_store, opened
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, open_inputs
 from tests.support.postgres import PostgresServer
@@ -180,7 +180,7 @@ async def test_no_such_database(server: PostgresServer) -> None:
 async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
     clock = FixedClock()
     engine = PostgresEngine(server.new_schema(), clock, seconds=0.3)
-    async with OpenStore(engine, clock) as store:
+    async with opened(engine, clock) as store:
         await accepted(store, "before")
         async with engine._writer as connection:
             backend = connection.get_server_pid()
