@@ -25,7 +25,6 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
 from hashlib import blake2b
 from typing import Literal
 
@@ -61,7 +60,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import Connection, Flag, Loss, Wire
+from bridge.link.socket import Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
@@ -111,6 +110,7 @@ class Shared:
         self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.budget = Budget()
+        self.pulse = Pulse()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -173,7 +173,6 @@ class Link:
         self.stranger: tuple[Wire, float] | None = None
         """Where the server said last that it does not know us, and until when we believe it."""
         self._around = around
-        self._note = partial(around.note, account.room_id)
         self._timing = around.settings.timing
         self._backoff = around.backoff()
         self._deliveries = Deliveries(account.room_id, around)
@@ -197,6 +196,9 @@ class Link:
             wire.refuse()
         # Nor does it wait because the other one was refused.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
+
+    def _note(self, event: str, **told: object) -> None:
+        self._around.note(self.account.room_id, event, **told)
 
     def state(self) -> LinkState:
         trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
@@ -321,6 +323,7 @@ class Link:
             # Spread, so that links which came up together do not all ping in one wave.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
+            pulse=around.pulse,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:

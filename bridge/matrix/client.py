@@ -200,7 +200,9 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
+    # What a call names beside the room, most often an id, does not come again.
+    others = [quote(part, safe="") for part in parts]
+    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *others])
 
 
 def _mark(user: UserId) -> str:
