@@ -36,7 +36,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
-from bridge.link.budget import Budget
 from bridge.link.gate import LATE, Demand, Gate
 from bridge.link.http_client import (
     SUSPICIONS,
@@ -60,7 +59,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import Connection, Flag, Loss, Pulse, Wire
+from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
@@ -113,6 +112,8 @@ class Shared:
         self.pulse = Pulse()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
+        self.turns = asyncio.Semaphore(settings.at_once)
+        """Held by whoever tells the engine something."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
         """Differs for every start of the process."""
         self.ordinals = itertools.count(1)
@@ -258,7 +259,9 @@ class Link:
         due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
-            await self._around.events.lost(self.account.room_id)
+            async with self._around.turns:  # all links may have been lost in one moment
+                await self._around.events.lost(self.account.room_id)
+                await asyncio.sleep(0)
 
     async def _open(self) -> Wire:
         account = self.account
@@ -548,10 +551,11 @@ class Deliveries:
         (key, received, _), events, room_id = push, self._around.events, self._room_id
         while True:
             try:
-                if isinstance(received, bool):
-                    await events.restored(room_id, brief=received)
-                elif isinstance(received, Received):
-                    await events.pushed(room_id, key, received)
+                async with self._around.turns:
+                    if isinstance(received, bool):
+                        await events.restored(room_id, brief=received)
+                    elif isinstance(received, Received):
+                        await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
@@ -28,7 +29,6 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
-from bridge.link.budget import Budget
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -91,6 +91,54 @@ class Loss(msgspec.Struct, frozen=True):
     """We ended it over a frame that cannot be read; what it said is lost."""
     unheard: float = 0.0
     """Seconds for which nothing had come when we gave it up as silent."""
+
+
+MOST = 64 << 20
+"""Bytes of one server in memory: four of the longest frames."""
+USUAL = 64 << 10
+"""Bytes of a half-read message over which no link ever ends."""
+SAID_EVERY = 10.0
+"""Seconds from one line in the log about too much of that to the next."""
+
+
+class Budget:
+    """Memory that a server may take by what it says, over all of its links: bytes not stored yet.
+
+    A frame has a longest size, and a link a longest queue; neither bounds what a thousand links
+    take at once. So all messages that are half read, and all pushes that wait for the store, are
+    counted (`taken`, also by others). Once that is more than `MOST`, the half that is largest goes,
+    with its link; and who has a push that waits is not read until it is stored. What is usual in
+    size fits in either way, so links on which people talk do not notice.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self.taken = 0
+        self._halves: dict[Callable[[], None], int] = {}
+        """Bytes of each message that is half read, by how to give it up."""
+        self._quiet_until = 0.0
+
+    @property
+    def spent(self) -> bool:
+        return self.taken > self._most
+
+    def half(self, size: int, give_up: Callable[[], None]) -> None:
+        """So many bytes of a message are there, and not its end; 0: it is whole, or gone."""
+        before = self._halves.pop(give_up, 0)
+        if size:
+            self._halves[give_up] = size
+        self.taken += size - before
+        if size > before and self.spent:
+            largest = max(self._halves, key=self._halves.__getitem__)
+            if (held := self._halves[largest]) > USUAL:
+                self._say(held)
+                largest()
+
+    def _say(self, held: int) -> None:
+        if (now := time.monotonic()) >= self._quiet_until:
+            self._quiet_until = now + SAID_EVERY
+            log = structlog.get_logger("bridge.link.links")
+            log.warning("webchat sends more than fits into memory", most=self._most, frame=held)
 
 
 class Connection(ClientConnection):
