@@ -248,7 +248,7 @@ class Settings(Answer, frozen=True, kw_only=True):
     paused: bool
     hours: str | None
     texts: dict[str, str]
-    """Sentences of the room's own, by name."""
+    """Sentences of the room's own, by name; one for a language alone: `greeting.en`."""
 
 
 class RoomState(Answer, frozen=True, kw_only=True):
@@ -352,11 +352,12 @@ class SettingsWished(Repeatable, frozen=True, kw_only=True):
     """Settings of a room that are to be changed, each as the state event has it."""
 
     settings: Annotated[
-        dict[Annotated[str, Meta(pattern="^[a-z_.]{1,40}$")], SettingValue],
+        dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}$")], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
-    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name; null:
-    as the operator has it. `undo` takes all of them back."""
+    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, as
+    `text.greeting`, or `text.greeting.en` for those who read English; null: as the operator has it.
+    `undo` takes all of them back."""
 
 
 class Change(Answer, frozen=True, kw_only=True):

@@ -102,7 +102,7 @@ class Serving:
         self._metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
-        self._outage = asyncio.Event()
+        self._outage, self._held = asyncio.Event(), asyncio.Event()
         self.stop = asyncio.Event()
         """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
@@ -211,7 +211,8 @@ class Serving:
         config, clock = self._config, self._clock
         if to := config.homeserver.status_endpoint:
             token = config.appservice.as_token.get_secret_value()
-            self.keep(StateReports(to, token, health, clock, self._is_first).run())
+            refused = lambda part: self._links[part.removeprefix("webchat").strip()].refused  # noqa: E731
+            self.keep(StateReports(to, token, health, clock, self._is_first, refused=refused).run())
         if config.tracing.enabled:
             from bridge.ops.tracing import Tracing  # of an extra
 
@@ -330,6 +331,7 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
+            held=self._held.set,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
@@ -529,6 +531,7 @@ class Serving:
 
         await CatchUp(
             self._outage,
+            self._held,
             matrix.homeserver,
             is_ours=matrix.is_ours,
             known=known,

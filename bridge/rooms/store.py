@@ -446,6 +446,9 @@ class StorePort(Protocol):
     async def busy_rooms(self) -> list[RoomId]:
         """Rooms with open rows, oldest work first."""
 
+    async def written_beside(self) -> bool:
+        """True if another connection has written since this was asked last. PostgreSQL: False."""
+
     async def live_rooms(self) -> list[RoomId]: ...
 
     async def deadlines(self) -> list[tuple[RoomId, int]]:

@@ -478,13 +478,18 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-async def slept(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
-    """Sleep so long; False, and at once, if the event is set meanwhile."""
+async def first_of(*work: Coroutine[Any, Any, object]) -> None:
+    """Return once one of these has ended; the others are cancelled."""
     async with asyncio.TaskGroup() as tasks:
-        waits = [tasks.create_task(one) for one in (clock.sleep(seconds), event.wait())]
+        waits = [tasks.create_task(one) for one in work]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+
+async def slept(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
+    """Sleep so long; False, and at once, if the event is set meanwhile."""
+    await first_of(clock.sleep(seconds), event.wait())
     return not event.is_set()
 
 

@@ -342,6 +342,7 @@ MARK_ATTEMPTED = updating(
 
 
 PING = same("SELECT count(*) FROM schema_version")
+VERSION = Statement("PRAGMA data_version", "SELECT 0")
 
 
 # --- reading what flows ---------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
-from bridge.ops import bridge_state
+from bridge.ops import bridge_state, health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
@@ -107,10 +107,14 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
         "appservice": config.appservice.model_copy(update={"as_token": SecretStr("as")}),
     }
     config = config.model_copy(update=changed)
-    async with Serving(config), asyncio.timeout(10):
+    async with Serving(config) as served, asyncio.timeout(10):
         if wanted:
             parts = {str((await told_states.get()).get("remote_id")) for _ in range(2)}
             assert parts == {"None", "webchat"}
+            monkeypatch.setattr(health.Health, "parts", lambda _: {"webchat": ("http://x", "")})
+            served._links[""]._shared.logins.refused = "login refused with -30"
+            while (await told_states.get())["state_event"] != "BAD_CREDENTIALS":
+                pass
         else:
             await asyncio.sleep(0.1)
     assert wanted or told_states.empty()
