@@ -109,7 +109,7 @@ def revive_dead_letter(config: Config, letter_id: str) -> None:
     now = SystemClock().now()
     if not with_store(config, lambda store: store.revive(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"{letter_id} is back among the work; the bridge takes it up within half a minute.")
+    click.echo(f"{letter_id} is back among the work; the bridge takes it up within a few seconds.")
 
 
 @dead_letters.command("discard")

@@ -51,7 +51,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
         with_store(config, store_order)
     except BadOrder as bad:
         stop(ExitCode.FAILED, bad.sentence(some))
-    click.echo("Stored; the bridge carries it out within half a minute.")
+    click.echo("Stored; the bridge carries it out within a few seconds.")
 
 
 @click.command()

@@ -82,10 +82,8 @@ MOST_LIVELY = 500
 """Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
 """Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
-SWEEP_EVERY = 30.0
-"""Seconds between two looks for work that nobody has told us of."""
-SWEEP_SHARED = 3.0
-"""The same where other processes store work for our rooms: a notice of theirs may get lost."""
+SWEEP_EVERY = 3.0
+"""Seconds between two looks for work of other processes, whose notice got lost or never was."""
 DRAIN_LOOK = 0.01
 """Seconds between two looks at rooms that are to be handed over."""
 
@@ -209,7 +207,7 @@ class Engine:
 
     async def _sweep(self) -> None:
         while True:
-            await self._around.clock.sleep(SWEEP_EVERY if self._others is None else SWEEP_SHARED)
+            await self._around.clock.sleep(SWEEP_EVERY)
             try:
                 busy = await self._around.store.busy_rooms()
             except StoreError as error:

@@ -85,7 +85,7 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert ROOM in shown
     result = folder.run_here("dead-letters", "retry", letter)
     assert result.exit_code == 0
-    assert "within half a minute" in result.stdout
+    assert "within a few seconds" in result.stdout
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
