@@ -22,6 +22,7 @@ from tests.support.logs import show_on_failure
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
+from tests.support.synapse import lay_out
 from tests.support.talk import MEI, Talk
 
 BEST_QUEUE = "@best_queue_1:localhost"
@@ -58,6 +59,7 @@ async def two_call_centres(folder: Path, database: str) -> AsyncIterator[Both]:
     acme, best, best_port = Simulator(UNLIMITED), Simulator(UNLIMITED), free_port()
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
+    await lay_out(folder / "synapse")
     synapse = SynapseServer(folder / "synapse", registrations=(registration,))
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}
