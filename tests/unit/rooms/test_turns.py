@@ -25,7 +25,7 @@ async def test_the_next_turn_begins_when_the_step_ends() -> None:
         InvitationLock(inviting),
         InvitationLock(inviting),
     )
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         async with first:
             await first.take(ADA)
             await first.take(ADA)  # it has it
