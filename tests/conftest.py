@@ -4,8 +4,8 @@ No property fails because the machine was busy: hypothesis has limits of time of
 traceback is printed without the frames' values and colours, which would take a second.
 
 Several processes share the files, `--part=1/4 --shared=FOLDER` being one of four: the many short
-ones of `tests/unit` by their number, as to read those of others would take longer; of the rest,
-which come first, whoever is free takes the next, so that all end at the same time.
+ones in the folders of `tests/unit` by their number, as to read those of others would take longer;
+of the rest, which come first, whoever is free takes the next, so that all end at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ settings.load_profile("timeless")
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 TESTS = Path(__file__).parent
-SHORT = {path: number for number, path in enumerate(sorted((TESTS / "unit").rglob("test_*.py")))}
+UNIT = sorted((TESTS / "unit").glob("*/**/test_*.py"))
+SHORT = {path: number for number, path in enumerate(UNIT)}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
 """Of each file that came up, whether this process has it."""
 

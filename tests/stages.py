@@ -67,7 +67,14 @@ STATIC: Round = (
     Stage("types", ("-m", "mypy")),
 )
 DOCS = Stage("docs", ("--no-print-directory", "docs"), program="make")
-# The protocol and the life cycle, by their own unit tests alone: every branch.
+_FEW = (
+    ("WALK_STEPS", "20000"),
+    ("MISSED_SEEDS", "6"),
+    ("KINDS_SEEDS", "2"),
+    ("API_EXAMPLES", "3"),
+)
+# The protocol and the life cycle, by their own unit tests alone: every branch. What goes by chance
+# is long in another stage: counting branches makes it five times as slow.
 COVERAGE = Stage(
     "coverage of the pure core",
     (
@@ -78,12 +85,11 @@ COVERAGE = Stage(
         "--cov-report=term-missing:skip-covered",
         "--cov-fail-under=100",
     ),
+    _FEW,
 )
-_FEW = (
-    ("WALK_STEPS", "20000"),
-    ("MISSED_SEEDS", "6"),
-    ("KINDS_SEEDS", "2"),
-    ("API_EXAMPLES", "3"),
+WALKS = Stage(
+    "walks",
+    (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
 _FAST = workers(
     *("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py"), environment=_FEW
@@ -101,7 +107,7 @@ _ALL = workers(
 SETS: Mapping[str, Round] = {
     "check": [*STATIC, *_FAST],
     # The last worker joins the others when all else is done.
-    "test": [*_ALL[:-1], COVERAGE, *reversed(STATIC), DOCS, _ALL[-1]],
+    "test": [*_ALL[:-1], COVERAGE, *reversed(STATIC), WALKS, DOCS, _ALL[-1]],
 }
 
 

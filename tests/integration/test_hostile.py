@@ -43,7 +43,7 @@ MOST_OF_FRAMES = 300 * 1024
 """The same of eleven links with 15 MiB each."""
 LONGEST_DELAY = 15.0
 """Seconds of the other room's words, there and back, in the worst moment, on a busy machine."""
-PATIENCE = 60.0 * SCALE
+PATIENCE = 240.0 * SCALE
 METRICS = free_port()
 DEEP = 100_000
 ODD: tuple[object, ...] = (
