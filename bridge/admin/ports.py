@@ -10,7 +10,7 @@ import msgspec
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, Order, Stored
-from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, StoredRoom
+from bridge.rooms.store import AccountRow, DeadLetter, LedgerRow, Member, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 
 Busy = Mapping[tuple[str, str, QueueId], int]
@@ -38,25 +38,6 @@ class ApiError(Exception):
 
 def not_found(sentence: str) -> ApiError:
     return ApiError(404, "M_NOT_FOUND", sentence)
-
-
-class Member(Protocol):
-    """`storage.shards.Member`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def started(self) -> int: ...
-    @property
-    def age(self) -> float: ...
-    @property
-    def leaving(self) -> bool: ...
-    @property
-    def present(self) -> bool: ...
-    @property
-    def shards(self) -> Sequence[int]: ...
 
 
 class Overview(Protocol):

@@ -29,8 +29,8 @@ import structlog
 
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
-from bridge.rooms.store import NewInput, StoreError
-from bridge.storage.shards import Member, Shards
+from bridge.rooms.store import Member, NewInput, StoreError
+from bridge.storage.shards import Shards
 
 BEAT = 2.0
 SILENT = 8.0

@@ -58,7 +58,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, Rules, of_gone
-from bridge.rooms.store import Cutoffs, Lane, StoreError, StorePort
+from bridge.rooms.store import Cutoffs, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -404,24 +404,20 @@ class Serving:
     async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
         """The homeserver, and encryption there, acting as the devices of this database."""
         config, crypto = self._config, None
-        users = next(iter(self._users.values()))
-        homeserver = await self._homeserver()
+        users, address = next(iter(self._users.values())), config.homeserver.address
+        token = config.appservice.as_token.get_secret_value()
+        homeserver = Homeserver(await self._session(), address, token, users, self._outage)
         if config.bridge.encryption.allow:
             # What stays open long has connections of its own.
-            keys = KeyServer(homeserver, await self._homeserver(limit=0))
+            patient = await self._session(limit=0)
+            keys = KeyServer(homeserver, Homeserver(patient, address, token, users, self._outage))
             vault = Vault(store, Sealer(settings.encryption_secret_of(config)))
             crypto = Crypto(keys, homeserver, users, vault, self._clock, others=store.shards)
             await crypto.upkeep.begin()
         return homeserver, crypto
 
-    async def _homeserver(self, limit: int = 100) -> Homeserver:
-        """A client of the homeserver, with as many connections at a time."""
-        config, users = self._config, next(iter(self._users.values()))
-        token = config.appservice.as_token.get_secret_value()
-        session = await self._session(limit)
-        return Homeserver(session, config.homeserver.address, token, users, self._outage)
-
     async def _session(self, limit: int = 100) -> ClientSession:
+        """Connections to the homeserver, so many at a time."""
         session = new_session(verify_tls=self._config.homeserver.verify_ssl, limit=limit)
         return await self._stack.enter_async_context(session)
 
@@ -477,7 +473,7 @@ class Serving:
         finally:
             hurrying.cancel()
 
-    def _health(self, store: StorePort, contact: Contact) -> Health:
+    def _health(self, store: SqlStore, contact: Contact) -> Health:
         config = self._config
 
         async def homeserver() -> None:
@@ -511,7 +507,7 @@ class Serving:
 
     # --- in the background ------------------------------------------------------------------
 
-    async def _catch_up(self, store: StorePort, matrix: MatrixAdapter, engine: Engine) -> None:
+    async def _catch_up(self, store: SqlStore, matrix: MatrixAdapter, engine: Engine) -> None:
         """Catch up, well away from events whose lines in the ledger may be gone."""
 
         async def known(event_id: EventId) -> bool:
@@ -616,15 +612,8 @@ PRUNE_EVERY, PRUNE_AGAIN = 600.0, 60.0
 MEASURE_EVERY = 15.0
 
 
-def cutoffs_of(kept: Retention, now: int) -> Cutoffs:
-    """Before when that which has no need of being kept for ever goes."""
-    names = Cutoffs.__struct_fields__
-    ages = ((name, getattr(kept, name)) for name in names)
-    return Cutoffs(**{name: now - age if age else None for name, age in ages})
-
-
 async def prune(
-    store: StorePort,
+    store: SqlStore,
     clock: Clock,
     retention: Callable[[], Retention],
     mine: Callable[[], bool] = lambda: True,
@@ -638,15 +627,17 @@ async def prune(
         if not mine():
             await clock.sleep(PRUNE_AGAIN)
             continue
+        ages = ((name, getattr(kept, name)) for name in Cutoffs.__struct_fields__)
+        others = Cutoffs(**{name: now - age if age else None for name, age in ages})
         try:
-            rows = await store.prune(now - kept.bodies, now - kept.rows, cutoffs_of(kept, now))
+            rows = await store.prune(now - kept.bodies, now - kept.rows, others)
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:
             LOG.warning("the ledger could not be pruned", why=str(error))
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: StorePort, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+async def measure(store: SqlStore, clock: Clock, metrics: Metrics, engine: Engine) -> None:
     """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
         metrics.chats(engine.chats())

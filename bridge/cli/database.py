@@ -16,7 +16,7 @@ from bridge.cli.console import ExitCode, config_option, json_option, on_config, 
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.rooms.store import DeadLetter, StorePort
+from bridge.rooms.store import DeadLetter
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import SqlStore, missing_file, open_store, pending_migrations
@@ -233,7 +233,7 @@ def reset_crypto(config: Config) -> None:
     from bridge.matrix.crypto.devices import reset_rows
     from bridge.matrix.crypto.vault import Sealer, Vault
 
-    async def forget(store: StorePort) -> int:
+    async def forget(store: SqlStore) -> int:
         dropped = await store.drop_secrets()
         await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
         return dropped

@@ -364,8 +364,8 @@ Permissions = Annotated[
 ]
 
 
-class Bridge(Section):
-    """How rooms are served."""
+class Served(Section):
+    """What each of several call centres may say for its own rooms."""
 
     username_template: GhostTemplate = "webchat_{agent}"
     """Matrix users of agents."""
@@ -380,13 +380,18 @@ class Bridge(Section):
     language: Language = "zh-CN"
     """zh-CN | zh-TW | en | ja; a room that chose none follows its customer's first words."""
     timezone: TimeZone = ""
-    """Of your customers, such as Asia/Shanghai: times in rooms are told in it. Empty: UTC."""
+    """Of customers, such as Asia/Shanghai, for times told in rooms; empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
-    encryption: Encryption = Encryption()
     callback: Callback = Callback()
     tell_agents: TellAgents = TellAgents()
     limits: Limits = Limits()
+
+
+class Bridge(Served):
+    """How rooms are served."""
+
+    encryption: Encryption = Encryption()
     replica: str = ""
     """Name of this process among several (docs/scaling.md); empty: its host and process id."""
 
@@ -435,13 +440,11 @@ class Metrics(Section):
     """Port to listen on."""
 
 
-class RequestRate(Section):
+class RequestRate(Rate):
     """So many requests in so long."""
 
     count: Annotated[int, Field(ge=1)] = 300
     """How many of one address; of all together four times as many."""
-    per_seconds: Annotated[float, Field(gt=0)] = 60
-    """In how many seconds."""
 
 
 class Provisioning(Section):
@@ -489,7 +492,7 @@ Queues = Annotated[tuple[Queue, ...], Field(min_length=1)]
 Overrides = dict[str, dict[str, str]]
 
 
-class EnterpriseBridge(Section):
+class EnterpriseBridge(Served):
     """How its rooms are served: what is not said here is as in the section `bridge` above."""
 
     username_template: Annotated[GhostTemplate, Field(examples=["acme_{agent}"])] = (
@@ -500,23 +503,8 @@ class EnterpriseBridge(Section):
         "webchat_queue_{queue}"
     )
     """Matrix users of its queues."""
-    displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
-    """Their names; {name} and {id} are the agent's."""
     bot: Annotated[Bot, Field(examples=[{"username": "acmebot", "displayname": "Acme"}])] = Bot()
     """A bot of its own; without it, the one of `appservice`, which several can share."""
-    command_prefix: CommandPrefix = "!wc"
-    """Begins a command in its rooms."""
-    permissions: Permissions = {}
-    """Who may use it, in place of the permissions above."""
-    language: Language = "zh-CN"
-    """zh-CN | zh-TW | en | ja."""
-    timezone: TimeZone = ""
-    """Of its customers."""
-    start: Literal["on_message", "on_command"] = "on_message"
-    """on_message | on_command."""
-    callback: Callback = Callback()
-    tell_agents: TellAgents = TellAgents()
-    limits: Limits = Limits()
 
 
 class Enterprise(Section):
@@ -586,11 +574,10 @@ class Config(Section):
         return {one.id: self._part(one) for one in self.enterprises} or {"": self}
 
     def _part(self, one: Enterprise) -> Config:
-        own = {name: getattr(one.bridge, name) for name in EnterpriseBridge.model_fields}
-        bot = own.pop("bot")
+        own = {name: getattr(one.bridge, name) for name in Served.model_fields}
         return self.model_copy(
             update={
-                "appservice": self.appservice.model_copy(update={"bot": bot}),
+                "appservice": self.appservice.model_copy(update={"bot": one.bridge.bot}),
                 "webchat": (one.webchat,),
                 "queues": one.queues,
                 "default_queue": one.default_queue,

@@ -37,7 +37,7 @@ from statistics import median_low
 from struct import Struct
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
 from bridge.conversation.turn import Turn
@@ -277,23 +277,16 @@ def recalled(turn: Turn, came: model.Recalled) -> None:
     turn.set(recall=again if recall.again else None)
 
 
-def _agents_lines(turn: Turn, came: model.Recalled) -> tuple[list[Line], Clocks]:
-    """Return the lines of agents, and the clock difference by those that were pushed as well."""
-    ids = {agent.id for agent in _agents(turn)}
-    lines = []
+def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
+    ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
+    lines, heard = [], shown_lately(turn.state)
     for place, entry in enumerate(came.entries):
         # Where the server does not tell who wrote it: by the names in the chat.
         by_person = entry.user_type > 0 or entry.agent_id in ids
         if by_person and not (entry.by_customer or entry.notice):
             exact = exact_mark(entry.agent_id, AgentText(entry.html))
             lines.append(Line(place, entry, mark_of(entry.agent_id, entry.html), exact))
-    return lines, compare(shown_lately(turn.state), lines)
-
-
-def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
-    ids = [agent.id for agent in _agents(turn)]  # in their order, for `left_out`
-    lines, clocks = _agents_lines(turn, came)
-    heard = shown_lately(turn.state)
+    clocks = compare(heard, lines)
     doubtful = is_doubtful(heard, came, lines, clocks)
     if came.kept:
         lacking, heard = left_out(heard, came, ids)
@@ -381,16 +374,10 @@ def _words(fragment: str) -> str:
 def shown_lately(state: model.Conversation) -> Shown:
     """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
+        as_bytes = bytes.fromhex
         return tuple(
-            Mark(
-                one.at,
-                bytes.fromhex(one.mark)[:_MARK],
-                one.id,
-                one.awaited,
-                bytes.fromhex(one.exact)[:_EXACT],
-                one.session,
-            )
-            for one in state.heard
+            Mark(at, as_bytes(mark)[:_MARK], number, awaited, as_bytes(exact)[:_EXACT], session)
+            for at, mark, number, awaited, exact, session in map(astuple, state.heard)
         )
     marks = state.marks
     told = {one.place: one for one in marks.told}

@@ -154,10 +154,17 @@ class Phone:
         """Send an event; `txn` names one that may be a repetition."""
         while room_id not in self.nio.rooms:
             await self.sync(timeout_ms=1_000)
-        answer = await self.nio.room_send(
-            room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
-        )
-        return str(done(RoomSendResponse, answer).event_id)
+        while True:
+            try:
+                answer = await self.nio.room_send(
+                    room_id, kind, content, tx_id=txn or None, ignore_unverified_devices=True
+                )
+            except KeyError as gone:
+                # Somebody came while nio shared the room's key, so it has dropped it: a new one.
+                if gone.args != (room_id,):
+                    raise
+            else:
+                return str(done(RoomSendResponse, answer).event_id)
 
     async def upload(self, data: bytes, name: str, mime: str) -> Event:
         """Encrypt and upload a file; returns what an event says of where it lies."""

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -73,14 +74,13 @@ class Demand:
         if self._leave is not None and not self._count:
             self._timer = asyncio.get_running_loop().call_later(*self._leave)
 
-    async def gone(self, seconds: float) -> None:
-        """Return once nobody has wanted the link for `seconds`."""
-        while True:
+    async def gone(self, seconds: float, turn: asyncio.Future[Any]) -> bool:
+        """Return True as soon as nobody wants the link; False after `seconds`, or with the turn."""
+        while self.present:
             self._changed.clear()
-            if self.present:
-                await self._changed.wait()
-            elif not await self._changed.wait(seconds):
-                return
+            if not await self._changed.wait(seconds, turn):
+                return False
+        return True
 
     async def back_within(self, seconds: float) -> bool:
         """Return True as soon as somebody wants the link, False after `seconds` without."""

@@ -272,23 +272,17 @@ class Link:
         timing, patience = self._timing, self._timing.turn_noticed
         self.gate.delay = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
         try:
-            async with asyncio.TaskGroup() as tasks:
-                unwanted = tasks.create_task(self.demand.gone(0.0))
-                while True:
-                    done, _ = await asyncio.wait(
-                        (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if done:
-                        break
-                    seconds = expected()
-                    if self.gate.trouble is None:  # else that is what keeps the link away
-                        await self._around.events.queued(self.account.room_id, seconds)
-                    patience = max(timing.turn_again, seconds * timing.turn_share)
-                unwanted.cancel()
+            while not turn.done():
+                if await self.demand.gone(patience, turn):
+                    raise Unwanted
+                if turn.done():
+                    break
+                seconds = expected()
+                if self.gate.trouble is None:  # else that is what keeps the link away
+                    await self._around.events.queued(self.account.room_id, seconds)
+                patience = max(timing.turn_again, seconds * timing.turn_share)
         finally:
             self.gate.delay = LATE
-        if not turn.done():
-            raise Unwanted
 
     async def _dial(self, token: Token) -> Wire:
         around, timing = self._around, self._timing

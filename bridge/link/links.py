@@ -130,7 +130,6 @@ class Links:
         await self.leave(list(self._links))
 
     async def leave(self, rooms: Collection[RoomId]) -> None:
-        """See `LinkPort.leave`."""
         links = [self._links.pop(room_id) for room_id in rooms if room_id in self._links]
         for link in links:
             # For who waits, and for who would write once more: it opens no more.
@@ -202,7 +201,6 @@ class Links:
             self._link(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
-        """See `LinkPort.release`."""
         if (link := self._links.get(room_id)) is not None:
             link.demand.release()
             link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "nobody wants it any more"))
@@ -212,7 +210,6 @@ class Links:
         return [link.state() for link in self._links.values()]
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """See `LinkPort.typing`."""
         link, now = self._links.get(room_id), asyncio.get_running_loop().time()
         if link is None or (wire := link.gate.wire) is None or not self.learnt.has(Feature.TYPING):
             return

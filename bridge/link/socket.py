@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import math
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -50,6 +50,9 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
+PULSE = 0.25
+"""Links look at their silence together, at multiples of these seconds: to wake up for a ping costs
+several times the ping."""
 _OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
 """Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
@@ -95,7 +98,7 @@ class Connection(ClientConnection):
     # fit, and one more costs each of them a kilobyte.
     __slots__ = (
         *("_early", "_fragments", "_half", "_is_text"),
-        *("budget", "fault", "on_end", "on_message"),
+        *("budget", "fault", "heard", "on_end", "on_message"),
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,6 +109,8 @@ class Connection(ClientConnection):
         self._half = 0
         """Bytes of a message whose end has not come."""
         self.budget: Budget | None = None
+        self.heard = self.loop.time()
+        """When the last frame came, a pong as well as a message, in loop time."""
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
@@ -146,6 +151,7 @@ class Connection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         """Take a message, or a fragment of one; control frames go the library's way."""
+        self.heard = self.loop.time()
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -225,15 +231,15 @@ class Wire:
         """Nobody waits any more on a socket whose token is refused, or it is gone."""
         self._told = Flag()
         """The server has pushed something, or never will."""
-        self._opened = self._heard = self._loop.time()
+        self._opened = self._loop.time()
         self._up_since: float | None = None
         self._unheard = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        """Goes off at `_due`, no later than the first reply is overdue: one for all that wait."""
-        self._due = math.inf
-        self._silence = min(self._timing.ping_wait, self._timing.reply)
-        """Silence after a ping or a heartbeat that ends the socket."""
-        self._beat_due = self._heard + self.ping_after
+        """Goes off at `_due`: the first reply is overdue, or the silence is to be looked at."""
+        self._due = self._look_due = math.inf
+        self._asked = -math.inf
+        """When the last ping or heartbeat was due; nothing need have been heard before one was."""
+        self._beat_due = self._opened + self.ping_after
         transport = self._socket.transport
         self._low_water, self._high_water = transport.get_write_buffer_limits()
 
@@ -285,16 +291,10 @@ class Wire:
             raise
         return reply
 
-    async def ask(
-        self, command: frames.Heartbeat | frames.Typing, feature: Feature
-    ) -> frames.Reply:
+    async def ask(self, command: frames.Typing, feature: Feature) -> frames.Reply:
         """Send a command of the link's own, and learn by its reply; fails as `write`."""
-        return self._learn(await (await self._put_own(command)), feature)
-
-    def _put_own(
-        self, command: frames.Heartbeat | frames.Typing
-    ) -> Coroutine[Any, Any, asyncio.Future[frames.Reply]]:
-        return self.write(CallId(next(self._own)), command, self.learnt.keys)
+        reply = await self.write(CallId(next(self._own)), command, self.learnt.keys)
+        return self._learn(await reply, feature)
 
     def _learn(self, reply: frames.Reply, feature: Feature) -> frames.Reply:
         if meaning(reply.result).no_command:  # an answer all the same (row 69)
@@ -347,6 +347,9 @@ class Wire:
     def _put(self, frame: bytes) -> None:
         """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""
         self._socket.protocol.send_text(frame)
+        self._flush()
+
+    def _flush(self) -> None:
         for data in self._socket.protocol.data_to_send():
             self._socket.transport.write(data)
 
@@ -367,7 +370,6 @@ class Wire:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, message: str | bytes) -> None:
-        self._heard = self._loop.time()
         told = self._protocol.receive(message)
         parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
         size = sys.getsizeof(message) // max(1, len(parts))
@@ -408,7 +410,7 @@ class Wire:
         self._timer = None if when == math.inf else self._loop.call_at(when, self._time_out)
 
     def _time_out(self) -> None:
-        """Timer callback: fail the calls whose replies are overdue; most often there are none."""
+        """Timer callback: fail the calls whose replies are overdue, and look at the silence."""
         now = self._loop.time()
         late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
         for call_id in late:
@@ -418,7 +420,11 @@ class Wire:
             # Nothing more can be had of this socket: it is ended, so that another is opened.
             self._shut = True
             self._socket.transport.abort()
-        self._set_timer(min((one.deadline for one in self._waiters.values()), default=math.inf))
+        if now > self._look_due - 0.001:
+            self._look(now)
+        first = min((one.deadline for one in self._waiters.values()), default=math.inf)
+        # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
+        self._set_timer(max(now + 0.001, min(first, self._look_due)))
         for one in overdue:
             silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
             one.settle(silent if one.patient else _no_answer("no reply in time"))
@@ -454,12 +460,19 @@ class Wire:
         self._push = push
         try:
             self._socket.hand_over(self.read, self._ended)
-            await self._guard(up)
+            await self._prove()
+            if self.usable:
+                self._up_since = self._loop.time()
+                up(self)
+            self._look_due = self._opened + self.ping_after
+            self._set_timer(min(self._due, self._look_due))
+            await self._over.wait()
             # The replies to what was written before: each says for certain what became of it.
             await self._drained.wait(self._timing.settle)
         finally:
             self._told.set()
             await self.close()
+            self._look_due = math.inf
             self._set_timer(math.inf)
             self.lost(_close_code(self._socket))
         if self._socket.fault is not None:
@@ -498,63 +511,53 @@ class Wire:
     # Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one every
     # so often, however much is heard: it may count them. Silence after either ends the socket.
 
-    async def _guard(self, up: Callable[[Wire], None]) -> None:
-        """Prove the socket, then watch over it until it is over."""
-        await self._answers_ping(self._timing.settle)
-        if self.usable:
-            self._up_since = self._loop.time()
-            up(self)
-        while not self._over.is_set():
-            due = self._heard + self.ping_after
-            if self.learnt.has(Feature.HEARTBEAT):
-                due = min(due, self._beat_due)
-            # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
-            over = await self._over.wait(max(0.001, due - self._loop.time()))
-            if not over and not await self._lives() and not self._over.is_set():
-                _LOG.info("webchat link is silent: closing it")
-                self._unheard = self._loop.time() - self._heard
-                # A peer that does not answer a ping would not answer a close either.
-                self._socket.transport.abort()
-                await self._over.wait()
-
-    async def _answers_ping(self, seconds: float) -> bool:
-        """Ping, and say whether anything at all was heard within `seconds`, or until it is over."""
-        before = self._heard
+    async def _prove(self) -> None:
+        """Return once the server has answered a ping, the socket is over, or it takes too long."""
         with suppress(TimeoutError, ConnectionClosed):
-            async with asyncio.timeout(seconds):  # a peer that does not read holds up the ping too
+            async with asyncio.timeout(self._timing.settle):
                 pong = await self._socket.ping()
                 assert isinstance(pong, asyncio.Future)  # noqa: S101 - the library promises less
                 await self._over.wait(other=pong)
-            if pong.done() and not pong.cancelled() and pong.exception() is None:
-                self._heard = self._loop.time()
-                return True
-        return self._heard > before
 
-    async def _lives(self) -> bool:
-        """Send the ping or heartbeat that is due; False if nothing is heard then."""
-        now = self._loop.time()
-        if now >= self._heard + self.ping_after and not await self._answers_ping(self._silence):
-            return False
-        # The ping may have found the token dead.
-        if now < self._beat_due or not self.learnt.has(Feature.HEARTBEAT) or not self.usable:
-            return True
-        self._beat_due = now + self.ping_after
-        before, over = self._heard, True
-        try:
-            reply = await self._put_own(frames.Heartbeat())
-            try:
-                over = await self._over.wait(self._silence, reply)
-            finally:
-                silent = reply.cancel()
-            if silent:
-                if not over:
-                    self.learnt.beat(answered=False)
-                return self._heard > before
-            self._learn(reply.result(), Feature.HEARTBEAT)
-        except CallFailure:
-            return False  # the socket is lost already
-        self.learnt.beat(answered=True)
-        return True
+    def _look(self, now: float) -> None:
+        """Send the ping or heartbeat that is due; abort a socket that was silent after the last."""
+        heard = self._socket.heard
+        if self._over.is_set():
+            self._look_due = math.inf
+            return
+        if heard < self._asked:
+            _LOG.info("webchat link is silent: closing it")
+            self._unheard = now - heard
+            self._look_due = math.inf
+            # A peer that does not answer a ping would not answer a close either.
+            self._socket.transport.abort()
+            return
+        beats = self.learnt.has(Feature.HEARTBEAT)
+        due = min(heard + self.ping_after, self._beat_due if beats else math.inf)
+        if now < due - 0.001:
+            self._look_due = _pulse(due)
+            return
+        self._asked = now
+        self._look_due = _pulse(now + min(self._timing.ping_wait, self._timing.reply))
+        if beats and now > self._beat_due - 0.001:
+            self._beat_due = now + self.ping_after
+            call_id = CallId(next(self._own))
+            if self.write_now(call_id, frames.Heartbeat(), self.learnt.keys, self._beaten):
+                self._waiters[call_id].deadline = self._look_due
+        elif self._takes(0):
+            self._socket.protocol.send_ping(b"")
+            self._flush()
+
+    def _beaten(self, told: frames.Reply | CallFailure) -> None:
+        if isinstance(told, frames.Reply):
+            self._learn(told, Feature.HEARTBEAT)
+            self.learnt.beat(answered=True)
+        elif not self._over.is_set():
+            self.learnt.beat(answered=False)
+
+
+def _pulse(moment: float) -> float:
+    return math.ceil(moment / PULSE) * PULSE
 
 
 def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:

@@ -79,6 +79,7 @@ class MatrixAdapter:
         self.is_joined = homeserver.is_joined
         self.openid_user = homeserver.openid_user
         self.mark_read = homeserver.mark_read
+        self.redact = homeserver.redact
         devices = self.crypto or PlainDevices(homeserver)
         self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
         self.leave = self.ghosts.leave
@@ -348,9 +349,6 @@ class MatrixAdapter:
         content = render.cancel_content(request)
         return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
 
-    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        await self.homeserver.redact(who, room_id, event_id, txn_id)
-
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""
     ) -> EventId:
@@ -378,7 +376,7 @@ class MatrixAdapter:
         try:
             await self.ghosts.join(room_id, host, ghost)
         except ports.Refused as refusal:
-            if not refusal.shut_out:
+            if refusal.code not in ports.SHUT_OUT:
                 raise
             inside = False  # the room does not have it
         contents = await self._contents(room_id, ghost if inside else host, what)
@@ -419,7 +417,7 @@ class MatrixAdapter:
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
         except ports.Refused as refusal:
-            if not refusal.shut_out:
+            if refusal.code not in ports.SHUT_OUT:
                 raise
             return None
 
@@ -452,10 +450,8 @@ class MatrixAdapter:
 
     async def _limit(self) -> int | None:
         if self._upload_limit is None:
-            try:
+            with suppress(ports.Refused):  # a homeserver without this endpoint
                 self._upload_limit = await self.homeserver.upload_limit()
-            except ports.Refused:
-                return None  # A homeserver without this endpoint.
         return self._upload_limit
 
 

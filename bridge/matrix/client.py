@@ -39,7 +39,7 @@ from bridge.matrix.crypto.wire import Json, device_ids, mapping, objects, text
 from bridge.matrix.users import OurUsers
 from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable, describe, tls_context
+from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable, describe, tls_context
 from bridge.webchat.read import clean
 
 T = TypeVar("T")
@@ -457,15 +457,11 @@ class Homeserver:
             "username": user[1:].partition(":")[0],
             "inhibit_login": True,
         }
-        try:
-            await self.request(
-                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
-            )
-        except Refused as error:
-            if error.code != "M_USER_IN_USE":
-                raise
-            return False
-        return True
+        path, query = f"{_CLIENT}/register", {"kind": "user"}
+        with Despite("M_USER_IN_USE"):
+            await self.request("POST", path, content, query=query, device=False)
+            return True
+        return False
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices: of each session that somebody has as this user."""
@@ -505,11 +501,8 @@ class Homeserver:
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         """Leave the room, or refuse an invitation to it. Not being in it is success."""
         leave = self._client(user).leave_room(RoomID(room_id), reason)
-        try:
+        with Despite(*_OUT_ALREADY):
             await self._within("leave", REQUEST_TIMEOUT, leave)
-        except Refused as error:
-            if error.code not in _OUT_ALREADY:
-                raise
 
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
@@ -524,12 +517,9 @@ class Homeserver:
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
         """A whole state event with this state key, or None if there is none of that kind."""
         path = _room(room_id, "state", kind, key)
-        try:
+        with Despite("M_NOT_FOUND"):
             return await self.fast_request("GET", path, None, user, "format=event")
-        except Refused as error:
-            if error.code == "M_NOT_FOUND":
-                return None
-            raise
+        return None
 
     async def set_state(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
@@ -538,13 +528,8 @@ class Homeserver:
 
     async def is_joined(self, room_id: RoomId, reader: UserId, who: UserId) -> bool:
         """True if somebody is a member of the room. Refused: `reader` is none."""
-        try:
-            path = _room(room_id, "state", "m.room.member", who)
-            return text(await self.fast_request("GET", path, None, reader), "membership") == "join"
-        except Refused as error:
-            if error.code == "M_NOT_FOUND":
-                return False
-            raise
+        member = await self.state(reader, room_id, "m.room.member", who)
+        return text(mapping(member or {}, "content"), "membership") == "join"
 
     async def openid_user(self, token: str) -> UserId:
         """Whose OpenID token it is, by this homeserver (specification, "OpenID").
@@ -607,10 +592,10 @@ class Homeserver:
             for event in page:
                 yield event
 
-    async def redact(self, user: UserId, room_id: RoomId, event_id: EventId, txn_id: str) -> None:
-        """Take an event's content out. Refused: `user` may not redact what others sent."""
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        """Take an event's content out. Refused: `who` may not redact what others sent."""
         path = _room(room_id, "redact", event_id, txn_id)
-        await self.request("PUT", path, {}, user=user)
+        await self.request("PUT", path, {}, user=who)
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer."""

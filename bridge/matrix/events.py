@@ -298,11 +298,9 @@ def vote(raw: wire.Json, event_id: EventId, sender: UserId) -> record.Meaning:
     target = _related(content, "m.reference")
     if target is None:
         return record.Nothing()
-    chosen = wire.mapping(content, "org.matrix.msc3381.poll.response").get("answers")
-    if not isinstance(chosen, list):
-        chosen = content.get("m.selections")
-    answers = chosen if isinstance(chosen, list) else []
-    known = [one for one in answers if isinstance(one, str) and len(one) <= _MAX_ANSWER]
+    response = wire.mapping(content, "org.matrix.msc3381.poll.response")
+    chosen = wire.strings(response, "answers") or wire.strings(content, "m.selections")
+    known = [one for one in chosen if len(one) <= _MAX_ANSWER]
     if not known:
         return record.Nothing()
     first, *more = known[:MAX_ANSWERS]

@@ -32,7 +32,7 @@ from bridge.matrix.crypto.wire import mapping
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.media import pictures
-from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
@@ -143,13 +143,10 @@ class Ghosts:
         await self._show(user, bot.displayname, bot.avatar, pictures.of_bot)
         for queue in queues:
             draw = partial(pictures.of_queue, queue.id)
-            try:
+            with Despite(FOREIGN):  # that is logged: the other queues are served all the same
                 user = self._users.queue_user(QueueId(queue.id))
                 await self._claim(user, appservice_id)
                 await self._show(user, queue.name, queue.avatar, draw)
-            except Refused as refusal:
-                if refusal.code != FOREIGN:
-                    raise  # and that one is logged: the other queues are served all the same
 
     async def _claim(self, user: UserId, appservice_id: str) -> None:
         """Make one of these users exist, and mark it at the homeserver as our service's.
@@ -306,15 +303,11 @@ class Ghosts:
     async def _exist(self, user: UserId) -> GhostRow:
         row, lost = await self._row(user), False
         if row is not None and row.device:
-            try:
+            with Despite(UNREGISTERED):
                 await self._check_ours(user)
                 await self.devices.ensure(user)
-            except Refused as refusal:
-                if refusal.code != UNREGISTERED:
-                    raise
-                row, lost = None, True
-            else:
                 return row
+            row, lost = None, True
         try:
             await self._register(user)
         except Refused as refusal:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
@@ -32,31 +33,25 @@ LIVE = "/_matrix/mau/live"
 READY = "/_matrix/mau/ready"
 
 
+@dataclass(eq=False, repr=False)
 class Health:
-    """Watches the parts that the bridge cannot do without, by name.
+    """Watches the parts that the bridge cannot do without, by name."""
 
-    `on_change` is told `(part, reachable)` after every first probe and every change. `also`: what
-    the answer to "ready" tells beside. `any_of`: parts of which one is enough (call centres).
-    """
+    _parts: Mapping[str, Part]
+    _clock: Clock
+    on_change: Callable[[str, bool], None]
+    """Is told `(part, reachable)` after every first probe and every change."""
+    also: Callable[[], Mapping[str, object]] = dict
+    """What the answer to "ready" tells beside."""
+    any_of: Collection[str] = ()
+    """Parts of which one is enough (call centres)."""
 
-    def __init__(
-        self,
-        parts: Mapping[str, Part],
-        clock: Clock,
-        on_change: Callable[[str, bool], None],
-        also: Callable[[], Mapping[str, object]] = dict,
-        any_of: Collection[str] = (),
-    ) -> None:
-        self._parts = parts
-        self._clock = clock
-        self._on_change = on_change
-        self._also = also
-        self._any_of = frozenset(any_of)
+    def __post_init__(self) -> None:
         self._lost: dict[str, tuple[int, dict[str, str]]] = {}
         """Since when a part has not answered, ms, and why: the newest wording of each reason, by
         what it says without figures; the newest reason last."""
         self._seen: set[str] = set()
-        self._began = clock.now()
+        self._began = self._clock.now()
         self._told = self._stopping = False
         self._log = structlog.get_logger(__name__)
 
@@ -85,7 +80,7 @@ class Health:
             why = f"{place}: {why}"
             _, reasons = self._lost.setdefault(part, (began, {}))
             if not reasons:
-                self._on_change(part, False)  # noqa: FBT003 - a callback
+                self.on_change(part, False)  # noqa: FBT003 - a callback
             bare = re.sub(r"[\d.]+", "", why)
             if reasons.pop(bare, None) is None:
                 self._log.warning("peer unreachable", part=part, why=why)
@@ -95,7 +90,7 @@ class Health:
         if lost:
             self._log.info("peer reachable again", part=part)
         if lost or part not in self._seen:
-            self._on_change(part, True)  # noqa: FBT003
+            self.on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
         if not self._told and not self.missing():
             self._told = True
@@ -114,8 +109,8 @@ class Health:
     def missing(self) -> dict[str, str]:
         """Why the bridge is not ready, by part; empty if it is."""
         away = self.away()
-        enough = not self._any_of or not self._any_of <= away.keys()
-        return {part: why for part, why in away.items() if not (enough and part in self._any_of)}
+        enough = not self.any_of or not away.keys() >= set(self.any_of)
+        return {part: why for part, why in away.items() if not (enough and part in self.any_of)}
 
     def away(self) -> dict[str, str]:
         """Parts that are not reached, and why, those among them without which it goes on."""
@@ -140,11 +135,10 @@ class Health:
 
         async def ready(_request: web.BaseRequest) -> web.Response:
             missing = self.missing()
-            body = {"ready": not missing, "missing": missing, **self._also()}
-            if self._any_of:
-                body["away"] = {
-                    part: why for part, why in self.away().items() if part in self._any_of
-                }
+            body = {"ready": not missing, "missing": missing, **self.also()}
+            if self.any_of:
+                away = self.away().items()
+                body["away"] = {part: why for part, why in away if part in self.any_of}
             return web.json_response(body, status=503 if missing else 200)
 
         return {LIVE: live, READY: ready}

@@ -85,7 +85,7 @@ READERS = 16
 SWEEP_EVERY = 3.0
 """Seconds between two looks for work of other processes, whose notice got lost or never was."""
 DRAIN_LOOK = 0.01
-"""Seconds between two looks at rooms that are to be handed over."""
+"""Seconds between two looks at rooms that are to be handed over, or come to their end."""
 
 
 class Undone(NamedTuple):
@@ -146,14 +146,13 @@ class Engine:
         self._dirty: dict[RoomId, Room] = {}
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
+        self._going_on = 0
+        """Commits that are durable, and whose effects are yet to begin."""
         self._writing = False
         """Commits are made: while the engine runs."""
         self._urgent = False
         """A commit is to be made as soon as none is under way."""
         self._lingering: asyncio.TimerHandle | None = None
-        self._clean = asyncio.Event()
-        """Nothing is to be written."""
-        self._clean.set()
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
         self._erasing: set[RoomId] = set()
@@ -223,21 +222,23 @@ class Engine:
         self._stopping = True
         for room in self._rooms.values():
             room.stop()
-            if self._tasks is not None and not room.idle:
-                self.spawn(room.until_ended())
         self._hurry()
-        try:
-            async with asyncio.timeout(patience):
-                while self._owned or not self._clean.is_set():
-                    # What ends may have left one thing to be finished, or to be written.
-                    if self._owned:
-                        await asyncio.wait(self._owned)
-                    await self._clean.wait()
-        except TimeoutError:
-            self._log.warning("stopped with work under way; it goes on after the next start")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        while self._has_work:
+            if loop.time() >= end:
+                self._log.warning("stopped with work under way; it goes on after the next start")
+                break
+            await asyncio.sleep(DRAIN_LOOK)
         for task in self._owned:
             task.cancel()
         self._stopped.set()
+
+    @property
+    def _has_work(self) -> bool:
+        """True while something is under way, or is to be written."""
+        ours = self._owned or self._dirty or self._under_way or self._going_on
+        return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
 
@@ -333,8 +334,6 @@ class Engine:
         for task, whose in list(self._owned.items()):
             if whose in rooms:
                 task.cancel()
-        if not (self._dirty or self._under_way):
-            self._clean.set()
 
     # --- the homeserver -----------------------------------------------------------------------
 
@@ -560,8 +559,6 @@ class Engine:
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Have what a room has to write committed: at once, or with the next that is urgent."""
-        if not self._dirty:
-            self._clean.clear()
         self._dirty[room.room_id] = room
         if self._urgent:
             return
@@ -620,18 +617,18 @@ class Engine:
         if self._urgent:
             loop.call_soon(self._commit)
         # Behind those who waited: they write their answers first, and their peers go on meanwhile.
+        self._going_on += 1
         loop.call_soon(self._go_on, written)
 
     def _go_on(self, rooms: Sequence[Room]) -> None:
         """Carry out the effects that have become durable."""
+        self._going_on -= 1
         for room in rooms:
             try:
                 room.go_on()
             except Exception:  # noqa: BLE001 - as above
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if not (self._dirty or self._under_way):
-            self._clean.set()
 
     # --- rooms --------------------------------------------------------------------------------
 

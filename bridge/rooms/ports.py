@@ -7,14 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -74,10 +67,21 @@ class Refused(Exception):
         super().__init__(f"{code} {message}".strip())
         self.code = code
 
-    @property
-    def shut_out(self) -> bool:
-        """The room does not let this user in: not invited, or banned."""
-        return self.code in {"M_FORBIDDEN", "M_BAD_STATE"}
+
+class Despite:
+    """Context of a call behind which one goes on, also if it is refused with one of these codes."""
+
+    def __init__(self, *codes: str) -> None:
+        self._codes = codes
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> bool:
+        return isinstance(error, Refused) and error.code in self._codes
+
+
+SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE"})
+"""The room does not let a user in: not invited, or banned."""
 
 
 class CallFailure(Exception):

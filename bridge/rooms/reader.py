@@ -77,7 +77,7 @@ from bridge.rooms.record import (
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import InputRow, StoreError, Unstorable
-from bridge.rooms.surroundings import InvitationLock, Surroundings
+from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Visit, not_taken
 from bridge.texts.languages import CLEAR, spoken
 from bridge.webchat.frames import MessageReceived
@@ -437,16 +437,12 @@ def _serve(rules: Rules, record: RoomRecord) -> bool:
 
 
 class Reader:
-    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
-
-    `turn` is to be entered with each slow step; an invitation takes it.
-    """
+    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it."""
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self.around = around
         """Of the enterprise that serves the room; replaced when that is another."""
-        self.turn = InvitationLock(around.inviting)
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
     def now(self, visit: Visit, came: Came) -> bool:
@@ -697,7 +693,9 @@ class Reader:
     async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self.around.store, visit.record
-        await self.turn.take(invited.by)
+        if visit.turn is not None and not visit.alone:
+            await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
+            visit.alone = True
         rules = people.enterprise_for(visit, invited)
         rooms, most = 0, rules.limits.rooms_per_user
         for one in await store.rooms_of(invited.by):

@@ -27,7 +27,7 @@ from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
-from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
+from bridge.rooms.surroundings import RoomView, Stopping
 from bridge.rooms.visit import peek
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
@@ -46,8 +46,6 @@ class Receipts(msgspec.Struct, eq=False):
     """Read receipts of one room; `once` must not run twice at a time."""
 
     _room: RoomView
-    around: Surroundings
-    """Of the enterprise that serves the room; replaced when that is another."""
     _done: tuple[EventId | None, UserId | None] = None, None
     """The newest that needs no more (given, or given up), and the agent who read it."""
     _failures: int = 0
@@ -69,7 +67,7 @@ class Receipts(msgspec.Struct, eq=False):
 
     async def once(self) -> bool:
         """Give a receipt as soon as one may be given; False if there is no other to give."""
-        wait, pause = self._not_before - self.around.clock.now(), PAUSE
+        wait, pause = self._not_before - self._room.around.clock.now(), PAUSE
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)
             pause = 2 * PAUSE
@@ -88,7 +86,7 @@ class Receipts(msgspec.Struct, eq=False):
             _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
             self._done, self._failures = (newest, agent), 0
-        self._not_before = self.around.clock.now() + round(pause * 1000)
+        self._not_before = self._room.around.clock.now() + round(pause * 1000)
         return self.due
 
     def _newest(self) -> EventId | None:
@@ -100,7 +98,7 @@ class Receipts(msgspec.Struct, eq=False):
 
     async def _give(self, event_id: EventId) -> None:
         """Mark as read as the first agent of the chat, or where none can, as our host."""
-        matrix, room_id = self.around.matrix, self._room.durable.matrix_id
+        matrix, room_id = self._room.around.matrix, self._room.durable.matrix_id
         agent = self._agent()
         if agent is not None:
             try:
@@ -116,7 +114,7 @@ class Receipts(msgspec.Struct, eq=False):
         phase = self._room.durable.conversation.phase
         if not isinstance(phase, Chatting) or not phase.agents:
             return None
-        return self.around.matrix.ghost_of(phase.agents[0])
+        return self._room.around.matrix.ghost_of(phase.agents[0])
 
 
 SHOWN = 6.0
@@ -135,8 +133,6 @@ class Typist(msgspec.Struct, eq=False):
     """Typing notifications of one room; `_spawn` owns a task."""
 
     _room: RoomView
-    around: Surroundings
-    """Of the enterprise that serves the room; replaced when that is another."""
     _spawn: Callable[[Coroutine[Any, Any, None]], None]
     _shown: dict[UserId, int] = {}
     """Ghosts that are shown typing, and when that was said last (ms)."""
@@ -156,9 +152,9 @@ class Typist(msgspec.Struct, eq=False):
         agents = [one for one in chat.agents if one.id == agent_id]
         if not agent_id and len(chat.agents) == 1:
             agents = list(chat.agents)  # as their messages are read (trap T15)
-        now = self.around.clock.now()
+        now = self._room.around.clock.now()
         for agent in agents:
-            ghost = self.around.matrix.ghost_of(agent)
+            ghost = self._room.around.matrix.ghost_of(agent)
             if now - self._shown.get(ghost, 0) >= AFRESH * 1000:
                 fresh = {one: at for one, at in self._shown.items() if now - at < SHOWN * 1000}
                 self._shown = {**fresh, ghost: now}
@@ -167,7 +163,7 @@ class Typist(msgspec.Struct, eq=False):
     def agent_spoke(self, ghost: UserId) -> None:
         """A message of the agent's stands in the room."""
         said = self._shown.pop(ghost, None)
-        if said is not None and self.around.clock.now() - said < SHOWN * 1000:
+        if said is not None and self._room.around.clock.now() - said < SHOWN * 1000:
             self._tell(ghost, 0)
 
     def _tell(self, ghost: UserId, seconds: float) -> None:
@@ -177,7 +173,7 @@ class Typist(msgspec.Struct, eq=False):
             self._spawn(self._tell_all())
 
     async def _tell_all(self) -> None:
-        matrix, room_id = self.around.matrix, self._room.durable.matrix_id
+        matrix, room_id = self._room.around.matrix, self._room.durable.matrix_id
         try:
             while self._to_tell:
                 ghost, seconds = self._to_tell.popitem()
@@ -194,7 +190,7 @@ class Typist(msgspec.Struct, eq=False):
 
     def people_type(self, users: Collection[UserId]) -> None:
         """Typing notification of the homeserver: all users who are typing now, ours among them."""
-        rules, matrix = self.around.rules, self.around.matrix
+        rules, matrix = self._room.around.rules, self._room.around.matrix
         people = [user for user in users if not matrix.is_ours(user)]
         self._typing = any(rules.permission(user) in SERVED for user in people)
         if self._typing and not self._hinting and self._session() is not None:
@@ -208,7 +204,7 @@ class Typist(msgspec.Struct, eq=False):
                 session_id = self._session()
                 if not self._typing or session_id is None:
                     return
-                self.around.link.typing(self._room.room_id, session_id)
+                self._room.around.link.typing(self._room.room_id, session_id)
                 await self._room.pause(HINT_GAP)
         except Stopping:
             return

@@ -524,17 +524,13 @@ def _server(user: str) -> str:
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """Base of the stored inputs that are not the conversation's."""
-
-
-class MatrixEvent(InboxEntry, frozen=True):
+class MatrixEvent(Value, frozen=True):
     """One event of a transaction, untouched."""
 
     raw: Raw
 
 
-class Entered(InboxEntry, frozen=True):
+class Entered(Value, frozen=True):
     """Our user has joined. The events of `order`, sent until it had, were stored along with it."""
 
     order: tuple[EventId, ...] = ()
@@ -552,11 +548,11 @@ class Entered(InboxEntry, frozen=True):
     """Who set `config`; empty in rows of versions that did not ask."""
 
 
-class EntryFailed(InboxEntry, frozen=True):
+class EntryFailed(Value, frozen=True):
     why: str = ""
 
 
-class CardPosted(InboxEntry, frozen=True):
+class CardPosted(Value, frozen=True):
     """A card of ours stands in the room."""
 
     card: OurCard
@@ -564,7 +560,7 @@ class CardPosted(InboxEntry, frozen=True):
     """Reactions that customers may tap; put there once a tap would be understood."""
 
 
-class PartPosted(InboxEntry, frozen=True):
+class PartPosted(Value, frozen=True):
     """A later part of an agent's message stands in the room; its key is its event's id.
 
     Nothing comes of it but that the ledger knows its words, for as long as it keeps any.
@@ -575,7 +571,7 @@ class PartPosted(InboxEntry, frozen=True):
     """The first part; "": stored by an earlier version."""
 
 
-class RobotAnswered(InboxEntry, frozen=True):
+class RobotAnswered(Value, frozen=True):
     """The knowledge base was asked; `key` and `args` are of the sentence that says what came."""
 
     event_id: EventId
@@ -591,7 +587,7 @@ class RobotAnswered(InboxEntry, frozen=True):
     """There are none because the knowledge base gave no reply, or refused us."""
 
 
-class LookedUp(InboxEntry, frozen=True):
+class LookedUp(Value, frozen=True):
     """Answer to a command: `key` and `args` are of the sentence that replies to it."""
 
     event_id: EventId
@@ -599,7 +595,7 @@ class LookedUp(InboxEntry, frozen=True):
     args: Args = {}
 
 
-class Order(InboxEntry, frozen=True):
+class Order(Value, frozen=True):
     """A command from outside the room, with an admin's rights (`commands.check_order`)."""
 
     actor: str
@@ -610,7 +606,7 @@ class Order(InboxEntry, frozen=True):
     """As it would be typed, without prefix."""
 
 
-class LoginTried(InboxEntry, frozen=True):
+class LoginTried(Value, frozen=True):
     """The call centre was asked whether it takes a customer's account."""
 
     event_id: EventId
@@ -621,7 +617,7 @@ class LoginTried(InboxEntry, frozen=True):
     """The server's own verdict."""
 
 
-class EraseRoom(InboxEntry, frozen=True):
+class EraseRoom(Value, frozen=True):
     """Order to erase all of the room (`erasure`): its chat ends, and we leave it before."""
 
     stay: bool = False
@@ -630,7 +626,7 @@ class EraseRoom(InboxEntry, frozen=True):
     """Before that, have the homeserver redact what the ledger knows of."""
 
 
-class ErasePerson(InboxEntry, frozen=True):
+class ErasePerson(Value, frozen=True):
     """Order to erase what is one person's in a room that is not theirs alone.
 
     Named by a fact, so that the order itself leaves nothing of them in the journal.
@@ -662,11 +658,7 @@ class Undecryptable(msgspec.Struct, frozen=True):
     """What is missing may still come."""
 
 
-class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
-    """Base of the meanings."""
-
-
-class FromPerson(Meant, frozen=True):
+class FromPerson(msgspec.Struct, frozen=True):
     """Base of what a person sent."""
 
     event_id: EventId
@@ -679,7 +671,7 @@ class AboutEvent(FromPerson, frozen=True):
     target: EventId
 
 
-class Invited(Meant, frozen=True):
+class Invited(msgspec.Struct, frozen=True):
     """A person invited one of our own users (bot or queue user) into a room."""
 
     event_id: EventId
@@ -688,7 +680,7 @@ class Invited(Meant, frozen=True):
     direct: bool
 
 
-class AgentInvited(Meant, frozen=True):
+class AgentInvited(msgspec.Struct, frozen=True):
     """A person invited a user of ours who answers no invitations, an agent's mostly."""
 
     event_id: EventId
@@ -696,18 +688,18 @@ class AgentInvited(Meant, frozen=True):
     whom: UserId
 
 
-class MemberJoined(Meant, frozen=True):
+class MemberJoined(msgspec.Struct, frozen=True):
     who: UserId
     name: str = ""
     event_id: EventId = EventId("")
 
 
-class Renamed(Meant, frozen=True):
+class Renamed(msgspec.Struct, frozen=True):
     who: UserId
     name: str
 
 
-class MemberGone(Meant, frozen=True):
+class MemberGone(msgspec.Struct, frozen=True):
     """A member left, was kicked or banned; `who` may be one of ours."""
 
     who: UserId
@@ -777,21 +769,21 @@ class RoomConfigured(FromPerson, frozen=True):
     content: Raw
 
 
-class EncryptionOn(Meant, frozen=True):
+class EncryptionOn(msgspec.Struct, frozen=True):
     """The room has become encrypted."""
 
 
 TOMBSTONE = "m.room.tombstone"
 
 
-class Upgraded(Meant, frozen=True):
+class Upgraded(msgspec.Struct, frozen=True):
     """The room was replaced by another (tombstone), into which we have to be invited."""
 
     into: RoomId | None = None
     """None: it was closed, and names no other."""
 
 
-class Nothing(Meant, frozen=True):
+class Nothing(msgspec.Struct, frozen=True):
     """Of no interest to us: an echo of ours, a topic, …"""
 
 

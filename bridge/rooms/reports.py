@@ -17,7 +17,7 @@ import msgspec
 
 from bridge.conversation.model import Args
 from bridge.ids import EventId
-from bridge.media.plots import stacked_bars
+from bridge.media.pictures import stacked_bars
 from bridge.rooms.ports import Blob
 from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, load_chat
 from bridge.rooms.rules import shown_value

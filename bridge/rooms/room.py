@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -133,11 +133,7 @@ class Room:
     `behind`: the store may hold what is not here.
     """
 
-    def __init__(
-        self,
-        room_id: RoomId,
-        engine: EnginePort,
-    ) -> None:
+    def __init__(self, room_id: RoomId, engine: EnginePort) -> None:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True
@@ -177,8 +173,8 @@ class Room:
         self._log = self._reader.log
         spawn = partial(engine.spawn, room=self)
         self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._log)
-        self._receipts = Receipts(self, self.around)
-        self.typist = Typist(self, self.around, spawn)
+        self._receipts = Receipts(self)
+        self.typist = Typist(self, spawn)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -248,8 +244,10 @@ class Room:
             self._draft.record, self._draft.implied = self.record, False
             self._engine.commit_soon(self, urgent=True)
 
-    async def until_ended(self) -> None:
-        await self._loops.until_ended()
+    @property
+    def at_work(self) -> bool:
+        """True while loops run, or work is under way without one."""
+        return bool(self._loops.running)
 
     def finish(self) -> bool:
         """True once a room that was stopped has nothing under way, and nothing to write.
@@ -351,8 +349,7 @@ class Room:
         if self.around is not former:
             if self._linked:
                 self._engine.spawn(former.link.leave([self.room_id]))
-            self._linked, around = (), self.around
-            self._reader.around = self._receipts.around = self.typist.around = around
+            self._linked, self._reader.around = (), self.around
 
     def _visit(self) -> Visit:
         record, rules = self.record, self.around.rules
@@ -406,9 +403,10 @@ class Room:
             return False
         signals, self._signals, error = self._signals, [], None
         self._busy, failures = True, self._trouble.commits
-        async with self._reader.turn:
+        with ExitStack() as turn:
             try:
                 visit = self._visit()
+                visit.turn = turn
                 done = await self._let_happen(visit, signals)
             except BaseException:
                 self._signals[:0] = signals
@@ -450,7 +448,7 @@ class Room:
             elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
                 break
             done.append(row)
-            if self._reader.turn.taken:
+            if visit.alone:
                 break
         return done
 
@@ -533,7 +531,7 @@ class Room:
         begin = self._runners[row.lane].begin
         if begin is None:
             return False
-        self._loops.begin(row.lane)
+        self._loops.running.add(row.lane)
         try:
             if begin(self, row, partial(self._told, row)):
                 return True
@@ -541,12 +539,12 @@ class Room:
             self._log.exception(
                 "unexpected error, going the longer way", **log_fields(self.record, row)
             )
-        self._loops.end(row.lane)
+        self._loops.running.discard(row.lane)
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
         """Callback of an effect that was begun without a task, with its outcome."""
-        self._loops.end(row.lane)
+        self._loops.running.discard(row.lane)
         if self._loops.abandoned:
             return
         try:

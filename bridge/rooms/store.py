@@ -316,6 +316,23 @@ class AccountRow(msgspec.Struct, frozen=True):
     room: StoredRoom | None = None
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One of the replicas, as the database has it."""
+
+    id: str
+    name: str
+    pid: int
+    """Process of the server that is its session."""
+    started: int
+    """ms since the epoch, by the server's clock."""
+    age: float
+    """Seconds since its last sign of life."""
+    leaving: bool
+    present: bool
+    """Its session stands."""
+    shards: Sequence[int]
+
+
 class Depth(msgspec.Struct, frozen=True):
     """Length and age of a backlog."""
 
@@ -378,55 +395,31 @@ FOR_EVER = Cutoffs()
 
 
 class EraserPort(Protocol):
-    """Finds, counts and deletes all that is stored of a room or a person (`rooms.erasure`).
+    """All that is stored of a room or a person: found, counted, deleted (`rooms.erasure`).
 
-    Every method raises StoreError, and can be called again after it has failed half-way.
+    What each method does `storage.erasing.Eraser` says; each raises StoreError, and can be called
+    again after it has failed half-way.
     """
 
-    async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]:
-        """How much there is of a room, by kind; `places`: the rooms that it is or was on Matrix."""
-
+    async def count_room(self, room_id: RoomId, places: Collection[RoomId]) -> Counter[str]: ...
     async def erase_room(
         self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
-    ) -> None:
-        """Delete all of it; last and at once its row (with `record`) and what came meanwhile."""
-
-    async def login_of(self, room_id: RoomId) -> str:
-        """The name of its account at the call centre; "" if it has never had one."""
-
-    async def rooms_naming(self, person: UserId) -> list[RoomId]:
-        """Rooms whose record or journal names a person, as far as that is not sealed."""
-
-    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
-        """The events of a room that the journal knows: people's, and ours."""
-
-    async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]:
-        """Lines of a room's journal that are a person's, or about them -> the event's id."""
-
-    async def empty_lines(self, lines: Sequence[int]) -> int:
-        """Erase the content of those lines that have ended."""
-
-    async def keys_of(self, person: UserId) -> list[str]:
-        """Names of the secrets that are a person's: of their messages, and of their devices."""
-
-    async def facts_of(self, person: UserId, hashed: str) -> list[str]:
-        """Names of the facts that hold a person's id, and the one of that name if it is there."""
-
-    async def unname(self, person: UserId) -> None:
-        """Have the audit name somebody who is nobody in their place."""
-
+    ) -> None: ...
+    async def login_of(self, room_id: RoomId) -> str: ...
+    async def rooms_naming(self, person: UserId) -> list[RoomId]: ...
+    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]: ...
+    async def lines_of(self, room_id: RoomId, person: UserId) -> dict[int, str | None]: ...
+    async def empty_lines(self, lines: Sequence[int]) -> int: ...
+    async def keys_of(self, person: UserId) -> list[str]: ...
+    async def facts_of(self, person: UserId, hashed: str) -> list[str]: ...
+    async def unname(self, person: UserId) -> None: ...
     async def drop_keys(self, names: Sequence[str]) -> int: ...
-
     async def drop_facts(self, names: Sequence[str]) -> int: ...
-
-    async def overwrite(self, *, at_all_cost: bool) -> bool:
-        """Leave nothing of what was erased in a file of SQLite's; False: it is too large for that,
-        unless no bridge is at work on it (`at_all_cost`).
-        """
+    async def overwrite(self, *, at_all_cost: bool) -> bool: ...
 
 
 class StorePort(Protocol):
-    """Implemented for SQLite, PostgreSQL and, for tests, in memory.
+    """What rooms, and who serves them, ask of `storage.sqlstore`.
 
     Every method raises StoreError when the database cannot be reached or refuses, and every one
     that writes raises Unstorable for a value that no other try can bring in.
@@ -446,8 +439,6 @@ class StorePort(Protocol):
 
     async def load(self, room_id: RoomId) -> Loaded:
         """The room and its open rows, all as of one moment."""
-
-    async def backlog(self) -> Backlog: ...
 
     async def busy_rooms(self) -> list[RoomId]:
         """Rooms with open rows, oldest work first."""
@@ -472,17 +463,8 @@ class StorePort(Protocol):
         """The audit, of one room or of all, the newest first; with `before`, numbers below it."""
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
-
     async def ghost(self, user_id: str) -> GhostRow | None: ...
-
     async def save_ghost(self, ghost: GhostRow) -> None: ...
-
-    async def token(self, room_id: RoomId) -> Token | None: ...
-
-    async def save_token(self, token: Token) -> None:
-        """Keep it; NotOwned if the room is another process's, which has a newer one."""
-
-    async def forget_token(self, room_id: RoomId) -> None: ...
 
     async def fact(self, name: str) -> str | None:
         """A fact learnt about a peer, such as its upload mode."""
@@ -491,10 +473,6 @@ class StorePort(Protocol):
         """The values of all facts whose names begin so."""
 
     async def save_fact(self, name: str, value: str) -> None: ...
-
-    async def first_fact(self, name: str, value: str) -> str:
-        """The fact, which is `value` from now on if there was none."""
-
     async def secret(self, name: str) -> bytes | None: ...
 
     async def secret_names(self, prefix: str) -> list[str]:
@@ -502,9 +480,6 @@ class StorePort(Protocol):
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         """Write or remove rows, all or none; Stale: not in the place of what one was made from."""
-
-    async def drop_secrets(self) -> int:
-        """Remove every row; returns how many there were."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """All that happened to a Matrix event, in order of time."""
@@ -523,21 +498,7 @@ class StorePort(Protocol):
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""
 
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]: ...
-
     async def revive(self, letter_id: str, now: int) -> bool:
         """Put a dead letter back to work; False if there is none of that id."""
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
-
-    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
-        """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
-
-        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
-        number of rows touched.
-        """
-
-    async def ping(self) -> None:
-        """Raise StoreError unless the database answers."""
-
-    async def close(self) -> None: ...

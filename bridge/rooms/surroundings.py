@@ -1,6 +1,6 @@
 """Dependencies shared by all rooms: the ports, the rules, inviters' locks, waiting-time estimates.
 
-An invitation is decided under a lock, one for each inviter (`InvitationLock`): of two rooms to
+An invitation is decided under a lock, one for each inviter (`Inviting`): of two rooms to
 which one person invites us at the same moment, the second has to count the first
 (`limits.rooms_per_user`, `limits.new_rooms_per_hour`). The lock is held from the count until the
 step is committed. Lock order: it is taken after everything else, a step holds one at most, and
@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -38,10 +38,18 @@ from bridge.rooms.record import Chat, RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
 LATELY = 3_600_000
 """ms for which it is remembered that somebody brought us into a room."""
+
+
+async def take_turn(step: ExitStack, inviting: Inviting, person: UserId) -> None:
+    """Hold until the step's end the lock of who invites us: no other room decides meanwhile."""
+    lock = inviting.setdefault(person, asyncio.Lock())
+    await lock.acquire()
+    step.callback(lock.release)
 
 
 async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId, int]:
@@ -72,32 +80,6 @@ def begun_fact(person: UserId) -> str:
     """Name of the fact that tells which rooms a person brought us into."""
     # Whatever the id is, the database can take this.
     return f"begun {sha256(person.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-
-
-class InvitationLock(msgspec.Struct, eq=False):
-    """Lock of a room's step on one inviter: entered with each step, and released at its end."""
-
-    _inviting: Inviting
-    _taken: asyncio.Lock | None = None
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *error: object) -> None:
-        if self._taken is not None:
-            self._taken.release()
-            self._taken = None
-
-    @property
-    def taken(self) -> bool:
-        """Another room may wait for this step: nothing more belongs into it."""
-        return self._taken is not None
-
-    async def take(self, person: UserId) -> None:
-        """Wait until no other room decides on an invitation by that person."""
-        if self._taken is None:
-            lock = self._inviting.setdefault(person, asyncio.Lock())
-            await lock.acquire()
-            self._taken = lock
 
 
 # --- upgrades of rooms ----------------------------------------------------------------------------
@@ -221,16 +203,14 @@ class Learnt(msgspec.Struct, frozen=True):
     per_place: Trace = Trace()
 
 
-class Waits:
+class Waits(msgspec.Struct, eq=False):
     """The waits of all queues; a crash costs what was learned in the last half minute."""
 
-    def __init__(self, enterprise: str = "") -> None:
-        """`enterprise` sets its facts apart from others'."""
-        self._prefix = f"{enterprise}:" if enterprise else ""
-        self._learnt: dict[QueueId, Learnt] = {}
-        self._unsaved: set[QueueId] = set()
-        self._queues: tuple[int, ...] = ()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
+    _enterprise: str = ""
+    """Sets its facts apart from others'."""
+    _learnt: dict[QueueId, Learnt] = {}
+    _unsaved: set[QueueId] = set()
+    _queues: tuple[int, ...] = ()
 
     def note(self, before: model.Conversation, after: model.Conversation, now: int) -> None:
         """Learn from a room's step, if a wait has ended by it."""
@@ -277,7 +257,7 @@ class Waits:
             try:
                 self._learnt[queue_id] = msgspec.json.decode(stored, type=Learnt)
             except msgspec.MsgspecError as error:
-                self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
+                _log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
         """Store what is new; what the database does not take is tried again the next time."""
@@ -288,7 +268,7 @@ class Waits:
                 if self._learnt[queue_id] is learnt:
                     self._unsaved.discard(queue_id)
         except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
+            _log.warning("the database did not answer", why=str(error))
 
     async def keep(
         self, facts: StorePort, clock: Clock, mine: Callable[[], bool] = lambda: True
@@ -314,10 +294,10 @@ class Waits:
         try:
             await self.load(facts, self._queues)
         except StoreError as error:
-            self._log.warning("the database did not answer", why=str(error))
+            _log.warning("the database did not answer", why=str(error))
 
     def _name(self, queue_id: QueueId) -> str:
-        return f"waits:{self._prefix}{queue_id}"
+        return ":".join(filter(None, ("waits", self._enterprise, str(queue_id))))
 
 
 # --- deadlines ------------------------------------------------------------------------------------
@@ -403,7 +383,7 @@ class Loops(msgspec.Struct, eq=False):
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
     again. `_after` is called whenever something may have changed, and when a loop has ended. In
-    `running` are the names of the loops, and of what is under way without a task.
+    `running` are the names of the loops, and those in whose place work is under way without a task.
     """
 
     _spawn: Callable[[Coroutine[Any, Any, None]], None]
@@ -413,35 +393,15 @@ class Loops(msgspec.Struct, eq=False):
     running: set[str] = set()
     stopping: bool = False
     abandoned: bool = False
-    _begun: frozenset[str] = _NONE
-    _none_begun: asyncio.Event | None = None
     _pausing: frozenset[asyncio.Task[Any] | None] = _NONE
     _failures: dict[str, int] = {}
-    _unanswered: frozenset[str] = _NONE
-    """Loops that the database did not answer the last time."""
+    """Loops that failed the last time, and how often our own code did; 0: the database alone."""
 
     def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Have `once` called until it returns False, unless the loop of that name runs already."""
         if name not in self.running:
             self.running.add(name)
             self._spawn(self._loop(name, once))
-
-    def begin(self, name: str) -> None:
-        """Note that work is under way without a task, in place of the loop of that name."""
-        self.running.add(name)
-        self._begun |= {name}
-
-    def end(self, name: str) -> None:
-        self.running.discard(name)
-        self._begun = self._begun - {name} or _NONE
-        if self._none_begun is not None and not self._begun:
-            self._none_begun.set()
-
-    async def until_ended(self) -> None:
-        """Return when all that was begun has ended; a stop waits for tasks only."""
-        if self._begun:
-            self._none_begun = asyncio.Event()
-            await self._none_begun.wait()
 
     def abandon(self) -> None:
         """Stop, for the room is another process's: what still comes of it has no effect here."""
@@ -487,17 +447,15 @@ class Loops(msgspec.Struct, eq=False):
             return True
         except StoreError as error:
             # Every room says it each second that it lasts.
-            say = self._log.debug if name in self._unanswered else self._log.warning
+            say = self._log.debug if name in self._failures else self._log.warning
             say("the database did not answer, trying again", why=str(error))
-            self._unanswered |= {name}
+            self._failures.setdefault(name, 0)
         except Exception:  # noqa: BLE001 - logged whole
             self._log.exception("unexpected error, trying again", loop=name)
             failures = self._failures.get(name, 0)
             wait, self._failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
             self._failures.pop(name, None)
-            if self._unanswered:
-                self._unanswered = self._unanswered - {name} or _NONE
             return went_on
         with suppress(Stopping):
             await self.pause(wait)
@@ -511,6 +469,8 @@ class RoomView(Protocol):
     def room_id(self) -> RoomId: ...
     @property
     def durable(self) -> RoomRecord: ...
+    @property
+    def around(self) -> Surroundings: ...
     def rows(self, lane: Lane) -> Iterable[EffectRow]: ...
     async def pause(self, seconds: float) -> None: ...
 

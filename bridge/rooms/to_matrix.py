@@ -492,12 +492,10 @@ class MatrixLane:
             await self._matrix.name_service_members(room.record.matrix_id, room.record.host, ghosts)
         outside: list[str] = []
         for agent in came.agents:
-            try:
+            outside.append(agent.name or agent.id)
+            with ports.Despite(*ports.SHUT_OUT):
                 await self._welcome(room, agent, came.queue_id)
-            except ports.Refused as error:
-                if not error.shut_out:
-                    raise
-                outside.append(agent.name or agent.id)
+                outside.pop()
         about = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
         done, anchor = Done(), room.record.anchored(about)
         if outside and await room.anchor(anchor) is None:  # once a chat

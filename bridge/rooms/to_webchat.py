@@ -72,8 +72,16 @@ class WebChatLane:
         attempted = row.attempted is not None
 
         async def mark() -> None:
+            """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
             nonlocal attempted
-            await self._mark_attempted(room, row)
+            if _overtaken(room.record, CallId(row.call_id or 0)):
+                raise CallFailure(FailureReason.OVERTAKEN)
+            if not row.marked:
+                try:
+                    await self._around.store.mark_attempted(row, self._around.clock.now())
+                except StoreError as error:
+                    why = f"our own database: {error}"
+                    raise CallFailure(FailureReason.UNREACHABLE, why) from error
             attempted = True
 
         try:
@@ -109,18 +117,6 @@ class WebChatLane:
         except CallFailure as failure:
             answer = failure
         return _answered(room, row, effect, answer)
-
-    async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """Mark a call whose bytes go out now; CallFailure if the customer wants it no more."""
-        if _overtaken(room.record, CallId(row.call_id or 0)):
-            raise CallFailure(FailureReason.OVERTAKEN)
-        if row.marked:
-            return
-        try:
-            await self._around.store.mark_attempted(row, self._around.clock.now())
-        except StoreError as error:
-            why = f"our own database: {error}"
-            raise CallFailure(FailureReason.UNREACHABLE, why) from error
 
     async def _upload(
         self, room: Room, row: EffectRow, effect: UploadMedia, *, token_may_end: bool = True

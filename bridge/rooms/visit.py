@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.machine import step, wants_link
+from bridge.conversation.model import Value
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EffectSeq, EventId, InputSeq, RoomId, UserId
 from bridge.rooms.record import (
@@ -66,11 +68,7 @@ from bridge.rooms.store import (
 from bridge.webchat.codes import RESULTS
 
 
-class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """Base of the room's effects."""
-
-
-class EnterRoom(RoomWish, frozen=True):
+class EnterRoom(Value, frozen=True):
     """Accept an invitation; the result comes back as `Entered` or `EntryFailed`."""
 
     host: UserId
@@ -81,7 +79,7 @@ class EnterRoom(RoomWish, frozen=True):
     """The room that replaces the one that it is on Matrix; None: that one itself."""
 
 
-class LeaveRoom(RoomWish, frozen=True):
+class LeaveRoom(Value, frozen=True):
     """Leave, with every user named."""
 
     users: tuple[UserId, ...]
@@ -95,7 +93,7 @@ class LeaveRoom(RoomWish, frozen=True):
     """The room that was replaced, which the agents' ghosts leave as well; None: that of today."""
 
 
-class ShowAnswer(RoomWish, frozen=True):
+class ShowAnswer(Value, frozen=True):
     """Show what the knowledge base says, as a card that replies to the question."""
 
     event_id: EventId
@@ -106,7 +104,7 @@ class ShowAnswer(RoomWish, frozen=True):
     """Nobody gave a command: the message that was asked about still waits for a person."""
 
 
-class RedactAll(RoomWish, frozen=True):
+class RedactAll(Value, frozen=True):
     """Take events out of the room as far as the homeserver lets us, before it is erased."""
 
     theirs: tuple[EventId, ...] = ()
@@ -114,7 +112,7 @@ class RedactAll(RoomWish, frozen=True):
     """Of our users, who may take back their own."""
 
 
-class PutSigns(RoomWish, frozen=True):
+class PutSigns(Value, frozen=True):
     """Put reactions to a message of ours, for customers to tap; we know the card by now."""
 
     event_id: EventId
@@ -123,35 +121,35 @@ class PutSigns(RoomWish, frozen=True):
     """Those to be taken away again."""
 
 
-class ShowSettings(RoomWish, frozen=True):
+class ShowSettings(Value, frozen=True):
     """Make the room's state event say what its settings are, where our host may write it."""
 
 
-class ShowBridge(RoomWish, frozen=True):
+class ShowBridge(Value, frozen=True):
     """Have the room's state say who bridges it to what (MSC2346), where our host may write it."""
 
 
-class AskQueue(RoomWish, frozen=True):
+class AskQueue(Value, frozen=True):
     """Offer the queues as a poll, as a reply to the event (empty: nobody's)."""
 
     event_id: EventId
 
 
-class TellChanges(RoomWish, frozen=True):
+class TellChanges(Value, frozen=True):
     """List who changed what in the room, as a reply to the event (empty: nobody's)."""
 
     event_id: EventId
     limit: int
 
 
-class TellFigures(RoomWish, frozen=True):
+class TellFigures(Value, frozen=True):
     """Show the figures of the room's chats of the last days, in words and as a picture."""
 
     event_id: EventId
     days: int
 
 
-class TellHistory(RoomWish, frozen=True):
+class TellHistory(Value, frozen=True):
     """List the room's chats, as a reply to the event."""
 
     event_id: EventId
@@ -159,7 +157,7 @@ class TellHistory(RoomWish, frozen=True):
     """How many; 0: as many as usual."""
 
 
-class SendTranscript(RoomWish, frozen=True):
+class SendTranscript(Value, frozen=True):
     """Put the whole of a chat into the room, as a page."""
 
     event_id: EventId
@@ -168,27 +166,27 @@ class SendTranscript(RoomWish, frozen=True):
     json: bool = False
 
 
-class TryLogin(RoomWish, frozen=True):
+class TryLogin(Value, frozen=True):
     """Ask the call centre whether it takes a customer's account; comes back as `LoginTried`."""
 
     event_id: EventId
     login: OwnLogin
 
 
-class Conceal(RoomWish, frozen=True):
+class Conceal(Value, frozen=True):
     """Take a message that holds a password out of the room, and out of our journal."""
 
     event_id: EventId
 
 
-class ShowPanel(RoomWish, frozen=True):
+class ShowPanel(Value, frozen=True):
     """Put the room page's widget into the room; the answer is said only to a command."""
 
     event_id: EventId | None = None
     """The command; None: we have just come in."""
 
 
-class Decline(RoomWish, frozen=True):
+class Decline(Value, frozen=True):
     """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
     event_id: EventId
@@ -292,6 +290,10 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, as far as was asked for this step."""
     changes: list[Change] = []
     """For the audit."""
+    turn: ExitStack | None = None
+    """Of a step that may wait: holds until its end the lock of who invites us."""
+    alone: bool = False
+    """Another room may wait for this step, as it has taken that: nothing more belongs into it."""
     under_way: bool = False
     """Something that the room's enterprise is to carry out is not done yet; False if it is the only
     one."""

@@ -89,21 +89,6 @@ def speak(
     """Send one 210 with a wire content and keep a record of it, large contents shortened. `shown`
     are the fields of the transcript's entry, if it does not hold the text.
     """
-    record = _remember(centre, session, speaker, kind, content)
-    if notice_type != NoticeType.TYPING:
-        side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
-        fields = {"text": str(content)} if shown is None else shown
-        name = delivery.KINDS[kind]
-        centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
-    return delivery.message(
-        centre, session, speaker, kind, content, notice_type=notice_type, record=record
-    )
-
-
-def _remember(
-    centre: CallCentre, session: Session, speaker: AgentId, kind: MessageType, content: object
-) -> Wire:
-    """Put what an agent or the robot says into the customer's history."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -116,7 +101,14 @@ def _remember(
     }
     customer = centre.customers[session.login]
     centre.keep(customer, customer.history.said, record)
-    return record
+    if notice_type != NoticeType.TYPING:
+        side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
+        fields = {"text": str(content)} if shown is None else shown
+        name = delivery.KINDS[kind]
+        centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
+    return delivery.message(
+        centre, session, speaker, kind, content, notice_type=notice_type, record=record
+    )
 
 
 def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
@@ -214,8 +206,6 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
     if options.robot_type == _XIAODUO:
         wire = json.dumps(content, ensure_ascii=False)
         shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
-    robot = options.robot.id
-    record = _remember(centre, session, robot, MessageType.TEXT, shown)
-    centre.note(session.login, "robot", "text", session=session.id, agent=robot, text=shown)
+    said = speak(centre, session, options.robot.id, MessageType.TEXT, shown)
     fields: Wire = {"robotType": options.robot_type, "content": wire}
-    return [delivery.push(centre, FrameType.ROBOT_MESSAGE, session, fields, record)]
+    return [delivery.push(centre, FrameType.ROBOT_MESSAGE, session, fields, said.record)]

@@ -21,6 +21,7 @@ from bridge.simulator.delivery import KINDS, icon
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Wire
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
+from bridge.webchat.http import HISTORY, login_sign, robot_sign
 
 # --- login ---------------------------------------------------------------------------------------
 
@@ -82,7 +83,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
     """
     key = centre.options.sign_key
-    if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
+    if key and not hmac.compare_digest(login_sign(body, key).encode(), (sign or "").encode()):
         return result(ResultCode.INVALID_SIGN, "wrong sign")
     try:
         asked = msgspec.json.decode(body, type=dict[str, object])
@@ -105,11 +106,6 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     return told | shown
 
 
-def sign_of(body: bytes, key: str) -> str:
-    """The login's `sign`: lower-case hex MD5 of body and key (reference 3.2)."""
-    return hashlib.md5(body + key.encode(), usedforsecurity=False).hexdigest()
-
-
 def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str] | Wire:
     """The login name and display name, or the refusal."""
     if kind not in _LOGINS:
@@ -129,7 +125,6 @@ def result(code: int, message: str = "", **more: object) -> Wire:
 
 # --- history -------------------------------------------------------------------------------------
 
-HISTORY = 5003
 _CUSTOMER, _AGENT = 1, 2
 _NORMAL, _NOTICE = 0, 1
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -215,7 +210,6 @@ def _number(value: object) -> int:
 # --- robotSearch ---------------------------------------------------------------------------------
 
 _SIGNED = ("action", "epid", "question")
-"""In the order of their names, which is the order they are signed in."""
 
 
 def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
@@ -227,7 +221,8 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
         return result(ResultCode.INVALID_PARAMETER, "action must be search")
     given = form["sign"].lower().encode()
     key = options.robot_key
-    if key and not hmac.compare_digest(search_sign(form, key).encode(), given):
+    signed = {name: form[name] for name in _SIGNED}
+    if key and not hmac.compare_digest(robot_sign(signed, key).encode(), given):
         return result(ResultCode.INVALID_SIGN, "wrong sign")
     question = form["question"]
     if not question.strip():
@@ -239,9 +234,3 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
         about = {"articleAId": article, "path": path, "title": question}
         results = [{"preview": preview, "question": "", "ra": about, "title": question}]
     return result(ResultCode.SUCCESS, searchResult={"question": question, "srs": results})
-
-
-def search_sign(form: Mapping[str, str], key: str) -> str:
-    """The `sign` of a search: MD5 of the raw values in name order and the key (guide part four)."""
-    text = "".join(form[name] for name in _SIGNED) + key
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

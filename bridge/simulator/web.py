@@ -49,10 +49,6 @@ class Pulse:
 UrlStyle = Literal["context", "root", "bare", "absolute"]
 
 
-class TooLargeError(Exception):
-    """A file is longer than the limit; it was not kept."""
-
-
 class Hosted(NamedTuple):
     number: int
     name: str
@@ -75,8 +71,10 @@ class Shelf:
         self._files: dict[int, Hosted] = {}
         self._numbers = itertools.count(1)
 
-    async def keep(self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int) -> Hosted:
-        """Store an upload as it comes; read it whole, even where TooLargeError is the end."""
+    async def keep(
+        self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int
+    ) -> Hosted | None:
+        """Store an upload, read to its end; None, and nothing is kept: it is over the limit."""
         number = next(self._numbers)
         path = self._directory / str(number)
         digest, size = hashlib.sha256(), 0
@@ -88,7 +86,7 @@ class Shelf:
                     await asyncio.to_thread(file.write, chunk)
         if size > limit:
             path.unlink()
-            raise TooLargeError(f"the file is longer than {limit} bytes")
+            return None
         upload: Wire = {"login": login, "name": name, "size": size, "sha256": digest.hexdigest()}
         self._files[number] = Hosted(number, name, path, upload)
         return self._files[number]
@@ -245,12 +243,12 @@ class HttpSide:
         if allowed and extension(name) not in allowed:
             sentence = "only these extensions are allowed: " + ",".join(allowed)
             return await self._no(request, ResultCode.INVALID_FILE_EXTENSION, sentence)
-        try:
-            file = await self._shelf.keep(name, chunks, login, options.max_upload)
-        except TooLargeError as error:
+        file = await self._shelf.keep(name, chunks, login, options.max_upload)
+        if file is None:
             # -21 came with later revisions; the guide of 2016 has only the general code.
             late, early = ResultCode.INVALID_FILE_SIZE, ResultCode.UPLOAD_FILE_FAILED
-            return await self._no(request, late if options.later else early, str(error))
+            sentence = f"the file is longer than {options.max_upload} bytes"
+            return await self._no(request, late if options.later else early, sentence)
         self._pulse.beat()
         url = self._shelf.url(file, options.upload_url)
         return answer(result(ResultCode.SUCCESS, url=url, fileName=file.name))

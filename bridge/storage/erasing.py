@@ -191,6 +191,7 @@ class Eraser:
         return theirs, ours
 
     async def login_of(self, room_id: RoomId) -> str:
+        """The name of its account at the call centre; "" if it has never had one."""
         rows = await self._read(LOGIN, room_id)
         return str(rows[0][0]) if rows else ""
 

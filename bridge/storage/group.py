@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+import msgspec
+
 from bridge.rooms.store import StoreError
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 
@@ -36,18 +38,15 @@ _MISSING = object()
 """In place of an answer that has not come."""
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """Requests on their way, and who waits for them."""
 
-    __slots__ = ("answers", "done", "left", "taken", "timer")
-
-    def __init__(self, count: int, done: Done) -> None:
-        self.answers: list[object] = [_MISSING] * count
-        self.left = count
-        """Answers that are missing; 0 as well once nobody waits for them any more."""
-        self.done = done
-        self.taken = False
-        self.timer: asyncio.TimerHandle | None = None
+    left: int
+    """Answers that are missing; 0 as well once nobody waits for them any more."""
+    done: Done
+    answers: list[object]
+    taken: bool = False
+    timer: asyncio.TimerHandle | None = None
 
     def answer(self, place: int, answer: object) -> None:
         if not self.left:
@@ -96,7 +95,7 @@ class GroupWriter(Generic[W]):
         if self._closing or not requests:
             done([Unreachable("the store is closed") for _ in requests])
             return
-        ticket = Ticket(len(requests), done)
+        ticket = Ticket(len(requests), done, [_MISSING] * len(requests))
         ticket.timer = asyncio.get_running_loop().call_later(self._patience, self._give_up, ticket)
         for place, request in enumerate(requests):
             self._waiting.append((ticket, place, request))

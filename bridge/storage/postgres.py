@@ -16,10 +16,12 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import msgspec
 from asyncpg.connect_utils import SessionAttribute
 
 from bridge.rooms.ports import Clock
@@ -133,7 +135,6 @@ class PostgresEngine:
         locks = Locks() if shared else None
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, locks)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
-        self._locks = locks
         self.shards = (
             None if locks is None else Shards(self._writer.id, locks, self._writer, self._intake)
         )
@@ -152,6 +153,7 @@ class PostgresEngine:
         await self._writer.claim(self._claim_seconds)
         if self.shards is not None:
             await self.shards.prove()
+            self._intake.begin = self.shards.listen_on
 
     async def claim_again(self) -> None:
         """Take back a claim that `migrate` has given up, as `claim`."""
@@ -200,9 +202,9 @@ class PostgresEngine:
 
     def _check(self, queries: Sequence[Query | Together]) -> None:
         """Raise NotOwned if the writer's session, as it is now, may not write for a room."""
-        if self._locks is not None:
+        if self.shards is not None:
             for query in queries:
-                self._locks.check(query.rooms)
+                self.shards.locks.check(query.rooms)
 
     def _become_another(self) -> None:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
@@ -344,12 +346,11 @@ async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part])
 # --- connections ----------------------------------------------------------------------------------
 
 
-class Backoff:
+class Backoff(msgspec.Struct, eq=False):
     """When the server may be tried again; shared by all connections."""
 
-    def __init__(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
+    _failures: int = 0
+    _not_before: float = 0.0
 
     def seconds(self) -> float:
         """Seconds from now in which nobody should try."""
@@ -361,38 +362,31 @@ class Backoff:
         self._not_before = asyncio.get_running_loop().time() + wait
 
     def succeeded(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
+        self._failures, self._not_before = 0, 0.0
 
 
-class Channel:
+class Channel(msgspec.Struct, eq=False):
     """One connection, made when it is wanted and made anew after it was lost.
 
     It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
     this database, but for those that share it (with `locks`). The server lets it go with the
     session. A session of ours that the server has not yet noticed to be dead is ended by the next
-    one, which knows it by a lock made of our `id`. `settings` are those beside the usual ones.
+    one, which knows it by a lock made of our `id`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        backoff: Backoff,
-        seconds: float,
-        settings: Mapping[str, str],
-        locks: Locks | None = None,
-    ) -> None:
-        self._url = url
-        self._settings = {**_SETTINGS, **settings}
-        self._backoff = backoff
-        self._seconds = seconds
-        self._connection: asyncpg.Connection | None = None
-        self._turn = asyncio.Lock()
-        self._locks = locks
-        self.begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
-        """Awaited with each new connection."""
-        self._claims = False
-        self.id = secrets.token_hex(6)
+    _url: str
+    _backoff: Backoff
+    _seconds: float
+    """How long a statement may take."""
+    _settings: Mapping[str, str]
+    """Those of the session beside the usual ones."""
+    _locks: Locks | None = None
+    begin: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+    """Awaited with each new connection."""
+    id: str = msgspec.field(default_factory=partial(secrets.token_hex, 6))
+    _turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    _connection: asyncpg.Connection | None = None
+    _claims: bool = False
 
     async def __aenter__(self) -> asyncpg.Connection:
         """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
@@ -456,7 +450,7 @@ class Channel:
         """A new connection, durable and with the claim; none that could be used without them."""
         made = await asyncpg.connect(
             self._url,
-            server_settings=self._settings,
+            server_settings={**_SETTINGS, **self._settings},
             target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
             command_timeout=self._seconds,

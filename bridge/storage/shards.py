@@ -36,17 +36,17 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
 
 import asyncpg
 import msgspec
 from msgspec.structs import replace
 
 from bridge.ids import RoomId, shard_of
-from bridge.rooms.store import NewInput, NotOwned, PassedOn, StoreError
+from bridge.rooms.store import Member, NewInput, NotOwned, PassedOn, StoreError
 from bridge.storage.query import Pooled, Statement
-from bridge.storage.sql import Cover
+from bridge.storage.sql import NO_COVER, Cover
 
 ALONE_SECONDS = 15.0
 """How long another process is waited for that does the same."""
@@ -147,32 +147,14 @@ END_SESSION = (
 )
 
 
-class Member(msgspec.Struct, frozen=True):
-    """One of the replicas, as the database has it."""
-
-    id: str
-    name: str
-    pid: int
-    """Process of the server that is its session."""
-    started: int
-    """ms since the epoch, by the server's clock."""
-    age: float
-    """Seconds since its last sign of life."""
-    leaving: bool
-    present: bool
-    """Its session stands."""
-    shards: Sequence[int]
-
-
-class Locks:
+class Locks(msgspec.Struct, eq=False):
     """Shards that one session holds: lost with it, and tried again by the next."""
 
-    def __init__(self) -> None:
-        self.held: set[int] = set()
-        self.pid = 0
-        """Process of the server that the session is."""
-        self.changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
-        """Told, before the new session is used, the shards that were lost and those held again."""
+    held: set[int] = set()
+    pid: int = 0
+    """Process of the server that the session is."""
+    changed: Callable[[Collection[int], Collection[int]], None] = lambda lost, kept: None
+    """Told, before the new session is used, the shards that were lost and those held again."""
 
     def check(self, rooms: Iterable[RoomId]) -> None:
         """Raise NotOwned if the session does not hold the shards of all these rooms."""
@@ -203,44 +185,29 @@ async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[i
 _read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
-class Session(Protocol):
-    """A connection, for one at a time (`postgres.Channel`)."""
-
-    begin: Callable[[asyncpg.Connection], Any] | None
-
-    async def __aenter__(self) -> asyncpg.Connection: ...
-
-    async def __aexit__(self, *_: Any) -> None: ...
+Session = AbstractAsyncContextManager[asyncpg.Connection]
+"""A connection, for one at a time (`postgres.Channel`)."""
 
 
+@dataclass(eq=False)
 class Shards:
-    """What a replica does about shards and about the others. Every method raises StoreError.
+    """What a replica does about shards and about the others. Every method raises StoreError."""
 
-    Attributes:
-        id: of this process: that of its writer.
-        locks: those of its writer's session.
-        cover: by which agents' words are sealed that are passed on.
-        heard: is told each notice, and `connected` where those before it may have been missed.
-    """
-
-    def __init__(
-        self,
-        id_: str,
-        locks: Locks,
-        writer: AbstractAsyncContextManager[asyncpg.Connection],
-        intake: Session,
-    ) -> None:
-        self.id = id_
-        self.locks = locks
-        self.cover = Cover()
-        self.heard: Callable[[str], None] = lambda notice: None
-        self._writer = writer
-        self._intake = intake
-        self._channel = ""
-        self._alone = False
-        """At the last sign of life there was no other; one that came since serves no room yet."""
-        self._started: datetime | None = None
-        """By the server's clock; others may have deleted our row meanwhile."""
+    id: str
+    """Of this process: that of its writer."""
+    locks: Locks
+    """Those of its writer's session."""
+    _writer: Session
+    _intake: Session
+    cover: Cover = NO_COVER
+    """By which agents' words are sealed that are passed on."""
+    heard: Callable[[str], None] = lambda notice: None
+    """Is told each notice, and `connected` where those before it may have been missed."""
+    _channel: str = ""
+    _alone: bool = False
+    """At the last sign of life there was no other; one that came since serves no room yet."""
+    _started: datetime | None = None
+    """By the server's clock; others may have deleted our row meanwhile."""
 
     async def prove(self) -> None:
         """Raise Pooled unless each of our connections is a session of its own.
@@ -253,7 +220,6 @@ class Shards:
             async with self._writer as connection:
                 own = await connection.fetchval("SELECT pg_backend_pid()")
             await other.execute("ROLLBACK")
-            self._intake.begin = self._listen
             await other.close(timeout=ASKED_SECONDS)
         if others == own or own != self.locks.pid:
             raise Pooled
@@ -351,7 +317,8 @@ class Shards:
             for told in _read_passed_on(notices)
         ]
 
-    async def _listen(self, connection: asyncpg.Connection) -> None:
+    async def listen_on(self, connection: asyncpg.Connection) -> None:
+        """Have the notices come by this connection, which is a new one of the intake's."""
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
         await connection.add_listener(self._channel, self._notified)

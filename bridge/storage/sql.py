@@ -350,8 +350,8 @@ PING = same("SELECT count(*) FROM schema_version")
 LOAD = same(
     "SELECT rooms.record, rooms.words, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
     "rooms.revision, journal.seq, journal.body, journal.received, journal.key, journal.handled, "
-    "journal.lane, journal.effect, journal.cause, journal.call_id, journal.repeat, "
-    "journal.attempted, journal.attempts, journal.revived "
+    "journal.lane, journal.effect, journal.attempted, journal.attempts, "
+    "coalesce(journal.cause, journal.key), journal.call_id, journal.repeat, journal.revived "
     "FROM (SELECT CAST($1 AS TEXT) AS room_id) AS asked "
     "LEFT JOIN rooms ON rooms.room_id = asked.room_id "
     "LEFT JOIN journal ON journal.room_id = asked.room_id AND journal.outcome IS NULL "
@@ -368,29 +368,15 @@ def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
         room = stored_room(row, cover)
     inputs, effects = [], []
     for row in rows:
-        seq, body, received, key, handled = row[7:12]
+        seq, body, received, key, handled, lane, effect, *called = row[7:]
         if seq is None:
             continue
+        said = cover.open(room_id, body if handled is None else effect)
         if handled is None:
-            body = cover.open(room_id, body)
-            inputs.append(InputRow(InputSeq(seq), room_id, body, received, key))
-            continue
-        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[12:]
-        effects.append(
-            EffectRow(
-                EffectSeq(seq),
-                room_id,
-                Lane(lane),
-                cover.open(room_id, effect),
-                handled,
-                attempted,
-                attempts,
-                key if cause is None else cause,
-                call_id,
-                bool(repeat),
-                revived,
-            )
-        )
+            inputs.append(InputRow(InputSeq(seq), room_id, said, received, key))
+        else:
+            called[4] = bool(called[4])  # whether it is a repeat: SQLite has no booleans
+            effects.append(EffectRow(EffectSeq(seq), room_id, Lane(lane), said, handled, *called))
     return Loaded(room, inputs, effects)
 
 

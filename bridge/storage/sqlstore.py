@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -35,6 +36,7 @@ from bridge.rooms.store import (
     Lane,
     LedgerRow,
     Loaded,
+    Member,
     Seal,
     SecretRow,
     StoredRoom,
@@ -58,7 +60,7 @@ from bridge.storage.query import (
     Unreachable,
     cannot_open,
 )
-from bridge.storage.shards import MEMBERS, SESSIONS, Member, Shards
+from bridge.storage.shards import MEMBERS, SESSIONS, Shards
 from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
@@ -75,13 +77,8 @@ _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
 def open_store(
-    url: str,
-    clock: Clock,
-    *,
-    sole: bool = False,
-    shared: bool = False,
-    seal: Seal | None = None,
-) -> OpenStore:
+    url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
+) -> AbstractAsyncContextManager[SqlStore]:
     """Open the database of a URL (see `engine_for`), bring its schema up to date, run its writer.
 
     With `sole` we are the one bridge at work on it: others may only look or repair beside us. With
@@ -96,59 +93,49 @@ def open_store(
         MovedError, UnfinishedError: it goes on elsewhere, or is not whole yet.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
+    return opened(engine_for(url, clock, shared=sole and shared), clock, sole=sole, seal=seal)
 
 
-class OpenStore:
-    """A store for the length of an `async with`, whose exceptions pass through as they are."""
-
-    def __init__(
-        self, engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
-    ) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._sole = sole
-        self._cover = Cover(seal)
-        self._tasks = asyncio.TaskGroup()
-        self._store: SqlStore
-        self._writing: asyncio.Task[None]
-
-    async def __aenter__(self) -> SqlStore:
-        engine = self._engine
+@asynccontextmanager
+async def opened(
+    engine: Engine, clock: Clock, *, sole: bool = False, seal: Seal | None = None
+) -> AsyncIterator[SqlStore]:
+    """The store over an engine, which is closed at the end; see `open_store`."""
+    cover = Cover(seal)
+    shards = engine.shards if isinstance(engine, PostgresEngine) else None
+    try:
+        await engine.open()
+        if sole:
+            await engine.claim()
+        await migrate(engine, clock.now())
+        if isinstance(engine, PostgresEngine) and shards is not None:
+            await engine.claim_again()
+            shards.cover = cover
+            await shards.listen()
+    except BaseException:
+        await engine.close()
+        raise
+    writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
+    store = SqlStore(engine, writer, cover)
+    store.shards = shards
+    tasks = asyncio.TaskGroup()  # entered by hand: what is raised within passes through as it is
+    await tasks.__aenter__()
+    writing = tasks.create_task(writer.run(), name="store writer")
+    try:
+        yield store
+    finally:
         try:
-            await engine.open()
-            if self._sole:
-                await engine.claim()
-            await migrate(engine, self._clock.now())
-            if isinstance(engine, PostgresEngine) and engine.shards is not None:
-                await engine.claim_again()
-                engine.shards.cover = self._cover
-                await engine.shards.listen()
-        except BaseException:
-            await engine.close()
-            raise
-        cover = self._cover
-        writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
-        self._store = SqlStore(engine, writer, cover)
-        if isinstance(engine, PostgresEngine):
-            self._store.shards = engine.shards
-        await self._tasks.__aenter__()
-        self._writing = self._tasks.create_task(writer.run(), name="store writer")
-        return self._store
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            await self._store.close()
+            await store.close()
         except asyncio.CancelledError as cancelled:
             # From outside, or from the group because the writer died: the group knows which.
-            await self._tasks.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+            await tasks.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
             raise
-        self._writing.cancel()  # it has ended, unless the database hangs
-        await self._tasks.__aexit__(None, None, None)
+        writing.cancel()  # it has ended, unless the database hangs
+        await tasks.__aexit__(None, None, None)
 
 
 class SqlStore:
-    """A StorePort; `open_store` makes it and runs its writer."""
+    """A `rooms.store.StorePort`, and more; `open_store` makes it and runs its writer."""
 
     def __init__(self, engine: Engine, writer: GroupWriter[Write], cover: Cover = NO_COVER) -> None:
         self._engine = engine
@@ -236,6 +223,7 @@ class SqlStore:
         return Token(*rows[0]) if rows else None
 
     async def save_token(self, token: Token) -> None:
+        """Keep it; NotOwned if the room is another process's, which has a newer one."""
         await self._write(Together([Part(sql.SAVE_TOKEN, [astuple(token)])], rooms=[token.room_id]))
 
     async def forget_token(self, room_id: RoomId) -> None:
@@ -252,6 +240,7 @@ class SqlStore:
         await self._save(sql.SAVE_FACT, name, value)
 
     async def first_fact(self, name: str, value: str) -> str:
+        """The fact, which is `value` from now on if there was none."""
         await self._save(sql.FIRST_FACT, name, value)
         found: str = await self._value(sql.FACT, name)
         return found
@@ -330,6 +319,11 @@ class SqlStore:
         return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
 
     async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+        """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
+
+        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
+        number of rows touched.
+        """
         touched, count = await self.eraser.prune(others, SLICE), SLICE
         while count == SLICE:
             count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -43,21 +43,16 @@ _LOCAL = {"schema_version", "writers", "replicas"}
 _MADE = re.compile(r"\bCREATE (?:OR REPLACE )?(TABLE|VIEW) (\w+)|\b(RENAME) TO (\w+)")
 
 
-class Kind(StrEnum):
-    TEXT = "text"
-    BYTES = "bytes"
-    INTEGER = "integer"
-
-
-_KINDS = {
-    "text": Kind.TEXT,
-    "bytea": Kind.BYTES,
-    "blob": Kind.BYTES,
-    "bigint": Kind.INTEGER,
-    "integer": Kind.INTEGER,
-    "boolean": Kind.INTEGER,
+Kind = Literal["text", "bytes", "integer"]
+TYPES: dict[Kind, type] = {"text": str, "bytes": bytes, "integer": int}
+_KINDS: dict[str, Kind] = {
+    "text": "text",
+    "bytea": "bytes",
+    "blob": "bytes",
+    "bigint": "integer",
+    "integer": "integer",
+    "boolean": "integer",
 }
-TYPES: dict[Kind, type] = {Kind.TEXT: str, Kind.BYTES: bytes, Kind.INTEGER: int}
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -156,16 +151,11 @@ def dropping(dialect: Dialect) -> list[Query]:
 _BEGIN = Statement("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-class Snapshot:
-    """A database as it is at one moment, which nothing that is written meanwhile changes.
+class Snapshot(msgspec.Struct, eq=False):
+    """A database as it is at one moment, which nothing that is written meanwhile changes."""
 
-    Attributes:
-        tables: of the database.
-    """
-
-    def __init__(self, engine: Engine, tables: Sequence[Table]) -> None:
-        self._engine = engine
-        self.tables = tables
+    _engine: Engine
+    tables: Sequence[Table]
 
     async def count(self, table: Table) -> int:
         counting = f"SELECT count(*) FROM {table.name} WHERE {_kept(table)}"  # noqa: S608 - ours
@@ -213,11 +203,10 @@ class Snapshot:
         await self._engine.read(Query(same(f"CLOSE {cursor}")))
 
 
-class _Pace:
+class _Pace(msgspec.Struct, eq=False):
     """How many rows the next page has: so many that it holds about `PAGE_BYTES`."""
 
-    def __init__(self) -> None:
-        self.rows = 10
+    rows: int = 10
 
     def saw(self, page: Sequence[Row]) -> None:
         size = sum(len(value) for row in page for value in row if isinstance(value, str | bytes))
@@ -238,7 +227,7 @@ async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
 def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
     """A SELECT of a table's rows in order; with `after` only those behind a key."""
     columns = ", ".join(one.name for one in table.columns)
-    texts = {one.name for one in table.columns if one.kind is Kind.TEXT}
+    texts = {one.name for one in table.columns if one.kind == "text"}
     bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
     key = ", ".join(f"{name}{bytewise}" if name in texts else name for name in table.key)
     condition = _kept(table)
@@ -298,7 +287,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
 
     In its place goes U+FFFD. StoreError: it is in a key, by which the row is to be found.
     """
-    texts = table.places(lambda one: one.kind is Kind.TEXT)
+    texts = table.places(lambda one: one.kind == "text")
     key_of = table.keyed()
     if dialect is Dialect.SQLITE:
         return lambda row: row

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -142,6 +143,7 @@ async def play(act: Act, folder: Path, seed: str, names: Sequence[str], messages
         while isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]
         played.failure = f"{type(found).__name__}: {found}"
+        traceback.print_exception(found)
         say(f"== FAILED: {played.failure}")
     played.seconds = time.monotonic() - began
     say(f"== {played.messages} texts, {len(played.met)} times faults, {played.seconds:.0f} s")

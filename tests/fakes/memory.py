@@ -34,7 +34,7 @@ class _Writer(GroupWriter[Write]):
         super().__init__(lambda group: carry_out(group, engine))
 
     def submit(self, requests: Sequence[Write], done: Callable[[list[object]], None]) -> None:
-        ticket = Ticket(len(requests), done)
+        ticket = Ticket(len(requests), done, [None] * len(requests))
         writing = self._write([(ticket, place, one) for place, one in enumerate(requests)])
         with suppress(StopIteration):
             writing.send(None)

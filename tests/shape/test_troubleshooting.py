@@ -74,7 +74,7 @@ WITHIN = {
     "the answer to whoever called the API or opened a page": "ApiError SignInError NotLetIn",
     "the answer to whoever typed that command": "BadSubject StillChatting NotEmptyError",
     "a row of `doctor`, with its own fix": "Failed",
-    "the simulator's answer to a script": "SoundError TooLargeError BadOpError Refusal",
+    "the simulator's answer to a script": "SoundError BadOpError Refusal",
     "of the demo, which prints it": "ServerError StepFailedError RefusedError",
 }
 """Why the other classes have no row."""

@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import InitVar, dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
@@ -30,9 +30,9 @@ from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects, text
-from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.matrix.crypto.vault import LOG, Vault
+from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, objects, strings, text
+from bridge.rooms.ports import Clock, Despite, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS, _RETRIED_MS = 3_600_000, 60_000
@@ -80,60 +80,51 @@ class News(msgspec.Struct):
         self.rows.update({row.name: row for row in rows})
 
 
+@dataclass(eq=False, repr=False)
 class Arrivals:
     """The /sync reader of our devices; `home` is our own homeserver."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        server: KeyServer,
-        *,
-        upkeep: Upkeep,
-        peers: Peers,
-        room_keys: RoomKeys,
-        sharing: Sharing,
-        home: str,
-    ) -> None:
-        self._vault = vault
-        self._server = server
-        self._upkeep = upkeep
-        self._peers = peers
-        self._room_keys = room_keys
-        self._sharing = sharing
+    _vault: Vault
+    _server: KeyServer
+    _upkeep: Upkeep
+    _peers: Peers
+    _room_keys: RoomKeys
+    _sharing: Sharing
+    home: InitVar[str]
+
+    def __post_init__(self, home: str) -> None:
         self._absorbing = asyncio.Lock()
         """Held from the look at a stored key until a better copy of it is written."""
         self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def last_look(self, own: OwnDevice, now: int) -> News:
         """Read what lies in the mailbox of a device that is about to go."""
-        since, was = await self._position(own.user)
         # A homeserver that gave the device a token knows it by that alone.
         device = "" if own.state.token else own.device_id
-        reply = await self._server.sync(own.user, since, wait=False, device=device)
-        return await self.absorb(own, Mail(reply, was), now)
+        return await self.absorb(own, await self.fetch(own.user, wait=False, device=device), now)
 
-    async def fetch(self, user: UserId, *, wait: bool) -> Mail:
+    async def fetch(self, user: UserId, *, wait: bool, device: str = "") -> Mail:
         """Call /sync; a token that the homeserver does not know is dropped."""
-        since, was = await self._position(user)
-        try:
-            return Mail(await self._server.sync(user, since, wait=wait), was)
-        except Refused as refusal:
-            if not since or refusal.code not in _STALE:
-                raise
-            self._log.warning("the homeserver forgot where we were, reading anew", user=user)
-            # What changed in between is not told any more.
-            self._peers.cache.forget_all()
-            return Mail(await self._server.sync(user, "", wait=False), was)
+        found, was = await self._vault.read(f"since/{user}", Position)
+        since = "" if found is None else found.token
+        with Despite(*(_STALE if since else ())):
+            return Mail(await self._server.sync(user, since, wait=wait, device=device), was)
+        LOG.warning("the homeserver forgot where we were, reading anew", user=user)
+        # What changed in between is not told any more.
+        self._peers.cache.forget_all()
+        return Mail(await self._server.sync(user, "", wait=False, device=device), was)
 
     async def absorb(self, own: OwnDevice, mail: Mail, now: int) -> News:
         """Store the events of a /sync, with the token for the next one. The lock is held.
 
         Stale: another process has read this mailbox meanwhile, or the device is not as stored.
         """
-        users = self._hear_of_devices(mail.reply)
+        lists = mapping(mail.reply, "device_lists")
+        users = [*strings(lists, "changed"), *strings(lists, "left")]
+        for user in users:
+            self._peers.cache.forget(user)
         async with self._absorbing:
             news = await self._read(own, mail, now)
             with self._room_keys.changing(news.rows):
@@ -149,7 +140,7 @@ class Arrivals:
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
-                self._log.exception("an event for a device could not be handled", user=own.user)
+                LOG.exception("an event for a device could not be handled", user=own.user)
         for channel in news.channels.values():
             news.add(*channel.rows(self._vault, now))
         if news.letters:
@@ -175,25 +166,6 @@ class Arrivals:
                     if await self._sharing.renew(own, device, claimed.get(device, ""), now):
                         self._renewed[broken] = now
 
-    async def _position(self, user: UserId) -> tuple[str, bytes | None]:
-        """The token of the user's last /sync ("": none), and its row."""
-        found, stored = await self._vault.read(f"since/{user}", Position)
-        return found.token if found is not None else "", stored
-
-    def _hear_of_devices(self, reply: Json) -> list[str]:
-        lists = mapping(reply, "device_lists")
-        told = [lists.get(part) for part in ("changed", "left")]
-        changed = [
-            user
-            for users in told
-            if isinstance(users, list)
-            for user in users
-            if isinstance(user, str)
-        ]
-        for user in changed:
-            self._peers.cache.forget(user)
-        return changed
-
     async def _take(self, own: OwnDevice, event: Json, news: News, now: int) -> None:
         kind = text(event, "type")
         if kind in _WITHHELD:
@@ -205,18 +177,18 @@ class Arrivals:
         sender, device = letter.sender, (letter.sender, letter.sender_key)
         channel = news.channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(sender, now):
-            self._log.warning("too many new devices of a user, a letter is dropped", user=sender)
+            LOG.warning("too many new devices of a user, a letter is dropped", user=sender)
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
-            self._log.info("a letter cannot be read", user=sender, why=str(error))
+            LOG.info("a letter cannot be read", user=sender, why=str(error))
             news.broken.add(device)
             return
         news.channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
-            self._log.warning("a letter that is not for us", user=sender)
+            LOG.warning("a letter that is not for us", user=sender)
         elif payload.kind in KEY_KINDS:
             taken = await self._room_keys.take(payload, now, news.rows)
             if taken is not None:
@@ -236,7 +208,7 @@ class Arrivals:
         """Keep a key or a refusal, unless too many came from its sender."""
         name, rows = found
         if rows and not self._new_keys.spend(sender, now):
-            self._log.warning("too many new keys or refusals, one is dropped", user=sender)
+            LOG.warning("too many new keys or refusals, one is dropped", user=sender)
             return
         news.add(*rows)
         news.keys[name] = RoomId(text(content, "room_id"))
@@ -261,7 +233,6 @@ class Mending:
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._servers: Counter[str] = Counter()
         """Repairs that run or wait, by the homeserver that is asked."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
         """Start repairs of channels to devices (`News.broken`), as many as there is room for."""
@@ -270,7 +241,7 @@ class Mending:
             server = sender.partition(":")[2]
             full = self._servers.total() >= TOGETHER or self._servers[server] >= TOGETHER_OF_SERVER
             if self.group is None or full:
-                self._log.info("a broken session is left as it is for now", user=sender)
+                LOG.info("a broken session is left as it is for now", user=sender)
                 continue
             work = self._mend(user, sender, curve25519, server)
             try:
@@ -287,9 +258,9 @@ class Mending:
             async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
-            self._log.info("a broken session cannot be replaced yet", user=sender, why=str(error))
+            LOG.info("a broken session cannot be replaced yet", user=sender, why=str(error))
         except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
-            self._log.exception("a broken session could not be replaced", user=sender)
+            LOG.exception("a broken session could not be replaced", user=sender)
         finally:
             self._servers -= Counter([server])
 

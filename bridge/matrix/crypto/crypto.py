@@ -29,7 +29,6 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
@@ -39,7 +38,7 @@ from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keyserver import SYNC_SECONDS, KeyServer
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
-from bridge.matrix.crypto.vault import Vault, again
+from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Undecryptable
@@ -120,21 +119,14 @@ class Crypto:
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
-        alone = None if others is None else others.alone
-        self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, alone=alone)
+        alone = () if others is None else (others.alone,)
+        self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
         self.mend = self.upkeep.mend
         self._peers = peers = Peers(server)
         self._keys = keys.RoomKeys(vault, keys.Owners(peers, users.main))
         self._sharing = Sharing(vault, server, peers, self._places)
-        self._arrivals = Arrivals(
-            vault,
-            server,
-            upkeep=self.upkeep,
-            peers=peers,
-            room_keys=self._keys,
-            sharing=self._sharing,
-            home=users.main.partition(":")[2],
-        )
+        parts, home = (self.upkeep, peers, self._keys, self._sharing), users.main.partition(":")[2]
+        self._arrivals = Arrivals(vault, server, *parts, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since our start."""
@@ -145,7 +137,6 @@ class Crypto:
         self._requested = Budget(1, _AGAIN_MS)
         self._mailboxes: dict[UserId, int] = {}
         """Ghost -> when its mailbox was read."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist. Refused: `M_FORBIDDEN`, there is no such user."""
@@ -155,7 +146,7 @@ class Crypto:
             if refusal.code == "M_FORBIDDEN":
                 raise
             # Clear rooms need no keys: that is no reason to keep an agent out.
-            self._log.error("no keys for this user", user=user, code=refusal.code)
+            LOG.error("no keys for this user", user=user, code=refusal.code)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -219,7 +210,7 @@ class Crypto:
         """Request the key of an event, unless that was done a moment ago; it may fail."""
         if not self._requested.spend(sealed.key_name, self._clock.now()):
             return
-        self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
+        LOG.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
         content, device_id = mapping(raw, "content"), self.upkeep.device_id
         body = {"algorithm": MEGOLM, "room_id": sealed.room_id, "session_id": sealed.session_id}
         if sender_key := text(content, "sender_key"):
@@ -237,7 +228,7 @@ class Crypto:
             try:
                 await self._server.send_to_devices(host, "m.room_key_request", asked)
             except (Unavailable, Refused) as error:
-                self._log.debug("a key cannot be asked for", user=host, why=str(error))
+                LOG.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
         """Invalidate what is cached of a room and its members, at once: who left reads no more."""
@@ -303,7 +294,7 @@ class Crypto:
                 await again(self._keys.save)
                 await self.upkeep.follow()
             except (Unavailable, Refused, StoreError) as error:
-                self._log.info("replay notes and mark are to be saved later", why=str(error))
+                LOG.info("replay notes and mark are to be saved later", why=str(error))
 
     async def _follow(self, host: UserId) -> None:
         await self.upkeep.ready[host].wait()
@@ -327,9 +318,9 @@ class Crypto:
                 why, wait = str(error), later or pause
                 told = told and not isinstance(error, StoreError)
             except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
-                self._log.exception("unexpected error, reading on", user=host)
+                LOG.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
-            self._log.warning("keys cannot be read yet", user=host, why=why, wait=wait)
+            LOG.warning("keys cannot be read yet", user=host, why=why, wait=wait)
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 

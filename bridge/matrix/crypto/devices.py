@@ -30,18 +30,18 @@ import string
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
-import structlog
 import vodozemac
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Vault, again
+from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
@@ -90,25 +90,18 @@ class Marks(msgspec.Struct, frozen=True):
     possible: tuple[str, ...]
 
 
+@dataclass(eq=False, repr=False)
 class Upkeep:
     """Registry of our devices; `last_look` reads a device's mailbox before the device goes."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        server: KeyServer,
-        bot: UserId,
-        clock: Clock,
-        last_look: Callable[[OwnDevice], Awaitable[None]],
-        *,
-        alone: Callable[[str], AbstractAsyncContextManager[None]] | None = None,
-    ) -> None:
-        self._vault = vault
-        self._server = server
-        self._bot = bot
-        self._clock = clock
-        self._last_look = last_look
-        self._alone = alone or (lambda name: nullcontext())
+    _vault: Vault
+    _server: KeyServer
+    _bot: UserId
+    _clock: Clock
+    _last_look: Callable[[OwnDevice], Awaitable[None]]
+    _alone: Callable[[str], AbstractAsyncContextManager[None]] = lambda _name: nullcontext()
+
+    def __post_init__(self) -> None:
         self._there = self._older = self._last = self._next = ""
         """The mark that stood on the homeserver at the start; and ours: the two that were set last,
         and one that may be on its way."""
@@ -124,7 +117,6 @@ class Upkeep:
         self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
         """Set once the user's device is published."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
         """Read or draw the device id of this database."""
@@ -171,7 +163,7 @@ class Upkeep:
 
     async def mend(self, user: UserId) -> None:
         """Make the device again: the homeserver does not know it any more."""
-        self._log.warning("a device is gone, making it again", user=user)
+        LOG.warning("a device is gone, making it again", user=user)
         self._offered.discard(user)  # its one-time keys are gone with it
         self.ready[user].clear()
         await self.current(user)
@@ -181,7 +173,7 @@ class Upkeep:
     async def check(self) -> bool:
         """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
         # In this order: a mark stands in the row before it is set.
-        self._there = await read_mark(self._server, self._bot)
+        self._there = await self._server.mark(self._bot)
         return is_newest(await self._vault.load(MARKS, Marks), self._there)
 
     async def follow(self, *, at_once: bool = False) -> None:
@@ -197,7 +189,7 @@ class Upkeep:
                     self._next = await again(self._announce)
                 await self._server.set_mark(self._bot, self._next)
             except (Unavailable, Refused) as error:
-                self._log.info("the mark cannot be set yet", why=str(error))
+                LOG.info("the mark cannot be set yet", why=str(error))
             else:
                 self._older, self._last, self._next = self._last, self._next, ""
                 self._turns = turns
@@ -226,7 +218,7 @@ class Upkeep:
     async def _find_out(self) -> None:
         stored = await self._read_epoch()
         if not await self.check():
-            self._log.warning(
+            LOG.warning(
                 "the database was restored from an older copy: all our devices are replaced, "
                 "nothing is encrypted with the old ones any more"
             )
@@ -269,7 +261,7 @@ class Upkeep:
         foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
         kept_out = foreign and (own.state.published or not self._epoch.replace)
         if kept_out:
-            self._log.error(
+            LOG.error(
                 "the keys at the homeserver are not those of this database; customers may be "
                 "unable to read or to be read in encrypted rooms",
                 user=own.user,
@@ -284,8 +276,11 @@ class Upkeep:
             own = self._devices[user] = await self._draw_device(user, own)
         kept_out = False
         if own.state.published:
-            self._log.warning("keys are missing at the homeserver, publishing them", user=user)
-        await self._make_device(own)
+            LOG.warning("keys are missing at the homeserver, publishing them", user=user)
+        if token := await self._server.make_device(user, own.device_id):
+            own.state.token = token
+            await self._save(own)
+            self._server.use_token(user, token)
         if not own.state.published:
             fit = compare(own, await self._server.query(user, [user]))
             kept_out = self._is_kept_out(own, fit)
@@ -304,7 +299,7 @@ class Upkeep:
             try:
                 await self._last_look(former)
             except Refused as refusal:
-                self._log.info("no mailbox of the old device", user=user, code=refusal.code)
+                LOG.info("no mailbox of the old device", user=user, code=refusal.code)
         own = OwnDevice.draw(user, self._epoch.device_id, former)
         await self._save(own)
         return own
@@ -314,20 +309,13 @@ class Upkeep:
 
     # --- publishing -------------------------------------------------------------------------
 
-    async def _make_device(self, own: OwnDevice) -> None:
-        token = await self._server.make_device(own.user, own.device_id)
-        if token:
-            own.state.token = token
-            await self._save(own)
-            self._server.use_token(own.user, token)
-
     async def _publish_identity(self, own: OwnDevice) -> None:
         """Publish the identity, and have it and the device sign each other."""
         try:
             await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
             await self._server.upload_signatures(own.user, own.signatures())
         except Refused as refusal:
-            self._log.error(
+            LOG.error(
                 "the homeserver takes no cross-signing keys of ours; strict clients will not "
                 "talk to this user in encrypted rooms",
                 user=own.user,
@@ -345,7 +333,7 @@ class Upkeep:
                 if device_id.startswith(PREFIX) and device_id != own.device_id:
                     await self._server.delete_device(own.user, device_id)
         except Refused as refusal:
-            self._log.warning("older devices remain", user=own.user, code=refusal.code)
+            LOG.warning("older devices remain", user=own.user, code=refusal.code)
 
     async def replenish(self, own: OwnDevice, reply: wire.Json) -> None:
         """Publish the one-time keys that are missing according to a /sync. The lock is held."""
@@ -362,7 +350,7 @@ class Upkeep:
             await self._server.upload_keys(own.user, content | own.unpublished())
         except Refused as refusal:
             # A restored database offers keys that the homeserver has already given away.
-            self._log.error(
+            LOG.error(
                 "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
             )
             return
@@ -392,14 +380,6 @@ def compare(own: OwnDevice, reply: wire.Json) -> Fit:
     signer = own.state.identity.public_self_signing
     signed = wire.is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
-
-
-async def read_mark(server: KeyServer, bot: UserId) -> str:
-    """The homeserver's mark; empty if it has none, or keeps none. Raises Unavailable."""
-    try:
-        return await server.mark(bot)
-    except Refused:
-        return ""
 
 
 def is_newest(marks: Marks | None, there: str) -> bool:
@@ -634,7 +614,7 @@ async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> I
     if epoch is None:
         return None
     server.use_device(epoch.device_id)
-    there = await read_mark(server, hosts[0])
+    there = await server.mark(hosts[0])
     newest = is_newest(await vault.load(MARKS, Marks), there)
     prefix = own_name(UserId(""))
     users = [UserId(name.removeprefix(prefix)) for name in await vault.names(prefix)]

@@ -22,7 +22,6 @@ from functools import lru_cache
 from weakref import WeakValueDictionary
 
 import msgspec
-import structlog
 import vodozemac
 from cachetools import LRUCache
 from msgspec.structs import replace
@@ -32,7 +31,7 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Known, Peers, read_device
-from bridge.matrix.crypto.vault import Recall, Vault, again
+from bridge.matrix.crypto.vault import LOG, Recall, Vault, again
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import SecretRow, Stale
@@ -386,7 +385,6 @@ class Owners:
         self._asked: LRUCache[str, int] = LRUCache(10_000)
         self._away: LRUCache[str, int] = LRUCache(10_000)
         """Homeservers that did not answer -> when they were asked."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         """True if the device that sent a key is its sender's; with `ask`, servers may be asked."""
@@ -400,7 +398,7 @@ class Owners:
         try:
             known = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
         except (Unavailable, Refused) as error:
-            self._log.info("the devices of a user cannot be asked for", user=user, why=str(error))
+            LOG.info("the devices of a user cannot be asked for", user=user, why=str(error))
             known = None
         else:
             if known is None:
@@ -408,7 +406,7 @@ class Owners:
                 self._away[server] = now
         if _is_owned(user, key, known):
             return True
-        self._log.warning("a key from a device that its sender is not known to have", user=user)
+        LOG.warning("a key from a device that its sender is not known to have", user=user)
         return False
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.wire import Json, device_ids, mapping, text
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Despite, Refused
 
 _CLIENT = "_matrix/client/v3"
 MARK = "org.matrix_webchat.continuity"
@@ -75,12 +75,8 @@ class KeyServer:
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device; returns its access token where MSC4190 is not known, else ""."""
-        try:
+        with Despite("M_UNRECOGNIZED", "M_NOT_FOUND"):
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
-        except Refused as refusal:
-            if refusal.code not in {"M_UNRECOGNIZED", "M_NOT_FOUND"}:
-                raise
-        else:
             return ""
         content: Json = {
             "type": "m.login.application_service",
@@ -130,11 +126,10 @@ class KeyServer:
         await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
+        """The homeserver's mark; empty if it has none, or keeps none."""
         try:
             return text(await self._call("GET", _account_data(user), user=user), "mark")
-        except Refused as refusal:
-            if refusal.code != "M_NOT_FOUND":
-                raise
+        except Refused:
             return ""
 
     async def set_mark(self, user: UserId, mark: str) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 
 import msgspec
-import structlog
 from cachetools import LRUCache
 
 from bridge.ids import UserId
+from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import Recall
-from bridge.matrix.crypto.wire import MEGOLM, OLM, Json, id_text, is_signed, key_text, mapping, text
+from bridge.matrix.crypto.vault import LOG, Recall
+from bridge.matrix.crypto.wire import Json, id_text, is_signed, key_text, mapping, text
 
 _KEPT = 20_000
 MOST = 200
@@ -48,7 +48,6 @@ class Peers:
         self.cache: Recall[str, Known] = Recall(_KEPT)
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_KEPT)
         """User -> device -> its keys."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
@@ -71,7 +70,7 @@ class Peers:
             listed = mapping(reply, "device_keys")
             for user in missing:
                 if user not in listed and user.partition(":")[2] in away:
-                    self._log.warning("the devices of a user cannot be asked for", user=user)
+                    LOG.warning("the devices of a user cannot be asked for", user=user)
                     continue
                 devices = self._unchanged(user, mapping(listed, user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))
@@ -87,7 +86,7 @@ class Peers:
             if pinned.setdefault(device.device_id, keys) == keys:
                 good.append(device)
             else:
-                self._log.warning("the keys of a device changed", user=user)
+                LOG.warning("the keys of a device changed", user=user)
         self._pinned[user] = pinned
         return tuple(good)
 
@@ -106,8 +105,7 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
     keys = mapping(fields, "keys")
     curve25519 = key_text(keys, f"curve25519:{device_id}")
     ed25519 = key_text(keys, f"ed25519:{device_id}")
-    algorithms = fields.get("algorithms")
-    able = isinstance(algorithms, list) and OLM in algorithms and MEGOLM in algorithms
+    able = {wire.OLM, wire.MEGOLM} <= set(wire.strings(fields, "algorithms"))
     named = text(fields, "user_id") == user and id_text(fields, "device_id") == device_id
     if not (able and named and curve25519 and ed25519):
         return None
@@ -127,8 +125,8 @@ def read_identity(user: str, reply: Mapping[str, object]) -> str:
 
 def _only_key(user: str, usage: str, fields: Json) -> str:
     """Public key of a cross-signing key's object (specification, "Cross-signing"); or ""."""
-    usages, keys = fields.get("usage"), mapping(fields, "keys")
-    if text(fields, "user_id") != user or not isinstance(usages, list) or usage not in usages:
+    keys = mapping(fields, "keys")
+    if text(fields, "user_id") != user or usage not in wire.strings(fields, "usage"):
         return ""
     for key_id in keys:
         public = key_text(keys, key_id)

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-import structlog
 import vodozemac
 from cachetools import LRUCache
 
@@ -34,7 +33,7 @@ from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.olm import Channel, one_time_key
 from bridge.matrix.crypto.peers import Device, Peers
-from bridge.matrix.crypto.vault import Recall, Vault
+from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
 from bridge.rooms.ports import Refused
 
@@ -95,7 +94,6 @@ class Sharing:
         self._places = places
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         return self._current(own, room_id, scheme, now) is None
@@ -134,10 +132,6 @@ class Sharing:
 
     async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
         """The content of the m.room.encrypted event that carries an event (type and content)."""
-        found = await self._ready_session(own, readers)
-        return _sealed(own, found, readers.room_id, event)
-
-    async def _ready_session(self, own: OwnDevice, readers: Readers) -> _Outbound:
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         if found is not None and found.is_revoked(readers.audience, readers.devices):
@@ -152,7 +146,7 @@ class Sharing:
             await self._share(own, found, missing, readers)
         told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
         found.complete = readers if told else None
-        return found
+        return _sealed(own, found, room_id, event)
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
@@ -179,7 +173,7 @@ class Sharing:
         told = frozenset(device for device, _ in able)
         found.given |= told  # before: only the homeserver's answer may be lost
         await self._tell(own, able, ("m.room_key", content), readers.now)
-        self._log.debug("room key shared", room=readers.room_id, devices=len(able))
+        LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= told
 
     async def _channels(
@@ -231,7 +225,7 @@ class Sharing:
                 claimed[device] = key
             else:
                 self._barren[user, device.curve25519] = now
-                self._log.info("a device has no key for us", user=device.user)
+                LOG.info("a device has no key for us", user=device.user)
         return claimed
 
     def _is_barren(self, user: UserId, device: Device, now: int) -> bool:
@@ -299,7 +293,6 @@ class Places:
         self._homeserver = homeserver
         self._users = users
         self._vault = vault
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
         self.audience_known = self._audiences.get
@@ -338,7 +331,7 @@ class Places:
         name = f"room/{room_id}"
         before = await self._vault.load(name, Scheme)
         if before is not None and not _is_megolm(event):
-            self._log.error("a room's encryption is gone from its state; it stays on", room=room_id)
+            LOG.error("a room's encryption is gone from its state; it stays on", room=room_id)
             return before
         told = _scheme(event)
         if told.encrypted and told != before:

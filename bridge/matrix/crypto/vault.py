@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 import msgspec
+import structlog
 from cachetools import LRUCache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge.rooms.store import SecretRow, Stale, StoreError, StorePort
 
+LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 T = TypeVar("T", bound=msgspec.Struct)
 A = TypeVar("A")
 

@@ -1,8 +1,8 @@
 """Wire format of keys and signatures: unpadded base64, canonical JSON, signed objects. Pure.
 
 Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON". The readers
-(`text`, `key_text`, `id_text`, `mapping`, `objects`) take a stranger's object, in which any field
-may be missing or of another type: they return an empty value then and raise nothing.
+(`text`, `key_text`, `id_text`, `mapping`, `objects`, `strings`) take a stranger's object, in which
+any field may be missing or of another type: they return an empty value then and raise nothing.
 """
 
 from __future__ import annotations
@@ -95,7 +95,11 @@ def objects(fields: Mapping[str, object], key: str) -> list[Json]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def strings(fields: Mapping[str, object], key: str) -> list[str]:
+    value = fields.get(key)
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 def device_ids(reply: Mapping[str, object]) -> list[str]:
     """Device ids in a homeserver's answer to `GET /devices`."""
-    found = (text(device, "device_id") for device in objects(reply, "devices"))
-    return [device_id for device_id in found if device_id]
+    return list(filter(None, (text(device, "device_id") for device in objects(reply, "devices"))))

@@ -18,10 +18,10 @@ from bridge.config import load_config
 from bridge.ids import RoomId
 from bridge.matrix.crypto.devices import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Sealer, Vault
-from bridge.rooms.store import NewInput, SecretRow, StoredRoom, StorePort
+from bridge.rooms.store import NewInput, SecretRow, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.sqlstore import open_store
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes import flow
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.cli.runs import Folder
@@ -40,12 +40,12 @@ def folder(tmp_path: Path) -> Folder:
     return folder
 
 
-def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
+def do(folder: Folder, work: Callable[[SqlStore], Awaitable[object]]) -> None:
     folder.run_here("migrate")
     with_store(load_config(folder.config, {}), work)
 
 
-async def receive_and_bury(store: StorePort) -> None:
+async def receive_and_bury(store: SqlStore) -> None:
     new = NewInput(ROOM, b'{"type":"x"}', EVENT)
     (row,) = await flow.accept(store, [new], now=1_700_000_000_123)
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
@@ -89,7 +89,7 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
-async def refuse_for_the_registration(store: StorePort) -> None:
+async def refuse_for_the_registration(store: SqlStore) -> None:
     (row,) = await flow.accept(store, [NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
     await flow.step(store, room, now=2, buried=[(row.seq, "M_EXCLUSIVE")])

@@ -185,10 +185,10 @@ async def _outcome(gate: Gate, ticket: int, seconds: float, *, asks: bool = True
 
 @pytest.mark.asyncio
 async def test_gone_waits_for_the_last_wish_to_end() -> None:
-    demand = Demand()
+    demand, turn = Demand(), asyncio.get_running_loop().create_future()
     demand.keep()
     async with asyncio.TaskGroup() as tasks:
-        gone = tasks.create_task(demand.gone(0.01))
+        gone = tasks.create_task(demand.gone(5, turn))
         demand.begin()
         demand.release()
         await asyncio.sleep(0.05)
@@ -196,19 +196,17 @@ async def test_gone_waits_for_the_last_wish_to_end() -> None:
         assert demand.calling
         assert not gone.done()
         demand.end()
+    assert gone.result()
     assert not demand.present
 
 
 @pytest.mark.asyncio
-async def test_a_new_wish_within_the_delay_keeps_it() -> None:
-    demand = Demand()
-    async with asyncio.TaskGroup() as tasks:
-        gone = tasks.create_task(demand.gone(0.1))
-        await asyncio.sleep(0)
-        demand.keep()
-        await asyncio.sleep(0.2)
-        assert not gone.done()
-        demand.release()
+async def test_who_waits_in_line_stops_with_the_turn_or_after_the_time() -> None:
+    demand, turn = Demand(), asyncio.get_running_loop().create_future()
+    demand.keep()
+    assert not await demand.gone(0.01, turn)
+    turn.set_result(None)
+    assert not await demand.gone(5, turn)
 
 
 @pytest.mark.asyncio

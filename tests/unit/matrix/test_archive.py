@@ -208,7 +208,7 @@ async def test_an_event_that_is_not_there() -> None:
 @pytest.mark.asyncio
 async def test_taking_something_out() -> None:
     pages = Pages({})
-    await pages.redact(HOST, ROOM, EventId("$1"), "conceal.$1")
+    await pages.redact(ROOM, HOST, EventId("$1"), "conceal.$1")
     assert pages.asked[0] == (
         "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
     )  # fmt: skip

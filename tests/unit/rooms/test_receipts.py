@@ -204,7 +204,7 @@ async def test_an_older_record_is_no_reason_to_give_one() -> None:
     """A commit that was given up for lost has its room read again, from before it."""
     world = World()
     room = world.engine()._room(ROOM)
-    given = Receipts(room, world.around)
+    given = Receipts(room)
     before = RoomRecord(ROOM, membership=Membership.JOINED, host=BOT)
     room.durable = msgspec.structs.replace(before, read_up_to=EventId("$1"))
     assert not await given.once()  # there is no other

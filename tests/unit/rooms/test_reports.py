@@ -12,7 +12,7 @@ from PIL import Image
 
 from bridge.conversation.model import Idle
 from bridge.ids import QueueId
-from bridge.media.plots import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
+from bridge.media.pictures import DARK, GROUND, HEIGHT, LIGHT, WIDTH, stacked_bars
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Chat, Ending, Order, RoomSettings, dump_chat, dump_record
 from bridge.rooms.reports import MOST_CHATS, figures_of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
 from bridge.ids import RoomId, UserId
 from bridge.rooms.record import Membership
-from bridge.rooms.surroundings import LATELY, InvitationLock, Inviting, note_room_begun, rooms_begun
+from bridge.rooms.surroundings import LATELY, Inviting, note_room_begun, rooms_begun, take_turn
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
@@ -20,45 +21,42 @@ BOB = UserId("@bob:example.org")
 @pytest.mark.asyncio
 async def test_the_next_turn_begins_when_the_step_ends() -> None:
     inviting = Inviting()
-    first, second, other = (
-        InvitationLock(inviting),
-        InvitationLock(inviting),
-        InvitationLock(inviting),
-    )
+    first, second, other = ExitStack(), ExitStack(), ExitStack()
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-        async with first:
-            await first.take(ADA)
-            await first.take(ADA)  # it has it
-            waiting = tasks.create_task(second.take(ADA))
-            await other.take(BOB)
+        with first:
+            await take_turn(first, inviting, ADA)
+            waiting = tasks.create_task(take_turn(second, inviting, ADA))
+            await take_turn(other, inviting, BOB)
             await quiet()
-            assert (first.taken, second.taken, other.taken) == (True, False, True)
+            assert not waiting.done()
         await waiting
-        assert (first.taken, second.taken) == (False, True)
+        with second:
+            assert inviting[ADA].locked()
+    assert not inviting.get(ADA), "nothing is kept of who invites us no more"
 
 
 @pytest.mark.asyncio
 async def test_a_step_that_fails_or_is_given_up_lets_go() -> None:
     inviting = Inviting()
-    one, two = InvitationLock(inviting), InvitationLock(inviting)
+    one, two = ExitStack(), ExitStack()
 
     async def fails() -> None:
-        async with one:
-            await one.take(ADA)
+        with one:
+            await take_turn(one, inviting, ADA)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fails()
-    async with one, asyncio.TaskGroup() as tasks:
-        await one.take(ADA)
-        waiting = tasks.create_task(two.take(ADA))
-        await quiet()
-        waiting.cancel()
-    assert not one.taken
-    assert not two.taken
-    async with one, two:
-        await two.take(ADA)
-        assert (one.taken, two.taken) == (False, True)
+    with one:
+        async with asyncio.TaskGroup() as tasks:
+            await take_turn(one, inviting, ADA)
+            waiting = tasks.create_task(take_turn(two, inviting, ADA))
+            await quiet()
+            waiting.cancel()
+        assert inviting[ADA].locked()
+    async with asyncio.timeout(30):
+        with two:
+            await take_turn(two, inviting, ADA)
 
 
 # --- rooms begun lately -------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 from bridge.simulator.operations import BadOpError
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre
-from bridge.simulator.tpi import HISTORY, Gate, log_in, search, search_sign, sign_of
+from bridge.simulator.tpi import Gate, log_in, search
+from bridge.webchat.http import HISTORY
 from tests.unit.simulator.centres import WALL_MS, chatting, frames, make_centre, perform
 
 # The two vectors of protocol reference 3.2.
@@ -72,7 +73,6 @@ def test_passwords_are_checked_where_accounts_are_set() -> None:
 
 @pytest.mark.parametrize(("raw", "sign"), [(BODY, SIGN), SPACED])
 def test_the_sign_covers_the_exact_bytes(raw: bytes, sign: str) -> None:
-    assert sign_of(raw, "DEMO_KEY_0001") == sign
     centre = make_centre(sign_key="DEMO_KEY_0001")
     assert log_in(centre, raw, sign, 0)["result"] == 1
     assert log_in(centre, raw + b" ", sign, 0)["result"] == -30
@@ -225,12 +225,6 @@ def test_the_guide_of_2016_does_not_know_it(options: dict[str, object], code: in
 
 FORM = {"epid": "E00001", "action": "search", "question": "测试"}
 SEARCH_SIGN = "78f2252ff6452a870574b1a51f85a08f"
-
-
-def test_the_sign_of_the_guide() -> None:
-    assert search_sign(FORM, "123456") == SEARCH_SIGN
-    second = {"epid": "", "action": "search", "question": "退货 & 换货?"}
-    assert search_sign(second, "K1") == "c870101cf9a138db4c1d97954a9afbfc"
 
 
 def test_a_known_question_has_one_result_and_an_unknown_none() -> None:

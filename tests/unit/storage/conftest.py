@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bridge.rooms.store import StorePort
-from bridge.storage.sqlstore import OpenStore, open_store
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.memory import MemoryStore
 from tests.support.postgres import PostgresServer, postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 
-Opener = Callable[[], AbstractAsyncContextManager[StorePort]]
-SqlOpener = Callable[[], OpenStore]
+SqlOpener = Callable[[], AbstractAsyncContextManager[SqlStore]]
+Opener = SqlOpener
 
 
 class FixedClock:
@@ -76,7 +75,7 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         store = MemoryStore()
 
         @asynccontextmanager
-        async def lent() -> AsyncIterator[StorePort]:
+        async def lent() -> AsyncIterator[SqlStore]:
             yield store
 
         return lent

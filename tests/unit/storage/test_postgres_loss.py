@@ -32,7 +32,7 @@ from bridge.rooms.store import (
 from bridge.storage import postgres
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable
-from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
+from bridge.storage.sqlstore import SqlStore, open_store, opened
 from tests.fakes.flow import accept, open_inputs
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -176,7 +176,7 @@ async def test_no_such_database(server: PostgresServer) -> None:
 async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
     clock = FixedClock()
     engine = PostgresEngine(server.new_schema(), clock, seconds=0.3)
-    async with OpenStore(engine, clock) as store:
+    async with opened(engine, clock) as store:
         await accepted(store, "before")
         async with engine._writer as connection:
             backend = connection.get_server_pid()

@@ -22,6 +22,7 @@ from bridge.rooms.store import (
     Committed,
     Entry,
     Lane,
+    Member,
     NewEffect,
     NewInput,
     NotOwned,
@@ -33,8 +34,8 @@ from bridge.rooms.store import (
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
-from bridge.storage.shards import LONGEST_NOTICE, Member, Shards
-from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
+from bridge.storage.shards import LONGEST_NOTICE, Shards
+from bridge.storage.sqlstore import SqlStore, open_store, opened
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 
@@ -356,9 +357,7 @@ async def test_a_number_that_the_server_has_given_to_another_session_ends_nobody
 @pytest.mark.asyncio
 async def test_who_is_alone_and_who_shares_keep_one_another_out(start: Start, url: str) -> None:
     async with open_store(url, CLOCK, sole=True):
-        alone = OpenStore(
-            PostgresEngine(url, CLOCK, claim_seconds=0.0, shared=True), CLOCK, sole=True
-        )
+        alone = opened(PostgresEngine(url, CLOCK, claim_seconds=0.0, shared=True), CLOCK, sole=True)
         with pytest.raises(AlreadyInUse, match="all of this version"):
             await alone.__aenter__()
     await start()

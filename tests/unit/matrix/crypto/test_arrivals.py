@@ -54,15 +54,8 @@ class Post:
         self.upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
         sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms, vault))
-        self.arrivals = Arrivals(
-            vault,
-            self.server,
-            upkeep=self.upkeep,
-            peers=self.peers,
-            room_keys=self.keys,
-            sharing=sharing,
-            home="here",
-        )
+        parts = self.upkeep, self.peers, self.keys, sharing
+        self.arrivals = Arrivals(vault, self.server, *parts, "here")
         await self.upkeep.begin()
         await self.upkeep.current(BOT)
 

@@ -118,15 +118,8 @@ class Life:
         peers = Peers(server)
         self.keys = RoomKeys(vault, Owners(peers, BOT))
         self.sharing = Sharing(vault, server, peers, Places(self.rooms, self.rooms, vault))
-        self.arrivals = Arrivals(
-            vault,
-            server,
-            upkeep=self.upkeep,
-            peers=peers,
-            room_keys=self.keys,
-            sharing=self.sharing,
-            home="here",
-        )
+        parts = self.upkeep, peers, self.keys, self.sharing
+        self.arrivals = Arrivals(vault, server, *parts, "here")
         await self.upkeep.begin()
         await self.upkeep.current(BOT)
 
