@@ -224,7 +224,7 @@ class Settings(Answer, frozen=True, kw_only=True):
     paused: bool
     hours: str | None
     texts: dict[str, str]
-    """Sentences of the room's own, by name."""
+    """Sentences of the room's own, by name; one for a language alone: `greeting.en`."""
 
 
 class RoomState(Answer, frozen=True, kw_only=True):
@@ -320,10 +320,11 @@ class SettingsWished(RoomAsked, frozen=True, kw_only=True):
     """Settings of a room that are to be changed, each as the state event has it."""
 
     settings: Annotated[
-        dict[Annotated[str, Meta(pattern="^[a-z_.]{1,40}$")], SettingValue],
+        dict[Annotated[str, Meta(pattern="^[a-zA-Z_.-]{1,40}$")], SettingValue],
         Meta(min_length=1, max_length=20),
     ]
-    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name."""
+    """By key: `queue`, `from`, `language`, `start`, `paused`, `hours`, or `text.` and a name, as
+    `text.greeting`, or `text.greeting.en` for those who read English."""
 
 
 class OrderedAll(Answer, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 from collections.abc import Callable
@@ -27,6 +28,9 @@ from bridge.config.reloading import compare, take_over
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16
+LOOKUPS = 64
+"""Threads that look names up, where there are several call centres; else the event loop has four,
+and one whose name servers are silent would keep all others, and the homeserver's, waiting."""
 MOST_FILES = 65_536
 """Open files and sockets for which the soft limit is raised, as far as the hard one lets it."""
 
@@ -38,6 +42,8 @@ def run(config: Config, load: Load) -> int:
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     raise_file_limit()
+    if config.enterprises:  # libuv reads it at its first use
+        os.environ.setdefault("UV_THREADPOOL_SIZE", str(LOOKUPS))
     return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
 

@@ -9,6 +9,7 @@ the store last.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
@@ -58,7 +59,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import Enterprise, LaneRunner
 from bridge.rooms.rules import GONE, Rules, of_gone
-from bridge.rooms.store import Cutoffs, Lane, StoreError
+from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -75,6 +76,13 @@ LAST_REQUESTS = 1.0
 CONVERSIONS = 2
 """Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
 takes some seconds at most, and up to 50 MB."""
+AT_ONCE = 8
+"""Pushes of a call centre on their way into the store, and events on their way to the homeserver,
+where there are several: others' messages wait behind no more. A burst costs more, for fewer of it
+share a commit."""
+DIALLED = 24
+"""Sockets of a call centre that may be opening where there are several: `process.LOOKUPS` are
+enough for more than one of them whose name servers are silent."""
 LONGEST_REACH = 24 * 3_600_000
 """ms, of the catch-up; an older message is answered by a person who asks again."""
 INSTANCE = "instance"
@@ -94,7 +102,7 @@ class Serving:
         self._metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
-        self._outage = asyncio.Event()
+        self._outage, self._held = asyncio.Event(), asyncio.Event()
         self.stop = asyncio.Event()
         """Set from outside, at the start too: the bridge is to end."""
         self._stack = AsyncExitStack()
@@ -185,7 +193,7 @@ class Serving:
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self._config.retention, self._is_first),
             *(one.waits.keep(store, self._clock, self._is_first) for one in self._around.values()),
-            measure(store, self._clock, self._metrics, engine),
+            measure(store, self._clock, self._metrics, engine, self._named),
             self._catch_up(store, first, engine),
         ):
             self.keep(work)
@@ -201,7 +209,8 @@ class Serving:
         config, clock = self._config, self._clock
         if to := config.homeserver.status_endpoint:
             token = config.appservice.as_token.get_secret_value()
-            self.keep(StateReports(to, token, health, clock, self._is_first).run())
+            refused = lambda part: self._links[part.removeprefix("webchat").strip()].refused  # noqa: E731
+            self.keep(StateReports(to, token, health, clock, self._is_first, refused=refused).run())
         if config.tracing.enabled:
             from bridge.ops.tracing import Tracing  # of an extra
 
@@ -222,10 +231,14 @@ class Serving:
         for name, part in parts.items():
             beside = servers[Endpoints(part.server.base_url).login]
             link = settings.link_settings_of(part, name, marks[name], beside)
+            if len(parts) > 1:
+                link = dataclasses.replace(link, at_once=AT_ONCE, reconnect_limit=DIALLED)
             self._links[name] = self._make_links(store, link)
         rules = self._rules(config)
         for name, part in parts.items():
-            own = homeserver.beside(await self._session()) if len(parts) > 1 else homeserver
+            own = homeserver
+            if len(parts) > 1:
+                own = homeserver.beside(await self._session(), AT_ONCE)
             threads = ThreadPoolExecutor(
                 max(1, CONVERSIONS // len(parts)), thread_name_prefix=f"media {name}".strip()
             )
@@ -316,6 +329,7 @@ class Serving:
             accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
+            held=self._held.set,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
@@ -515,6 +529,7 @@ class Serving:
 
         await CatchUp(
             self._outage,
+            self._held,
             matrix.homeserver,
             is_ours=matrix.is_ours,
             known=known,
@@ -637,12 +652,22 @@ async def prune(
         await clock.sleep(PRUNE_EVERY)
 
 
-async def measure(store: SqlStore, clock: Clock, metrics: Metrics, engine: Engine) -> None:
+async def measure(
+    store: SqlStore,
+    clock: Clock,
+    metrics: Metrics,
+    engine: Engine,
+    named: Callable[[str], str] = str,
+) -> None:
     """Show in the metrics what chats there are and what waits in the database, for ever."""
     while True:
         metrics.chats(engine.chats())
         try:
-            metrics.backlog(await store.backlog(), clock.now())
+            backlog: dict[tuple[str, str], Depth] = {}
+            for (name, what), depth in (await store.backlog()).items():
+                labels = named(name), what
+                backlog[labels] = backlog.get(labels, Depth()) + depth
+            metrics.backlog(backlog, clock.now())
         except StoreError as error:
             LOG.warning("the backlog could not be measured", why=str(error))
         await clock.sleep(MEASURE_EVERY)

@@ -122,6 +122,7 @@ def rules_of(
         # Without the operator's secret, which the rooms are not to know.
         encryption=bridge.encryption.model_copy(update={"pickle_key": SecretStr("")}),
         tell=bridge.tell_agents,
+        status_events=bridge.message_status_events,
         panel_url=panel_url(config),
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=None if learnt is None else lambda: learnt.longest_text,

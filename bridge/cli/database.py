@@ -109,7 +109,7 @@ def revive_dead_letter(config: Config, letter_id: str) -> None:
     now = SystemClock().now()
     if not with_store(config, lambda store: store.revive(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
-    click.echo(f"{letter_id} is back among the work; the bridge takes it up within a few seconds.")
+    click.echo(f"{letter_id} is back among the work; the bridge takes it up within seconds.")
 
 
 @dead_letters.command("discard")
@@ -196,10 +196,10 @@ def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, *, err: bool = False) -> None:
     for column in table.columns:
         column.overflow = "fold"
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = Console(stderr=err, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # scripts read whole lines
     console.print(table)
@@ -225,8 +225,8 @@ def crypto() -> None:
 
 @crypto.command("reset")
 @on_config
-@click.confirmation_option("--yes", prompt=_WARNING, help="Do not ask.")
-def reset_crypto(config: Config) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset_crypto(config: Config, *, yes: bool) -> None:
     """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
     # Imported late, as in `console`.
     from bridge.app.settings import encryption_secret_of
@@ -238,5 +238,8 @@ def reset_crypto(config: Config) -> None:
         await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
         return dropped
 
+    if not yes:
+        with_store(config, lambda store: store.ping(), sole=True)  # refuses before anybody is asked
+        click.confirm(_WARNING, abort=True)
     dropped = with_store(config, forget, sole=True)
     click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")

@@ -129,10 +129,11 @@ def migrate_db(
     if missing := missing_file(source):
         stop(ExitCode.DATABASE, f"there is no database at {missing}")
     if take_back:
+        if not asyncio.run(transfer.take_back(source, clock, look=True)):
+            stop(ExitCode.FAILED, f"{described(source)} was not moved anywhere")
         if not yes:
             click.confirm(_WARNING, abort=True)
-        if not asyncio.run(transfer.take_back(source, clock)):
-            stop(ExitCode.FAILED, f"{described(source)} was not moved anywhere")
+        asyncio.run(transfer.take_back(source, clock))
         click.echo(f"{described(source)} is the bridge's again.")
         return
     tables = _with_progress(

@@ -14,8 +14,6 @@ from bridge.rooms.store import Change, Commit, StoreError
 from bridge.rooms.surroundings import SystemClock, Upgrades
 from bridge.storage.sqlstore import SqlStore
 
-OPERATOR = "operator"
-
 
 @click.command()
 @on_config
@@ -31,7 +29,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
 
     rules, now = all_rules_of(config), SystemClock().now()
     some = next(iter(rules.values()))
-    given = Order(OPERATOR, "cli", " ".join(words))
+    given = Order("operator", "cli", " ".join(words))
 
     async def store_order(store: SqlStore) -> None:
         upgrades = Upgrades()
@@ -51,7 +49,7 @@ def order(config: Config, room_id: str, words: tuple[str, ...]) -> None:
         with_store(config, store_order)
     except BadOrder as bad:
         stop(ExitCode.FAILED, bad.sentence(some))
-    click.echo("Stored; the bridge carries it out within a few seconds.")
+    click.echo("Stored; the bridge carries it out within seconds.")
 
 
 @click.command()

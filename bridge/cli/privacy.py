@@ -7,11 +7,10 @@ from functools import partial
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from bridge.cli.console import ExitCode, json_option, on_config, stop
-from bridge.cli.database import with_store
+from bridge.cli.database import print_table, with_store
 from bridge.config import Config
 from bridge.ids import RoomId
 from bridge.rooms import erasure
@@ -50,13 +49,15 @@ def erase(
 
     is_ours = users_of(config).is_ours
     try:
-        if dry_run:
-            told = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
-            told.left, told.done = told.found, False
-            _show(told, as_json=as_json, title="There is")
-            return
-        if not yes:
-            click.confirm(_WARNING.format(subject), abort=True, err=True)
+        if dry_run or not yes:
+            look = partial(_survey, subject=subject, is_ours=is_ours, force=force or dry_run)
+            told = with_store(config, look)
+            if dry_run:
+                _show(told, as_json=as_json, title="There is")
+                return
+            if told.found:
+                _show(told, as_json=False, title="There is", err=True)
+                click.confirm(_WARNING.format(subject), abort=True, err=True)
         orders = partial(
             _erase, subject=subject, is_ours=is_ours, force=force, stay=stay, redact=redact
         )
@@ -73,6 +74,16 @@ def erase(
     _show(told, as_json=as_json, title="Erased")
     if not told.done:
         stop(ExitCode.FAILED, "Not all of it is gone yet: the bridge goes on; run this once more.")
+
+
+async def _survey(
+    store: StorePort, *, subject: str, is_ours: Callable[[str], bool], force: bool
+) -> Report:
+    told = await erasure.survey(store, subject, is_ours)
+    if told.chatting and not force:
+        raise erasure.StillChatting(told.chatting)
+    told.left, told.done = told.found, False
+    return told
 
 
 async def _erase(
@@ -102,7 +113,7 @@ async def _erase(
     )
 
 
-def _show(told: Report, *, as_json: bool, title: str) -> None:
+def _show(told: Report, *, as_json: bool, title: str, err: bool = False) -> None:
     if as_json:
         click.echo(msgspec.json.encode(told))
         return
@@ -114,14 +125,9 @@ def _show(told: Report, *, as_json: bool, title: str) -> None:
     stays = Table("stays", "where", "why", box=None, pad_edge=False)
     for one in told.kept:
         stays.add_row(one.what, one.where, one.why)
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 200  # scripts read whole lines
     for room_id in told.chatting:
-        console.print(f"A chat or a request goes on in {room_id}.")
+        click.echo(f"A chat or a request goes on in {room_id}.", err=err)
     if told.accounts:
-        console.print(f"Accounts at the call centre: {', '.join(told.accounts)}")
+        click.echo(f"Accounts at the call centre: {', '.join(told.accounts)}", err=err)
     for table in (counts, stays) if told.found else (stays,):
-        for column in table.columns:
-            column.overflow = "fold"
-        console.print(table)
+        print_table(table, err=err)

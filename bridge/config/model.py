@@ -392,6 +392,8 @@ class Bridge(Served):
     """How rooms are served."""
 
     encryption: Encryption = Encryption()
+    message_status_events: bool = False
+    """Send com.beeper.message_send_status, once what became of a customer's message is known."""
     replica: str = ""
     """Name of this process among several (docs/scaling.md); empty: its host and process id."""
 

@@ -19,7 +19,10 @@ _LIVE_SERVER = """
     source brand tracks map long_voices videos emoji_mode escape_outgoing jsonlib_guard
     show_comments robot.enabled robot.mode robot.km_base_url
 """
-_LIVE_ANYWAY = "retention logging.level bridge.encryption.default bridge.encryption.require"
+_LIVE_ANYWAY = """
+    retention logging.level bridge.encryption.default bridge.encryption.require
+    bridge.message_status_events
+"""
 _LIVE_PART = """
     queues default_queue rating texts bridge.command_prefix bridge.permissions bridge.language
     bridge.timezone bridge.start bridge.callback bridge.tell_agents bridge.limits

@@ -25,7 +25,6 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
 from hashlib import blake2b
 from typing import Literal
 
@@ -37,7 +36,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, RoomId, SessionId
-from bridge.link.budget import Budget
 from bridge.link.gate import LATE, Demand, Gate
 from bridge.link.http_client import (
     SUSPICIONS,
@@ -61,7 +59,7 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import Connection, Flag, Loss, Wire
+from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Token
 from bridge.webchat.codes import ResultCode
@@ -111,8 +109,11 @@ class Shared:
         self.door = door = Door(settings, self.http, facts, clock)
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.budget = Budget()
+        self.pulse = Pulse()
         self.dialling = asyncio.Semaphore(settings.reconnect_limit)
         """Limits how many sockets are being opened at once."""
+        self.turns = asyncio.Semaphore(settings.at_once)
+        """Held by whoever tells the engine something."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
         """Differs for every start of the process."""
         self.ordinals = itertools.count(1)
@@ -173,7 +174,6 @@ class Link:
         self.stranger: tuple[Wire, float] | None = None
         """Where the server said last that it does not know us, and until when we believe it."""
         self._around = around
-        self._note = partial(around.note, account.room_id)
         self._timing = around.settings.timing
         self._backoff = around.backoff()
         self._deliveries = Deliveries(account.room_id, around)
@@ -197,6 +197,9 @@ class Link:
             wire.refuse()
         # Nor does it wait because the other one was refused.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
+
+    def _note(self, event: str, **told: object) -> None:
+        self._around.note(self.account.room_id, event, **told)
 
     def state(self) -> LinkState:
         trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
@@ -256,7 +259,9 @@ class Link:
         due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._absence_due = None
-            await self._around.events.lost(self.account.room_id)
+            async with self._around.turns:  # all links may have been lost in one moment
+                await self._around.events.lost(self.account.room_id)
+                await asyncio.sleep(0)
 
     async def _open(self) -> Wire:
         account = self.account
@@ -321,6 +326,7 @@ class Link:
             # Spread, so that links which came up together do not all ping in one wave.
             ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
             unheard=around.unheard,
+            pulse=around.pulse,
         )
 
     def _turned_away(self, status: int) -> TokenRefused | OpenFailure:
@@ -545,10 +551,11 @@ class Deliveries:
         (key, received, _), events, room_id = push, self._around.events, self._room_id
         while True:
             try:
-                if isinstance(received, bool):
-                    await events.restored(room_id, brief=received)
-                elif isinstance(received, Received):
-                    await events.pushed(room_id, key, received)
+                async with self._around.turns:
+                    if isinstance(received, bool):
+                        await events.restored(room_id, brief=received)
+                    elif isinstance(received, Received):
+                        await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
                 log = _LOG.debug if self._backoff.failures else _LOG.warning
                 log("webchat push not stored", room=room_id, error=type(error).__name__)

@@ -205,6 +205,11 @@ class Links:
             link.demand.release()
             link.gate.dismiss(OpenFailure(FailureReason.NO_TURN, "nobody wants it any more"))
 
+    @property
+    def refused(self) -> str:
+        """Why the server does not take the operator's credentials; "": it does, as far as known."""
+        return self._shared.logins.refused
+
     def states(self) -> list[LinkState]:
         """All links, for people."""
         return [link.state() for link in self._links.values()]

@@ -31,7 +31,7 @@ from bridge.link.settings import LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError, Token
 from bridge.webchat import http
-from bridge.webchat.codes import LoginType, ResultCode
+from bridge.webchat.codes import LoginType, ResultCode, meaning
 from bridge.webchat.write import LocalProtocolError
 
 _Key = tuple[str, str]
@@ -75,6 +75,9 @@ class Logins:
     learnt: Learnt
     clock: Clock
     metrics: LinkMetrics
+    refused: str = ""
+    """Why the server did not take the operator's credentials when they were tried last; "": it did.
+    """
     _refusals: dict[_Key, _Refusal] = field(default_factory=dict)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused: dict[RoomId, str] = field(default_factory=dict)
@@ -143,6 +146,8 @@ class Logins:
                 raise self._refusal(credentials, reply.result)
             for key in (_ALL, credentials.key):
                 self._refusals.pop(key, None)
+            if not credentials.attempt:
+                self.refused = ""
         name, now = self._apart(credentials.login_name), self.clock.now()
         return Token(account.room_id, name, reply.token, now, reply.client_id, cookies)
 
@@ -200,6 +205,7 @@ class Logins:
             _LOG.info("webchat login of a customer's own refused", **told)
         else:
             _LOG.error("webchat login refused", login_name=credentials.login_name, **told)
+            self.refused = f"login refused with {code}: {meaning(code).says}"
         return refusal.failure(now)
 
 

@@ -99,6 +99,9 @@ class LinkSettings:
     """Longest frame that we read: agents' pictures come as base64."""
     reconnect_limit: int = 100
     """Sockets that may be opening at the same time."""
+    at_once: int = 1000
+    """Pushes that may be on their way into the store, and so in one turn of the event loop: where
+    there are other servers so few that theirs do not wait for long behind a burst of this one."""
     timing: Timing = field(default_factory=Timing)
 
     @property

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
@@ -28,7 +29,6 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.model import FailureReason
 from bridge.ids import CallId
-from bridge.link.budget import Budget
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
@@ -51,8 +51,10 @@ TOO_BIG = 1009
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
 PULSE = 0.25
-"""Links look at their silence together, at multiples of these seconds: to wake up for a ping costs
-several times the ping."""
+"""Links do what has its time together, at multiples of these seconds: to wake up for a ping costs
+several times the ping, and a timer of its own is a fortieth of what a link has of memory."""
+EARLY = 0.001
+"""Seconds by which a timer of uvloop may go off too early."""
 _OPEN, _CONT, _TEXT = State.OPEN, Opcode.CONT, Opcode.TEXT
 """Asked for with each frame: to find a member in its enum takes longer than to call a function."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
@@ -89,6 +91,54 @@ class Loss(msgspec.Struct, frozen=True):
     """We ended it over a frame that cannot be read; what it said is lost."""
     unheard: float = 0.0
     """Seconds for which nothing had come when we gave it up as silent."""
+
+
+MOST = 64 << 20
+"""Bytes of one server in memory: four of the longest frames."""
+USUAL = 64 << 10
+"""Bytes of a half-read message over which no link ever ends."""
+SAID_EVERY = 10.0
+"""Seconds from one line in the log about too much of that to the next."""
+
+
+class Budget:
+    """Memory that a server may take by what it says, over all of its links: bytes not stored yet.
+
+    A frame has a longest size, and a link a longest queue; neither bounds what a thousand links
+    take at once. So all messages that are half read, and all pushes that wait for the store, are
+    counted (`taken`, also by others). Once that is more than `MOST`, the half that is largest goes,
+    with its link; and who has a push that waits is not read until it is stored. What is usual in
+    size fits in either way, so links on which people talk do not notice.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self.taken = 0
+        self._halves: dict[Callable[[], None], int] = {}
+        """Bytes of each message that is half read, by how to give it up."""
+        self._quiet_until = 0.0
+
+    @property
+    def spent(self) -> bool:
+        return self.taken > self._most
+
+    def half(self, size: int, give_up: Callable[[], None]) -> None:
+        """So many bytes of a message are there, and not its end; 0: it is whole, or gone."""
+        before = self._halves.pop(give_up, 0)
+        if size:
+            self._halves[give_up] = size
+        self.taken += size - before
+        if size > before and self.spent:
+            largest = max(self._halves, key=self._halves.__getitem__)
+            if (held := self._halves[largest]) > USUAL:
+                self._say(held)
+                largest()
+
+    def _say(self, held: int) -> None:
+        if (now := time.monotonic()) >= self._quiet_until:
+            self._quiet_until = now + SAID_EVERY
+            log = structlog.get_logger("bridge.link.links")
+            log.warning("webchat sends more than fits into memory", most=self._most, frame=held)
 
 
 class Connection(ClientConnection):
@@ -195,6 +245,47 @@ class Connection(ClientConnection):
         self.on_end()
 
 
+class Pulse:
+    """Timer of all sockets of a server: each waits for one moment at most."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, set[Wire]] = {}
+        """By the moment, in multiples of `PULSE`."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self, wire: Wire, moment: float) -> None:
+        """Have `wire.look` called soon after that moment, in loop time, if not before."""
+        number = math.ceil(moment / PULSE)
+        if wire.woken_at is not None:
+            if wire.woken_at <= number:
+                return
+            self.forget(wire)
+        wire.woken_at = number
+        self._waiting.setdefault(number, set()).add(wire)
+        if self._timer is None or number * PULSE < self._timer.when():
+            self._set(number)
+
+    def forget(self, wire: Wire) -> None:
+        if wire.woken_at is not None:
+            self._waiting[wire.woken_at].remove(wire)
+            wire.woken_at = None
+
+    def _set(self, number: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(number * PULSE, self._beat)
+
+    def _beat(self) -> None:
+        loop, self._timer = asyncio.get_running_loop(), None
+        reached = (loop.time() + EARLY) / PULSE
+        for number in [one for one in self._waiting if one <= reached]:
+            for wire in self._waiting.pop(number):
+                wire.woken_at = None
+                loop.call_soon(wire.look)
+        if self._waiting:
+            self._set(min(self._waiting))
+
+
 @dataclass(eq=False, repr=False)
 class Wire:
     """One open socket and those who wait for its replies.
@@ -212,6 +303,9 @@ class Wire:
     """Seconds of silence after which to ping, and between two heartbeats."""
     unheard: Callable[[str], None]
     """Is told the kind of what is ignored."""
+    pulse: Pulse
+    woken_at: int | None = None
+    """The pulse's own note."""
 
     def __post_init__(self) -> None:
         self._timing = self.settings.timing
@@ -234,9 +328,7 @@ class Wire:
         self._opened = self._loop.time()
         self._up_since: float | None = None
         self._unheard = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        """Goes off at `_due`: the first reply is overdue, or the silence is to be looked at."""
-        self._due = self._look_due = math.inf
+        self._look_due = math.inf
         self._asked = -math.inf
         """When the last ping or heartbeat was due; nothing need have been heard before one was."""
         self._beat_due = self._opened + self.ping_after
@@ -326,8 +418,7 @@ class Wire:
         patient = isinstance(command, _CONTENT)
         deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
-        if deadline < self._due:
-            self._set_timer(deadline)
+        self.pulse.wake(self, deadline)
         return frame
 
     def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[frames.Reply]) -> None:
@@ -403,15 +494,9 @@ class Wire:
             self._drained.set()
         return waiter
 
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._due = when
-        self._timer = None if when == math.inf else self._loop.call_at(when, self._time_out)
-
-    def _time_out(self) -> None:
-        """Timer callback: fail the calls whose replies are overdue, and look at the silence."""
-        now = self._loop.time()
+    def look(self) -> None:
+        """Fail the calls whose replies are overdue, most often none, and look at the silence."""
+        now = self._loop.time() + EARLY
         late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
         for call_id in late:
             self._protocol.forget(call_id)
@@ -420,11 +505,11 @@ class Wire:
             # Nothing more can be had of this socket: it is ended, so that another is opened.
             self._shut = True
             self._socket.transport.abort()
-        if now > self._look_due - 0.001:
-            self._look(now)
+        if now >= self._look_due:
+            self._watch(now)
         first = min((one.deadline for one in self._waiters.values()), default=math.inf)
-        # uvloop rounds to whole ms: a shorter sleep is none, and is repeated a hundred times.
-        self._set_timer(max(now + 0.001, min(first, self._look_due)))
+        if (due := min(first, self._look_due)) < math.inf:
+            self.pulse.wake(self, due)
         for one in overdue:
             silent = _no_answer("no reply on a link that stood", FailureReason.SILENT)
             one.settle(silent if one.patient else _no_answer("no reply in time"))
@@ -465,7 +550,7 @@ class Wire:
                 self._up_since = self._loop.time()
                 up(self)
             self._look_due = self._opened + self.ping_after
-            self._set_timer(min(self._due, self._look_due))
+            self.pulse.wake(self, self._look_due)
             await self._over.wait()
             # The replies to what was written before: each says for certain what became of it.
             await self._drained.wait(self._timing.settle)
@@ -473,7 +558,7 @@ class Wire:
             self._told.set()
             await self.close()
             self._look_due = math.inf
-            self._set_timer(math.inf)
+            self.pulse.forget(self)
             self.lost(_close_code(self._socket))
         if self._socket.fault is not None:
             raise self._socket.fault
@@ -519,7 +604,7 @@ class Wire:
                 assert isinstance(pong, asyncio.Future)  # noqa: S101 - the library promises less
                 await self._over.wait(other=pong)
 
-    def _look(self, now: float) -> None:
+    def _watch(self, now: float) -> None:
         """Send the ping or heartbeat that is due; abort a socket that was silent after the last."""
         heard = self._socket.heard
         if self._over.is_set():
@@ -534,12 +619,12 @@ class Wire:
             return
         beats = self.learnt.has(Feature.HEARTBEAT)
         due = min(heard + self.ping_after, self._beat_due if beats else math.inf)
-        if now < due - 0.001:
-            self._look_due = _pulse(due)
+        if now < due:
+            self._look_due = due
             return
-        self._asked = now
-        self._look_due = _pulse(now + min(self._timing.ping_wait, self._timing.reply))
-        if beats and now > self._beat_due - 0.001:
+        self._asked = now - EARLY
+        self._look_due = now + min(self._timing.ping_wait, self._timing.reply)
+        if beats and now >= self._beat_due:
             self._beat_due = now + self.ping_after
             call_id = CallId(next(self._own))
             if self.write_now(call_id, frames.Heartbeat(), self.learnt.keys, self._beaten):
@@ -554,10 +639,6 @@ class Wire:
             self.learnt.beat(answered=True)
         elif not self._over.is_set():
             self.learnt.beat(answered=False)
-
-
-def _pulse(moment: float) -> float:
-    return math.ceil(moment / PULSE) * PULSE
 
 
 def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:

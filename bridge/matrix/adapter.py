@@ -340,6 +340,12 @@ class MatrixAdapter:
         content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
         return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
 
+    async def tell_status(
+        self, room_id: RoomId, sender: UserId, status: ports.Status, txn_id: str
+    ) -> None:
+        content, own = render.status_content(status), await self._own(txn_id, sender)
+        await self.homeserver.send(sender, room_id, render.STATUS, content, own)
+
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
     ) -> EventId:

@@ -55,6 +55,8 @@ SLOWEST_BODY = 120.0
 LONG_BODY = 256 * 1024
 """Bytes over which a transaction takes one of `LONG_TURNS`: for a while it is in memory thrice."""
 LONG_TURNS = 2
+HELD = 2_000
+"""ms after which the homeserver has not just handed an event over, but tried in vain before."""
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
@@ -130,6 +132,8 @@ class Endpoint:
     """Further pages of the same port, by path: for anybody, without a token."""
     folders: Mapping[str, Page] = field(default_factory=dict)
     """Who answers everything below a path, and checks who asks by itself."""
+    held: Callable[[], None] | None = None
+    """Is told of events that the homeserver has kept for more than `HELD`."""
     timing: Callable[[str], Observer] | None = None
     """For a type of event, takes the seconds until one was stored."""
 
@@ -189,6 +193,8 @@ class Endpoint:
         with suppress(ConnectionError):  # aiohttp finds out by itself that nobody listens
             await answer.prepare(request)
             await answer.write_eof()
+        if self.held is not None and any(_age(event) > HELD for _, _, event in events):
+            self.held()
         if self.timing is not None:
             took = perf_counter() - began
             for _, _, event in events:
@@ -314,6 +320,13 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
 def is_id(text: str) -> bool:
     """False for what is no id of a user, room or event: no database could be asked about it."""
     return 0 < len(text) <= _LONGEST_ID and "\0" not in text
+
+
+def _age(event: Raw) -> float:
+    """For how many ms the homeserver has known the event, as it says itself."""
+    unsigned = event.get("unsigned")
+    age = unsigned.get("age") if isinstance(unsigned, dict) else None
+    return age if isinstance(age, int | float) else 0
 
 
 def _done() -> web.Response:

@@ -4,9 +4,10 @@ A homeserver that dies may forget which events an application service still was 
 1.163 keeps them in memory between noting its own position and writing the transaction down, and a
 transaction that it wrote while it took us for dead may wait until it does so again (both measured).
 
-So after each of our starts and each absence of the homeserver, we look at the ends of the rooms in
-which people talk, three times, the later ones for what it is still about to hand over, and no
-further back than to an event that we know, to our own joining, or by `reach`.
+So after each of our starts, each absence of the homeserver, and whenever it hands over what it has
+kept (it took us for dead, or we had no database), we look at the ends of the rooms in which people
+talk, three times, the later ones for what it is still about to hand over, and no further back than
+to an event that we know, to our own joining, or by `reach`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bridge.matrix.events import is_membership, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import first_of, slept
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
 
@@ -45,6 +47,8 @@ class CatchUp:
 
     outage: asyncio.Event
     """Set when the homeserver could not be reached; cleared here."""
+    held: asyncio.Event
+    """Set when it handed over what it had kept for a while; cleared here."""
     homeserver: Homeserver
     is_ours: Callable[[str], bool]
     known: Callable[[EventId], Awaitable[bool]]
@@ -59,21 +63,12 @@ class CatchUp:
     async def run(self) -> None:
         while True:
             await self._until_back()
+            self.held.clear()
             for pause in LOOKS:
-                if not await self._quiet_for(pause):
-                    break
+                if not await slept(self.clock, pause, self.outage):
+                    break  # it has gone away meanwhile
                 await self._look()
-            await self.outage.wait()
-
-    async def _quiet_for(self, seconds: float) -> bool:
-        """Wait; False, and at once, if the homeserver goes away meanwhile."""
-        async with asyncio.TaskGroup() as tasks:
-            work = self.clock.sleep(seconds), self.outage.wait()
-            waits = [tasks.create_task(wait) for wait in work]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-        return not self.outage.is_set()
+            await first_of(self.outage.wait(), self.held.wait())
 
     async def _until_back(self) -> None:
         while True:

@@ -18,7 +18,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -200,7 +200,9 @@ _quoted = lru_cache(4_096)(partial(quote, safe=""))
 
 
 def _room(room_id: RoomId, *parts: str) -> str:
-    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
+    # What a call names beside the room, most often an id, does not come again.
+    others = [quote(part, safe="") for part in parts]
+    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *others])
 
 
 def _mark(user: UserId) -> str:
@@ -234,11 +236,15 @@ class Homeserver:
         self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
         self._beside: list[Homeserver] = []
+        self._places: AbstractAsyncContextManager[object] = nullcontext()
 
-    def beside(self, session: aiohttp.ClientSession) -> Homeserver:
-        """The same with connections of its own, for which nobody else's requests wait."""
+    def beside(self, session: aiohttp.ClientSession, at_once: int) -> Homeserver:
+        """The same with connections of its own, for which nobody else's requests wait. It sends so
+        many events at a time: no more wait at the homeserver before those of others.
+        """
         other = Homeserver(session, self._address, self._token, self._users, self._outage)
         other.foreign = self.foreign
+        other._places = asyncio.Semaphore(at_once)
         other.use_device(self._device)
         for user, token in self._tokens.items():
             other.use_token(user, token)
@@ -508,7 +514,8 @@ class Homeserver:
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
         path = _room(room_id, "send", kind, txn_id)
-        reply = await self.fast_request("PUT", path, content, user)
+        async with self._places:
+            reply = await self.fast_request("PUT", path, content, user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
             raise Unavailable("send answered without an event id")

@@ -23,7 +23,7 @@ from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
-from bridge.rooms.ports import EditableNotice, NoticeText, Poll
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.read import locate
@@ -186,6 +186,19 @@ def poll_content(poll: Poll) -> Content:
 
 def reaction_content(target: EventId, sign: str) -> Content:
     return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
+
+
+STATUS = "com.beeper.message_send_status"
+
+
+def status_content(told: Status) -> Content:
+    relation = {"rel_type": "m.reference", "event_id": told.event_id}
+    content: Content = {"m.relates_to": relation, "network": told.network, "m.mentions": {}}
+    content["status"] = "SUCCESS"
+    if told.why:
+        content["status"] = "FAIL_RETRIABLE" if told.again else "FAIL_PERMANENT"
+        content |= {"reason": "m.event_not_handled", "error": told.why}
+    return content
 
 
 def panel_content(host: UserId, url: str, name: str) -> Content:

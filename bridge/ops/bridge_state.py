@@ -32,12 +32,21 @@ class StateReports:
     """Tells `endpoint` how the bridge is, while `run` runs and `mine` says that it is ours to do.
 
     `token`: the application service's, by which an endpoint of mautrix bridges knows who reports.
+    `refused`: why a call centre, by its part, does not take our credentials; empty if it does.
     """
 
     def __init__(
-        self, endpoint: str, token: str, health: Health, clock: Clock, mine: Callable[[], bool]
+        self,
+        endpoint: str,
+        token: str,
+        health: Health,
+        clock: Clock,
+        mine: Callable[[], bool],
+        *,
+        refused: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._endpoint, self._health, self._clock, self._mine = endpoint, health, clock, mine
+        self._refused = refused
         self._headers = {"Authorization": f"Bearer {token}"}
         self._sent: dict[str, Report] = {}
         self._log = structlog.get_logger("bridge.ops")
@@ -62,7 +71,7 @@ class StateReports:
         """Reports that say something else than before, or whose predecessors grow old."""
         now = self._clock.now() // 1000
         due = []
-        for report in reports(self._health.parts()):
+        for report in reports(self._health.parts(), self._refused):
             before = self._sent.get(str(report.get("remote_id")))
             # Not the message: the same trouble may be worded anew at each probe.
             same = before is not None and all(before.get(key) == report.get(key) for key in TELLING)
@@ -84,16 +93,18 @@ class StateReports:
         return ""
 
 
-def reports(parts: Mapping[str, tuple[str, str | None]]) -> Iterator[Report]:
+def reports(
+    parts: Mapping[str, tuple[str, str | None]], refused: Callable[[str], str]
+) -> Iterator[Report]:
     """The bridge's own state, then each call centre's; `parts` as of `Health.parts`."""
     ours = {part: why for part, (_, why) in parts.items() if not part.startswith("webchat")}
     trouble = next(((part, why) for part, why in ours.items() if why), None)
     whole: Report = {"state_event": "RUNNING", "source": "bridge"}
     if trouble is not None:
         lost, said = trouble
-        refused = REFUSED in said
-        whole["state_event"] = "BAD_CREDENTIALS" if refused else "UNKNOWN_ERROR"
-        whole |= {"error": f"{lost}-{'refused' if refused else 'unreachable'}", "message": said}
+        denied = REFUSED in said
+        whole["state_event"] = "BAD_CREDENTIALS" if denied else "UNKNOWN_ERROR"
+        whole |= {"error": f"{lost}-{'refused' if denied else 'unreachable'}", "message": said}
     elif None in ours.values():
         whole["state_event"] = "STARTING"
     yield whole
@@ -104,5 +115,8 @@ def reports(parts: Mapping[str, tuple[str, str | None]]) -> Iterator[Report]:
         if why:
             remote |= {"error": "webchat-unreachable", "message": why}
             yield {"state_event": "TRANSIENT_DISCONNECT", **remote}
+        elif said := refused(part):
+            remote |= {"error": "webchat-refused", "message": f"{place}: {said}"}
+            yield {"state_event": "BAD_CREDENTIALS", **remote}
         else:
             yield {"state_event": "CONNECTING" if why is None else "CONNECTED", **remote}

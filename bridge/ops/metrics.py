@@ -28,13 +28,14 @@ from prometheus_client.exposition import generate_latest
 
 from bridge.ids import QueueId
 from bridge.rooms.record import Chat
-from bridge.rooms.store import Backlog, Depth
+from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 
 RECENT = 1000
 """Chats whose waits are remembered, for a plot."""
 STOOD_STILL = 5.0
 """Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DEAD = Outcome.DEAD.value
 _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -103,22 +104,30 @@ class Metrics:
 
     def _waiting(self, gauge: partial[Gauge]) -> None:
         """What waits in the store."""
-        self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
-        self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
+        whose, lane = ["enterprise"], ["enterprise", "lane"]
+        self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet", whose)
+        self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs", whose)
         unsent = "Effects not carried out yet (lanes `webchat`, `matrix`, `aside`: history, robot)"
-        self.outbox_depth = gauge("outbox_depth", unsent, ["lane"])
+        self.outbox_depth = gauge("outbox_depth", unsent, lane)
         oldest = "Age of the oldest of these effects"
-        self.outbox_age = gauge("outbox_age_seconds", oldest, ["lane"])
-        self.dead_letters = gauge("dead_letters", "What was given up and waits for the operator")
+        self.outbox_age = gauge("outbox_age_seconds", oldest, lane)
+        given_up = "What was given up and waits for the operator"
+        self.dead_letters = gauge("dead_letters", given_up, whose)
+        self._backlog: dict[tuple[str, str], Depth] = {}
 
     def backlog(self, backlog: Backlog, now: int) -> None:
         """Show what waits in the store; `now`: ms since the epoch."""
-        self.inbox_depth.set(backlog.inbox.count)
-        self.inbox_age.set(_age(backlog.inbox, now))
-        for lane, depth in backlog.outbox.items():
-            self.outbox_depth.labels(lane.value).set(depth.count)
-            self.outbox_age.labels(lane.value).set(_age(depth, now))
-        self.dead_letters.set(backlog.dead_letters)
+        self._backlog = dict.fromkeys(self._backlog, Depth()) | dict(backlog)
+        for labels, depth in self._backlog.items():
+            enterprise, what = labels
+            if what == _DEAD:
+                self.dead_letters.labels(enterprise).set(depth.count)
+            elif what == INBOX:
+                self.inbox_depth.labels(enterprise).set(depth.count)
+                self.inbox_age.labels(enterprise).set(_age(depth, now))
+            else:
+                self.outbox_depth.labels(*labels).set(depth.count)
+                self.outbox_age.labels(*labels).set(_age(depth, now))
 
     def chats(self, counted: Mapping[tuple[str, str, QueueId], int]) -> None:
         """Show how many there are by enterprise, phase, queue; none where there were some, is 0."""
@@ -127,6 +136,8 @@ class Metrics:
             self.sessions.labels(*labels).set(number)
 
     def of(self, enterprise: str) -> Measured:
+        kinds = (INBOX, *(lane.value for lane in Lane), _DEAD)
+        self._backlog |= {(enterprise, what): Depth() for what in kinds}
         return Measured(self, enterprise)
 
     def render(self) -> bytes:

@@ -18,9 +18,10 @@ from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FailureReason, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.rooms import cards, reports, transcripts
-from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
+from bridge.rooms.ports import Account, CallFailure, Refused, Status, Unavailable
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
 from bridge.rooms.room import Room
+from bridge.rooms.rules import bridge_state_of
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
@@ -34,7 +35,9 @@ from bridge.rooms.visit import (
     TellChanges,
     TellFigures,
     TellHistory,
+    TellStatus,
     TryLogin,
+    can_be_sent_again,
     load_effect,
 )
 from bridge.webchat.codes import ResultCode
@@ -86,6 +89,9 @@ class AsideLane:
                 asked = effect.event_id
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await _patiently(room, show, SOON, said)
+            case TellStatus():
+                tell = partial(tell_status, around, room.record, effect)
+                return await _patiently(room, tell, SOON, None)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
@@ -167,6 +173,14 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
         code = ResultCode.FAILURE if failure.code is None else failure.code
         return LoginTried(order.event_id, order.login, "login.refused", int(code))
     return LoginTried(order.event_id, order.login)
+
+
+async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
+    """Say what became of a message, as bridges of mautrix's do; without a word of it."""
+    network, _ = bridge_state_of(around.rules, record)
+    status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
+    txn_id = f"status.{told.event_id}.{told.why}"
+    await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
 async def show_panel(

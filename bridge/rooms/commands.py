@@ -296,8 +296,10 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     action, rest = _action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
-    if action == other == "reset" and len(rest) <= keys and {*map(folded, rest)} <= {*BY_COMMAND}:
-        return ("reset", *map(folded, rest))
+    names = tuple(map(folded, rest))
+    known = all(one in BY_COMMAND or one.startswith("text.") for one in names)
+    if action == other == "reset" and len(rest) <= keys and known:
+        return ("reset", *names)
     return (action,) if action in {"show", other} and not rest else None
 
 
@@ -390,7 +392,7 @@ def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> P
     command = COMMANDS[parsed.verb]
     if not command.outside:
         raise BadOrder("order.inside", {"command": parsed.verb})
-    if record.membership is not Membership.JOINED:
+    if record.membership is not Membership.JOINED or record.gone_at is not None:
         raise BadOrder("order.not_served", {})
     if rules.encryption.require and not (record.encrypted or command.in_clear):
         raise BadOrder("order.in_clear", {})
@@ -400,8 +402,9 @@ def check_order(record: RoomRecord, rules: Rules, words: str, now: int = 0) -> P
 
 def ordered(visit: Visit, order: Order) -> None:
     """Carry out an order that came from outside the room, and was in order when it came."""
-    parsed = _parse_words(_split(order.words.split()))
-    if isinstance(parsed, Malformed) or visit.record.membership is not Membership.JOINED:
+    parsed, record = _parse_words(_split(order.words.split())), visit.record
+    there = record.membership is Membership.JOINED and record.gone_at is None
+    if isinstance(parsed, Malformed) or not there:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
     if COMMANDS[parsed.verb].outside == "acts":
@@ -544,14 +547,12 @@ def _offer_queues(visit: Visit, call: Call) -> None:
 
 
 def _hours(visit: Visit, call: Call) -> None:
-    match call.words[0]:
-        case "set":
-            _change("hours", "hours.shown", visit, call)
-        case "reset":
-            change(visit, unset("hours", visit.record.settings), call.by)
-            _answer(visit, call, "hours.shown", **shown_settings(visit))
-        case _:
-            _answer(visit, call, "hours.shown", **shown_settings(visit))
+    if call.words[0] == "reset":
+        change(visit, unset("hours", visit.record.settings), call.by)
+    if call.words[0] == "set":
+        _change("hours", "hours.shown", visit, call)
+    else:
+        _answer(visit, call, "hours.shown", **shown_settings(visit))
 
 
 def _undo(visit: Visit, call: Call) -> None:
@@ -584,10 +585,8 @@ def _config(visit: Visit, call: Call) -> None:
         case "set":
             _change(call.words[1], "config.taken", visit, call)
         case "reset":
-            settings = RoomSettings()
-            for key in call.words[1:]:
-                settings = unset(key, visit.record.settings)
-            change(visit, settings, call.by)
+            keys, mine = call.words[1:], visit.record.settings
+            change(visit, unset(keys[0], mine) if keys else RoomSettings(), call.by)
             _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
             _answer(visit, call, "config.shown", **shown_settings(visit))

@@ -2,8 +2,8 @@
 
 Idle rooms cost a row and at most a cache entry, never a task. What all rooms have to write is
 committed together, one group after the other, and acknowledged when it is durable. A start goes on
-with whatever the last process left undone. Twice a minute the store is asked which rooms have work:
-an operator may have put a dead letter back, or an answer of the database may have got lost.
+with whatever the last process left undone. Twice a minute the store is asked which rooms have work,
+for an answer of the database may have got lost; and at once when a command line has written to it.
 """
 
 from __future__ import annotations
@@ -82,8 +82,12 @@ MOST_LIVELY = 500
 """Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
 """Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
-SWEEP_EVERY = 3.0
-"""Seconds between two looks for work of other processes, whose notice got lost or never was."""
+SWEEP_EVERY = 30.0
+"""Seconds between two looks for work that nobody has told us of."""
+SWEEP_SHARED = 3.0
+"""The same where other processes store work for our rooms: a notice of theirs may get lost."""
+LISTEN_EVERY = 1.0
+"""Seconds between two looks whether somebody beside us, a command line, has written at all."""
 DRAIN_LOOK = 0.01
 """Seconds between two looks at rooms that are to be handed over, or come to their end."""
 
@@ -205,16 +209,24 @@ class Engine:
                 self.due(room_id, moment)
 
     async def _sweep(self) -> None:
+        store, waited = self._around.store, 0.0
+        every = SWEEP_EVERY if self._others is None else SWEEP_SHARED
         while True:
-            await self._around.clock.sleep(SWEEP_EVERY)
+            await self._around.clock.sleep(LISTEN_EVERY)
+            waited, told = waited + LISTEN_EVERY, False
+            with suppress(StoreError):
+                told = await store.written_beside()
+            if not told and waited < every:
+                continue
+            waited = 0.0
             try:
-                busy = await self._around.store.busy_rooms()
+                busy = await store.busy_rooms()
             except StoreError as error:
                 self._log.warning("the database did not answer", why=str(error))
                 continue
             for room_id in filter(self._is_ours, busy):
                 room = self._rooms.get(room_id)
-                if room is None or room.idle:
+                if told or room is None or room.idle:
                     self._room(room_id).look()
 
     async def stop(self, patience: float) -> None:
@@ -395,7 +407,9 @@ class Engine:
             ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
         else:
             for room_id, came in by_room.items():
-                if self._is_ours(room_id):
+                if room_id in self._erasing:
+                    ticket.failed[room_id] = StoreError("it waits until the room is erased")
+                elif self._is_ours(room_id):
                     self._room(room_id).take(came, ticket)
                 else:
                     elsewhere.append(room_id)
@@ -463,7 +477,7 @@ class Engine:
                 raise answer
             else:
                 known += not answer
-        if self._is_ours(room_id):
+        if self._is_ours(room_id) and room_id not in self._erasing:
             self._room(room_id).look()
         return known
 
@@ -671,6 +685,7 @@ class Engine:
 
     async def _erase(self, room: Room) -> None:
         room_id, around = room.room_id, self.enterprise(room.record.enterprise).around
+        now = around.clock.now()
         try:
             await around.link.leave([room_id])  # what was read from it is stored first
             if self._rooms.get(room_id) is not room:
@@ -681,7 +696,7 @@ class Engine:
             around.matrix.forget(places)
             if left is None:
                 around.upgrades.drop(room_id)
-            now, erase = around.clock.now(), around.store.eraser.erase_room
+            erase = around.store.eraser.erase_room
             await erase(room_id, places, now, record=left is None)
             if left is not None:
                 row = stored_as(left, room.revision)

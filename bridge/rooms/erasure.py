@@ -45,7 +45,7 @@ _IN_COMPANY = "lines in rooms of several people"
 LOOK = 0.5
 """Seconds between two looks whether the owners of rooms have carried out their orders."""
 PATIENCE = 90.0
-"""Seconds that they get: a chat has a minute to end, and the order is found some seconds late."""
+"""Seconds that they get: a chat has a minute to end, and the order may be found late."""
 
 ENDING = 60_000
 """ms that a room which is to be erased gets to end its chat and to leave."""

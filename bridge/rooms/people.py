@@ -99,7 +99,8 @@ def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...
     """
     record = visit.record
     if record.gone_at is not None and not record.stays:
-        return  # in a moment it is a room like any other
+        visit.ask(LeaveRoom((invitation.whom,)))  # in a moment it is a room like any other
+        return
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and invitation.whom != record.host:
         visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
@@ -689,9 +690,10 @@ def upgraded(visit: Visit, into: RoomId | None) -> None:
 
 
 def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = None) -> None:
-    """End the conversation and leave, without a word; then all of the room goes (`Room.erasable`).
+    """End the conversation and leave, with a word; then all of the room goes (`Room.erasable`).
 
-    What was on its way to us when we left comes in the next moment, and goes as well.
+    What was on its way to us when we left comes in the next moment, and goes as well. Where we
+    stay, that is answered.
     """
     record = visit.record
     _end_conversation(visit)
@@ -699,6 +701,8 @@ def to_be_erased(visit: Visit, order: EraseRoom, redacted: RedactAll | None = No
         visit.ask(redacted)
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
     if served and not order.stay:
+        if record.membership is Membership.JOINED:
+            visit.say("room.erased")
         _leave(visit, LeaveRoom((record.host,), former=record.matrix_id))
     gone_at = visit.now + ERASED_AFTER if record.gone_at is None else record.gone_at
     visit.set(gone_at=gone_at, stays=served and order.stay, upgrade=None)

@@ -315,6 +315,18 @@ class Poll(msgspec.Struct, frozen=True):
     """All of it for clients without polls, and what to do there."""
 
 
+class Status(msgspec.Struct, frozen=True):
+    """What became of a person's message."""
+
+    event_id: EventId
+    network: str
+    """The bridge, as state key of `m.bridge`."""
+    why: str = ""
+    """Key of the sentence that says why it failed; empty: it was delivered."""
+    again: bool = False
+    """It may do better the next time."""
+
+
 class Recorded(msgspec.Struct, frozen=True):
     event_id: EventId
     sender: UserId
@@ -401,6 +413,11 @@ class MatrixPort(Protocol):
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
+
+    async def tell_status(
+        self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
+    ) -> None:
+        """Send `com.beeper.message_send_status`, in clear: it holds no words."""
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

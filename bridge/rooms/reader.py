@@ -164,7 +164,7 @@ def receive(
         return
     match meaning:
         case Withdrew() | Reacted() | PollAnswered():
-            if visit.record.membership is _JOINED:
+            if visit.record.membership is _JOINED and visit.record.gone_at is None:
                 _gestured(visit, meaning, received, facts)
         case Invited():
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
@@ -230,10 +230,16 @@ def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
-    """True if this person's messages are carried; who has no permission is told so."""
+    """True if this person's messages are carried; who has no permission is told so.
+
+    In a room that is just being erased nobody's are, and they are told that.
+    """
     if visit.record.membership is not _JOINED:
         return False
     permission = visit.rules.permission(sender)
+    if permission in SERVED and visit.record.gone_at is not None:
+        visit.say("room.erasing", reply_to=event_id)
+        return False
     if permission in SERVED:
         return True
     if permission is Permission.NONE and people.to_be_told(visit, sender):

@@ -252,7 +252,7 @@ class RoomSettings(Value, frozen=True):
     hours: str | None = None
     """Opening hours, as of a queue in the config."""
     texts: tuple[tuple[str, str], ...] = ()
-    """Sentences of the room's own: names of `rules.TEXTS`, each with its words."""
+    """Sentences of the room's own: names as of `rules.TEXTS`, each with its words."""
     enterprise: str | None = None
     """Of those that share the bot; it is followed while there is no chat (`people.settled`)."""
 

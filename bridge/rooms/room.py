@@ -577,7 +577,7 @@ class Room:
                 now = now and one.key is None and self._reader.now(visit, one)
             if now:
                 free = draft.record is None and not self._loops.stopping
-                implied = free and visit.record == taken(self.record)
+                implied = free and not visit.effects and visit.record == taken(self.record)
                 self._adopt(visit, entries_of(visit.effects), implied=implied)
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)

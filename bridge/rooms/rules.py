@@ -32,7 +32,9 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
     "nobody": ("status.5", "result.-5"),
     "ended": ("chat.ended", "chat.ended_command"),
 }
-"""Sentences that a room may have its own of, and the keys in whose place each stands."""
+"""Sentences that a room may have its own of, and the keys in whose place each stands.
+
+One for a language is named so: `greeting.en`; it goes before the one for all."""
 _OWN = {key: name for name, keys in TEXTS.items() for key in keys}
 IN_TEXTS = frozenset({"queue", "prefix"})
 """Placeholders that they may use."""
@@ -44,6 +46,8 @@ ENTERPRISE = "enterprise"
 """A further one, where several call centres share a bot."""
 LONGEST_SENTENCE, LONGEST_HOURS = 500, 300
 """Characters of a room's own."""
+LONGEST_TEXTS = 3_600
+"""Of all its sentences: the record has them, and a reset can be undone (`visit.LONGEST_UNDONE`)."""
 SOURCES = tuple(source.value for source in Source)
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
@@ -86,6 +90,8 @@ class Rules(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     encryption: Encryption = Encryption()
     tell: TellAgents = TellAgents()
+    status_events: bool = False
+    """Clients are told by an event what became of each message."""
     policy: Policy = Policy()
     texts: Texts = Texts()
     ratings: tuple[RatingOption, ...] = ()
@@ -169,8 +175,10 @@ class Rules(msgspec.Struct, frozen=True):
 
         When a queue opens again is said in any case.
         """
-        own = dict(record.settings.texts).get(_OWN.get(key, "")) if record.settings.texts else None
-        said = ""
+        own, said = None, ""
+        if record.settings.texts and key in _OWN:
+            texts, language = dict(record.settings.texts), self.language_for(record)
+            own = texts.get(f"{_OWN[key]}.{language}", texts.get(_OWN[key]))
         if own is not None:
             queue = args.get("queue", self.queue_name(self.queue_for(record)))
             said = own.format_map({"queue": queue, "prefix": self.prefix})
@@ -345,13 +353,24 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
 
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """One setting as the operator's config has it. Raises BadOrder: there is no such key."""
-    if key not in (*BY_COMMAND, ENTERPRISE):
-        raise _bad_key(key)
-    if key.startswith("text."):
-        name = key.removeprefix("text.")
+    if (name := text_named(key)) is not None:
         return replace(settings, texts=tuple(one for one in settings.texts if one[0] != name))
+    if key not in (*KEYS[:-1], ENTERPRISE):
+        raise _bad_key(key)
     field = "source" if key == "from" else key
     return replace(settings, **{field: getattr(RoomSettings(), field)})
+
+
+def text_named(key: str) -> str | None:
+    """The name of a sentence that `text.greeting` or `text.greeting.zh` sets; None: of none.
+
+    Raises BadOrder: there is no such language.
+    """
+    text, _, whole = key.partition(".")
+    name, dot, language = whole.partition(".")
+    if text != "text" or name not in TEXTS:
+        return None
+    return f"{name}.{_language('language', language)}" if dot else name
 
 
 def _bad_key(key: str, known: tuple[str, ...] = BY_COMMAND) -> BadOrder:
@@ -370,8 +389,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         case "from":
             return replace(settings, source=_one_of(key, value, SOURCES))
         case "language":
-            meant = nearest(value) if isinstance(value, str) else None
-            return replace(settings, language=_one_of(key, meant or value, LANGUAGES))
+            return replace(settings, language=_language(key, value))
         case "start":
             return replace(settings, start=_one_of(key, value, STARTS))
         case "paused" if isinstance(value, bool):
@@ -387,10 +405,11 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
             return settings
         case "texts":
             raise _bad_value(key, value, tuple(TEXTS))
-        case _ if key in BY_COMMAND:
-            others = dict(unset(key, settings).texts)
-            others[key.removeprefix("text.")] = _sentence(key, value)
-            return replace(settings, texts=tuple(sorted(others.items())))
+        case _ if (name := text_named(key)) is not None:
+            others = [one for one in settings.texts if one[0] != name]
+            left = LONGEST_TEXTS - sum(len(sentence) for _, sentence in others)
+            mine = name, _sentence(key, value, min(LONGEST_SENTENCE, left))
+            return replace(settings, texts=tuple(sorted((*others, mine))))
         case _:
             raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
 
@@ -421,19 +440,24 @@ def _hours(value: object) -> str:
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
 
 
-def _sentence(key: str, value: object) -> str:
+def _sentence(key: str, value: object, limit: int) -> str:
     """A sentence of the room's own, on one line, with no sign that is not seen."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
     sentence = " ".join(_TURNS.sub("", "".join(seen)).split())
     try:
-        fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
+        fits = 0 < len(sentence) <= limit and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # braces that do not match, or hold more than a name
         fits = False
     if not fits:
         names = tuple(f"{{{name}}}" for name in sorted(IN_TEXTS))
-        raise BadOrder("config.bad_text", {"key": key, "limit": LONGEST_SENTENCE, "names": names})
+        raise BadOrder("config.bad_text", {"key": key, "limit": limit, "names": names})
     return sentence
+
+
+def _language(key: str, value: object) -> str:
+    meant = nearest(value) if isinstance(value, str) else None
+    return _one_of(key, meant or value, LANGUAGES)
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:

@@ -340,12 +340,15 @@ class Depth(msgspec.Struct, frozen=True):
     oldest: int | None = None
     """ms since the epoch."""
 
+    def __add__(self, other: Depth) -> Depth:
+        times = [one.oldest for one in (self, other) if one.oldest is not None]
+        return Depth(self.count + other.count, min(times, default=None))
 
-class Backlog(msgspec.Struct, frozen=True):
-    inbox: Depth
-    outbox: Mapping[Lane, Depth]
-    """Every lane is in it."""
-    dead_letters: int
+
+INBOX = "inbox"
+Backlog = Mapping[tuple[str, str], Depth]
+"""By enterprise as the records name it, and `INBOX`, a lane's value or that of `Outcome.DEAD`: what
+there is of it."""
 
 
 class StoreError(Exception):
@@ -442,6 +445,9 @@ class StorePort(Protocol):
 
     async def busy_rooms(self) -> list[RoomId]:
         """Rooms with open rows, oldest work first."""
+
+    async def written_beside(self) -> bool:
+        """True if another connection has written since this was asked last. PostgreSQL: False."""
 
     async def live_rooms(self) -> list[RoomId]: ...
 

@@ -351,12 +351,7 @@ class Timetable(msgspec.Struct, eq=False):
             await self._sooner.wait()
             return
         seconds = (self._heap[0][0] - self._clock.now()) / 1000
-        async with asyncio.TaskGroup() as tasks:
-            sooner = tasks.create_task(self._sooner.wait())
-            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
-            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
-            sooner.cancel()
-            moment.cancel()
+        await slept(self._clock, min(seconds, LONGEST_SLEEP), self._sooner)
 
 
 # --- dependencies ---------------------------------------------------------------------------------
@@ -481,6 +476,21 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def first_of(*work: Coroutine[Any, Any, object]) -> None:
+    """Return once one of these has ended; the others are cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        waits = [tasks.create_task(one) for one in work]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+async def slept(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
+    """Sleep so long; False, and at once, if the event is set meanwhile."""
+    await first_of(clock.sleep(seconds), event.wait())
+    return not event.is_set()
 
 
 class Observer(Protocol):

@@ -186,6 +186,13 @@ class ShowPanel(Value, frozen=True):
     """The command; None: we have just come in."""
 
 
+class TellStatus(Value, frozen=True):
+    """Have clients mark a message as delivered, or as failed: `why` is the key of the sentence."""
+
+    event_id: EventId
+    why: str = ""
+
+
 class Decline(Value, frozen=True):
     """Refuse the invitation `event_id` of one of our users, and say why, as of `LeaveRoom`."""
 
@@ -200,7 +207,8 @@ _Shown = PutSigns | ShowAnswer | ShowSettings | AskQueue
 InRoom = model.ToMatrix | EnterRoom | LeaveRoom | RedactAll | _Shown
 """The lane to Matrix."""
 _Told = TellHistory | TellChanges | TellFigures | SendTranscript
-Aside = model.ToAside | _Told | ShowBridge | ShowPanel | TryLogin | Conceal | Decline
+_Wished = ShowBridge | ShowPanel | TryLogin | Conceal | Decline | TellStatus
+Aside = model.ToAside | _Told | _Wished
 """The lane aside."""
 StoredEffect = model.ToWebChat | InRoom | Aside
 """All that something has to be done about."""
@@ -362,6 +370,9 @@ class Visit(msgspec.Struct, eq=False):
 
     def take(self, effect: Effect) -> None:
         """Note what an effect says of a message; `Delivered` says no more, and ends here."""
+        if self.rules.status_events and isinstance(effect, model.Delivered | model.Reported):
+            why = effect.key if isinstance(effect, model.Reported) else ""
+            self.ask(TellStatus(effect.event_id, why))
         if isinstance(effect, model.Delivered):
             event_id = effect.event_id
             if not self.record.undelivered:  # as nearly always

@@ -1,8 +1,9 @@
 """Erasing: SQL and sweeps that find, count and delete all that is stored of a room or of a person.
 
 The journal has no index by room, for nothing that flows asks for one: it is walked, a stretch at a
-time, and written only where there is something. The room's own row goes last, with what came in
-meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased.
+time, and written only where there is something. The room's own row goes last, with what happened
+meanwhile: whatever ends a sweep half-way, the room still says that it is to be erased. Only events
+that came since it began, and wait, stay: they are the first of whatever the room is then.
 
 Of a line of the ledger one thing stays, until `retention.rows`: the event's id, without room and
 content. A homeserver that has had no answer sends an event again, and a bridge that looks for what
@@ -11,6 +12,7 @@ it missed reads it again: by its id it is known for old.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -21,13 +23,25 @@ from msgspec.structs import asdict
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.store import Cutoffs
-from bridge.storage.query import Part, Query, Rows, Statement, Together, for_rows, same, upsert
+from bridge.storage.query import (
+    Part,
+    Query,
+    Rows,
+    Statement,
+    Together,
+    Unreachable,
+    for_rows,
+    same,
+    upsert,
+)
 from bridge.storage.sql import EMPTY_LOG, Cover
 
 STRETCH = 5_000
 """Rows that are looked through at a time; of these, a write touches those of one room."""
 AT_ONCE = 500
 """Keys that one write deletes."""
+LOOK, MOST_LOOKS = 0.05, 400
+"""Seconds between two looks whether transactions have ended, and how many there are."""
 _BEGUN, _IN_PLACE = "begun ", "in place "
 """How the names of facts begin that name rooms (`rooms.surroundings`)."""
 
@@ -57,16 +71,19 @@ ROOMS_NAMING = _holding(
 )
 ANY_OF_ROOM = same("SELECT count(*) FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
 EVENTS_OF = same("SELECT key, event_id FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3")
+# But events that have come since the erasure began, and wait: they are the first of what follows.
+_BEFORE = (
+    "(handled IS NOT NULL OR outcome IS NOT NULL OR substr(coalesce(key, ''), 1, 1) <> '$' "
+    "OR received < "
+)
+_LINES = f"WHERE seq >= $1 AND seq <= $2 AND room_id = $3 AND {_BEFORE} $4)"
 KEEP_KEYS = same(
-    "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $4), "
+    "UPDATE journal SET room_id = '', body = NULL, received = coalesce(settled, $4), "  # noqa: S608
     "handled = NULL, lane = NULL, effect = NULL, cause = NULL, call_id = NULL, attempted = NULL, "
     "attempts = 0, outcome = 'erased', settled = coalesce(settled, $4), detail = '', "
-    "event_id = NULL, revived = NULL "
-    "WHERE seq >= $1 AND seq <= $2 AND room_id = $3 AND substr(key, 1, 1) = '$' RETURNING seq"
+    f"event_id = NULL, revived = NULL {_LINES} AND substr(key, 1, 1) = '$' RETURNING seq"
 )
-DROP_LINES = same(
-    "DELETE FROM journal WHERE seq >= $1 AND seq <= $2 AND room_id = $3 RETURNING seq"
-)
+DROP_LINES = same(f"DELETE FROM journal {_LINES} RETURNING seq")  # noqa: S608 - our own
 EMPTY_LINES = for_rows(
     "UPDATE journal SET body = NULL, effect = NULL, detail = '', "
     "outcome = CASE WHEN outcome = 'dead' THEN 'discarded' ELSE outcome END "
@@ -78,10 +95,18 @@ COUNTS = tuple(
     for table in ("chats", "anchors", "accounts", "rooms")
 )
 DROP_LATER_LINES = Statement(
-    "DELETE FROM journal WHERE room_id = ?1 AND seq > ?2",
+    f"DELETE FROM journal WHERE room_id = ?1 AND seq > ?2 AND {_BEFORE} ?3)",  # noqa: S608
     "",  # never for several
-    "DELETE FROM journal WHERE room_id = $1::text AND seq > $2::bigint",
+    "DELETE FROM journal WHERE room_id = $1::text AND seq > $2::bigint "  # noqa: S608
+    f"AND {_BEFORE} $3::bigint)",
 )
+WRITING = Statement(
+    "SELECT 1 WHERE false",  # whoever writes SQLite's file does so alone
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'journal'::regclass "
+    "AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid() "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+)
+"""Transactions that have written to the journal, or are about to."""
 DROPS = tuple(
     for_rows(f"DELETE FROM {table} WHERE room_id IN ({{rows}})", "text")  # noqa: S608 - our own
     for table in ("chats", "anchors", "accounts", "rooms")
@@ -160,13 +185,17 @@ class Eraser:
     async def erase_room(
         self, room_id: RoomId, places: Collection[RoomId], now: int, *, record: bool = True
     ) -> None:
-        """Delete all of it; last and at once its row (with `record`) and what came meanwhile."""
+        """Delete all of it; last and at once its row (with `record`) and what happened meanwhile.
+
+        Events that have come since `now` and wait are left.
+        """
+        await self._written()
         last = 0
         async for first, last in self._stretches():
             ((there,),) = await self._read(ANY_OF_ROOM, first, last, room_id)
             if there:
                 await self._write(Query(KEEP_KEYS, (first, last, room_id, now), [room_id]))
-                await self._write(Query(DROP_LINES, (first, last, room_id), [room_id]))
+                await self._write(Query(DROP_LINES, (first, last, room_id, now), [room_id]))
         await self._drop(DROP_SECRETS, await self._keys_of_room(places))
         facts = await self._facts_of_room(places)
         gone = [name for name, value in facts.items() if value is None]
@@ -178,7 +207,7 @@ class Eraser:
             await self._write(Together([Part(CHANGE_FACTS, changed)]))
         await self._write(Query(UNNAME_ROOM, (room_id, _nobody())))
         parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
-        later = Part(DROP_LATER_LINES, [(room_id, last)])
+        later = Part(DROP_LATER_LINES, [(room_id, last, now)])
         await self._write(Together([later, *parts], rooms=[room_id]))
 
     async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
@@ -300,6 +329,17 @@ class Eraser:
         return True
 
     # --- how --------------------------------------------------------------------------------------
+
+    async def _written(self) -> None:
+        """Wait for those who are writing to the journal now: their rows, which have their numbers
+        already, can be seen only then. Raises Unreachable if one of them goes on for too long.
+        """
+        waiting, looks = {one for (one,) in await self._read(WRITING)}, 0
+        while waiting:
+            if (looks := looks + 1) > MOST_LOOKS:
+                raise Unreachable("PostgreSQL: a transaction that writes rooms does not end")
+            await asyncio.sleep(LOOK)
+            waiting &= {one for (one,) in await self._read(WRITING)}
 
     async def _stretches(self) -> AsyncIterator[tuple[int, int]]:
         """The journal's numbers, from where to where, a stretch at a time."""

@@ -342,10 +342,13 @@ MARK_ATTEMPTED = updating(
 
 
 PING = same("SELECT count(*) FROM schema_version")
+VERSION = Statement("PRAGMA data_version", "SELECT 0")
 
 
 # --- reading what flows ---------------------------------------------------------------------------
 
+_JSON = "replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json"
+"""A room's record, to PostgreSQL."""
 # One statement, so that record and rows are of one moment.
 LOAD = same(
     "SELECT rooms.record, rooms.words, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
@@ -388,14 +391,20 @@ LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
 DEADLINES = same(
     "SELECT room_id, deadline FROM rooms WHERE deadline IS NOT NULL ORDER BY deadline, room_id"
 )
-OPEN_INPUTS = same(
-    "SELECT count(*), min(received) FROM journal WHERE outcome IS NULL AND handled IS NULL"
+# By room first, so that each record is looked into once. Effects have a lane, inputs none.
+_BACKLOG = (
+    "SELECT coalesce({enterprise}, ''), what, CAST(sum(waiting) AS BIGINT), min(since) FROM ("
+    "SELECT room_id, coalesce(lane, 'inbox') AS what, count(*) AS waiting, "
+    "min(coalesce(handled, received)) AS since "
+    "FROM journal WHERE outcome IS NULL GROUP BY room_id, lane "
+    "UNION ALL SELECT room_id, 'dead', count(*), min(settled) "
+    "FROM journal WHERE outcome = 'dead' GROUP BY room_id"
+    ") AS waits LEFT JOIN rooms ON rooms.room_id = waits.room_id GROUP BY 1, 2"
 )
-OPEN_LANES = same(
-    "SELECT lane, count(*), min(handled) FROM journal "
-    "WHERE outcome IS NULL AND handled IS NOT NULL GROUP BY lane"
+BACKLOG = Statement(
+    _BACKLOG.format(enterprise="json_extract(CAST(record AS TEXT), '$.enterprise')"),
+    _BACKLOG.format(enterprise=f"{_JSON} ->> 'enterprise'"),
 )
-DEAD_ROWS = same("SELECT count(*) FROM journal WHERE outcome = 'dead'")
 ROOMS_OF = same(
     "SELECT room_id FROM rooms WHERE customer = $1 AND customer <> '' ORDER BY live DESC, room_id"
 )
@@ -462,10 +471,10 @@ BUSY = Statement(
     "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "
     "json_extract(CAST(record AS TEXT), '$.conversation.phase.queue_id'), count(*) "
     "FROM rooms WHERE live GROUP BY 1, 2, 3",
-    "SELECT coalesce(record ->> 'enterprise', ''), phase, "
+    "SELECT coalesce(record ->> 'enterprise', ''), phase, "  # noqa: S608
     "(record -> 'conversation' -> 'phase' ->> 'queue_id')::bigint, count(*) "
-    "FROM (SELECT phase, replace(convert_from(record, 'UTF8'), '\\u0000', '\\ufffd')::json "
-    "AS record FROM rooms WHERE live) AS stored GROUP BY 1, 2, 3",
+    f"FROM (SELECT phase, {_JSON} AS record FROM rooms WHERE live) AS stored "
+    "GROUP BY 1, 2, 3",
 )
 ACCOUNTS = same(
     "SELECT accounts.room_id, login_name, token <> '', issued, record, words, live, phase, "

@@ -103,7 +103,7 @@ class SqliteEngine:
         return self._hop(lambda: run(self._opened(), query))
 
     async def copy(self, path: Path) -> None:
-        """Make a copy as of one moment, whoever writes meanwhile, in a new file."""
+        """Make a copy as of one moment, whoever writes meanwhile, in a new file; or OSError."""
         await self._hop(lambda: self._copied(path))
 
     async def close(self) -> None:
@@ -147,7 +147,10 @@ class SqliteEngine:
     def _copied(self, path: Path) -> None:
         _touch(path)
         with closing(sqlite3.connect(path)) as copy:
-            self._opened().backup(copy)
+            try:
+                self._opened().backup(copy)
+            except sqlite3.OperationalError as error:  # a disk that is full, mostly: of the copy's
+                raise OSError(errno.EIO, str(error), str(path)) from error
 
     def _disconnect(self) -> None:
         if self._connection is not None:

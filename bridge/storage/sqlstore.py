@@ -33,7 +33,6 @@ from bridge.rooms.store import (
     Depth,
     EffectRow,
     GhostRow,
-    Lane,
     LedgerRow,
     Loaded,
     Member,
@@ -51,6 +50,7 @@ from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
     CorruptDatabaseError,
+    Dialect,
     Engine,
     Part,
     Query,
@@ -142,6 +142,8 @@ class SqlStore:
         self._cover = cover
         self.writer = writer
         self.eraser = Eraser(self._read, self._write, self._maintain, cover)
+        self._version: int | None = None
+        """Number of the file's writes by others, when it was last looked at."""
         self.shards: Shards | None = None
         """Of the process that shares the rooms with others."""
 
@@ -167,6 +169,12 @@ class SqlStore:
     async def busy_rooms(self) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.BUSY_ROOMS)]
 
+    async def written_beside(self) -> bool:
+        if self._engine.dialect is not Dialect.SQLITE:
+            return False
+        former, self._version = self._version, await self._value(sql.VERSION)
+        return former is not None and former != self._version
+
     async def live_rooms(self) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.LIVE_ROOMS)]
 
@@ -174,12 +182,8 @@ class SqlStore:
         return [(room_id, moment) for room_id, moment in await self._read(sql.DEADLINES)]
 
     async def backlog(self) -> Backlog:
-        ((count, oldest),) = await self._read(sql.OPEN_INPUTS)
-        lanes = dict.fromkeys(Lane, Depth())
-        for lane, waiting, since in await self._read(sql.OPEN_LANES):
-            lanes[Lane(lane)] = Depth(waiting, since)
-        ((dead,),) = await self._read(sql.DEAD_ROWS)
-        return Backlog(Depth(count, oldest), lanes, dead)
+        rows = await self._read(sql.BACKLOG)
+        return {(name, what): Depth(count, oldest) for name, what, count, oldest in rows}
 
     async def rooms_of(self, customer: str) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.ROOMS_OF, customer)]

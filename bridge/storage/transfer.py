@@ -13,8 +13,8 @@ Of memory it takes a page of each side, however much there is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -157,8 +157,12 @@ async def move(
 
 
 async def backup(url: str, path: Path, clock: Clock, progress: Progress, program: str) -> list[Sum]:
-    """Write a database, at which the bridge may be at work, into a new file."""
+    """Write a database, at which the bridge may be at work, into a new file.
+
+    OSError: the disk takes no more, and no file is left.
+    """
     async with AsyncExitStack() as closing:
+        closing.enter_context(_named(path))
         engine = await closing.enter_async_context(_opened(url, clock))
         version = await current_version(engine)
         if not 1 <= version <= SCHEMA_VERSION:
@@ -211,12 +215,13 @@ async def restore(
     return compared
 
 
-async def take_back(url: str, clock: Clock) -> bool:
-    """Forget that a database was moved elsewhere; False: it was not."""
+async def take_back(url: str, clock: Clock, *, look: bool = False) -> bool:
+    """Forget that a database was moved elsewhere, or only `look`; False: it was not."""
     async with _opened(url, clock, sole=True) as engine:
         if not await current_version(engine) or await _moved(engine) is None:
             return False
-        await engine.commit([Query(_DROP_FACT, (MOVED,))])
+        if not look:
+            await engine.commit([Query(_DROP_FACT, (MOVED,))])
         return True
 
 
@@ -239,11 +244,21 @@ async def _opened(url: str, clock: Clock, *, sole: bool = False) -> AsyncIterato
         await engine.close()
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file that cannot be written, which the error of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        why = f"no backup was written: {error.strerror or error}"
+        raise OSError(error.errno, why, error.filename or str(path)) from error
+
+
 @asynccontextmanager
 async def _copy(engine: SqliteEngine, beside: Path, clock: Clock) -> AsyncIterator[Engine]:
     """A copy of a SQLite file beside the backup, for as long as that is being written."""
     path = beside.with_name(f"{beside.name}.copy").absolute()
-    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
     try:
         for file in files:  # of a run that was killed
             file.unlink(missing_ok=True)

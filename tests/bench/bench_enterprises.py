@@ -1,28 +1,46 @@
 """What one call centre costs another in the same process, while it is dead, hangs or floods.
 
-Run it as a program: `python -m tests.bench.bench_enterprises [messages] [rounds]`. One bridge with
-SQLite serves `acme` and `best`; homeserver and call centres are stubs. Measured are messages of
-acme's rooms, one each way every `GAP` seconds, each by itself; what best does meanwhile:
+Run it as a program:
+`python -m tests.bench.bench_enterprises [messages] [rounds] [checkout] [states]`.
+One bridge (of another checkout, where one is named) with SQLite serves `acme` and `best`;
+homeserver and call centres are stubs. Measured are messages of acme's rooms, one each way every
+`GAP` seconds, each by itself; what best does meanwhile is done by another process (`Neighbour`), so
+that it does not hold up who measures:
 
 - quiet: its chats stand, nobody talks;
-- dead: nothing listens at its address, all its rooms want their link, and customers write there;
-- hanging: its address takes connections and answers nothing; the same besides;
 - flooding: its agents and its customers write `FLOOD` times a second each, together with acme's as
-  much as a Synapse beside it carries.
+  much as a Synapse beside it carries;
+- dead: nothing listens at its address, all its rooms want their link, and customers write there;
+- hanging: its address takes connections and answers nothing; the same besides.
 
-Rounds take turns, so that what the machine does beside falls upon all alike; the medians count.
+Each state stands between two quiet ones, with which it is compared: ratios of the p50 and the p99,
+with the interval in which they lie when the rounds are drawn again and again (bootstrap, 95 %). The
+quiet ones after against those before say what such an interval is worth on this machine. `ms` are
+what people wait, and have the machine's other work in them. `cpu` is the processor time that the
+bridge spends from the moment in which a message is sent until it is there, for the message or for
+others: what stood before it, as long as the machine has time for the bridge.
+
+Last comes what no other load touches: the bridge is stopped, gets `BURST` messages of best's agents
+and then one of acme's, and goes on. How much it computes until that one is there is what a
+neighbour can put before a message at the worst.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import random
+import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from itertools import count, product
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import uvloop
@@ -32,15 +50,21 @@ from ruamel.yaml import YAML
 
 from bridge.demo.child_process import free_port
 from tests.bench.stubs import StubHomeserver, StubWebChat, wording
-from tests.bench.subjects import Subject, bridge_program, client, open_chats, write_config
+from tests.bench.subjects import ROOT, Subject, bridge_program, client, open_chats, write_config
 
 ACME, BEST = range(20), range(1000, 1200)
 GAP = 0.025
 FLOOD = 25
+BURST, TRIALS = 100, 40
 SETTLED = 10.0
 """Seconds after which a server that is away is tried no more all at once."""
 BEST_USER = "@best_queue_1:localhost"
-Times = dict[str, list[float]]
+GOAL = 1.2
+NEIGHBOUR = "neighbour"
+FEWEST = 4
+"""Rounds of which an interval is made."""
+DRAWN = 200
+"""How often rounds are drawn for an interval."""
 
 
 def write_both(folder: Path, homeserver: str, acme: str, best: str) -> Path:
@@ -61,58 +85,82 @@ def write_both(folder: Path, homeserver: str, acme: str, best: str) -> Path:
     return path
 
 
-class Pair:
-    """The bridge between its three peers."""
+# --- the neighbour, in a process of its own -------------------------------------------------------
 
-    def __init__(self, acme: Subject, best: Subject, server: StubWebChat) -> None:
-        self.acme, self.best, self.server = acme, best, server
-        self._runs = 0
 
-    async def measured(self, messages: int) -> Times:
-        """Seconds of each of acme's messages on its way, in both directions."""
-        self._runs += 1
-        sent: dict[str, list[float]] = {"question": [], "answer": []}
-        runs = {kind: f"{kind[0]}{self._runs}x" for kind in sent}
-        for number in range(messages):
-            room = ACME[number % len(ACME)]
-            sent["question"].append(time.monotonic())
-            body = wording(runs["question"], number)
-            await self.acme.put([self.acme.text(room, f"{runs['question']}{number}", body)])
-            sent["answer"].append(time.monotonic())
-            await self.acme.say(room, wording(runs["answer"], number))
-            await asyncio.sleep(GAP)
-        sides = {"question": self.acme.heard, "answer": self.acme.homeserver.shown}
-        for kind, side in sides.items():
-            await side.reach(runs[kind], messages)
-        return {
-            kind: [at - sent[kind][number] for number, at in side.times(runs[kind]).items()]
-            for kind, side in sides.items()
-        }
+class Best:
+    """What best's customers, its agents and its server do."""
+
+    def __init__(self, best: Subject, server: StubWebChat) -> None:
+        self._best, self._server = best, server
+        self._runs = count(1)
 
     async def seated_again(self) -> None:
         """Best's rooms have their links again, and say who they are."""
-        self._runs += 1
-        expected = self.server.heard.count("first") + len(BEST)
+        run = next(self._runs)
+        expected = self._server.heard.count("first") + len(BEST)
         for room in BEST:
-            event = f"again{self._runs}x{room}"
-            await self.best.put([self.best.text(room, event, wording("first", room))])
-        await self.server.heard.reach("first", expected)
+            await self._best.put([self._best.text(room, f"b{run}x{room}", wording("first", room))])
+        await self._server.heard.reach("first", expected)
 
     async def write_on(self, *, agents: bool, a_second: int) -> None:
         """Best's customers write, for ever, and its agents too."""
+        run = next(self._runs)
         for number in range(1_000_000):
             room = BEST[number % len(BEST)]
-            event = f"noise{self._runs}x{number}"
-            await self.best.put([self.best.text(room, event, wording("noise", number))])
+            text = wording("noise", number)
+            await self._best.put([self._best.text(room, f"n{run}x{number}", text)])
             if agents:
-                with suppress(aiohttp.ClientError):  # its link is coming back
-                    await self.best.say(room, wording("din", number))
-            await asyncio.sleep(1 / a_second)
+                await self._say(room)
+            await asyncio.sleep(random.uniform(0.5, 1.5) / a_second)  # noqa: S311
+
+    async def _say(self, room: int) -> None:
+        with suppress(aiohttp.ClientError):  # its link is coming back
+            await self._best.say(room, wording("din", 0))
+
+    @asynccontextmanager
+    async def burst(self) -> AsyncIterator[None]:
+        for room in BEST[:BURST]:
+            await self._say(room)
+        yield
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        yield
+
+    @asynccontextmanager
+    async def flooding(self) -> AsyncIterator[None]:
+        async with beside(self.write_on(agents=True, a_second=FLOOD)):
+            await asyncio.sleep(1)
+            yield
+        await asyncio.sleep(2)
+
+    @asynccontextmanager
+    async def dead(self) -> AsyncIterator[None]:
+        writing = self.write_on(agents=False, a_second=20)
+        async with self._server.away(forgetful=False), beside(writing):
+            await asyncio.sleep(SETTLED)
+            yield
+        await self.seated_again()
+
+    @asynccontextmanager
+    async def hanging(self) -> AsyncIterator[None]:
+        port = int(self._server.base_url.rpartition(":")[2].partition("/")[0])
+        async with self._server.away(forgetful=False):
+            loop = asyncio.get_running_loop()
+            mute = await loop.create_server(asyncio.Protocol, "127.0.0.1", port)
+            async with beside(self.write_on(agents=False, a_second=20)):
+                await asyncio.sleep(SETTLED)
+                yield
+            mute.close()
+        await self.seated_again()
 
 
-@asynccontextmanager
-async def quiet(_: Pair) -> AsyncIterator[None]:
-    yield
+STATES: dict[str, Callable[[Best], AbstractAsyncContextManager[None]]] = {
+    "flooding": Best.flooding,
+    "dead": Best.dead,
+    "hanging": Best.hanging,
+}
 
 
 @asynccontextmanager
@@ -123,85 +171,236 @@ async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-@asynccontextmanager
-async def dead(pair: Pair) -> AsyncIterator[None]:
-    async with pair.server.away(forgetful=False), beside(pair.write_on(agents=False, a_second=20)):
-        await asyncio.sleep(SETTLED)
+def tell(told: str) -> None:
+    print(told, flush=True)  # noqa: T201 - to the process that started us
+
+
+async def be_one() -> None:
+    """Say where best's server is, hear where the bridge is, then follow the orders."""
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    server = StubWebChat()
+    async with server.running(), client() as session:
+        tell(server.base_url)
+        urls = json.loads(await lines.readline())
+        best = Subject(urls, [], session, StubHomeserver(), server.heard, server.say)
+        best._numbers = count(1_000_000)  # the other process has those below
+        await open_chats(best, server, BEST, BEST_USER)
+        tell("ready")
+        while order := (await lines.readline()).decode().strip():
+            async with STATES.get(order, Best.burst)(Best(best, server)):
+                tell("now")
+                await lines.readline()
+            tell("over")
+
+
+class Neighbour:
+    """The process in which best's side is, as who measures sees it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def told(self) -> str:
+        assert self._process.stdout is not None
+        line = (await self._process.stdout.readline()).decode().strip()
+        assert line, "the neighbour has ended"
+        return line
+
+    def order(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order}\n".encode())
+
+    @asynccontextmanager
+    async def being(self, state: str) -> AsyncIterator[None]:
+        self.order(state)
+        assert await self.told() == "now"
         yield
-    await pair.seated_again()
+        self.order("over")
+        assert await self.told() == "over"
 
 
 @asynccontextmanager
-async def hanging(pair: Pair) -> AsyncIterator[None]:
-    port = int(pair.server.base_url.rpartition(":")[2].partition("/")[0])
-    async with pair.server.away(forgetful=False):
-        loop = asyncio.get_running_loop()
-        mute = await loop.create_server(asyncio.Protocol, "127.0.0.1", port)
-        async with beside(pair.write_on(agents=False, a_second=20)):
-            await asyncio.sleep(SETTLED)
-            yield
-        mute.close()
-    await pair.seated_again()
+async def neighbour() -> AsyncIterator[Neighbour]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.bench_enterprises", NEIGHBOUR),
+        stdin=pipe,
+        stdout=pipe,
+        cwd=ROOT,
+    )
+    try:
+        yield Neighbour(process)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
-@asynccontextmanager
-async def flooding(pair: Pair) -> AsyncIterator[None]:
-    async with beside(pair.write_on(agents=True, a_second=FLOOD)):
-        await asyncio.sleep(1)
-        yield
-    await asyncio.sleep(2)
+# --- measuring ------------------------------------------------------------------------------------
 
 
-CASES: dict[str, Callable[[Pair], AbstractAsyncContextManager[None]]] = {
-    "quiet": quiet,
-    "flooding": flooding,
-    "dead": dead,
-    "hanging": hanging,
-}
+class Slice(NamedTuple):
+    """Some seconds of acme's messages: for each kind and unit, a value a message; CPU a second."""
+
+    values: dict[str, list[float]]
+    busy: float
 
 
-async def main(messages: int, rounds: int) -> None:
-    figures: dict[str, Times] = {case: {} for case in CASES}
-    homeserver, acme, best = StubHomeserver("__a00001"), StubWebChat(), StubWebChat()
+COLUMNS = ("c→a ms", "a→c ms", "c→a cpu", "a→c cpu")
+
+
+async def said(acme: Subject, kind: str, mark: str, number: int) -> None:
+    """A message of acme's, of that kind."""
+    room, text = ACME[number % len(ACME)], wording(mark, number)
+    if kind == "question":
+        await acme.put([acme.text(room, f"{mark}x{number}", text)])
+    else:
+        await acme.say(room, text)
+
+
+async def measured(acme: Subject, run: int, messages: int) -> Slice:
+    """Messages of acme's on their way, in both directions."""
+    sides = {"question": acme.heard, "answer": acme.homeserver.shown}
+    sent: dict[str, list[tuple[float, float]]] = {kind: [] for kind in sides}
+    began = time.monotonic(), acme.cpu()
+    for number in range(messages):
+        for kind in sides:
+            sent[kind].append((time.monotonic(), acme.cpu()))
+            await said(acme, kind, f"{kind[0]}{run}x", number)
+            left = sent[kind][-1][0] + random.uniform(0.25, 0.75) * GAP - time.monotonic()  # noqa: S311
+            await asyncio.sleep(max(0.0, left))
+    busy = (acme.cpu() - began[1]) / 1e6 / (time.monotonic() - began[0])
+    found: dict[str, list[float]] = {}
+    for kind, side in sides.items():
+        mark = f"{kind[0]}{run}x"
+        await side.reach(mark, messages)
+        way = "c→a" if kind == "question" else "a→c"
+        pairs = side.metered(mark)
+        assert len(pairs) == messages, f"{messages - len(pairs)} of {kind} are lost"
+        found[f"{way} ms"] = [(pairs[one][0] - sent[kind][one][0]) * 1000 for one in pairs]
+        found[f"{way} cpu"] = [(pairs[one][1] - sent[kind][one][1]) / 1000 for one in pairs]
+        side.forget(mark)
+    return Slice(found, busy)
+
+
+async def behind(acme: Subject, best: Neighbour, run: int, *, burst: bool) -> list[list[float]]:
+    """CPU of the bridge until a message is there that came with others before it, each way; ms."""
+    sides = {"question": acme.heard, "answer": acme.homeserver.shown}
+    spent: dict[str, list[float]] = {kind: [] for kind in sides}
+    shown = acme.homeserver.shown
+    came = shown.count("din")
+    for number, (kind, side) in product(range(TRIALS), sides.items()):
+        mark = f"behind{kind}{run}"
+        os.kill(acme.pids[0], signal.SIGSTOP)
+        async with best.being("burst") if burst else nullcontext(), asyncio.TaskGroup() as tasks:
+            began = acme.cpu()
+            tasks.create_task(said(acme, kind, mark, number))
+            await asyncio.sleep(0.05)  # all of it is in the sockets' buffers
+            os.kill(acme.pids[0], signal.SIGCONT)
+            await side.reach(mark, number + 1)
+        spent[kind].append((side.metered(mark)[number][1] - began) / 1000)
+        came += BURST * burst
+        await shown.reach("din", came)
+        await asyncio.sleep(0.2)
+    return [*spent.values()]
+
+
+Rounds = dict[str, list[tuple[Slice, Slice, Slice]]]
+"""By state: the quiet slice before, the slice, the quiet one after; of each round."""
+
+
+async def main(
+    messages: str = "400", rounds: str = "5", checkout: str = str(ROOT), *states: str
+) -> None:
+    homeserver, server, runs = StubHomeserver("__a00001"), StubWebChat(), count(1)
+    taken: Rounds = {state: [] for state in states or STATES}
     with tempfile.TemporaryDirectory() as name:
-        async with homeserver.running(), acme.running(), best.running(), client() as session:
-            path = write_both(Path(name), homeserver.address, acme.base_url, best.base_url)
-            async with bridge_program(path, session) as (urls, pids):
-                sides = [
-                    Subject(urls, pids, session, homeserver, one.heard, one.say)
-                    for one in (acme, best)
-                ]
-                sides[1]._numbers = sides[0]._numbers
-                await open_chats(sides[0], acme, ACME)
-                await open_chats(sides[1], best, BEST, BEST_USER)
-                pair = Pair(sides[0], sides[1], best)
-                await pair.measured(100)  # warms everything up
-                for _ in range(rounds):
-                    for case, during in CASES.items():
-                        async with during(pair):
-                            for kind, times in (await pair.measured(messages)).items():
-                                cuts = statistics.quantiles(times, n=100)
-                                for cut in (50, 99):
-                                    kept = figures[case].setdefault(f"{kind} p{cut}", [])
-                                    kept.append(cuts[cut - 1] * 1000)
-    show(figures)
+        async with homeserver.running(), server.running(), neighbour() as best, client() as session:
+            url = await best.told()
+            path = write_both(Path(name), homeserver.address, server.base_url, url)
+            async with bridge_program(path, session, Path(checkout)) as (urls, pids):
+                acme = Subject(urls, pids, session, homeserver, server.heard, server.say)
+                server.heard.meter = homeserver.shown.meter = acme.cpu
+                await open_chats(acme, server, ACME)
+                best.order(json.dumps(urls))
+                assert await best.told() == "ready"
+                await measured(acme, next(runs), 100)  # warms everything up
+                for _ in range(int(rounds)):
+                    before = await measured(acme, next(runs), int(messages))
+                    for state, kept in taken.items():
+                        async with best.being(state):
+                            during = await measured(acme, next(runs), int(messages))
+                        after = await measured(acme, next(runs), int(messages))
+                        kept.append((before, during, after))
+                        before = after
+                worst = [await behind(acme, best, next(runs), burst=one) for one in (False, True)]
+    if int(rounds):
+        show(taken)
+    for name, ways in zip(("alone", f"behind {BURST}"), worst, strict=True):
+        told = (f"{statistics.median(one):.1f}, at most {max(one):.1f}" for one in ways)
+        tell(f"{name}, ms of the bridge's CPU until it is there: c→a {{}}; a→c {{}}".format(*told))
 
 
-def show(figures: dict[str, Times]) -> None:
-    """Medians of the rounds, in ms, and how far they are from those of quiet."""
-    columns = list(figures["quiet"])
-    table = Table("best is", *(f"{column} ms" for column in columns))
-    base = {column: statistics.median(figures["quiet"][column]) for column in columns}
-    for case, told in figures.items():
+def quantile(slices: Sequence[Slice], column: str, percent: int) -> float:
+    """Of all messages of all these slices."""
+    every = [value for one in slices for value in one.values[column]]
+    return statistics.quantiles(every, n=100)[percent - 1]
+
+
+Pairs = Sequence[tuple[Sequence[Slice], Sequence[Slice]]]
+
+
+def ratio(taken: Pairs, column: str, percent: int) -> tuple[float, float, float]:
+    """Of pairs of slices, the second to the first; and between what, when rounds are drawn."""
+
+    def of(rounds: Pairs) -> float:
+        first = [one for pair in rounds for one in pair[0]]
+        second = [one for pair in rounds for one in pair[1]]
+        return quantile(second, column, percent) / quantile(first, column, percent)
+
+    drawn = sorted(of(random.choices(taken, k=len(taken))) for _ in range(DRAWN))  # noqa: S311
+    return of(taken), drawn[DRAWN // 40], drawn[-DRAWN // 40 - 1]
+
+
+def verdict(low: float, high: float, rounds: int) -> str:
+    """Whether a p99 changes by less than the goal, as far as the interval tells."""
+    if rounds < FEWEST:
+        return "open"
+    if high <= GOAL:
+        return "holds"
+    return "fails" if low > GOAL else "open"
+
+
+def show(taken: Rounds) -> None:
+    """Quantiles of each state, and its ratios to the quiet slices around it."""
+    table = Table("best is", "CPU s/s", *(f"{one} p{p}" for one in COLUMNS for p in (50, 99)))
+    every = [one for rounds in taken.values() for one in rounds]
+    cases = {"quiet": [one for before, _, after in every for one in (before, after)]}
+    cases |= {state: [during for _, during, _ in kept] for state, kept in taken.items()}
+    for state, slices in cases.items():
+        values = [f"{quantile(slices, one, p):.2f}" for one in COLUMNS for p in (50, 99)]
+        table.add_row(state, f"{statistics.mean(one.busy for one in slices):.3f}", *values)
+    Console(width=140).print(table)
+    table = Table("against quiet", *(f"{one} p{p}" for one in COLUMNS for p in (50, 99)))
+    compared: dict[str, Pairs] = {
+        "quiet after": [((before,), (after,)) for before, _, after in every]
+    }
+    for state, kept in taken.items():
+        compared[state] = [((before, after), (during,)) for before, during, after in kept]
+    for state, pairs in compared.items():
         cells = []
-        for column in columns:
-            value = statistics.median(told[column])
-            cells.append(f"{value:.1f} ({value / base[column] - 1:+.0%})")
-        table.add_row(case, *cells)
-    Console().print(table)
+        for column in COLUMNS:
+            for percent in (50, 99):
+                value, low, high = ratio(pairs, column, percent)
+                told = f"{value:.2f} ({low:.2f}…{high:.2f})"
+                cells.append(f"{told} {verdict(low, high, len(pairs))}" if percent == 99 else told)
+        table.add_row(state, *cells)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":
-    given = [int(one) for one in sys.argv[1:]]
+    told = sys.argv[1:]
+    work = be_one() if told == [NEIGHBOUR] else main(*told)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*(given or [400, 3])))
+        runner.run(work)

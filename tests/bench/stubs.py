@@ -49,8 +49,10 @@ class Ledger:
     """What has arrived at one side."""
 
     def __init__(self) -> None:
-        self._arrivals: dict[str, list[tuple[int, int, float]]] = {}
+        self._arrivals: dict[str, list[tuple[int, int, float, float]]] = {}
         self._more = asyncio.Event()
+        self.meter: Callable[[], float] = float
+        """What is noted at each arrival beside the time."""
         self.last = 0.0
         """When the latest text arrived."""
 
@@ -58,7 +60,8 @@ class Ledger:
         """A text, or several in one, came to a room."""
         now = time.monotonic()
         for run, number in _MARK.findall(text):
-            self._arrivals.setdefault(run, []).append((int(number), room, now))
+            arrival = int(number), room, now, self.meter()
+            self._arrivals.setdefault(run, []).append(arrival)
             self.last = now
         self._more.set()
 
@@ -79,22 +82,27 @@ class Ledger:
 
     def times(self, run: str) -> dict[int, float]:
         """When each number of a run arrived first."""
-        return {number: at for number, _, at in reversed(self._arrivals.get(run, []))}
+        return {number: at for number, (at, _) in self.metered(run).items()}
+
+    def metered(self, run: str) -> dict[int, tuple[float, float]]:
+        """The same, and what the meter said then."""
+        arrivals = reversed(self._arrivals.get(run, []))
+        return {number: (at, metered) for number, _, at, metered in arrivals}
 
     def faults(self, run: str, rooms: Sequence[int]) -> Faults:
         """Compare a run with what was said: the room of each number."""
         arrivals = self._arrivals.get(run, [])
-        seen = Counting(number for number, _, _ in arrivals)
+        seen = Counting(number for number, *_ in arrivals)
         newest: dict[int, int] = {}
         disordered = 0
-        for number, room, _ in arrivals:
+        for number, room, *_ in arrivals:
             disordered += number < newest.get(room, -1)
             newest[room] = max(number, newest.get(room, -1))
         return Faults(
             lost=sum(number not in seen for number in range(len(rooms))),
             doubled=sum(times - 1 for times in seen.values()),
             disordered=disordered,
-            astray=sum(rooms[number] != room for number, room, _ in arrivals),
+            astray=sum(rooms[number] != room for number, room, *_ in arrivals),
         )
 
 

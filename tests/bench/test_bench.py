@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
+from tests.bench.bench_enterprises import Slice, ratio, verdict
 from tests.bench.columns import COLUMNS, Figure, measure
 from tests.bench.publish import IMAGES, PAGE, RESULTS, publish, read, worse
 from tests.bench.report import Part, Report, Row, cpu, tables
@@ -30,6 +31,18 @@ def test_a_ledger_knows_what_was_lost_or_came_twice_or_too_late() -> None:
     ledger.note(2, f"{wording('run', 5)}\n{wording('other', 1)}")
     expected = Faults(lost=1, doubled=1, disordered=2, astray=1)
     assert ledger.faults("run", [0, 1, 2, 0, 1, 2]) == expected
+
+
+def test_what_a_neighbour_costs_is_told_where_the_interval_tells_it() -> None:
+    quiet, noisy = (Slice({"ms": [size * n for n in range(100)]}, 0.1) for size in (1, 1.5))
+    assert ratio([((quiet, quiet), (noisy,))] * 4, "ms", 99) == pytest.approx((1.5,) * 3)
+    value, low, high = ratio([((quiet,), (noisy,)), ((noisy,), (quiet,))] * 2, "ms", 50)
+    assert value == pytest.approx(1)
+    assert low < 0.95
+    assert high > 1.05
+    assert verdict(low, high, 4) == "open"
+    assert [verdict(0.9, 1.15, 4), verdict(1.25, 1.5, 4)] == ["holds", "fails"]
+    assert verdict(1, 1, 1) == "open", "of one round there is no interval"
 
 
 def test_a_table_has_medians_ratios_within_a_round_and_the_goals() -> None:

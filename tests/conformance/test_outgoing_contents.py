@@ -30,7 +30,7 @@ from bridge.matrix.client import Spooled
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import Content
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, Status
 from bridge.rooms.record import Thread
 from bridge.texts import CATALOGUE, LANGUAGES, Texts, placeholders
 from bridge.webchat.frames import AgentLocation, AgentText
@@ -126,6 +126,9 @@ def everything() -> Iterator[Sent]:
     yield Sent("captioned", render.captioned(picture, "chats a day\ndark: with an agent"))
     cancelled = render.cancel_content(ASKED)
     yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
+    for why, again in (("", False), ("undelivered.refused", True), ("result.-16", False)):
+        status = Status(ASKED, "org.matrix_webchat://webchat/@bot:h", why, again)
+        yield Sent("status_content", render.status_content(status), render.STATUS)
     panel = render.panel_content(ADA, "https://support.example/room", "客服")
     yield Sent("panel_content", panel, render.WIDGET)
     for sent in from_agents():

@@ -155,8 +155,22 @@ async def test_own_hours_and_sentences(console: Console) -> None:
     await talk.sees(
         lambda event: content_of(event).get("texts") == {"greeting": "Welcome to {queue} 您好"}
     )
+    # For one language alone.
+    await frame.get_by_label("For those who read").select_option("ja")
+    await expect(frame.get_by_label("Greeting")).to_have_value("")
+    await frame.get_by_label("Greeting").fill("いらっしゃいませ")
+    await save.click()
+    await talk.sees(
+        lambda event: (
+            content_of(event).get("texts")
+            == {"greeting": "Welcome to {queue} 您好", "greeting.ja": "いらっしゃいませ"}
+        )
+    )
     frame = await opened(console, await console.window(), url, talk, talk.customer)
     await expect(frame.get_by_label("Greeting")).to_have_value("Welcome to {queue} 您好")
+    await frame.get_by_label("For those who read").select_option("ja")
+    await expect(frame.get_by_label("Greeting")).to_have_value("いらっしゃいませ")
+    await frame.get_by_label("For those who read").select_option("")
     await frame.get_by_label("Greeting").fill("")
     await frame.get_by_role("button", name="Save").click()
     await expect(frame.locator("#toasts")).to_contain_text("Saved")

@@ -21,6 +21,7 @@ from bridge.rooms.ports import (
     Recorded,
     Refused,
     Relayed,
+    Status,
 )
 from bridge.rooms.record import (
     AgentInvited,
@@ -127,6 +128,7 @@ class FakeMatrix:
         self.bridged: dict[RoomId, dict[str, object]] = {}
         self.bridges_written: list[RoomId] = []
         self.redacted: list[EventId] = []
+        self.statuses: list[tuple[RoomId, Status, str]] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
         self.unreadable: set[tuple[RoomId, UserId]] = set()
@@ -280,6 +282,12 @@ class FakeMatrix:
         if poll not in self.polls:
             self.polls.append(poll)
         return event_id
+
+    async def tell_status(
+        self, room_id: RoomId, sender: UserId, status: Status, txn_id: str
+    ) -> None:
+        await self._request(f"status {room_id} {sender}")
+        self.statuses.append((room_id, status, txn_id))
 
     async def cancel_verification(
         self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,15 +18,16 @@ from bridge.demo.child_process import free_port
 from bridge.demo.synapse import SynapseServer
 from bridge.ids import RoomId
 from bridge.matrix.registration import save_registration
-from bridge.simulator.simulator import Simulator
+from bridge.simulator.simulator import Simulator, SimulatorOptions
+from tests.support.load import Chat, converse, converse_until
 from tests.support.logs import show_on_failure
 from tests.support.postgres import PostgresServer
+from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.synapse import lay_out
 from tests.support.talk import MEI, Talk
 
-BEST_QUEUE = "@best_queue_1:localhost"
 BEST_MEI = "@best__a00001:localhost"
 """Agent A00001 of the other call centre."""
 
@@ -38,15 +40,22 @@ class Both:
     best: Stage
     port: int
     """Where the second one will listen."""
+    with_next: Path
+    """The configuration with one more, at the second one's server."""
 
     async def open(self, name: str) -> tuple[Talk, Talk]:
         """A customer of each."""
-        ada, bob = await self.acme.customer(f"{name}a"), await self.acme.customer(f"{name}b")
+        ada = await self.acme.customer(f"{name}a")
         acme = await Talk.open(self.acme, ada, "hello", host="@webchat_queue_1:localhost")
-        best = await Talk.open(self.best, bob, "hello", host=BEST_QUEUE)
+        return acme, await self.open_at("best", f"{name}b")
+
+    async def open_at(self, enterprise: str, name: str) -> Talk:
+        """A customer of one whose server is the second."""
+        customer, host = await self.best.customer(name), f"@{enterprise}_queue_1:localhost"
+        talk = await Talk.open(self.best, customer, "hello", host=host)
         secret = encryption_secret_of(load_config(self.best.config, {}))
-        best.login = f"mx-{login_keys(secret, 'best')(RoomId(best.room))}"
-        return acme, best
+        talk.login = f"mx-{login_keys(secret, enterprise)(RoomId(talk.room))}"
+        return talk
 
     async def ready(self) -> tuple[int, dict[str, dict[str, str]]]:
         async with self.acme.session.get(f"{self.acme.bridge.url}/_matrix/mau/ready") as response:
@@ -54,17 +63,28 @@ class Both:
 
 
 @asynccontextmanager
-async def two_call_centres(folder: Path, database: str) -> AsyncIterator[Both]:
+async def two_call_centres(
+    folder: Path, database: str, options: SimulatorOptions = UNLIMITED
+) -> AsyncIterator[Both]:
     """Synapse, the bridge, and both simulators, of which only the first listens."""
-    acme, best, best_port = Simulator(UNLIMITED), Simulator(UNLIMITED), free_port()
+    acme, best, best_port = Simulator(options), Simulator(options), free_port()
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
     await lay_out(folder / "synapse")
     synapse = SynapseServer(folder / "synapse", registrations=(registration,))
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}
-    names = {"username_template": "best_{agent}", "queue_username_template": "best_queue_{queue}"}
     away = f"http://127.0.0.1:{best_port}/webchat"
+
+    def at_best(name: str) -> dict[str, object]:
+        ours = {"username_template": "_{agent}", "queue_username_template": "_queue_{queue}"}
+        names = {key: f"{name}{template}" for key, template in ours.items()}
+        return {"id": name, "webchat": webchat | {"base_url": away}, **queue, "bridge": names}
+
+    enterprises = [
+        {"id": "acme", "webchat": webchat | {"base_url": acme.base_url}, **queue},
+        at_best("best"),
+    ]
     config = {
         "homeserver": {"address": synapse.address, "domain": synapse.domain},
         "appservice": {
@@ -76,22 +96,21 @@ async def two_call_centres(folder: Path, database: str) -> AsyncIterator[Both]:
         "database": {"url": database or f"sqlite:///{folder}/bridge.db"},
         "bridge": bridge_section(),
         "metrics": {"enabled": False},
-        "enterprises": [
-            {"id": "acme", "webchat": webchat | {"base_url": acme.base_url}, **queue},
-            {"id": "best", "webchat": webchat | {"base_url": away}, **queue, "bridge": names},
-        ],
+        "enterprises": enterprises,
     }
-    path = folder / "config.yaml"
-    path.touch(mode=0o600)
-    with path.open("w", encoding="utf-8") as stream:
-        YAML(typ="safe", pure=True).dump(config, stream)
-    loaded = load_config(path, {})
+    path, with_next = folder / "config.yaml", folder / "next.yaml"
+    for written in (path, with_next):
+        written.touch(mode=0o600)
+        with written.open("w", encoding="utf-8") as stream:
+            YAML(typ="safe", pure=True).dump(config, stream)
+        enterprises.append(at_best("next"))
+    loaded = load_config(with_next, {})
     save_registration(registration_of(loaded, tokens_of(loaded)), registration)
     bridge = bridge_process(path, port, folder / "bridge.log")
     try:
         async with synapse, bridge, aiohttp.ClientSession() as session:
             stage = Stage(folder, synapse, acme, bridge, session, path)
-            yield Both(stage, replace(stage, simulator=best), best_port)
+            yield Both(stage, replace(stage, simulator=best), best_port, with_next)
     finally:
         await acme.stop()
         await best.stop()
@@ -141,3 +160,62 @@ async def test_each_has_its_own_and_none_waits_for_the_other(
         for talk, stranger in ((acme, BEST_MEI), (best, MEI)):
             senders = {event["sender"] for event in await talk.history()}
             assert stranger not in senders
+
+
+@pytest.mark.asyncio
+async def test_three_processes_share_the_rooms_of_both(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """One call centre is dead, a process is killed, and the processes learn of a third call centre
+    one after the other. In all rooms of the living one both sides go on talking; those of the dead
+    one come, with all that was said, when it comes.
+    """
+    show_on_failure(request, *(tmp_path / f"bridge{index}.log" for index in range(3)))
+    url = postgres_server.new_database()
+    async with (
+        two_call_centres(tmp_path, url, LASTING) as both,
+        sharing(both.acme, url) as shared,
+    ):
+        pairs = [await both.open(str(number)) for number in range(3)]
+        living = [Chat(acme) for acme, _ in pairs]
+        waiting = [Chat(best, "@best__") for _, best in pairs]
+        for chat in living:
+            await chat.talk.heard("hello")
+            await chat.talk.accept()
+        owners = {chat: await shared.owner(chat.talk.room) for chat in (*living, *waiting)}
+        killed = max(
+            range(3),
+            key=lambda one: min(
+                sum(owners[chat] == one for chat in rooms) for rooms in (living, waiting)
+            ),
+        )
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(converse_until(living, stop, 0.5))
+            for chat in waiting:
+                await chat.ask()
+            await shared.bridges[killed].kill()
+            for chat in waiting:
+                await chat.ask()
+            owned = [chat for chat in living if owners[chat] == killed]
+            await taken_over(shared, owned, killed)
+            both.acme.config.write_bytes(both.with_next.read_bytes())
+            await shared.bridges[killed].start()
+            await shared.until_shared(3)
+            for other in {0, 1, 2} - {killed}:
+                assert await shared.bridges[other].stop() == 0
+                await shared.bridges[other].start()
+                await shared.until_shared(3)
+            await both.best.simulator.start(port=both.port)
+            for chat in waiting:
+                await chat.talk.heard(chat.asked[-1])
+                await chat.talk.accept(ghost=BEST_MEI)
+            stop.set()
+        await asyncio.gather(*(converse(chat, 2) for chat in waiting))
+        await judge(shared, [*living, *waiting], 1)
+        for chat in waiting:
+            assert chat.talk.person is not None
+            assert chat.talk.person.texts[0] == "hello"
+        third = await both.open_at("next", "late")
+        await third.heard("hello")
+        await third.accept(ghost="@next__a00001:localhost")

@@ -15,9 +15,11 @@ from tests.support.matrix_user import membership
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, set_stage
 from tests.support.staging import UNLIMITED, bridge_section
-from tests.support.talk import MEI, Talk, chatting
+from tests.support.talk import MEI, Talk, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+TRUSTED = "trusted_private_chat"
+"""As Element makes a direct room: who is invited has all power."""
 
 
 async def typed(stage: Stage, *words: str) -> asyncio.subprocess.Process:
@@ -44,8 +46,10 @@ def lying(stage: Stage, *traces: str) -> list[str]:
     return [one for one in traces if one.encode() in lies]
 
 
-async def talked(stage: Stage, name: str, words: str) -> Talk:
-    talk = await chatting(stage, name)
+async def talked(stage: Stage, name: str, words: str, preset: str = TRUSTED) -> Talk:
+    talk = await Talk.open(stage, await stage.customer(name), "hello", preset=preset)
+    await talk.heard("hello")
+    await talk.accept()
     await talk.say(words)
     await talk.heard(words)
     await talk.desk("say", text=f"you said: {words}")
@@ -83,6 +87,23 @@ async def test_a_person_goes_and_another_talks_on(stage: Stage) -> None:
     await again.queued()
     assert again.login != gone.login
     assert lying(stage, "elephant", gone.login) == []
+
+
+@pytest.mark.parametrize("powerful", [True, False])
+async def test_what_may_be_is_redacted_at_the_homeserver(stage: Stage, *, powerful: bool) -> None:
+    """All of it where our host has the power, else what our own users have said."""
+    words, preset = "an okapi in the attic", TRUSTED if powerful else "private_chat"
+    gone = await talked(stage, f"redacted{powerful}".lower(), words, preset)
+    there = {wording(event) for event in await gone.history()}
+    assert {"hello", words, f"you said: {words}"} <= there
+    report = await reported(await typed(stage, gone.room, "--force", "--redact"))
+    assert report["done"]
+    await gone.sees(membership(stage.bot, "leave"))
+    left = {wording(event) for event in await gone.history()}
+    assert f"you said: {words}" not in left
+    assert {"hello", words} & left == (set() if powerful else {"hello", words})
+    # Who is left is told so, by what was said last.
+    await gone.reads("reaches nobody", stage.bot)
 
 
 async def test_a_kill_in_the_middle(stage: Stage) -> None:

@@ -36,11 +36,9 @@ from tests.bench.stubs import Handler, StubHomeserver, StubWebChat
 from tests.bench.subjects import Subject, client, open_chats, write_config
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
-FROM_CUSTOMER, FROM_AGENT = 31, 29
+FROM_CUSTOMER, FROM_AGENT = 31, 28
 """Most files each way: lower a number whenever the way has become shorter. One is the guard that
-counts connections to our ports (`ops/metrics.py`), one the gate to the socket (`link/gate.py`); of
-an agent's, one is the budget of what is half read or waits for the store (`link/budget.py`), which
-the links keep (`link/links.py`)."""
+counts connections to our ports (`ops/metrics.py`), one the gate to the socket (`link/gate.py`)."""
 MESSAGES = 3
 """Of each kind; the fewest files count, for a timer of the room's own may go off in between."""
 

@@ -35,8 +35,9 @@ class Chat:
         answered: texts that the agent's server has taken, in order.
     """
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, ghosts: str = GHOSTS) -> None:
         self.talk = talk
+        self._ghosts = ghosts
         self.asked: list[str] = []
         self.events: dict[str, str] = {}
         self._asked_one = asyncio.Event()
@@ -88,7 +89,7 @@ class Chat:
                 if self.asked:
                     await self.talk.heard(self.asked[-1], patience)
                 if self.answered:
-                    await self.talk.reads_exactly(self.answered[-1], GHOSTS, patience)
+                    await self.talk.reads_exactly(self.answered[-1], self._ghosts, patience)
             except AssertionError:
                 if len(self.talk.messages()) + len(self.heard()) == before:
                     raise
@@ -120,7 +121,7 @@ class Chat:
         return [
             wording(event)
             for event in await timeline(self.talk)
-            if str(event.get("sender")).startswith(GHOSTS) and "body" in content_of(event)
+            if str(event.get("sender")).startswith(self._ghosts) and "body" in content_of(event)
         ]
 
 

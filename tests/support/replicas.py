@@ -200,22 +200,33 @@ async def replicas(
         wiring: by stage, index and the port at which the balancer finds it: what stands between
             each bridge and the others, and its environment by that.
     """
-    ports = [free_port() for _ in range(count)]
     options = StageOptions(
         database=database,
         simulator=simulator or SimulatorOptions(strict=True, login_limit=0),
         config={"bridge": bridge_section()},
     )
+    async with (
+        set_stage(folder, options) as stage,
+        sharing(stage, database, count, wiring) as shared,
+    ):
+        yield shared
+
+
+@asynccontextmanager
+async def sharing(
+    stage: Stage, database: str, count: int = 3, wiring: Wiring = _unwired
+) -> AsyncIterator[Replicas]:
+    """So many bridges in the place of a stage's own, with a balancer at its address."""
+    ports = [free_port() for _ in range(count)]
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(set_stage(folder, options))
-        await stage.bridge.stop()  # in whose place come several, and the balancer at its address
+        await stage.bridge.stop()
         port = int(stage.bridge.url.rpartition(":")[2])
         targets = [f"http://127.0.0.1:{one}" for one in ports]
         balancer = Balancer(port, targets)
         await stack.enter_async_context(balancer.running())
         bridges = []
         for index, one in enumerate(ports):
-            bridge = bridge_process(stage.config, one, folder / f"bridge{index}.log")
+            bridge = bridge_process(stage.config, one, stage.folder / f"bridge{index}.log")
             wires = await stack.enter_async_context(wiring(stage, index, one))
             own = {
                 "MATRIX_WEBCHAT_APPSERVICE__PORT": str(one),

@@ -18,6 +18,7 @@ from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
 from bridge.rooms.engine import Engine
 from bridge.rooms.receipts import PAUSE
 from bridge.rooms.record import Meaning, Undecryptable
+from bridge.rooms.store import Outcome
 from bridge.webchat.frames import (
     Agent,
     AgentText,
@@ -183,8 +184,9 @@ class Life:
         await self.store.save_fact("test", str(next(self._rounds)))
         backlog = await self.store.backlog()
         await quiet()
-        waiting: int = backlog.inbox.count + sum(one.count for one in backlog.outbox.values())
-        return waiting
+        return sum(
+            depth.count for (_, what), depth in backlog.items() if what != Outcome.DEAD.value
+        )
 
     async def passes(self, seconds: int) -> None:
         """So much time, second by second, and all that happens in it."""

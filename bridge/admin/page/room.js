@@ -113,17 +113,21 @@ function settingsForm() {
   const [service, queues] = [make("div", { className: "row" }), make("fieldset", { className: "picks" })];
   const touched = {};
   const note = (key, value) => { touched[key] = value === "" ? null : value; save.disabled = false; };
-  const input = (tag, key, more = {}) => make(tag, { "data-key": key, ...more,
-    oninput: (event) => note(key, event.target.value.trim()) });
+  let [stored, reader] = [{ texts: {} }, ""];
+  const keyOf = (name) => (name in TEXTS ? `text.${name}${reader && `.${reader}`}` : name);
+  const input = (tag, name, more = {}) => make(tag, { "data-key": name, ...more,
+    oninput: (event) => note(keyOf(name), event.target.value.trim()) });
   const choices = {
     language: [input("select", "language"), LANGUAGES],
     from: [input("select", "from"), SOURCES.map((one) => [one, one])],
     start: [input("select", "start"), STARTS.map((one) => [one, word(one)])],
   };
   const typed = { hours: input("input", "hours", { maxLength: 300, placeholder: word("hoursHint"), spellcheck: false }) };
-  for (const name of Object.keys(TEXTS)) {
-    typed[`text.${name}`] = input("textarea", `text.${name}`, { maxLength: 500, rows: 2 });
-  }
+  for (const name of Object.keys(TEXTS)) typed[name] = input("textarea", name, { maxLength: 500, rows: 2 });
+  const readers = make("select", { "data-key": "reader", onchange: (event) => {
+    reader = event.target.value;
+    for (const name of Object.keys(TEXTS)) fill(name, true);
+  } }, optionsOf([["", word("everybody")], ...LANGUAGES], ""));
   const save = make("button", { className: "strong", textContent: word("save"), disabled: true });
   const element = make("form", { className: "stack", onsubmit: async (event) => {
     event.preventDefault();
@@ -140,12 +144,18 @@ function settingsForm() {
   box(word("settings"), make("div", { className: "stack" },
     field(word("chosenLanguage"), choices.language[0]), field(word("chosenSource"), choices.from[0]),
     field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours))),
-  box(word("texts"), muted(word("textsHint")), make("div", { className: "stack" },
-    Object.entries(TEXTS).map(([name, key]) => field(word(key), typed[`text.${name}`])))),
+  box(word("texts"), muted(word("textsHint")), make("div", { className: "stack" }, field(word("reader"), readers),
+    Object.entries(TEXTS).map(([name, key]) => field(word(key), typed[name])))),
   make("div", { className: "row bar" }, save));
 
+  function fill(name, anew = false) {
+    const [key, one] = [keyOf(name), typed[name]];
+    const value = (key in touched ? touched[key] : name === "hours" ? stored.hours : stored.texts[key.slice(5)]) ?? "";
+    if ((anew || !(key in touched)) && one.value !== value) one.value = value;
+  }
+
   function draw(room, found) {
-    const { settings } = room;
+    const settings = stored = room.settings;
     replace(service, make("p", { className: settings.paused ? "warn" : "good", textContent: word(settings.paused ? "pausedNow" : "servedNow") }),
       button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),
@@ -156,10 +166,7 @@ function settingsForm() {
       select.dataset.drawn = value;
       replace(select, optionsOf([["", word("byOperator")], ...options], value));
     }
-    for (const [key, one] of Object.entries(typed)) {
-      const value = (key === "hours" ? settings.hours : settings.texts[key.slice(5)]) ?? "";
-      if (!(key in touched) && one.value !== value) one.value = value;
-    }
+    for (const name of Object.keys(typed)) fill(name);
   }
   return { element, draw };
 }

@@ -44,7 +44,7 @@ const WORDS = {
     on_message: "at the first message", on_command: "at the command “start”", pausedNow: "This room is paused: what is written goes to no agent.", pause: "Pause", resume: "Resume", paused: "paused",
     servedNow: "This room is served.", saved: "Saved. The bridge says so in the room.", save: "Save", unchanged: "Nothing has changed.",
     texts: "Sentences of this room", textsHint: "Each replaces one of the bridge's; empty: as the operator has it. {queue} and {prefix} are filled in.",
-    greeting: "Greeting", closed_: "Outside opening hours", nobody__: "No agent is online", ended_: "The agent has ended the chat",
+    reader: "For those who read", everybody: "anything else", greeting: "Greeting", closed_: "Outside opening hours", nobody__: "No agent is online", ended_: "The agent has ended the chat",
     hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "Opening hours of this room; empty: the queue's", lastChanges: "Last changes", undo: "Undo the last change",
   },
   zh: {
@@ -88,7 +88,7 @@ const WORDS = {
     on_message: "收到第一条消息时", on_command: "收到「开始」命令时", pausedNow: "本房间已暂停服务：所写内容不会送给客服。", pause: "暂停", resume: "恢复", paused: "已暂停",
     servedNow: "本房间正在服务中。", saved: "已保存，桥接会在房间里说明。", save: "保存", unchanged: "没有改动。",
     texts: "本房间的提示语", textsHint: "每句替换桥接的一句提示语；留空则按运营者的设置。{queue} 与 {prefix} 会自动填入。",
-    greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
+    reader: "用于阅读以下语言的人", everybody: "其他任何语言", greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
     hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
   },
 };

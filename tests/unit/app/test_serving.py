@@ -39,12 +39,12 @@ from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN, TAKEN
-from bridge.ops import bridge_state
+from bridge.ops import bridge_state, health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.rules import GONE
-from bridge.rooms.store import FOR_EVER, Backlog, Cutoffs, StoreError
+from bridge.rooms.store import FOR_EVER, INBOX, Backlog, Cutoffs, Depth, StoreError
 from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
@@ -107,10 +107,14 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
         "appservice": config.appservice.model_copy(update={"as_token": SecretStr("as")}),
     }
     config = config.model_copy(update=changed)
-    async with Serving(config), asyncio.timeout(30):
+    async with Serving(config) as served, asyncio.timeout(30):
         if wanted:
             parts = {str((await told_states.get()).get("remote_id")) for _ in range(2)}
             assert parts == {"None", "webchat"}
+            monkeypatch.setattr(health.Health, "parts", lambda _: {"webchat": ("http://x", "")})
+            served._links[""]._shared.logins.refused = "login refused with -30"
+            while (await told_states.get())["state_event"] != "BAD_CREDENTIALS":
+                pass
         else:
             await asyncio.sleep(0.1)
     assert wanted or told_states.empty()
@@ -314,7 +318,7 @@ class Ledger(MemoryStore):
             self.away = False
             raise StoreError("away")
         self.counted += 1
-        return await super().backlog()
+        return {("", INBOX): Depth(1, 5), ("acme", INBOX): Depth(2, 3)}
 
 
 def retention(bodies: str) -> Retention:
@@ -359,11 +363,13 @@ async def test_what_waits_is_counted() -> None:
     ledger, clock, metrics, world = Ledger(), ManualClock(), Metrics(), World()
     await world.chatting()
     async with world.running() as engine, asyncio.TaskGroup() as tasks:
-        measuring = tasks.create_task(measure(ledger, clock, metrics, engine))
+        named = {"": "acme", "acme": "acme"}.__getitem__
+        measuring = tasks.create_task(measure(ledger, clock, metrics, engine, named))
         await clock.turn(2 * MEASURE_EVERY)
         measuring.cancel()
     assert ledger.counted == 2
     assert b'webchat_sessions{enterprise="",phase="Chatting",queue="1"} 1.0' in metrics.render()
+    assert b'inbox_depth{enterprise="acme"} 3.0' in metrics.render(), "rooms without a name, too"
 
 
 class Server:

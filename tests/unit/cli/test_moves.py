@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,8 @@ from bridge.storage.transfer import move
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.cli.runs import Folder
 from tests.unit.storage.conftest import FixedClock, impatient
-from tests.unit.storage.contents import Silent, contents, fill
+from tests.unit.storage.contents import Silent, contents, fill, run
+from tests.unit.storage.test_ping import full_disk
 from tests.unit.storage.test_transfer import Stopped, Stops
 
 __all__ = ["impatient", "postgres_server"]
@@ -68,9 +70,10 @@ def test_the_former_one_is_refused_and_taken_back(folder: Folder) -> None:
     result = folder.run_here("migrate-db", "--take-back", "--yes")
     assert result.exit_code == 0, result.output
     assert "is the bridge's again" in result.stdout
-    result = folder.run_here("migrate-db", "--take-back", "--yes")
+    result = folder.run_here("migrate-db", "--take-back")
     assert result.exit_code == 1
-    assert "was not moved anywhere" in result.stderr
+    assert result.stderr.endswith("was not moved anywhere\n")
+    assert "Take the database" not in result.output
     assert folder.run_here("dead-letters", "list").exit_code == 0
 
 
@@ -138,6 +141,29 @@ def test_backup_and_restore(folder: Folder) -> None:
     assert result.exit_code == 0, result.output
     assert all_of(url(folder)) == before
     assert folder.run_here("restore", str(file), "--replace", "--json").exit_code == 0
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_a_backup_that_has_no_room(
+    folder: Folder, postgres_server: PostgresServer, engine: str
+) -> None:
+    """The file's own disk is named, not the database's; nothing is left of it; exit code 1."""
+    where = url(folder)
+    if engine == "postgres":
+        where = postgres_server.new_schema()
+        folder.environment = {"MATRIX_WEBCHAT_DATABASE__URL": where}
+        asyncio.run(fill(where, rooms=1, each=1))
+    noise = random.Random(1).randbytes(400_000)  # noqa: S311 - it cannot be compressed
+    asyncio.run(run(where, "UPDATE journal SET body = $1", noise))
+    file = folder.path / "bridge.backup"
+    with full_disk(200_000):
+        result = folder.run_here("backup", str(file))
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(str(file))
+    assert "no backup was written: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in folder.path.iterdir() if "backup" in path.name] == []
+    assert folder.run_here("backup", str(file)).exit_code == 0
 
 
 def test_files_that_are_no_backup(folder: Folder) -> None:

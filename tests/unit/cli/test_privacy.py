@@ -60,16 +60,23 @@ def test_a_dry_run_tells_and_changes_nothing(folder: Folder) -> None:
     assert there(folder)
 
 
-def test_a_chat_that_goes_on_is_named(folder: Folder) -> None:
-    result = folder.run_here("erase", ADA, "--yes")
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_a_chat_that_goes_on_is_named(folder: Folder, yes: list[str]) -> None:
+    result = folder.run_here("erase", ADA, *yes)
     assert result.exit_code == 1
     assert ROOM in result.stderr
     assert "--force" in result.stderr
+    assert "Go on?" not in result.stderr
     assert there(folder)
 
 
-def test_somebody_has_to_say_yes(folder: Folder) -> None:
-    assert folder.run_here("erase", ADA, "--force").exit_code == 1
+def test_somebody_has_to_say_yes_and_is_told_to_what(folder: Folder) -> None:
+    result = folder.run_here("erase", ADA, "--force", "--json")
+    assert result.exit_code == 1
+    told, _, asked = result.stderr.partition("for ever. Go on?")
+    for word in ("rooms", f"goes on in {ROOM}", "homeserver", "retention.rows"):
+        assert word in told
+    assert (asked.split(), result.stdout) == (["[y/N]:", "Aborted!"], "")
     assert there(folder)
 
 
@@ -81,15 +88,16 @@ def test_without_a_bridge(folder: Folder) -> None:
     assert report["rooms"] == [ROOM]
     assert report["left"] == {}
     assert not there(folder)
-    again = folder.run_here("erase", ADA, "--yes")
+    again = folder.run_here("erase", ADA)  # nothing is there that somebody could say yes to
     assert again.exit_code == 0, again.output
     assert f"nothing of {ADA}" in again.stdout
 
 
-def test_what_is_no_subject(folder: Folder) -> None:
-    result = folder.run_here("erase", "anna", "--yes")
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_what_is_no_subject(folder: Folder, yes: list[str]) -> None:
+    result = folder.run_here("erase", "@anna", *yes)
     assert result.exit_code == 1
-    assert "anna is neither a room" in result.stderr
+    assert result.stderr == "@anna is neither a room (!…) nor a person (@name:server)\n"
 
 
 @pytest.mark.asyncio

@@ -167,8 +167,18 @@ class Events:
         self.gate = asyncio.Event()
         self.gate.set()
         self._changed = asyncio.Condition()
+        self.under_way = self.most = 0
+        """Pushes that are to be stored, and how many at most at a time."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self._stored(key, received)
+        finally:
+            self.under_way -= 1
+
+    async def _stored(self, key: str, received: Received) -> None:
         await self.gate.wait()
         if self.refusals:
             self.refusals -= 1

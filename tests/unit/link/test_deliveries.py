@@ -12,13 +12,13 @@ from typing import cast
 
 import pytest
 
-from bridge.ids import AgentId, SessionId
+from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link import link
-from bridge.link.budget import Budget
 from bridge.link.http_client import Backoff
 from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
-from bridge.link.socket import Wire
+from bridge.link.socket import Budget, Wire
 from bridge.webchat.frames import Ignored, RatingPushed, Received
+from tests.fakes.clock import quiet
 from tests.unit.link.rig import Events, RealClock, account, eventually
 
 ROOM = account().room_id
@@ -49,19 +49,20 @@ def push(number: int, rs_id: str = "") -> Received:
 
 
 class Stage:
-    def __init__(self, last_words: float = 0.01) -> None:
+    def __init__(self, last_words: float = 0.01, at_once: int = 100) -> None:
         self.events = Events()
         self.wire = FakeWire()
         self.budget = Budget(1000)
-        around = SimpleNamespace(
+        self.around = SimpleNamespace(
             budget=self.budget,
             events=self.events,
+            turns=asyncio.Semaphore(at_once),
             clock=RealClock(),
             backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
             epoch="epoch",
             ordinals=itertools.count(1),
         )
-        self.deliveries = Deliveries(ROOM, cast("Shared", around), last_words)
+        self.deliveries = Deliveries(ROOM, cast("Shared", self.around), last_words)
         self.deliveries.wire = cast("Wire", self.wire)
 
     def push(self, received: Received | Ignored, size: int = 1) -> None:
@@ -128,6 +129,27 @@ async def test_no_receipt_before_or_without_storing() -> None:
         await asyncio.sleep(0)
     assert stage.wire.receipts == [], "its link is gone: the server will repeat the push"
     assert stage.numbers == [1]
+
+
+@pytest.mark.asyncio
+async def test_of_a_burst_few_are_on_their_way_into_the_store() -> None:
+    """Whatever so many links say in one moment: others' pushes are to come between."""
+    stage = Stage(at_once=2)
+    others = [Deliveries(RoomId(f"!{one}"), cast("Shared", stage.around)) for one in range(9)]
+    stage.events.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one.run()) for one in others]
+        for one in others:
+            one.push(push(1), 1)
+        await quiet()
+        assert stage.events.under_way == 2
+        stage.events.gate.set()
+        for one in others:
+            await one.settled()
+        assert stage.events.most == 2
+        for task in running:
+            task.cancel()
+    assert len(stage.events.pushes) == len(others)
 
 
 @pytest.mark.asyncio

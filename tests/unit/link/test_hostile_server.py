@@ -21,10 +21,8 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 
 from bridge.conversation.model import FailureReason
-from bridge.link import budget
-from bridge.link.budget import USUAL, Budget
 from bridge.link.http_client import LONGEST_ANSWER
-from bridge.link.socket import Connection
+from bridge.link.socket import MOST, USUAL, Budget, Connection
 from bridge.rooms.ports import CallFailure, TooBig, Unavailable
 from tests.unit.link.rig import WildServer, eventually, rig, settings_for
 from tests.unit.link.simulated import ADA, ASK
@@ -215,7 +213,7 @@ async def test_a_budget_that_small_messages_use_up_costs_no_link() -> None:
     tight.half(0, ways[1])
     tight.half(0, ways[0])
     assert tight.taken == USUAL
-    assert budget.MOST < 100 << 20
+    assert MOST < 100 << 20
 
 
 @pytest.mark.parametrize("packed", [False, True])

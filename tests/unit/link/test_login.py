@@ -256,6 +256,27 @@ async def test_a_refused_sign_is_refused_for_all() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("code", "why"), [(-20, "wrong login name"), (-30, "check the key")])
+async def test_refused_credentials_are_told_until_the_server_takes_some(
+    code: int, why: str
+) -> None:
+    server = answering({"result": code}, {"result": 1, "token": "T"})
+    timing = replace(FAST, refusal_first=0.01)
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, timing=timing)) as (logins, _, _),
+    ):
+        assert logins.refused == ""
+        with pytest.raises(OpenFailure):
+            await logins.login(ADA)
+        assert logins.refused.startswith(f"login refused with {code}: ")
+        assert why in logins.refused
+        await asyncio.sleep(0.02)
+        await logins.login(ADA)
+        assert logins.refused == ""
+
+
+@pytest.mark.asyncio
 async def test_refusals_that_were_on_their_way_together_count_once() -> None:
     server = answering({"result": -30})
     async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
@@ -588,6 +609,7 @@ async def test_a_wrong_password_does_not_stand_in_the_way_of_the_right_one() -> 
         assert (caught.value.reason, caught.value.code) == (FailureReason.LOGIN_REFUSED, -20)
         with pytest.raises(CallFailure):
             await rigged.links.log_in(TYPO)  # the very same: not asked again
+        assert rigged.links.refused == "", "a customer's own are not the operator's"
         await rigged.links.log_in(OWN)
         assert len(server.bodies) == 2
 

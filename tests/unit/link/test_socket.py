@@ -25,7 +25,7 @@ from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import USER_AGENT
-from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Wire
+from bridge.link.socket import FIRST_OWN, PULSE, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect
@@ -324,6 +324,7 @@ class Socket:
             clock=RealClock(),
             ping_after=30.0,
             unheard=self.kinds.append,
+            pulse=Pulse(),
         )
         self.wire._push = lambda told, _: self.handed.append(told)
 
@@ -588,6 +589,32 @@ async def test_heartbeats_come_also_while_much_is_heard() -> None:
             rigged.links.keep(ADA)
             await eventually(lambda: len(beats) == 4)
     assert all(0.05 < late - early < 1 for early, late in pairwise(beats))
+
+
+@pytest.mark.asyncio
+async def test_sockets_are_woken_together_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, pulse = asyncio.get_running_loop(), Pulse()
+    woken: list[tuple[str, float]] = []
+
+    def waiting(name: str) -> Wire:
+        wire = Socket().wire
+        monkeypatch.setattr(wire, "look", lambda: woken.append((name, loop.time())))
+        return wire
+
+    one, two, gone = map(waiting, ("one", "two", "gone"))
+    first = (loop.time() // PULSE + 2) * PULSE
+    pulse.wake(two, first + 5 * PULSE)
+    for wire in (one, two, gone):
+        pulse.wake(wire, first - PULSE * 0.9)
+        pulse.wake(wire, first - PULSE * 0.1)
+    pulse.wake(two, first - PULSE * 0.5)
+    pulse.forget(gone)
+    pulse.wake(gone, first + PULSE)
+    await eventually(lambda: len(woken) == 3)
+    await asyncio.sleep(2 * PULSE)
+    assert [name for name, _ in woken] in (["one", "two", "gone"], ["two", "one", "gone"])
+    assert all(first - 0.01 <= at < first + PULSE for _, at in woken[:2])
+    assert woken[0][1] == pytest.approx(woken[1][1], abs=0.01)
 
 
 @pytest.mark.asyncio

@@ -31,7 +31,7 @@ class House:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.outage = asyncio.Event()
+        self.outage, self.held = asyncio.Event(), asyncio.Event()
         self.rooms: dict[RoomId, list[Raw]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
         self.trouble: list[Exception] = []
@@ -83,6 +83,7 @@ class House:
     async def looked_after(self) -> AsyncIterator[None]:
         catching = CatchUp(
             self.outage,
+            self.held,
             cast(Homeserver, self),
             is_ours=OURS.is_ours,
             known=self.known,
@@ -129,6 +130,26 @@ async def test_looks_again_after_each_outage() -> None:
         house.away = False
         await house.clock.turn(RETRY + FIRST_LOOK)
         assert house.taken == [lost]
+
+
+@pytest.mark.asyncio
+async def test_looks_again_when_something_was_kept_and_after_what_was_kept_meanwhile() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        lost = house.event()
+        house.held.set()
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken == [lost]
+        house.held.set()
+        await house.clock.turn(sum(LOOKS[1:]))
+        again = house.event()
+        await house.clock.turn(FIRST_LOOK + 2)
+        assert house.taken == [lost, again]
+        await house.clock.turn(ALL_LOOKS)
+        asked = house.asked
+        await house.clock.turn(3600)
+        assert house.asked == asked
 
 
 @pytest.mark.asyncio

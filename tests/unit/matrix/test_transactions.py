@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix import appservice
-from bridge.matrix.appservice import LONG_BODY, LONG_TURNS, Arrived, Endpoint, Page
+from bridge.matrix.appservice import HELD, LONG_BODY, LONG_TURNS, Arrived, Endpoint, Page
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Raw
@@ -35,7 +35,7 @@ class Intake:
         self.open = asyncio.Event()
         """Nothing is stored before it is set."""
         self.open.set()
-        self.came, self.typed = asyncio.Event(), asyncio.Event()
+        self.came, self.typed, self.held = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.taken: list[Arrived] = []
         self.calls = 0
         self.typists: list[tuple[RoomId, list[UserId]]] = []
@@ -80,6 +80,7 @@ async def running(
         accept=intake.accept,
         vouch=vouch,
         typing=intake.typing,
+        held=intake.held.set,
         max_body=max_body,
         pages=pages,
     )
@@ -112,6 +113,17 @@ RECEIPT: Raw = {
     "content": {"$1": {"m.read": {"@ann:a": {"ts": 1, "thread_id": "main"}}}},
     "room_id": "!r",
 }
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("unsigned", "held"),
+    [({"age": HELD + 1}, True), ({"age": HELD}, False), ({"age": "x"}, False), (None, False)],
+)
+async def test_what_the_homeserver_has_kept_is_noticed(unsigned: object, held: bool) -> None:
+    async with running() as rig:
+        assert (await rig.put({"events": [event(1), event(2, unsigned=unsigned)]})).status == 200
+        assert rig.intake.held.is_set() == held
 
 
 @pytest.mark.asyncio

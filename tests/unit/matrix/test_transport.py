@@ -377,6 +377,35 @@ async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_of_one_call_centre_few_events_stand_before_those_of_others() -> None:
+    """However many of its rooms have something to say while the homeserver is slow."""
+    began: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        began.put_nowait(request.path.rpartition("/")[2])
+        await go_on.wait()
+        return web.json_response({"event_id": "$e"})
+
+    async def say(one: Homeserver, txn_id: str) -> None:
+        await one.send(GHOST, RoomId("!r"), "m.room.message", {}, txn_id)
+
+    async with (
+        homeserver(answer) as transport,
+        new_session(verify_tls=True) as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        noisy = transport.beside(session, 3)
+        for number in range(20):
+            tasks.create_task(say(noisy, f"noisy{number}"))
+        assert [await began.get() for _ in range(3)] == ["noisy0", "noisy1", "noisy2"]
+        tasks.create_task(say(transport, "other"))
+        assert await began.get() == "other"
+        go_on.set()
+    assert began.qsize() == 17, "all of them in the end"
+
+
+@pytest.mark.asyncio
 async def test_with_connections_of_its_own_it_acts_as_the_same_devices() -> None:
     """Another call centre's: what becomes of a user's device, or token, holds for all."""
     seen: list[tuple[str | None, str | None]] = []
@@ -388,7 +417,7 @@ async def test_with_connections_of_its_own_it_acts_as_the_same_devices() -> None
 
     async with homeserver(answer) as transport, new_session(verify_tls=True) as session:
         transport.use_device("BEFORE")
-        other = transport.beside(session)
+        other = transport.beside(session, 8)
         await request(other, {})
         transport.use_device("NEXT")
         await request(other, {})

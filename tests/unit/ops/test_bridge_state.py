@@ -32,6 +32,7 @@ class Desk:
         self.asked = 0
         self.told: list[dict[str, object]] = []
         self.status, self.mine = 200, True
+        self.refused = ""
         self.came = asyncio.Condition()
 
     async def take(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -65,7 +66,8 @@ async def reporting() -> AsyncIterator[Desk]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/state"
-    told = StateReports(endpoint, "secret", desk.health, desk.clock, lambda: desk.mine)
+    mine, refused = lambda: desk.mine, lambda _: desk.refused
+    told = StateReports(endpoint, "secret", desk.health, desk.clock, mine, refused=refused)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(told.run())
@@ -137,6 +139,29 @@ async def test_trouble_of_the_bridges_own(
         whole, remote = await desk.heard(2)
         assert (whole["state_event"], whole["error"]) == expected
         assert remote["state_event"] == "CONNECTED"
+
+
+@pytest.mark.asyncio
+async def test_a_call_centre_that_does_not_take_our_credentials() -> None:
+    """It answers, so it is no outage; once it is one, that goes before."""
+    async with reporting() as desk:
+        await once(desk.health)
+        desk.refused = "login refused with -20"
+        await desk.look()
+        whole, remote = await desk.heard(2)
+        assert whole["state_event"] == "RUNNING"
+        assert states([remote]) == [("webchat", "BAD_CREDENTIALS", "webchat-refused")]
+        assert remote["message"] == f"{PLACE}: login refused with -20"
+        desk.peers["webchat"].up = False
+        await once(desk.health)
+        await desk.look()
+        assert states(await desk.heard(3)) == [
+            ("webchat", "TRANSIENT_DISCONNECT", "webchat-unreachable")
+        ]
+        desk.peers["webchat"].up, desk.refused = True, ""
+        await once(desk.health)
+        await desk.look()
+        assert states(await desk.heard(4)) == [("webchat", "CONNECTED", None)]
 
 
 @pytest.mark.asyncio

@@ -19,7 +19,7 @@ from bridge.ids import QueueId
 from bridge.ops import metrics as module
 from bridge.ops.metrics import CannotListen, Metrics, metrics_server, watch_loop_lag
 from bridge.rooms.record import Chat
-from bridge.rooms.store import Backlog, Depth, Lane
+from bridge.rooms.store import INBOX, Depth, Lane, Outcome
 from bridge.webchat.frames import ChatStarted, Received
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -174,22 +174,28 @@ def test_links_count_themselves() -> None:
 
 
 def test_the_backlog_is_shown() -> None:
+    """Of each call centre that is configured, and of one that is so no more while it has any."""
     metrics = Metrics()
-    lanes = {Lane.WEBCHAT: Depth(3, 70_000), Lane.MATRIX: Depth()}
-    metrics.backlog(Backlog(Depth(2, 99_000), lanes, 4), 100_000)
+    metrics.of("")
+    lane, dead = Lane.WEBCHAT.value, Outcome.DEAD.value
+    waits = {("", INBOX): Depth(2, 99_000), ("", lane): Depth(3, 70_000), ("x", dead): Depth(4, 0)}
+    metrics.backlog(waits, 100_000)
     text = metrics.render().decode()
     for line in (
-        "inbox_depth 2.0",
-        "inbox_age_seconds 1.0",
-        'outbox_depth{lane="webchat"} 3.0',
-        'outbox_age_seconds{lane="webchat"} 30.0',
-        'outbox_depth{lane="matrix"} 0.0',
-        'outbox_age_seconds{lane="matrix"} 0.0',
-        "dead_letters 4.0",
+        'inbox_depth{enterprise=""} 2.0',
+        'inbox_age_seconds{enterprise=""} 1.0',
+        'outbox_depth{enterprise="",lane="webchat"} 3.0',
+        'outbox_age_seconds{enterprise="",lane="webchat"} 30.0',
+        'outbox_depth{enterprise="",lane="matrix"} 0.0',
+        'outbox_age_seconds{enterprise="",lane="matrix"} 0.0',
+        'dead_letters{enterprise=""} 0.0',
+        'dead_letters{enterprise="x"} 4.0',
     ):
         assert line in text, line
-    metrics.backlog(Backlog(Depth(1, 101_000), lanes, 0), 100_000)
-    assert "inbox_age_seconds 0.0" in metrics.render().decode()
+    metrics.backlog({("", INBOX): Depth(1, 101_000)}, 100_000)
+    text = metrics.render().decode()
+    for line in ('inbox_age_seconds{enterprise=""} 0.0', 'dead_letters{enterprise="x"} 0.0'):
+        assert line in text, line
 
 
 @pytest.mark.asyncio

@@ -26,6 +26,7 @@ from bridge.rooms.record import (
 from bridge.rooms.rules import (
     LONGEST_HOURS,
     LONGEST_SENTENCE,
+    LONGEST_TEXTS,
     TEXTS,
     BadOrder,
     settings_of_event,
@@ -35,6 +36,7 @@ from bridge.rooms.rules import (
 from bridge.rooms.to_matrix import MOST_ANSWERS
 from bridge.rooms.visit import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.texts import CATALOGUE, Texts
+from bridge.texts.languages import LANGUAGES
 from bridge.webchat.frames import Agent, AgentsUpdated, Received
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
@@ -350,6 +352,42 @@ def test_a_sentence_of_the_rooms_own() -> None:
     assert RULES.sentence(record, "command.version", {"version": "1"}).endswith("1")
     order(house, "config reset text.greeting")
     assert house.record.settings == RoomSettings()
+
+
+def test_a_sentence_may_be_of_one_language() -> None:
+    """It goes before the one for all; audit, undo and state event have it as any other."""
+    house = House().served()
+    order(house, "config set text.greeting Hallo", "config set text.greeting.ZH_cn 您好")
+    settings = house.record.settings
+    assert settings.texts == (("greeting", "Hallo"), ("greeting.zh-CN", "您好"))
+    assert state_of(settings)["texts"] == {"greeting": "Hallo", "greeting.zh-CN": "您好"}
+    assert settings_of_event(state_of(settings), RULES) == settings
+    for language, said in (("zh-CN", "您好"), ("zh-TW", "Hallo"), ("en", "Hallo")):
+        house.visit.set(settings=replace(settings, language=language))
+        assert RULES.sentence(house.record, "room.welcome", {}) == said
+    house.visit.set(settings=settings)
+    order(house, "config reset text.greeting.zh")
+    assert house.record.settings.texts == (("greeting", "Hallo"),)
+    last = house.visit.changes[-1]
+    assert (last.key, last.before, last.after) == ("text.greeting.zh-CN", "您好", "")
+    order(house, "undo")
+    assert house.record.settings == settings
+    order(house, "config set text.greeting.fr Bonjour")
+    key, args = answer(house)
+    assert (key, args["key"], args["value"]) == ("config.bad_value", "language", "fr")
+
+
+def test_all_sentences_of_a_room_are_no_more_than_an_undo_takes_back() -> None:
+    house, count = House().served(), LONGEST_TEXTS // LONGEST_SENTENCE
+    names = [f"{name}.{language}" for name in TEXTS for language in LANGUAGES]
+    for name in names[:count]:
+        order(house, f"config set text.{name} {'x' * LONGEST_SENTENCE}")
+    order(house, f"config set text.{names[count]} {'x' * LONGEST_SENTENCE}")
+    key, args = answer(house)
+    assert (key, args["limit"]) == ("config.bad_text", LONGEST_TEXTS % LONGEST_SENTENCE)
+    settings = house.record.settings
+    order(house, "config reset", "undo")
+    assert house.record.settings == settings
 
 
 def test_when_a_queue_opens_is_said_behind_the_rooms_own_sentence() -> None:

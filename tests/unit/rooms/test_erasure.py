@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -331,6 +332,62 @@ async def test_it_may_be_served_on_as_a_new_room() -> None:
         assert type((await world.stored()).conversation.phase).__name__ in {"Requesting", "Queued"}
 
 
+async def test_who_is_left_is_told_so_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was under way, and what is written from then on, goes nowhere."""
+    world = World()
+    await full(world)
+    heard: list[str] = []
+    leave = world.matrix.leave
+
+    async def leaving(room_id: RoomId, user: UserId, reason: str = "") -> None:
+        if user == BOT:
+            heard.extend(world.matrix.texts(room_id))
+        await leave(room_id, user, reason)
+
+    monkeypatch.setattr(world.matrix, "leave", leaving)
+    async with world.running() as engine:
+        await erased(world, engine, ROOM, force=True)
+    assert heard == ["room.erased"]
+
+
+async def test_who_writes_while_a_room_is_emptied_is_answered() -> None:
+    """And begins no chat, which would go with the rest a minute later."""
+    world = World()
+    await full(world)
+    async with world.running() as engine:
+        await engine.tell(ROOM, EraseRoom(stay=True), "erase:1")
+        await quiet()
+        events = [world.event(text=words, room_id=NEXT) for words in ("hello?", "!wc start")]
+        await engine.accept_events(events)
+        await quiet()
+        assert world.matrix.texts(NEXT).count("room.erasing") == 2
+        await world.clock.turn(5)
+        record = await world.stored()
+    assert (record.gone_at, record.conversation.number) == (None, 0)
+    assert left(world, ("elephant", "mx-room", "opening-room")) == []
+
+
+async def test_what_comes_while_rows_are_deleted_is_the_new_rooms_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    await full(world)
+    erase_room = world.store.eraser.erase_room
+    async with world.running() as engine:
+
+        async def slow(*args: Any, **more: Any) -> None:
+            await engine.accept_events([world.event(text="hello again", room_id=NEXT)])
+            await quiet()
+            await erase_room(*args, **more)
+
+        monkeypatch.setattr(world.store.eraser, "erase_room", slow)
+        assert (await erased(world, engine, ROOM, force=True, stay=True)).done
+        record = await world.stored()
+    assert (record.gone_at, record.conversation.number) == (None, 1)
+    assert type(record.conversation.phase).__name__ in {"Requesting", "Queued"}
+    assert left(world, ("mx-room", "opening-room")) == []
+
+
 async def test_without_a_bridge_it_goes_at_once() -> None:
     world = World()
     await full(world)
@@ -357,6 +414,7 @@ async def test_who_is_invited_meanwhile_is_not_let_in() -> None:
         await engine.accept_events([world.invitation(NEXT)])
         await quiet()
         assert not [one for one in world.matrix.requests if one.startswith("enter")]
+        assert world.matrix.requests.count(f"leave {NEXT} {BOT}") == 2  # it is declined
         await world.clock.turn(5)
     assert of_room(world, ROOM) == []
 

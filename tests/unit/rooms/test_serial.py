@@ -72,6 +72,7 @@ from bridge.rooms.visit import (
     TellChanges,
     TellFigures,
     TellHistory,
+    TellStatus,
     TryLogin,
     load_effect,
     new_effect,
@@ -137,6 +138,7 @@ ASIDE: list[Effect] = [
     TryLogin(EVENT, OwnLogin("ada", b"\x00sealed")),
     Conceal(EVENT),
     Decline(EVENT, UserId("@webchat_a:h"), "write to the bot"),
+    TellStatus(EVENT, "undelivered.too_big"),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.ids import SHARDS, EventId, RoomId, UserId, shard_of
-from bridge.rooms.engine import SWEEP_EVERY, Engine
+from bridge.rooms.engine import SWEEP_SHARED, Engine
 from bridge.rooms.record import Raw
 from bridge.rooms.room import Room
 from bridge.rooms.store import (
@@ -231,7 +231,7 @@ async def test_a_notice_may_get_lost() -> None:
     async with two(world) as (_, other, post):
         await other.accept_events([world.event(text="one")])
         post.notices.clear()
-        await world.clock.turn(SWEEP_EVERY)
+        await world.clock.turn(SWEEP_SHARED)
         await quiet()
         assert world.link.texts(ROOM) == ["one"]
 

@@ -42,6 +42,20 @@ async def test_a_thousand_at_once_share_transactions(open_sql: SqlOpener) -> Non
 
 
 @pytest.mark.asyncio
+async def test_who_writes_beside_us_is_noticed(open_sql: SqlOpener, url: str) -> None:
+    """In SQLite's file, where nobody tells of it; once, and not what we write ourselves."""
+    async with open_sql() as store, open_sql() as other:
+        await store.written_beside()
+        await store.save_fact("ours", "1")
+        assert not await store.written_beside()
+        await other.fact("ours")
+        assert not await store.written_beside()
+        await other.save_fact("theirs", "1")
+        looks = [await store.written_beside() for _ in range(2)]
+        assert looks == [url.startswith("sqlite"), False]
+
+
+@pytest.mark.asyncio
 async def test_a_bad_step_does_not_fail_its_neighbours(open_sql: SqlOpener) -> None:
     """The refusal comes from the database here, in the middle of a group of several kinds."""
     async with open_sql() as store:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import asyncpg
 import pytest
 
 from bridge.ids import EventId, RoomId
-from bridge.rooms.erasure import erase
+from bridge.rooms.erasure import Report, erase
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -24,10 +26,10 @@ from bridge.rooms.store import (
     Token,
 )
 from bridge.storage import erasing, sqlstore
-from bridge.storage.query import Query, same
-from bridge.storage.sqlstore import SqlStore
+from bridge.storage.query import Query, Unreachable, same
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import one, step
-from tests.unit.storage.conftest import FixedClock, SqlOpener
+from tests.unit.storage.conftest import FixedClock, NewUrl, SqlOpener
 
 pytestmark = pytest.mark.asyncio
 OF_ADA = RoomId("!ada-s-room:example.org")
@@ -100,6 +102,56 @@ async def test_nothing_is_left(
             for name in ("bridge.db", "bridge.db-wal"):
                 lies = (tmp_path / name).read_bytes()
                 assert [one for one in TRACES if one.encode() in lies] == [], name
+
+
+async def erased(store: SqlStore) -> Report:
+    return await erase(
+        store, OF_ADA, lambda _: False, clock=FixedClock(), tell=None, by=("operator", "cli")
+    )
+
+
+async def test_what_another_connection_is_still_writing_goes_as_well(
+    new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row has its number, in the midst of a stretch, and cannot be seen before it commits."""
+    url = new_url("postgres")
+    async with open_store(url, FixedClock()) as store:
+        await fill(store, 3)
+        other = await asyncpg.connect(url)
+        late = other.transaction()
+        await late.start()
+        row = OF_ADA, "$late", WORDS.encode()
+        await other.execute(
+            "INSERT INTO journal (room_id, key, body, received) VALUES ($1, $2, $3, 1)", *row
+        )
+        await talk(store, OF_BEN, "@ben:x.org", "tea", 99)
+
+        async def end(_: float) -> None:
+            await late.commit()
+
+        monkeypatch.setattr(erasing, "asyncio", SimpleNamespace(sleep=end))
+        report = await erased(store)
+        if other.is_in_transaction():  # nobody has waited for it
+            await late.commit()
+        await other.close()
+        assert report.done, report
+        assert [one for one in TRACES if one in await lying(store)] == []
+
+
+async def test_a_transaction_that_does_not_end_is_named(
+    new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_url("postgres")
+    async with open_store(url, FixedClock()) as store:
+        await fill(store, 3)
+        other = await asyncpg.connect(url)
+        await other.execute("BEGIN; LOCK TABLE journal IN ROW EXCLUSIVE MODE")
+        monkeypatch.setattr(erasing, "MOST_LOOKS", 2)
+        with pytest.raises(Unreachable, match="does not end"):
+            await erased(store)
+        await other.close()
+        assert len(await store.chats(OF_ADA, 9)) == 1
+        assert (await erased(store)).done
 
 
 async def test_a_file_that_is_too_large_waits_until_no_bridge_is_at_work(

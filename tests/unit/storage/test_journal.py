@@ -8,7 +8,15 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EffectSeq, EventId
-from bridge.rooms.store import Backlog, DeadLetter, Depth, EffectRow, InputRow, Lane
+from bridge.rooms.store import (
+    INBOX,
+    DeadLetter,
+    Depth,
+    EffectRow,
+    InputRow,
+    Lane,
+    Outcome,
+)
 from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, Statement, same
 from bridge.storage.sqlstore import engine_for, open_store
@@ -135,7 +143,10 @@ async def test_what_is_open_goes_on(url: str) -> None:
         assert len(EFFECTS) < waiting.seq < back.seq
         assert await store.busy_rooms() == [A, B]
         lanes = {Lane.WEBCHAT: Depth(1, 20), Lane.MATRIX: Depth(1, 20), Lane.ASIDE: Depth(1, 22)}
-        assert await store.backlog() == Backlog(Depth(2, 10), lanes, 2)
+        kinds = {INBOX: Depth(2, 10), **{lane.value: one for lane, one in lanes.items()}}
+        backlog = dict(await store.backlog())
+        assert backlog.pop(("", Outcome.DEAD.value)).count == 2
+        assert backlog == {("", what): depth for what, depth in kinds.items()}
         assert await accept(store, [said(str(row[1])) for row in INPUTS if row[1]], 90) == []
         (new,) = await step(store, room(), [waiting.seq], [wish()], 91)
         assert new.seq > back.seq + 2

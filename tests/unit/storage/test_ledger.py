@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.store import (
-    Backlog,
+    INBOX,
     Commit,
     Depth,
     Entry,
@@ -185,21 +186,31 @@ async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) ->
 
 @pytest.mark.asyncio
 async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
+    """Of each enterprise; a room that is not written yet has none."""
     async with open_any() as store:
-        empty = dict.fromkeys(Lane, Depth())
-        nothing = Backlog(Depth(), empty, 0)
-        assert await store.backlog() == nothing
-        inputs = await accept(store, [said("$1"), said("$2")], 5)
+        assert await store.backlog() == {}
+        inputs = await accept(store, [said("$1"), said("$2"), said("$4")], 5)
         inputs += await accept(store, [said("$3", B)], 3)
+        assert await store.backlog() == {("", INBOX): Depth(4, 3)}
         matrix = [wish("$1", Lane.MATRIX), wish("$1", Lane.MATRIX)]
-        effects = await step(store, room(), [inputs[0].seq], [wish(), *matrix], 7)
-        assert await store.backlog() == Backlog(
-            Depth(2, 3), {**empty, Lane.WEBCHAT: Depth(1, 7), Lane.MATRIX: Depth(2, 7)}, 0
-        )
+        acme = replace(room(), record=b'{"enterprise":"acme","settings":"\\u0000"}')
+        effects = await step(store, acme, [inputs[0].seq], [wish(), *matrix], 7)
+        assert await store.backlog() == {
+            ("", INBOX): Depth(1, 3),
+            ("acme", INBOX): Depth(2, 5),
+            ("acme", "webchat"): Depth(1, 7),
+            ("acme", "matrix"): Depth(2, 7),
+        }
         await settle(store, A, Settlement(effects[0].seq, Outcome.DELIVERED, 8))
         await settle(store, A, Settlement(effects[1].seq, Outcome.DEAD, 8))
-        await bury(store, inputs[2], "why", 8)
-        assert await store.backlog() == Backlog(Depth(1, 5), {**empty, Lane.MATRIX: Depth(1, 7)}, 2)
+        for made, dead in ((acme, inputs[2]), (replace(room(B), record=b"{}"), inputs[3])):
+            await step(store, await now_at(store, made), now=8, buried=[(dead.seq, "why")])
+        assert await store.backlog() == {
+            ("", Outcome.DEAD.value): Depth(1, 8),
+            ("acme", INBOX): Depth(1, 5),
+            ("acme", "matrix"): Depth(1, 7),
+            ("acme", Outcome.DEAD.value): Depth(2, 8),
+        }
 
 
 @pytest.mark.asyncio

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,13 +30,16 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage import postgres
+from bridge.storage import postgres, tables
+from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store, opened
+from bridge.storage.transfer import move
 from tests.fakes.flow import accept, open_inputs
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.contents import Silent, contents, fill
 from tests.unit.storage.rows import said, wish
 
 A = RoomId("!a:example.org")
@@ -271,6 +275,55 @@ async def test_a_clean_stop_leaves_no_mark(server: PostgresServer) -> None:
         await accepted(store, "1")
         assert server.sql(marks).strip() == "1"
     assert server.sql(marks).strip() == "0"
+
+
+# --- a database that is being moved ---------------------------------------------------------------
+
+
+class Kills(Silent):
+    """Kills the server, all its processes at once, at a page of a stage."""
+
+    def __init__(self, server: PostgresServer, stage: str, page: int) -> None:
+        super().__init__()
+        self._server, self._stage, self._page = server, stage, page
+
+    def begins(self, what: str, rows: int) -> None:
+        super().begins(what, rows)
+        self.pages = 0
+
+    def advances(self, rows: int) -> None:
+        super().advances(rows)
+        if (self.stages[-1], self.pages) == (self._stage, self._page):
+            self._server.signal(signal.SIGKILL)
+            while self._server.runs():
+                time.sleep(0.01)
+            for held in ("data/postmaster.pid", ".s.PGSQL.5432.lock"):  # by a zombie, perhaps
+                (self._server.directory / held).unlink()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dies", ["target", "source"])
+async def test_a_move_goes_on_after_the_server_was_killed(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    monkeypatch.setattr(postgres, "DOUBT_SECONDS", 0.5)
+    monkeypatch.setattr(tables, "MOST_ROWS", 20)
+    ours, theirs = f"sqlite:///{tmp_path / 'bridge.db'}", server.new_schema()
+    before, after = (ours, theirs) if dies == "target" else (theirs, ours)
+    clock = FixedClock()
+    await fill(before, rooms=6, each=20)
+    wanted = await contents(before)
+    for stage, page in (("copying", 2), ("copying", 8), ("comparing", 3)):
+        with pytest.raises(StoreError):
+            await move(before, after, clock, Kills(server, stage, page))
+        await asyncio.to_thread(server.start)
+    await move(before, after, clock, Silent())
+    assert await contents(after) == wanted
+    with pytest.raises(MovedError):
+        async with open_store(before, clock, sole=True):
+            pytest.fail("two of one")
+    async with open_store(after, clock, sole=True):
+        pass
 
 
 # --- cut off in the middle of a COMMIT ------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""What clients are told of each message's fate by an event, where the operator wants that."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.ids import EventId
+from bridge.rooms.ports import Status
+from bridge.webchat.frames import Reply
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.visits import RULES
+
+pytestmark = pytest.mark.asyncio
+TELLING = msgspec.structs.replace(RULES, status_events=True)
+
+
+async def test_each_message_once_at_its_end() -> None:
+    world = World(rules=TELLING)
+    await world.chatting()
+    async with world.running() as engine:
+        world.link.answers += [Reply(110, 1), Reply(110, -16), Reply(110, 0)]
+        events = [world.event(text=text) for text in ("one", "two", "three")]
+        await engine.accept_events(events)
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two", "three"]
+    network = f"org.matrix_webchat://webchat/{RULES.bot}"
+    assert [status for _, status, _ in world.matrix.statuses] == [
+        Status(EventId("$e1"), network),
+        Status(EventId("$e2"), network, "result.-16"),
+        Status(EventId("$e3"), network, "undelivered.server_failed", again=True),
+    ]
+    assert len({txn_id for _, _, txn_id in world.matrix.statuses}) == 3
+    assert await world.nothing_left()
+
+
+async def test_nothing_is_told_unasked() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["one"]
+    assert world.matrix.statuses == []
