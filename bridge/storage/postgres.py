@@ -444,7 +444,8 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError) as error:
                 self._url = turned(self._url)
                 if not left:
-                    raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
+                    why = str(error) or "no answer"
+                    raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
         """A new connection, durable and with the claim; none that could be used without them."""
