@@ -204,7 +204,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
     except TimeoutError:
         os.killpg(process.pid, signal.SIGKILL)

@@ -143,7 +143,7 @@ async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
 
     wanted.set()
     wanted.set()
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
         work = reload_whenever(wanted, operator.config, operator.load, apply)
         running = tasks.create_task(work)
         await applied.wait()

@@ -141,7 +141,7 @@ async def start(
             process.task.cancel()
 
 
-async def until(true: Callable[[], bool], patience: float = 10) -> None:
+async def until(true: Callable[[], bool], patience: float = 30) -> None:
     async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - a database's doing
             await asyncio.sleep(0.01)
