@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Set
+from contextlib import suppress
 from types import UnionType
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -167,21 +168,32 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
+def check_database_url(url: str) -> None:
+    """Raise ValueError for what no engine can open; the URL, which may hold a password, stays
+    unsaid.
+    """
+    why = "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"
     file = url.removeprefix(SQLITE)
-    named = file.strip("/") and file != ":memory:" and not set("?\0") & set(file)
-    if file != url and named:
-        return value
+    if file != url and file.strip("/") and file != ":memory:" and not set("?\0") & set(file):
+        return
     if url.startswith(("postgres://", "postgresql://")):
-        parts = urlsplit(url)
-        # A socket directory is given as ?host=, with no host before the path.
-        socket = (not parts.netloc and parts.path.startswith("/")) or "host=" in parts.query
-        if parts.hostname is not None or socket:
-            return value
-    raise ValueError(
-        "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"
-    )
+        why += "; in a password, @ / : # ? % are written as %40 %2F %3A %23 %3F %25"
+        with suppress(ValueError):  # of a port
+            parts = urlsplit(url)
+            hosts = parts.netloc.rpartition("@")[2].split(",")
+            ports = [urlsplit(f"//{one}").port for one in hosts]
+            # A socket directory is given as ?host=, with no host before the path.
+            socket = (not parts.netloc and parts.path.strip("/")) or "host=" in parts.query
+            # An @ behind the host is the login's: a password before it was cut short.
+            whole = "@" not in parts.path and not parts.fragment
+            if whole and 0 not in ports and (parts.hostname is not None or socket):
+                return
+    raise ValueError(why)
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    check_database_url(value.get_secret_value())
+    return value
 
 
 def _zone(value: str) -> str:

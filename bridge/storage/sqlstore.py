@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from msgspec import UNSET
 from msgspec.structs import astuple
 
+from bridge.config.fields import SQLITE, check_database_url
 from bridge.ids import EffectSeq, EventId, QueueId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
@@ -64,7 +65,6 @@ from bridge.storage.shards import MEMBERS, REPORTS, SESSIONS, Shards
 from bridge.storage.sql import NO_COVER, Attempt, Cover, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
 
-_FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
 READ_SECONDS = 20.0
 _PING = "ping"
 SLICE = 1_000
@@ -484,31 +484,17 @@ def engine_for(url: str, clock: Clock, *, shared: bool = False, patient: bool = 
 
     ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme == "sqlite":
-        path = rest.removeprefix("///")
-        if path == rest or path.strip("/") == "" or "?" in path or path == ":memory:":
-            raise ValueError(f"a SQLite URL must name a file: {_FORMS}")
-        return SqliteEngine(Path(path))
-    if colon and scheme in {"postgres", "postgresql"}:
-        try:
-            parts = urlsplit(url)
-            servers = parts.netloc.rpartition("@")[2].split(",")
-            ports = [urlsplit(f"//{one}").port for one in servers]
-            named = rest.startswith("//") and (parts.netloc or parts.query) and 0 not in ports
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError(f"a PostgreSQL URL must name a server: {_FORMS}")
-        seconds = MIGRATION_SECONDS if patient else STATEMENT_SECONDS
-        return PostgresEngine(url, clock, seconds, shared=shared)
-    raise ValueError(f"unknown kind of database URL; known are {_FORMS}")
+    check_database_url(url)
+    if url.startswith(SQLITE):
+        return SqliteEngine(Path(url.removeprefix(SQLITE)))
+    seconds = MIGRATION_SECONDS if patient else STATEMENT_SECONDS
+    return PostgresEngine(url, clock, seconds, shared=shared)
 
 
 def described(url: str) -> str:
     """A database URL for people: without what is secret, and the file in full."""
     if url.startswith("sqlite:"):
-        return str(Path(url.removeprefix("sqlite:///")).resolve())
+        return str(Path(url.removeprefix(SQLITE)).resolve())
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     asked = [(name, value) for name, value in parse_qsl(parts.query) if "pass" not in name]
@@ -523,7 +509,7 @@ def missing_file(url: str) -> Path | None:
     """
     if not url.startswith("sqlite:"):
         return None
-    path = Path(url.removeprefix("sqlite:///"))
+    path = Path(url.removeprefix(SQLITE))
     try:
         path.stat()  # not `exists`: that takes some faults of folders for "no"
     except FileNotFoundError:

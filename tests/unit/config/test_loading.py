@@ -157,6 +157,10 @@ MISTAKES = [
     (edited("http://localhost:8008", "http://a:bc"), "line 2: homeserver.address: must be a URL"),
     (SMALLEST + "database: {url: bridge.db}\n", "line 11: database.url: must be sqlite:///file.db"),
     (
+        SMALLEST + 'database: {url: "postgres://u:pass/word@db/name"}\n',
+        "in a password, @ / : # ? % are written as %40 %2F %3A %23 %3F %25",
+    ),
+    (
         SMALLEST + "retention: {bodies: 3}\n",
         "line 11: retention.bodies: must be a duration with it",
     ),
