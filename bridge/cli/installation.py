@@ -143,13 +143,15 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "as it says (docs/operators.md, Move, back up, restore)"
     if isinstance(error, StoreError) and database_is_corrupt(error):
         return "restore the backup (docs/operators.md, Database)"
-    if "full" in str(error).lower():  # both engines' own word for it
+    if re.search("is full|53100", str(error)):  # disk_full
         return "free space on the disk of database.url"
     if kind == "SQLite":
         return _OUR_FOLDER
     if "42501" in str(error):  # insufficient_privilege
         return "let the role make tables: `ALTER DATABASE <name> OWNER TO <role>`, as its superuser"
-    return "start PostgreSQL, and check host, name, user and password in database.url"
+    if "25006" in str(error):  # read_only_sql_transaction
+        return "name the primary in database.url (a standby takes no writes)"
+    return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"
 
 
 def check_clock(findings: Findings, date: str, whose: str) -> None:

@@ -39,6 +39,16 @@ _MARK = same("SELECT value FROM facts WHERE name = $1")
 _LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(719224653)")
 
 
+# No schema at all gives null.
+_HINDERED = Statement(
+    sqlite="SELECT ''",
+    postgres="SELECT CASE WHEN current_setting('transaction_read_only') = 'on' "
+    "THEN 'this server takes no writes (25006)' "
+    "WHEN has_schema_privilege(current_schema(), 'CREATE') THEN '' "
+    "ELSE 'the role may not make tables there (42501)' END",
+)
+
+
 class Migration(NamedTuple):
     number: int
     name: str
@@ -140,7 +150,7 @@ async def current_version(engine: Engine) -> int:
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
     """The migrations that `migrate` would apply.
 
-    Raises NewerSchemaError, UnfinishedError and MovedError.
+    Raises NewerSchemaError, UnfinishedError and MovedError. StoreError: it may not apply them.
     """
     if migrations is None:
         migrations = known(engine.dialect)
@@ -150,7 +160,11 @@ async def pending(engine: Engine, migrations: Sequence[Migration] | None = None)
         raise NewerSchemaError(version, newest)
     if version:
         await marked(engine)
-    return [migration for migration in migrations if migration.number > version]
+    if found := [migration for migration in migrations if migration.number > version]:
+        ((why,),) = await engine.read(Query(_HINDERED))
+        if why:
+            raise StoreError(f"PostgreSQL: {why}")
+    return found
 
 
 async def migrate(

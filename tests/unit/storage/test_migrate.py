@@ -17,6 +17,7 @@ from bridge.storage.migrate import (
 )
 from bridge.storage.query import Engine, Query, same
 from bridge.storage.sqlstore import engine_for, missing_file, open_store, pending_migrations
+from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 
 CLOCK = FixedClock()
@@ -39,6 +40,19 @@ async def test_pending_writes_nothing(url: str) -> None:
         pass
     assert missing_file(url) is None
     assert await pending_migrations(url, CLOCK) == []
+
+
+@pytest.mark.asyncio
+async def test_a_role_without_rights_is_told_before_anything_is_tried(
+    postgres_server: PostgresServer,
+) -> None:
+    postgres_server.sql("CREATE ROLE weak LOGIN")
+    url = postgres_server.new_schema().replace("postgres@", "weak@")
+    with pytest.raises(StoreError, match=r"may not make tables there \(42501\)"):
+        await pending_migrations(url, CLOCK)
+    with pytest.raises(StoreError, match=r"may not make tables there \(42501\)"):
+        async with open_store(url, CLOCK):
+            pytest.fail("opened")
 
 
 @pytest.mark.asyncio

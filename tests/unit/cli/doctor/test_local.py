@@ -26,7 +26,6 @@ from bridge.matrix.registration import (
     make_registration,
     save_registration,
 )
-from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import Query, Statement, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
@@ -157,17 +156,24 @@ async def test_database_on_a_full_disk(
 
 
 @pytest.mark.asyncio
-async def test_database_role_without_rights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("told", "detail", "fix"),
+    [
+        ("search_path=nowhere", "the role may not make tables there", "let the role make tables"),
+        ("default_transaction_read_only=on", "this server takes no writes", "name the primary"),
+        ("sslmode=verify-ful", "must be one of: disable,", "user, password and sslmode"),
+    ],
+)
+async def test_database_that_takes_no_tables(
+    postgres_server: PostgresServer, tmp_path: Path, told: str, detail: str, fix: str
 ) -> None:
-    async def refused(*_: object) -> None:
-        raise StoreError("PostgreSQL: InsufficientPrivilegeError (42501)")
-
-    monkeypatch.setattr("bridge.cli.installation.pending_migrations", refused)
-    more = 'database: {url: "postgres://u@127.0.0.1:9/x"}'
+    url = f"{postgres_server.new_database()}&{told}"
     findings = Findings()
+    more = f'database: {{url: "{url}"}}'
     await findings.of("database", check_database(configured(tmp_path, more=more)))
-    assert "let the role make tables" in the(findings, "database").fix
+    finding = the(findings, "database")
+    assert detail in finding.detail
+    assert fix in finding.fix
 
 
 @pytest.mark.asyncio
