@@ -21,6 +21,7 @@ from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, QueueId, UserId
+from bridge.link.http_client import origin_of
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER
 from bridge.matrix.crypto.wire import device_ids
@@ -35,6 +36,7 @@ _CLIENT = "/_matrix/client/v3"
 _PING_SINCE = "v1.7"  # of the specification
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
 _HOMESERVER = "homeserver"
+_MOVED = "set homeserver.address to the address to which it redirects"
 _GHOSTS = "agents' users"
 _FILE = b"matrix-webchat doctor\n"
 
@@ -171,14 +173,20 @@ class HomeserverChecks:
             took = answer.body.get("duration_ms", "?")
             return f"it called {who} and was answered in {took} ms"
         address = appservice.address
+        found = (
+            f"let the homeserver's machine reach us at {address} (appservice.address), by a"
+            " registration with that url"
+        )
         match answer.code:
             case "M_BAD_STATUS":
                 fix = (
                     "the hs_token that the homeserver has loaded is not config.yaml's, or something"
                     f" else answers at {address}: `register`, and restart the homeserver"
                 )
+            case "M_CONNECTION_FAILED" if "JSON" in answer.text:
+                fix = f"something else answers there: {found}"
             case "M_CONNECTION_FAILED" | "M_CONNECTION_TIMEOUT":
-                fix = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+                fix = f"{found}, and no firewall in between"
             case "M_URL_NOT_SET":
                 fix = "give the registration a url: set appservice.address and `register` again"
             case _:
@@ -318,7 +326,9 @@ class HomeserverChecks:
             ) as response:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
-            why = "the answer is not JSON: no homeserver, or a proxy's error"
+            why = f"HTTP {response.status} without JSON: no homeserver, or a proxy's error"
+            if to := response.headers.get("Location"):
+                why, fix = f"HTTP {response.status} redirects to {origin_of(to)}", _MOVED
         except (aiohttp.ClientError, OSError) as error:
             why = describe(error)
             if fault := tls_fault(error, "homeserver.address"):

@@ -207,16 +207,17 @@ async def check_encryption(findings: Findings, config: Config) -> None:
         return
     url, clock, users = config.database.url.get_secret_value(), SystemClock(), users_of(config)
     try:
-        if steps := await pending_migrations(url, clock):
-            findings.skipped(ENCRYPTION, _NONE_YET if steps[0].number == 1 else _NOT_YET)
+        steps = await pending_migrations(url, clock)
+        if steps and steps[0].number > 1:
+            findings.skipped(ENCRYPTION, _NOT_YET)
             return
         async with (
-            open_store(url, clock) as store,
+            migrated_store(config) as store,
             new_session(verify_tls=config.homeserver.verify_ssl) as session,
         ):
             token = config.appservice.as_token.get_secret_value()
             transport = Homeserver(session, config.homeserver.address, token, users)
-            vault = Vault(store, Sealer(encryption_secret_of(config)))
+            vault = None if store is None else Vault(store, Sealer(encryption_secret_of(config)))
             found = await inspect(KeyServer(transport, transport), vault, users.hosts())
     except Unsealable as error:
         own = config.bridge.encryption.pickle_key
@@ -251,7 +252,8 @@ def judge(findings: Findings, found: Inspected | None) -> None:
         # An older copy's own line says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
             detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
-            findings.failed(what, detail, fix)
+            new = "" if found.device_id else ", after its first start (this database is new)"
+            findings.failed(what, detail, fix + new)
     if len(findings.all) == before:
         detail = "none yet: the bridge makes them when it starts"
         if found.users:

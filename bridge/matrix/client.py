@@ -338,7 +338,9 @@ class Homeserver:
             cause = error.__cause__ if isinstance(error, MatrixError) else error
             if is_outage(cause):
                 self._outage.set()
-            raise Unavailable(f"{what} failed: {describe(cause or error)}") from error
+            foreign = isinstance(error, aiohttp.ContentTypeError | ValueError)
+            why = "answered without JSON" if foreign else f"failed: {describe(cause or error)}"
+            raise Unavailable(f"{what} {why}") from error
         except Unavailable as error:
             if is_outage(error):
                 self._outage.set()

@@ -32,6 +32,8 @@ class Unavailable(Exception):
 
 def describe(error: BaseException) -> str:
     """A foreign network error in words, without its own, which may quote a URL and so a token."""
+    if isinstance(error, TimeoutError) and not error.strerror:
+        return "no answer in time"
     name = type(error).__name__
     refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
     if isinstance(refused, ssl.SSLCertVerificationError):

@@ -604,15 +604,20 @@ class Inspected(msgspec.Struct, frozen=True):
     users: tuple[KeysOf, ...]
 
 
-async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
+async def inspect(
+    server: KeyServer, vault: Vault | None, hosts: Sequence[UserId]
+) -> Inspected | None:
     """Compare the keys of all of our users with the homeserver's; None: there are no keys yet.
 
-    The first of `hosts`, those who read, must exist on the homeserver. Raises Unsealable if the
-    keys are sealed with another secret.
+    The first of `hosts`, those who read, must exist on the homeserver. `vault` is None while the
+    database has no schema. Raises Unsealable if the keys are sealed with another secret.
     """
-    epoch = await vault.load(EPOCH, Epoch)
-    if epoch is None:
-        return None
+    epoch = None if vault is None else await vault.load(EPOCH, Epoch)
+    if vault is None or epoch is None:
+        there = wire.mapping(await server.query(hosts[0], hosts), "master_keys")
+        of_others = [user for user in hosts if user in there]
+        foreign = tuple(KeysOf(user, Fit.FOREIGN_IDENTITY, None) for user in of_others)
+        return Inspected("", newest=True, users=foreign) if foreign else None
     server.use_device(epoch.device_id)
     there = await server.mark(hosts[0])
     newest = is_newest(await vault.load(MARKS, Marks), there)

@@ -93,6 +93,7 @@ class FakeHomeserver:
             web.get("/_matrix/client/versions", self._versions),
             web.post("/_matrix/client/v3/register", self._register),
             web.get("/_matrix/client/v3/account/whoami", self._whoami),
+            web.post("/_matrix/client/v3/keys/query", self._keys),
             web.get("/_matrix/client/v3/devices", self._devices),
             web.get("/_matrix/client/v3/user/{user}/account_data/{type}", self._mark),
             web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
@@ -117,6 +118,9 @@ class FakeHomeserver:
         self.seen.append(f"whoami {request.query['user_id']}")
         status, body = self.ghost if "webchat_" in request.query["user_id"] else self.whoami
         return web.json_response(body, status=status)
+
+    async def _keys(self, _request: web.Request) -> web.Response:
+        return web.json_response({"master_keys": {}})
 
     async def _devices(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"

@@ -105,14 +105,25 @@ async def test_switched_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_new_database(tmp_path: Path) -> None:
-    config = configured(tmp_path)
-    assert told(await examined(config)) == ["SKIP encryption"]
-    async with open_store(config.database.url.get_secret_value(), SystemClock()):
-        pass
-    findings = await examined(config)
-    assert told(findings) == ["SKIP encryption"]
-    assert "no keys yet" in findings.all[0].detail
+@pytest.mark.parametrize("keys", [{}, {BOT: {"usage": ["master"]}}])
+async def test_a_new_database(tmp_path: Path, keys: dict[str, object]) -> None:
+    """It is as it should be where the homeserver has no keys either; else another one was lost."""
+
+    async def query(_request: web.Request) -> web.Response:
+        return web.json_response({"master_keys": keys})
+
+    async with serving([web.post("/_matrix/client/v3/keys/query", query)]) as at:
+        config = configured(tmp_path, homeserver=f"http://127.0.0.1:{at}")
+        without = (await examined(config)).all
+        async with open_store(config.database.url.get_secret_value(), SystemClock()):
+            pass
+        (finding,) = (await examined(config)).all
+    assert without == [finding]
+    if keys:
+        assert finding.detail.startswith(f"{BOT}: the cross-signing keys on the homeserver are not")
+        assert "crypto reset`, after its first start (this database is new)" in finding.fix
+    else:
+        assert (finding.verdict, "no keys yet" in finding.detail) == (Verdict.SKIP, True)
 
 
 @pytest.mark.asyncio

@@ -129,6 +129,15 @@ async def test_ping_that_fails(tmp_path: Path, code: str, fix: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_something_else_at_our_address(tmp_path: Path) -> None:
+    said = {"errcode": "M_CONNECTION_FAILED", "error": "JSONDecodeError: Expecting value"}
+    finding = the(
+        await examined(tmp_path, FakeHomeserver(ping=(502, said))), "homeserver to bridge"
+    )
+    assert finding.fix.startswith("something else answers there")
+
+
+@pytest.mark.asyncio
 async def test_unknown_token_ends_the_round(tmp_path: Path) -> None:
     fake = FakeHomeserver(register=(401, {"errcode": "M_UNKNOWN_TOKEN"}))
     findings = await examined(tmp_path, fake)
@@ -269,6 +278,36 @@ async def test_clock_that_is_wrong(tmp_path: Path) -> None:
     fake = FakeHomeserver(date="Mon, 01 Jan 2001 00:00:00 GMT")
     finding = the(await examined(tmp_path, fake), "clock, against the homeserver")
     assert finding.verdict is Verdict.FAIL
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "headers", "detail", "fix"),
+    [
+        (502, {}, "HTTP 502 without JSON", "that the homeserver runs"),
+        (
+            301,
+            {"Location": "https://b.example/_matrix?token=secret"},
+            "HTTP 301 redirects to https://b.example",
+            "to which it redirects",
+        ),
+    ],
+)
+async def test_a_proxy_with_a_page_of_its_own(
+    tmp_path: Path, status: int, headers: dict[str, str], detail: str, fix: str
+) -> None:
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text="<html>", headers=headers)
+
+    findings = Findings()
+    async with serving([web.get("/_matrix/client/versions", page)]) as port:
+        config = configured(tmp_path, homeserver=f"http://127.0.0.1:{port}")
+        async with homeserver_session(config) as session:
+            await HomeserverChecks(findings, config, session).all()
+    finding = the(findings, "homeserver")
+    assert detail in finding.detail
+    assert "secret" not in finding.detail
+    assert fix in finding.fix
 
 
 @pytest.mark.asyncio
