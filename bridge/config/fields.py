@@ -191,6 +191,12 @@ def check_database_url(url: str) -> None:
     raise ValueError(why)
 
 
+def _token(value: SecretStr) -> SecretStr:
+    if re.fullmatch("[!-~]*", value.get_secret_value()) is None:
+        raise ValueError("must be letters, digits and marks of ASCII, without spaces")
+    return value
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     check_database_url(value.get_secret_value())
     return value
@@ -214,6 +220,8 @@ QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+"""It goes into a header of HTTP."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]

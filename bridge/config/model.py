@@ -38,6 +38,7 @@ from bridge.config.fields import (
     QueueTemplate,
     Section,
     TimeZone,
+    Token,
     matching,
     parse_rate,
     parsed_by,
@@ -272,9 +273,9 @@ class AppService(Section):
     id: Annotated[str, Field(min_length=1)] = "webchat"
     """Name of the application service on the homeserver."""
     bot: Bot = Bot()
-    as_token: SecretStr = SecretStr("")
+    as_token: Token = SecretStr("")
     """Filled by `matrix-webchat register`."""
-    hs_token: SecretStr = SecretStr("")
+    hs_token: Token = SecretStr("")
     """Filled by `matrix-webchat register`."""
     max_body_size: Annotated[Bytes, Field(ge=65_536)] = 64 * 1024 * 1024
     """Largest transaction taken from the homeserver."""

@@ -82,8 +82,8 @@ def test_a_section_that_the_file_lacks(tmp_path: Path) -> None:
 def test_secrets_come_from_files_without_their_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret \n")
-    config = load(tmp_path, SMALLEST, {P + "APPSERVICE__HS_TOKEN_FILE": str(secret)})
-    assert config.appservice.hs_token.get_secret_value() == "s3cret "
+    config = load(tmp_path, SMALLEST, {P + "WEBCHAT__SIGN_KEY_FILE": str(secret)})
+    assert config.server.sign_key.get_secret_value() == "s3cret "
 
 
 def test_a_key_that_is_called_file_is_no_file(tmp_path: Path) -> None:

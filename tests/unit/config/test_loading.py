@@ -196,6 +196,13 @@ MISTAKES = [
     (edited("webchat:\n", "webchat:\n  allowed_media_hosts: [10.0.0.1/8]\n"), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["http://x"]\n'), "a network such as"),
     (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["*"]\n'), "must be host, host:port"),
+    *(
+        (
+            SMALLEST + f'appservice: {{hs_token: "{bad}"}}\n',
+            "line 11: appservice.hs_token: must be letters, digits and marks of ASCII",
+        )
+        for bad in ("a b", "a\\nb", "tökén")
+    ),
     (
         edited("localhost:8008", "localhost:8008/_matrix/client"),
         "line 2: homeserver.address: must end before /_matrix",
