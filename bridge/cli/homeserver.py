@@ -324,19 +324,17 @@ class HomeserverChecks:
             async with self._session.request(
                 method, f"{self._address}{path}", data=body, headers=headers, allow_redirects=False
             ) as response:
-                reply = msgspec.json.decode(await response.read())
-        except msgspec.DecodeError:
-            why = f"HTTP {response.status} without JSON: no homeserver, or a proxy's error"
-            if to := response.headers.get("Location"):
-                why, fix = f"HTTP {response.status} redirects to {origin_of(to)}", _MOVED
+                read = await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            why = describe(error)
-            if fault := tls_fault(error, "homeserver.address"):
-                why, fix = str(fault), fault.fix
-        else:
-            if isinstance(reply, dict):
-                return Answer(response.status, reply, response.headers.get("Date", ""))
-            why = "the answer is no JSON object"
+            fault = tls_fault(error, "homeserver.address") or Failed(describe(error), fix)
+            raise Failed(str(fault), fault.fix, _HOMESERVER) from error
+        status, date = response.status, response.headers.get("Date", "")
+        with suppress(msgspec.DecodeError):
+            if isinstance(reply := msgspec.json.decode(read), dict):
+                return Answer(status, reply, date)
+        why = f"HTTP {status} without a JSON object: no homeserver, or a proxy's error"
+        if to := response.headers.get("Location"):
+            why, fix = f"HTTP {status} redirects to {origin_of(to)}", _MOVED
         raise Failed(why, fix, _HOMESERVER)
 
 

@@ -338,8 +338,9 @@ class Homeserver:
             cause = error.__cause__ if isinstance(error, MatrixError) else error
             if is_outage(cause):
                 self._outage.set()
-            foreign = isinstance(error, aiohttp.ContentTypeError | ValueError)
-            why = "answered without JSON" if foreign else f"failed: {describe(cause or error)}"
+            reason = cause or error
+            foreign = isinstance(reason, aiohttp.ContentTypeError | ValueError)
+            why = "answered without JSON" if foreign else f"failed: {describe(reason)}"
             raise Unavailable(f"{what} {why}") from error
         except Unavailable as error:
             if is_outage(error):

@@ -38,6 +38,9 @@ def describe(error: BaseException) -> str:
     refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
     if isinstance(refused, ssl.SSLCertVerificationError):
         return f"{name}: {refused.verify_message}"  # names the host at most
+    broken = getattr(error, "os_error", error)  # so too
+    if isinstance(broken, ssl.SSLError) and broken.reason:
+        return f"{name}: {broken.reason}"
     if isinstance(error, OSError) and error.strerror:
         # asyncio puts its own words in place of the system's; below 0 it is about names.
         number = error.errno or 0

@@ -614,8 +614,8 @@ async def inspect(
     """
     epoch = None if vault is None else await vault.load(EPOCH, Epoch)
     if vault is None or epoch is None:
-        there = wire.mapping(await server.query(hosts[0], hosts), "master_keys")
-        of_others = [user for user in hosts if user in there]
+        known = wire.mapping(await server.query(hosts[0], hosts), "master_keys")
+        of_others = [user for user in hosts if user in known]
         foreign = tuple(KeysOf(user, Fit.FOREIGN_IDENTITY, None) for user in of_others)
         return Inspected("", newest=True, users=foreign) if foreign else None
     server.use_device(epoch.device_id)

@@ -253,6 +253,15 @@ async def test_what_may_pass_is_unavailable(
 
 
 @pytest.mark.asyncio
+@ALL
+@pytest.mark.parametrize("body", ["<html>log in</html>", ""])
+async def test_a_foreign_page_is_told(body: str, call: Call) -> None:
+    async with homeserver(always(200, body, {})) as transport:
+        with pytest.raises(Unavailable, match="answered without JSON"):
+            await call(transport, {})
+
+
+@pytest.mark.asyncio
 async def test_silence_and_broken_lines_are_unavailable() -> None:
     release = asyncio.Event()
 
@@ -266,7 +275,7 @@ async def test_silence_and_broken_lines_are_unavailable() -> None:
         return web.Response()
 
     async with homeserver(silent) as transport:
-        with pytest.raises(Unavailable, match="TimeoutError"):
+        with pytest.raises(Unavailable, match="no answer in time"):
             await transport.request("GET", "_matrix/x", timeout=0.05)
         release.set()
     async with homeserver(broken) as transport:

@@ -130,7 +130,8 @@ async def test_ping_that_fails(tmp_path: Path, code: str, fix: str) -> None:
 
 @pytest.mark.asyncio
 async def test_something_else_at_our_address(tmp_path: Path) -> None:
-    said = {"errcode": "M_CONNECTION_FAILED", "error": "JSONDecodeError: Expecting value"}
+    why = "JSONDecodeError: Expecting value"
+    said: dict[str, object] = {"errcode": "M_CONNECTION_FAILED", "error": why}
     finding = the(
         await examined(tmp_path, FakeHomeserver(ping=(502, said))), "homeserver to bridge"
     )
@@ -284,7 +285,7 @@ async def test_clock_that_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "detail", "fix"),
     [
-        (502, {}, "HTTP 502 without JSON", "that the homeserver runs"),
+        (502, {}, "HTTP 502 without a JSON object", "that the homeserver runs"),
         (
             301,
             {"Location": "https://b.example/_matrix?token=secret"},

@@ -139,8 +139,13 @@ async def test_the_log_of_the_link_has_the_reason_too(tmp_path: Path) -> None:
     async with serving([], tls=tls) as port, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
             await session.get(f"https://localhost:{port}/")
-    told = describe(caught.value)
-    assert told == "ClientConnectorCertificateError: self-signed certificate"
+        told = describe(caught.value)
+        assert told == "ClientConnectorCertificateError: self-signed certificate"
+    async with serving([]) as port, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorSSLError) as plain:
+            await session.get(f"https://localhost:{port}/")
+        assert "_VERSION_NUMBER" in describe(plain.value)
+    assert describe(TimeoutError()) == "no answer in time"
 
 
 @pytest.mark.parametrize("told", [True, False])
