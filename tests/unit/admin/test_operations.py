@@ -424,6 +424,7 @@ async def test_a_room_is_erased_in_two_calls() -> None:
         await there.world.clock.turn(5)
         _, told = await there.ask("POST", "/erase", wish)
         assert (told["done"], told["left"]) == (True, {})
+        assert [one["key"] for one in await changes(there)].count("erase") == 1, "not each look"
         assert [secret for secret in SECRETS if secret in str(told)] == []
         status, wrong = await there.ask("POST", "/erase", {"subject": BOT})
         assert (status, wrong["errcode"]) == (400, "M_INVALID_PARAM")
