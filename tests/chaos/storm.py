@@ -335,8 +335,8 @@ async def _towards_the_customer(
 ) -> tuple[int, int]:
     """See that each text of the agent's is there once and in order, or that its loss is said.
 
-    Only servers with receipts say again, in order, what a process that was `replaced` has. Returns how
-    many are only said, and how many were lost in so short an absence that they are not.
+    Only servers with receipts say again, in order, what a process has that was `replaced`. Returns
+    how many are only said, and how many were lost in so short an absence that they are not.
     """
     bodies = [
         wording(event) if str(event.get("sender")).startswith(GHOSTS) else
