@@ -81,7 +81,7 @@ async def _serve(config: Config, load: Load) -> int:
 def tell_systemd(state: str) -> None:
     """Tell how we are (sd_notify), if this is a unit of `Type=notify`.
 
-    Whoever started us may have left us a socket that is not ours to reach: that is no reason to end.
+    Who started us may have left us a socket that is not ours to reach: that is no reason to end.
     """
     if address := os.environ.get("NOTIFY_SOCKET"):
         if address.startswith("@"):  # it has no place in the file system
