@@ -309,7 +309,7 @@ async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool
     left = begun_anew(replace(record, stays=stay))
     await store.eraser.erase_room(room_id, places_of(record, upgrades), now, record=left is None)
     if left is not None and stored is not None:
-        await _commit(store, Commit(room_id, now, stored_as(left, stored.revision)))
+        await commit_alone(store, Commit(room_id, now, stored_as(left, stored.revision)))
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
@@ -319,7 +319,8 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     return record == begun_anew(replace(record, stays=True)) and not {*found} - {"rooms", "facts"}
 
 
-async def _commit(store: StorePort, commit: Commit) -> None:
+async def commit_alone(store: StorePort, commit: Commit) -> None:
+    """Commit for one room, or StoreError."""
     (answer,) = await store.commit([commit])
     if isinstance(answer, StoreError):
         raise answer
@@ -337,7 +338,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
         )
         record = replace(record, conversation=replace(record.conversation, held=held))
         row = stored_as(record, stored.revision, stored.deadline)
-        await _commit(store, Commit(room_id, now, row))
+        await commit_alone(store, Commit(room_id, now, row))
     await store.eraser.empty_lines([*lines])
 
 
