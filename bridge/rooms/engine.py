@@ -172,6 +172,7 @@ class Engine:
         """
         store = self._around.store
         await self._around.upgrades.load(store)
+        await store.written_beside()  # from here on it is told
         return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
 
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
@@ -209,13 +210,13 @@ class Engine:
                 self.due(room_id, moment)
 
     async def _sweep(self) -> None:
-        store, waited = self._around.store, 0.0
+        store, waited, told = self._around.store, 0.0, False
         every = SWEEP_EVERY if self._others is None else SWEEP_SHARED
         while True:
             await self._around.clock.sleep(LISTEN_EVERY)
-            waited, told = waited + LISTEN_EVERY, False
+            waited += LISTEN_EVERY
             with suppress(StoreError):
-                told = await store.written_beside()
+                told |= await store.written_beside()
             if not told and waited < every:
                 continue
             waited = 0.0
@@ -228,6 +229,7 @@ class Engine:
                 room = self._rooms.get(room_id)
                 if told or room is None or room.idle:
                     self._room(room_id).look()
+            told = False
 
     async def stop(self, patience: float) -> None:
         """Take no new work, let what is under way end, at most for `patience` seconds."""
