@@ -175,12 +175,12 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
     return LoginTried(order.event_id, order.login)
 
 
-async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> None:
+async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus) -> EventId:
     """Say what became of a message, as bridges of mautrix's do; without a word of it."""
     network, _ = bridge_state_of(around.rules, record)
     status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
     txn_id = f"status.{told.event_id}.{told.why}"
-    await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
+    return await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
 async def show_panel(

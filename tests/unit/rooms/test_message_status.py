@@ -43,3 +43,25 @@ async def test_nothing_is_told_unasked() -> None:
         await quiet()
     assert world.link.texts(ROOM) == ["one"]
     assert world.matrix.statuses == []
+
+
+async def test_they_are_known_as_ours() -> None:
+    """To `trace`, and to an erasure that takes our events out of the room."""
+    world = World(rules=TELLING)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+    assert await world.store.eraser.events_of(ROOM) == (["$e1"], ["$status1"])
+
+
+async def test_a_long_one_is_one_message() -> None:
+    world = World(rules=TELLING)
+    await world.chatting()
+    async with world.running() as engine:
+        world.link.answers += [Reply(110, 1), Reply(110, -77)]
+        await engine.accept_events([world.event(text="word " * 3_000)])
+        await quiet()
+        assert len(world.link.texts(ROOM)) > 1
+    ((_, status, _),) = world.matrix.statuses
+    assert (status.event_id, status.why) == ("$e1", "undelivered.refused")
