@@ -91,7 +91,9 @@ class AsideLane:
                 return await _patiently(room, show, SOON, said)
             case TellStatus():
                 tell = partial(tell_status, around, room.record, effect)
-                return await _patiently(room, tell, SOON, None)
+                return await _patiently(
+                    room, tell, AT_LENGTH[:6], None
+                )  # a start of the homeserver
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
