@@ -46,7 +46,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
-AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""The same for what outlasts a start of the homeserver's."""
+AT_LENGTH = (*RESTART, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
 
@@ -91,9 +93,7 @@ class AsideLane:
                 return await _patiently(room, show, SOON, said)
             case TellStatus():
                 tell = partial(tell_status, around, room.record, effect)
-                return await _patiently(
-                    room, tell, AT_LENGTH[:6], None
-                )  # a start of the homeserver
+                return await _patiently(room, tell, RESTART, None)
             case Conceal():
                 hide = partial(conceal, around, room.record, effect.event_id)
                 failed = LookedUp(effect.event_id, "login.delete")
