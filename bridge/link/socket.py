@@ -162,7 +162,7 @@ class Connection(ClientConnection):
         """Bytes of a message whose end has not come."""
         self.budget: Budget | None = None
         self.heard = self.loop.time()
-        """When the last frame came, a pong as well as a message, in loop time."""
+        """When the last byte came, of a pong as well as of a message, in loop time."""
         self.on_message: Callable[[str | bytes], None] = self._early.append
         self.on_end: Callable[[], None] = lambda: None
         self.fault: Exception | None = None
@@ -183,6 +183,7 @@ class Connection(ClientConnection):
             on_end()
 
     def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
         super().data_received(data)
         half = len(self._fragments) + len(self.protocol.reader.buffer)
         if half != self._half and self.budget is not None:
@@ -203,7 +204,6 @@ class Connection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         """Take a message, or a fragment of one; control frames go the library's way."""
-        self.heard = self.loop.time()
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return

@@ -687,6 +687,29 @@ async def test_a_link_on_which_anything_is_heard_lives() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_link_on_which_a_long_frame_is_coming_lives() -> None:
+    """Pongs have to wait for its end, which a slow line brings only then."""
+    said = b'{"type":203,"sessionId":1,"agentId":"a"}' + b" " * 160
+    frame = bytes((0x81, 126, 0, len(said))) + said
+
+    async def slow(socket: web.WebSocketResponse) -> None:
+        assert socket._req is not None
+        transport = socket._req.transport
+        assert isinstance(transport, asyncio.Transport)
+        for number in range(len(frame)):
+            transport.write(frame[number : number + 1])
+            await asyncio.sleep(0.01)
+        await answer_everything(socket)
+
+    async with WildServer(socket=slow).running() as server:
+        timing = replace(BEATING, ping_wait=0.2)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            await rigged.events.until(lambda: bool(rigged.events.pushes))
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
 async def test_a_heartbeat_may_find_the_dead_token() -> None:
     async def refusing(socket: web.WebSocketResponse) -> None:
         async for message in socket:
