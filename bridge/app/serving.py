@@ -330,6 +330,7 @@ class Serving:
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
             held=self._kept_back,
+            home=self._config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
