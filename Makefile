@@ -23,7 +23,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check check-all docs chaos bench soak fuzz mutants image image-check wheel release lock clean
+.PHONY: help demo test check check-all docs chaos bench soak fuzz mutants image image-check compose-check wheel release lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,7 +37,7 @@ help:
 	@echo 'make soak     an even load for an hour (HOURS=24): memory has to stay flat'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make mutants  change the pure core in small ways; the tests should notice (SAMPLE=600)'
-	@echo 'make image    the container image (make image-check tries it)'
+	@echo 'make image    the container image (make image-check tries it, make compose-check the compose files)'
 	@echo 'make wheel    sdist, wheel, and the list of all that it installs (SBOM), in dist/'
 	@echo 'make release  the same with checksums and notes, and the image, of a clean and noted version'
 	@echo 'make lock     choose the versions that the image has anew'
@@ -99,6 +99,10 @@ image:
 # A real Synapse, and the image from its first start to a conversation; needs docker or podman.
 image-check: $(VENV)/.test
 	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
+
+# Both compose files from nothing to a conversation; needs docker with compose, root, and the image.
+compose-check: $(VENV)/.test
+	$(PY) -m tests.image.try_compose
 
 # The list is of a fresh installation and nothing else: no pip, nothing that makes the list, not the
 # place of the wheel on this machine. Of an earlier build, what was removed since would go along.

@@ -15,6 +15,7 @@ import gc
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -69,12 +70,21 @@ async def _serve(config: Config, load: Load) -> int:
         async with serving:
             serving.keep(reload_whenever(hangup, config, load, serving.go_by))
             _collect_seldom()
+            tell_systemd("READY=1")
             await serving.until_stopped()
     except HomeserverRefused as error:
         LOG.error(str(error))
         return EXIT_HOMESERVER
     LOG.info("stopped")
     return 0
+
+
+def tell_systemd(state: str) -> None:
+    """Tell how we are (sd_notify), if this is a unit of `Type=notify`."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            # With an @ it has no place in the file system.
+            manager.sendto(state.encode(), address.replace("@", "\0", 1))
 
 
 def raise_file_limit() -> None:

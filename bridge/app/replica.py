@@ -98,6 +98,7 @@ class Replica:
         """Until then no further shards are taken, in loop time."""
         self._silenced = False
         """The database did not answer the last beat."""
+        self._report: Callable[[], str] = str
         self._tasks: asyncio.TaskGroup | None = None
         """While it runs."""
 
@@ -132,11 +133,18 @@ class Replica:
 
     # --- life -----------------------------------------------------------------------------------
 
-    async def run(self, engine: Engine, told: Callable[[int, int], None]) -> None:
+    async def run(
+        self,
+        engine: Engine,
+        told: Callable[[int, int], None],
+        report: Callable[[], str] = str,
+    ) -> None:
         """Be one of the replicas, until cancelled; then `leave`.
 
-        `told` is told how many processes there are, and how many shards are served here.
+        `told` is told how many processes there are, and how many shards are served here; `report`
+        is what the others may show of us.
         """
+        self._report = report
         assert engine.shards is not None  # noqa: S101 - it was told of the others: us
         self._engine, self.served = engine, engine.shards
         self._shards.heard = self._heard
@@ -182,7 +190,8 @@ class Replica:
 
     async def _beat(self) -> list[Member]:
         """Give a sign of life; returns those who are alive, and deals with those who are not."""
-        members = await self._shards.beat(self.name, leaving=self._leaving)
+        report = self._report() if self._alive > 1 else ""
+        members = await self._shards.beat(self.name, leaving=self._leaving, report=report)
         self._answered = asyncio.get_running_loop().time()
         alive = [one for one in members if is_alive(one) or one.id == self._shards.id]
         silent = [one for one in members if one.age >= SILENT and one not in alive]

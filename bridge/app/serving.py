@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
-from itertools import chain
 from os import getpid
 from socket import gethostname
 from time import perf_counter
@@ -32,6 +31,7 @@ from bridge.admin.ports import Bridge
 from bridge.admin.provisioning import PREFIX, Provisioning
 from bridge.admin.room_page import RoomAdmins
 from bridge.admin.signin import SignIn
+from bridge.admin.views import report_of
 from bridge.app import settings
 from bridge.app.replica import Replica
 from bridge.config import Config
@@ -201,7 +201,9 @@ class Serving:
             self.keep(crypto.run(engine.key_came))
         self._tell_outside(store, health)
         if self._replica is not None:
-            self.keep(self._replica.run(engine, self._shared_by))
+            shown = config.console.enabled or config.provisioning.enabled
+            report = partial(report_of, inside) if shown else str
+            self.keep(self._replica.run(engine, self._shared_by, report))
         LOG.info("serving", port=port, after_ms=self._clock.now() - began)
 
     def _tell_outside(self, store: SqlStore, health: Health) -> None:
@@ -352,7 +354,7 @@ class Serving:
             overview=store,
             orders=engine,
             health=health,
-            links=lambda: chain.from_iterable(links.states() for links in self._links.values()),
+            links=lambda: [one for links in self._links.values() for one in links.states()],
             recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",

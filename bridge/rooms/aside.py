@@ -85,7 +85,7 @@ class AsideLane:
                 say = lambda: cards.show_bridge(around, room.record)  # noqa: E731 - as it is by then
                 return await _patiently(room, say, SOON, None)
             case ShowPanel():
-                show = partial(show_panel, around, room.record, effect.event_id)
+                show = partial(show_panel, around, room.record, effect)
                 asked = effect.event_id
                 said = None if asked is None else LookedUp(asked, "panel.unavailable")
                 return await _patiently(room, show, SOON, said)
@@ -183,14 +183,14 @@ async def tell_status(around: Surroundings, record: RoomRecord, told: TellStatus
     await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
-async def show_panel(
-    around: Surroundings, record: RoomRecord, event_id: EventId | None
-) -> LookedUp | None:
+async def show_panel(around: Surroundings, record: RoomRecord, order: ShowPanel) -> LookedUp | None:
     """Put the room page's widget into the room; what to say to the command that asked for it."""
-    rules, key = around.rules, "panel.shown"
+    rules, event_id, key = around.rules, order.event_id, "panel.shown"
     name = rules.texts.render(rules.language_for(record), "panel.name", {})
+    former = None if order.former is None else (order.former, order.reader)
+    where = record.matrix_id, record.host
     try:
-        await around.matrix.show_panel(record.matrix_id, record.host, rules.panel_url, name)
+        await around.matrix.show_panel(*where, rules.panel_url, name, former)
     except Refused as error:
         _log.info("no room page", room=record.room_id, why=error.code)
         key = "panel.forbidden"

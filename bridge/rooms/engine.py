@@ -103,18 +103,24 @@ class Undone(NamedTuple):
 
 
 async def order_for(
-    store: StorePort, room_id: RoomId, order: Order, rules: Callable[[str], Rules], now: int
+    store: StorePort,
+    room_id: RoomId,
+    order: Order,
+    rules: Callable[[str], Rules],
+    now: int,
+    *,
+    number: str = "",
 ) -> NewInput:
     """The input that an order is; `room_id` is the room's in the store (`Upgrades.record_of`).
 
-    `rules`: of an enterprise.
+    `rules`: of an enterprise. `number`: of the order, drawn if none is given.
     Raises BadOrder: it cannot be carried out there, as the room stands.
     """
     stored = (await store.load(room_id)).room
     known = stored is not None and stored.record
     record = load_record(known) if known else RoomRecord(room_id)
-    check_order(record, rules(record.enterprise), order.words, now)
-    return NewInput(room_id, dump_input(order), f"order:{secrets.token_hex(8)}")
+    check_order(record, rules(record.enterprise), order, now)
+    return NewInput(room_id, dump_input(order), f"order:{number or secrets.token_hex(8)}")
 
 
 class Engine:
@@ -500,15 +506,16 @@ class Engine:
         except Unstorable as error:
             return error
 
-    async def order(self, room_id: RoomId, order: Order) -> str:
+    async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
         """Have a command from outside carried out in a room, by its owner, as soon as it can be.
 
-        Returns its key, once it is stored. Raises BadOrder: it cannot be carried out; StoreError.
+        One of a number that is known is not given again. Returns its key, once it is stored.
+        Raises BadOrder: it cannot be carried out; StoreError.
         """
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
         room_id, now = upgrades.record_of(room_id), self._around.clock.now()
-        new = await order_for(store, room_id, order, self.rules, now)
+        new = await order_for(store, room_id, order, self.rules, now, number=number)
         key = new.key or ""
         await self._take({new.room_id: [Came(order, key)]})
         return key

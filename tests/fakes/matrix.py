@@ -233,8 +233,15 @@ class FakeMatrix:
 
     # --- sending ----------------------------------------------------------------------------
 
-    async def show_panel(self, room_id: RoomId, host: UserId, url: str, name: str) -> None:
-        await self._request(f"panel {room_id} {host} {url} {name}")
+    async def show_panel(
+        self,
+        room_id: RoomId,
+        host: UserId,
+        url: str,
+        name: str,
+        former: tuple[RoomId, UserId] | None = None,
+    ) -> None:
+        await self._request(f"panel {room_id} {host} {url} {name} {former}")
 
     async def configuration(self, room_id: RoomId, reader: UserId) -> dict[str, object] | None:
         await self._request("configuration")

@@ -79,7 +79,7 @@ class Engine:
 
     def call(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(  # noqa: S603 - the engine that was asked for
-            [self.program, *arguments], check=False, capture_output=True, text=True, timeout=120
+            [self.program, *arguments], check=False, capture_output=True, text=True, timeout=300
         )
         if check and done.returncode:
             raise Failed(f"{arguments[0]}: {done.stderr.strip()[-500:]}")
@@ -147,7 +147,7 @@ def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, p
             ("port: 29340", f"port: {port}"),
             ("https://crm.example.org/webchat", simulator.base_url),
             ("port: 8000", f"port: {free_port()}"),
-            ("language: zh-CN", "language: en"),
+            ("  language: zh-CN\n", "  language: en\n"),
             ('"example.org": customer', '"localhost": customer'),
         )
     with step("the next start writes registration.yaml, fills the tokens, ends with 0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -108,8 +109,12 @@ async def test_connected_but_deaf(stage: Stage) -> None:
     await stage.bridge.wait_until("/_matrix/mau/ready")
 
 
-async def test_an_idle_bridge_knows_that_webchat_is_not_there(stage: Stage, tmp_path: Path) -> None:
-    """And a healthy start warns of nothing, and says that it is ready when it is."""
+async def test_an_idle_bridge_knows_that_webchat_is_not_there(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a healthy start warns of nothing, and says that it is ready when it is; to systemd, that
+    it serves.
+    """
     nowhere: dict[str, object] = {"base_url": f"http://127.0.0.1:{free_port()}/webchat"}
     url = f"sqlite:///{tmp_path}/other.db"
     await stage.bridge.stop()
@@ -121,7 +126,12 @@ async def test_an_idle_bridge_knows_that_webchat_is_not_there(stage: Stage, tmp_
     finally:
         await bridge.stop()
         stage.bridge.log_file.write_text("")
-        await stage.bridge.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(f"{tmp_path}/notify")
+            monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
+            await stage.bridge.start()
+            systemd.settimeout(PATIENCE)
+            assert systemd.recv(100) == b"READY=1"
     assert " ready " not in bridge.log_file.read_text(encoding="utf-8")
     log = stage.bridge.log_file.read_text(encoding="utf-8")
     assert " ready " in log

@@ -63,6 +63,9 @@ def test_the_bridge_uses_the_postgresql_beside_it() -> None:
     assert bridge["PGPASSWORD"] == database["POSTGRES_PASSWORD"]
     assert SERVICES["matrix-webchat"]["depends_on"]["postgres"]["condition"] == "service_healthy"
     assert "profiles" not in SERVICES["postgres"]
+    # By the socket there answers a server that is shut down again once it has made the database.
+    for postgres in (SERVICES["postgres"], STAGE["services"]["postgres"]):
+        assert "-h 127.0.0.1" in " ".join(postgres["healthcheck"]["test"])
 
 
 def test_a_password_may_hold_any_characters() -> None:
@@ -178,6 +181,10 @@ def test_the_demos_setup_names_the_services_and_keeps_its_secrets(tmp_path: Path
         assert replace(registered, sender_localpart="") == replace(wanted, sender_localpart="")
         for url in (config.homeserver.address, config.appservice.address, config.server.base_url):
             assert str(urlsplit(url).hostname) in STAGE["services"]
+        (origin,) = re.findall(
+            r"public_origin=(\S+)", STAGE["services"]["simulator"]["command"][-1]
+        )
+        assert config.server.base_url == f"{origin}/webchat"
         password = made[tmp_path / "postgres-password"]
         database = config.database.url.get_secret_value()
         assert database == f"postgres://webchat:{password}@postgres/webchat"

@@ -1,9 +1,10 @@
-"""The reload at SIGHUP."""
+"""The reload at SIGHUP, and what surrounds a process."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from bridge.app import process
-from bridge.app.process import LOOKUPS, MOST_FILES, raise_file_limit, reload_whenever, reloaded
+from bridge.app.process import (
+    LOOKUPS,
+    MOST_FILES,
+    raise_file_limit,
+    reload_whenever,
+    reloaded,
+    tell_systemd,
+)
 from bridge.app.serving import DIALLED
 from bridge.config import Config, ConfigUnreadable, Problem
 from tests.unit.config.configs import SMALLEST, edited, load
@@ -144,7 +152,7 @@ async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
 
     wanted.set()
     wanted.set()
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
         work = reload_whenever(wanted, operator.config, operator.load, apply)
         running = tasks.create_task(work)
         await applied.wait()
@@ -163,3 +171,15 @@ async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
             assert unchanged == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("place", ["", "@"])
+async def test_systemd_is_told(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    tell_systemd("nobody asked")
+    address = f"{place}{tmp_path}/socket"
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address.replace("@", "\0"))
+        tell_systemd("READY=1")
+        assert manager.recv(100, socket.MSG_DONTWAIT) == b"READY=1"

@@ -109,7 +109,7 @@ async def test_states_are_reported_where_an_endpoint_is_configured(
         "appservice": config.appservice.model_copy(update={"as_token": SecretStr("as")}),
     }
     config = config.model_copy(update=changed)
-    async with Serving(config) as served, asyncio.timeout(10):
+    async with Serving(config) as served, asyncio.timeout(30):
         if wanted:
             parts = {str((await told_states.get()).get("remote_id")) for _ in range(2)}
             assert parts == {"None", "webchat"}

@@ -749,7 +749,7 @@ async def test_a_refused_token_does_not_wait_for_a_heartbeat() -> None:
         settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=timing)
         async with rig(settings) as rigged:
             rigged.links.keep(ADA)
-            await asyncio.wait_for(beaten.wait(), 5)
+            await asyncio.wait_for(beaten.wait(), 30)
             assert (await rigged.call(ADA, 1, ASK)).ok
             assert rigged.counts.logins == 2
 
@@ -783,7 +783,7 @@ async def test_a_stop_under_a_heartbeat_leaves_nothing_that_nobody_awaits() -> N
         settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=BEATING)
         async with rig(settings) as rigged:
             rigged.links.keep(ADA)
-            await asyncio.wait_for(beaten.wait(), 5)
+            await asyncio.wait_for(beaten.wait(), 30)
     gc.collect()
     assert unhandled == []
 

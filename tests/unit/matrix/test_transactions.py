@@ -436,7 +436,7 @@ async def test_a_body_that_waits_to_be_asked_for_is() -> None:
     async with running() as rig:
         headers = HEADERS | {"Expect": "100-continue"}
         body = msgspec.json.encode({"events": [event(1)]})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             response = await rig.client.put(PATH, data=body, headers=headers, expect100=True)
             assert (response.status, await response.read()) == (200, b"{}")
         assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1"]
@@ -448,7 +448,7 @@ async def test_a_homeserver_that_hangs_up_meanwhile_is_no_error(
 ) -> None:
     body = msgspec.json.encode({"events": [event(1)], "ephemeral": [typing("@ann:a")]})
     head = f"PUT {PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: {HEADERS['Authorization']}\r\n"
-    async with running() as rig, asyncio.timeout(10):
+    async with running() as rig, asyncio.timeout(30):
         rig.intake.open.clear()
         _, writer = await asyncio.open_connection(rig.client.host, rig.client.port)
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -500,7 +500,7 @@ async def test_of_long_transactions_two_at_a_time_are_in_memory(length: str) -> 
     async def unknown(body: bytes) -> AsyncIterator[bytes]:
         yield body
 
-    async with running(max_body=10**6) as rig, asyncio.timeout(10):
+    async with running(max_body=10**6) as rig, asyncio.timeout(30):
         rig.intake.open.clear()
 
         async def put(body: bytes) -> int:
