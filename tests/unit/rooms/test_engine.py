@@ -315,7 +315,8 @@ async def test_what_is_written_while_the_bridge_starts_is_heard_of(
     store = FlakyStore()
     world = World(store)
     await world.chatting()
-    version, seen = 1, None
+    version = 1
+    seen: int | None = None
 
     async def written_beside() -> bool:
         nonlocal seen
